@@ -1,0 +1,22 @@
+.PHONY: check format test soak demo docs
+
+check:  ## format, lint, types, layering, generated files current
+	ruff format --check .
+	ruff check .
+	mypy
+	lint-imports
+	python -m flows.schema --check
+
+format:
+	ruff format .
+	ruff check --fix .
+	python -m flows.schema --write
+
+test:  ## every test, on real local servers
+	pytest
+
+soak:  ## the longer variants
+	pytest -m soak
+
+demo:
+	offramp demo

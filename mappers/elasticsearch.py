@@ -1,0 +1,77 @@
+"""Documents to Elasticsearch documents: an id and a `_source` that is the whole document as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import orjson
+
+from mappers.contract import Document, Losses, MappingError
+from mappers.identity import identity, shortened
+from mappers.values import elasticsearch_json
+
+ID_LIMIT_BYTES = 512
+FULL_ID = "offramp_id"
+"""The field that keeps the whole typed id where the document's id had to be shortened (R32)."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexDocument:
+    """One document of an index; `source` is JSON as the bulk request carries it."""
+
+    id: str
+    source: bytes
+
+    @property
+    def address(self) -> str:
+        """The document's id."""
+        return self.id
+
+    @property
+    def expires_at_ms(self) -> int | None:
+        """None: Elasticsearch expires indices, not documents."""
+        return None
+
+    def canonical(self) -> bytes:
+        """Return the source with names sorted at every level: their order has no meaning there (R11)."""
+        return orjson.dumps(orjson.loads(self.source), option=orjson.OPT_SORT_KEYS)
+
+
+def index_document(values: Mapping[str, Any], identifier: str) -> IndexDocument:
+    """Return the document of these BSON or Python values under this id, for a mapper of your own.
+
+    Raises MappingError for an id Elasticsearch does not take (empty, or over 512 bytes).
+    """
+    size = len(identifier.encode())
+    if not 0 < size <= ID_LIMIT_BYTES:
+        raise MappingError("E-ES-ID", "_id", f"the id is {size} bytes; Elasticsearch takes 1 to {ID_LIMIT_BYTES}")
+    return IndexDocument(identifier, orjson.dumps(elasticsearch_json().document(values)))
+
+
+class DocumentMapper:
+    """One document to one index document: its typed `_id` as the id, every other field in `_source`."""
+
+    @dataclass(frozen=True)
+    class Options:
+        """What a route may say about its documents."""
+
+    target: ClassVar[str] = "elasticsearch"
+
+    def __init__(self, options: Options, route: str, losses: Losses) -> None:
+        """Take the options."""
+        self._values = elasticsearch_json()
+
+    def __call__(self, document: Document, /) -> Iterable[IndexDocument]:
+        """Return the document's one index document."""
+        typed = identity(document)
+        source = self._values.document({name: value for name, value in document.items() if name != "_id"})
+        identifier = shortened(typed, ID_LIMIT_BYTES)
+        if identifier != typed:
+            if FULL_ID in source:
+                raise MappingError(
+                    "E-NAME-COLLISION", FULL_ID, "the document has a field of this name, which offramp needs"
+                )
+            source[FULL_ID] = typed
+        return (IndexDocument(identifier, orjson.dumps(source)),)

@@ -1,0 +1,160 @@
+"""Fields of a document by path: look up, keep or drop, and the key templates of a plan."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bson import Decimal128, Int64, ObjectId
+from bson.datetime_ms import DatetimeMS
+
+from mappers.contract import Document, MappingError
+from mappers.identity import identity
+from mappers.values import milliseconds
+
+MISSING = object()
+"""What `lookup` returns where the document has no such field; null is a value."""
+
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+
+
+def lookup(document: Document, path: str) -> Any:
+    """Return the value at a dotted path through objects (not arrays), or MISSING."""
+    value: Any = document
+    for name in path.split("."):
+        if not isinstance(value, Mapping) or name not in value:
+            return MISSING
+        value = value[name]
+    return value
+
+
+def keeping(document: Document, paths: Iterable[str]) -> Document:
+    """Return the document with `_id` and the named fields only, in their stored order."""
+    wanted = _tree([*paths, "_id"])
+    return _kept(document, wanted)
+
+
+def dropping(document: Document, paths: Iterable[str]) -> Document:
+    """Return the document without the named fields; everything else stays in its order."""
+    return _dropped(document, _tree(paths))
+
+
+def _tree(paths: Iterable[str]) -> dict[str, Any]:
+    """Return nested dicts of the paths; an empty dict means the whole field."""
+    tree: dict[str, Any] = {}
+    for path in sorted(paths, key=len, reverse=True):
+        node = tree
+        for name in path.split("."):
+            node = node.setdefault(name, {})
+        node.clear()  # A shorter path covers every longer one below it.
+    return tree
+
+
+def _kept(document: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for name, value in document.items():
+        if name in wanted:
+            below = wanted[name]
+            if not below:
+                kept[name] = value
+            elif isinstance(value, Mapping):
+                kept[name] = _kept(value, below)
+            elif isinstance(value, list):
+                kept[name] = [_kept(inner, below) for inner in value if isinstance(inner, Mapping)]
+    return kept
+
+
+def _dropped(document: Mapping[str, Any], unwanted: Mapping[str, Any]) -> dict[str, Any]:
+    left: dict[str, Any] = {}
+    for name, value in document.items():
+        below = unwanted.get(name)
+        if below is None:
+            left[name] = value
+        elif below:
+            if isinstance(value, Mapping):
+                left[name] = _dropped(value, below)
+            elif isinstance(value, list):
+                left[name] = [_dropped(inner, below) if isinstance(inner, Mapping) else inner for inner in value]
+            else:
+                left[name] = value
+    return left
+
+
+def expiry_ms(document: Document, path: str) -> int | None:
+    """Return the date at the path as epoch milliseconds, the earliest of an array of dates, or None without one.
+
+    As MongoDB's own TTL index does (R56): a document whose field is missing or holds no date never expires.
+    """
+    value = lookup(document, path)
+    dates = value if isinstance(value, list) else [value]
+    return min((milliseconds(date) for date in dates if isinstance(date, dt.datetime | DatetimeMS)), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A key with fields in braces, such as ``session:{_id}``; `_id` is put in its typed encoding (R31)."""
+
+    text: str
+    parts: Sequence[tuple[str, str]]
+    """Literal text and the path that follows it ("" at the end)."""
+
+    @classmethod
+    def parse(cls, text: str) -> Template:
+        """Return the template; raises ValueError naming what is wrong with the text."""
+        parts: list[tuple[str, str]] = []
+        at = 0
+        for match in _PLACEHOLDER.finditer(text):
+            path = match[1]
+            if not path or any(not name for name in path.split(".")):
+                raise ValueError(f"{text!r} has an empty field name in braces; write a field such as {{_id}}")
+            parts.append((text[at : match.start()], path))
+            at = match.end()
+        rest = text[at:]
+        literals = "".join(literal for literal, _ in parts) + rest
+        if "{" in literals or "}" in literals:
+            raise ValueError(f"{text!r} has a brace without its pair")
+        return cls(text, (*parts, (rest, "")))
+
+    @property
+    def prefix(self) -> str:
+        """The literal text before the first field: the whole text where the template has no field."""
+        return self.parts[0][0]
+
+    @property
+    def constant(self) -> bool:
+        """Whether the template has no field, so that all documents share one key."""
+        return len(self.parts) == 1
+
+    @property
+    def paths(self) -> Sequence[str]:
+        """The fields it needs."""
+        return [path for _, path in self.parts if path]
+
+    def fill(self, document: Document) -> str:
+        """Return the key of a document; raises MappingError if a field is missing or no scalar.
+
+        Braces and percent signs of values are escaped: in Redis a brace chooses the cluster slot (R61).
+        """
+        return "".join(literal + _escaped(document, path) if path else literal for literal, path in self.parts)
+
+
+def key_text(document: Document, path: str) -> str:
+    """Return the text of a field within a key: `_id` typed, other scalars plain; raises MappingError otherwise."""
+    if path == "_id":
+        return identity(document)
+    value = lookup(document, path)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str | int | Int64 | ObjectId | Decimal128):
+        return str(value)
+    if isinstance(value, dt.datetime | DatetimeMS):
+        return str(milliseconds(value))
+    what = "is missing" if value is MISSING else f"is {type(value).__name__}, which cannot stand in a key"
+    raise MappingError("E-MAP-KEY", path, f"needed for the key but {what}")
+
+
+def _escaped(document: Document, path: str) -> str:
+    return key_text(document, path).replace("%", "%25").replace("{", "%7B").replace("}", "%7D")

@@ -1,0 +1,96 @@
+"""The typed encoding of `_id`: equal text exactly for ids that MongoDB holds equal (R31-R33)."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import math
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from hashlib import blake2b
+from typing import Any
+
+import bson
+import orjson
+from bson import Binary, Decimal128, ObjectId
+from bson.datetime_ms import DatetimeMS
+
+from mappers.contract import Document, MappingError
+from mappers.decimals import exact_text
+from mappers.decoding import CODEC
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MILLISECOND = dt.timedelta(milliseconds=1)
+
+
+def identity(document: Document) -> str:
+    """Return the typed text of the document's `_id`; raises MappingError where it has none (a view may drop it)."""
+    if "_id" not in document:
+        raise MappingError("E-ID-MISSING", "_id", "the document has no _id, so nothing names it in a target")
+    return encode(document["_id"])
+
+
+def encode(value: Any) -> str:
+    """Return the typed text of one id, injective up to MongoDB's own equality of numbers.
+
+    ``o:`` ObjectId hex, ``s:`` string, ``n:`` exact decimal (1, 1.0 and Long 1 are one id in MongoDB; double 0.1 and
+    decimal 0.1 are two), ``d:`` epoch milliseconds, ``b:`` boolean, ``z:`` null, ``u:`` UUID, ``j:`` JSON of an object
+    or array whose leaves are encoded likewise in their order, ``x:`` base64url of the BSON of anything else.
+    """
+    simple = _SIMPLE.get(type(value))
+    if simple is not None:
+        return simple(value)
+    if isinstance(value, Mapping | list):
+        return "j:" + orjson.dumps(_structure(value)).decode()
+    return "x:" + base64.urlsafe_b64encode(bson.encode({"": value}, codec_options=CODEC)[4:-1]).decode()
+
+
+def shortened(text: str, limit_bytes: int) -> str:
+    """Return the text itself if it fits the store's limit, else ``h:`` and its BLAKE2b-256 (R32).
+
+    Whoever shortens keeps the full text beside the record.
+    """
+    encoded = text.encode()
+    return text if len(encoded) <= limit_bytes else "h:" + blake2b(encoded, digest_size=32).hexdigest()
+
+
+def _structure(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _structure(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_structure(inner) for inner in value]
+    return encode(value)
+
+
+def _float(value: float) -> str:
+    # Decimal(float) is exact, as MongoDB's comparison of a double with a decimal128 is.
+    return "n:" + exact_text(Decimal(value)) if math.isfinite(value) else f"n:{value}"
+
+
+def _decimal128(value: Decimal128) -> str:
+    decimal = value.to_decimal()
+    if decimal.is_finite():
+        return "n:" + exact_text(decimal)
+    return "n:nan" if decimal.is_nan() else f"n:{float(decimal)}"
+
+
+def _binary(value: Binary) -> str:
+    if value.subtype == 4 and len(value) == 16:
+        return f"u:{value.as_uuid(4)}"
+    return "x:" + base64.urlsafe_b64encode(bytes((5, value.subtype)) + value).decode()
+
+
+_SIMPLE: dict[type, Callable[[Any], str]] = {
+    ObjectId: lambda value: f"o:{value}",
+    str: lambda value: f"s:{value}",
+    int: lambda value: "n:" + exact_text(Decimal(value)),
+    bson.Int64: lambda value: "n:" + exact_text(Decimal(value)),
+    float: _float,
+    Decimal128: _decimal128,
+    dt.datetime: lambda value: f"d:{(value - _EPOCH) // _MILLISECOND}",
+    DatetimeMS: lambda value: f"d:{int(value)}",
+    bool: lambda value: "b:true" if value else "b:false",
+    type(None): lambda _: "z:",
+    bytes: lambda value: "x:" + base64.urlsafe_b64encode(b"\x05\x00" + value).decode(),
+    Binary: _binary,
+}

@@ -1,0 +1,193 @@
+"""Documents to Redis: a string of JSON, a hash, or one member of a sorted set."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, ClassVar
+
+import orjson
+from bson import Decimal128, Int64
+
+from mappers.contract import Document, Losses, MappingError
+from mappers.fields import MISSING, Template, expiry_ms, key_text, lookup
+from mappers.values import flat_text, redis_json
+
+_EXACT_INT = 2**53
+"""A sorted set's score is a double: whole numbers are exact only within this (R18)."""
+
+
+@dataclass(frozen=True, slots=True)
+class String:
+    """A string value under one key."""
+
+    key: str
+    value: bytes
+    expires_at_ms: int | None = None
+
+    @property
+    def address(self) -> str:
+        """The key."""
+        return self.key
+
+    def canonical(self) -> bytes:
+        """Return the expiry and the value's bytes as they are: key order within JSON counts (R11)."""
+        return b"string %d " % (self.expires_at_ms or 0) + self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Hash:
+    """A hash under one key: field names and values, both bytes; a hash without fields does not exist in Redis."""
+
+    key: str
+    fields: tuple[tuple[bytes, bytes], ...]
+    expires_at_ms: int | None = None
+
+    @property
+    def address(self) -> str:
+        """The key."""
+        return self.key
+
+    def canonical(self) -> bytes:
+        """Return the expiry and the fields, each with its length, sorted by name: a hash has no order."""
+        parts = [b"%d %b %d %b" % (len(name), name, len(value), value) for name, value in sorted(self.fields)]
+        return b"hash %d " % (self.expires_at_ms or 0) + b" ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One member of a sorted set with its score."""
+
+    key: str
+    member: str
+    score: float
+
+    @property
+    def address(self) -> str:
+        """JSON of the key and the member."""
+        return orjson.dumps([self.key, self.member]).decode()
+
+    @property
+    def expires_at_ms(self) -> int | None:
+        """None: Redis cannot expire one member."""
+        return None
+
+    def canonical(self) -> bytes:
+        """Return the shortest text of the score; Redis keeps no sign of zero."""
+        return repr(self.score + 0.0).encode()
+
+
+class StringMapper:
+    """One document to one string: the whole document as JSON, names and order kept."""
+
+    @dataclass(frozen=True)
+    class Options:
+        """What a route may say about its strings."""
+
+        key: str | None = None
+        """Key template; the route's name, a colon and {_id} unless said."""
+        expires: str | None = None
+        """A date field at which the key expires."""
+
+    target: ClassVar[str] = "redis"
+
+    def __init__(self, options: Options, route: str, losses: Losses) -> None:
+        """Take the options; raises ValueError for a template that is none."""
+        self._key = Template.parse(options.key or default_key(route))
+        self._expires = options.expires
+        self._values = redis_json()
+
+    def __call__(self, document: Document, /) -> Iterable[String]:
+        """Return the document's one string."""
+        value = orjson.dumps(self._values.document(document))
+        expires = expiry_ms(document, self._expires) if self._expires is not None else None
+        return (String(self._key.fill(document), value, expires),)
+
+
+class HashMapper:
+    """One document to one hash: a field for each top-level field, nested values as JSON."""
+
+    @dataclass(frozen=True)
+    class Options:
+        """What a route may say about its hashes."""
+
+        key: str | None = None
+        """Key template; the route's name, a colon and {_id} unless said."""
+        expires: str | None = None
+        """A date field at which the key expires."""
+
+    target: ClassVar[str] = "redis"
+
+    def __init__(self, options: Options, route: str, losses: Losses) -> None:
+        """Take the options; raises ValueError for a template that is none."""
+        self._key = Template.parse(options.key or default_key(route))
+        self._expires = options.expires
+        self._values = redis_json()
+
+    def __call__(self, document: Document, /) -> Iterable[Hash]:
+        """Return the document's one hash; a document always has at least its `_id` as a field."""
+        fields: list[tuple[bytes, bytes]] = []
+        for name, value in document.items():
+            try:
+                fields.append((name.encode(), flat_text(value, self._values)))
+            except MappingError as error:
+                raise MappingError(error.code, f"{name}.{error.field}" if error.field else name, error.reason) from None
+        expires = expiry_ms(document, self._expires) if self._expires is not None else None
+        return (Hash(self._key.fill(document), tuple(fields), expires),)
+
+
+class SortedSetMapper:
+    """One document to one member of a sorted set; its other fields are not kept there."""
+
+    @dataclass(frozen=True)
+    class Options:
+        """What a route may say about its sorted set."""
+
+        score: str
+        """The numeric field that orders the members."""
+        key: str | None = None
+        """The set's key, the route's name unless said; a template spreads documents over several sets."""
+        member: str = "_id"
+        """The field that names the member."""
+
+    target: ClassVar[str] = "redis"
+
+    def __init__(self, options: Options, route: str, losses: Losses) -> None:
+        """Take the options; raises ValueError for a template that is none."""
+        self._key = Template.parse(options.key or route)
+        self._options = options
+        self._losses = losses
+
+    def __call__(self, document: Document, /) -> Iterable[Member]:
+        """Return the document's one member."""
+        member = key_text(document, self._options.member)
+        return (Member(self._key.fill(document), member, self._score(lookup(document, self._options.score))),)
+
+    def _score(self, value: Any) -> float:
+        field = self._options.score
+        if isinstance(value, Decimal128) and value.to_decimal().is_finite():
+            exact = value.to_decimal()
+            score = float(exact)
+            if not math.isfinite(score):
+                raise MappingError("E-MAP-SCORE", field, "beyond the range of a score, which is a double")
+            if Decimal(score) != exact:
+                self._losses.add("score_rounded")
+            return score + 0.0
+        if isinstance(value, bool) or not isinstance(value, int | Int64 | float):
+            what = "is missing" if value is MISSING else f"is {type(value).__name__}, no number"
+            raise MappingError("E-MAP-SCORE", field, f"needed for the score but {what}")
+        if isinstance(value, float):
+            if math.isnan(value):
+                raise MappingError("E-MAP-SCORE", field, "NaN cannot order a sorted set")
+            if value == 0 and math.copysign(1, value) < 0:
+                self._losses.add("neg_zero")
+        elif abs(value) > _EXACT_INT and int(float(value)) != value:
+            self._losses.add("score_rounded")
+        return float(value) + 0.0
+
+
+def default_key(route: str) -> str:
+    """Return the key template of a route that says none."""
+    return f"{route}:{{_id}}"

@@ -1,0 +1,132 @@
+"""What the engine needs of a source and of a target; everything else about a store stays in its module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+
+from mappers.contract import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """A half-open range of one collection in BSON order of `_id`; bounds are BSON ``{"_id": bound}``, None is open."""
+
+    number: int
+    lower: bytes | None = None
+    upper: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Consecutive documents of a partition in ascending `_id` order, each as its stored BSON bytes."""
+
+    documents: Sequence[bytes]
+    position: bytes
+    """BSON ``{"_id": last}``: reading again `after` it starts past this batch."""
+
+
+class Source(Protocol):
+    """The documents of one route: one collection seen through the route's filter."""
+
+    def check(self) -> Sequence[str]:
+        """Return what a person should know before reading; raises PlanError where the collection cannot be read."""
+
+    def identity(self) -> str:
+        """Return what tells this collection from another of the same name ("" where the server cannot say)."""
+
+    def count_by_type(self) -> Mapping[str, int]:
+        """Return the source's own count of documents per BSON type of `_id` (aliases of ``$type``)."""
+
+    def estimate(self) -> int:
+        """Return about how many documents the collection holds, at once; no evidence of anything."""
+
+    def split(self, partitions: int) -> Sequence[Partition]:
+        """Return at most so many partitions that are disjoint and cover every document, whatever its `_id` (R105)."""
+
+    def read(self, partition: Partition, after: bytes | None = None) -> Iterator[Batch]:
+        """Yield the partition's documents in ascending BSON order of `_id`, past the position `after` if given.
+
+        A cursor that dies is reopened after the last document yielded. Raises TransientError when the source stays
+        away, PermanentError when it refuses.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A record the store refused for good: its place in the list given to `write`, the store's code and reason."""
+
+    index: int
+    code: str
+    reason: str
+
+
+R = TypeVar("R", bound=Record)
+
+
+class Target(Protocol[R]):
+    """A place in a store that holds one route's records.
+
+    Laws: read(write(r)) == r; writing twice is writing once; the last write to an address wins; deleted is absent.
+    `write`, `delete` and `read` may be called from several threads at once.
+    """
+
+    @property
+    def records(self) -> tuple[type[R], ...]:
+        """The record types it holds; any other is a fault of the mapper."""
+
+    @property
+    def territory(self) -> str:
+        """What this route alone may use: two routes of a target overlap if one's text begins with the other's.
+
+        A whole name ends with NUL so that no other name begins with it; a key prefix stands open.
+        """
+
+    def check(self) -> Sequence[str]:
+        """Return what a person should know; raises PlanError if what exists there differs from the plan.
+
+        Writes nothing.
+        """
+
+    def prepare(self) -> str:
+        """Make the place ready and return its identity: another identity later means it was made anew (R137).
+
+        Raises PlanError if something else stands there.
+        """
+
+    def write(self, records: Sequence[R], /) -> Sequence[Rejected]:
+        """Every record is held, replacing what stood at its address, or is in the answer (R45, R62, R79).
+
+        Any number of records; split by the store's own limits. Raises TransientError after its own retries, and then
+        any part of the records may be held.
+        """
+
+    def delete(self, addresses: Sequence[str], /) -> None:
+        """Nothing is held at these addresses."""
+
+    def read(self, addresses: Sequence[str], /) -> Mapping[str, R]:
+        """Return the records held at these addresses, as of now (strong reads); an absent one is not in the answer."""
+
+    def close(self) -> None:
+        """Release connections."""
+
+
+@runtime_checkable
+class Listable(Protocol):
+    """A target that can name all it holds, so that verification finds what should not be there."""
+
+    def addresses(self) -> Iterator[str]:
+        """Yield every address the place holds, at least once each."""
+
+
+class TargetType(Protocol):
+    """What an entry point of the group `offramp.targets` names: a class that makes targets."""
+
+    Connection: ClassVar[type]
+    """A dataclass: the keys of ``targets.<name>`` in the plan."""
+    Placement: ClassVar[type]
+    """A dataclass: the keys a route may give this target."""
+
+    def __call__(self, connection: Any, placement: Any, route: str, /) -> Target[Any]:
+        """Return the target of one route, without connecting; raises ValueError for options it cannot serve."""

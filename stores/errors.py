@@ -1,0 +1,49 @@
+"""Every error that crosses a store's boundary, by who must act.
+
+OfframpError
+    PlanError        the plan or the surroundings are wrong; nothing has been written
+    TransientError   the same call may succeed later; the run can be resumed
+    PermanentError   this route cannot go on; a person must act
+        LeaseLost    another run took over; this one stopped without writing
+A document that cannot be mapped or written is no exception here but a reject (see `mappers.contract.MappingError`).
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit, urlunsplit
+
+
+class OfframpError(Exception):
+    """An error with a catalogue code and a text for the person who must act."""
+
+    def __init__(self, code: str, message: str) -> None:
+        """Keep the catalogue code, such as ``E-DDB-KEYS``, beside the message; both survive pickling."""
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.message}"
+
+
+class PlanError(OfframpError):
+    """The plan, or what it points at, cannot be served; nothing has been written."""
+
+
+class TransientError(OfframpError):
+    """The store could not answer now; the same call may succeed later."""
+
+
+class PermanentError(OfframpError):
+    """The store refused for good: a person must act before this route can go on."""
+
+
+class LeaseLost(PermanentError):
+    """Another run holds the route now; this one stopped writing."""
+
+
+def redacted(url: str) -> str:
+    """Return the URL without user name, password and query, fit for a log or a report."""
+    parts = urlsplit(url)
+    hosts = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, hosts, parts.path, "", ""))
