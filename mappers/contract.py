@@ -29,7 +29,10 @@ R_co = TypeVar("R_co", bound=Record, covariant=True)
 
 
 class Mapper(Protocol[R_co]):
-    """Maps one document to its records; no records means the document was dropped on purpose, and is counted."""
+    """Maps one document to its records; no records means the document was dropped on purpose, and is counted.
+
+    The same document always gives the same records: verification maps it again. One thread at a time.
+    """
 
     def __call__(self, document: Document, /) -> Iterable[R_co]:
         """Return the document's records; raises MappingError for a document its store cannot hold."""

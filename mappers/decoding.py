@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -64,22 +65,26 @@ def decode(raw: bytes) -> Document:
     try:
         document = bson.decode(raw, CODEC)
     except (InvalidBSON, UnicodeDecodeError, OverflowError) as error:
-        raise MappingError(
-            "E-SRC-DECODE", "", f"the stored document cannot be decoded: {_without_values(error)}"
-        ) from None
-    if bson.encode(document, codec_options=CODEC) != raw:
+        reason = f"the stored document cannot be decoded: {_without_values(error)}"
+        raise MappingError("E-SRC-DECODE", _undecodable_field(raw), reason) from None
+    # Encoding moves _id to the front of a document, not of one within another; a document of a view may have it last.
+    if (
+        bson.encode(document, codec_options=CODEC) != raw
+        and bson.encode({"": document}, codec_options=CODEC)[6:-1] != raw
+    ):
         field, reason = _first_anomaly(raw, document)
         raise MappingError("E-SRC-ANOMALY", field, reason)
     return document
 
 
 def identity_type(raw: bytes) -> str:
-    """Return the ``$type`` alias of the document's `_id`, or "missing"."""
+    """Return the ``$type`` alias of the document's `_id`, "missing", or "unknown" for bytes that are no document."""
     if raw[5:9] == _ID_FIRST:  # A stored document has its _id first.
         return TYPE_NAMES.get(raw[4], f"0x{raw[4]:02x}")
-    return next(
-        (TYPE_NAMES.get(kind, f"0x{kind:02x}") for kind, name, *_ in _elements(raw) if name == b"_id"), "missing"
-    )
+    try:
+        return next((TYPE_NAMES[kind] for kind, name, *_ in _elements(raw) if name == b"_id"), "missing")
+    except MappingError:  # `decode` will reject it.
+        return "unknown"
 
 
 def position(raw: bytes) -> bytes | None:
@@ -97,46 +102,81 @@ def documents(batch: bytes) -> list[bytes]:
     start = 0
     while start < len(batch):
         end = start + int.from_bytes(batch[start : start + 4], "little")
-        if end <= start + 4:
-            raise InvalidBSON("a document's length is less than 5")
+        if not start + 5 <= end <= len(batch):
+            raise InvalidBSON("a document's length is less than 5, or more than what is there")
         cut.append(batch[start:end])
         start = end
     return cut
 
 
 def _elements(raw: bytes) -> Iterator[tuple[int, bytes, int, int]]:
-    """Yield type, name, and where the value starts and ends, of each top-level element (bsonspec.org, version 1.1)."""
+    """Yield type, name, and where the value starts and ends, of each top-level element (bsonspec.org, version 1.1).
+
+    Raises MappingError, naming the field where it stands, for an unknown type and for bytes that end too soon.
+    """
     at = 4
-    while raw[at] != 0:
-        kind = raw[at]
-        name_end = raw.index(0, at + 1)
+    name = b""
+    while at < len(raw) and (kind := raw[at]) != 0:
+        name_end = raw.find(0, at + 1)
+        name = raw[at + 1 : name_end]
         start = name_end + 1
-        if kind in _FIXED_SIZES:
-            end = start + _FIXED_SIZES[kind]
-        elif kind in _LENGTH_AND_STRING:
-            end = start + 4 + int.from_bytes(raw[start : start + 4], "little")
-        elif kind in _WHOLE_LENGTH:
-            end = start + int.from_bytes(raw[start : start + 4], "little")
-        elif kind == 0x05:  # int32 length, subtype, bytes
-            end = start + 5 + int.from_bytes(raw[start : start + 4], "little")
-        elif kind == 0x0B:  # two C strings
-            end = raw.index(0, raw.index(0, start) + 1) + 1
-        elif kind == 0x0C:  # string, then 12 bytes
-            end = start + 4 + int.from_bytes(raw[start : start + 4], "little") + 12
-        else:
-            raise InvalidBSON(f"unknown element type 0x{kind:02x}")
-        yield kind, raw[at + 1 : name_end], start, end
+        end = _value_end(raw, kind, start)
+        if kind not in TYPE_NAMES:
+            raise MappingError("E-SRC-DECODE", _readable(name), f"the unknown element type 0x{kind:02x}")
+        if not at < start <= end < len(raw):
+            break
+        yield kind, name, start, end
         at = end
+    else:
+        if at == len(raw) - 1:
+            return
+        name = b""
+    raise MappingError("E-SRC-DECODE", _readable(name), "the stored document is cut short here")
+
+
+def _value_end(raw: bytes, kind: int, start: int) -> int:
+    """Return where the value that starts here ends; a place before it, or past the document, if it does not."""
+    length = int.from_bytes(raw[start : start + 4], "little")  # Unsigned: a negative length leads past the end.
+    if kind in _FIXED_SIZES:
+        return start + _FIXED_SIZES[kind]
+    if kind in _LENGTH_AND_STRING:
+        return start + 4 + length
+    if kind in _WHOLE_LENGTH:
+        return start + length
+    if kind == 0x05:  # int32 length, subtype, bytes
+        return start + 5 + length
+    if kind == 0x0C:  # string, then 12 bytes
+        return start + 4 + length + 12
+    pattern_end = raw.find(0, start)  # a regex: two C strings
+    return raw.find(0, pattern_end + 1) + 1
+
+
+def _undecodable_field(raw: bytes) -> str:
+    """Name the first top-level field that cannot be decoded, "" if the fault is in the whole."""
+    try:
+        for kind, name, start, end in _elements(raw):
+            element = bytes((kind,)) + name + b"\x00" + raw[start:end] + b"\x00"
+            try:
+                bson.decode((len(element) + 4).to_bytes(4, "little") + element, CODEC)
+            except (InvalidBSON, UnicodeDecodeError, OverflowError):
+                return _readable(name)
+    except MappingError as error:
+        return error.field
+    return ""
+
+
+def _readable(name: bytes) -> str:
+    return name.decode(errors="backslashreplace")
 
 
 def _first_anomaly(raw: bytes, document: Document) -> tuple[str, str]:
     """Name the top-level field whose bytes do not survive decoding, and what is odd about it."""
-    seen: set[bytes] = set()
-    for kind, name, start, end in _elements(raw):
-        field = name.decode()
-        if name in seen:
+    elements = list(_elements(raw))
+    repeated = {name for name, count in Counter(name for _, name, *_ in elements).items() if count > 1}
+    for kind, name, start, end in elements:
+        field = _readable(name)
+        if name in repeated:
             return field, "two fields of this name; a decoder would keep only the last"
-        seen.add(name)
         if kind in (0x06, 0x0C, 0x0E):
             return field, f"the deprecated type {TYPE_NAMES[kind]}; a decoder would change it"
         element = bytes((kind,)) + name + b"\x00" + raw[start:end]
@@ -153,4 +193,8 @@ def _without_values(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         return "a string is not valid UTF-8"
     text = str(error)
-    return "a string or name is not valid UTF-8" if "codec can't decode" in text else text.partition(":")[0][:120]
+    if "codec can't decode" in text:
+        return "a string or name is not valid UTF-8"
+    if "unknown BSON type" in text:  # The text goes on with a name that may be part of a value.
+        return "an element of a type BSON does not know"
+    return text.partition(":")[0][:120]

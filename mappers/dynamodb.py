@@ -84,11 +84,13 @@ class ItemMapper:
     target: ClassVar[str] = "dynamodb"
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
-        """Take the options; raises ValueError for a key that is not `_id`."""
+        """Take the options; raises ValueError for a key that is not `_id`, or a TTL attribute that is taken."""
         if options.key != Key():
             raise ValueError(
                 "key: the mapper 'item' keys items by _id alone; another key needs a mapper of your own (use:)"
             )
+        if options.ttl_attribute in ("", "_id", FULL_ID):
+            raise ValueError(f"ttl_attribute: {options.ttl_attribute!r} cannot hold a time; give another name")
         self._options = options
         self._values = DynamoDBValues()
 
@@ -97,6 +99,9 @@ class ItemMapper:
         typed = identity(document)
         attributes = self._values.item({name: value for name, value in document.items() if name != "_id"})
         key = shortened(typed, PARTITION_KEY_LIMIT_BYTES)
+        # A field in the TTL attribute's place is refused even where the document has no date: DynamoDB would take the
+        # field for the time at which to delete the item (R56).
+        reserved = {"_id"} if self._options.expires is None else {"_id", self._options.ttl_attribute}
         added: dict[str, Any] = {"_id": {"S": key}}
         if key != typed:
             added[FULL_ID] = {"S": typed}
@@ -108,7 +113,7 @@ class ItemMapper:
                 seconds = expires_at_ms // 1000
                 expires_at_ms = seconds * 1000
                 added[self._options.ttl_attribute] = {"N": str(seconds)}
-        for name in added:
+        for name in reserved | set(added):
             if name in attributes:
                 raise MappingError(
                     "E-NAME-COLLISION", name, "the document has a field of this name, which offramp needs"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bson import Decimal128, Int64, ObjectId
+from bson import DBRef, Decimal128, Int64, ObjectId
 from bson.datetime_ms import DatetimeMS
 
 from mappers.contract import Document, MappingError
@@ -38,8 +38,14 @@ def keeping(document: Document, paths: Iterable[str]) -> Document:
 
 
 def dropping(document: Document, paths: Iterable[str]) -> Document:
-    """Return the document without the named fields; everything else stays in its order."""
-    return _dropped(document, _tree(paths))
+    """Return the document without the named fields; everything else stays in its order.
+
+    Raises ValueError for `_id` or a part of it: documents without their whole `_id` would overwrite each other.
+    """
+    unwanted = _tree(paths)
+    if "_id" in unwanted:
+        raise ValueError("_id, or a part of it, cannot be dropped: it names the document in the target")
+    return _dropped(document, unwanted)
 
 
 def _tree(paths: Iterable[str]) -> dict[str, Any]:
@@ -60,10 +66,8 @@ def _kept(document: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, A
             below = wanted[name]
             if not below:
                 kept[name] = value
-            elif isinstance(value, Mapping):
-                kept[name] = _kept(value, below)
-            elif isinstance(value, list):
-                kept[name] = [_kept(inner, below) for inner in value if isinstance(inner, Mapping)]
+            elif isinstance(value, Mapping | list | DBRef):
+                kept[name] = _within(value, below, _kept, scalars=False)
     return kept
 
 
@@ -74,13 +78,21 @@ def _dropped(document: Mapping[str, Any], unwanted: Mapping[str, Any]) -> dict[s
         if below is None:
             left[name] = value
         elif below:
-            if isinstance(value, Mapping):
-                left[name] = _dropped(value, below)
-            elif isinstance(value, list):
-                left[name] = [_dropped(inner, below) if isinstance(inner, Mapping) else inner for inner in value]
-            else:
-                left[name] = value
+            left[name] = _within(value, below, _dropped, scalars=True)
     return left
+
+
+def _within(value: Any, below: Mapping[str, Any], apply: Callable[..., dict[str, Any]], scalars: bool) -> Any:
+    """Apply to the object, or to each object of the array, at any depth; other elements stay only if so asked."""
+    if isinstance(value, list):
+        return [
+            _within(inner, below, apply, scalars)
+            for inner in value
+            if scalars or isinstance(inner, Mapping | list | DBRef)
+        ]
+    if isinstance(value, DBRef):  # A stored object like any other: it may hold more fields than its own.
+        value = value.as_doc().to_dict()
+    return apply(value, below) if isinstance(value, Mapping) else value
 
 
 def expiry_ms(document: Document, path: str) -> int | None:

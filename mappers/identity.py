@@ -12,7 +12,7 @@ from typing import Any
 
 import bson
 import orjson
-from bson import Binary, Decimal128, ObjectId
+from bson import Binary, DBRef, Decimal128, ObjectId
 from bson.datetime_ms import DatetimeMS
 
 from mappers.contract import Document, MappingError
@@ -34,13 +34,13 @@ def encode(value: Any) -> str:
     """Return the typed text of one id, injective up to MongoDB's own equality of numbers.
 
     ``o:`` ObjectId hex, ``s:`` string, ``n:`` exact decimal (1, 1.0 and Long 1 are one id in MongoDB; double 0.1 and
-    decimal 0.1 are two), ``d:`` epoch milliseconds, ``b:`` boolean, ``z:`` null, ``u:`` UUID, ``j:`` JSON of an object
-    or array whose leaves are encoded likewise in their order, ``x:`` base64url of the BSON of anything else.
+    decimal 0.1 are two), ``d:`` epoch milliseconds, ``b:`` boolean, ``z:`` null, ``u:`` UUID, ``j:`` JSON of an object,
+    array or DBRef whose leaves are encoded likewise in their order, ``x:`` base64url of the BSON of anything else.
     """
     simple = _SIMPLE.get(type(value))
     if simple is not None:
         return simple(value)
-    if isinstance(value, Mapping | list):
+    if isinstance(value, Mapping | list | DBRef):
         return "j:" + orjson.dumps(_structure(value)).decode()
     return "x:" + base64.urlsafe_b64encode(bson.encode({"": value}, codec_options=CODEC)[4:-1]).decode()
 
@@ -59,6 +59,8 @@ def _structure(value: Any) -> Any:
         return {name: _structure(inner) for name, inner in value.items()}
     if isinstance(value, list):
         return [_structure(inner) for inner in value]
+    if isinstance(value, DBRef):  # Stored as an object, so its numbers are equal by value too.
+        return _structure(value.as_doc())
     return encode(value)
 
 

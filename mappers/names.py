@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from mappers.contract import MappingError
+
+_DYNAMODB_NAME_LIMIT_BYTES = 65_535
+
 # Names of Elasticsearch's own fields: a document that has one at its top level is refused.
 _RESERVED = frozenset(
     (
@@ -31,10 +35,16 @@ def tagged_name(name: str) -> str:
 
 
 def dynamodb_name(name: str) -> str:
-    """Return a name DynamoDB takes: it refuses only the empty one, which becomes ``%00E``."""
+    """Return a name DynamoDB takes; the empty one, which it refuses, becomes ``%00E``.
+
+    Raises MappingError for a name of 64 KB and more.
+    """
     if not name:
         return "%00E"
-    return tagged_name("%25" + name[1:] if name[0] == "%" else name)
+    escaped = tagged_name("%25" + name[1:] if name[0] == "%" else name)
+    if len(escaped) * 4 > _DYNAMODB_NAME_LIMIT_BYTES and len(escaped.encode()) > _DYNAMODB_NAME_LIMIT_BYTES:
+        raise MappingError("E-DDB-NAME", "", f"a name over the {_DYNAMODB_NAME_LIMIT_BYTES} bytes DynamoDB takes")
+    return escaped
 
 
 def elasticsearch_name(name: str, top: bool) -> str:

@@ -34,7 +34,7 @@ class String:
 
     def canonical(self) -> bytes:
         """Return the expiry and the value's bytes as they are: key order within JSON counts (R11)."""
-        return b"string %d " % (self.expires_at_ms or 0) + self.value
+        return b"string %b " % _expiry(self.expires_at_ms) + self.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Hash:
     def canonical(self) -> bytes:
         """Return the expiry and the fields, each with its length, sorted by name: a hash has no order."""
         parts = [b"%d %b %d %b" % (len(name), name, len(value), value) for name, value in sorted(self.fields)]
-        return b"hash %d " % (self.expires_at_ms or 0) + b" ".join(parts)
+        return b"hash %b " % _expiry(self.expires_at_ms) + b" ".join(parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,13 +167,17 @@ class SortedSetMapper:
 
     def _score(self, value: Any) -> float:
         field = self._options.score
-        if isinstance(value, Decimal128) and value.to_decimal().is_finite():
+        if isinstance(value, Decimal128):
             exact = value.to_decimal()
+            if not exact.is_finite():
+                raise MappingError("E-MAP-SCORE", field, "a decimal that is no finite number")
             score = float(exact)
             if not math.isfinite(score):
                 raise MappingError("E-MAP-SCORE", field, "beyond the range of a score, which is a double")
             if Decimal(score) != exact:
                 self._losses.add("score_rounded")
+            elif not exact and exact.is_signed():
+                self._losses.add("neg_zero")
             return score + 0.0
         if isinstance(value, bool) or not isinstance(value, int | Int64 | float):
             what = "is missing" if value is MISSING else f"is {type(value).__name__}, no number"
@@ -186,6 +190,10 @@ class SortedSetMapper:
         elif abs(value) > _EXACT_INT and int(float(value)) != value:
             self._losses.add("score_rounded")
         return float(value) + 0.0
+
+
+def _expiry(expires_at_ms: int | None) -> bytes:
+    return b"never" if expires_at_ms is None else b"%d" % expires_at_ms
 
 
 def default_key(route: str) -> str:

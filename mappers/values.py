@@ -26,6 +26,7 @@ Convert = Callable[[Any], Any]
 DYNAMODB_DEPTH = 31
 """Nested lists and maps below an attribute that DynamoDB takes; one more is refused (R16)."""
 
+_SHOWN_NAME = 100  # Characters of a field's name that an error shows.
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MILLISECOND = dt.timedelta(milliseconds=1)
 _REGEX_FLAGS = ((2, "i"), (4, "l"), (8, "m"), (16, "s"), (32, "u"), (64, "x"))  # re's numbers, in BSON's order
@@ -33,7 +34,9 @@ _REGEX_FLAGS = ((2, "i"), (4, "l"), (8, "m"), (16, "s"), (32, "u"), (64, "x"))  
 
 def milliseconds(value: dt.datetime | DatetimeMS) -> int:
     """Return a BSON date as the integer it is stored as: milliseconds since 1970 (R17)."""
-    return int(value) if isinstance(value, DatetimeMS) else (value - _EPOCH) // _MILLISECOND
+    if isinstance(value, DatetimeMS):
+        return int(value)
+    return ((value if value.tzinfo is dt.UTC else _in_utc(value)) - _EPOCH) // _MILLISECOND
 
 
 # --- tags, the same in every form -------------------------------------------------------------------------------------
@@ -96,9 +99,23 @@ def _same(value: Any) -> Any:
     return value
 
 
+def _whole(value: int) -> int:
+    if not -(2**63) <= value < 2**64:
+        raise MappingError("E-MAP-VALUE", "", "a whole number of more than 64 bits")
+    return value
+
+
 def iso_text(value: dt.datetime) -> str:
     """Return ISO 8601 with exactly three decimals and ``Z``, which Elasticsearch reads for years 1 to 9999 (R17)."""
-    return value.isoformat(timespec="milliseconds")[:-6] + "Z"  # CODEC decodes every date as UTC: +00:00
+    if value.tzinfo is not dt.UTC:  # CODEC decodes every date as UTC; a mapper of one's own may bring another.
+        value = _in_utc(value)
+    return value.isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+def _in_utc(value: dt.datetime) -> dt.datetime:
+    if value.utcoffset() is None:
+        raise MappingError("E-MAP-VALUE", "", "a date without a time zone; say which moment it is")
+    return value.astimezone(dt.UTC)
 
 
 class JsonValues:
@@ -120,7 +137,7 @@ class JsonValues:
             str: _same,
             bool: _same,
             type(None): _same,
-            int: _same,
+            int: _whole,
             Int64: int,
             float: lambda value: value if math.isfinite(value) else _tag_double(value),
             dict: self._object,
@@ -209,7 +226,7 @@ class DynamoDBValues:
             str: lambda value: {"S": value},
             bool: lambda value: {"BOOL": value},
             type(None): lambda _: {"NULL": True},
-            int: lambda value: {"N": str(value)},
+            int: lambda value: {"N": str(_whole(value))},
             Int64: lambda value: {"N": str(int(value))},
             float: self._double,
             dict: lambda value: {"M": self._map(value)},
@@ -314,7 +331,7 @@ def flat_text(value: Any, values: JsonValues) -> bytes:
     Text as it is, not quoted, is what applications read from a hash; that a hash cannot tell ``"1"`` from ``1`` is
     part of that form (R19, R68).
     """
-    if isinstance(value, str):
+    if isinstance(value, str) and not isinstance(value, Code):  # Code is a str, and may have a scope.
         return value.encode()
     if value is None:
         return b"\x00null"
@@ -329,9 +346,11 @@ def _convert(table: Mapping[type, Convert], value: Any) -> Any:
     for kind in type(value).__mro__:
         convert = table.get(kind)
         if convert is not None:
-            return convert(value)
+            # Subclasses of float (NumPy has one) print and serialise in ways of their own.
+            return convert(float(value) if kind is float else value)
     raise MappingError("E-MAP-VALUE", "", f"a value of type {type(value).__name__} is no BSON value")
 
 
 def _below(name: str, error: MappingError) -> MappingError:
+    name = name if len(name) <= _SHOWN_NAME else name[:_SHOWN_NAME] + "…"
     return MappingError(error.code, f"{name}.{error.field}" if error.field else name, error.reason)
