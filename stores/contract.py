@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from mappers.contract import Record
@@ -92,6 +94,7 @@ class Target(Protocol[R]):
     def prepare(self) -> str:
         """Make the place ready and return its identity: another identity later means it was made anew (R137).
 
+        "" where the store cannot say.
         Raises PlanError if something else stands there.
         """
 
@@ -118,6 +121,71 @@ class Listable(Protocol):
 
     def addresses(self) -> Iterator[str]:
         """Yield every address the place holds, at least once each."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of a run of documents; the parts add up: read = dropped + rejected + copied."""
+
+    read: int = 0
+    dropped: int = 0
+    rejected: int = 0
+    copied: int = 0
+    records: int = 0
+    """Records the target acknowledged."""
+    id_types: Counter[str] = field(default_factory=Counter)
+    """Documents read per BSON type of `_id`."""
+    losses: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: Tally) -> None:
+        """Count the other's documents too."""
+        self.read += other.read
+        self.dropped += other.dropped
+        self.rejected += other.rejected
+        self.copied += other.copied
+        self.records += other.records
+        self.id_types += other.id_types
+        self.losses += other.losses
+
+    def to_json(self) -> str:
+        """Return the tally as JSON."""
+        return json.dumps({name: getattr(self, name) for name in self.__slots__})
+
+    @classmethod
+    def from_json(cls, text: str) -> Tally:
+        """Return the tally that `to_json` wrote."""
+        kept: dict[str, Any] = json.loads(text)
+        for name in ("id_types", "losses"):
+            kept[name] = Counter(kept.get(name, {}))
+        return cls(**kept)
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A document that could not be mapped or written; it is named, never shown."""
+
+    id: str
+    """The typed text of its `_id`."""
+    stage: str
+    """decode, map or write."""
+    code: str
+    field: str
+    reason: str
+
+
+class Journal(Protocol):
+    """One route's checkpoints, as the run that holds the route's lease may write them."""
+
+    def ensure(self) -> None:
+        """Return only while this run may write; raises LeaseLost otherwise. Asked before every batch (R48, R134)."""
+
+    def checkpoint(
+        self, number: int, position: bytes | None, tally: Tally, rejects: Sequence[Reject] = (), *, done: bool = False
+    ) -> None:
+        """The partition stands at `position`, with its batch's counts and rejects: all of it or nothing (R131).
+
+        Call only when every record up to `position` is acknowledged; None leaves the position as it was.
+        """
 
 
 class TargetType(Protocol):

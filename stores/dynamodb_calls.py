@@ -1,0 +1,232 @@
+"""Requests to DynamoDB about one table: prepared JSON out, JSON back, and every error by who must act."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import boto3
+import orjson
+from botocore import exceptions as aws
+from botocore.config import Config
+from botocore.parsers import ResponseParserError
+
+from stores.errors import OfframpError, PermanentError, PlanError, TransientError
+from stores.retrying import Backoff
+
+_CONTROL_DEADLINE_S = 30.0
+"""Requests about the table itself give up sooner than writes: a wrong endpoint must not look like a hang."""
+
+# R60: a code in none of these tables, and no server's fault by its status, stops the route.
+_RETRIED = frozenset(
+    (
+        "ProvisionedThroughputExceededException",
+        "ThrottlingException",
+        "Throttling",
+        "RequestLimitExceeded",
+        "LimitExceededException",
+        "TooManyRequestsException",
+        "RequestTimeoutException",
+        "TransactionConflictException",
+        "TransactionInProgressException",
+        "ReplicatedWriteConflictException",
+    )
+)
+_REFUSED = frozenset(("ValidationException", "SerializationException", "ItemCollectionSizeLimitExceededException"))
+_SIGN_IN = "check the AWS credentials and the clock of this machine, then run again"
+_EXPIRED = "the session token has expired; sign in again, then run again"
+_STOPPED = {
+    "AccessDeniedException": (
+        "E-DDB-ACCESS",
+        "allow these credentials DescribeTable, CreateTable, DescribeTimeToLive, UpdateTimeToLive, BatchWriteItem, "
+        "BatchGetItem and Scan on it",
+    ),
+    "UnrecognizedClientException": ("E-DDB-CREDENTIALS", _SIGN_IN),
+    "ExpiredTokenException": ("E-DDB-CREDENTIALS", _EXPIRED),
+    "ExpiredToken": ("E-DDB-CREDENTIALS", _EXPIRED),
+    "InvalidSignatureException": ("E-DDB-CREDENTIALS", _SIGN_IN),
+    "IncompleteSignatureException": ("E-DDB-CREDENTIALS", _SIGN_IN),
+    "MissingAuthenticationTokenException": ("E-DDB-CREDENTIALS", _SIGN_IN),
+    "ResourceNotFoundException": ("E-DDB-ABSENT", "it does not exist (any more); run the backfill from the start"),
+    "ResourceInUseException": ("E-DDB-IN-USE", "it is being created or changed by someone else; run again"),
+}
+_CREDENTIALS = (
+    aws.NoCredentialsError,
+    aws.PartialCredentialsError,
+    aws.CredentialRetrievalError,
+    aws.TokenRetrievalError,
+    aws.SSOError,
+)
+
+# What DynamoDB's texts say, in ours: theirs may quote values of the item.
+_REASONS = (
+    ("Item size", "the item is larger than 400 KB"),
+    ("significant digits", "a number has more than 38 significant digits"),
+    ("overflow", "a number is larger than 9.99E+125"),
+    ("underflow", "a number is smaller than 1E-130"),
+    ("numeric value", "a number is not written as one"),
+    ("Nesting Levels", "the item is nested deeper than 32 levels"),
+    ("duplicates", "a set holds a value twice"),
+    ("Type mismatch for Index Key", "an attribute that keys an index has another type than the index says"),
+    ("empty string value", "an attribute of a key is empty"),
+    ("does not match the schema", "the item's key attributes are not those of the table"),
+    ("Missing the key", "a key attribute of the table is missing"),
+    ("AttributeValue", "an attribute is not a typed value"),
+    ("Invalid JSON", "the item is not JSON"),
+)
+
+
+# Making a client changes its session, which may not be used by several threads at once; a client may.
+_MAKING = threading.Lock()
+
+
+@cache
+def _session(profile: str | None, region: str | None) -> Any:
+    """Return the one session of a process: it reads botocore's descriptions, and signs in, once for all routes."""
+    return boto3.Session(profile_name=profile, region_name=region)
+
+
+class Refused(PermanentError):
+    """A request was refused for what is in it; a lone item is rejected for it, anything else is at its end."""
+
+    store_code = ""
+    reason = ""
+    detail = ""
+    """The store's own text, which may quote values: fit to be shown only for a request without documents."""
+
+
+class Calls:
+    """One client, shared by all threads, and the requests it makes about one table."""
+
+    def __init__(self, table: str, *, region: str | None, endpoint: str | None, profile: str | None) -> None:
+        """Keep what the client is made of at the first call."""
+        self._table = table
+        self._region = region
+        self._endpoint = endpoint
+        self._profile = profile
+        self._client: Any = None
+        self._handed = threading.local()
+
+    def client(self) -> Any:
+        """Return the boto3 client, made at the first call; raises PlanError if it cannot be."""
+        with _MAKING:
+            if self._client is None:
+                self._client = self._made()
+            return self._client
+
+    def close(self) -> None:
+        """Release connections; a later call opens new ones."""
+        with _MAKING:
+            if self._client is not None:
+                self._client.close()
+                self._client = None
+
+    def once(self, method: str, body: bytes = b"", **arguments: Any) -> Mapping[str, Any]:
+        """Return the answer to one request; `body` is the prepared JSON of BatchWriteItem and BatchGetItem."""
+        client = self.client()
+        self._handed.body = body
+        try:
+            answer: dict[str, Any] = getattr(client, method)(**arguments)
+            return orjson.loads(answer["json"]) if "json" in answer else answer
+        except (aws.BotoCoreError, aws.ClientError, ResponseParserError, orjson.JSONDecodeError) as error:
+            raise self._translated(error) from error
+        finally:
+            del self._handed.body
+
+    def patiently(self, deadline_s: float, method: str, **arguments: Any) -> Mapping[str, Any]:
+        """Return the answer to a request, tried again after transient errors until the deadline."""
+        backoff = Backoff(deadline_s)
+        while True:
+            try:
+                return self.once(method, **arguments)
+            except TransientError:
+                if not backoff.wait():
+                    raise
+
+    def control(self, method: str, **arguments: Any) -> Mapping[str, Any]:
+        """Return the answer to a request about the table itself; raises PlanError where it is refused."""
+        try:
+            return self.patiently(_CONTROL_DEADLINE_S, method, TableName=self._table, **arguments)
+        except Refused as error:
+            text = f"table {self._table!r}: {method} is refused: {error.detail}; change the plan"
+            raise PlanError("E-DDB-TABLE", text) from error
+
+    def no_answer(self) -> PermanentError:
+        """Return the error for an answer that DynamoDB does not give: nothing is known of what was done or held."""
+        text = f"table {self._table!r}: the answer is none of DynamoDB's; check `endpoint` and any proxy on the way"
+        return PermanentError("E-DDB-ANSWER", text)
+
+    def _made(self) -> Any:
+        config = Config(
+            connect_timeout=10,
+            read_timeout=30,
+            max_pool_connections=32,
+            parameter_validation=False,
+            # Retries are ours alone: they know what is unprocessed, and botocore's fourth attempt is its last (R47).
+            retries={"mode": "standard", "total_max_attempts": 1},
+            tcp_keepalive=True,
+        )
+        try:
+            session = _session(self._profile, self._region)
+            client = session.client("dynamodb", endpoint_url=self._endpoint, config=config)
+        except aws.ProfileNotFound as error:
+            known = ", ".join(boto3.Session().available_profiles) or "none"
+            text = f"no AWS profile is named {self._profile!r}; set `profile` to one of: {known}"
+            raise PlanError("E-DDB-PROFILE", text) from error
+        except aws.NoRegionError as error:
+            raise PlanError("E-DDB-REGION", "no AWS region is given; set `region` under the target") from error
+        except ValueError as error:
+            raise PlanError("E-DDB-ENDPOINT", "`endpoint` or `region` is malformed; correct it") from error
+        except aws.BotoCoreError as error:
+            raise self._translated(error) from error
+        for operation in ("BatchWriteItem", "BatchGetItem"):
+            client.meta.events.register(f"before-call.dynamodb.{operation}", self._give_body)
+        for operation in ("BatchGetItem", "Scan"):
+            client.meta.events.register(f"before-parse.dynamodb.{operation}", _keep_json)
+        return client
+
+    def _give_body(self, params: dict[str, Any], **_: Any) -> None:
+        """Put this thread's prepared JSON in the place of what botocore made of the arguments."""
+        params["body"] = self._handed.body
+
+    def _translated(self, error: Exception) -> OfframpError:
+        """Return the error by who must act (R60, R143); nothing of AWS's own texts, which may quote secrets."""
+        at = f"table {self._table!r}: "
+        if isinstance(error, aws.HTTPClientError | aws.ConnectionError | aws.IncompleteReadError):
+            return TransientError("E-DDB-NETWORK", f"{at}no answer ({type(error).__name__}); run again to resume")
+        if isinstance(error, ResponseParserError | orjson.JSONDecodeError):
+            return self.no_answer()
+        if isinstance(error, _CREDENTIALS):
+            return PermanentError("E-DDB-CREDENTIALS", f"{at}{type(error).__name__}: {_SIGN_IN}")
+        if not isinstance(error, aws.ClientError):
+            return PermanentError("E-DDB-UNKNOWN", f"{at}{type(error).__name__}, which offramp does not know")
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if code in _STOPPED:
+            ours, advice = _STOPPED[code]
+            return PermanentError(ours, f"{at}{code}: {advice}")
+        if code in _REFUSED or status == 413:
+            return _refusal(at, code, error.response["Error"].get("Message", ""))
+        if code in _RETRIED or status >= 500 or status == 429:
+            return TransientError("E-DDB-BUSY", f"{at}{code}; raise its capacity or run again later to resume")
+        return PermanentError("E-DDB-UNKNOWN", f"{at}{code or status}, which offramp does not know")
+
+
+def _refusal(at: str, code: str, text: str) -> Refused:
+    reason = next((ours for theirs, ours in _REASONS if theirs in text), "DynamoDB refuses the request")
+    refused = Refused("E-DDB-REFUSED", f"{at}{code}: {reason}; correct the mapper or `key`")
+    refused.store_code, refused.reason, refused.detail = code, reason, text
+    return refused
+
+
+def _keep_json(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
+    """Keep an answer from botocore's parser, which takes eight times as long as orjson.
+
+    It still parses errors, and answers with binary values, which are base64 text in JSON and bytes in an item.
+    """
+    body = response_dict["body"]
+    if response_dict["status_code"] == 200 and b'"B"' not in body and b'"BS"' not in body:
+        customized_response_dict["json"] = body
+        response_dict["body"] = b"{}"

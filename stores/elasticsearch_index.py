@@ -1,0 +1,177 @@
+"""What one route's index must be: its name and mapping, and every way in which an index that exists differs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import orjson
+
+from mappers.elasticsearch import FULL_ID
+
+_NUMBERS = ("byte", "short", "integer", "long", "half_float", "float", "double")
+_SHORTHANDS: Mapping[str, Mapping[str, Any]] = {
+    # 8,191 characters are at most 32,764 bytes; a longer term than 32,766 rejects the document (R84).
+    "keyword": {"type": "keyword", "ignore_above": 8191},
+    "flattened": {"type": "flattened", "ignore_above": 8191},
+    "date": {"type": "date", "format": "strict_date_optional_time||epoch_millis"},
+    # Without this 1.7 is indexed as 1, and "12" as 12, in silence (R81).
+    **{name: {"type": name, "coerce": False} for name in _NUMBERS},
+}
+# From this version on, vectors are left out of `_source` unless the index was made to keep them.
+_HIDES_VECTORS = (9, 2)
+_VECTORS = frozenset({"dense_vector", "rank_vectors", "semantic_text", "sparse_vector"})
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What a route may say about its index."""
+
+    index: str | None = None
+    """The whole name of the index; without it, the target's prefix and the route's name."""
+    mapping: Mapping[str, Any] = field(default_factory=dict)
+    """Field path to a type such as ``keyword`` or to a whole mapping object."""
+    dynamic: Literal["false", "strict"] = "false"
+    """Fields that are not mapped: ``false`` keeps them, unsearchable; ``strict`` rejects their documents."""
+    shards: int = 1
+    """Primary shards of a new index."""
+    replicas: int = 1
+    """Replicas of a new index; with 0 the loss of one node loses documents."""
+
+
+class IndexPlan:
+    """One index as the plan wants it."""
+
+    def __init__(self, name: str, placement: Placement) -> None:
+        """Take name and placement; raises ValueError for what no index can be."""
+        if fault := _name_fault(name):
+            raise ValueError(f"index {name!r}: {fault}; name another one with the route's `index`")
+        if placement.shards < 1 or placement.replicas < 0:
+            raise ValueError(f"index {name!r}: an index has at least 1 shard and 0 replicas")
+        self.name = name
+        self._placement = placement
+        self._properties = _properties(placement.mapping)
+
+    def creation(self, version: tuple[int, int]) -> bytes:
+        """Return the body that makes the index."""
+        index: dict[str, Any] = {
+            "number_of_shards": self._placement.shards,
+            "number_of_replicas": self._placement.replicas,
+        }
+        if version >= _HIDES_VECTORS and _holds_vectors(self._properties):
+            index["mapping"] = {"exclude_source_vectors": False}
+        properties = dict(self._properties)
+        if self._placement.dynamic == "strict":
+            properties.setdefault(FULL_ID, dict(_SHORTHANDS["keyword"]))
+        mappings = {
+            "dynamic": self._placement.dynamic,
+            "date_detection": False,
+            "numeric_detection": False,
+            "properties": properties,
+        }
+        return orjson.dumps({"settings": {"index": index}, "mappings": mappings})
+
+    def unreplicated(self, described: Mapping[str, Any] | None) -> bool:
+        """Whether the index that exists, or the one that will be made, has no second copy."""
+        found = self._placement.replicas if described is None else settings(described).get("number_of_replicas")
+        return str(found) == "0"
+
+    def source_faults(self, described: Mapping[str, Any], version: tuple[int, int]) -> str:
+        """Return why `_source` would not be what was written, "" if it would (R20)."""
+        chosen, mappings = settings(described), described.get("mappings", {})
+        source, kept = mappings.get("_source", {}), chosen.get("mapping", {})
+        # These index modes rebuild _source from the indexed fields unless it is stored on request.
+        rebuilt = chosen.get("mode") in ("logsdb", "time_series")
+        mode = kept.get("source", {}).get("mode") or source.get("mode") or ("synthetic" if rebuilt else "stored")
+        faults = [] if str(mode).lower() == "stored" else [f"its _source is {mode}"]
+        if str(source.get("enabled", True)).lower() == "false":
+            faults.append("its _source is disabled")
+        faults += [f"its _source {names} fields" for names in ("includes", "excludes") if source.get(names)]
+        vectors = version >= _HIDES_VECTORS and _holds_vectors(mappings.get("properties", {}))
+        if vectors and str(kept.get("exclude_source_vectors", True)).lower() != "false":
+            faults.append("it leaves vectors out of _source (index.mapping.exclude_source_vectors is not false)")
+        return ", ".join(faults)
+
+    def faults(self, described: Mapping[str, Any]) -> str:
+        """Return every other way in which the index differs from the plan, "" for none."""
+        chosen, mappings = settings(described), described.get("mappings", {})
+        faults = []
+        dynamic = str(mappings.get("dynamic", "true")).lower()
+        if dynamic != self._placement.dynamic:
+            faults.append(f"dynamic is {dynamic}, the plan says {self._placement.dynamic}")
+        found = _types(mappings.get("properties", {}))
+        faults += [
+            f"{path} is {found.get(path, 'not mapped')}, the plan says {wanted}"
+            for path, wanted in _types(self._properties).items()
+            if found.get(path) != wanted
+        ]
+        faults += [
+            f"its {pipeline} {chosen[pipeline]} may change documents"
+            for pipeline in ("default_pipeline", "final_pipeline")
+            if chosen.get(pipeline, "_none") != "_none"
+        ]
+        if mappings.get("_routing", {}).get("required"):
+            faults.append("it requires routing")
+        if str(chosen.get("translog", {}).get("durability", "request")).lower() != "request":
+            faults.append("its translog durability is async, which acknowledges what a crash loses")
+        return ", ".join(faults)
+
+
+def settings(described: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the settings of an index as the server describes it."""
+    found: Mapping[str, Any] = described.get("settings", {}).get("index", {})
+    return found
+
+
+def _name_fault(name: str) -> str:
+    """Return why Elasticsearch would not take an index of this name, "" if it would."""
+    if not name or name in (".", ".."):
+        return "a name must not be empty, . or .."
+    if name != name.lower():
+        return "a name must be lowercase"
+    if name[0] in "-_+":
+        return f"a name must not begin with {name[0]}"
+    if bad := sorted({letter for letter in name if letter in '\\/*?"<>| ,#:' or letter < " "}):
+        return f"a name must not hold {' '.join(map(repr, bad))}"
+    size = len(name.encode())
+    return f"a name has at most 255 bytes, this one {size}" if size > 255 else ""
+
+
+def _properties(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `properties` with dotted paths nested; raises ValueError for paths that contradict each other."""
+    root: dict[str, Any] = {}
+    for path, wanted in sorted(mapping.items()):  # "a" comes before "a.b"
+        *above, name = path.split(".")
+        fields = root
+        for part in above:
+            parent = fields.setdefault(part, {})
+            if parent.get("type", "object") not in ("object", "nested"):
+                raise ValueError(f"mapping {path!r}: {part} is mapped as {parent['type']}, which has no fields")
+            fields = parent.setdefault("properties", {})
+        if not all((*above, name)):
+            raise ValueError(f"mapping {path!r}: a part of the path is empty")
+        if name in fields:
+            raise ValueError(f"mapping {path!r}: mapped twice")
+        if isinstance(wanted, Mapping):
+            fields[name] = copy.deepcopy(dict(wanted))
+        elif isinstance(wanted, str):
+            fields[name] = dict(_SHORTHANDS.get(wanted, {"type": wanted}))
+        else:
+            raise ValueError(f"mapping {path!r}: neither the name of a type nor a mapping object")
+    return root
+
+
+def _types(properties: Mapping[str, Any], above: str = "") -> dict[str, str]:
+    """Return the type of every field path, multi-fields among them."""
+    types: dict[str, str] = {}
+    for name, definition in properties.items():
+        types[above + name] = str(definition.get("type", "object"))
+        for inner in ("properties", "fields"):
+            types.update(_types(definition.get(inner, {}), f"{above}{name}."))
+    return types
+
+
+def _holds_vectors(properties: Mapping[str, Any]) -> bool:
+    return not _VECTORS.isdisjoint(_types(properties).values())

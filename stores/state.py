@@ -1,0 +1,443 @@
+"""What a run must remember: checkpoints, counts, rejects and leases, in one transactional database (R130)."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError, SQLAlchemyError
+
+from stores.contract import Partition, Reject, Tally
+from stores.errors import LeaseLost, PermanentError, PlanError, TransientError
+
+_SCHEMA_VERSION = "1"
+_BUSY_MS = 30_000
+
+_metadata = sa.MetaData()
+_meta = sa.Table("meta", _metadata, sa.Column("key", sa.Text, primary_key=True), sa.Column("value", sa.Text))
+_routes = sa.Table(
+    "routes",
+    _metadata,
+    sa.Column("plan", sa.Text, primary_key=True),
+    sa.Column("route", sa.Text, primary_key=True),
+    sa.Column("fingerprint", sa.Text, nullable=False),  # JSON of all that decides what is copied and how
+    sa.Column("source_identity", sa.Text, nullable=False),
+    sa.Column("target_identity", sa.Text, nullable=False),
+    sa.Column("started", sa.Float, nullable=False),
+    sa.Column("backfill_s", sa.Float, nullable=False, default=0.0),
+    sa.Column("outcome", sa.Text),  # JSON of the last row of the report
+)
+_partitions = sa.Table(
+    "partitions",
+    _metadata,
+    sa.Column("plan", sa.Text, primary_key=True),
+    sa.Column("route", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("lower", sa.LargeBinary),
+    sa.Column("upper", sa.LargeBinary),
+    sa.Column("position", sa.LargeBinary),
+    sa.Column("done", sa.Boolean, nullable=False, default=False),
+    sa.Column("tally", sa.Text, nullable=False, default="{}"),
+)
+_rejects = sa.Table(
+    "rejects",
+    _metadata,
+    sa.Column("plan", sa.Text, primary_key=True),
+    sa.Column("route", sa.Text, primary_key=True),
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("stage", sa.Text, primary_key=True),
+    sa.Column("code", sa.Text, nullable=False),
+    sa.Column("field", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False, default=1),
+    sa.Column("at", sa.Float, nullable=False),
+)
+_leases = sa.Table(
+    "leases",
+    _metadata,
+    sa.Column("plan", sa.Text, primary_key=True),
+    sa.Column("route", sa.Text, primary_key=True),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("fence", sa.Integer, nullable=False),
+    sa.Column("expires", sa.Float, nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """One run's right to write a route until it expires; `fence` grows with every take-over (R134)."""
+
+    plan: str
+    route: str
+    owner: str
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionState:
+    """How far a partition has come."""
+
+    partition: Partition
+    position: bytes | None
+    done: bool
+    tally: Tally
+
+
+@dataclass(frozen=True, slots=True)
+class RouteState:
+    """What is remembered of a route."""
+
+    fingerprint: Mapping[str, Any]
+    source_identity: str
+    target_identity: str
+    started: float
+    backfill_s: float
+    outcome: Mapping[str, Any] | None
+
+
+class State:
+    """The state of every route of one plan; safe to share between threads."""
+
+    def __init__(self, url: str, plan: str, lease_s: float = 60) -> None:
+        """Open the database, making its file and tables where absent; raises PlanError if it cannot be used."""
+        self._plan = plan
+        self._lease_s = lease_s
+        self._engine = _open(url)
+
+    def close(self) -> None:
+        """Release connections."""
+        self._engine.dispose()
+
+    # --- leases -------------------------------------------------------------------------------------------------------
+
+    def acquire(self, route: str) -> Lease:
+        """Return this run's lease on the route; raises TransientError E-LEASE-HELD while another run holds it.
+
+        A lease is free when it was released, has expired, or its process on this machine is gone.
+        """
+        owner = _owner()
+        where = self._where(_leases, route)
+        with self._begin() as db:
+            held = db.execute(sa.select(_leases).where(where)).one_or_none()
+            now = time.time()
+            if held is None:
+                db.execute(
+                    sa.insert(_leases).values(**self._key(route), owner=owner, fence=1, expires=now + self._lease_s)
+                )
+                return Lease(self._plan, route, owner, 1)
+            if held.owner and held.expires > now and not _is_gone(held.owner):
+                raise TransientError(
+                    "E-LEASE-HELD",
+                    f"route {route}: another run ({held.owner.partition(' ')[0]}) is at work on it; wait for it, or"
+                    f" stop it and run again (its lease expires in {held.expires - now:.0f} s if it is dead)",
+                )
+            fence = held.fence + 1
+            db.execute(sa.update(_leases).where(where).values(owner=owner, fence=fence, expires=now + self._lease_s))
+            return Lease(self._plan, route, owner, fence)
+
+    def renew(self, lease: Lease) -> None:
+        """The lease lasts another full term; raises LeaseLost if another run has taken it over."""
+        with self._begin() as db:
+            changed = db.execute(
+                sa.update(_leases).where(self._mine(lease)).values(expires=time.time() + self._lease_s)
+            ).rowcount
+        if not changed:
+            raise self._lost(lease)
+
+    def release(self, lease: Lease) -> None:
+        """The route is free at once; nothing happens if another run has taken it over."""
+        with self._begin() as db:
+            db.execute(sa.update(_leases).where(self._mine(lease)).values(owner="", expires=0.0))
+
+    def ensure(self, lease: Lease) -> None:
+        """Return only while this run may write: the lease is ours and has not expired; raises LeaseLost otherwise."""
+        with self._reading() as db:
+            expires = db.execute(sa.select(_leases.c.expires).where(self._mine(lease))).scalar_one_or_none()
+        if expires is None or expires <= time.time():
+            raise self._lost(lease)
+
+    def holder(self, route: str) -> str:
+        """Return who holds the route now, "" for nobody."""
+        with self._reading() as db:
+            held = db.execute(sa.select(_leases).where(self._where(_leases, route))).one_or_none()
+        alive = held is not None and held.owner and held.expires > time.time() and not _is_gone(held.owner)
+        return str(held.owner).partition(" ")[0] if held is not None and alive else ""
+
+    def journal(self, lease: Lease) -> Journal:
+        """Return the route's checkpoints as the run that holds this lease may write them."""
+        return Journal(self, lease)
+
+    # --- routes and partitions ----------------------------------------------------------------------------------------
+
+    def route(self, route: str) -> RouteState | None:
+        """Return what is remembered of a route, None before its first run."""
+        with self._reading() as db:
+            row = db.execute(sa.select(_routes).where(self._where(_routes, route))).one_or_none()
+        if row is None:
+            return None
+        return RouteState(
+            json.loads(row.fingerprint),
+            row.source_identity,
+            row.target_identity,
+            row.started,
+            row.backfill_s,
+            json.loads(row.outcome) if row.outcome else None,
+        )
+
+    def begin(
+        self,
+        lease: Lease,
+        fingerprint: Mapping[str, Any],
+        source_identity: str,
+        target_identity: str,
+        partitions: Sequence[Partition],
+    ) -> None:
+        """The route's run is on record with its partitions, all or nothing; a resumed run never splits again."""
+        with self._fenced(lease) as db:
+            db.execute(
+                sa.insert(_routes).values(
+                    **self._key(lease.route),
+                    fingerprint=json.dumps(fingerprint, sort_keys=True),
+                    source_identity=source_identity,
+                    target_identity=target_identity,
+                    started=time.time(),
+                )
+            )
+            rows = [
+                self._key(lease.route) | {"number": part.number, "lower": part.lower, "upper": part.upper}
+                for part in partitions
+            ]
+            db.execute(sa.insert(_partitions), rows)
+
+    def forget(self, lease: Lease) -> None:
+        """Nothing is remembered of the route but its lease: the next run begins anew."""
+        with self._fenced(lease) as db:
+            for table in (_routes, _partitions, _rejects):
+                db.execute(sa.delete(table).where(self._where(table, lease.route)))
+
+    def partitions(self, route: str) -> list[PartitionState]:
+        """Return the route's partitions in order."""
+        with self._reading() as db:
+            rows = db.execute(
+                sa.select(_partitions).where(self._where(_partitions, route)).order_by(_partitions.c.number)
+            ).all()
+        return [
+            PartitionState(
+                Partition(row.number, row.lower, row.upper), row.position, row.done, Tally.from_json(row.tally)
+            )
+            for row in rows
+        ]
+
+    def checkpoint(
+        self,
+        lease: Lease,
+        number: int,
+        position: bytes | None,
+        tally: Tally,
+        rejects: Sequence[Reject] = (),
+        *,
+        done: bool = False,
+    ) -> None:
+        """The partition stands at `position`, with its batch's counts and rejects: all of it or nothing (R131).
+
+        Call only when every record up to `position` is acknowledged. Raises LeaseLost, leaving everything as it was,
+        if another run has taken the route over.
+        """
+        where = sa.and_(self._where(_partitions, lease.route), _partitions.c.number == number)
+        with self._fenced(lease) as db:
+            kept = Tally.from_json(db.execute(sa.select(_partitions.c.tally).where(where)).scalar_one())
+            kept.add(tally)
+            values: dict[str, Any] = {"tally": kept.to_json(), "done": done}
+            if position is not None:
+                values["position"] = position
+            db.execute(sa.update(_partitions).where(where).values(**values))
+            for reject in rejects:
+                self._keep_reject(db, lease.route, reject)
+
+    def _keep_reject(self, db: Connection, route: str, reject: Reject) -> None:
+        """Keep one row for a document and stage, however often a batch is replayed (R140)."""
+        where = sa.and_(self._where(_rejects, route), _rejects.c.id == reject.id, _rejects.c.stage == reject.stage)
+        told = {"code": reject.code, "field": reject.field, "reason": reject.reason, "at": time.time()}
+        again = db.execute(sa.update(_rejects).where(where).values(**told, attempts=_rejects.c.attempts + 1)).rowcount
+        if not again:
+            db.execute(sa.insert(_rejects).values(**self._key(route), id=reject.id, stage=reject.stage, **told))
+
+    def finished(self, lease: Lease, seconds: float, outcome: Mapping[str, Any] | None) -> None:
+        """The time spent copying is added and the last outcome kept, for `status`."""
+        with self._fenced(lease) as db:
+            values: dict[str, Any] = {"backfill_s": _routes.c.backfill_s + seconds}
+            if outcome is not None:
+                values["outcome"] = json.dumps(outcome)
+            db.execute(sa.update(_routes).where(self._where(_routes, lease.route)).values(**values))
+
+    def rejects(self, route: str) -> Iterator[Reject]:
+        """Yield the route's rejects in order of id."""
+        query = sa.select(_rejects).where(self._where(_rejects, route)).order_by(_rejects.c.id, _rejects.c.stage)
+        with self._reading() as db:
+            for row in db.execute(query):
+                yield Reject(row.id, row.stage, row.code, row.field, row.reason)
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _key(self, route: str) -> dict[str, Any]:
+        return {"plan": self._plan, "route": route}
+
+    def _where(self, table: sa.Table, route: str) -> sa.ColumnElement[bool]:
+        return sa.and_(table.c.plan == self._plan, table.c.route == route)
+
+    def _mine(self, lease: Lease) -> sa.ColumnElement[bool]:
+        return sa.and_(
+            self._where(_leases, lease.route), _leases.c.owner == lease.owner, _leases.c.fence == lease.fence
+        )
+
+    def _lost(self, lease: Lease) -> LeaseLost:
+        return LeaseLost(
+            "E-LEASE-LOST",
+            f"route {lease.route}: this run's lease (fence {lease.fence}) has expired or was taken over; it stopped"
+            " writing. Run the same command again once no other run is at work",
+        )
+
+    @contextmanager
+    def _begin(self) -> Iterator[Connection]:
+        with _translated(), self._engine.execution_options(writes=True).begin() as db:
+            yield db
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with _translated(), self._engine.connect() as db:
+            yield db
+
+    @contextmanager
+    def _fenced(self, lease: Lease) -> Iterator[Connection]:
+        with self._begin() as db:
+            if db.execute(sa.select(_leases.c.fence).where(self._mine(lease))).scalar_one_or_none() is None:
+                raise self._lost(lease)
+            yield db
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """`stores.contract.Journal` on this state, for the run that holds the lease."""
+
+    state: State
+    lease: Lease
+
+    def ensure(self) -> None:
+        """Return only while this run may write; raises LeaseLost otherwise."""
+        self.state.ensure(self.lease)
+
+    def checkpoint(
+        self, number: int, position: bytes | None, tally: Tally, rejects: Sequence[Reject] = (), *, done: bool = False
+    ) -> None:
+        """The partition stands at `position`, with its counts and rejects: all of it or nothing."""
+        self.state.checkpoint(self.lease, number, position, tally, rejects, done=done)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        raise TransientError("E-STATE-BUSY", f"the state database does not answer: {error.orig}") from error
+    except DatabaseError as error:
+        raise PermanentError("E-STATE-BROKEN", f"the state database cannot be used: {error.orig}") from error
+
+
+def _open(url: str) -> Engine:
+    path, parsed = _path(url)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Before SQLite makes it, since its journal takes the file's mode: ids may be personal data (R145).
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        path.chmod(0o600)
+        engine = sa.create_engine(parsed)
+        sa.event.listen(engine, "connect", _on_connect)
+        sa.event.listen(engine, "begin", _on_begin)
+        # One write transaction: of several runs that start together one makes the tables, and a file that is refused
+        # stays as it was.
+        with engine.execution_options(writes=True).begin() as db:
+            _metadata.create_all(db)
+            version = db.execute(sa.select(_meta.c.value).where(_meta.c.key == "schema")).scalar_one_or_none()
+            if version is None:
+                db.execute(sa.insert(_meta).values(key="schema", value=_SCHEMA_VERSION))
+            elif version != _SCHEMA_VERSION:
+                raise PlanError(
+                    "E-STATE-VERSION",
+                    f"state {str(path)!r} has format {version}; this release reads {_SCHEMA_VERSION}. Finish with the"
+                    " release that began it, or give another state",
+                )
+    except (OSError, SQLAlchemyError) as error:
+        reason = str(error) if isinstance(error, OSError) else getattr(error, "orig", None) or type(error).__name__
+        raise PlanError(
+            "E-STATE-OPEN", f"state {str(path)!r} cannot be used: {reason}; name a file that can be written"
+        ) from error
+    return engine
+
+
+def _path(url: str) -> tuple[Path, URL]:
+    """Return the SQLite file of a state URL; raises PlanError for any other database."""
+    wanted = "write sqlite:///path/to/state.db, or sqlite:////absolute/path/to/state.db"
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise PlanError("E-STATE-URL", f"state is no database URL; {wanted}") from None
+    if parsed.drivername not in ("sqlite", "sqlite+pysqlite"):
+        raise PlanError("E-STATE-URL", f"state is of {parsed.drivername!r}; allowed is an SQLite file: {wanted}")
+    if parsed.host or parsed.query or not parsed.database or parsed.database.startswith((":memory:", "file:")):
+        raise PlanError("E-STATE-URL", f"state names no plain file; {wanted}")
+    return Path(parsed.database), parsed
+
+
+def _on_connect(connection: Any, _record: Any) -> None:
+    # pysqlite would begin transactions late and on its own; with None, _on_begin decides.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    # WAL with FULL: a committed checkpoint survives a power cut (R130).
+    for pragma in (f"busy_timeout={_BUSY_MS}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _on_begin(connection: Connection) -> None:
+    # IMMEDIATE takes the write lock at once: no transaction of ours fails half-way for another's sake.
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("writes") else "BEGIN")
+
+
+def _owner() -> str:
+    """Return who we are: ``host/pid`` for people, then the process namespace and start time to tell pids apart."""
+    pid = os.getpid()
+    return f"{socket.gethostname()}/{pid} {_namespace()} {_started(pid)}"
+
+
+def _is_gone(owner: str) -> bool:
+    """Tell whether the owner ran on this machine, in our process namespace, and certainly runs no more."""
+    name, _, rest = owner.partition(" ")
+    host, _, pid = name.rpartition("/")
+    namespace, _, started = rest.partition(" ")
+    if host != socket.gethostname() or not namespace or namespace != _namespace() or not started:
+        return False
+    return _started(int(pid)) != started
+
+
+def _namespace() -> str:
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""  # No /proc: only time tells whether the owner is gone.
+
+
+def _started(pid: int) -> str:
+    """Return the process's start time in clock ticks since boot (proc(5), field 22), "" if there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""

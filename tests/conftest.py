@@ -1,0 +1,89 @@
+"""Real local servers, one of each per session, and a fresh name or database per test."""
+
+from __future__ import annotations
+
+import os
+
+# Before anything imports Prefect: its test server would otherwise send telemetry.
+os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+os.environ["DO_NOT_TRACK"] = "1"
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from hypothesis import HealthCheck, settings
+from pymongo import MongoClient
+from pymongo.database import Database
+
+from flows import localservers
+
+# No deadline: these tests wait for servers, and time is never what they judge.
+settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("local"), derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+AWS_ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_DEFAULT_REGION": "eu-west-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+
+@pytest.fixture(scope="session")
+def mongodb_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with localservers.mongodb(tmp_path_factory.mktemp("mongodb")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with localservers.redis(tmp_path_factory.mktemp("redis")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def dynamodb_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The endpoint; from here on the session's AWS credentials are dummies and no profile is read."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in AWS_ENVIRONMENT.items():
+            patch.setenv(name, value)
+        for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_DYNAMODB"):
+            patch.delenv(name, raising=False)
+        with localservers.dynamodb(tmp_path_factory.mktemp("dynamodb")) as endpoint:
+            yield endpoint
+
+
+@pytest.fixture(scope="session")
+def elasticsearch_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with localservers.elasticsearch(tmp_path_factory.mktemp("elasticsearch")) as url:
+        yield url
+
+
+@pytest.fixture
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
+    """Start another Redis with options of its own: ``redis_server("--maxmemory", "5mb") -> url``."""
+    with ExitStack() as running:
+        yield lambda *args: running.enter_context(localservers.redis(tmp_path_factory.mktemp("redis"), *args))
+
+
+@pytest.fixture
+def unique() -> str:
+    """A name no other test has: a letter, then lowercase letters and digits, fit for a table, an index or a prefix."""
+    return f"t{uuid4().hex[:16]}"
+
+
+@pytest.fixture(scope="session")
+def _mongodb_client(mongodb_url: str) -> Iterator[MongoClient[dict[str, Any]]]:
+    with MongoClient[dict[str, Any]](mongodb_url) as client:
+        yield client
+
+
+@pytest.fixture
+def database(_mongodb_client: MongoClient[dict[str, Any]], unique: str) -> Iterator[Database[dict[str, Any]]]:
+    """An empty database of the test's own, dropped at its end."""
+    yield _mongodb_client[unique]
+    _mongodb_client.drop_database(unique)

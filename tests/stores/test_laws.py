@@ -1,0 +1,281 @@
+"""The laws of a target, on every target there is; test_laws_judged.py judges the laws."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any, cast
+from uuid import UUID
+
+import boto3
+import orjson
+import pytest
+from bson import Binary, Decimal128, Int64, ObjectId
+from elasticsearch import Elasticsearch, NotFoundError
+from redis import Redis
+
+from mappers.contract import Record
+from mappers.dynamodb import Item, Key, item, item_from_store
+from mappers.elasticsearch import IndexDocument, index_document
+from mappers.redis import Hash, Member, String
+from stores.dynamodb import DynamoDBTarget
+from stores.elasticsearch import ElasticsearchTarget
+from stores.memory import MemoryTarget, forget, held
+from stores.redis import RedisTarget
+from stores.testing import TargetLaws
+
+FAR = 4_102_444_800_000
+"""2100-01-01, for records that expire but not while a test runs."""
+
+
+def values(number: int) -> dict[str, Any]:
+    """A value of every kind a store must give back exactly."""
+    return {
+        "number": number,
+        "long": Int64(2**53 + 1),
+        "double": 0.1,
+        "decimal": Decimal128("1.10"),
+        "text": f"é 😀 \x00 {number}",
+        "empty": "",
+        "nothing": None,
+        "yes": True,
+        "at": datetime(1969, 12, 31, 23, 59, 59, 999000, tzinfo=UTC),
+        "id": ObjectId("65a000000000000000000001"),
+        "bytes": b"\x00\xff",
+        "uuid": Binary.from_uuid(UUID(int=7)),
+        "nested": {"list": [1, {"deep": [[]]}, "two"], "empty": {}},
+    }
+
+
+class TestMemory(TargetLaws):
+    @pytest.fixture
+    def target(self, unique: str) -> Iterator[MemoryTarget]:
+        yield self.made(unique)
+        forget(unique)
+
+    @pytest.fixture
+    def another(self, unique: str) -> MemoryTarget:
+        return self.made(unique)
+
+    @staticmethod
+    def made(name: str) -> MemoryTarget:
+        target = MemoryTarget(MemoryTarget.Connection(), MemoryTarget.Placement(name=name), "route")
+        target.prepare()
+        return target
+
+    @pytest.fixture
+    def records(self) -> list[String]:
+        return [String(f"k{number}", b"old") for number in range(3)]
+
+    @pytest.fixture
+    def changed(self) -> list[String]:
+        return [String(f"k{number}", b"new") for number in range(3)]
+
+    @pytest.fixture
+    def many(self) -> Callable[[int], list[String]]:
+        return lambda n: [String(f"many {number}", b"%d" % number) for number in range(n)]
+
+    @pytest.fixture
+    def peek(self, unique: str) -> Callable[[str], Record | None]:
+        return lambda address: held(unique).get(address)
+
+    @pytest.fixture
+    def count(self, unique: str) -> Callable[[], int]:
+        return lambda: len(held(unique))
+
+
+class TestRedis(TargetLaws):
+    """Strings, hashes and members side by side; `changed` turns a string into a hash and a hash into a string."""
+
+    @pytest.fixture
+    def target(self, redis_url: str, unique: str) -> Iterator[RedisTarget]:
+        yield from opened(RedisTarget(RedisTarget.Connection(url=redis_url), RedisTarget.Placement(), unique))
+
+    @pytest.fixture
+    def another(self, redis_url: str, unique: str) -> Iterator[RedisTarget]:
+        yield from opened(RedisTarget(RedisTarget.Connection(url=redis_url), RedisTarget.Placement(), unique))
+
+    @pytest.fixture
+    def records(self, unique: str) -> list[String | Hash | Member]:
+        return [
+            String(f"{unique}:string", b"\x00\xff plain", FAR),
+            String(f"{unique}:becomes a hash", b"{}"),
+            Hash(f"{unique}:hash", ((b"a", b"1"), (b"", b""), (b"\xff", b"\x00"))),
+            Hash(f"{unique}:becomes a string", ((b"a", b"1"),), FAR),
+            Hash(f"{unique}:é 😀*?[x]", ((b"gone later", b"1"), (b"stays", b"1"))),
+            Member(unique, "first é", -0.1),
+            Member(unique, "", 2.0**53),
+        ]
+
+    @pytest.fixture
+    def changed(self, unique: str) -> list[String | Hash | Member]:
+        return [
+            String(f"{unique}:string", b""),
+            Hash(f"{unique}:becomes a hash", ((b"a", b"1"), (b"b", b"2")), FAR),
+            Hash(f"{unique}:hash", ((b"a", b"1"), (b"", b"more"), (b"\xff", b"\x00"), (b"new", b"x" * 1000))),
+            String(f"{unique}:becomes a string", b"{}", FAR + 1),
+            Hash(f"{unique}:é 😀*?[x]", ((b"stays", b"1"),), FAR),
+            Member(unique, "first é", 1e308),
+            Member(unique, "", float("-inf")),
+        ]
+
+    @pytest.fixture
+    def many(self, unique: str) -> Callable[[int], list[String | Hash | Member]]:
+        def some(n: int) -> list[String | Hash | Member]:
+            return [
+                (
+                    String(f"{unique}:many:{number}", b"%d" % number),
+                    Hash(f"{unique}:many:{number}", ((b"n", b"%d" % number),)),
+                    Member(unique, f"many {number}", number / 7),
+                )[number % 3]
+                for number in range(n)
+            ]
+
+        return some
+
+    @pytest.fixture
+    def peek(self, redis_url: str) -> Iterator[Callable[[str], Record | None]]:
+        with Redis.from_url(redis_url) as client:
+
+            def look(address: str) -> Record | None:
+                if address.startswith('["'):
+                    key, member = json.loads(address)
+                    score = cast(float | None, client.zscore(key, member))
+                    return None if score is None else Member(key, member, score)
+                kind = cast(bytes, client.type(address))
+                expires = cast(int, client.pexpiretime(address))
+                expires_at_ms = None if expires < 0 else expires
+                if kind == b"string":
+                    return String(address, cast(bytes, client.get(address)), expires_at_ms)
+                if kind == b"hash":
+                    return Hash(
+                        address, tuple(cast(dict[bytes, bytes], client.hgetall(address)).items()), expires_at_ms
+                    )
+                assert kind == b"none"
+                return None
+
+            yield look
+
+    @pytest.fixture
+    def count(self, redis_url: str, unique: str) -> Iterator[Callable[[], int]]:
+        with Redis.from_url(redis_url) as client:
+            yield lambda: sum(1 for _ in client.scan_iter(f"{unique}:*", count=1000)) + cast(int, client.zcard(unique))
+
+
+class TestDynamoDB(TargetLaws):
+    @pytest.fixture
+    def target(self, dynamodb_endpoint: str, unique: str) -> Iterator[DynamoDBTarget]:
+        yield from opened(self.made(dynamodb_endpoint, unique))
+        boto3.client("dynamodb", endpoint_url=dynamodb_endpoint).delete_table(TableName=unique)
+
+    @pytest.fixture
+    def another(self, dynamodb_endpoint: str, unique: str) -> Iterator[DynamoDBTarget]:
+        yield from opened(self.made(dynamodb_endpoint, unique))
+
+    @staticmethod
+    def made(endpoint: str, table: str) -> DynamoDBTarget:
+        return DynamoDBTarget(
+            DynamoDBTarget.Connection(region="eu-west-1", endpoint=endpoint),
+            DynamoDBTarget.Placement(table=table),
+            "orders",
+        )
+
+    @pytest.fixture
+    def records(self) -> list[Item]:
+        return [item({"_id": f"{kind} é", **values(kind)}) for kind in range(3)] + [item({"_id": "x", "a": 1, "b": 2})]
+
+    @pytest.fixture
+    def changed(self) -> list[Item]:
+        return [
+            item({"_id": "0 é"}),
+            item({"_id": "1 é", **values(9), "more": "x" * 100_000}),
+            item({"_id": "2 é", "number": "no number any more"}),
+            item({"_id": "x", "b": 2}),
+        ]
+
+    @pytest.fixture
+    def many(self) -> Callable[[int], list[Item]]:
+        return lambda n: [item({"_id": f"many {number}", "n": number}) for number in range(n)]
+
+    @pytest.fixture
+    def peek(self, dynamodb_endpoint: str, unique: str) -> Callable[[str], Record | None]:
+        client = boto3.client("dynamodb", endpoint_url=dynamodb_endpoint)
+
+        def look(address: str) -> Record | None:
+            answer = client.get_item(TableName=unique, Key=json.loads(address), ConsistentRead=True)
+            return item_from_store(answer["Item"], Key()) if "Item" in answer else None
+
+        return look
+
+    @pytest.fixture
+    def count(self, dynamodb_endpoint: str, unique: str) -> Callable[[], int]:
+        client = boto3.client("dynamodb", endpoint_url=dynamodb_endpoint)
+        pages = client.get_paginator("scan")
+        return lambda: sum(
+            page["Count"] for page in pages.paginate(TableName=unique, Select="COUNT", ConsistentRead=True)
+        )
+
+
+class TestElasticsearch(TargetLaws):
+    @pytest.fixture
+    def client(self, elasticsearch_url: str) -> Iterator[Elasticsearch]:
+        with Elasticsearch(elasticsearch_url) as client:
+            yield client
+
+    @pytest.fixture
+    def target(self, elasticsearch_url: str, unique: str, client: Elasticsearch) -> Iterator[ElasticsearchTarget]:
+        yield from opened(self.made(elasticsearch_url, unique))
+        client.indices.delete(index=unique)
+
+    @pytest.fixture
+    def another(self, elasticsearch_url: str, unique: str) -> Iterator[ElasticsearchTarget]:
+        yield from opened(self.made(elasticsearch_url, unique))
+
+    @staticmethod
+    def made(url: str, index: str) -> ElasticsearchTarget:
+        return ElasticsearchTarget(
+            ElasticsearchTarget.Connection(url=url), ElasticsearchTarget.Placement(index=index), "orders"
+        )
+
+    @pytest.fixture
+    def records(self) -> list[IndexDocument]:
+        awkward = ["s:a/b?c#d%2F e", 's:"quoted" é 😀', "n:1"]
+        return [index_document(values(number), name) for number, name in enumerate(awkward)]
+
+    @pytest.fixture
+    def changed(self) -> list[IndexDocument]:
+        return [
+            index_document({}, "s:a/b?c#d%2F e"),
+            index_document({**values(9), "more": "x" * 100_000}, 's:"quoted" é 😀'),
+            index_document({"number": 7}, "n:1"),
+        ]
+
+    @pytest.fixture
+    def many(self) -> Callable[[int], list[IndexDocument]]:
+        return lambda n: [index_document({"number": number}, f"many {number}") for number in range(n)]
+
+    @pytest.fixture
+    def peek(self, client: Elasticsearch, unique: str) -> Callable[[str], Record | None]:
+        def look(address: str) -> Record | None:
+            try:
+                found = client.get(index=unique, id=address)
+            except NotFoundError:
+                return None
+            return IndexDocument(found["_id"], orjson.dumps(found["_source"]))
+
+        return look
+
+    @pytest.fixture
+    def count(self, client: Elasticsearch, unique: str) -> Callable[[], int]:
+        def total() -> int:
+            client.indices.refresh(index=unique)
+            return int(client.count(index=unique)["count"])
+
+        return total
+
+
+def opened(target: Any) -> Iterator[Any]:
+    target.prepare()
+    yield target
+    target.close()

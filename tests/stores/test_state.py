@@ -1,0 +1,613 @@
+"""What a run remembers is all or nothing, is nobody else's, and survives whatever ends the run."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import socket
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import bson
+import pytest
+
+from stores.contract import Partition, Reject, Tally
+from stores.errors import LeaseLost, OfframpError, PlanError, TransientError
+from stores.state import Lease, PartitionState, State
+
+LIMIT_S = 30.0
+FINGERPRINT = {"mapper": "item", "options": {"key": None}}
+PARTITIONS = [Partition(0, None, b"m"), Partition(1, b"m", None)]
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/state.db"
+
+
+@pytest.fixture
+def opened(url: str) -> Iterator[Callable[..., State]]:
+    """Open the state as another run would: ``opened(plan="shop", lease_s=60)``."""
+    running: list[State] = []
+
+    def open_one(plan: str = "shop", lease_s: float = 60) -> State:
+        running.append(State(url, plan, lease_s))
+        return running[-1]
+
+    yield open_one
+    for one in running:
+        one.close()
+
+
+@pytest.fixture
+def state(opened: Callable[..., State]) -> State:
+    return opened()
+
+
+@pytest.fixture
+def process() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Run Python code with this module's imports in another process; its standard output is a pipe."""
+    running: list[subprocess.Popen[str]] = []
+    head = (
+        "import sys, time\nfrom collections import Counter\nimport bson\n"
+        "from stores.contract import Partition, Reject, Tally\nfrom stores.errors import *\n"
+        "from stores.state import State\n"
+    )
+
+    def run(code: str, *args: str) -> subprocess.Popen[str]:
+        running.append(
+            subprocess.Popen(
+                [sys.executable, "-c", head + code, *args],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                bufsize=1,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            )
+        )
+        return running[-1]
+
+    yield run
+    for one in running:
+        one.kill()
+        one.communicate()
+
+
+def line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def begun(state: State, route: str = "orders") -> Lease:
+    lease = state.acquire(route)
+    state.begin(lease, FINGERPRINT, "source-uuid", "table-id", PARTITIONS)
+    return lease
+
+
+def until(condition: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < give_up, "the condition did not come true"
+        time.sleep(0.02)
+
+
+def rows(url: str, query: str) -> list[tuple[object, ...]]:
+    """Ask the file itself, past the module."""
+    db = sqlite3.connect(url.removeprefix("sqlite:///"))
+    try:
+        return db.execute(query).fetchall()
+    finally:
+        db.close()
+
+
+def everything(url: str) -> list[list[tuple[object, ...]]]:
+    return [rows(url, f"SELECT * FROM {table}") for table in ("routes", "partitions", "rejects", "leases")]
+
+
+def tally(documents: int, **more: int) -> Tally:
+    return Tally(read=documents, copied=documents, id_types=Counter(int=documents), **more)
+
+
+# --- what is kept -----------------------------------------------------------------------------------------------------
+
+
+def test_a_route_is_unknown_until_it_begins_and_then_as_it_began(opened: Callable[..., State]) -> None:
+    state = opened()
+    assert state.route("orders") is None
+    assert state.partitions("orders") == []
+    begun(state)
+    state.close()
+    kept = opened().route("orders")
+    assert kept is not None
+    assert (kept.fingerprint, kept.source_identity, kept.target_identity) == (FINGERPRINT, "source-uuid", "table-id")
+    assert (kept.backfill_s, kept.outcome) == (0, None)
+    assert opened().partitions("orders") == [PartitionState(part, None, False, Tally()) for part in PARTITIONS]
+
+
+def test_checkpoints_add_up_and_the_last_position_stands(state: State) -> None:
+    lease = begun(state)
+    state.checkpoint(lease, 1, b"p", Tally(5, 1, 1, 3, 6, Counter(int=5), Counter(rounded=2)))
+    state.checkpoint(lease, 1, b"q", Tally(2, 0, 0, 2, 4, Counter(int=1, string=1), Counter(rounded=1, nan=1)))
+    state.checkpoint(lease, 1, None, Tally(), done=True)
+    assert state.partitions("orders") == [
+        PartitionState(PARTITIONS[0], None, False, Tally()),
+        PartitionState(
+            PARTITIONS[1], b"q", True, Tally(7, 1, 1, 5, 10, Counter(int=6, string=1), Counter(rounded=3, nan=1))
+        ),
+    ]
+
+
+def test_a_journal_writes_the_checkpoints_of_its_lease(state: State) -> None:
+    journal = state.journal(begun(state))
+    journal.ensure()
+    journal.checkpoint(0, b"p", tally(3), [Reject("n:1", "map", "E-MAP-VALUE", "a.b", "too large")])
+    journal.checkpoint(0, None, Tally(), done=True)
+    assert state.partitions("orders")[0] == PartitionState(PARTITIONS[0], b"p", True, tally(3))
+    assert [one.id for one in state.rejects("orders")] == ["n:1"]
+
+
+def test_a_tally_survives_json() -> None:
+    one = Tally(9, 1, 2, 6, 12, Counter(int=4, objectId=5), Counter(neg_zero=1))
+    assert Tally.from_json(one.to_json()) == one
+    assert Tally.from_json("{}") == Tally()
+    assert isinstance(Tally.from_json(one.to_json()).losses, Counter)
+
+
+def test_the_last_outcome_is_kept_and_the_time_adds_up(state: State) -> None:
+    lease = begun(state)
+    state.finished(lease, 1.5, {"verdict": "clean", "read": 3})
+    state.finished(lease, 2.0, None)
+    kept = state.route("orders")
+    assert kept is not None
+    assert (kept.backfill_s, kept.outcome) == (3.5, {"verdict": "clean", "read": 3})
+
+
+def test_a_forgotten_route_leaves_nothing_but_its_lease(state: State, url: str) -> None:
+    lease = begun(state)
+    state.checkpoint(lease, 0, b"p", tally(3), [Reject("n:1", "map", "E", "", "r")])
+    other = begun(state, "sessions")
+    state.forget(lease)
+    assert (state.route("orders"), state.partitions("orders"), [*state.rejects("orders")]) == (None, [], [])
+    assert state.holder("orders")
+    assert state.route("sessions") is not None
+    state.ensure(other)
+    state.begin(lease, FINGERPRINT, "s", "t", PARTITIONS[:1])
+    assert len(state.partitions("orders")) == 1
+
+
+def test_a_reject_that_is_replayed_is_one_row_with_its_attempts(state: State, url: str) -> None:
+    lease = begun(state)
+    for reason in ("first", "second", "third"):
+        state.checkpoint(lease, 0, b"p", tally(1), [Reject("n:1", "map", "E-MAP-VALUE", "a", reason)])
+    state.checkpoint(lease, 0, b"p", tally(1), [Reject("n:1", "write", "413", "", "too large")])
+    assert [*state.rejects("orders")] == [
+        Reject("n:1", "map", "E-MAP-VALUE", "a", "third"),
+        Reject("n:1", "write", "413", "", "too large"),
+    ]
+    assert rows(url, "SELECT stage, attempts FROM rejects ORDER BY stage") == [("map", 3), ("write", 1)]
+
+
+def test_ids_that_differ_after_a_nul_or_in_case_are_two_rejects(state: State) -> None:
+    lease = begun(state)
+    ids = ["s:a\0b", "s:a\0c", "s:A\0b", "s:a", "s:é", "s:e\u0301"]
+    state.checkpoint(lease, 0, b"p", tally(6), [Reject(own, "map", "E", "", "r") for own in ids])
+    assert sorted(one.id for one in state.rejects("orders")) == sorted(ids)
+
+
+def test_plans_in_one_file_do_not_see_each_other(opened: Callable[..., State]) -> None:
+    one, other = opened("shop"), opened("archive")
+    lease = begun(one)
+    one.checkpoint(lease, 0, b"p", tally(3), [Reject("n:1", "map", "E", "", "r")])
+    assert (other.route("orders"), other.partitions("orders"), [*other.rejects("orders")]) == (None, [], [])
+    assert other.holder("orders") == ""
+    theirs = begun(other)
+    other.checkpoint(theirs, 0, b"z", tally(1))
+    other.forget(theirs)
+    assert one.partitions("orders")[0].position == b"p"
+    assert len([*one.rejects("orders")]) == 1
+    one.ensure(lease)
+
+
+def test_checkpoints_from_threads_and_processes_are_all_counted(
+    state: State, url: str, process: Callable[..., subprocess.Popen[str]]
+) -> None:
+    lease = begun(state)
+    code = (
+        "from stores.state import Lease\n"
+        "state = State(sys.argv[1], 'shop')\n"
+        "lease = Lease('shop', 'orders', sys.argv[2], int(sys.argv[3]))\n"
+        "for at in range(40): state.checkpoint(lease, 1, b'%d' % at, Tally(read=1, copied=1))\n"
+        "print('done')\n"
+    )
+    others = [process(code, url, lease.owner, str(lease.fence)) for _ in range(2)]
+    failures: list[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            for at in range(10):
+                reject = Reject(f"n:{number}.{at}", "map", "E", "", "r")
+                state.checkpoint(lease, number % 2, b"p", tally(1), [reject])
+        except BaseException as error:  # noqa: BLE001 - shown below, in the test's own thread
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(LIMIT_S)
+    assert [line(other) for other in others] == ["done", "done"]
+    assert failures == []
+    assert [one.tally.read for one in state.partitions("orders")] == [40, 40 + 80]
+    assert len([*state.rejects("orders")]) == 80
+
+
+def test_a_killed_writer_leaves_whole_checkpoints(
+    opened: Callable[..., State], url: str, process: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """The position names the last document; counts and rejects must be those of the documents up to it."""
+    state = opened()
+    state.release(begun(state))
+    code = (
+        "state = State(sys.argv[1], 'shop')\n"
+        "lease = state.acquire('orders')\n"
+        "at = int(sys.argv[2])\n"
+        "while True:\n"
+        "    batch = range(at + 1, at + 4)\n"
+        "    rejects = [Reject(f'n:{n}', 'map', 'E', '', 'r') for n in batch if n % 2 == 0]\n"
+        "    counts = Tally(read=3, rejected=len(rejects), copied=3 - len(rejects), id_types=Counter(int=3))\n"
+        "    at += 3\n"
+        "    state.checkpoint(lease, 0, bson.encode({'_id': at}), counts, rejects)\n"
+        "    print(at, flush=True)\n"
+    )
+    at = 0
+    for _ in range(20):
+        before, writer = at, process(code, url, str(at))
+        told = [int(line(writer)) for _ in range(random.randint(1, 12))]
+        writer.send_signal(signal.SIGKILL)
+        writer.wait(LIMIT_S)
+        fresh = opened()
+        kept = fresh.partitions("orders")[0]
+        assert kept.position is not None
+        at = bson.decode(kept.position)["_id"]
+        assert at >= told[-1] > before
+        assert kept.tally == Tally(read=at, rejected=at // 2, copied=at - at // 2, id_types=Counter(int=at))
+        assert {one.id for one in fresh.rejects("orders")} == {f"n:{number}" for number in range(2, at + 1, 2)}
+        assert rows(url, "SELECT max(attempts) FROM rejects") == [(1,)]
+        assert rows(url, "PRAGMA integrity_check") == [("ok",)]
+        fresh.close()
+
+
+# --- who may write ----------------------------------------------------------------------------------------------------
+
+
+def test_a_lease_held_by_a_living_process_is_refused(
+    opened: Callable[..., State], url: str, process: Callable[..., subprocess.Popen[str]]
+) -> None:
+    holder = process("State(sys.argv[1], 'shop').acquire('orders')\nprint('held')\nsys.stdin.readline()\n", url)
+    assert line(holder) == "held"
+    state = opened()
+    assert state.holder("orders") == f"{socket.gethostname()}/{holder.pid}"
+    with pytest.raises(TransientError) as told:
+        state.acquire("orders")
+    assert told.value.code == "E-LEASE-HELD"
+    assert str(holder.pid) in told.value.message
+    state.acquire("sessions")  # Another route is another lease.
+
+
+def test_two_runs_in_one_process_do_not_share_a_lease(opened: Callable[..., State]) -> None:
+    opened().acquire("orders")
+    with pytest.raises(TransientError):
+        opened().acquire("orders")
+
+
+def test_the_lease_of_a_killed_process_is_free_at_once(
+    opened: Callable[..., State], url: str, process: Callable[..., subprocess.Popen[str]]
+) -> None:
+    holder = process("State(sys.argv[1], 'shop', 3600).acquire('orders')\nprint('held')\nsys.stdin.readline()\n", url)
+    assert line(holder) == "held"
+    holder.send_signal(signal.SIGKILL)
+    holder.wait(LIMIT_S)
+    state = opened()
+    assert state.holder("orders") == ""
+    assert state.acquire("orders").fence == 2
+
+
+@pytest.mark.parametrize("other", ["host", "namespace"])
+def test_the_lease_of_a_process_we_cannot_see_is_free_only_when_it_expires(
+    opened: Callable[..., State], url: str, other: str
+) -> None:
+    state = opened(lease_s=0.5)
+    state.acquire("orders")
+    own = str(rows(url, "SELECT owner FROM leases")[0][0])
+    name, namespace, started = own.split(" ")
+    foreign = f"elsewhere/1 {namespace} {started}" if other == "host" else f"{name} pid:[1] {started}"
+    db = sqlite3.connect(url.removeprefix("sqlite:///"))
+    db.execute("UPDATE leases SET owner = ?, expires = ?", (foreign, time.time() + 3600))
+    db.commit()
+    with pytest.raises(TransientError):
+        state.acquire("orders")
+    assert state.holder("orders") == foreign.partition(" ")[0]
+    db.execute("UPDATE leases SET expires = ?", (time.time() - 1,))
+    db.commit()
+    db.close()
+    assert state.holder("orders") == ""
+    assert state.acquire("orders").fence == 2
+
+
+def test_a_pid_that_another_process_has_now_does_not_hold_a_lease(opened: Callable[..., State], url: str) -> None:
+    state = opened(lease_s=3600)
+    state.acquire("orders")
+    name, namespace, started = str(rows(url, "SELECT owner FROM leases")[0][0]).split(" ")
+    db = sqlite3.connect(url.removeprefix("sqlite:///"))
+    db.execute("UPDATE leases SET owner = ?", (f"{name} {namespace} {int(started) - 1}",))
+    db.commit()
+    db.close()
+    assert state.acquire("orders").fence == 2
+
+
+def test_a_released_lease_is_free_and_its_old_holder_may_not_write(opened: Callable[..., State]) -> None:
+    one = opened()
+    old = begun(one)
+    one.release(old)
+    assert one.holder("orders") == ""
+    with pytest.raises(LeaseLost):
+        one.ensure(old)
+    assert opened().acquire("orders").fence == 2
+
+
+def test_an_expired_lease_is_taken_over_and_the_old_one_can_do_nothing(opened: Callable[..., State], url: str) -> None:
+    slow, quick = opened(lease_s=0.3), opened(lease_s=60)
+    old = begun(slow)
+    slow.checkpoint(old, 0, b"p", tally(3), [Reject("n:1", "map", "E", "", "r")])
+    taken: list[Lease] = []
+
+    def take() -> bool:
+        try:
+            taken.append(quick.acquire("orders"))
+        except TransientError:
+            return False
+        return True
+
+    until(take)
+    assert taken[0].fence == old.fence + 1
+    before = everything(url)
+    journal = slow.journal(old)
+    for attempt in (
+        lambda: journal.ensure(),
+        lambda: journal.checkpoint(0, b"z", tally(9), [Reject("n:2", "map", "E", "", "r")]),
+        lambda: journal.checkpoint(0, None, Tally(), done=True),
+        lambda: slow.begin(old, {}, "", "", PARTITIONS),
+        lambda: slow.forget(old),
+        lambda: slow.finished(old, 9.0, {"verdict": "clean"}),
+        lambda: slow.renew(old),
+    ):
+        with pytest.raises(LeaseLost) as told:
+            attempt()
+        assert told.value.code == "E-LEASE-LOST"
+        assert "orders" in told.value.message
+    slow.release(old)  # Says nothing, and frees nothing of the other's.
+    assert everything(url) == before
+    quick.ensure(taken[0])
+    quick.checkpoint(taken[0], 0, b"q", tally(1))
+    assert quick.partitions("orders")[0].tally.read == 4
+
+
+def test_a_lease_that_is_renewed_lasts_another_full_term(opened: Callable[..., State], url: str) -> None:
+    state = opened(lease_s=600)
+    lease = state.acquire("orders")
+    db = sqlite3.connect(url.removeprefix("sqlite:///"))
+    db.execute("UPDATE leases SET expires = ?", (time.time() + 5,))
+    db.commit()
+    db.close()
+    before = time.time()
+    state.renew(lease)
+    ((expires,),) = rows(url, "SELECT expires FROM leases")
+    assert isinstance(expires, float)
+    assert before + 600 <= expires <= time.time() + 600
+    state.ensure(lease)
+
+
+def test_an_expired_lease_may_not_write_even_if_nobody_took_it(opened: Callable[..., State]) -> None:
+    state = opened(lease_s=0.2)
+    lease = begun(state)
+    state.ensure(lease)
+
+    def refused() -> bool:
+        try:
+            state.ensure(lease)
+        except LeaseLost:
+            return True
+        return False
+
+    until(refused)
+
+
+@pytest.mark.parametrize("taken_over", [True, False])
+def test_a_process_stopped_past_its_lease_writes_nothing_when_it_wakes(
+    opened: Callable[..., State], url: str, process: Callable[..., subprocess.Popen[str]], taken_over: bool
+) -> None:
+    code = (
+        "state = State(sys.argv[1], 'shop', 1.0)\n"
+        "lease = state.acquire('orders')\n"
+        "state.begin(lease, {}, 's', 't', [Partition(0)])\n"
+        "state.checkpoint(lease, 0, b'p', Tally(read=1))\n"
+        "print('working')\n"
+        "sys.stdin.readline()\n"
+        "for act in (lambda: state.ensure(lease), lambda: state.checkpoint(lease, 0, b'z', Tally(read=9))):\n"
+        "    try: act()\n"
+        "    except LeaseLost as error: print(error.code)\n"
+        "    else: print('wrote')\n"
+    )
+    sleeper = process(code, url)
+    assert line(sleeper) == "working"
+    sleeper.send_signal(signal.SIGSTOP)
+    assert sleeper.stdin is not None
+    sleeper.stdin.write("go\n")
+    sleeper.stdin.flush()
+    state = opened()
+    until(lambda: state.holder("orders") == "")
+    if taken_over:
+        lease = state.acquire("orders")
+        state.checkpoint(lease, 0, b"q", Tally(read=5))
+    before = everything(url)
+    sleeper.send_signal(signal.SIGCONT)
+    assert line(sleeper) == "E-LEASE-LOST"
+    if taken_over:
+        assert line(sleeper) == "E-LEASE-LOST"
+        assert everything(url) == before
+        state.ensure(lease)
+
+
+def test_one_of_many_that_ask_at_once_gets_the_lease(opened: Callable[..., State]) -> None:
+    states = [opened() for _ in range(8)]
+    together = threading.Barrier(8)
+    answers: list[str] = []
+
+    def ask(state: State) -> None:
+        together.wait(LIMIT_S)
+        try:
+            state.acquire("orders")
+        except OfframpError as error:
+            answers.append(error.code)
+        else:
+            answers.append("held")
+
+    threads = [threading.Thread(target=ask, args=(one,)) for one in states]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(LIMIT_S)
+    assert sorted(answers) == ["E-LEASE-HELD"] * 7 + ["held"]
+
+
+# --- the file ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_file_and_its_journal_are_for_their_owner_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        state = State(f"sqlite:///{tmp_path}/a/new/folder/state.db", "shop")
+        begun(state)
+    finally:
+        os.umask(before)
+    files = sorted((tmp_path / "a/new/folder").iterdir())
+    assert [file.name for file in files] == ["state.db", "state.db-shm", "state.db-wal"]
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+    state.close()
+
+
+def test_a_file_that_others_could_read_is_closed_to_them(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    path.touch(0o666)
+    path.chmod(0o666)
+    State(f"sqlite:///{path}", "shop").close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_committed_checkpoint_is_made_to_survive_a_power_cut(state: State) -> None:
+    with state._engine.connect() as db:
+        assert db.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert db.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
+
+
+def test_runs_that_start_together_make_the_file_once(url: str, process: Callable[..., subprocess.Popen[str]]) -> None:
+    code = (
+        "print('ready')\nsys.stdin.readline()\n"
+        "try: State(sys.argv[1], 'shop').acquire(sys.argv[2])\n"
+        "except Exception as error: print(repr(error))\n"
+        "else: print('open')\n"
+    )
+    runs = [process(code, url, f"route{number}") for number in range(6)]
+    assert [line(run) for run in runs] == ["ready"] * 6
+    for run in runs:
+        assert run.stdin is not None
+        run.stdin.write("go\n")
+        run.stdin.flush()
+    assert [line(run) for run in runs] == ["open"] * 6
+    assert rows(url, "SELECT * FROM meta") == [("schema", "1")]
+
+
+@pytest.mark.parametrize(
+    ("url", "word"),
+    [
+        ("", "no database URL"),
+        (".offramp/state.db", "no database URL"),
+        ("sqlite://h:s3cr3t/x", "no database URL"),
+        ("postgresql://user:s3cr3t@host/db", "'postgresql'"),
+        ("sqlite+aiosqlite:///x.db", "'sqlite+aiosqlite'"),
+        ("sqlite://", "no plain file"),
+        ("sqlite:///:memory:", "no plain file"),
+        ("sqlite:///file:x.db?mode=memory&uri=true", "no plain file"),
+        ("sqlite:///x.db?mode=ro", "no plain file"),
+        ("sqlite://host/x.db", "no plain file"),
+    ],
+)
+def test_a_state_that_is_no_sqlite_file_is_a_fault_of_the_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, word: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PlanError) as told:
+        State(url, "shop")
+    assert told.value.code == "E-STATE-URL"
+    assert word in told.value.message
+    assert "sqlite:///" in told.value.message
+    assert "s3cr3t" not in told.value.message
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_path_that_cannot_be_written_is_a_fault_of_the_plan(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "text").write_text("no database, though long enough to be taken for one " * 20)
+    for name, word in (("file/state.db", "file exists"), ("folder", "is a directory"), ("text", "not a database")):
+        with pytest.raises(PlanError) as told:
+            State(f"sqlite:///{tmp_path}/{name}", "shop")
+        assert told.value.code == "E-STATE-OPEN"
+        assert word in told.value.message.lower()
+    assert (tmp_path / "text").read_text().startswith("no database")
+
+
+def test_a_file_of_another_format_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    db = sqlite3.connect(path)
+    db.executescript("CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT); INSERT INTO meta VALUES ('schema', '99');")
+    db.close()
+    with pytest.raises(PlanError) as told:
+        State(f"sqlite:///{path}", "shop")
+    assert told.value.code == "E-STATE-VERSION"
+    assert "99" in told.value.message
+    assert rows(f"sqlite:///{path}", "SELECT name FROM sqlite_master WHERE type = 'table'") == [("meta",)]
+
+
+def test_a_state_destroyed_under_a_run_stops_it_with_an_error_of_ours(state: State, url: str) -> None:
+    lease = begun(state)
+    db = sqlite3.connect(url.removeprefix("sqlite:///"))
+    for table in ("routes", "partitions", "rejects", "leases"):
+        db.execute(f"DROP TABLE {table}")
+    db.commit()
+    db.close()
+    for ask in (
+        lambda: state.ensure(lease),
+        lambda: state.checkpoint(lease, 0, b"p", tally(1)),
+        lambda: state.partitions("orders"),
+        lambda: [*state.rejects("orders")],
+        lambda: state.acquire("orders"),
+    ):
+        with pytest.raises(OfframpError):
+            ask()
+
+
+def test_what_is_kept_of_a_route_is_readable_json(state: State, url: str) -> None:
+    lease = begun(state)
+    state.checkpoint(lease, 0, b"p", tally(3))
+    assert json.loads(str(rows(url, "SELECT fingerprint FROM routes")[0][0])) == FINGERPRINT
+    assert json.loads(str(rows(url, "SELECT tally FROM partitions WHERE number = 0")[0][0]))["read"] == 3
