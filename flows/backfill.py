@@ -1,0 +1,58 @@
+"""The backfill of a plan as a Prefect flow, for deployments (entrypoint ``flows.backfill.backfill``) and --prefect."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from prefect import flow
+
+from flows.books import Level, Report
+from flows.plan import load
+from flows.running import Run
+from flows.tasks import NotClean, PrefectWorkers, concluded
+
+
+@flow(name="offramp backfill", persist_result=False)
+def backfill(
+    plan: str,
+    routes: list[str] | None = None,
+    verify: Literal["none", "counts", "full"] = "full",
+    restart: bool = False,
+    report: str | None = None,
+) -> Report:
+    """Copy the collections of a plan, from the last checkpoint on, then verify and report.
+
+    The flow run fails unless the verdict is clean. Runs of the same routes exclude each other, whoever starts them.
+
+    Args:
+        plan: Path of the plan's YAML file, absolute or relative to the run's working directory.
+        routes: Only these routes of the plan; all of them unless given.
+        verify: How to compare the targets afterwards: none, counts, or full (every document, both directions).
+        restart: Forget the checkpoints of these routes and copy everything again.
+        report: Folder for report.json and report.md; .offramp/reports/<plan> in the working directory unless given.
+    """
+    loaded = load(Path(plan))
+    run_of_plan = Run(loaded, loaded.chosen(routes or ()), PrefectWorkers(loaded))
+    return concluded(run_of_plan.backfill(verify, restart=restart), Path(report) if report else None)
+
+
+def run(
+    plan_path: Path, routes: Sequence[str], level: Level, *, restart: bool = False, folder: Path | None = None
+) -> Report:
+    """The flow has run here and Prefect has its record; returns the report, clean or not.
+
+    An OfframpError, such as a plan at fault, propagates as itself.
+    """
+    load(plan_path).chosen(routes)  # Before a temporary server is started only to hear that the plan is wrong.
+    try:
+        return backfill(
+            plan=str(plan_path),
+            routes=list(routes),
+            verify=level,
+            restart=restart,
+            report=str(folder) if folder else None,
+        )
+    except NotClean as unclean:
+        return unclean.report

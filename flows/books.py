@@ -1,0 +1,218 @@
+"""The books of a route: what was read, written and found, whether the sums close, and the verdict that follows."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from flows.comparing import Comparison
+from stores.contract import Tally
+
+Verdict = Literal["clean", "rejects", "mismatches", "failed"]
+Level = Literal["none", "counts", "full"]
+
+_SEVERITY: Sequence[Verdict] = ("clean", "rejects", "mismatches", "failed")
+EXIT_CODES: Mapping[Verdict, int] = {"clean": 0, "rejects": 1, "mismatches": 1, "failed": 3}
+
+
+@dataclass(frozen=True)
+class RouteReport:
+    """One route's books; None is "not checked", never nothing."""
+
+    route: str
+    collection: str
+    target: str
+    documents: int | None
+    """The source's own count when the run ended."""
+    read: int
+    dropped: int
+    rejected: int
+    copied: int
+    records: int
+    held: int | None
+    missing: int | None
+    differs: int | None
+    extra: int | None
+    collides: int | None
+    expired: int | None
+    losses: Mapping[str, int]
+    verdict: Verdict
+    verified: Level
+    """The pass that compared the target: none, counts or full."""
+    backfill_s: float | None
+    verify_s: float | None
+    reasons: Sequence[str] = ()
+    """Why the verdict is not clean."""
+    samples: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """A few addresses of each kind of mismatch."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run can prove."""
+
+    plan: str
+    fingerprint: str
+    started: dt.datetime
+    finished: dt.datetime
+    routes: Sequence[RouteReport]
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of the routes'; a report about nothing has failed."""
+        return max((route.verdict for route in self.routes), key=_SEVERITY.index, default="failed")
+
+    @property
+    def exit_code(self) -> int:
+        """0 clean, 1 finished with rejects or mismatches, 3 not finished."""
+        return EXIT_CODES[self.verdict]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the report as JSON data, version 1; keys are added, never changed (docs/operations.md)."""
+        return {
+            "version": 1,
+            "plan": self.plan,
+            "fingerprint": self.fingerprint,
+            "started": self.started.isoformat(timespec="seconds"),
+            "finished": self.finished.isoformat(timespec="seconds"),
+            "verdict": self.verdict,
+            "routes": [dataclasses.asdict(route) for route in self.routes],
+        }
+
+
+@dataclass(frozen=True)
+class Books:
+    """What a route's report is made from; `settle` closes them."""
+
+    route: str
+    collection: str
+    target: str
+    backfilled: Tally | None
+    """What copying recorded, None where this plan never copied the route."""
+    complete: bool
+    """Whether every partition was copied to its end."""
+    source_counts: Mapping[str, int] | None
+    """The source's own count per BSON type of `_id`."""
+    verified: Level
+    comparison: Comparison | None
+    counted: int | None
+    """Addresses the target listed, for a pass that only counts."""
+    allow_empty: bool
+    expires: bool
+    """Whether records of this route may expire."""
+    backfill_s: float | None
+    verify_s: float | None
+    failure: str = ""
+    """Why the route did not finish, "" if it did."""
+
+
+def settle(books: Books) -> RouteReport:
+    """Return the route's report; whatever does not add up is a reason and the verdict is not clean (R141, R161)."""
+    reasons: list[tuple[Verdict, str]] = []
+    compared = books.comparison
+    tally = books.backfilled or (compared.tally if compared else Tally())
+    if books.failure:
+        reasons.append(("failed", books.failure))
+    elif not books.complete:
+        reasons.append(("failed", "not every partition was copied to its end; the same command resumes"))
+    if tally.read != tally.dropped + tally.rejected + tally.copied:
+        reasons.append(
+            (
+                "mismatches",
+                f"the books do not close: {tally.read} read, but {tally.dropped} dropped + {tally.rejected} rejected"
+                f" + {tally.copied} copied",
+            )
+        )
+    if books.source_counts is not None and (books.complete or compared) and not books.failure:
+        reasons.extend(
+            _source_differences(books.source_counts, tally, "copying" if books.backfilled else "verification")
+        )
+        if compared is not None and books.backfilled is not None and compared.tally.id_types != tally.id_types:
+            reasons.extend(_source_differences(books.source_counts, compared.tally, "verification"))
+    if tally.rejected:
+        reasons.append(("rejects", f"{tally.rejected} documents were rejected; `offramp status` shows why"))
+    balance = compared.balance if compared else None
+    if balance is not None:
+        for kind, explanation in _EXPLAINED.items():
+            found = getattr(balance, kind)
+            if found:
+                samples = balance.samples.get(kind)
+                example = f"; for example {samples[0]}" if samples else ""
+                reasons.append(("mismatches", f"{found} {kind}: {explanation}{example}"))
+        accounted = balance.held + balance.missing + balance.collides + balance.expired
+        if accounted != tally.records and not any(verdict == "mismatches" for verdict, _ in reasons):
+            reasons.append(
+                (
+                    "mismatches",
+                    f"the books do not close: {tally.records} records, {accounted} held, missing, colliding or expired",
+                )
+            )
+        if balance.records == 0 and not books.allow_empty and not books.failure:
+            reasons.append(("failed", "verification compared nothing (allow_empty: true accepts an empty collection)"))
+    if books.verified == "counts" and not books.failure:
+        reasons.extend(_count_differences(books, tally))
+    return RouteReport(
+        route=books.route,
+        collection=books.collection,
+        target=books.target,
+        documents=sum(books.source_counts.values()) if books.source_counts is not None else None,
+        read=tally.read,
+        dropped=tally.dropped,
+        rejected=tally.rejected,
+        copied=tally.copied,
+        records=tally.records,
+        held=balance.held if balance else books.counted,
+        missing=balance.missing if balance else None,
+        differs=balance.differs if balance else None,
+        extra=balance.extra if balance else None,
+        collides=balance.collides if balance else None,
+        expired=balance.expired if balance else None,
+        losses=dict(sorted(tally.losses.items())),
+        verdict=max((verdict for verdict, _ in reasons), key=_SEVERITY.index, default="clean"),
+        verified=books.verified if compared or books.counted is not None else "none",
+        backfill_s=round(books.backfill_s, 1) if books.backfill_s is not None else None,
+        verify_s=round(books.verify_s, 1) if books.verify_s is not None else None,
+        reasons=[reason for _, reason in reasons],
+        samples=balance.samples if balance else {},
+    )
+
+
+_EXPLAINED = {
+    "missing": "the source has them, the target does not",
+    "differs": "the target holds something else than the source's document maps to",
+    "extra": "the target holds records no document of the source maps to",
+    "collides": "two documents map to one address, and only one can stand there",
+}
+
+
+def _source_differences(counts: Mapping[str, int], tally: Tally, who: str) -> list[tuple[Verdict, str]]:
+    """Name each BSON type of `_id` of which another number was read than the source counts (R157)."""
+    kinds = sorted({*counts, *tally.id_types})
+    wrong = [kind for kind in kinds if counts.get(kind, 0) != tally.id_types.get(kind, 0)]
+    if not wrong:
+        return []
+    told = ", ".join(f"{kind} {tally.id_types.get(kind, 0)} of {counts.get(kind, 0)}" for kind in wrong)
+    return [
+        ("mismatches", f"{who} read another number of documents than the source now counts, by type of _id: {told}")
+    ]
+
+
+def _count_differences(books: Books, tally: Tally) -> list[tuple[Verdict, str]]:
+    if books.backfilled is None:
+        return [("failed", "there is nothing to count against: this plan has not copied the route; use --level full")]
+    if books.counted is None:
+        return [("failed", "the target cannot list what it holds, so nothing was counted; use --level full")]
+    if tally.records == 0 and books.counted == 0 and not books.allow_empty:
+        return [("failed", "verification compared nothing (allow_empty: true accepts an empty collection)")]
+    if books.counted != tally.records:
+        hint = " (expired records cannot be told from missing ones by counting)" if books.expires else ""
+        return [
+            (
+                "mismatches",
+                f"the target holds {books.counted} records, {tally.records} were written{hint}; use --level full",
+            )
+        ]
+    return []

@@ -1,0 +1,264 @@
+"""The command line. Everything heavy is imported by the command that needs it: `--help` answers at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from stores.errors import OfframpError, PlanError
+
+if TYPE_CHECKING:
+    from flows.books import Level, Report
+
+_PLAN = click.argument("plan_path", metavar="PLAN", type=click.Path(path_type=Path))
+_ROUTES = click.option("--route", "routes", metavar="ROUTE", multiple=True, help="Only this route; may be repeated.")
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, on standard output.")
+_REPORT = click.option(
+    "--report",
+    "folder",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where report.json and report.md go. [default: .offramp/reports/<plan>]",
+)
+_PREFECT = click.option("--prefect", is_flag=True, help="Run as a Prefect flow (also where PREFECT_API_URL is set).")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="mongo-offramp", prog_name="offramp")
+@click.option("-v", "--verbose", is_flag=True, help="Log each step to standard error.")
+def offramp(verbose: bool) -> None:
+    """Retire a MongoDB: move each collection to the store that suits it, and prove what arrived.
+
+    Exit codes: 0 clean; 1 finished with rejects or mismatches; 2 the plan or the usage is wrong, nothing was written;
+    3 a store failed or another run is at work, the same command resumes; 130 and 143 stopped by a signal at a
+    checkpoint, the same command resumes.
+    """
+    if verbose:
+        import logging
+
+        logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s %(message)s")
+        for package in ("flows", "stores"):
+            logging.getLogger(package).setLevel(logging.INFO)
+
+
+@offramp.command()
+@_PLAN
+@_ROUTES
+@_JSON
+def check(plan_path: Path, routes: tuple[str, ...], as_json: bool) -> None:
+    """Find every fault of PLAN, of its source and of its targets, and write nothing."""
+    from dataclasses import asdict
+
+    from flows import report, running
+    from flows.plan import load
+
+    plan = load(plan_path)
+    found = running.check(plan, plan.chosen(routes))
+    if as_json:
+        _print_json({"plan": plan.name, "routes": [asdict(one) for one in found]})
+        return
+    print(
+        report.table(
+            [
+                {
+                    "route": one.route,
+                    "collection": one.collection,
+                    "target": one.target,
+                    "mapper": one.mapper,
+                    "documents": f"~{one.documents}",
+                }
+                for one in found
+            ],
+            left=("route", "collection", "target", "mapper"),
+        )
+    )
+    for one in found:
+        for note in one.notes:
+            print(f"{one.route}: {note}")
+    print(f"\nno fault found; next: offramp backfill {plan_path}")
+
+
+@offramp.command()
+@_PLAN
+@_ROUTES
+@click.option(
+    "--verify",
+    "level",
+    type=click.Choice(("none", "counts", "full")),
+    default="full",
+    show_default=True,
+    help="How to compare the target afterwards.",
+)
+@click.option("--restart", is_flag=True, help="Forget the checkpoints of these routes and copy everything again.")
+@_REPORT
+@_JSON
+@_PREFECT
+def backfill(
+    plan_path: Path,
+    routes: tuple[str, ...],
+    level: Level,
+    restart: bool,
+    folder: Path | None,
+    as_json: bool,
+    prefect: bool,
+) -> None:
+    """Copy the collections of PLAN, from the last checkpoint on, then verify and report."""
+    if prefect or os.environ.get("PREFECT_API_URL"):
+        from flows import backfill as flow
+
+        _conclude(flow.run(plan_path, routes, level, restart=restart), folder, as_json)
+    _conclude(_run(plan_path, routes, as_json, lambda run: run.backfill(level, restart=restart)), folder, as_json)
+
+
+@offramp.command()
+@_PLAN
+@_ROUTES
+@click.option(
+    "--level",
+    type=click.Choice(("counts", "full")),
+    default="full",
+    show_default=True,
+    help="counts: only how many; full: every document, both directions.",
+)
+@_REPORT
+@_JSON
+@_PREFECT
+def verify(
+    plan_path: Path, routes: tuple[str, ...], level: Level, folder: Path | None, as_json: bool, prefect: bool
+) -> None:
+    """Compare what the targets hold with what the source of PLAN says now, and report; no target is written."""
+    if prefect or os.environ.get("PREFECT_API_URL"):
+        from flows import verification as flow
+
+        _conclude(flow.run(plan_path, routes, level), folder, as_json)
+    _conclude(_run(plan_path, routes, as_json, lambda run: run.verification(level)), folder, as_json)
+
+
+@offramp.command()
+@_PLAN
+@_JSON
+def status(plan_path: Path, as_json: bool) -> None:
+    """Show how far each route of PLAN has come, from its state alone: no store is asked."""
+    from flows import report
+    from flows.plan import load
+    from flows.running import status as statuses
+
+    rows = statuses(load(plan_path))
+    if as_json:
+        _print_json({"routes": rows})
+        return
+    shown = ("route", "stage", "partitions", "read", "dropped", "rejected", "records", "verdict", "at_work")
+    cells = [{name: "-" if row[name] in (None, "") else str(row[name]) for name in shown} for row in rows]
+    print(report.table(cells, left=("route", "stage", "verdict", "at_work")))
+    for row in rows:
+        for reject in row["rejects"]:
+            where = f" {reject['field']}" if reject["field"] else ""
+            print(f"{row['route']}: {reject['id']}: {reject['stage']}: {reject['code']}{where}: {reject['reason']}")
+        if row["rejected"] > len(row["rejects"]):
+            print(f"{row['route']}: and {row['rejected'] - len(row['rejects'])} more rejects")
+
+
+@offramp.command()
+@click.option(
+    "--dir",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("offramp-demo"),
+    show_default=True,
+    help="Where the servers keep their data and the report goes; must be empty or an earlier demo's.",
+)
+@click.option(
+    "--documents", type=click.IntRange(min=100), default=12_000, show_default=True, help="Documents to seed in all."
+)
+@_JSON
+def demo(folder: Path, documents: int, as_json: bool) -> None:
+    """Seed a small marketplace in a local MongoDB, move it to three local stores, verify and report."""
+    from flows import demo as demonstration
+
+    with _interruptible() as stopping:
+        report = demonstration.run(folder, documents, quiet=as_json, stopping=stopping)
+    if as_json:
+        _print_json(report.as_json())
+    _exit(report)
+
+
+def main() -> None:
+    """Run the command line; every error has been told in words when this returns."""
+    as_json = "--json" in sys.argv
+    try:
+        offramp(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except click.Abort:
+        sys.exit(130)
+    except OfframpError as error:
+        print(f"offramp: {error}", file=sys.stderr)
+        if as_json:
+            _print_json({"error": {"code": error.code, "message": error.message}})
+        sys.exit(2 if isinstance(error, PlanError) else 3)
+
+
+def _run(plan_path: Path, routes: Sequence[str], quiet: bool, work: Callable[[Any], Report]) -> Report:
+    from flows.plan import load
+    from flows.progress import display
+    from flows.running import Run, Threads
+
+    plan = load(plan_path)
+    chosen = plan.chosen(routes)
+    with _interruptible() as stopping, display(quiet) as observer:
+        return work(Run(plan, chosen, Threads(plan, observer, stopping), stopping))
+
+
+def _conclude(report: Report, folder: Path | None, as_json: bool) -> NoReturn:
+    """Print the report, write it, and exit with its code."""
+    from flows.report import as_text, write
+
+    written = write(report, folder or Path(".offramp", "reports", report.plan))
+    if as_json:
+        _print_json(report.as_json())
+    else:
+        print(as_text(report))
+        print(f"report: {written[0]} and {written[1].name}")
+    _exit(report)
+
+
+_signalled: list[int] = []
+
+
+def _exit(report: Report) -> NoReturn:
+    sys.exit(128 + _signalled[0] if _signalled else report.exit_code)
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C or SIGTERM into a stop at the next checkpoint, a second one into an exit at once."""
+
+    def note(number: int, _frame: object) -> None:
+        if _signalled:
+            os._exit(128 + number)
+        _signalled.append(number)
+        print("stopping at the next checkpoint; the same command resumes (again to stop at once)", file=sys.stderr)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(_signalled)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()

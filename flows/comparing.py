@@ -1,0 +1,98 @@
+"""Comparing: what the source says now, mapped again, against what the target holds, in both directions (R1, R147)."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Container
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.ledger import Balance, Finding, Ledger
+from flows.projecting import ProjectedBatch, Projection
+from mappers.contract import Record
+from stores.contract import Listable, Partition, Source, Tally, Target
+
+_EXPIRY_GRACE_MS = 5_000
+"""A store's clock may be ahead of ours: what expires within this may already be gone (R65, R150)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What a pass over one route saw."""
+
+    tally: Tally
+    """The documents it read and what they map to now; nothing was written."""
+    balance: Balance
+
+
+def compare(
+    source: Source,
+    projection: Projection,
+    target: Target[Record],
+    folder: Path,
+    *,
+    refused: Container[str] = (),
+    window: int = 4,
+    stopping: Callable[[], bool] = lambda: False,
+    compared: Callable[[int], None] = lambda _: None,
+) -> Comparison | None:
+    """Return how the target differs from what the source's documents map to now, or None when `stopping` ended it.
+
+    The collection is read in one range, not in the partitions it was copied in, so that a fault of splitting shows.
+    Each document's records are compared in canonical form (R10); then the target lists its addresses, if it can, and
+    whatever nobody expects is extra. `refused` names documents the target is known to have refused: what is absent for
+    them is no mismatch but the reject already on record. `folder` is empty and holds the ledger meanwhile.
+    """
+    total = Tally()
+    flight: deque[tuple[Tally, Future[list[tuple[str, Finding]]]]] = deque()
+    readers = ThreadPoolExecutor(window, thread_name_prefix="read")
+    with Ledger(folder) as ledger:
+
+        def settle() -> None:
+            tally, answer = flight.popleft()
+            ledger.expect(answer.result())
+            total.add(tally)
+            compared(tally.read)
+
+        try:
+            for batch in source.read(Partition(0)):
+                if stopping():
+                    return None
+                while len(flight) >= window:
+                    settle()
+                expected = projection.batch(batch)
+                flight.append((expected.tally, readers.submit(_look_up, target, expected, refused)))
+            while flight:
+                settle()
+        finally:
+            readers.shutdown(wait=True, cancel_futures=True)
+        if isinstance(target, Listable):
+            ledger.list(target.addresses())
+        return Comparison(total, ledger.balance(listed=isinstance(target, Listable)))
+
+
+def count(target: Target[Record], folder: Path) -> int | None:
+    """Return how many addresses the target holds, each counted once, or None where it cannot list them."""
+    if not isinstance(target, Listable):
+        return None
+    with Ledger(folder) as ledger:
+        ledger.list(target.addresses())
+        return ledger.balance(listed=True).listed
+
+
+def _look_up(target: Target[Record], expected: ProjectedBatch, refused: Container[str]) -> list[tuple[str, Finding]]:
+    held = target.read([record.address for record in expected.records])
+    now_ms = time.time() * 1000
+    findings: list[tuple[str, Finding]] = []
+    for record, document in zip(expected.records, expected.ids, strict=True):
+        found = held.get(record.address)
+        if found is not None:
+            finding = Finding.SAME if found.canonical() == record.canonical() else Finding.DIFFERS
+        elif record.expires_at_ms is not None and record.expires_at_ms <= now_ms + _EXPIRY_GRACE_MS:
+            finding = Finding.EXPIRED
+        else:
+            finding = Finding.REFUSED if document in refused else Finding.MISSING
+        findings.append((record.address, finding))
+    return findings

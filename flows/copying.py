@@ -1,0 +1,70 @@
+"""Copying: read, map, write, and only then record. Backfill, sync, repair and replay all come through here."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from flows.projecting import ProjectedBatch, Projection
+from mappers.contract import Record
+from stores.contract import Journal, Partition, Reject, Rejected, Source, Tally, Target
+
+
+def copy_partition(
+    source: Source,
+    projection: Projection,
+    target: Target[Record],
+    journal: Journal,
+    partition: Partition,
+    *,
+    after: bytes | None = None,
+    window: int = 4,
+    stopping: Callable[[], bool] = lambda: False,
+    copied: Callable[[Tally], None] = lambda _: None,
+) -> bool:
+    """Every document of the partition past `after` is in the target or kept as a reject, and the journal says so.
+
+    At most `window` batches are in flight; the checkpoint moves only to a batch below which all are acknowledged
+    (R131). Returns False when `stopping` ended it early, at a checkpoint. On an error nothing is in flight any more,
+    and the same call goes on from the last checkpoint.
+    """
+    flight: deque[tuple[bytes, ProjectedBatch, Future[Sequence[Rejected]]]] = deque()
+
+    def settle() -> None:
+        position, batch, answer = flight.popleft()
+        refused = _reject_refused(batch, answer.result())
+        journal.checkpoint(partition.number, position, batch.tally, [*batch.rejects, *refused])
+        copied(batch.tally)
+
+    writers = ThreadPoolExecutor(window, thread_name_prefix="write")
+    try:
+        complete = True
+        for batch in source.read(partition, after):
+            if stopping():
+                complete = False
+                break
+            while len(flight) >= window:
+                settle()
+            journal.ensure()
+            projected = projection.batch(batch)
+            flight.append((batch.position, projected, writers.submit(target.write, projected.records)))
+        while flight:
+            settle()
+        if complete:
+            journal.checkpoint(partition.number, None, Tally(), done=True)
+        return complete
+    finally:
+        # Nothing may still be written once the caller knows the outcome and gives the lease back.
+        writers.shutdown(wait=True, cancel_futures=True)
+
+
+def _reject_refused(batch: ProjectedBatch, refused: Sequence[Rejected]) -> list[Reject]:
+    """Count a document as rejected if the target refused any of its records; the others of it stay acknowledged."""
+    by_document: dict[str, Rejected] = {}
+    for one in refused:
+        by_document.setdefault(batch.ids[one.index], one)
+    batch.tally.records -= len(refused)
+    batch.tally.rejected += len(by_document)
+    batch.tally.copied -= len(by_document)
+    return [Reject(name, "write", one.code, "", one.reason) for name, one in by_document.items()]

@@ -1,0 +1,188 @@
+"""The pieces of a run that may go elsewhere: plain values in, clients of their own inside."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from flows.books import Level
+from flows.comparing import Comparison, compare, count
+from flows.copying import copy_partition
+from flows.plan import Plan, Route
+from flows.projecting import Projection
+from mappers.contract import Losses
+from stores.contract import Tally
+from stores.mongodb import MongoDB
+from stores.state import Lease, State
+
+_log = logging.getLogger(__name__)
+
+
+class Observer(Protocol):
+    """Is told how far a run has come; called from several threads."""
+
+    def began(self, route: str, stage: str, documents: int) -> None:
+        """A stage (copy or verify) of a route began; about so many documents are ahead."""
+
+    def advanced(self, route: str, stage: str, documents: int) -> None:
+        """So many more documents are done."""
+
+    def ended(self, route: str, stage: str) -> None:
+        """The stage ended, for whatever reason."""
+
+
+class Silent:
+    """An observer that watches nothing."""
+
+    def began(self, route: str, stage: str, documents: int) -> None:
+        """Do nothing."""
+
+    def advanced(self, route: str, stage: str, documents: int) -> None:
+        """Do nothing."""
+
+    def ended(self, route: str, stage: str) -> None:
+        """Do nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class CopyJob:
+    """One partition to copy: plain values, so that it can go to another thread, process or machine."""
+
+    route: str
+    number: int
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyJob:
+    """One route to verify."""
+
+    route: str
+    level: Level
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """When a job ran, in seconds since 1970."""
+
+    began: float
+    ended: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What a verification pass over one route saw."""
+
+    comparison: Comparison | None
+    counted: int | None
+    seconds: float
+
+
+SILENT = Silent()
+
+
+def copy_job(
+    plan: Plan, job: CopyJob, *, observer: Observer = SILENT, stopping: Callable[[], bool] = lambda: False
+) -> Span:
+    """The partition is copied from its last checkpoint on, with clients of its own; returns when that was."""
+    route = plan.routes[job.route]
+    began = time.time()
+    with opened_state(plan) as state, opened_source(plan) as database:
+        part = next(part for part in state.partitions(job.route) if part.partition.number == job.number)
+        if part.done:
+            return Span(began, began)
+        source = route.source(database)
+        target = route.target()
+        seen = Tally()
+
+        def copied(tally: Tally) -> None:
+            seen.add(tally)
+            observer.advanced(job.route, "copy", tally.read)
+
+        observer.began(job.route, "copy", source.estimate())
+        try:
+            copy_partition(
+                source,
+                _projection(route, target.records),
+                target,
+                state.journal(job.lease),
+                part.partition,
+                after=part.position,
+                window=plan.run.window,
+                stopping=stopping,
+                copied=copied,
+            )
+        finally:
+            target.close()
+            observer.ended(job.route, "copy")
+    span = Span(began, time.time())
+    _log.info(
+        "%s partition %d: %d documents in %.1f s, %d rejected",
+        *(job.route, job.number, seen.read, span.ended - span.began, seen.rejected),
+    )
+    return span
+
+
+def verify_job(
+    plan: Plan, job: VerifyJob, *, observer: Observer = SILENT, stopping: Callable[[], bool] = lambda: False
+) -> Verified:
+    """Return what the target holds against what the source's documents map to now, with clients of its own."""
+    route = plan.routes[job.route]
+    began = time.monotonic()
+    with (
+        opened_state(plan) as state,
+        opened_source(plan) as database,
+        tempfile.TemporaryDirectory(prefix="offramp-verify-") as folder,
+    ):
+        source = route.source(database)
+        target = route.target()
+        observer.began(job.route, "verify", source.estimate())
+        try:
+            if job.level == "counts":
+                return Verified(None, count(target, Path(folder)), time.monotonic() - began)
+            comparison = compare(
+                source,
+                _projection(route, target.records),
+                target,
+                Path(folder),
+                refused={reject.id for reject in state.rejects(job.route) if reject.stage == "write"},
+                window=plan.run.window,
+                stopping=stopping,
+                compared=lambda documents: observer.advanced(job.route, "verify", documents),
+            )
+        finally:
+            target.close()
+            observer.ended(job.route, "verify")
+    return Verified(comparison, None, time.monotonic() - began)
+
+
+def _projection(route: Route, record_types: tuple[type, ...]) -> Projection:
+    losses = Losses()
+    fields = route.keys.fields
+    return Projection(route.mapper(losses), losses, record_types, keep=fields.keep, drop=fields.drop)
+
+
+@contextmanager
+def opened_state(plan: Plan) -> Iterator[State]:
+    """Give the plan's state for the length of the body."""
+    state = State(plan.state, plan.name, plan.run.lease_s)
+    try:
+        yield state
+    finally:
+        state.close()
+
+
+@contextmanager
+def opened_source(plan: Plan) -> Iterator[MongoDB]:
+    """Give the plan's source for the length of the body."""
+    database = MongoDB(plan.source)
+    try:
+        yield database
+    finally:
+        database.close()

@@ -1,0 +1,154 @@
+"""The addresses a route should hold and the addresses its target lists, balanced on disk, a bucket at a time.
+
+Only so can records that share an address, and records nobody expects, be found without holding every address in
+memory: the whole ledger is about as large as the addresses, a bucket is a 256th of it.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+_BUCKETS = 256
+_HEAD = struct.Struct("<BI")  # finding, length of the address
+SAMPLES = 10
+"""Addresses kept of each kind of mismatch, to be named in reports."""
+
+
+class Finding(IntEnum):
+    """What was seen at an expected address."""
+
+    SAME = 0
+    DIFFERS = 1
+    MISSING = 2
+    EXPIRED = 3
+    REFUSED = 4
+    """Absent, and its document is on record as one the target refused."""
+
+
+@dataclass(slots=True)
+class Balance:
+    """The closed ledger: records = held + missing + collides + expired (+ refused)."""
+
+    records: int = 0
+    held: int = 0
+    """Expected addresses that hold a record, the right one or another."""
+    missing: int = 0
+    differs: int = 0
+    collides: int = 0
+    """Records whose address another document's record claims too."""
+    expired: int = 0
+    refused: int = 0
+    extra: int | None = None
+    """Listed addresses nobody expects; None where the target cannot list."""
+    listed: int | None = None
+    samples: dict[str, list[str]] = field(default_factory=dict)
+
+    def note(self, kind: str, address: str) -> None:
+        """Keep the address as a sample of its kind, up to the limit."""
+        kept = self.samples.setdefault(kind, [])
+        if len(kept) < SAMPLES:
+            kept.append(address)
+
+
+class Ledger:
+    """Collects findings and listed addresses in files of a folder of its own; `balance` closes it."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open the ledger in an empty folder."""
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._files: dict[str, list[BinaryIO]] = {}
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for files in self._files.values():
+            for file in files:
+                file.close()
+
+    def expect(self, findings: Iterable[tuple[str, Finding]]) -> None:
+        """Note what was found at each expected address; an address may be expected twice."""
+        self._append("expected", findings)
+
+    def list(self, addresses: Iterable[str]) -> None:
+        """Note the addresses the target lists; once is as good as twice."""
+        self._append("listed", ((address, Finding.SAME) for address in addresses))
+
+    def balance(self, *, listed: bool) -> Balance:
+        """Return the sums; `listed` says whether the target listed its addresses at all."""
+        balance = Balance(extra=0 if listed else None, listed=0 if listed else None)
+        for bucket in range(_BUCKETS):
+            self._balance_bucket(bucket, balance)
+        return balance
+
+    def _balance_bucket(self, bucket: int, balance: Balance) -> None:
+        expected: dict[bytes, list[int]] = {}
+        for finding, address in self._entries("expected", bucket):
+            expected.setdefault(address, []).append(finding)
+        for address, findings in expected.items():
+            balance.records += len(findings)
+            if len(findings) > 1:
+                balance.collides += len(findings) - 1
+                balance.note("collides", _text(address))
+            # Of several records at one address the best finding stands for what is there.
+            match min(findings):
+                case Finding.SAME:
+                    balance.held += 1
+                case Finding.DIFFERS:
+                    balance.held += 1
+                    balance.differs += 1
+                    balance.note("differs", _text(address))
+                case Finding.MISSING:
+                    balance.missing += 1
+                    balance.note("missing", _text(address))
+                case Finding.EXPIRED:
+                    balance.expired += 1
+                case _:
+                    balance.refused += 1
+        if balance.listed is not None and balance.extra is not None:
+            listed = {address for _, address in self._entries("listed", bucket)}
+            balance.listed += len(listed)
+            for address in listed - expected.keys():
+                balance.extra += 1
+                balance.note("extra", _text(address))
+
+    def _append(self, side: str, findings: Iterable[tuple[str, Finding]]) -> None:
+        with self._lock:
+            files = self._files.get(side)
+            if files is None:
+                # Opened by the ledger, closed when it is: 256 files for a whole pass.
+                files = self._files[side] = [open(self._path(side, at), "w+b") for at in range(_BUCKETS)]  # noqa: SIM115
+            for address, finding in findings:
+                encoded = address.encode("utf-8", "surrogateescape")
+                files[zlib.crc32(encoded) % _BUCKETS].write(_HEAD.pack(finding, len(encoded)) + encoded)
+
+    def _entries(self, side: str, bucket: int) -> Iterator[tuple[int, bytes]]:
+        files = self._files.get(side)
+        if files is None:
+            return
+        files[bucket].seek(0)
+        content = files[bucket].read()
+        at = 0
+        while at < len(content):
+            finding, length = _HEAD.unpack_from(content, at)
+            at += _HEAD.size
+            yield finding, content[at : at + length]
+            at += length
+
+    def _path(self, side: str, bucket: int) -> Path:
+        return self._folder / f"{side}-{bucket:03d}"
+
+
+def _text(address: bytes) -> str:
+    return address.decode("utf-8", "surrogateescape")

@@ -1,0 +1,387 @@
+"""The plan: which collection goes where and how, checked as a whole before anything is written."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge
+from bson import json_util
+
+from flows import plugins
+from flows.checking import checked, key_names, unknown
+from flows.planfile import PlanFile, Where, read
+from flows.plugins import MapFunction, PluginError
+from mappers.contract import Losses, MapperType
+from stores.contract import Source, Target, TargetType
+from stores.errors import PlanError
+from stores.mongodb import Connection as SourceConnection
+from stores.mongodb import MongoDB
+
+PROJECTION = 1
+"""Grows when a release maps the same document to another record: such a release cannot resume an older run (R137)."""
+
+USE_CASES: Mapping[str, tuple[str, str]] = {
+    "entity": ("dynamodb", "item"),
+    "session": ("redis", "string"),
+    "cache": ("redis", "string"),
+    "leaderboard": ("redis", "sorted_set"),
+    "search": ("elasticsearch", "document"),
+    "log": ("elasticsearch", "document"),
+}
+"""What a collection is used for, and the target and mapper that suit it."""
+
+UseCase = Literal["entity", "session", "cache", "leaderboard", "search", "log"]
+Positive = Annotated[int, Ge(1)]
+
+
+@dataclass(frozen=True)
+class Fields:
+    """The key `fields` of a route: which fields of a document go along; `_id` always does."""
+
+    keep: Sequence[str] | None = None
+    """Only these fields, by dotted path."""
+    drop: Sequence[str] | None = None
+    """All but these fields, by dotted path."""
+
+    def __post_init__(self) -> None:
+        """Refuse both lists at once and a dropped `_id`."""
+        if self.keep is not None and self.drop is not None:
+            raise ValueError("found keep and drop; say one of them")
+        if any(not name for path in (*(self.keep or ()), *(self.drop or ())) for name in path.split(".")):
+            raise ValueError("found an empty field name; write dotted paths such as address.city")
+        if any(path.partition(".")[0] == "_id" for path in self.drop or ()):
+            raise ValueError("drop: _id cannot be dropped, nor a part of it: it names the document in the target")
+
+
+@dataclass(frozen=True)
+class RunKeys:
+    """The key `run` of the plan: how the work is done; none of it changes what is copied."""
+
+    workers: Positive = 4
+    """Partitions copied at the same time."""
+    window: Positive = 4
+    """Batches of a partition in flight at the same time."""
+    lease_s: Annotated[float, Ge(5)] = 60
+    """How long a run that died keeps others from its routes."""
+
+
+@dataclass(frozen=True)
+class PlanKeys:
+    """The keys of a plan."""
+
+    source: SourceConnection
+    """Where the documents are."""
+    routes: Mapping[str, Any]
+    """Collections and where they go; each name is the collection's unless `collection` says another."""
+    targets: Mapping[str, Any] = field(default_factory=dict)
+    """Connections of the targets the routes use, by target."""
+    name: str | None = None
+    """The plan's name in the state and in reports; the file's name unless said."""
+    state: str = "sqlite:///.offramp/state.db"
+    """Where checkpoints, rejects and leases are kept."""
+    run: RunKeys = RunKeys()
+    """How the work is done."""
+
+
+@dataclass(frozen=True)
+class RouteKeys:
+    """The keys every route may have, whatever its target and mapper."""
+
+    use_case: UseCase | None = None
+    """What the collection is used for; picks target and mapper."""
+    target: str | None = None
+    """The target, where `use_case` does not pick it."""
+    mapper: str | None = None
+    """The mapper, where `use_case` does not pick it."""
+    use: str | None = None
+    """A mapper of your own: file.py:function, the file beside the plan."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Options for your own mapper's function."""
+    collection: str | None = None
+    """The collection or view; the route's name unless said."""
+    where: Mapping[str, Any] = field(default_factory=dict)
+    """Only documents that match this MongoDB query; dates and ObjectIds as Extended JSON."""
+    fields: Fields = Fields()
+    """Which fields of each document go along."""
+    partitions: Positive | None = None
+    """Parts the collection is split in; chosen by its size unless said."""
+    allow_empty: bool = False
+    """Whether a collection without documents may be called clean."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """One collection to one target, everything checked and ready to open."""
+
+    name: str
+    collection: str
+    target_name: str
+    target_type: TargetType
+    connection: Any
+    placement: Any
+    mapper_name: str
+    """The mapper's name, or `use` as written."""
+    mapper_type: MapperType | None
+    options: Any
+    function: MapFunction | None
+    """The user's own mapper, its options bound."""
+    digest: str
+    keys: RouteKeys
+    where: Mapping[str, Any]
+
+    def source(self, database: MongoDB) -> Source:
+        """Return the route's documents."""
+        return database.source(self.collection, self.where)
+
+    def target(self) -> Target[Any]:
+        """Return the route's target, not connected yet."""
+        return self.target_type(self.connection, self.placement, self.name)
+
+    def mapper(self, losses: Losses) -> MapFunction:
+        """Return the route's mapper, counting what it loses."""
+        if self.function is not None:
+            return self.function
+        assert self.mapper_type is not None  # noqa: S101 - a route has one or the other
+        return self.mapper_type(self.options, self.name, losses)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return all that decides which records this route makes and where they go (R137); no secret is in it."""
+        return {
+            "projection": PROJECTION,
+            "collection": self.collection,
+            "where": json_util.dumps(self.where, sort_keys=True),
+            "fields.keep": sorted(self.keys.fields.keep) if self.keys.fields.keep is not None else None,
+            "fields.drop": sorted(self.keys.fields.drop or ()),
+            "target": self.target_name,
+            "territory": self.target().territory,
+            "placement": _plain(self.placement),
+            "mapper": self.mapper_name,
+            "mapper file": self.digest,
+            "options": _plain(self.options),
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A plan without faults."""
+
+    name: str
+    path: Path
+    source: SourceConnection
+    state: str
+    run: RunKeys
+    routes: Mapping[str, Route]
+
+    def chosen(self, names: Iterable[str]) -> list[Route]:
+        """Return the routes of these names, all for none; raises PlanError for a name that is no route."""
+        wanted = list(dict.fromkeys(names))
+        for name in wanted:
+            if name not in self.routes:
+                raise PlanError("E-PLAN-ROUTE", f"{self.path}: route {name!r}: {unknown(name, self.routes)}")
+        return [self.routes[name] for name in wanted] if wanted else list(self.routes.values())
+
+
+def digest(fingerprints: Iterable[Mapping[str, Any]]) -> str:
+    """Return the SHA-256 of routes' fingerprints: one text for what a report is about."""
+    return hashlib.sha256(json.dumps(list(fingerprints), sort_keys=True).encode()).hexdigest()
+
+
+def load(path: Path, environment: Mapping[str, str] | None = None) -> Plan:
+    """Return the plan in the file; raises PlanError with all its faults, each with its line, and writes nothing."""
+    file = read(path, os.environ if environment is None else environment)
+    keys = checked(PlanKeys, file.value, (), file)
+    if keys is None:
+        _check_parts(file)
+        raise file.error()
+    if not keys.routes:
+        file.fault(("routes",), "is empty; a plan moves at least one collection")
+    connections = {name: _connection(name, raw, file) for name, raw in keys.targets.items()}
+    routes = {name: _route(name, raw, connections, file) for name, raw in keys.routes.items()}
+    _check_territories(routes, file)
+    if file.faults:
+        raise file.error()
+    return Plan(
+        name=keys.name or path.stem,
+        path=path,
+        source=keys.source,
+        state=keys.state,
+        run=keys.run,
+        routes={name: route for name, route in routes.items() if route is not None},
+    )
+
+
+def _check_parts(file: PlanFile) -> None:
+    """Note the faults of targets and routes too where the plan's own keys are at fault."""
+    value = file.value if isinstance(file.value, Mapping) else {}
+    targets, routes = value.get("targets"), value.get("routes")
+    found = (
+        {name: _connection(name, raw, file) for name, raw in targets.items()} if isinstance(targets, Mapping) else {}
+    )
+    for name, raw in routes.items() if isinstance(routes, Mapping) else ():
+        _route(name, raw, found, file)
+
+
+def _connection(name: str, raw: Any, file: PlanFile) -> Any:
+    where: Where = ("targets", name)
+    try:
+        kind = plugins.target_type(name)
+    except PluginError as error:
+        file.fault(where, str(error))
+        return None
+    return checked(kind.Connection, {} if raw is None else raw, where, file)
+
+
+def _route(name: str, raw: Any, connections: Mapping[str, Any], file: PlanFile) -> Route | None:
+    where: Where = ("routes", name)
+    before = len(file.faults)
+    raw = {} if raw is None else raw
+    if not isinstance(raw, Mapping):
+        file.fault(where, f"found {file.shown(where, raw)}; write keys such as use_case: {', '.join(USE_CASES)}")
+        return None
+    common = set(key_names(RouteKeys))
+    keys = checked(RouteKeys, {key: value for key, value in raw.items() if key in common}, where, file)
+    if keys is None:
+        return None
+    picked = USE_CASES.get(keys.use_case or "", (None, None))
+    target_name = keys.target or picked[0]
+    mapper_name = keys.mapper or (picked[1] if target_name == picked[0] else None)
+    if target_name is None:
+        file.fault(where, f"says neither use_case nor target; use_case is one of {', '.join(USE_CASES)}")
+        return None
+    target_type = _named(plugins.target_type, target_name, (*where, "target" if keys.target else "use_case"), file)
+    if target_type is None:
+        return None
+    if target_name not in connections:
+        file.fault(where, f"goes to {target_name}, but targets.{target_name} is missing; say how to reach it there")
+    mapper_type: MapperType | None = None
+    function: MapFunction | None = None
+    if keys.use is not None:
+        if keys.mapper is not None:
+            file.fault((*where, "use"), "found use and mapper; say one of them")
+        function = _named(
+            lambda use: plugins.user_function(use, file.path.parent, keys.options), keys.use, (*where, "use"), file
+        )
+    elif mapper_name is None:
+        names = [known for known in plugins.available(plugins.MAPPERS) if _serves(known, target_name)]
+        file.fault(
+            where, f"says no mapper for {target_name}; allowed: {', '.join(sorted(names))}, or use: file.py:function"
+        )
+    else:
+        if keys.options:
+            file.fault(
+                (*where, "options"), "is for a mapper of your own (use:); a built-in mapper's keys stand in the route"
+            )
+        mapper_type = _named(plugins.mapper_type, mapper_name, (*where, "mapper"), file)
+        if mapper_type is not None and mapper_type.target != target_name:
+            file.fault(
+                (*where, "mapper"), f"{mapper_name!r} makes records for {mapper_type.target}, not for {target_name}"
+            )
+            mapper_type = None
+    own = {key: value for key, value in raw.items() if key not in common}
+    placement_names = key_names(target_type.Placement)
+    option_names = key_names(mapper_type.Options) if mapper_type is not None else []
+    for key in own:
+        if key not in placement_names and key not in option_names:
+            allowed = dict.fromkeys([*key_names(RouteKeys), *placement_names, *option_names])
+            file.fault((*where, key), unknown(key, allowed))
+    placement = checked(target_type.Placement, _some(own, placement_names), where, file)
+    options = checked(mapper_type.Options, _some(own, option_names), where, file) if mapper_type is not None else None
+    query = _query(keys.where, (*where, "where"), file)
+    if len(file.faults) > before or connections.get(target_name) is None:
+        return None
+    route = Route(
+        name=name,
+        collection=keys.collection or name,
+        target_name=target_name,
+        target_type=target_type,
+        connection=connections[target_name],
+        placement=placement,
+        mapper_name=keys.use or mapper_name or "",
+        mapper_type=mapper_type,
+        options=keys.options if function is not None else options,
+        function=function,
+        digest=plugins.file_digest(keys.use, file.path.parent) if keys.use else "",
+        keys=keys,
+        where=query,
+    )
+    for build in (route.target, lambda: route.mapper(Losses())):
+        try:
+            build()
+        except ValueError as error:
+            key, _, rest = str(error).partition(": ")
+            at = (*where, key) if rest and key in own else where
+            file.fault(at, rest if at != where else str(error))
+            return None
+    return route
+
+
+def _named(find: Any, name: str, where: Where, file: PlanFile) -> Any:
+    try:
+        return find(name)
+    except PluginError as error:
+        file.fault(where, str(error))
+        return None
+
+
+def _serves(mapper_name: str, target_name: str) -> bool:
+    try:
+        return plugins.mapper_type(mapper_name).target == target_name
+    except PluginError:
+        return False
+
+
+def _some(keys: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: keys[name] for name in names if name in keys}
+
+
+def _query(raw: Any, where: Where, file: PlanFile) -> dict[str, Any]:
+    """Return a query with its Extended JSON turned into BSON values: ``{$date: …}``, ``{$oid: …}``."""
+    try:
+        return _bson(raw)  # type: ignore[no-any-return]
+    except (TypeError, ValueError, ArithmeticError) as error:
+        file.fault(where, f"no MongoDB query: {error}")
+        return {}
+
+
+def _bson(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return json_util.object_hook({name: _bson(inner) for name, inner in value.items()})
+    if isinstance(value, list):
+        return [_bson(inner) for inner in value]
+    return value
+
+
+def _check_territories(routes: Mapping[str, Route | None], file: PlanFile) -> None:
+    """Two routes may not write to the same place: each would take the other's records for extras."""
+    claimed: dict[str, str] = {}
+    for name, route in routes.items():
+        if route is None:
+            continue
+        territory = f"{route.target_name} {route.target().territory}"
+        for other, taken in claimed.items():
+            if territory.startswith(taken) or taken.startswith(territory):
+                place = territory.rstrip("\0")
+                file.fault(("routes", name), f"writes where route {other!r} writes ({place}); give each its own place")
+        claimed[name] = territory
+
+
+def _plain(value: Any) -> Any:
+    """Return a dataclass as plain JSON data, without keys that have their default: a new key changes no old plan."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            each.name: _plain(getattr(value, each.name))
+            for each in dataclasses.fields(value)
+            if each.default is dataclasses.MISSING or getattr(value, each.name) != each.default
+        }
+    if isinstance(value, Mapping):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -1,0 +1,98 @@
+"""What a plan can name: targets and mappers by entry point, and a mapper in the user's own file."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache, partial
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, cast
+
+from mappers.contract import Document, MapperType, Record
+from stores.contract import TargetType
+
+TARGETS = "offramp.targets"
+MAPPERS = "offramp.mappers"
+
+MapFunction = Callable[[Document], Iterable[Record]]
+
+
+class PluginError(ValueError):
+    """A plan names something that is not there or cannot be used; the text says what there is."""
+
+
+@cache
+def available(group: str) -> Mapping[str, EntryPoint]:
+    """Return the installed entry points of a group by name."""
+    return {point.name: point for point in entry_points(group=group)}
+
+
+def target_type(name: str) -> TargetType:
+    """Return the target of this name; raises PluginError naming those installed."""
+    return cast(TargetType, _load(TARGETS, name, "target", ("Connection", "Placement")))
+
+
+def mapper_type(name: str) -> MapperType:
+    """Return the mapper of this name; raises PluginError naming those installed."""
+    return cast(MapperType, _load(MAPPERS, name, "mapper", ("Options", "target")))
+
+
+def _load(group: str, name: str, kind: str, attributes: Iterable[str]) -> Any:
+    points = available(group)
+    if name not in points:
+        raise PluginError(f"found {name!r}; allowed: {', '.join(sorted(points))}")
+    try:
+        plugin = points[name].load()
+    except ImportError as error:
+        raise PluginError(f"the {kind} {name!r} ({points[name].value}) cannot be imported: {error}") from error
+    lacking = [attribute for attribute in attributes if not hasattr(plugin, attribute)]
+    if lacking:
+        raise PluginError(f"the {kind} {name!r} ({points[name].value}) lacks {' and '.join(lacking)}")
+    return plugin
+
+
+def user_function(spec: str, folder: Path, options: Mapping[str, Any]) -> MapFunction:
+    """Return the function that `file.py:function` names, its options bound; raises PluginError for what does not fit.
+
+    The file is looked for beside the plan. The function takes the document, then its options by keyword.
+    """
+    file_name, colon, name = spec.rpartition(":")
+    if not colon or not file_name.endswith(".py") or not name.isidentifier():
+        raise PluginError(f"found {spec!r}; write file.py:function, the file beside the plan")
+    path = (folder / file_name).resolve()
+    if not path.is_file():
+        raise PluginError(f"there is no file {file_name!r} beside the plan (looked in {folder})")
+    function = getattr(_module(path), name, None)
+    if not callable(function):
+        raise PluginError(f"{file_name} has no function {name!r}")
+    try:
+        # A partial's signature raises ValueError for an option that the function does not take.
+        inspect.signature(partial(function, **options)).bind({})
+    except (TypeError, ValueError) as error:
+        taken = ", ".join(list(inspect.signature(function).parameters)[1:]) or "none"
+        raise PluginError(f"options do not fit {name}(): {error}; its options: {taken}") from None
+    return partial(function, **options) if options else function
+
+
+def file_digest(spec: str, folder: Path) -> str:
+    """Return the SHA-256 of the file of `file.py:function`: an edited mapper is another mapper."""
+    return hashlib.sha256((folder / spec.rpartition(":")[0]).resolve().read_bytes()).hexdigest()
+
+
+def _module(path: Path) -> Any:
+    name = f"offramp_user_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise PluginError(f"{path.name} cannot be loaded as Python")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # The user's own code may raise anything while it is loaded.
+        sys.modules.pop(name, None)
+        raise PluginError(f"{path.name} fails when loaded: {type(error).__name__}: {error}") from error
+    return module

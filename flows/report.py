@@ -1,0 +1,108 @@
+"""The report as people and programs read it: a terminal table, report.json and report.md, from one object."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from flows.books import Report, RouteReport
+
+NOT_CHECKED = "-"
+
+_COLUMNS = ("documents", "read", "dropped", "rejected", "records", "held", "missing", "differs", "extra", "collides")
+
+
+def cells(route: RouteReport) -> dict[str, str]:
+    """Return the route's row of the table, each cell as text; what was not checked is ``-``."""
+    row = {"route": route.route, "target": route.target}
+    for name in _COLUMNS:
+        value = getattr(route, name)
+        row[name] = NOT_CHECKED if value is None else f"{value:,}".replace(",", " ")
+    row["losses"] = str(sum(route.losses.values()))
+    row["backfill"] = _seconds(route.backfill_s)
+    row["verify"] = _seconds(route.verify_s)
+    row["verdict"] = route.verdict
+    return row
+
+
+def table(rows: Sequence[Mapping[str, str]], left: Iterable[str] = ("route", "target", "verdict")) -> str:
+    """Return rows of cells as aligned lines under their names; `left` are the columns of words."""
+    names = list(rows[0]) if rows else []
+    widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in names}
+    words = set(left)
+
+    def line(row: Mapping[str, str]) -> str:
+        cut = (row[name].ljust(widths[name]) if name in words else row[name].rjust(widths[name]) for name in names)
+        return "  ".join(cut).rstrip()
+
+    return "\n".join([line({name: name for name in names}), *map(line, rows)])
+
+
+def as_text(report: Report) -> str:
+    """Return the report for a terminal: table, reasons, verdict."""
+    lines = [table([cells(route) for route in report.routes])] if report.routes else []
+    for route in report.routes:
+        lines.extend(f"{route.route}: {reason}" for reason in route.reasons)
+    lines.append("")
+    lines.append(_closing(report))
+    return "\n".join(lines)
+
+
+def as_markdown(report: Report) -> str:
+    """Return the report as a Markdown page: verdict first, then the table and the reasons."""
+    rows = [cells(route) for route in report.routes]
+    lines = [f"# {_plain(report.plan)}: {report.verdict}", "", _closing(report), ""]
+    if rows:
+        names = list(rows[0])
+        rule = [":--" if name in ("route", "target", "verdict") else "--:" for name in names]
+        body = [[_plain(row[name]) for name in names] for row in rows]
+        lines.extend("| " + " | ".join(cut) + " |" for cut in (names, rule, *body))
+        lines.append("")
+    for route in report.routes:
+        if route.reasons or route.samples:
+            lines += [f"## {_plain(route.route)}", ""]
+            lines.extend(f"- {_plain(reason)}" for reason in route.reasons)
+            lines.extend(
+                f"- {kind} at `{address.replace('`', ' ')}`"
+                for kind, found in route.samples.items()
+                for address in found
+            )
+            lines.append("")
+    lines += [
+        f"`{NOT_CHECKED}` means not checked. Fingerprint `{report.fingerprint}`,",
+        f"from {report.started.isoformat(timespec='seconds')} to {report.finished.isoformat(timespec='seconds')}.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def write(report: Report, folder: Path) -> list[Path]:
+    """The folder holds report.json and report.md of this report, each whole or as it was; returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    contents = {
+        "report.json": json.dumps(report.as_json(), indent=2, ensure_ascii=False) + "\n",
+        "report.md": as_markdown(report),
+    }
+    for name, content in contents.items():
+        draft = folder / f".{name}.draft"
+        draft.write_text(content, encoding="utf-8", errors="backslashreplace")
+        draft.replace(folder / name)
+    return [folder / name for name in contents]
+
+
+def _closing(report: Report) -> str:
+    seconds = (report.finished - report.started).total_seconds()
+    unverified = [route.route for route in report.routes if route.verified == "none"]
+    counted = [route.route for route in report.routes if route.verified == "counts"]
+    limits = f"; not verified: {', '.join(unverified)}" if unverified else ""
+    limits += f"; only counted: {', '.join(counted)}" if counted else ""
+    return f"verdict {report.verdict}: {len(report.routes)} routes in {_seconds(seconds)}{limits}"
+
+
+def _seconds(value: float | None) -> str:
+    return NOT_CHECKED if value is None else f"{value:.1f}s"
+
+
+def _plain(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,384 @@
+"""A run of a plan: check, lease, prepare, copy, verify, report; for the command line and the Prefect flows alike."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from typing import Any, Protocol, TypeVar
+
+from flows.books import Books, Level, Report, RouteReport, settle
+from flows.jobs import (
+    SILENT,
+    CopyJob,
+    Observer,
+    Span,
+    Verified,
+    VerifyJob,
+    copy_job,
+    opened_source,
+    opened_state,
+    verify_job,
+)
+from flows.plan import Plan, Route, digest
+from stores.contract import Tally
+from stores.errors import OfframpError, PlanError, TransientError
+from stores.mongodb import MongoDB
+from stores.state import Lease, RouteState, State
+
+_log = logging.getLogger(__name__)
+
+_DOCUMENTS_PER_PARTITION = 250_000
+_MOST_PARTITIONS = 256
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+class Workers(Protocol):
+    """Runs jobs, some at a time; an OfframpError takes the place of a result, in the order of the jobs."""
+
+    def copy(self, jobs: Sequence[CopyJob], /) -> Sequence[Span | OfframpError]:
+        """Copy each partition."""
+
+    def verify(self, jobs: Sequence[VerifyJob], /) -> Sequence[Verified | OfframpError]:
+        """Verify each route."""
+
+
+@dataclass(frozen=True)
+class Threads:
+    """Workers that are threads of this process."""
+
+    plan: Plan
+    observer: Observer = SILENT
+    stopping: Callable[[], bool] = lambda: False
+
+    def copy(self, jobs: Sequence[CopyJob], /) -> Sequence[Span | OfframpError]:
+        """Copy each partition."""
+        return self._each(lambda job: copy_job(self.plan, job, observer=self.observer, stopping=self.stopping), jobs)
+
+    def verify(self, jobs: Sequence[VerifyJob], /) -> Sequence[Verified | OfframpError]:
+        """Verify each route."""
+        return self._each(lambda job: verify_job(self.plan, job, observer=self.observer, stopping=self.stopping), jobs)
+
+    def _each(self, run: Callable[[Job], Result], jobs: Sequence[Job]) -> Sequence[Result | OfframpError]:
+        def answer(job: Job) -> Result | OfframpError:
+            try:
+                return run(job)
+            except OfframpError as error:
+                return error
+
+        with ThreadPoolExecutor(self.plan.run.workers, thread_name_prefix="job") as pool:
+            return list(pool.map(answer, jobs))
+
+
+@dataclass(frozen=True)
+class Run:
+    """One command over chosen routes of a plan."""
+
+    plan: Plan
+    routes: Sequence[Route]
+    workers: Workers
+    stopping: Callable[[], bool] = lambda: False
+    _started: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
+
+    def backfill(self, level: Level, *, restart: bool = False) -> Report:
+        """Every chosen route is copied, from its last checkpoint on, and verified to this level; returns the report.
+
+        Raises PlanError before anything is written if a route cannot be served, TransientError if another run is at
+        work on one of them. A store that fails later is a route's failure in the report.
+        """
+        check(self.plan, self.routes)
+        with opened_state(self.plan) as state, self._leased(state) as leases:
+            if restart:
+                for lease in leases.values():
+                    state.forget(lease)
+            else:
+                _refuse_changes(state, self.routes)
+            failures = self._begin(state, leases)
+            jobs = [
+                CopyJob(route.name, part.partition.number, leases[route.name])
+                for route in self.routes
+                for part in state.partitions(route.name)
+                if not part.done and route.name not in failures
+            ]
+            copied = self.workers.copy(jobs)
+            spans: dict[str, list[Span]] = {}
+            for job, outcome in zip(jobs, copied, strict=True):
+                if isinstance(outcome, OfframpError):
+                    failures.setdefault(job.route, str(outcome))
+                else:
+                    spans.setdefault(job.route, []).append(outcome)
+            for name, ran in spans.items():
+                state.finished(leases[name], max(span.ended for span in ran) - min(span.began for span in ran), None)
+            return self._conclude(state, leases, level, failures)
+
+    def verification(self, level: Level) -> Report:
+        """Every chosen route is verified to this level against what the source says now; no target is written.
+
+        Raises PlanError if a route cannot be served, TransientError if a run is at work on one of them.
+        """
+        check(self.plan, self.routes)
+        with opened_state(self.plan) as state, self._leased(state) as leases:
+            _refuse_changes(state, self.routes)
+            return self._conclude(state, leases, level, {})
+
+    def _begin(self, state: State, leases: Mapping[str, Lease]) -> dict[str, str]:
+        """Each route has its target prepared and its partitions on record; returns the failures by route."""
+        failures: dict[str, str] = {}
+        for route in self.routes:
+            try:
+                with opened_source(self.plan) as database:
+                    source = route.source(database)
+                    target = route.target()
+                    try:
+                        identity = target.prepare()
+                    finally:
+                        target.close()
+                    known = state.route(route.name)
+                    if known is None:
+                        partitions = source.split(route.keys.partitions or _partitions(source.estimate()))
+                        state.begin(leases[route.name], route.fingerprint(), source.identity(), identity, partitions)
+                        _log.info("%s: %d partitions", route.name, len(partitions))
+                    else:
+                        _refuse_other_identity(route, known, source.identity(), identity)
+            except PlanError:
+                raise
+            except OfframpError as error:
+                failures[route.name] = str(error)
+        return failures
+
+    def _conclude(
+        self,
+        state: State,
+        leases: Mapping[str, Lease],
+        level: Level,
+        failures: dict[str, str],
+    ) -> Report:
+        complete = {route.name: _complete(state, route) for route in self.routes}
+        # A route that is not wholly copied has its verdict already; comparing it would only list what is still to come.
+        jobs = [
+            VerifyJob(route.name, level)
+            for route in self.routes
+            if level != "none" and route.name not in failures and complete[route.name] is not False
+        ]
+        verified: dict[str, Verified] = {}
+        for job, outcome in zip(jobs, self.workers.verify(jobs), strict=True):
+            if isinstance(outcome, OfframpError):
+                failures[job.route] = str(outcome)
+            else:
+                verified[job.route] = outcome
+        rows = []
+        with opened_source(self.plan) as database:
+            for route in self.routes:
+                row = self._settled(route, state, database, level, failures, verified.get(route.name))
+                rows.append(row)
+                if state.route(route.name) is not None:
+                    state.finished(leases[route.name], 0.0, {"verdict": row.verdict, "verified": row.verified})
+        return Report(
+            plan=self.plan.name,
+            fingerprint=digest(route.fingerprint() for route in self.routes),
+            started=self._started,
+            finished=dt.datetime.now(dt.UTC),
+            routes=rows,
+        )
+
+    def _settled(
+        self,
+        route: Route,
+        state: State,
+        database: MongoDB,
+        level: Level,
+        failures: Mapping[str, str],
+        verified: Verified | None,
+    ) -> RouteReport:
+        failure = failures.get(route.name, "")
+        if not failure and self.stopping():
+            failure = "stopped by a signal; the same command resumes"
+        counts: Mapping[str, int] | None = None
+        try:
+            counts = route.source(database).count_by_type()
+        except OfframpError as error:
+            failure = failure or str(error)
+        known = state.route(route.name)
+        return settle(
+            Books(
+                route=route.name,
+                collection=route.collection,
+                target=route.target_name,
+                backfilled=_total(state, route) if known else None,
+                complete=_complete(state, route) is not False,
+                source_counts=counts,
+                verified=level,
+                comparison=verified.comparison if verified else None,
+                counted=verified.counted if verified else None,
+                allow_empty=route.keys.allow_empty,
+                expires=getattr(route.options, "expires", None) is not None,
+                backfill_s=known.backfill_s if known else None,
+                verify_s=verified.seconds if verified else None,
+                failure=failure,
+            )
+        )
+
+    @contextmanager
+    def _leased(self, state: State) -> Iterator[Mapping[str, Lease]]:
+        """Hold the routes' leases, renewed while the body runs, and release them at its end."""
+        leases: dict[str, Lease] = {}
+        stop = threading.Event()
+        renewing = threading.Thread(
+            target=_renew, args=(state, leases, stop, self.plan.run.lease_s / 3), name="leases", daemon=True
+        )
+        try:
+            for route in self.routes:
+                leases[route.name] = state.acquire(route.name)
+            renewing.start()
+            yield leases
+        finally:
+            stop.set()
+            if renewing.is_alive():
+                renewing.join()
+            for lease in leases.values():
+                state.release(lease)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What `check` has to say of a route that can be served."""
+
+    route: str
+    collection: str
+    target: str
+    mapper: str
+    documents: int
+    """The source's estimate."""
+    notes: Sequence[str]
+
+
+def check(plan: Plan, routes: Sequence[Route]) -> list[Checked]:
+    """Return what a person should know of each route; raises PlanError with every fault found. Writes nothing.
+
+    Raises TransientError if a store does not answer.
+    """
+    found: list[Checked] = []
+    faults: list[PlanError] = []
+    with opened_source(plan) as database:
+        for route in routes:
+            source, target = route.source(database), route.target()
+            notes: list[str] = []
+            estimate = 0
+            for look in (source.check, target.check):
+                try:
+                    notes.extend(look())
+                except PlanError as error:
+                    faults.append(PlanError(error.code, f"route {route.name}: {error.message}"))
+            target.close()
+            if not faults:
+                estimate = source.estimate()
+            found.append(Checked(route.name, route.collection, route.target_name, route.mapper_name, estimate, notes))
+    if faults:
+        raise _joined(faults)
+    return found
+
+
+def _partitions(documents: int) -> int:
+    return min(_MOST_PARTITIONS, 1 + documents // _DOCUMENTS_PER_PARTITION)
+
+
+def _complete(state: State, route: Route) -> bool | None:
+    """Tell whether every partition was copied to its end; None for a route that was never copied."""
+    if state.route(route.name) is None:
+        return None
+    return all(part.done for part in state.partitions(route.name))
+
+
+def _total(state: State, route: Route) -> Tally:
+    total = Tally()
+    for part in state.partitions(route.name):
+        total.add(part.tally)
+    return total
+
+
+def _refuse_changes(state: State, routes: Iterable[Route]) -> None:
+    """Raise PlanError if a route was begun under a plan that makes other records or puts them elsewhere (R137)."""
+    faults: list[PlanError] = []
+    for route in routes:
+        known = state.route(route.name)
+        if known is None:
+            continue
+        now = route.fingerprint()
+        changed = [name for name in sorted({*known.fingerprint, *now}) if known.fingerprint.get(name) != now.get(name)]
+        if changed:
+            told = "; ".join(f"{name} was {known.fingerprint.get(name)!r}, is {now.get(name)!r}" for name in changed)
+            faults.append(
+                PlanError(
+                    "E-CONFIG-CHANGED",
+                    f"route {route.name}: the plan has changed since its run began: {told}. What was written under the"
+                    " old plan would stay beside the new: undo the change, or begin anew with backfill --restart",
+                )
+            )
+    if faults:
+        raise _joined(faults)
+
+
+def _refuse_other_identity(route: Route, known: RouteState, source: str, target: str) -> None:
+    for what, before, now in (("collection", known.source_identity, source), ("target", known.target_identity, target)):
+        if before != now:
+            raise PlanError(
+                "E-CONFIG-CHANGED",
+                f"route {route.name}: the {what} was dropped and made anew since the run began, so its checkpoints say"
+                " nothing about it; begin anew with backfill --restart",
+            )
+
+
+def _joined(faults: Sequence[PlanError]) -> PlanError:
+    if len(faults) == 1:
+        return faults[0]
+    return PlanError("E-PLAN", "\n  ".join([f"{len(faults)} faults; nothing has been written", *map(str, faults)]))
+
+
+def _renew(state: State, leases: Mapping[str, Lease], stop: threading.Event, every_s: float) -> None:
+    """Renew until told to stop; a lost lease is found by the next checkpoint, so nothing more is done about it here."""
+    while not stop.wait(every_s):
+        for lease in list(leases.values()):
+            try:
+                state.renew(lease)
+            except TransientError as error:
+                _log.warning("%s", error)
+            except OfframpError as error:
+                _log.error("%s", error)
+                return
+
+
+_SHOWN_REJECTS = 5
+
+
+def status(plan: Plan) -> list[dict[str, Any]]:
+    """Return how far each route has come, from the state alone."""
+    rows: list[dict[str, Any]] = []
+    with opened_state(plan) as state:
+        for name, route in plan.routes.items():
+            known = state.route(name)
+            parts = state.partitions(name)
+            total = _total(state, route)
+            done = sum(part.done for part in parts)
+            stage = "not begun" if known is None else "copied" if done == len(parts) else "copying"
+            rows.append(
+                {
+                    "route": name,
+                    "stage": stage,
+                    "partitions": f"{done}/{len(parts)}",
+                    "read": total.read,
+                    "dropped": total.dropped,
+                    "rejected": total.rejected,
+                    "records": total.records,
+                    "losses": dict(total.losses),
+                    "verdict": (known.outcome or {}).get("verdict") if known else None,
+                    "at_work": state.holder(name),
+                    "rejects": [asdict(reject) for reject in islice(state.rejects(name), _SHOWN_REJECTS)],
+                }
+            )
+    return rows

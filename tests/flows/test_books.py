@@ -1,0 +1,179 @@
+"""Books that do not close are never called clean, and the report says why."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.books import Books, Report, settle
+from flows.comparing import Comparison
+from flows.ledger import Balance
+from flows.report import as_markdown, as_text, write
+from stores.contract import Tally
+
+
+def tally(**changes: Any) -> Tally:
+    return dataclasses.replace(
+        Tally(read=10, dropped=1, rejected=0, copied=9, records=9, id_types=Counter(int=7, string=3)), **changes
+    )
+
+
+def balance(**changes: Any) -> Balance:
+    return dataclasses.replace(Balance(records=9, held=9, extra=0, listed=9), **changes)
+
+
+CLEAN = Books(
+    route="orders",
+    collection="orders",
+    target="redis",
+    backfilled=tally(),
+    complete=True,
+    source_counts={"int": 7, "string": 3},
+    verified="full",
+    comparison=Comparison(tally(), balance()),
+    counted=None,
+    allow_empty=False,
+    expires=False,
+    backfill_s=1.25,
+    verify_s=0.5,
+)
+
+
+def books(**changes: Any) -> Books:
+    return dataclasses.replace(CLEAN, **changes)
+
+
+def test_books_that_close_are_clean() -> None:
+    row = settle(CLEAN)
+    assert row.verdict == "clean"
+    assert row.reasons == []
+    assert (row.documents, row.held, row.extra) == (10, 9, 0)
+
+
+NOTHING = Tally()
+
+WRONG: list[tuple[str, str, dict[str, Any]]] = [
+    ("a document unaccounted for", "mismatches", {"backfilled": tally(copied=8)}),
+    ("fewer read than the source counts", "mismatches", {"source_counts": {"int": 8, "string": 3}}),
+    ("the same sum, other types", "mismatches", {"source_counts": {"int": 8, "string": 2}}),
+    ("a type never read", "mismatches", {"source_counts": {"int": 7, "string": 3, "objectId": 1}}),
+    ("verification read others", "mismatches", {"comparison": Comparison(tally(id_types=Counter(int=7)), balance())}),
+    ("missing", "mismatches", {"comparison": Comparison(tally(), balance(held=8, missing=1))}),
+    ("differs", "mismatches", {"comparison": Comparison(tally(), balance(differs=1))}),
+    ("extra", "mismatches", {"comparison": Comparison(tally(), balance(extra=1))}),
+    ("collides", "mismatches", {"comparison": Comparison(tally(), balance(held=8, collides=1))}),
+    ("a record nobody accounts for", "mismatches", {"comparison": Comparison(tally(), balance(held=8))}),
+    ("a record too many", "mismatches", {"comparison": Comparison(tally(), balance(held=10))}),
+    ("rejects", "rejects", {"backfilled": tally(dropped=0, rejected=1)}),
+    ("a store failed", "failed", {"failure": "E-RDS-AWAY gone", "comparison": None}),
+    ("a partition not done", "failed", {"complete": False, "comparison": None}),
+    (
+        "nothing compared",
+        "failed",
+        {"backfilled": NOTHING, "source_counts": {}, "comparison": Comparison(NOTHING, Balance(extra=0))},
+    ),
+    ("fewer counted", "mismatches", {"verified": "counts", "comparison": None, "counted": 8}),
+    ("more counted", "mismatches", {"verified": "counts", "comparison": None, "counted": 10}),
+    ("nothing to count", "failed", {"verified": "counts", "comparison": None, "counted": None}),
+    (
+        "counted nothing",
+        "failed",
+        {"verified": "counts", "backfilled": NOTHING, "source_counts": {}, "comparison": None, "counted": 0},
+    ),
+    (
+        "never copied, only counted",
+        "failed",
+        {"verified": "counts", "backfilled": None, "comparison": None, "counted": 9},
+    ),
+]
+
+
+@pytest.mark.parametrize(("verdict", "changes"), [wrong[1:] for wrong in WRONG], ids=[wrong[0] for wrong in WRONG])
+def test_whatever_does_not_add_up_has_a_verdict_and_a_reason(verdict: str, changes: dict[str, Any]) -> None:
+    row = settle(books(**changes))
+    assert row.verdict == verdict
+    assert row.reasons
+
+
+def test_an_empty_collection_is_clean_only_where_the_plan_says_so() -> None:
+    empty = books(
+        backfilled=NOTHING, source_counts={}, comparison=Comparison(NOTHING, Balance(extra=0)), allow_empty=True
+    )
+    assert settle(empty).verdict == "clean"
+
+
+def test_expired_records_are_accounted_for() -> None:
+    row = settle(books(comparison=Comparison(tally(), balance(held=6, expired=3))))
+    assert (row.verdict, row.expired) == ("clean", 3)
+
+
+def test_a_route_that_was_never_copied_is_judged_by_what_verification_read() -> None:
+    row = settle(books(backfilled=None, backfill_s=None))
+    assert row.verdict == "clean"
+    assert row.read == 10
+    assert row.backfill_s is None
+
+
+def report(*routes: Books) -> Report:
+    began = dt.datetime(2026, 11, 23, 8, 0, tzinfo=dt.UTC)
+    return Report("shop", "f" * 64, began, began + dt.timedelta(seconds=48), [settle(route) for route in routes])
+
+
+def test_the_worst_route_decides_and_a_report_about_nothing_fails() -> None:
+    missing = books(comparison=Comparison(tally(), balance(held=8, missing=1)))
+    assert report(CLEAN).exit_code == 0
+    assert report(CLEAN, missing).verdict == "mismatches"
+    assert report(CLEAN, missing).exit_code == 1
+    assert report(books(failure="gone", comparison=None), missing).exit_code == 3
+    assert report().exit_code == 3
+
+
+GOLDEN = """\
+route   target  documents  read  dropped  rejected  records  held  missing  differs  extra  collides  losses  backfill  verify  verdict
+orders  redis          10    10        1         0        9     9        0        0      0         0       0      1.2s    0.5s  clean
+carts   redis          10    10        1         0        9     8        1        0      0         0       0      1.2s    0.5s  mismatches
+logs    redis          10    10        1         0        9     -        -        -      -         -       0      1.2s       -  clean
+carts: 1 missing: the source has them, the target does not; for example carts:n:1
+
+verdict mismatches: 3 routes in 48.0s; not verified: logs"""
+
+
+def three() -> Report:
+    lost = balance(held=8, missing=1, samples={"missing": ["carts:n:1"]})
+    return report(
+        CLEAN,
+        books(route="carts", comparison=Comparison(tally(), lost)),
+        books(route="logs", verified="none", comparison=None, verify_s=None),
+    )
+
+
+def test_the_text_is_this() -> None:
+    assert as_text(three()) == GOLDEN
+
+
+def test_json_keeps_its_keys_and_says_null_for_what_was_not_checked(tmp_path: Path) -> None:
+    paths = write(three(), tmp_path / "new")
+    kept = json.loads(paths[0].read_text(encoding="utf-8"))
+    assert set(kept) == {"version", "plan", "fingerprint", "started", "finished", "verdict", "routes"}
+    assert kept["version"] == 1
+    assert kept["started"] == "2026-11-23T08:00:00+00:00"
+    promised = (
+        "route collection target documents read dropped rejected records held missing differs extra collides losses"
+    )
+    assert set(promised.split()) | {"verdict", "backfill_s", "verify_s"} <= set(kept["routes"][0])
+    assert kept["routes"][2]["held"] is None
+    assert kept["routes"][2]["extra"] is None
+
+
+def test_markdown_has_the_same_numbers_and_survives_odd_names() -> None:
+    odd = dataclasses.replace(three(), plan="a|b")
+    page = as_markdown(odd)
+    assert page.startswith("# a\\|b: mismatches")
+    assert "| carts | redis | 10 | 10 | 1 | 0 | 9 | 8 | 1 | 0 | 0 | 0 | 0 | 1.2s | 0.5s | mismatches |" in page
+    assert "carts:n:1" in page

@@ -1,0 +1,278 @@
+"""Copying in batches with faults of every kind: interrupted and resumed is as if never interrupted."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flows.comparing import compare
+from flows.copying import copy_partition
+from flows.projecting import Projection
+from mappers.contract import Document, Losses, MappingError
+from mappers.identity import encode
+from mappers.redis import String
+from stores import memory
+from stores.contract import Batch, Partition, Reject, Rejected, Tally
+from stores.errors import LeaseLost, TransientError
+from stores.memory import MemorySource, MemoryTarget
+
+
+@dataclass
+class Notebook:
+    """A journal in memory that keeps what was committed, and may fail before or after committing."""
+
+    position: bytes | None = None
+    tally: Tally = field(default_factory=Tally)
+    rejects: dict[tuple[str, str], Reject] = field(default_factory=dict)
+    done: bool = False
+    calls: int = 0
+    failing: frozenset[int] = frozenset()
+    lost: bool = False
+
+    def ensure(self) -> None:
+        if self.lost:
+            raise LeaseLost("E-LEASE-LOST", "taken over")
+
+    def checkpoint(
+        self, number: int, position: bytes | None, tally: Tally, rejects: Sequence[Reject] = (), *, done: bool = False
+    ) -> None:
+        self.calls += 1
+        if self.calls in self.failing and self.calls % 2:
+            raise TransientError("E-STATE-BUSY", "before the commit")
+        self.position = position if position is not None else self.position
+        self.tally.add(tally)
+        self.rejects.update({(reject.id, reject.stage): reject for reject in rejects})
+        self.done = done
+        if self.calls in self.failing:
+            raise TransientError("E-STATE-BUSY", "after the commit")
+
+
+class FaultyTarget(MemoryTarget):
+    """Memory that on the scheduled calls of `write` holds half of the records and then fails; refuses what says so."""
+
+    failing: frozenset[int] = frozenset()
+    calls = 0
+    lock = threading.Lock()
+
+    def write(self, records: Sequence[Any], /) -> Sequence[Rejected]:
+        with self.lock:
+            self.calls += 1
+            fails = self.calls in self.failing
+        kept = [record for record in records if b"refuse" not in record.value]
+        super().write(kept[: len(kept) // 2] if fails else kept)
+        if fails:
+            raise TransientError("E-MEM-FAULT", "scheduled")
+        return [
+            Rejected(index, "E-MEM-REFUSED", "scheduled")
+            for index, record in enumerate(records)
+            if b"refuse" in record.value
+        ]
+
+
+class FaultySource(MemorySource):
+    """A source that fails before it yields on the scheduled batches."""
+
+    failing: frozenset[int] = frozenset()
+    batches = 0
+
+    def read(self, partition: Partition, after: bytes | None = None) -> Iterator[Batch]:
+        for batch in super().read(partition, after):
+            self.batches += 1
+            if self.batches in self.failing:
+                raise TransientError("E-SRC-AWAY", "scheduled")
+            yield batch
+
+
+def strings(document: Document) -> Iterator[String]:
+    """Map by the document's own wish: dropped, rejected, refused by the target, or one to three records."""
+    wish = document["wish"]
+    if wish == "reject":
+        raise MappingError("E-MAP-VALUE", "wish", "wished for")
+    if wish == "crash":
+        raise ZeroDivisionError("a bug in the user's mapper")
+    for number in range({"drop": 0, "many": 3}.get(wish, 1)):
+        yield String(f"{encode(document['_id'])}/{number}", f"{wish} {document['n']}".encode())
+
+
+def projection() -> Projection:
+    return Projection(strings, Losses(), (String,))
+
+
+WISHES = ("one", "one", "one", "many", "drop", "reject", "crash", "refuse")
+
+documents_ = st.lists(st.sampled_from(WISHES), max_size=60).map(
+    lambda wishes: [{"_id": number, "wish": wish, "n": number * 7} for number, wish in enumerate(wishes)]
+)
+schedules = st.frozensets(st.integers(1, 25), max_size=8)
+
+
+@settings(max_examples=200)
+@given(documents_, st.integers(1, 9), st.integers(1, 4), schedules, schedules, schedules, st.integers(1, 3))
+def test_an_interrupted_and_resumed_run_ends_like_an_uninterrupted_one(
+    tmp_path_factory: pytest.TempPathFactory,
+    documents: list[dict[str, Any]],
+    batch_documents: int,
+    window: int,
+    failing_writes: frozenset[int],
+    failing_reads: frozenset[int],
+    failing_checkpoints: frozenset[int],
+    partitions: int,
+) -> None:
+    def run(target: MemoryTarget, source: MemorySource, books: list[Notebook], parts: Sequence[Partition]) -> None:
+        for part, book in zip(parts, books, strict=True):
+            for _attempt in range(40):
+                if book.done:
+                    break
+                try:
+                    copy_partition(source, projection(), target, book, part, after=book.position, window=window)
+                except TransientError:
+                    continue
+            assert book.done
+
+    def place(name: str, kind: type[MemoryTarget]) -> MemoryTarget:
+        memory.forget(name)
+        target = kind(MemoryTarget.Connection(), MemoryTarget.Placement(), name)
+        target.prepare()
+        return target
+
+    calm, faulty = place("calm", FaultyTarget), place("faulty", FaultyTarget)
+    assert isinstance(faulty, FaultyTarget)
+    faulty.failing = failing_writes
+    source = FaultySource(documents, batch_documents=batch_documents)
+    parts = source.split(partitions)
+    undisturbed = [Notebook() for _ in parts]
+    run(calm, MemorySource(documents, batch_documents=batch_documents), undisturbed, parts)
+    source.failing = failing_reads
+    disturbed = [Notebook(failing=failing_checkpoints) for _ in parts]
+    run(faulty, source, disturbed, parts)
+
+    assert memory.held("faulty") == memory.held("calm")
+    for book, other in zip(disturbed, undisturbed, strict=True):
+        assert book.tally == other.tally
+        assert book.rejects == other.rejects
+        assert book.tally.read == book.tally.dropped + book.tally.rejected + book.tally.copied
+    refused = {name for book in disturbed for name, stage in book.rejects if stage == "write"}
+    clean = MemorySource(documents, batch_documents=batch_documents)
+    seen = compare(clean, projection(), faulty, tmp_path_factory.mktemp("ledger"), refused=refused)
+    assert seen is not None
+    assert (seen.balance.missing, seen.balance.differs, seen.balance.extra, seen.balance.collides) == (0, 0, 0, 0)
+    assert seen.balance.held == sum(book.tally.records for book in disturbed) == len(memory.held("faulty"))
+
+
+def prepared(name: str) -> MemoryTarget:
+    memory.forget(name)
+    target = MemoryTarget(MemoryTarget.Connection(), MemoryTarget.Placement(), name)
+    target.prepare()
+    return target
+
+
+def test_the_checkpoint_waits_for_the_oldest_batch_not_the_newest() -> None:
+    """R131: batch 1 is held up while batches 2 to 4 are acknowledged; nothing may be recorded meanwhile."""
+    released, later = threading.Event(), threading.Semaphore(0)
+
+    class Slow(MemoryTarget):
+        def write(self, records: Sequence[Any], /) -> Sequence[Rejected]:
+            if any(record.key == "n:0/0" for record in records):
+                assert released.wait(20)
+                raise TransientError("E-MEM-FAULT", "the oldest batch fails after the later ones succeeded")
+            answer = super().write(records)
+            later.release()
+            return answer
+
+    memory.forget("slow")
+    target = Slow(MemoryTarget.Connection(), MemoryTarget.Placement(), "slow")
+    target.prepare()
+    book = Notebook()
+    documents = [{"_id": number, "wish": "one", "n": number} for number in range(8)]
+
+    def release_when_the_later_ones_are_written() -> None:
+        for _ in range(3):
+            assert later.acquire(timeout=20)
+        released.set()
+
+    watcher = threading.Thread(target=release_when_the_later_ones_are_written)
+    watcher.start()
+    with pytest.raises(TransientError):
+        copy_partition(MemorySource(documents, batch_documents=2), projection(), target, book, Partition(0), window=4)
+    watcher.join()
+    assert book.position is None
+    assert book.tally.read == 0
+
+
+def test_no_more_batches_are_in_flight_than_the_window_allows() -> None:
+    target, book, most = prepared("window"), Notebook(), 0
+
+    class Counting(MemorySource):
+        def read(self, partition: Partition, after: bytes | None = None) -> Iterator[Batch]:
+            nonlocal most
+            # Reading, and recording what is acknowledged, are the work of one thread: what is between is in flight.
+            for before, batch in enumerate(super().read(partition, after)):
+                most = max(most, before - book.calls)
+                yield batch
+
+    documents = [{"_id": number, "wish": "one", "n": number} for number in range(24)]
+    copy_partition(Counting(documents, batch_documents=2), projection(), target, book, Partition(0), window=3)
+    assert most == 3
+
+
+def test_a_run_whose_lease_is_lost_writes_nothing_more() -> None:
+    target = prepared("lost")
+    documents = [{"_id": number, "wish": "one", "n": number} for number in range(4)]
+    with pytest.raises(LeaseLost):
+        copy_partition(MemorySource(documents), projection(), target, Notebook(lost=True), Partition(0))
+    assert memory.held("lost") == {}
+
+
+def test_a_stop_ends_at_a_checkpoint_with_everything_before_it_recorded() -> None:
+    target = prepared("stopped")
+    documents = [{"_id": number, "wish": "one", "n": number} for number in range(20)]
+    book = Notebook()
+    source = MemorySource(documents, batch_documents=2)
+    asked = iter([False, False, False, True])
+    complete = copy_partition(source, projection(), target, book, Partition(0), stopping=lambda: next(asked))
+    assert not complete
+    assert not book.done
+    assert book.tally.read == 6 == len(memory.held("stopped"))
+    assert copy_partition(source, projection(), target, book, Partition(0), after=book.position)
+    assert book.tally.read == 20 == len(memory.held("stopped"))
+
+
+def test_a_failing_mapper_is_told_by_kind_and_line_never_by_its_text() -> None:
+    target, book = prepared("crash"), Notebook()
+    copy_partition(MemorySource([{"_id": 1, "wish": "crash", "n": 1}]), projection(), target, book, Partition(0))
+    (reject,) = book.rejects.values()
+    assert (reject.id, reject.stage, reject.code) == ("n:1", "map", "E-MAP-FAILED")
+    assert "ZeroDivisionError" in reject.reason
+    assert Path(__file__).name in reject.reason
+    assert "user's mapper" not in reject.reason
+
+
+def test_a_mapper_that_gives_another_stores_record_is_a_reject() -> None:
+    target, book = prepared("foreign"), Notebook()
+    foreign = Projection(lambda _document: [object()], Losses(), (String,))  # type: ignore[list-item]
+    copy_partition(MemorySource([{"_id": 1}]), foreign, target, book, Partition(0))
+    (reject,) = book.rejects.values()
+    assert reject.code == "E-MAP-RECORD"
+    assert memory.held("foreign") == {}
+
+
+def test_losses_of_a_rejected_document_do_not_count() -> None:
+    losses = Losses()
+
+    def lossy(document: Document) -> list[String]:
+        losses.add("rounded")
+        if document["_id"] % 2:
+            raise MappingError("E-MAP-VALUE", "", "odd")
+        return [String(f"k{document['_id']}", b"")]
+
+    target, book = prepared("lossy"), Notebook()
+    source = MemorySource([{"_id": number} for number in range(5)], batch_documents=2)
+    copy_partition(source, Projection(lossy, losses, (String,)), target, book, Partition(0))
+    assert book.tally.losses == {"rounded": 3}

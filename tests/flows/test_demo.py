@@ -1,0 +1,238 @@
+"""The demo as a person runs it: a process of its own that leaves a report and nothing running."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import bson
+import psutil
+import pytest
+
+from flows import demo, seeding
+from mappers.decoding import TYPE_NAMES, decode, identity_type
+from mappers.identity import encode
+from stores.errors import PlanError
+
+ROOT = Path(__file__).parents[2]
+NOW = dt.datetime(2031, 5, 6, 7, 8, 9, 123_456, tzinfo=dt.UTC)
+SERVERS = ("mongodb", "dynamodb", "redis", "elasticsearch")
+
+
+def started(folder: Path, *options: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", "demo", "--dir", str(folder), *options],
+        cwd=folder.parent,
+        # A person's own AWS settings are none of the demo's business.
+        env={**os.environ, "PYTHONPATH": str(ROOT), "AWS_PROFILE": "nobody's", "AWS_ACCESS_KEY_ID": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ran(folder: Path, *options: str) -> tuple[int, str, str]:
+    with started(folder, *options) as process:
+        out, err = process.communicate(timeout=110)
+    return process.returncode, out, err
+
+
+def at_work_in(folder: Path) -> list[str]:
+    """The processes that work below the folder, or were told of it: each of the demo's servers does both."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if str(folder) in f"{process.cwd()} {' '.join(process.cmdline())}":
+                found.append(process.name())
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            continue
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("demo") / "marketplace"
+
+
+@pytest.fixture(scope="module")
+def first(folder: Path) -> dict[str, Any]:
+    """The report of a first run, on standard output."""
+    code, out, err = ran(folder, "--documents", "600", "--json")
+    assert code == 0, err
+    report: dict[str, Any] = json.loads(out)
+    return report
+
+
+def test_the_demo_moves_every_collection_to_three_stores_and_finds_it_clean(first: dict[str, Any]) -> None:
+    routes = first["routes"]
+    assert first["verdict"] == "clean"
+    assert {route["verdict"] for route in routes} == {"clean"}
+    assert len(routes) >= 6
+    assert {route["target"] for route in routes} == {"dynamodb", "redis", "elasticsearch"}
+    assert {route["collection"] for route in routes} == set(seeding.counts(600))
+    # 0 is "looked and found none"; null would be "not looked".
+    assert {(route["route"], route["extra"]) for route in routes} == {(route["route"], 0) for route in routes}
+    assert all(route["held"] == route["records"] > 0 for route in routes)
+    assert all(route["losses"] == {} for route in routes)
+
+
+def test_the_demo_reads_every_document_it_seeded(first: dict[str, Any]) -> None:
+    read = {route["route"]: route["read"] for route in first["routes"]}
+    made = {name: list(made) for name, made in seeding.marketplace(600, NOW).items()}
+    for name in ("projects", "freelancers", "accounts", "proposals", "sessions"):
+        assert read[name] == len(made[name])
+    assert read["freelancers_by_rating"] == sum(one["reviews"] > 0 for one in made["freelancers"]) < read["profiles"]
+    since = dt.datetime(2016, 1, 1, tzinfo=dt.UTC)
+    wanted = sum(one["kind"] != "heartbeat" and one["at"] >= since for one in made["activity"])
+    assert read["activity"] == wanted < len(made["activity"])
+    (proposals,) = [route for route in first["routes"] if route["route"] == "proposals"]
+    assert proposals["dropped"] == sum(one["state"] == "draft" for one in made["proposals"]) > 0
+
+
+def test_the_report_lies_where_the_demo_says(first: dict[str, Any], folder: Path) -> None:
+    assert json.loads((folder / "report" / "report.json").read_text(encoding="utf-8")) == first
+    assert "# marketplace: clean" in (folder / "report" / "report.md").read_text(encoding="utf-8")
+
+
+def test_no_server_outlives_the_demo(first: dict[str, Any], folder: Path) -> None:
+    assert at_work_in(folder) == []
+
+
+def test_a_second_run_in_the_folder_begins_anew_and_tells_its_steps(first: dict[str, Any], folder: Path) -> None:
+    before = {one.name for one in folder.glob("data-*")}
+    code, out, err = ran(folder, "--documents", "100")
+    assert code == 0, err
+    steps = [line for line in out.splitlines() if line[:1].isdigit()]
+    assert [line[0] for line in steps] == ["1", "2", "3", "4", "5"]
+    assert "100 documents in 6 collections" in steps[1]
+    assert "verdict clean: 8 routes" in out
+    assert str(folder / "report" / "report.json") in out
+    told = [line.split() for line in out.splitlines() if line.strip().startswith("cp ")]
+    assert all(Path(file).is_file() for file in told[0][1:-1])
+    after = {one.name for one in folder.glob("data-*")}
+    assert len(after) == 1
+    assert not after & before
+    assert at_work_in(folder) == []
+
+
+def test_a_folder_of_somebody_else_is_refused_and_left_alone(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "thesis.txt").write_text("years of work")
+    code, out, err = ran(theirs, "--documents", "600", "--json")
+    assert code == 2
+    assert json.loads(out)["error"]["code"] == "E-DEMO-DIR"
+    assert "--dir" in err
+    assert [(one.name, one.read_text()) for one in theirs.iterdir()] == [("thesis.txt", "years of work")]
+
+
+def test_two_demos_do_not_share_a_folder(tmp_path: Path) -> None:
+    with demo._claimed(tmp_path / "one"), pytest.raises(PlanError) as refused, demo._claimed(tmp_path / "one"):
+        pass
+    assert refused.value.code == "E-DEMO-DIR"
+    with demo._claimed(tmp_path / "one"):
+        pass
+
+
+@pytest.fixture
+def seeding_demo(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """A demo that has all its servers up and more to seed than it will get to."""
+    folder = tmp_path / "stopped"
+    with started(folder, "--documents", "500000") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("1  started 4 servers")
+        try:
+            yield process, folder
+        finally:
+            process.kill()
+
+
+def test_a_demo_told_to_stop_stops_its_servers(seeding_demo: tuple[subprocess.Popen[str], Path]) -> None:
+    process, folder = seeding_demo
+    assert len(at_work_in(folder)) >= len(SERVERS)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert at_work_in(folder) == []
+
+
+def test_the_process_has_its_own_environment_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "mine")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY", raising=False)
+    monkeypatch.setenv("no_proxy", "example.org")
+    before = dict(os.environ)
+    with demo._environment():
+        assert "AWS_PROFILE" not in os.environ
+        assert os.environ["AWS_SECRET_ACCESS_KEY"] == "demo"
+        assert os.environ["no_proxy"] == "example.org,127.0.0.1"
+    assert dict(os.environ) == before
+
+
+# --- the marketplace itself -------------------------------------------------------------------------------------------
+
+
+def encoded(documents: int, now: dt.datetime = NOW) -> dict[str, list[bytes]]:
+    return {
+        name: [bson.encode(document) for document in made] for name, made in seeding.marketplace(documents, now).items()
+    }
+
+
+def test_the_same_marketplace_comes_out_every_time() -> None:
+    here = encoded(1000)
+    assert here == encoded(1000)
+    later = encoded(1000, NOW + dt.timedelta(days=400))
+    assert {name for name in here if here[name] != later[name]} == {"sessions"}
+
+
+@pytest.mark.parametrize("documents", [100, 101, 599, 12_000])
+def test_the_marketplace_has_as_many_documents_as_asked_for(documents: int) -> None:
+    made = encoded(documents)
+    assert sum(map(len, made.values())) == documents == sum(seeding.counts(documents).values())
+    assert all(made.values())
+
+
+def test_no_two_documents_of_a_collection_share_an_id() -> None:
+    for documents in encoded(12_000).values():
+        ids = [encode(decode(document)["_id"]) for document in documents]
+        assert len(set(ids)) == len(ids)
+
+
+def test_accounts_have_every_type_of_id_and_null_once() -> None:
+    kinds = Counter(map(identity_type, encoded(12_000)["accounts"]))
+    assert set(kinds) == {"int", "long", "double", "string", "objectId", "date", "binData", "object", "null"}
+    assert kinds["null"] == 1
+    subtypes = {
+        getattr(decode(document)["_id"], "subtype", 0)
+        for document in encoded(12_000)["accounts"]
+        if identity_type(document) == "binData"
+    }
+    assert subtypes == {0, 4}
+
+
+def test_the_marketplace_holds_every_type_of_value() -> None:
+    seen: set[str] = set()
+
+    def look(value: Any) -> None:
+        seen.add(TYPE_NAMES[bson.encode({"": value})[4]])
+        for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+            look(inner)
+
+    for documents in encoded(12_000).values():
+        for document in documents:
+            look(bson.decode(document))
+    assert seen == set(TYPE_NAMES.values()) - {"undefined", "dbPointer", "symbol"}
+
+
+def test_sessions_expire_after_the_run_or_never() -> None:
+    sessions = [decode(document) for document in encoded(12_000)["sessions"]]
+    ends = [session["expires_at"] for session in sessions if "expires_at" in session]
+    assert min(ends) >= NOW + dt.timedelta(minutes=59)
+    assert 0 < len(ends) < len(sessions)

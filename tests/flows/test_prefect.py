@@ -1,0 +1,379 @@
+"""The flows on a Prefect server: what a run shows, what fails it, what is retried, and a schedule on a real worker."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+import psutil
+import pytest
+import yaml
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import State as RunState
+from prefect.client.schemas.objects import TaskRun
+from prefect.tasks import Task
+from prefect.testing.utilities import prefect_test_harness
+from prefect.utilities.callables import parameter_schema
+from pymongo.database import Database
+from redis import Redis
+
+from flows import backfill, plan, tasks, verification
+from flows.jobs import CopyJob, Verified, VerifyJob
+from flows.tasks import NotClean, PrefectWorkers, artifact_key, copy_partition, verify_route
+from stores.contract import Partition
+from stores.errors import LeaseLost, PlanError, TransientError
+from stores.state import State
+
+LIMIT_S = 90.0
+SHIPPED = Path(__file__).parents[2] / "config" / "prefect.yaml"
+
+Documents = Database[dict[str, Any]]
+WritePlan = Callable[..., Path]
+
+
+def wait_until(condition: Callable[[], Any]) -> Any:
+    """Return the first truth the condition gives."""
+    give_up = time.monotonic() + LIMIT_S
+    while not (answer := condition()):
+        assert time.monotonic() < give_up, f"not within {LIMIT_S:.0f} s"
+        time.sleep(0.05)
+    return answer
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[None]:
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture
+def write_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mongodb_url: str, redis_url: str, database: Documents, unique: str
+) -> WritePlan:
+    """Write a plan of one route, named as the test, into the working directory; keys replace those of the plan."""
+    monkeypatch.chdir(tmp_path)
+    database["sessions"].insert_many({"_id": number, "user": f"user {number}"} for number in range(60))
+
+    def write(**keys: Any) -> Path:
+        content = {
+            "name": unique,
+            "source": {"uri": mongodb_url, "database": database.name},
+            "targets": {"redis": {"url": redis_url, "retry_deadline_s": 0.2}},
+            "routes": {unique: {"use_case": "session", "collection": "sessions", "partitions": 3}},
+        }
+        path = tmp_path / "plan.yaml"
+        path.write_text(yaml.safe_dump(content | keys))
+        return path
+
+    return write
+
+
+def run_count(task_run: UUID) -> int:
+    """How often a finished task was attempted, as the server has it."""
+
+    def finished() -> int:
+        with get_client(sync_client=True) as client:
+            known = client.read_task_runs()
+            return next((run.run_count for run in known if run.id == task_run and run.end_time), 0)
+
+    return int(wait_until(finished))
+
+
+def task_runs(flow_run: UUID | None, number: int) -> list[TaskRun]:
+    """The flow run's tasks once so many of them have ended: the server learns of them a little later."""
+    assert flow_run is not None
+
+    def ended() -> list[TaskRun]:
+        with get_client(sync_client=True) as client:
+            found = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run])))
+        done = [run for run in found if run.end_time]
+        return done if len(done) >= number else []
+
+    return list(wait_until(ended))
+
+
+def artifacts(key: str) -> list[dict[str, Any]]:
+    """The rows of the newest table artifact of this key."""
+    with get_client(sync_client=True) as client:
+        answer = client._client.post("/artifacts/latest/filter", json={"artifacts": {"key": {"any_": [key]}}})
+    (artifact,) = answer.raise_for_status().json()
+    assert artifact["type"] == "table"
+    return list(json.loads(artifact["data"]))
+
+
+def test_a_flow_copies_every_partition_proves_it_and_shows_the_table(
+    server: None, write_plan: WritePlan, redis_url: str, unique: str, tmp_path: Path
+) -> None:
+    path = write_plan(run={"workers": 1})
+
+    state = backfill.backfill(plan=str(path), return_state=True)
+
+    assert state.is_completed()
+    report = state.result()
+    assert report.verdict == "clean"
+    assert (report.routes[0].read, report.routes[0].held) == (60, 60)
+    with Redis.from_url(redis_url) as target:
+        assert json.loads(target.get(f"{unique}:n:7"))["user"] == "user 7"
+    assert json.loads((tmp_path / ".offramp/reports" / unique / "report.json").read_text())["verdict"] == "clean"
+    (row,) = artifacts(f"offramp-{unique}")
+    assert (row["route"], row["read"], row["held"], row["verdict"]) == (unique, "60", "60", "clean")
+    runs = task_runs(state.state_details.flow_run_id, 4)
+    names = [f"copy {unique} partition {number}" for number in range(3)]
+    assert sorted(run.name for run in runs) == [*names, f"verify {unique}"]
+    # workers: 1 lets no two of them run at a time.
+    spans = sorted((run.start_time, run.end_time) for run in runs)
+    assert all(before[1] <= after[0] for before, after in pairwise(spans))
+
+
+def test_a_record_changed_behind_its_back_fails_the_verification(
+    server: None, write_plan: WritePlan, redis_url: str, unique: str
+) -> None:
+    path = write_plan()
+    assert backfill.run(path, [], "none").verdict == "clean"
+    with Redis.from_url(redis_url) as target:
+        stored = target.get(f"{unique}:n:7")
+        target.set(f"{unique}:n:7", stored.replace(b"user 7", b"user 8"))
+
+    state = verification.verification(plan=str(path), routes=[unique], return_state=True)
+
+    assert state.is_failed()
+    error = state.result(raise_on_failure=False)
+    assert isinstance(error, NotClean)
+    assert error.report.verdict == "mismatches"
+    assert error.report.routes[0].differs == 1
+    with get_client(sync_client=True) as client:
+        shown = client.read_flow_run(state.state_details.flow_run_id).state
+    assert shown.is_failed()
+    assert str(error) in shown.message
+    assert artifacts(f"offramp-{unique}")[0]["verdict"] == "mismatches"
+    # Restarting copies it again; the report of a run through `run` is returned, clean or not.
+    assert verification.run(path, [], "full").verdict == "mismatches"
+    assert backfill.run(path, [unique], "full", restart=True).verdict == "clean"
+
+
+def test_an_error_of_a_run_reaches_the_caller_as_itself(server: None, write_plan: WritePlan, unique: str) -> None:
+    path = write_plan()
+    with pytest.raises(PlanError, match="nowhere"):
+        backfill.run(path, ["nowhere"], "full")
+    loaded = plan.load(path)
+    state = State(loaded.state, loaded.name)
+    lease = state.acquire(unique)
+    with pytest.raises(TransientError, match="E-LEASE-HELD"):
+        verification.run(path, [], "full")
+    state.release(lease)
+    state.close()
+    assert backfill.run(path, [], "none").verdict == "clean"
+    write_plan(routes={unique: {"use_case": "session", "collection": "sessions", "fields": {"drop": ["user"]}}})
+    with pytest.raises(PlanError, match="E-CONFIG-CHANGED"):
+        backfill.run(path, [], "full")
+
+
+def test_a_copy_that_met_a_full_server_is_tried_again_and_arrives(
+    server: None, write_plan: WritePlan, redis_server: Callable[..., str], monkeypatch: pytest.MonkeyPatch, unique: str
+) -> None:
+    url = redis_server()
+    path = write_plan(
+        targets={"redis": {"url": url, "retry_deadline_s": 0.2}},
+        routes={unique: {"use_case": "session", "collection": "sessions", "partitions": 1}},
+    )
+
+    def fill_up_at_first(_task: Task[..., Any], run: TaskRun, _state: RunState) -> None:
+        with Redis.from_url(url) as target:
+            target.config_set("maxmemory", "1" if run.run_count == 1 else "0")
+
+    impatient = copy_partition.with_options(retry_delay_seconds=0, on_running=[fill_up_at_first])
+    monkeypatch.setattr(tasks, "copy_partition", impatient)
+
+    state = backfill.backfill(plan=str(path), return_state=True)
+
+    assert state.result().verdict == "clean"
+    attempts = {run.name: run.run_count for run in task_runs(state.state_details.flow_run_id, 2)}
+    assert attempts == {f"copy {unique} partition 0": 2, f"verify {unique}": 1}
+
+
+def test_a_transient_error_is_tried_four_times_and_no_other(server: None, write_plan: WritePlan, unique: str) -> None:
+    path = write_plan(targets={"redis": {"url": f"redis://127.0.0.1:{free_port()}", "retry_deadline_s": 0.1}})
+    verify = verify_route.with_options(retry_delay_seconds=0)
+    copy = copy_partition.with_options(retry_delay_seconds=0)
+    loaded = plan.load(path)
+    state = State(loaded.state, loaded.name)
+    stale = state.acquire(unique)
+    state.begin(stale, {}, "", "", [Partition(0)])
+    state.release(stale)
+    state.acquire(unique)
+    state.close()
+
+    away = verify(str(path), unique, "counts", return_state=True)
+    lost = copy(str(path), unique, 0, stale.owner, stale.fence, return_state=True)
+    absent = verify("no such plan.yaml", unique, "counts", return_state=True)
+
+    found = [
+        (type(state.result(raise_on_failure=False)), run_count(state.state_details.task_run_id))
+        for state in (away, lost, absent)
+    ]
+    assert found == [(TransientError, 4), (LeaseLost, 1), (PlanError, 1)]
+
+
+def test_an_error_takes_the_place_of_its_result_and_an_unknown_one_ends_the_run(
+    server: None, write_plan: WritePlan, unique: str
+) -> None:
+    path = write_plan()
+    loaded = plan.load(path)
+    with_state = State(loaded.state, loaded.name)
+    lease = with_state.acquire(unique)
+    with_state.begin(lease, {}, "", "", [Partition(0)])
+    with_state.release(lease)
+    with_state.close()
+
+    @flow
+    def two_copies() -> Any:
+        first, second = PrefectWorkers(loaded).copy([CopyJob(unique, 0, lease), CopyJob(unique, 0, lease)])
+        (verified,) = PrefectWorkers(loaded).verify([VerifyJob(unique, "counts")])
+        return first, second, verified
+
+    @flow
+    def stray() -> None:
+        PrefectWorkers(loaded).verify([VerifyJob("nowhere", "counts")])
+
+    first, second, verified = two_copies()
+    assert (type(first), type(second), type(verified)) == (LeaseLost, LeaseLost, Verified)
+    with pytest.raises(KeyError):
+        stray()
+
+
+@pytest.mark.parametrize("one", [backfill.backfill, verification.verification], ids=lambda one: one.name)
+def test_every_parameter_is_explained_to_whoever_starts_a_run(one: Any) -> None:
+    properties = parameter_schema(one).properties
+    assert {"plan", "routes", "report"} < set(properties)
+    assert [name for name, described in properties.items() if not described.get("description")] == []
+
+
+def test_a_report_that_is_not_clean_survives_pickling(server: None, write_plan: WritePlan, database: Documents) -> None:
+    path = write_plan()
+    database["sessions"].delete_many({})
+    report = backfill.run(path, [], "full")
+    assert report.verdict == "failed"
+
+    error = pickle.loads(pickle.dumps(NotClean(report)))
+
+    assert error.report == report
+    assert str(error).startswith("verdict failed: 1 routes in ")
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [("shop", "offramp-shop"), ("Shop_2026 (EU)", "offramp-shop-2026-eu"), ("\u00e9", "offramp")],
+)
+def test_an_artifacts_key_is_of_lowercase_letters_digits_and_dashes(name: str, key: str) -> None:
+    assert artifact_key(name) == key
+
+
+# --- a schedule, a worker and a server of their own ---------------------------------------------------------------
+
+
+@contextmanager
+def running(log: Path, environment: Mapping[str, str], cwd: Path, *arguments: str) -> Iterator[psutil.Process]:
+    """A Prefect command of its own process, ended with all its children afterwards."""
+    with log.open("wb") as output:
+        process = psutil.Popen(
+            [sys.executable, "-m", "prefect", *arguments], env=environment, cwd=cwd, stdout=output, stderr=output
+        )
+        try:
+            yield process
+        finally:
+            family = [process, *process.children(recursive=True)] if process.is_running() else []
+            for member in family:
+                with suppress(psutil.NoSuchProcess):
+                    member.terminate()
+            _, left = psutil.wait_procs(family, timeout=5)
+            for member in left:
+                with suppress(psutil.NoSuchProcess):
+                    member.kill()
+            psutil.wait_procs(left, timeout=5)
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_a_scheduled_run_of_the_shipped_deployment_completes_on_a_worker(
+    write_plan: WritePlan, redis_url: str, unique: str, tmp_path: Path
+) -> None:
+    write_plan()
+    shipped = yaml.safe_load(SHIPPED.read_text())
+    copying, verifying = shipped["deployments"]
+    copying["parameters"] = {"plan": "plan.yaml"}
+    copying["schedules"] = [{"interval": 10}]
+    verifying["parameters"] = {"plan": "plan.yaml"}
+    verifying["schedules"][0]["active"] = False
+    (tmp_path / "deployments.yaml").write_text(yaml.safe_dump(shipped))
+    port = free_port()
+    api = f"http://127.0.0.1:{port}/api"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | {
+        "PREFECT_HOME": str(tmp_path / "prefect"),
+        "PREFECT_API_URL": api,
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "DO_NOT_TRACK": "1",
+    }
+
+    def prefect(*arguments: str) -> None:
+        told = subprocess.run(
+            [sys.executable, "-m", "prefect", *arguments], env=environment, cwd=tmp_path, capture_output=True, text=True
+        )
+        assert told.returncode == 0, told.stdout + told.stderr
+
+    def found(what: str, **wanted: Any) -> list[dict[str, Any]]:
+        return list(httpx.post(f"{api}/{what}/filter", json=wanted, timeout=10).raise_for_status().json())
+
+    def finished_run() -> dict[str, Any] | None:
+        ended = found("flow_runs", flow_runs={"state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}}})
+        return ended[0] if ended else None
+
+    with ExitStack() as processes:
+
+        def start(name: str, *arguments: str) -> None:
+            processes.enter_context(running(tmp_path / f"{name}.log", environment, tmp_path, *arguments))
+
+        start("server", "server", "start", "--host", "127.0.0.1", "--port", str(port))
+        wait_until(lambda: answers(f"{api}/health"))
+        prefect("work-pool", "create", "offramp", "--type", "process")
+        start("worker", "worker", "start", "--pool", "offramp", "--type", "process")
+        prefect("--no-prompt", "deploy", "--prefect-file", "deployments.yaml", "--all")
+
+        run = wait_until(finished_run)
+
+        assert run["state"]["type"] == "COMPLETED", (run["state"]["message"], (tmp_path / "worker.log").read_text())
+        assert run["auto_scheduled"]
+        deployments = {one["entrypoint"]: one for one in found("deployments")}
+        assert set(deployments) == {"flows.backfill.backfill", "flows.verification.verification"}
+        for one in deployments.values():
+            assert one["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
+            assert one["global_concurrency_limit"]["limit"] == 1
+    # Relative paths: the run worked in the folder from which it was deployed.
+    assert json.loads((tmp_path / ".offramp/reports" / unique / "report.json").read_text())["verdict"] == "clean"
+    with Redis.from_url(redis_url) as target:
+        assert target.exists(*(f"{unique}:n:{number}" for number in range(60))) == 60

@@ -1,0 +1,198 @@
+"""The plan's schema, and the two plans that ship: current, complete, and strict about what is wrong."""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+
+from flows import plugins, schema
+from flows.checking import key_names
+from flows.plan import USE_CASES, Fields, PlanKeys, RouteKeys, RunKeys, load
+from mappers.dynamodb import Key
+from stores.errors import PlanError
+from stores.mongodb import Connection
+
+CONFIG = Path(__file__).parents[2] / "config"
+EXAMPLE = CONFIG / "plan.example.yaml"
+DEMO = CONFIG / "demo" / "plan.yaml"
+ENVIRONMENT = {
+    "MONGODB_URI": "mongodb://127.0.0.1:27017",
+    "DYNAMODB_ENDPOINT": "http://127.0.0.1:8000",
+    "REDIS_URL": "redis://127.0.0.1:6379",
+    "ELASTICSEARCH_URL": "http://127.0.0.1:9200",
+    "ELASTICSEARCH_API_KEY": "key",
+}
+_EXCLUSIVE = re.compile(r"^(\s*)#(\w+: )", re.MULTILINE)
+
+
+def whole_example() -> dict[str, Any]:
+    """The example with the keys that exclude a neighbour in use as well."""
+    value: dict[str, Any] = yaml.safe_load(_EXCLUSIVE.sub(r"\1\2", EXAMPLE.read_text(encoding="utf-8")))
+    return value
+
+
+@pytest.fixture(scope="module")
+def validator() -> Draft202012Validator:
+    made = schema.plan_schema()
+    Draft202012Validator.check_schema(made)
+    return Draft202012Validator(made)
+
+
+def faults(validator: Draft202012Validator, value: Any) -> list[str]:
+    return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(value)]
+
+
+def test_the_schema_in_the_repository_is_the_one_the_models_make() -> None:
+    assert schema.FILE.read_text(encoding="utf-8") == schema.text()
+
+
+def test_check_answers_whether_the_file_is_current(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema, "FILE", tmp_path / "plan.schema.json")
+    assert schema.main(["--check"]) == 1
+    assert schema.main(["--write"]) == 0
+    assert schema.main(["--check"]) == 0
+    schema.FILE.write_text(schema.FILE.read_text(encoding="utf-8").replace("Where", "There"), encoding="utf-8")
+    assert schema.main(["--check"]) == 1
+
+
+def test_the_module_runs_as_make_check_runs_it() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "flows.schema", "--check"],
+        cwd=CONFIG.parent,
+        env={**os.environ, "PYTHONPATH": str(CONFIG.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("path", [EXAMPLE, DEMO], ids=["example", "demo"])
+def test_a_shipped_plan_loads_and_fits_the_schema(path: Path, validator: Draft202012Validator) -> None:
+    assert faults(validator, yaml.safe_load(path.read_text(encoding="utf-8"))) == []
+    plan = load(path, ENVIRONMENT)
+    assert {route.target_name for route in plan.routes.values()} == {"dynamodb", "redis", "elasticsearch"}
+
+
+def test_the_example_has_every_key_there_is(validator: Draft202012Validator) -> None:
+    example = whole_example()
+    assert faults(validator, example) == []
+    routes = example["routes"].values()
+    wanted = {("plan", PlanKeys): [example], ("source", Connection): [example["source"]]}
+    wanted |= {("run", RunKeys): [example["run"]], ("route", RouteKeys): list(routes)}
+    wanted |= {("fields", Fields): [route["fields"] for route in routes if "fields" in route]}
+    wanted |= {("key", Key): [route["key"] for route in routes if isinstance(route.get("key"), dict)]}
+    for name in plugins.available(plugins.TARGETS):
+        kind = plugins.target_type(name)
+        there = [route for route in routes if shape(route)[0] == name]
+        wanted |= {(f"targets.{name}", kind.Connection): [example["targets"][name]]}
+        wanted |= {(f"route to {name}", kind.Placement): there}
+    for name in plugins.available(plugins.MAPPERS):
+        wanted |= {(name, plugins.mapper_type(name).Options): [route for route in routes if shape(route)[1] == name]}
+    lacking = {
+        f"{what}.{key}"
+        for (what, kind), shown in wanted.items()
+        for key in key_names(kind)
+        if not any(key in part for part in shown)
+    }
+    assert lacking == set()
+
+
+def shape(route: dict[str, Any]) -> tuple[str, str | None]:
+    """The target and mapper of a route, as the plan picks them."""
+    target, mapper = USE_CASES.get(route.get("use_case", ""), ("", ""))
+    return route.get("target", target), None if "use" in route else route.get("mapper", mapper)
+
+
+BASE: dict[str, Any] = {
+    "source": {"uri": "${MONGODB_URI}", "database": "shop"},
+    "targets": {"dynamodb": None, "redis": {"url": "${REDIS_URL}"}, "elasticsearch": {"url": "${ELASTICSEARCH_URL}"}},
+    "routes": {"things": {"use_case": "entity"}},
+}
+
+
+def with_route(**keys: Any) -> dict[str, Any]:
+    return {**copy.deepcopy(BASE), "routes": {"things": keys}}
+
+
+RIGHT = {
+    "nothing but a use case": with_route(use_case="entity"),
+    "use case and its own target": with_route(use_case="entity", target="dynamodb"),
+    "use case and another mapper": with_route(use_case="cache", mapper="hash"),
+    "target and mapper outright": with_route(target="redis", mapper="sorted_set", score="n"),
+    "an own mapper by use case": with_route(use_case="search", use="demo/marketplace_mappers.py:proposals"),
+    "another target than the use case's": with_route(use_case="search", target="redis", mapper="string"),
+    "a number from the environment": {**BASE, "run": {"workers": "${WORKERS}"}},
+    "provisioned": with_route(use_case="entity", billing="provisioned", read_units=1, write_units=1),
+}
+WRONG = {
+    "a key of the plan misspelt": {**BASE, "tarets": {}},
+    "no routes": {**BASE, "routes": {}},
+    "no source": {"routes": BASE["routes"]},
+    "a key of the source misspelt": {**BASE, "source": {"url": "mongodb://x", "database": "shop"}},
+    "a target that does not exist": {**BASE, "targets": {"cassandra": {}}},
+    "a target without its url": {**BASE, "targets": {"redis": {}}},
+    "a key of a target misspelt": {**BASE, "targets": {"redis": {"url": "redis://x", "db": 1}}},
+    "too few workers": {**BASE, "run": {"workers": 0}},
+    "a number in words": {**BASE, "run": {"workers": "four"}},
+    "a key of the route misspelt": with_route(use_case="entity", tabel="things"),
+    "a key of another target": with_route(use_case="entity", index="things"),
+    "a key of another mapper": with_route(use_case="session", member="_id"),
+    "a use case that does not exist": with_route(use_case="archive"),
+    "neither use case nor target": with_route(where={}),
+    "a target without a mapper": with_route(target="redis"),
+    "another target than the use case's, without a mapper": with_route(use_case="entity", target="redis"),
+    "a mapper of another target": with_route(target="redis", mapper="item"),
+    "use and mapper": with_route(target="redis", mapper="hash", use="mine.py:things"),
+    "a use that names no function": with_route(target="redis", use="mine.py"),
+    "options without a mapper of one's own": with_route(use_case="entity", options={"skip": []}),
+    "a leaderboard without a score": with_route(use_case="leaderboard"),
+    "dynamic as a boolean": with_route(use_case="search", dynamic=False),
+    "a billing that does not exist": with_route(use_case="entity", billing="monthly"),
+    "fields as a list": with_route(use_case="entity", fields=["name"]),
+    "keys of fields misspelt": with_route(use_case="entity", fields={"only": ["name"]}),
+}
+
+
+@pytest.fixture
+def loads(tmp_path: Path) -> Callable[[dict[str, Any]], bool]:
+    """Whether the loader takes a plan too: schema and loader must not disagree."""
+    shutil.copytree(CONFIG / "demo", tmp_path / "demo", ignore=shutil.ignore_patterns("__pycache__"))
+
+    def answer(value: dict[str, Any]) -> bool:
+        path = tmp_path / "plan.yaml"
+        path.write_text(yaml.safe_dump(value), encoding="utf-8")
+        try:
+            load(path, {**ENVIRONMENT, "WORKERS": "3"})
+        except PlanError:
+            return False
+        return True
+
+    return answer
+
+
+@pytest.mark.parametrize("value", RIGHT.values(), ids=RIGHT)
+def test_what_loads_is_not_marked(
+    value: dict[str, Any], validator: Draft202012Validator, loads: Callable[[dict[str, Any]], bool]
+) -> None:
+    assert faults(validator, value) == []
+    assert loads(value)
+
+
+@pytest.mark.parametrize("value", WRONG.values(), ids=WRONG)
+def test_what_does_not_load_is_marked(
+    value: dict[str, Any], validator: Draft202012Validator, loads: Callable[[dict[str, Any]], bool]
+) -> None:
+    assert faults(validator, value) != []
+    assert not loads(value)

@@ -1,0 +1,98 @@
+"""What the documents promise is there: commands, keys, columns, links."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+
+from flows import books, plan, plugins
+from flows.cli import offramp
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_every_command_is_in_the_readme_and_has_help() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert isinstance(offramp, click.Group)
+    for name, command in offramp.commands.items():
+        assert f"`offramp {name}" in readme
+        assert command.help
+        for parameter in command.params:
+            if isinstance(parameter, click.Option) and parameter.name not in ("help", "routes"):
+                assert parameter.help, f"{name} {parameter.name}"
+
+
+def test_every_column_of_the_report_is_explained() -> None:
+    operations = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    obvious = {"route", "collection", "target", "verdict", "backfill_s", "verify_s"}
+    for column in dataclasses.fields(books.RouteReport):
+        assert column.name in obvious or re.search(rf"\b{column.name}\b", operations), column.name
+
+
+def test_every_exit_code_is_explained_wherever_exit_codes_are() -> None:
+    for page in ("README.md", "docs/operations.md"):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        for code in {*books.EXIT_CODES.values(), 2, 130, 143}:
+            assert re.search(rf"\b{code}\b", text), (page, code)
+
+
+def test_the_plan_in_the_readme_has_no_fault(tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)
+    path = tmp_path / "plan.yaml"
+    path.write_text(block, encoding="utf-8")
+    environment = {"MONGODB_URI": "mongodb://m", "REDIS_URL": "redis://r", "ELASTICSEARCH_URL": "http://e:9200"}
+    assert set(plan.load(path, environment).routes) == set(yaml.safe_load(block)["routes"])
+
+
+def test_the_mapper_in_the_documents_loads_and_maps(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "write-a-mapper.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (routes,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "mappers_local.py").write_text(code, encoding="utf-8")
+    path = tmp_path / "plan.yaml"
+    path.write_text(
+        "source: {uri: 'mongodb://m', database: d}\ntargets: {dynamodb: {region: eu-west-1}}\n" + routes,
+        encoding="utf-8",
+    )
+    function = plan.load(path).routes["orders"].function
+    assert function is not None
+    import datetime as dt
+
+    at = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    (made,) = function({"_id": 7, "customer_id": 1, "created_at": at, "total": 5})
+    assert made.address == '{"customer":{"S":"1"},"order":{"S":"2026-01-01T00:00:00+00:00#7"}}'
+    assert list(function({"_id": 8, "draft": True})) == []
+
+
+def test_every_built_in_use_case_and_mapper_is_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for use_case in plan.USE_CASES:
+        assert f"`{use_case}`" in readme
+    reached = {mapper for _, mapper in plan.USE_CASES.values()}
+    for name, point in plugins.available(plugins.MAPPERS).items():
+        if point.value.startswith("mappers."):
+            assert name in reached or f"mapper: {name}" in readme
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_the_documents_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        assert "://" in target or (page.parent / target).exists(), target
+
+
+def test_help_answers_without_the_clients() -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT")}
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", "--help"], capture_output=True, text=True, env=environment, check=True
+    )
+    assert "Exit codes" in done.stdout

