@@ -139,9 +139,7 @@ def settle(books: Books) -> RouteReport:
         for kind, explanation in _EXPLAINED.items():
             found = getattr(balance, kind)
             if found:
-                samples = balance.samples.get(kind)
-                example = f"; for example {samples[0]}" if samples else ""
-                reasons.append(("mismatches", f"{found} {kind}: {explanation}{example}"))
+                reasons.append(("mismatches", f"{found} {kind}: {explanation}"))
         accounted = balance.held + balance.missing + balance.collides + balance.expired
         if accounted != tally.records and not any(verdict == "mismatches" for verdict, _ in reasons):
             reasons.append(

@@ -114,7 +114,7 @@ def backfill(
     if prefect or os.environ.get("PREFECT_API_URL"):
         from flows import backfill as flow
 
-        _conclude(flow.run(plan_path, routes, level, restart=restart), folder, as_json)
+        _conclude(flow.run(plan_path, routes, level, restart=restart, folder=folder), folder, as_json)
     _conclude(_run(plan_path, routes, as_json, lambda run: run.backfill(level, restart=restart)), folder, as_json)
 
 
@@ -138,7 +138,7 @@ def verify(
     if prefect or os.environ.get("PREFECT_API_URL"):
         from flows import verification as flow
 
-        _conclude(flow.run(plan_path, routes, level), folder, as_json)
+        _conclude(flow.run(plan_path, routes, level, folder=folder), folder, as_json)
     _conclude(_run(plan_path, routes, as_json, lambda run: run.verification(level)), folder, as_json)
 
 

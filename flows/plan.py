@@ -20,7 +20,7 @@ from flows.planfile import PlanFile, Where, read
 from flows.plugins import MapFunction, PluginError
 from mappers.contract import Losses, MapperType
 from stores.contract import Source, Target, TargetType
-from stores.errors import PlanError
+from stores.errors import PlanError, redacted
 from stores.mongodb import Connection as SourceConnection
 from stores.mongodb import MongoDB
 
@@ -160,6 +160,7 @@ class Route:
             "fields.keep": sorted(self.keys.fields.keep) if self.keys.fields.keep is not None else None,
             "fields.drop": sorted(self.keys.fields.drop or ()),
             "target": self.target_name,
+            "server": _server(self.connection),
             "territory": self.target().territory,
             "placement": _plain(self.placement),
             "mapper": self.mapper_name,
@@ -370,6 +371,12 @@ def _check_territories(routes: Mapping[str, Route | None], file: PlanFile) -> No
                 place = territory.rstrip("\0")
                 file.fault(("routes", name), f"writes where route {other!r} writes ({place}); give each its own place")
         claimed[name] = territory
+
+
+def _server(connection: Any) -> list[str]:
+    """Return which server a connection leads to, without what may change or must stay secret."""
+    named = (str(getattr(connection, name, None) or "") for name in ("url", "endpoint", "region"))
+    return [redacted(name) for name in named if name]
 
 
 def _plain(value: Any) -> Any:

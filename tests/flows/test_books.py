@@ -139,7 +139,8 @@ route   target  documents  read  dropped  rejected  records  held  missing  diff
 orders  redis          10    10        1         0        9     9        0        0      0         0       0      1.2s    0.5s  clean
 carts   redis          10    10        1         0        9     8        1        0      0         0       0      1.2s    0.5s  mismatches
 logs    redis          10    10        1         0        9     -        -        -      -         -       0      1.2s       -  clean
-carts: 1 missing: the source has them, the target does not; for example carts:n:1
+carts: 1 missing: the source has them, the target does not
+carts: missing at carts:n:1
 
 verdict mismatches: 3 routes in 48.0s; not verified: logs"""
 
