@@ -205,6 +205,15 @@ def main() -> None:
         if as_json:
             _print_json({"error": {"code": error.code, "message": error.message}})
         sys.exit(2 if isinstance(error, PlanError) else 3)
+    except Exception as error:  # noqa: BLE001 - Python would end with 1, which says "finished with rejects"
+        import traceback
+
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{frame.filename.rpartition('/')[2]} line {frame.lineno}"
+        print(f"offramp: unexpected {type(error).__name__} at {where}; the same command resumes", file=sys.stderr)
+        if "-v" in sys.argv or "--verbose" in sys.argv:
+            traceback.print_exc()
+        sys.exit(3)
 
 
 def _run(plan_path: Path, routes: Sequence[str], quiet: bool, work: Callable[[Any], Report]) -> Report:
