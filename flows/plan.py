@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import bson
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from bson import json_util
 from bson.errors import BSONError
 
@@ -25,6 +25,7 @@ from flows.planfile import PlanFile, Where, read
 from flows.plugins import MapFunction, PluginError
 from mappers.contract import Losses, MapperType
 from mappers.decoding import CODEC
+from mappers.fields import Template
 from stores.contract import Source, Target, TargetType
 from stores.errors import PlanError, redacted
 from stores.mongodb import Connection as SourceConnection
@@ -74,7 +75,7 @@ class RunKeys:
     """Partitions copied at the same time."""
     window: Positive = 4
     """Batches of a partition in flight at the same time."""
-    lease_s: Annotated[float, Ge(5)] = 60
+    lease_s: Annotated[float, Ge(5), Le(86_400)] = 60
     """How long a run that died keeps others from its routes."""
 
 
@@ -119,7 +120,7 @@ class RouteKeys:
     partitions: Positive | None = None
     """Parts the collection is split in; chosen by its size unless said."""
     allow_empty: bool = False
-    """Whether a collection without documents may be called clean."""
+    """Whether a route for which nothing could be compared may be called clean: an empty collection, say."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,8 @@ class Route:
     where: Mapping[str, Any]
     sealed: frozenset[str]
     """Options, and `where`, that came from the environment and may be secret: kept as digests only (R145)."""
+    database: str = ""
+    """The source's database, told by `load`."""
 
     def source(self, database: MongoDB) -> Source:
         """Return the route's documents."""
@@ -163,6 +166,7 @@ class Route:
         """Return all that decides which records this route makes and where they go (R137); no secret is in it."""
         return {
             "projection": PROJECTION,
+            "database": self.database,
             "collection": self.collection,
             "where": self._told("where", json_util.dumps(self.where, sort_keys=True)),
             "fields.keep": sorted(self.keys.fields.keep) if self.keys.fields.keep is not None else None,
@@ -225,10 +229,20 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> Plan:
         name=keys.name or path.stem,
         path=path,
         source=keys.source,
-        state=keys.state,
+        state=_beside(path, keys.state),
         run=keys.run,
-        routes={name: route for name, route in routes.items() if route is not None},
+        routes={
+            name: dataclasses.replace(route, database=keys.source.database)
+            for name, route in routes.items()
+            if route is not None
+        },
     )
+
+
+def _beside(path: Path, state: str) -> str:
+    """Return the state's URL with a relative file taken from the plan's folder: one plan, one state, from anywhere."""
+    scheme, slashes, file = state.partition(":///")
+    return f"{scheme}{slashes}{path.absolute().parent / file}" if slashes and scheme.startswith("sqlite") else state
 
 
 def _check_parts(file: PlanFile) -> None:
@@ -357,7 +371,30 @@ def _route(name: str, raw: Any, connections: Mapping[str, Any], file: PlanFile) 
             at = (*where, key) if rest and key in own else where
             file.fault(at, rest if at != where else str(error))
             return None
+    for key, path in _needed(options) if function is None else ():
+        if _left_out(path, keys.fields):
+            file.fault((*where, "fields"), f"leaves out {path!r}, which {key} needs; let it go along")
     return route
+
+
+def _needed(options: Any) -> Iterable[tuple[str, str]]:
+    """Yield the fields that a built-in mapper reads by name, each with the key that names it."""
+    for key in ("expires", "score", "member"):
+        path = getattr(options, key, None)
+        if isinstance(path, str):
+            yield key, path
+    template = getattr(options, "key", None)
+    if isinstance(template, str):
+        yield from (("key", path) for path in Template.parse(template).paths)
+
+
+def _left_out(path: str, fields: Fields) -> bool:
+    def covers(chosen: str) -> bool:
+        return path == chosen or path.startswith(f"{chosen}.")
+
+    if fields.keep is not None:
+        return not any(covers(chosen) for chosen in (*fields.keep, "_id"))
+    return any(covers(chosen) for chosen in fields.drop or ())
 
 
 def _sound(raw: Mapping[str, Any], common: Iterable[str], where: Where, file: PlanFile) -> RouteKeys:

@@ -18,6 +18,7 @@ Where = tuple[str | int, ...]
 _VARIABLE = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
 _NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 _MERGE = "tag:yaml.org,2002:merge"
+_PASSWORD = re.compile(r"//[^/\s]*@")
 _SHOWN = 60
 _SECRET = 4
 """Shorter values from the environment are masked where they stand, but not wherever their letters occur."""
@@ -50,6 +51,7 @@ class PlanFile:
         """Return the value as a fault may show it: never what the environment filled in."""
         value = self._as_written(where, value)
         text = "nothing" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+        text = _PASSWORD.sub("//…@", text)
         return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
     def from_environment(self, where: Where) -> bool:
