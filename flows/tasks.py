@@ -114,14 +114,14 @@ class PrefectWorkers:
                 future = submit(job)
                 future.add_done_callback(lambda _: free.release())
                 futures.append(future)
-        except BaseException:
-            # Prefect ends a flow by raising a signal of its own here. Tasks of this process stop at a checkpoint.
-            STOPPING.set()
+            _all_ended(futures)
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                # Prefect ends a flow by raising a signal here: the tasks of this process stop at a checkpoint.
+                STOPPING.set()
+            # Nothing may write any more when the leases are given back.
+            _all_ended(futures)
             raise
-        finally:
-            # Whatever happened, nothing may write any more when the leases are given back.
-            for future in futures:
-                future.wait()
         outcomes: list[Result | OfframpError] = []
         for future in futures:
             try:
@@ -129,6 +129,11 @@ class PrefectWorkers:
             except OfframpError as error:
                 outcomes.append(error)
         return outcomes
+
+
+def _all_ended(futures: Sequence[PrefectFuture[Any]]) -> None:
+    for future in futures:
+        future.wait()
 
 
 def concluded(report: Report, folder: Path) -> Report:
