@@ -164,8 +164,7 @@ def verify_job(
 
 def _projection(route: Route, record_types: tuple[type, ...]) -> Projection:
     losses = Losses()
-    fields = route.keys.fields
-    return Projection(route.mapper(losses), losses, record_types, keep=fields.keep, drop=fields.drop)
+    return Projection(route.mapper(losses), losses, record_types, transformation=route.transformation(losses))
 
 
 @contextmanager

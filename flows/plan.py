@@ -13,12 +13,15 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
 from bson import json_util
+from pydantic import Field
 
 from flows import plugins
 from flows.checking import checked, key_names, unknown
 from flows.planfile import PlanFile, Where, read
 from flows.plugins import MapFunction, PluginError
 from mappers.contract import Losses, MapperType
+from mappers.transform_checks import faults as transform_faults
+from mappers.transforms import Transform, Transformation, compose
 from stores.contract import Source, Target, TargetType
 from stores.errors import PlanError, redacted
 from stores.mongodb import Connection as SourceConnection
@@ -110,6 +113,8 @@ class RouteKeys:
     """Only documents that match this MongoDB query; dates and ObjectIds as Extended JSON."""
     fields: Fields = Fields()
     """Which fields of each document go along."""
+    transforms: Sequence[Annotated[Transform, Field(json_schema_extra={"minProperties": 1, "maxProperties": 1})]] = ()
+    """What is done to each document after `fields` and before its mapper, in this order."""
     partitions: Positive | None = None
     """Parts the collection is split in; chosen by its size unless said."""
     allow_empty: bool = False
@@ -135,6 +140,8 @@ class Route:
     digest: str
     keys: RouteKeys
     where: Mapping[str, Any]
+    sealed: frozenset[str]
+    """Options, `where` and `transforms` that came from the environment and may be secret: digests only (R145)."""
 
     def source(self, database: MongoDB) -> Source:
         """Return the route's documents."""
@@ -151,22 +158,35 @@ class Route:
         assert self.mapper_type is not None  # noqa: S101 - a route has one or the other
         return self.mapper_type(self.options, self.name, losses)
 
+    def transformation(self, losses: Losses) -> Transformation:
+        """Return what `fields` and then `transforms` do to each document before its mapper, counting what they lose."""
+        fields = self.keys.fields
+        selecting = [Transform(select=fields.keep)] if fields.keep is not None else []
+        dropping = [Transform(drop=fields.drop)] if fields.drop else []
+        return compose([*selecting, *dropping, *self.keys.transforms], losses)
+
     def fingerprint(self) -> dict[str, Any]:
         """Return all that decides which records this route makes and where they go (R137); no secret is in it."""
         return {
             "projection": PROJECTION,
             "collection": self.collection,
-            "where": json_util.dumps(self.where, sort_keys=True),
+            "where": self._told("where", json_util.dumps(self.where, sort_keys=True)),
             "fields.keep": sorted(self.keys.fields.keep) if self.keys.fields.keep is not None else None,
             "fields.drop": sorted(self.keys.fields.drop or ()),
+            "transforms": self._told("transforms", _plain(self.keys.transforms)) if self.keys.transforms else None,
             "target": self.target_name,
             "server": _server(self.connection),
             "territory": self.target().territory,
             "placement": _plain(self.placement),
             "mapper": self.mapper_name,
             "mapper file": self.digest,
-            "options": _plain(self.options),
+            "options": {name: self._told(f"options.{name}", value) for name, value in _plain(self.options).items()},
         }
+
+    def _told(self, name: str, value: Any) -> Any:
+        if name not in self.sealed:
+            return value
+        return f"sha256:{hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()}"
 
 
 @dataclass(frozen=True)
@@ -295,6 +315,7 @@ def _route(name: str, raw: Any, connections: Mapping[str, Any], file: PlanFile) 
     placement = checked(target_type.Placement, _some(own, placement_names), where, file)
     options = checked(mapper_type.Options, _some(own, option_names), where, file) if mapper_type is not None else None
     query = _query(keys.where, (*where, "where"), file)
+    _check_transforms(keys, where, file)
     if len(file.faults) > before or connections.get(target_name) is None:
         return None
     route = Route(
@@ -311,6 +332,10 @@ def _route(name: str, raw: Any, connections: Mapping[str, Any], file: PlanFile) 
         digest=plugins.file_digest(keys.use, file.path.parent) if keys.use else "",
         keys=keys,
         where=query,
+        sealed=frozenset(
+            [f"options.{key}" for key in keys.options if file.from_environment((*where, "options", key))]
+            + [key for key in ("where", "transforms") if file.from_environment((*where, key))]
+        ),
     )
     for build in (route.target, lambda: route.mapper(Losses())):
         try:
@@ -321,6 +346,16 @@ def _route(name: str, raw: Any, connections: Mapping[str, Any], file: PlanFile) 
             file.fault(at, rest if at != where else str(error))
             return None
     return route
+
+
+def _check_transforms(keys: RouteKeys, where: Where, file: PlanFile) -> None:
+    fields = keys.fields
+    for at, text in transform_faults(keys.transforms, keep=fields.keep, drop=fields.drop or ()):
+        file.fault((*where, "transforms", *at), text)
+    for number, transform in enumerate(keys.transforms):
+        salt: Where = (*where, "transforms", number, "hash", "salt")
+        if transform.hash is not None and salt not in file.written:
+            file.fault(salt, "stands in the plan for all to read; keep it in the environment and write ${NAME}")
 
 
 def _named(find: Any, name: str, where: Where, file: PlanFile) -> Any:

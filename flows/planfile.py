@@ -41,6 +41,10 @@ class PlanFile:
         text = self.written.get(where) or repr(value)
         return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
+    def from_environment(self, where: Where) -> bool:
+        """Tell whether the value, or a part of it, came from the environment."""
+        return any(path[: len(where)] == where for path in self.written)
+
     def error(self) -> PlanError:
         """Return all faults as one error, in the order of their lines."""
         ordered = sorted(
