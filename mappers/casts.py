@@ -41,12 +41,12 @@ def cast(value: Any, to: CastType) -> Cast:
     A text must be the form as a whole: no spaces, no unit behind a number. Numbers count as equal by the shortest text
     that reads back as the same double, as everywhere here (R4): decimal 0.1 and double 0.1 are each other's exact cast.
     """
+    if isinstance(value, Code):  # A str to Python.
+        raise _refused(value, to)
     return _CASTS[to](value)
 
 
 def _to_string(value: Any) -> Cast:
-    if isinstance(value, Code):
-        raise _refused(value, "string")
     if isinstance(value, bool):
         return ("true" if value else "false"), ""
     if isinstance(value, float):
@@ -170,7 +170,7 @@ def _to_object_id(value: Any) -> Cast:
 
 def _decimal_of(value: Any, to: str) -> Decimal:
     """Return the finite number a value stands for; a text must be a number and nothing else."""
-    if isinstance(value, bool | Code):
+    if isinstance(value, bool):
         raise _refused(value, to)
     if isinstance(value, int):
         return Decimal(value)
