@@ -25,10 +25,11 @@ Fault = tuple[Where, str]
 _SALT_BYTES = range(16, 65)
 """BLAKE2b takes a key of at most 64 bytes; a short one can be guessed."""
 
-_REPLACES = {"hash": "replaced", "redact": "replaced", "embed": "text"}
+_REPLACES = {"hash": "replaced", "redact": "replaced", "embed": "text", "flatten": "spread"}
 _USELESS: Mapping[str, Iterable[str]] = {
     "replaced": ("cast", "hash", "redact", "flatten", "explode", "embed"),
     "text": ("cast", "flatten", "explode", "embed"),
+    "spread": (),
 }
 
 
@@ -239,6 +240,8 @@ class _Known:
     """All that a step kept, with what was made after it."""
     values: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Fields that hold what a step put there, of which kind, and the step: nothing is within them."""
+    flattened: list[str] = field(default_factory=list)
+    """How names may begin that a step has made of the fields of objects."""
 
     def select(self, paths: Iterable[str], step: str) -> None:
         self.selected.append(({*paths, "_id"}, step))
@@ -254,6 +257,8 @@ class _Known:
 
     def lacking(self, path: str, step: str) -> str | None:
         """Return why no document has the field when it comes to a step of this name, or None."""
+        if path.startswith(tuple(self.flattened)):
+            return None
         for gone, by in self.absent.items():
             if _within(path, gone):
                 return f"no document has {path} any more: {by} takes {gone} away"
@@ -262,7 +267,10 @@ class _Known:
                 return f"no document has {path} any more: {by} does not keep it"
         for there, (kind, by) in self.values.items():
             if _within(path, there) and (path != there or step in _USELESS[kind]):
-                return f"{by} has put another value in place of {there} already"
+                done = (
+                    f"moved the fields of {there} up" if kind == "spread" else f"put another value in place of {there}"
+                )
+                return f"{by} has {done} already"
         return None
 
     def follow(self, name: str, keys: Any, step: str) -> Iterator[Fault]:
@@ -278,6 +286,8 @@ class _Known:
                 self.remove(path, step)
         for path in _made(name, keys):
             self.make(path)
+        if name == "flatten":
+            self.flattened += [path + keys.separator for path in keys.fields] if keys.fields else [""]
         if name in _REPLACES:
             for _, path in _read(name, keys):
                 self.values[path] = (_REPLACES[name], step)
