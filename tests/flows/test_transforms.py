@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -241,6 +242,21 @@ def test_every_document_is_dropped_rejected_or_copied_and_each_element_has_an_ad
     assert len({record.address for record in made.records}) == len(made.records)
     assert set(made.ids) == {encode(number) for number, count in numbers if count > 0}
     assert {reject.stage for reject in made.rejects} <= {"transform"}
+
+
+def test_the_plan_on_the_page_has_no_fault_and_no_leak(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "transforms.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "plan.yaml").write_text(
+        "source: {uri: 'mongodb://h', database: shop}\ntargets: {dynamodb: {region: eu-west-1}}\n" + block
+    )
+    route = plan.load(tmp_path / "plan.yaml", {"HASH_SALT": SALT}).routes["order_lines"]
+    document = orders(4)[3]
+    document["items"] = [{**item, "sku": f"s{n}"} for n, item in enumerate(document["items"])]
+    made = list(route.transformation(Losses())(document))
+    assert [each["_id"] for each in made] == [{"parent": 3, "element": f"s{n}"} for n in range(3)]
+    assert [str(each["price"]) for each in made] == ["3.10"] * 3
+    assert "omeone" not in str(made)
 
 
 def test_an_own_mapper_gets_each_transformed_document(tmp_path: Path) -> None:

@@ -111,6 +111,7 @@ def test_a_moved_field_leaves_an_empty_object_and_makes_those_on_its_way() -> No
     assert one("move: {a.b: x.y.z}", {"_id": 1, "a": {"b": None}}) == {"_id": 1, "a": {}, "x": {"y": {"z": None}}}
     assert one("move: {a: b, b: a}", {"_id": 1, "a": 1, "b": 2}) == {"_id": 1, "a": 2, "b": 1}
     assert one("move: {a.b: x}", {"_id": 1, "a": 5}) == {"_id": 1, "a": 5}
+    assert one("move: {a.b: x}", {"_id": 1, "a": {"b": [{"c": 1}]}}) == {"_id": 1, "a": {}, "x": [{"c": 1}]}
 
 
 def test_a_move_does_not_lead_through_arrays_nor_scalars() -> None:
