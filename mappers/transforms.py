@@ -295,7 +295,7 @@ def _hash(keys: HashKeys, _: Losses) -> Transformation:
             return [digest(one) for one in value]
         return blake2b(encode(value).encode(), digest_size=32, key=salt).hexdigest()
 
-    return _one(lambda document: _changed_at_each(document, dict.fromkeys(keys.fields, digest), _unprotected))
+    return _one(lambda document: _protected(document, dict.fromkeys(keys.fields, digest)))
 
 
 def _redact(values: Mapping[str, Any], _: Losses) -> Transformation:
@@ -304,9 +304,7 @@ def _redact(values: Mapping[str, Any], _: Losses) -> Transformation:
     def redacted(path: str, value: Any) -> Any:
         return value if value is MISSING else copy.deepcopy(given[path])
 
-    return _one(
-        lambda document: _changed_at_each(document, {path: partial(redacted, path) for path in given}, _unprotected)
-    )
+    return _one(lambda document: _protected(document, {path: partial(redacted, path) for path in given}))
 
 
 def _flatten(keys: FlattenKeys, _: Losses) -> Transformation:
@@ -417,6 +415,15 @@ def _changed_at_each(
     for path, change in changes.items():
         document = changed(document, names_of(path), change, partial(kept, path))
     return document
+
+
+def _protected(document: Document, changes: Mapping[str, Callable[[Any], Any]]) -> Document:
+    """Return the document with the value at each path changed; raises MappingError where it may be elsewhere too."""
+    for path in changes:
+        if "." in path and path in document:
+            reason = "a field of this very name, dots included, cannot be reached; it may hold the data itself"
+            raise MappingError("E-TRANSFORM-PATH", path, reason)
+    return _changed_at_each(document, changes, _unprotected)
 
 
 def _obstructed(path: str, value: Any) -> None:

@@ -227,6 +227,7 @@ def test_personal_data_does_not_slip_by_in_an_array_nor_beside_its_path(step: st
     assert one(step, {"_id": 1}) == {"_id": 1}
     assert refusal(step, {"_id": 1, "a": "secret"}) == ("E-TRANSFORM-PATH", "a.b")
     assert refusal(step, {"_id": 1, "a": [{"b": 1}, "secret"]}) == ("E-TRANSFORM-PATH", "a.b")
+    assert refusal(step, {"_id": 1, "a.b": "secret"}) == ("E-TRANSFORM-PATH", "a.b")
 
 
 def test_redacting_replaces_whatever_is_there_as_a_whole() -> None:
