@@ -120,7 +120,7 @@ def _names_at(kind: type, path: Iterable[Any]) -> list[str]:
     whole = schema(kind)
     part: Any = whole
     for name in path:
-        part = part.get("properties", {}).get(name, {})
+        part = part.get("items", {}) if isinstance(name, int) else part.get("properties", {}).get(name, {})
         part = next((one for one in part.get("anyOf", ()) if "$ref" in one), part)
         if "$ref" in part:
             part = whole["$defs"][part["$ref"].rpartition("/")[2]]

@@ -168,13 +168,11 @@ def verify_job(
 
 def _projection(route: Route, record_types: tuple[type, ...]) -> Projection:
     losses = Losses()
-    fields = route.keys.fields
     return Projection(
         route.mapper(losses),
         losses,
         record_types,
-        keep=fields.keep,
-        drop=fields.drop,
+        transformation=route.transformation(losses),
         guarded=route.function is not None,
     )
 

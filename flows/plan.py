@@ -18,6 +18,7 @@ import bson
 from annotated_types import Ge, Le
 from bson import json_util
 from bson.errors import BSONError
+from pydantic import Field
 
 from flows import plugins
 from flows.checking import checked, key_names, unknown
@@ -26,6 +27,8 @@ from flows.plugins import MapFunction, PluginError
 from mappers.contract import Losses, MapperType
 from mappers.decoding import CODEC
 from mappers.fields import Template
+from mappers.transform_checks import faults as transform_faults
+from mappers.transforms import Transform, Transformation, compose
 from stores.contract import Source, Target, TargetType
 from stores.errors import PlanError, redacted
 from stores.mongodb import Connection as SourceConnection
@@ -117,6 +120,8 @@ class RouteKeys:
     """Only documents that match this MongoDB query; dates and ObjectIds as Extended JSON."""
     fields: Fields = Fields()
     """Which fields of each document go along."""
+    transforms: Sequence[Annotated[Transform, Field(json_schema_extra={"minProperties": 1, "maxProperties": 1})]] = ()
+    """What is done to each document after `fields` and before its mapper, in this order."""
     partitions: Positive | None = None
     """Parts the collection is split in; chosen by its size unless said."""
     allow_empty: bool = False
@@ -143,7 +148,7 @@ class Route:
     keys: RouteKeys
     where: Mapping[str, Any]
     sealed: frozenset[str]
-    """Options, and `where`, that came from the environment and may be secret: kept as digests only (R145)."""
+    """Options, `where` and `transforms` that came from the environment and may be secret: digests only (R145)."""
     database: str = ""
     """The source's database, told by `load`."""
 
@@ -162,6 +167,13 @@ class Route:
         assert self.mapper_type is not None  # noqa: S101 - a route has one or the other
         return self.mapper_type(self.options, self.name, losses)
 
+    def transformation(self, losses: Losses) -> Transformation:
+        """Return what `fields` and then `transforms` do to each document before its mapper, counting what they lose."""
+        fields = self.keys.fields
+        selecting = [Transform(select=fields.keep)] if fields.keep is not None else []
+        dropping = [Transform(drop=fields.drop)] if fields.drop else []
+        return compose([*selecting, *dropping, *self.keys.transforms], losses)
+
     def fingerprint(self) -> dict[str, Any]:
         """Return all that decides which records this route makes and where they go (R137); no secret is in it."""
         return {
@@ -171,6 +183,7 @@ class Route:
             "where": self._told("where", json_util.dumps(self.where, sort_keys=True)),
             "fields.keep": sorted(self.keys.fields.keep) if self.keys.fields.keep is not None else None,
             "fields.drop": sorted(self.keys.fields.drop or ()),
+            "transforms": self._told("transforms", _plain(self.keys.transforms)) if self.keys.transforms else None,
             "target": self.target_name,
             "server": _server(self.connection),
             "territory": self.target().territory,
@@ -342,6 +355,7 @@ def _route(name: str, raw: Any, connections: Mapping[str, Any], file: PlanFile) 
     placement = checked(target_type.Placement, _some(own, placement_names), where, file)
     options = checked(mapper_type.Options, _some(own, option_names), where, file) if mapper_type is not None else None
     query = _query(keys.where, (*where, "where"), file)
+    _check_transforms(keys, where, file)
     if len(file.faults) > before or connections.get(target_name) is None:
         return None
     route = Route(
@@ -360,7 +374,7 @@ def _route(name: str, raw: Any, connections: Mapping[str, Any], file: PlanFile) 
         where=query,
         sealed=frozenset(
             [f"options.{key}" for key in keys.options if file.from_environment((*where, "options", key))]
-            + [key for key in ("where",) if file.from_environment((*where, key))]
+            + [key for key in ("where", "transforms") if file.from_environment((*where, key))]
         ),
     )
     for build in (route.target, lambda: route.mapper(Losses())):
@@ -371,7 +385,7 @@ def _route(name: str, raw: Any, connections: Mapping[str, Any], file: PlanFile) 
             at = (*where, key) if rest and key in own else where
             file.fault(at, rest if at != where else str(error))
             return None
-    for key, path in _needed(options) if function is None else ():
+    for key, path in _needed(options) if function is None and not keys.transforms else ():
         if _left_out(path, keys.fields):
             file.fault((*where, "fields"), f"leaves out {path!r}, which {key} needs; let it go along")
     return route
@@ -395,6 +409,16 @@ def _left_out(path: str, fields: Fields) -> bool:
     if fields.keep is not None:
         return not any(covers(chosen) for chosen in (*fields.keep, "_id"))
     return any(covers(chosen) for chosen in fields.drop or ())
+
+
+def _check_transforms(keys: RouteKeys, where: Where, file: PlanFile) -> None:
+    fields = keys.fields
+    for at, text in transform_faults(keys.transforms, keep=fields.keep, drop=fields.drop or ()):
+        file.fault((*where, "transforms", *at), text)
+    for number, transform in enumerate(keys.transforms):
+        salt: Where = (*where, "transforms", number, "hash", "salt")
+        if transform.hash is not None and salt not in file.written:
+            file.fault(salt, "stands in the plan for all to read; keep it in the environment and write ${NAME}")
 
 
 def _sound(raw: Mapping[str, Any], common: Iterable[str], where: Where, file: PlanFile) -> RouteKeys:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
 import bson
 
 from flows.plugins import MapFunction
-from mappers.contract import Document, Losses, MappingError, Record
+from mappers.contract import Losses, MappingError, Record
 from mappers.decoding import CODEC, decode, identity_type, position
-from mappers.fields import dropping, keeping
 from mappers.identity import encode
+from mappers.transforms import Transformation
 from stores.contract import Batch, Reject, Tally
 from stores.errors import origin
 
@@ -42,7 +42,7 @@ class ProjectedBatch:
 
 
 class Projection:
-    """Decodes, selects fields and maps; keeps count of losses. One thread at a time."""
+    """Decodes, transforms and maps; keeps count of losses. One thread at a time."""
 
     def __init__(
         self,
@@ -50,11 +50,10 @@ class Projection:
         losses: Losses,
         record_types: tuple[type[Record], ...],
         *,
-        keep: Iterable[str] | None = None,
-        drop: Iterable[str] | None = None,
+        transformation: Transformation = lambda document: (document,),
         guarded: bool = True,
     ) -> None:
-        """Take the route's mapper and what its target holds; `losses` is the counter the mapper was made with.
+        """Take the route's mapper, what its target holds and what is done to documents before; they share `losses`.
 
         `guarded` tries each record before it goes to the target: for mappers that are not ours.
         """
@@ -62,8 +61,7 @@ class Projection:
         self._mapper = mapper
         self._guarded = guarded
         self._types = record_types
-        self._keep = list(keep) if keep is not None else None
-        self._drop = list(drop or ())
+        self._transformation = transformation
 
     def __call__(self, raw: bytes) -> Projected:
         """Return what the document becomes; whatever is wrong with it or its mapper makes a reject, never an error."""
@@ -71,8 +69,10 @@ class Projection:
         stage = "decode"
         try:
             document = decode(raw)
+            stage = "transform"
+            documents = list(self._transformation(document))
             stage = "map"
-            records = list(self._mapper(self._selected(document)))
+            records = [record for one in documents for record in self._mapper(one)]
             for record in records:
                 if not isinstance(record, self._types):
                     wanted = " or ".join(kind.__name__ for kind in self._types)
@@ -113,11 +113,6 @@ class Projection:
         tally.records = len(records)
         tally.losses = Counter(self.losses.take())
         return ProjectedBatch(tally, records, ids, rejects)
-
-    def _selected(self, document: Document) -> Document:
-        if self._keep is not None:
-            return keeping(document, self._keep)
-        return dropping(document, self._drop) if self._drop else document
 
 
 def _told(identifier: str, stage: str, error: MappingError) -> Reject:

@@ -167,7 +167,7 @@ class Reject:
     id: str
     """The typed text of its `_id`."""
     stage: str
-    """decode, map or write."""
+    """decode, transform, map or write."""
     code: str
     field: str
     reason: str

@@ -27,6 +27,7 @@ ENVIRONMENT = {
     "SECRET": "hunter2'\\ x}",
     "SECRET_FILE": "hunter2.py:hunter2",
     "SECRET_NAME": "hunter2_name",
+    "SECRET_SALT": "hunter2 of sixteen bytes",
 }
 
 HEAD = """\

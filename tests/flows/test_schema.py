@@ -19,6 +19,7 @@ from jsonschema import Draft202012Validator
 from flows import plugins, schema
 from flows.checking import key_names
 from flows.plan import USE_CASES, Fields, PlanKeys, RouteKeys, RunKeys, load
+from mappers import transforms
 from mappers.dynamodb import Key
 from stores.errors import PlanError
 from stores.mongodb import Connection
@@ -32,6 +33,14 @@ ENVIRONMENT = {
     "REDIS_URL": "redis://127.0.0.1:6379",
     "ELASTICSEARCH_URL": "http://127.0.0.1:9200",
     "ELASTICSEARCH_API_KEY": "key",
+    "HASH_SALT": "sixteen bytes or more",
+}
+STEPS: dict[str, type] = {
+    "cast": transforms.CastKeys,
+    "template": transforms.TemplateKeys,
+    "hash": transforms.HashKeys,
+    "flatten": transforms.FlattenKeys,
+    "explode": transforms.ExplodeKeys,
 }
 _EXCLUSIVE = re.compile(r"^(\s*)#(\w+: )", re.MULTILINE)
 
@@ -92,6 +101,10 @@ def test_the_example_has_every_key_there_is(validator: Draft202012Validator) -> 
     wanted = {("plan", PlanKeys): [example], ("source", Connection): [example["source"]]}
     wanted |= {("run", RunKeys): [example["run"]], ("route", RouteKeys): list(routes)}
     wanted |= {("fields", Fields): [route["fields"] for route in routes if "fields" in route]}
+    steps = [step for route in routes for step in route.get("transforms", ())]
+    wanted |= {("transforms", transforms.Transform): steps}
+    for name, kind in STEPS.items():
+        wanted |= {(f"transforms.{name}", kind): [step[name] for step in steps if name in step]}
     wanted |= {("key", Key): [route["key"] for route in routes if isinstance(route.get("key"), dict)]}
     for name in plugins.available(plugins.TARGETS):
         kind = plugins.target_type(name)
@@ -134,6 +147,7 @@ RIGHT = {
     "an own mapper by use case": with_route(use_case="search", use="demo/marketplace_mappers.py:proposals"),
     "another target than the use case's": with_route(use_case="search", target="redis", mapper="string"),
     "a number from the environment": {**BASE, "run": {"workers": "${WORKERS}"}},
+    "transforms": with_route(use_case="entity", transforms=[{"drop": ["a"]}, {"cast": {"fields": {"b": "int"}}}]),
     "provisioned": with_route(use_case="entity", billing="provisioned", read_units=1, write_units=1),
 }
 WRONG = {
@@ -161,6 +175,11 @@ WRONG = {
     "dynamic as a boolean": with_route(use_case="search", dynamic=False),
     "a billing that does not exist": with_route(use_case="entity", billing="monthly"),
     "fields as a list": with_route(use_case="entity", fields=["name"]),
+    "two transforms in one": with_route(use_case="entity", transforms=[{"drop": ["a"], "select": ["b"]}]),
+    "a transform that is none": with_route(use_case="entity", transforms=[{}]),
+    "a transform misspelt": with_route(use_case="entity", transforms=[{"rneame": {"a": "b"}}]),
+    "a cast to no type": with_route(use_case="entity", transforms=[{"cast": {"fields": {"a": "number"}}}]),
+    "transforms outside a list": with_route(use_case="entity", transforms={"drop": ["a"]}),
     "keys of fields misspelt": with_route(use_case="entity", fields={"only": ["name"]}),
 }
 
