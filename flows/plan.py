@@ -31,13 +31,20 @@ USE_CASES: Mapping[str, tuple[str, str]] = {
     "entity": ("dynamodb", "item"),
     "session": ("redis", "string"),
     "cache": ("redis", "string"),
+    "counter": ("redis", "counter"),
+    "set": ("redis", "set"),
     "leaderboard": ("redis", "sorted_set"),
+    "feed": ("redis", "stream"),
+    "queue": ("redis", "list"),
+    "geo": ("redis", "geo"),
     "search": ("elasticsearch", "document"),
     "log": ("elasticsearch", "document"),
 }
 """What a collection is used for, and the target and mapper that suit it."""
 
-UseCase = Literal["entity", "session", "cache", "leaderboard", "search", "log"]
+UseCase = Literal[
+    "entity", "session", "cache", "counter", "set", "leaderboard", "feed", "queue", "geo", "search", "log"
+]
 Positive = Annotated[int, Ge(1)]
 
 
