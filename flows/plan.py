@@ -293,7 +293,7 @@ def _route(name: str, raw: Any, connections: Mapping[str, Any], file: PlanFile) 
             )
             mapper_type = None
     own = {key: value for key, value in raw.items() if key not in common}
-    placement_names = key_names(target_type.Placement)
+    placement_names = plugins.placement_keys(target_type, mapper_type)
     option_names = key_names(mapper_type.Options) if mapper_type is not None else []
     for key in own:
         if key not in placement_names and key not in option_names:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from mappers.redis_shapes import Entry
 from stores.contract import Rejected
@@ -80,6 +80,9 @@ class RedisTarget:
         """The field that orders the entries: says that the keys hold streams."""
         member: str | None = None
         """The field that names the members: says that many documents share each key, a set unless said otherwise."""
+
+    REPEATED: ClassVar[frozenset[str]] = frozenset(("expires", "score", "location", "entry", "member"))
+    """Keys of a placement that repeat what a mapper says: they stand beside a mapper that has them, or one's own."""
 
     def __init__(self, connection: Connection, placement: Placement, route: str, /) -> None:
         """Take the options without connecting; raises ValueError for options that cannot be served."""
