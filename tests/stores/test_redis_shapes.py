@@ -297,6 +297,19 @@ def test_a_late_entry_that_finds_no_memory_is_waited_for_and_leaves_the_stream_w
     target.close()
 
 
+def test_a_shared_key_that_was_to_expire_stays_once_something_joins_it(
+    redis_url: str, client: Redis, unique: str
+) -> None:
+    target = opened(redis_url, unique)
+    client.xadd(f"{unique}:s", {"a": "1"}, "1-0")
+    client.sadd(f"{unique}:m", "theirs")
+    for key in (f"{unique}:s", f"{unique}:m"):
+        client.expire(key, 1000)
+    assert target.write([entry(f"{unique}:s", 2), SetMember(f"{unique}:m", "m")]) == []
+    assert (client.ttl(f"{unique}:s"), client.ttl(f"{unique}:m")) == (-1, -1)
+    target.close()
+
+
 # What a record must not be
 
 
