@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import hashlib
-import inspect
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -41,13 +40,20 @@ USE_CASES: Mapping[str, tuple[str, str]] = {
     "entity": ("dynamodb", "item"),
     "session": ("redis", "string"),
     "cache": ("redis", "string"),
+    "counter": ("redis", "counter"),
+    "set": ("redis", "set"),
     "leaderboard": ("redis", "sorted_set"),
+    "feed": ("redis", "stream"),
+    "queue": ("redis", "list"),
+    "geo": ("redis", "geo"),
     "search": ("elasticsearch", "document"),
     "log": ("elasticsearch", "document"),
 }
 """What a collection is used for, and the target and mapper that suit it."""
 
-UseCase = Literal["entity", "session", "cache", "leaderboard", "search", "log"]
+UseCase = Literal[
+    "entity", "session", "cache", "counter", "set", "leaderboard", "feed", "queue", "geo", "search", "log"
+]
 Positive = Annotated[int, Ge(1)]
 
 
@@ -338,12 +344,10 @@ def _route(name: str, raw: Any, connections: Mapping[str, Any], file: PlanFile) 
             )
             mapper_type = None
     own = {key: value for key, value in raw.items() if key not in common}
-    placement_names = key_names(target_type.Placement)
+    placement_names = plugins.placement_keys(target_type, mapper_type)
     option_names: list[str] = []
     if mapper_type is not None:
         option_names = key_names(mapper_type.Options)
-        unheeded = _keys_of_siblings(mapper_type, target_name).difference(option_names)
-        placement_names = [key for key in placement_names if key not in unheeded]
     elif keys.use is None:  # The mapper is at fault; a key that another one knows may well be right.
         option_names = sorted(
             {key for one in _serving(target_name) for key in key_names(plugins.mapper_type(one).Options)}
@@ -440,13 +444,6 @@ def _named(find: Any, name: str, where: Where, file: PlanFile) -> Any:
 
 def _serving(target_name: str) -> list[str]:
     return sorted(name for name in plugins.available(plugins.MAPPERS) if _serves(name, target_name))
-
-
-def _keys_of_siblings(mapper_type: MapperType, target_name: str) -> set[str]:
-    """Return the keys of the mappers made beside this one: the target knows them too, but this one heeds them not."""
-    siblings = [plugins.mapper_type(name) for name in _serving(target_name)]
-    module = inspect.getmodule(mapper_type)
-    return {key for one in siblings if inspect.getmodule(one) is module for key in key_names(one.Options)}
 
 
 def _serves(mapper_name: str, target_name: str) -> bool:

@@ -122,3 +122,15 @@ def _module(path: Path) -> Any:
         sys.modules.pop(name, None)
         raise PluginError(f"the file fails when it is loaded: {type(error).__name__}: {error}") from error
     return module
+
+
+def placement_keys(target: TargetType, mapper: MapperType | None) -> list[str]:
+    """Return the keys that a route to the target may have beside this mapper's, or beside a mapper of one's own.
+
+    What a target lists in `REPEATED` repeats what a mapper says, so it means nothing beside one that lacks it.
+    """
+    names = list(target.Placement.__dataclass_fields__)  # type: ignore[attr-defined]
+    if mapper is None:
+        return names
+    repeated: frozenset[str] = getattr(target, "REPEATED", frozenset())
+    return [name for name in names if name not in repeated or name in mapper.Options.__dataclass_fields__]  # type: ignore[attr-defined]

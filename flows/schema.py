@@ -49,7 +49,9 @@ def plan_schema(distribution: str | None = None) -> Schema:
         definitions[f"route to {target} by a mapper of your own"] = _variant(placement)
         for mapper in of_target[target]:
             options = _lifted(schema(mappers[mapper].Options), definitions)
-            definitions[f"route to {target} as {mapper}"] = _variant(placement, options)
+            allowed = plugins.placement_keys(kind, mappers[mapper])
+            beside = {**placement, "properties": {name: placement["properties"][name] for name in allowed}}
+            definitions[f"route to {target} as {mapper}"] = _variant(beside, options)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "offramp plan",

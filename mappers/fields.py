@@ -18,7 +18,7 @@ from mappers.values import milliseconds
 MISSING = object()
 """What `lookup` returns where the document has no such field; null is a value."""
 
-_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_PLACEHOLDER = re.compile(r"\{\{([^{}]*)\}\}|\{([^{}]*)\}")
 
 
 def lookup(document: Document, path: str) -> Any:
@@ -107,7 +107,11 @@ def expiry_ms(document: Document, path: str) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A key with fields in braces, such as ``session:{_id}``; `_id` is put in its typed encoding (R31)."""
+    """A key with fields in braces, such as ``session:{_id}``; `_id` is put in its typed encoding (R31).
+
+    A field in double braces, ``cart:{{_id}}:items``, stands in braces in the key too: keys with the same text in braces
+    share a slot of a Redis Cluster (R61).
+    """
 
     text: str
     parts: Sequence[tuple[str, str]]
@@ -117,18 +121,18 @@ class Template:
     def parse(cls, text: str) -> Template:
         """Return the template; raises ValueError naming what is wrong with the text."""
         parts: list[tuple[str, str]] = []
-        at = 0
-        for match in _PLACEHOLDER.finditer(text):
-            path = match[1]
-            if not path or any(not name for name in path.split(".")):
-                raise ValueError(f"{text!r} has an empty field name in braces; write a field such as {{_id}}")
-            parts.append((text[at : match.start()], path))
-            at = match.end()
-        rest = text[at:]
-        literals = "".join(literal for literal, _ in parts) + rest
+        at, closing = 0, ""
+        literals = _PLACEHOLDER.sub("", text)
         if "{" in literals or "}" in literals:
             raise ValueError(f"{text!r} has a brace without its pair")
-        return cls(text, (*parts, (rest, "")))
+        for match in _PLACEHOLDER.finditer(text):
+            tagged = match[1] is not None
+            path = match[1] if tagged else match[2]
+            if not path or any(not name for name in path.split(".")):
+                raise ValueError(f"{text!r} has an empty field name in braces; write a field such as {{_id}}")
+            parts.append((closing + text[at : match.start()] + ("{" if tagged else ""), path))
+            at, closing = match.end(), "}" if tagged else ""
+        return cls(text, (*parts, (closing + text[at:], "")))
 
     @property
     def prefix(self) -> str:

@@ -1,4 +1,4 @@
-"""Documents to Redis: a string of JSON, a hash, or one member of a sorted set."""
+"""Documents to Redis: a string, a hash, or one member of a sorted set; redis_shapes.py has the other types."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import orjson
-from bson import Decimal128, Int64
+from bson import Binary, Code, Decimal128, Int64
 
 from mappers.contract import Document, Losses, MappingError
 from mappers.fields import MISSING, Template, expiry_ms, key_text, lookup
-from mappers.values import flat_text, redis_json
+from mappers.packing import packed
+from mappers.values import JsonValues, flat_text, redis_json
 
 _EXACT_INT = 2**53
 """A sorted set's score is a double: whole numbers are exact only within this (R18)."""
@@ -34,7 +35,7 @@ class String:
 
     def canonical(self) -> bytes:
         """Return the expiry and the value's bytes as they are: key order within JSON counts (R11)."""
-        return b"string %b " % _expiry(self.expires_at_ms) + self.value
+        return b"string %b " % expiry_text(self.expires_at_ms) + self.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Hash:
     def canonical(self) -> bytes:
         """Return the expiry and the fields, each with its length, sorted by name: a hash has no order."""
         parts = [b"%d %b %d %b" % (len(name), name, len(value), value) for name, value in sorted(self.fields)]
-        return b"hash %b " % _expiry(self.expires_at_ms) + b" ".join(parts)
+        return b"hash %b " % expiry_text(self.expires_at_ms) + b" ".join(parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class Member:
     @property
     def address(self) -> str:
         """JSON of the key and the member."""
-        return orjson.dumps([self.key, self.member]).decode()
+        return member_address(self.key, self.member)
 
     @property
     def expires_at_ms(self) -> int | None:
@@ -80,12 +81,66 @@ class Member:
 
 
 class StringMapper:
-    """One document to one string: the whole document as JSON, names and order kept."""
+    """One document to one string: the whole document as JSON or MessagePack, names and order kept, or one field raw."""
 
     @dataclass(frozen=True)
     class Options:
         """What a route may say about its strings."""
 
+        key: str | None = None
+        """Key template; the route's name, a colon and {_id} unless said."""
+        expires: str | None = None
+        """A date field at which the key expires."""
+        format: Literal["json", "msgpack", "raw"] = "json"
+        """The string's form: the document as JSON or MessagePack, or the bytes of the one field in `value`."""
+        value: str | None = None
+        """With `format: raw`: the field, a text or binary, that the string holds as it is; no other field is kept."""
+
+    target: ClassVar[str] = "redis"
+
+    def __init__(self, options: Options, route: str, losses: Losses) -> None:
+        """Take the options; raises ValueError for a template that is none, or a field without its format."""
+        self._key = Template.parse(options.key or default_key(route))
+        self._options = options
+        self._losses = losses
+        self._values = redis_json()
+        if options.format == "raw" and options.value is None:
+            raise ValueError("format: raw holds one field; name it in `value`")
+        if options.format != "raw" and options.value is not None:
+            raise ValueError("value: is for `format: raw`; other formats hold the whole document")
+
+    def __call__(self, document: Document, /) -> Iterable[String]:
+        """Return the document's one string."""
+        path = self._options.expires
+        expires = expiry_ms(document, path) if path is not None else None
+        return (String(self._key.fill(document), self._contents(document), expires),)
+
+    def _contents(self, document: Document) -> bytes:
+        if self._options.format == "json":
+            return orjson.dumps(self._values.document(document))
+        if self._options.format == "msgpack":
+            return packed(self._values.document(document))
+        field = self._options.value or ""
+        value = lookup(document, field)
+        if isinstance(value, str) and not isinstance(value, Code):
+            return value.encode()
+        if isinstance(value, bytes):
+            if isinstance(value, Binary) and value.subtype != 0:
+                self._losses.add("binary_subtype")
+            return bytes(value)
+        what = "is missing" if value is MISSING else f"is {type(value).__name__}"
+        raise MappingError("E-MAP-RAW", field, f"a text or binary is needed but it {what}")
+
+
+class CounterMapper:
+    """One document to a string that INCR and DECR count on: one whole number, without its other fields."""
+
+    @dataclass(frozen=True)
+    class Options:
+        """What a route may say about its counters."""
+
+        value: str
+        """The field with the number."""
         key: str | None = None
         """Key template; the route's name, a colon and {_id} unless said."""
         expires: str | None = None
@@ -96,14 +151,28 @@ class StringMapper:
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for a template that is none."""
         self._key = Template.parse(options.key or default_key(route))
-        self._expires = options.expires
-        self._values = redis_json()
+        self._options = options
+        self._losses = losses
 
     def __call__(self, document: Document, /) -> Iterable[String]:
-        """Return the document's one string."""
-        value = orjson.dumps(self._values.document(document))
-        expires = expiry_ms(document, self._expires) if self._expires is not None else None
-        return (String(self._key.fill(document), value, expires),)
+        """Return the document's one counter."""
+        expires = expiry_ms(document, self._options.expires) if self._options.expires is not None else None
+        count = self._count(lookup(document, self._options.value))
+        return (String(self._key.fill(document), b"%d" % count, expires),)
+
+    def _count(self, value: Any) -> int:
+        field = self._options.value
+        number = value.to_decimal() if isinstance(value, Decimal128) else value
+        if isinstance(number, bool) or not isinstance(number, int | Int64 | float | Decimal):
+            what = "is missing" if value is MISSING else f"is {type(value).__name__}, no number"
+            raise MappingError("E-MAP-COUNTER", field, f"needed for the counter but {what}")
+        finite = number.is_finite() if isinstance(number, Decimal) else math.isfinite(number)
+        # An exponent may be so large that the whole number would fill the memory: its size is judged first.
+        if not finite or not -(2**63) <= number < 2**63 or number != int(number):
+            raise MappingError("E-MAP-COUNTER", field, "a counter holds whole numbers of 64 bits only")
+        if number == 0 and not isinstance(number, int) and math.copysign(1, number) < 0:
+            self._losses.add("neg_zero")
+        return int(number)
 
 
 class HashMapper:
@@ -128,14 +197,8 @@ class HashMapper:
 
     def __call__(self, document: Document, /) -> Iterable[Hash]:
         """Return the document's one hash; a document always has at least its `_id` as a field."""
-        fields: list[tuple[bytes, bytes]] = []
-        for name, value in document.items():
-            try:
-                fields.append((name.encode(), flat_text(value, self._values)))
-            except MappingError as error:
-                raise MappingError(error.code, f"{name}.{error.field}" if error.field else name, error.reason) from None
         expires = expiry_ms(document, self._expires) if self._expires is not None else None
-        return (Hash(self._key.fill(document), tuple(fields), expires),)
+        return (Hash(self._key.fill(document), hash_fields(document, self._values), expires),)
 
 
 class SortedSetMapper:
@@ -192,10 +255,27 @@ class SortedSetMapper:
         return float(value) + 0.0
 
 
-def _expiry(expires_at_ms: int | None) -> bytes:
+def expiry_text(expires_at_ms: int | None) -> bytes:
+    """Return how a canonical form says when a key expires."""
     return b"never" if expires_at_ms is None else b"%d" % expires_at_ms
 
 
 def default_key(route: str) -> str:
     """Return the key template of a route that says none."""
     return f"{route}:{{_id}}"
+
+
+def hash_fields(document: Document, values: JsonValues) -> tuple[tuple[bytes, bytes], ...]:
+    """Return a name and a text for each top-level field; raises MappingError naming the field that has none."""
+    fields: list[tuple[bytes, bytes]] = []
+    for name, value in document.items():
+        try:
+            fields.append((name.encode(), flat_text(value, values)))
+        except MappingError as error:
+            raise MappingError(error.code, f"{name}.{error.field}" if error.field else name, error.reason) from None
+    return tuple(fields)
+
+
+def member_address(key: str, member: str) -> str:
+    """Return the address of one member of a key that many documents share: JSON of both."""
+    return orjson.dumps([key, member]).decode()

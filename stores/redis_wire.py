@@ -35,7 +35,7 @@ _CODES: tuple[tuple[type[driver.ResponseError], str], ...] = (
 )
 """The driver cuts these codes off the server's text; every other text starts with its code."""
 
-_AGAIN = frozenset(("OOM", "READONLY", "BUSY", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN", "MISCONF", "NOREPLICAS"))
+AGAIN = frozenset(("OOM", "READONLY", "BUSY", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN", "MISCONF", "NOREPLICAS"))
 """Refusals that pass: the same command may succeed later (R70, R72). LOADING ends the driver's connection instead."""
 
 _AUTH = (
@@ -167,7 +167,7 @@ class Server:
                 late: set[str] = set()
                 for step, replies in zip(steps, answers, strict=True):
                     refused = failure(step, replies)
-                    if refused is not None and code(refused) in _AGAIN:
+                    if refused is not None and code(refused) in AGAIN:
                         cause = refused
                         late.add(step.key)
                     # What followed on the same key follows again, or the earlier record would win.
@@ -220,7 +220,7 @@ class Wire:
         for reply in replies:
             if isinstance(reply, Refused):
                 # WRONGTYPE: the key became another since its type was asked for.
-                if code(reply) in _AGAIN or code(reply) == "WRONGTYPE":
+                if code(reply) in AGAIN or code(reply) == "WRONGTYPE":
                     raise driver.ConnectionError(_told(reply)) from reply
                 raise self._server.refusal(reply) from reply
         return replies

@@ -140,10 +140,19 @@ def test_a_template_without_a_field_is_one_key_for_all() -> None:
     assert template.fill({}) == "top sellers"
 
 
-@pytest.mark.parametrize("text", ["{", "}", "a{b", "a}b", "{{a}}", "{}", "{.}", "{a.}", "{a..b}", "a{}b", "}{"])
+@pytest.mark.parametrize(
+    "text", ["{", "}", "a{b", "a}b", "{{a}", "{{a}}}", "{{}}", "{}", "{.}", "{a.}", "{a..b}", "a{}b", "}{"]
+)
 def test_a_template_with_a_stray_brace_or_an_empty_name_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         Template.parse(text)
+
+
+def test_a_field_in_double_braces_is_a_hash_tag_that_no_value_can_end() -> None:
+    template = Template.parse("cart:{{u.id}}:{_id}{{x}}")
+    assert (template.prefix, template.constant, template.paths) == ("cart:{", False, ["u.id", "_id", "x"])
+    assert template.fill({"_id": 1, "u": {"id": "}{"}, "x": "%"}) == "cart:{%7D%7B}:n:1{%25}"
+    assert Template.parse("{{_id}}").fill({"_id": "a"}) == "{s:a}"
 
 
 def test_braces_and_percent_signs_of_values_are_escaped_so_that_no_value_chooses_a_slot() -> None:

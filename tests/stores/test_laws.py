@@ -19,6 +19,7 @@ from mappers.contract import Record
 from mappers.dynamodb import Item, Key, item, item_from_store
 from mappers.elasticsearch import IndexDocument, index_document
 from mappers.redis import Hash, Member, String
+from mappers.redis_shapes import List, Set
 from stores.dynamodb import DynamoDBTarget
 from stores.elasticsearch import ElasticsearchTarget
 from stores.memory import MemoryTarget, forget, held
@@ -86,7 +87,7 @@ class TestMemory(TargetLaws):
 
 
 class TestRedis(TargetLaws):
-    """Strings, hashes and members side by side; `changed` turns a string into a hash and a hash into a string."""
+    """Whole keys of every type beside members of a sorted set; `changed` turns keys of one type into another's."""
 
     @pytest.fixture
     def target(self, redis_url: str, unique: str) -> Iterator[RedisTarget]:
@@ -97,38 +98,46 @@ class TestRedis(TargetLaws):
         yield from opened(RedisTarget(RedisTarget.Connection(url=redis_url), RedisTarget.Placement(), unique))
 
     @pytest.fixture
-    def records(self, unique: str) -> list[String | Hash | Member]:
+    def records(self, unique: str) -> list[String | Hash | Set | List | Member]:
         return [
             String(f"{unique}:string", b"\x00\xff plain", FAR),
             String(f"{unique}:becomes a hash", b"{}"),
             Hash(f"{unique}:hash", ((b"a", b"1"), (b"", b""), (b"\xff", b"\x00"))),
             Hash(f"{unique}:becomes a string", ((b"a", b"1"),), FAR),
             Hash(f"{unique}:é 😀*?[x]", ((b"gone later", b"1"), (b"stays", b"1"))),
+            Set(f"{unique}:set", (b"a", b"", b"\xff")),
+            List(f"{unique}:list", (b"a", b"", b"a", b"\xff"), FAR),
+            List(f"{unique}:becomes a set", (b"a", b"b")),
             Member(unique, "first é", -0.1),
             Member(unique, "", 2.0**53),
         ]
 
     @pytest.fixture
-    def changed(self, unique: str) -> list[String | Hash | Member]:
+    def changed(self, unique: str) -> list[String | Hash | Set | List | Member]:
         return [
             String(f"{unique}:string", b""),
             Hash(f"{unique}:becomes a hash", ((b"a", b"1"), (b"b", b"2")), FAR),
             Hash(f"{unique}:hash", ((b"a", b"1"), (b"", b"more"), (b"\xff", b"\x00"), (b"new", b"x" * 1000))),
             String(f"{unique}:becomes a string", b"{}", FAR + 1),
             Hash(f"{unique}:é 😀*?[x]", ((b"stays", b"1"),), FAR),
+            Set(f"{unique}:set", (b"a", b"new"), FAR),
+            List(f"{unique}:list", (b"a", b"a", b""), FAR + 1),
+            Set(f"{unique}:becomes a set", (b"a", b"b")),
             Member(unique, "first é", 1e308),
             Member(unique, "", float("-inf")),
         ]
 
     @pytest.fixture
-    def many(self, unique: str) -> Callable[[int], list[String | Hash | Member]]:
-        def some(n: int) -> list[String | Hash | Member]:
+    def many(self, unique: str) -> Callable[[int], list[String | Hash | Set | List | Member]]:
+        def some(n: int) -> list[String | Hash | Set | List | Member]:
             return [
                 (
                     String(f"{unique}:many:{number}", b"%d" % number),
                     Hash(f"{unique}:many:{number}", ((b"n", b"%d" % number),)),
                     Member(unique, f"many {number}", number / 7),
-                )[number % 3]
+                    Set(f"{unique}:many:{number}", (b"%d" % number, b"x")),
+                    List(f"{unique}:many:{number}", (b"x", b"%d" % number, b"x")),
+                )[number % 5]
                 for number in range(n)
             ]
 
@@ -146,6 +155,10 @@ class TestRedis(TargetLaws):
                 kind = cast(bytes, client.type(address))
                 expires = cast(int, client.pexpiretime(address))
                 expires_at_ms = None if expires < 0 else expires
+                if kind == b"set":
+                    return Set(address, tuple(cast(set[bytes], client.smembers(address))), expires_at_ms)
+                if kind == b"list":
+                    return List(address, tuple(cast(list[bytes], client.lrange(address, 0, -1))), expires_at_ms)
                 if kind == b"string":
                     return String(address, cast(bytes, client.get(address)), expires_at_ms)
                 if kind == b"hash":

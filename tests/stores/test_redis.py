@@ -18,9 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mappers.redis import Hash, Member, String
+from mappers.redis_shapes import Entry, List, Set, SetMember
 from stores.contract import Listable
 from stores.errors import PermanentError, PlanError, TransientError
-from stores.redis import Foreign, RedisTarget
+from stores.redis import RedisTarget
+from stores.redis_commands import Foreign
 from stores.redis_wire import code
 
 LATER = 4_102_444_800_123
@@ -385,14 +387,14 @@ def test_a_key_of_a_type_no_mapper_writes_differs_from_every_record(
     make: Callable[..., RedisTarget], client: redis.Redis, unique: str
 ) -> None:
     target = make()
-    client.rpush(f"{unique}:list", "v")
+    client.xadd(f"{unique}:stream", {"f": "v"})
     client.zadd(f"{unique}:zset", {"m": 1})
-    held = target.read([f"{unique}:list", f"{unique}:zset"])
+    held = target.read([f"{unique}:stream", f"{unique}:zset"])
     assert held == {
-        f"{unique}:list": Foreign(f"{unique}:list", "list"),
+        f"{unique}:stream": Foreign(f"{unique}:stream", "stream"),
         f"{unique}:zset": Foreign(f"{unique}:zset", "zset"),
     }
-    assert held[f"{unique}:list"].canonical() == b"foreign list"
+    assert held[f"{unique}:stream"].canonical() == b"foreign stream"
 
 
 # Trying again (R70, R72)
@@ -661,7 +663,7 @@ def test_a_whole_key_that_holds_another_type_is_refused(
     assert refused.value.code == "E-RDS-TYPE"
     make(**placements[1]).check()
     client.delete(whole)
-    client.rpush(whole, "v")
+    client.xadd(whole, {"f": "v"})
     for placement in placements:
         with pytest.raises(PlanError):
             make(**placement).check()
@@ -748,7 +750,7 @@ def test_a_listing_whose_connection_dies_still_names_every_key(
 
 
 def test_making_a_target_opens_no_connection(make: Callable[..., RedisTarget]) -> None:
-    assert make("redis://127.0.0.1:1/0").records == (String, Hash, Member)
+    assert make("redis://127.0.0.1:1/0").records == (String, Hash, Set, List, Member, SetMember, Entry)
 
 
 @pytest.mark.parametrize(
@@ -763,6 +765,10 @@ def test_making_a_target_opens_no_connection(make: Callable[..., RedisTarget]) -
         {"ttl_s": -1},
         {"ttl_s": 10, "expires": "at"},
         {"ttl_s": 10, "score": "n"},
+        {"ttl_s": 10, "entry": "_id"},
+        {"expires": "at", "score": "n"},
+        {"expires": "at", "member": "_id"},
+        {"expires": "at", "location": "place"},
     ],
 )
 def test_a_placement_that_cannot_be_served_is_refused(
