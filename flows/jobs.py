@@ -14,6 +14,7 @@ from typing import Protocol
 from flows.books import Level
 from flows.comparing import Comparison, compare, count
 from flows.copying import copy_partition
+from flows.identities import is_plain
 from flows.plan import Plan, Route
 from flows.projecting import Projection
 from mappers.contract import Losses
@@ -57,6 +58,8 @@ class CopyJob:
     route: str
     number: int
     lease: Lease
+    id_kind: str = ""
+    """The kind of `_id` proven for plain keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,8 @@ class VerifyJob:
 
     route: str
     level: Level
+    id_kind: str = ""
+    """The kind of `_id` proven for plain keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +114,7 @@ def copy_job(
         try:
             copy_partition(
                 source,
-                _projection(route, target.records),
+                _projection(route, target.records, job.id_kind),
                 target,
                 state.journal(job.lease),
                 part.partition,
@@ -148,7 +153,7 @@ def verify_job(
                 return Verified(None, count(target, Path(folder)), time.monotonic() - began)
             comparison = compare(
                 source,
-                _projection(route, target.records),
+                _projection(route, target.records, job.id_kind),
                 target,
                 Path(folder),
                 refused={reject.id for reject in state.rejects(job.route) if reject.stage == "write"},
@@ -162,10 +167,17 @@ def verify_job(
     return Verified(comparison, None, time.monotonic() - began)
 
 
-def _projection(route: Route, record_types: tuple[type, ...]) -> Projection:
+def _projection(route: Route, record_types: tuple[type, ...], id_kind: str) -> Projection:
     losses = Losses()
     fields = route.keys.fields
-    return Projection(route.mapper(losses), losses, record_types, keep=fields.keep, drop=fields.drop)
+    return Projection(
+        route.mapper(losses),
+        losses,
+        record_types,
+        keep=fields.keep,
+        drop=fields.drop,
+        id_kind=id_kind if is_plain(route) else None,
+    )
 
 
 @contextmanager

@@ -14,8 +14,9 @@ from flows.plugins import MapFunction
 from mappers.contract import Document, Losses, MappingError, Record
 from mappers.decoding import CODEC, decode, identity_type, position
 from mappers.fields import dropping, keeping
-from mappers.identity import encode
+from mappers.identity import PLAIN_KINDS, encode, plain
 from stores.contract import Batch, Reject, Tally
+from stores.errors import PermanentError
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +51,28 @@ class Projection:
         *,
         keep: Iterable[str] | None = None,
         drop: Iterable[str] | None = None,
+        id_kind: str | None = None,
     ) -> None:
-        """Take the route's mapper and what its target holds; `losses` is the counter the mapper was made with."""
+        """Take the route's mapper and what its target holds; `losses` is the counter the mapper was made with.
+
+        `id_kind` is the one kind of `_id` that plain keys were allowed for ("" if the collection was empty), None for a
+        route whose keys tell types apart.
+        """
         self.losses = losses
         self._mapper = mapper
         self._types = record_types
         self._keep = list(keep) if keep is not None else None
         self._drop = list(drop or ())
+        self._id_kind = id_kind
 
     def __call__(self, raw: bytes) -> Projected:
-        """Return what the document becomes; whatever is wrong with it or its mapper makes a reject, never an error."""
+        """Return what the document becomes; whatever is wrong with it or its mapper makes a reject, not an error.
+
+        But raises PermanentError for an `_id` of another kind than the one that plain keys were allowed for (R31): its
+        key could be another document's, so one of the two would be lost.
+        """
+        if self._id_kind is not None:
+            _refuse_other_kind(raw, self._id_kind)
         identifier = _identify(raw)
         stage = "decode"
         try:
@@ -115,6 +128,30 @@ def _identify(raw: bytes) -> str:
     except (bson.errors.InvalidBSON, ValueError, IndexError):
         pass
     return "unknown:" + blake2b(raw, digest_size=16).hexdigest()
+
+
+def _refuse_other_kind(raw: bytes, proven: str) -> None:
+    found = identity_type(raw)
+    if found == "unknown":
+        return  # No id can be read, so nothing will be mapped: `decode` rejects the document.
+    what = f"its type is {found}"
+    if PLAIN_KINDS.get(found) == proven:
+        try:
+            value = bson.decode(position(raw) or b"", CODEC)["_id"]
+        except (bson.errors.InvalidBSON, ValueError, IndexError):
+            return
+        try:
+            plain(value)
+            return
+        except MappingError as error:
+            what = error.reason
+    was = f"every _id was of the kind {proven}" if proven else "the collection was empty"
+    raise PermanentError(
+        "E-ID-TYPE",
+        f"id_encoding: plain, and {was} when the run began; now there is another _id: {what}. Two documents could share"
+        " a key, so the route stops. Remove the document or leave it out with where:, or say id_encoding: typed; then"
+        " begin anew with backfill --restart",
+    )
 
 
 def _where(error: Exception) -> str:

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 from flows.books import Books, Level, Report, RouteReport, settle
+from flows.identities import kind_of_ids, refuse_other_kinds
 from flows.jobs import (
     SILENT,
     CopyJob,
@@ -92,16 +93,16 @@ class Run:
         Raises PlanError before anything is written if a route cannot be served, TransientError if another run is at
         work on one of them. A store that fails later is a route's failure in the report.
         """
-        check(self.plan, self.routes)
+        kinds = {checked.route: checked.id_kind for checked in check(self.plan, self.routes)}
         with opened_state(self.plan) as state, self._leased(state) as leases:
             if restart:
                 for lease in leases.values():
                     state.forget(lease)
             else:
-                _refuse_changes(state, self.routes)
+                _refuse_changes(state, self.routes, kinds)
             failures = self._begin(state, leases)
             jobs = [
-                CopyJob(route.name, part.partition.number, leases[route.name])
+                CopyJob(route.name, part.partition.number, leases[route.name], kinds[route.name])
                 for route in self.routes
                 for part in state.partitions(route.name)
                 if not part.done and route.name not in failures
@@ -115,17 +116,17 @@ class Run:
                     spans.setdefault(job.route, []).append(outcome)
             for name, ran in spans.items():
                 state.finished(leases[name], max(span.ended for span in ran) - min(span.began for span in ran), None)
-            return self._conclude(state, leases, level, failures)
+            return self._conclude(state, leases, level, failures, kinds)
 
     def verification(self, level: Level) -> Report:
         """Every chosen route is verified to this level against what the source says now; no target is written.
 
         Raises PlanError if a route cannot be served, TransientError if a run is at work on one of them.
         """
-        check(self.plan, self.routes)
+        kinds = {checked.route: checked.id_kind for checked in check(self.plan, self.routes)}
         with opened_state(self.plan) as state, self._leased(state) as leases:
-            _refuse_changes(state, self.routes)
-            return self._conclude(state, leases, level, {})
+            _refuse_changes(state, self.routes, kinds)
+            return self._conclude(state, leases, level, {}, kinds)
 
     def _begin(self, state: State, leases: Mapping[str, Lease]) -> dict[str, str]:
         """Each route has its target prepared and its partitions on record; returns the failures by route."""
@@ -158,11 +159,12 @@ class Run:
         leases: Mapping[str, Lease],
         level: Level,
         failures: dict[str, str],
+        kinds: Mapping[str, str],
     ) -> Report:
         complete = {route.name: _complete(state, route) for route in self.routes}
         # A route that is not wholly copied has its verdict already; comparing it would only list what is still to come.
         jobs = [
-            VerifyJob(route.name, level)
+            VerifyJob(route.name, level, kinds[route.name])
             for route in self.routes
             if level != "none" and route.name not in failures and complete[route.name] is not False
         ]
@@ -256,6 +258,8 @@ class Checked:
     documents: int
     """The source's estimate."""
     notes: Sequence[str]
+    id_kind: str = ""
+    """The one kind of `_id` there is, where `id_encoding: plain` asked for the proof."""
 
 
 def check(plan: Plan, routes: Sequence[Route]) -> list[Checked]:
@@ -269,16 +273,24 @@ def check(plan: Plan, routes: Sequence[Route]) -> list[Checked]:
         for route in routes:
             source, target = route.source(database), route.target()
             notes: list[str] = []
-            estimate = 0
-            for look in (source.check, target.check):
+            estimate, kind = 0, ""
+            try:
+                for look in (source.check, target.check):
+                    try:
+                        notes.extend(look())
+                    except PlanError as error:
+                        faults.append(PlanError(error.code, f"route {route.name}: {error.message}"))
                 try:
-                    notes.extend(look())
+                    kind = kind_of_ids(route, database)
                 except PlanError as error:
                     faults.append(PlanError(error.code, f"route {route.name}: {error.message}"))
-            target.close()
+            finally:
+                target.close()
             if not faults:
                 estimate = source.estimate()
-            found.append(Checked(route.name, route.collection, route.target_name, route.mapper_name, estimate, notes))
+            found.append(
+                Checked(route.name, route.collection, route.target_name, route.mapper_name, estimate, notes, kind)
+            )
     if faults:
         raise _joined(faults)
     return found
@@ -302,7 +314,7 @@ def _total(state: State, route: Route) -> Tally:
     return total
 
 
-def _refuse_changes(state: State, routes: Iterable[Route]) -> None:
+def _refuse_changes(state: State, routes: Iterable[Route], kinds: Mapping[str, str]) -> None:
     """Raise PlanError if a route was begun under a plan that makes other records or puts them elsewhere (R137)."""
     faults: list[PlanError] = []
     for route in routes:
@@ -320,6 +332,10 @@ def _refuse_changes(state: State, routes: Iterable[Route]) -> None:
                     " old plan would stay beside the new: undo the change, or begin anew with backfill --restart",
                 )
             )
+        try:
+            refuse_other_kinds(route, kinds[route.name], _total(state, route).id_types)
+        except PlanError as error:
+            faults.append(error)
     if faults:
         raise _joined(faults)
 
