@@ -10,6 +10,7 @@ from prefect import flow
 
 from flows.books import Level, Report
 from flows.plan import load
+from flows.report import default_folder
 from flows.running import Run
 from flows.tasks import NotClean, PrefectWorkers, concluded
 
@@ -31,11 +32,11 @@ def backfill(
         routes: Only these routes of the plan; all of them unless given.
         verify: How to compare the targets afterwards: none, counts, or full (every document, both directions).
         restart: Forget the checkpoints of these routes and copy everything again.
-        report: Folder for report.json and report.md; .offramp/reports/<plan> in the working directory unless given.
+        report: Folder for report.json and report.md; .offramp/reports/<plan> beside the plan unless given.
     """
     loaded = load(Path(plan))
     run_of_plan = Run(loaded, loaded.chosen(routes or ()), PrefectWorkers(loaded))
-    return concluded(run_of_plan.backfill(verify, restart=restart), Path(report) if report else None)
+    return concluded(run_of_plan.backfill(verify, restart=restart), Path(report) if report else default_folder(loaded))
 
 
 def run(

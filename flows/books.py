@@ -148,8 +148,9 @@ def settle(books: Books) -> RouteReport:
                     f"the books do not close: {tally.records} records, {accounted} held, missing, colliding or expired",
                 )
             )
-        if balance.records == 0 and not books.allow_empty and not books.failure:
-            reasons.append(("failed", "verification compared nothing (allow_empty: true accepts an empty collection)"))
+        gone = f": all {balance.expired} records have expired" if balance.expired else ""
+        if balance.held + balance.missing == 0 and not books.allow_empty and not books.failure:
+            reasons.append(("failed", f"verification compared nothing{gone} (allow_empty: true accepts that)"))
     if books.verified == "counts" and not books.failure:
         reasons.extend(_count_differences(books, tally))
     return RouteReport(

@@ -25,7 +25,7 @@ def _holder(kind: type) -> type[BaseModel]:
 def checked(kind: type[T], keys: Any, where: Where, file: PlanFile) -> T | None:
     """Return the dataclass the keys describe, or None with every fault noted in the file."""
     if not isinstance(keys, Mapping):
-        file.fault(where, f"found {file.shown(where, keys)}; allowed: {_listed(key_names(kind))}")
+        file.fault(where, f"found {file.shown(where, keys)}; write its keys below it: {_listed(key_names(kind))}")
         return None
     try:
         held: Any = _holder(cast(type, kind)).model_validate({"keys": keys})
@@ -49,40 +49,70 @@ def key_names(kind: type) -> list[str]:
     return list(kind.__dataclass_fields__)  # type: ignore[attr-defined]
 
 
-def unknown(name: str, allowed: Iterable[str]) -> str:
-    """Return what to say of a key that does not exist."""
+def unknown(name: str, allowed: Iterable[str], what: str = "key") -> str:
+    """Return what to say of a name that does not exist."""
     names = list(allowed)
-    close = difflib.get_close_matches(name, names, 1)
-    return f"no such key{f' (did you mean {close[0]!r}?)' if close else ''}; allowed: {_listed(names)}"
+    return f"no such {what}{_meant(name, names)}; allowed: {_listed(names) or 'none'}"
+
+
+def _meant(name: str, names: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(names), 1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(names)
 
 
+_WANTED = {
+    "string_type": "a text; put it in quotes",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "list_type": "a list, such as [one, two]",
+    "sequence_str": "a list, such as [one, two]",
+    "mapping_type": "keys and their values",
+    "dict_type": "keys and their values",
+}
+"""Pydantic's kinds of faults, in a plan's words; `is_instance_of` and the like keep pydantic's."""
+
+
 def _note(told: Any, kind: type, where: Where, file: PlanFile) -> None:
     # The location holds the names of union members too; only what stands in the file is kept.
     path: Where = where
+    absent = told["type"] in ("missing", "missing_argument", "missing_keyword_only_argument")
     for part in told["loc"][1:]:
-        if (*path, part) in file.lines or part == told["loc"][-1]:
+        if (*path, part) in file.lines or (absent and part == told["loc"][-1]):
             path = (*path, part)
     context = told.get("ctx", {})
+    found = f"found {file.shown(path, told['input'])}"
     match told["type"]:
-        case "missing" | "missing_argument":
+        case _ if absent:
             file.fault(path, "is missing; it has no default")
         case "unexpected_keyword_argument" | "extra_forbidden":
             file.fault(path, unknown(str(path[-1]), _names_at(kind, told["loc"][1:-1])))
         case "literal_error":
-            file.fault(path, f"found {file.shown(path, told['input'])}; allowed: {context['expected']}")
+            names = [name.strip("'") for name in context["expected"].replace(" or ", ", ").split(", ")]
+            meant = _meant(str(told["input"]), names)
+            file.fault(path, f"{found}{meant}; allowed: {_listed(names)}")
         case "value_error":
             key, _, rest = str(context["error"]).partition(": ")
-            if rest and key in key_names(kind):
+            if rest and key in _names_at(kind, told["loc"][1:]):
                 file.fault((*path, key), rest)
             else:
                 file.fault(path, str(context["error"]))
+        case "dataclass_type":
+            file.fault(path, f"{found}; write its keys below it: {_listed(_names_at(kind, told['loc'][1:]))}")
+        case "greater_than_equal":
+            file.fault(path, f"{found}; allowed: {context['ge']} or more")
+        case text if text.startswith("int_"):
+            file.fault(path, f"{found}; allowed: a whole number")
+        case text if text.startswith("float_"):
+            file.fault(path, f"{found}; allowed: a number")
+        case text if text in _WANTED:
+            file.fault(path, f"{found}; allowed: {_WANTED[text]}")
         case _:
-            wanted = told["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-            file.fault(path, f"found {file.shown(path, told['input'])}; allowed: {wanted}")
+            wanted = told["msg"].removeprefix("Input should be ")
+            file.fault(path, f"{found}; allowed: {wanted}")
 
 
 def _names_at(kind: type, path: Iterable[Any]) -> list[str]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from stores.errors import OfframpError, PlanError
+from stores.errors import OfframpError, PlanError, origin
+from stores.retrying import STOPPING
 
 if TYPE_CHECKING:
     from flows.books import Level, Report
@@ -26,7 +30,7 @@ _REPORT = click.option(
     "folder",
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where report.json and report.md go. [default: .offramp/reports/<plan>]",
+    help="Where report.json and report.md go. [default: .offramp/reports/<plan> beside the plan]",
 )
 _PREFECT = click.option("--prefect", is_flag=True, help="Run as a Prefect flow (also where PREFECT_API_URL is set).")
 
@@ -111,11 +115,14 @@ def backfill(
     prefect: bool,
 ) -> None:
     """Copy the collections of PLAN, from the last checkpoint on, then verify and report."""
+    folder = _folder(plan_path, folder)
     if prefect or os.environ.get("PREFECT_API_URL"):
         from flows import backfill as flow
 
-        _conclude(flow.run(plan_path, routes, level, restart=restart, folder=folder), folder, as_json)
-    _conclude(_run(plan_path, routes, as_json, lambda run: run.backfill(level, restart=restart)), folder, as_json)
+        report = flow.run(plan_path, routes, level, restart=restart, folder=folder)
+    else:
+        report = _run(plan_path, routes, as_json, lambda run: run.backfill(level, restart=restart))
+    _conclude(report, folder, as_json)
 
 
 @offramp.command()
@@ -135,11 +142,14 @@ def verify(
     plan_path: Path, routes: tuple[str, ...], level: Level, folder: Path | None, as_json: bool, prefect: bool
 ) -> None:
     """Compare what the targets hold with what the source of PLAN says now, and report; no target is written."""
+    folder = _folder(plan_path, folder)
     if prefect or os.environ.get("PREFECT_API_URL"):
         from flows import verification as flow
 
-        _conclude(flow.run(plan_path, routes, level, folder=folder), folder, as_json)
-    _conclude(_run(plan_path, routes, as_json, lambda run: run.verification(level)), folder, as_json)
+        report = flow.run(plan_path, routes, level, folder=folder)
+    else:
+        report = _run(plan_path, routes, as_json, lambda run: run.verification(level))
+    _conclude(report, folder, as_json)
 
 
 @offramp.command()
@@ -192,28 +202,31 @@ def demo(folder: Path, documents: int, as_json: bool) -> None:
 
 def main() -> None:
     """Run the command line; every error has been told in words when this returns."""
-    as_json = "--json" in sys.argv
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # What a store holds must not stop a report from being printed.
+            stream.reconfigure(errors="backslashreplace")
     try:
         offramp(standalone_mode=False)
     except click.ClickException as error:
         error.show()
-        sys.exit(2)
+        _fail("E-USAGE", error.format_message(), 2)
     except click.Abort:
         sys.exit(130)
     except OfframpError as error:
         print(f"offramp: {error}", file=sys.stderr)
-        if as_json:
-            _print_json({"error": {"code": error.code, "message": error.message}})
-        sys.exit(2 if isinstance(error, PlanError) else 3)
+        _fail(error.code, error.message, 2 if isinstance(error, PlanError) else 3)
     except Exception as error:  # noqa: BLE001 - Python would end with 1, which says "finished with rejects"
-        import traceback
-
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{frame.filename.rpartition('/')[2]} line {frame.lineno}"
-        print(f"offramp: unexpected {type(error).__name__} at {where}; the same command resumes", file=sys.stderr)
+        message = f"unexpected {origin(error)}; the same command resumes"
+        print(f"offramp: {message}", file=sys.stderr)
         if "-v" in sys.argv or "--verbose" in sys.argv:
             traceback.print_exc()
-        sys.exit(3)
+        _fail("E-INTERNAL", message, 3)
+
+
+def _fail(code: str, message: str, exit_code: int) -> NoReturn:
+    if "--json" in sys.argv:
+        _print_json({"error": {"code": code, "message": message}})
+    sys.exit(exit_code)
 
 
 def _run(plan_path: Path, routes: Sequence[str], quiet: bool, work: Callable[[Any], Report]) -> Report:
@@ -223,20 +236,42 @@ def _run(plan_path: Path, routes: Sequence[str], quiet: bool, work: Callable[[An
 
     plan = load(plan_path)
     chosen = plan.chosen(routes)
-    with _interruptible() as stopping, display(quiet) as observer:
+    # A mapper of the user's own may print; standard output is the report's.
+    with _interruptible() as stopping, display(quiet) as observer, redirect_stdout(sys.stderr):
         return work(Run(plan, chosen, Threads(plan, observer, stopping), stopping))
 
 
-def _conclude(report: Report, folder: Path | None, as_json: bool) -> NoReturn:
+def _folder(plan_path: Path, folder: Path | None) -> Path:
+    """Return where the report goes, which can be written; raises PlanError before any work is done if it cannot."""
+    from flows.plan import load
+    from flows.report import default_folder
+
+    chosen = folder or default_folder(load(plan_path))
+    try:
+        chosen.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=chosen):
+            pass
+    except OSError as error:
+        raise PlanError(
+            "E-REPORT-DIR", f"the report cannot be written to {str(chosen)!r}: {error.strerror}; say --report DIR"
+        ) from error
+    return chosen
+
+
+def _conclude(report: Report, folder: Path, as_json: bool) -> NoReturn:
     """Print the report, write it, and exit with its code."""
     from flows.report import as_text, write
 
-    written = write(report, folder or Path(".offramp", "reports", report.plan))
     if as_json:
         _print_json(report.as_json())
     else:
         print(as_text(report))
-        print(f"report: {written[0]} and {written[1].name}")
+    try:
+        written = write(report, folder)
+    except OSError as error:
+        print(f"offramp: the report was not written to {str(folder)!r}: {error.strerror}", file=sys.stderr)
+    else:
+        print(f"report: {written[0]} and {written[1].name}", file=sys.stderr if as_json else sys.stdout)
     _exit(report)
 
 
@@ -255,18 +290,20 @@ def _interruptible() -> Iterator[Callable[[], bool]]:
         if _signalled:
             os._exit(128 + number)
         _signalled.append(number)
-        print("stopping at the next checkpoint; the same command resumes (again to stop at once)", file=sys.stderr)
+        STOPPING.set()
+        print("stopping at the next checkpoint; run it again to go on (a second signal stops at once)", file=sys.stderr)
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: bool(_signalled)
+        yield STOPPING.is_set
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    # ASCII: a store's own keys may hold bytes that no terminal and no JSON reader takes.
+    print(json.dumps(value, indent=2))
 
 
 if __name__ == "__main__":

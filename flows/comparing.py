@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Container
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from flows.ledger import Balance, Finding, Ledger
@@ -14,6 +15,7 @@ from flows.projecting import ProjectedBatch, Projection
 from mappers.contract import Record
 from stores.contract import Listable, Partition, Source, Tally, Target
 
+_LISTED_AT_ONCE = 1_000
 _EXPIRY_GRACE_MS = 5_000
 """A store's clock may be ahead of ours: what expires within this may already be gone (R65, R150)."""
 
@@ -46,40 +48,53 @@ def compare(
     them is no mismatch but the reject already on record. `folder` is empty and holds the ledger meanwhile.
     """
     total = Tally()
+    ledger = Ledger(folder)
     flight: deque[tuple[Tally, Future[list[tuple[str, Finding]]]]] = deque()
     readers = ThreadPoolExecutor(window, thread_name_prefix="read")
-    with Ledger(folder) as ledger:
 
-        def settle() -> None:
-            tally, answer = flight.popleft()
-            ledger.expect(answer.result())
-            total.add(tally)
-            compared(tally.read)
+    def settle() -> None:
+        tally, answer = flight.popleft()
+        ledger.expect(answer.result())
+        total.add(tally)
+        compared(tally.read)
 
-        try:
-            for batch in source.read(Partition(0)):
-                if stopping():
-                    return None
-                while len(flight) >= window:
-                    settle()
-                expected = projection.batch(batch)
-                flight.append((expected.tally, readers.submit(_look_up, target, expected, refused)))
-            while flight:
+    try:
+        for batch in source.read(Partition(0)):
+            if stopping():
+                return None
+            while len(flight) >= window:
                 settle()
-        finally:
-            readers.shutdown(wait=True, cancel_futures=True)
-        if isinstance(target, Listable):
-            ledger.list(target.addresses())
-        return Comparison(total, ledger.balance(listed=isinstance(target, Listable)))
-
-
-def count(target: Target[Record], folder: Path) -> int | None:
-    """Return how many addresses the target holds, each counted once, or None where it cannot list them."""
-    if not isinstance(target, Listable):
+            expected = projection.batch(batch)
+            flight.append((expected.tally, readers.submit(_look_up, target, expected, refused)))
+        while flight:
+            settle()
+    finally:
+        readers.shutdown(wait=True, cancel_futures=True)
+    if not _list(target, ledger, stopping):
         return None
-    with Ledger(folder) as ledger:
-        ledger.list(target.addresses())
-        return ledger.balance(listed=True).listed
+    return Comparison(total, ledger.balance(listed=isinstance(target, Listable)))
+
+
+def count(target: Target[Record], folder: Path, stopping: Callable[[], bool] = lambda: False) -> int | None:
+    """Return how many addresses the target holds, each counted once.
+
+    None where it cannot list them, or when `stopping` ended it.
+    """
+    ledger = Ledger(folder)
+    if not isinstance(target, Listable) or not _list(target, ledger, stopping):
+        return None
+    return ledger.balance(listed=True).listed
+
+
+def _list(target: Target[Record], ledger: Ledger, stopping: Callable[[], bool]) -> bool:
+    """Note what the target lists, if it can; False when `stopping` ended it early."""
+    if isinstance(target, Listable):
+        addresses = target.addresses()
+        while some := list(islice(addresses, _LISTED_AT_ONCE)):
+            if stopping():
+                return False
+            ledger.list(some)
+    return True
 
 
 def _look_up(target: Target[Record], expected: ProjectedBatch, refused: Container[str]) -> list[tuple[str, Finding]]:

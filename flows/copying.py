@@ -37,6 +37,10 @@ def copy_partition(
         journal.checkpoint(partition.number, position, batch.tally, [*batch.rejects, *refused])
         copied(batch.tally)
 
+    def write(records: Sequence[Record]) -> Sequence[Rejected]:
+        journal.ensure()  # As late as can be: a run that was paused and overtaken must not write over its successor.
+        return target.write(records)
+
     writers = ThreadPoolExecutor(window, thread_name_prefix="write")
     try:
         complete = True
@@ -46,9 +50,8 @@ def copy_partition(
                 break
             while len(flight) >= window:
                 settle()
-            journal.ensure()
             projected = projection.batch(batch)
-            flight.append((batch.position, projected, writers.submit(target.write, projected.records)))
+            flight.append((batch.position, projected, writers.submit(write, projected.records)))
         while flight:
             settle()
         if complete:

@@ -19,6 +19,7 @@ from flows.plan import Plan, Route
 from flows.projecting import Projection
 from mappers.contract import Losses
 from stores.contract import Tally
+from stores.errors import PermanentError
 from stores.mongodb import MongoDB
 from stores.state import Lease, State
 
@@ -99,7 +100,9 @@ def copy_job(
     route = plan.routes[job.route]
     began = time.time()
     with opened_state(plan) as state, opened_source(plan) as database:
-        part = next(part for part in state.partitions(job.route) if part.partition.number == job.number)
+        part = next((part for part in state.partitions(job.route) if part.partition.number == job.number), None)
+        if part is None:
+            raise PermanentError("E-STATE-GONE", f"route {job.route}: the state lost its partitions during the run")
         if part.done:
             return Span(began, began)
         source = route.source(database)
@@ -110,7 +113,8 @@ def copy_job(
             seen.add(tally)
             observer.advanced(job.route, "copy", tally.read)
 
-        observer.began(job.route, "copy", source.estimate())
+        before = sum(each.tally.read for each in state.partitions(job.route))
+        observer.began(job.route, "copy", max(0, source.estimate() - before))
         try:
             copy_partition(
                 source,
@@ -150,7 +154,7 @@ def verify_job(
         observer.began(job.route, "verify", source.estimate())
         try:
             if job.level == "counts":
-                return Verified(None, count(target, Path(folder)), time.monotonic() - began)
+                return Verified(None, count(target, Path(folder), stopping), time.monotonic() - began)
             comparison = compare(
                 source,
                 _projection(route, target.records, job.id_kind),
@@ -177,6 +181,7 @@ def _projection(route: Route, record_types: tuple[type, ...], id_kind: str) -> P
         keep=fields.keep,
         drop=fields.drop,
         id_kind=id_kind if is_plain(route) else None,
+        guarded=route.function is not None,
     )
 
 

@@ -13,10 +13,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO
 
 _BUCKETS = 256
+_GATHERED_BYTES = 1 << 14
 _HEAD = struct.Struct("<BI")  # finding, length of the address
 SAMPLES = 10
 """Addresses kept of each kind of mismatch, to be named in reports."""
@@ -59,23 +58,16 @@ class Balance:
 
 
 class Ledger:
-    """Collects findings and listed addresses in files of a folder of its own; `balance` closes it."""
+    """Collects findings and listed addresses in files of a folder of its own; `balance` closes it.
+
+    No file stays open: a bucket is gathered in memory and appended to its file when it is large enough.
+    """
 
     def __init__(self, folder: Path) -> None:
-        """Open the ledger in an empty folder."""
+        """Begin in an empty folder."""
         self._folder = folder
         self._lock = threading.Lock()
-        self._files: dict[str, list[BinaryIO]] = {}
-
-    def __enter__(self) -> Ledger:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for files in self._files.values():
-            for file in files:
-                file.close()
+        self._gathered: dict[tuple[str, int], bytearray] = {}
 
     def expect(self, findings: Iterable[tuple[str, Finding]]) -> None:
         """Note what was found at each expected address; an address may be expected twice."""
@@ -125,20 +117,19 @@ class Ledger:
 
     def _append(self, side: str, findings: Iterable[tuple[str, Finding]]) -> None:
         with self._lock:
-            files = self._files.get(side)
-            if files is None:
-                # Opened by the ledger, closed when it is: 256 files for a whole pass.
-                files = self._files[side] = [open(self._path(side, at), "w+b") for at in range(_BUCKETS)]  # noqa: SIM115
             for address, finding in findings:
-                encoded = address.encode("utf-8", "surrogateescape")
-                files[zlib.crc32(encoded) % _BUCKETS].write(_HEAD.pack(finding, len(encoded)) + encoded)
+                encoded = _bytes(address)
+                bucket = zlib.crc32(encoded) % _BUCKETS
+                gathered = self._gathered.setdefault((side, bucket), bytearray())
+                gathered += _HEAD.pack(finding, len(encoded)) + encoded
+                if len(gathered) >= _GATHERED_BYTES:
+                    with self._path(side, bucket).open("ab") as file:
+                        file.write(gathered)
+                    gathered.clear()
 
     def _entries(self, side: str, bucket: int) -> Iterator[tuple[int, bytes]]:
-        files = self._files.get(side)
-        if files is None:
-            return
-        files[bucket].seek(0)
-        content = files[bucket].read()
+        path = self._path(side, bucket)
+        content = (path.read_bytes() if path.exists() else b"") + self._gathered.get((side, bucket), b"")
         at = 0
         while at < len(content):
             finding, length = _HEAD.unpack_from(content, at)
@@ -148,6 +139,14 @@ class Ledger:
 
     def _path(self, side: str, bucket: int) -> Path:
         return self._folder / f"{side}-{bucket:03d}"
+
+
+def _bytes(address: str) -> bytes:
+    # A store's own keys may be any bytes (surrogateescape); whatever else a target lists must not stop the pass.
+    try:
+        return address.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return address.encode("utf-8", "surrogatepass")
 
 
 def _text(address: bytes) -> str:

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import hashlib
+import inspect
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import InvalidOperation
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge
+import bson
+from annotated_types import Ge, Le
 from bson import json_util
+from bson.errors import BSONError
 
 from flows import plugins
 from flows.checking import checked, key_names, unknown
 from flows.planfile import PlanFile, Where, read
 from flows.plugins import MapFunction, PluginError
 from mappers.contract import Losses, MapperType
+from mappers.decoding import CODEC
+from mappers.fields import Template
 from stores.contract import Source, Target, TargetType
 from stores.errors import PlanError, redacted
 from stores.mongodb import Connection as SourceConnection
@@ -68,7 +75,7 @@ class RunKeys:
     """Partitions copied at the same time."""
     window: Positive = 4
     """Batches of a partition in flight at the same time."""
-    lease_s: Annotated[float, Ge(5)] = 60
+    lease_s: Annotated[float, Ge(5), Le(86_400)] = 60
     """How long a run that died keeps others from its routes."""
 
 
@@ -113,7 +120,7 @@ class RouteKeys:
     partitions: Positive | None = None
     """Parts the collection is split in; chosen by its size unless said."""
     allow_empty: bool = False
-    """Whether a collection without documents may be called clean."""
+    """Whether a route for which nothing could be compared may be called clean: an empty collection, say."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +142,10 @@ class Route:
     digest: str
     keys: RouteKeys
     where: Mapping[str, Any]
+    sealed: frozenset[str]
+    """Options, and `where`, that came from the environment and may be secret: kept as digests only (R145)."""
+    database: str = ""
+    """The source's database, told by `load`."""
 
     def source(self, database: MongoDB) -> Source:
         """Return the route's documents."""
@@ -155,8 +166,9 @@ class Route:
         """Return all that decides which records this route makes and where they go (R137); no secret is in it."""
         return {
             "projection": PROJECTION,
+            "database": self.database,
             "collection": self.collection,
-            "where": json_util.dumps(self.where, sort_keys=True),
+            "where": self._told("where", json_util.dumps(self.where, sort_keys=True)),
             "fields.keep": sorted(self.keys.fields.keep) if self.keys.fields.keep is not None else None,
             "fields.drop": sorted(self.keys.fields.drop or ()),
             "target": self.target_name,
@@ -165,8 +177,13 @@ class Route:
             "placement": _plain(self.placement),
             "mapper": self.mapper_name,
             "mapper file": self.digest,
-            "options": _plain(self.options),
+            "options": {name: self._told(f"options.{name}", value) for name, value in _plain(self.options).items()},
         }
+
+    def _told(self, name: str, value: Any) -> Any:
+        if name not in self.sealed:
+            return value
+        return f"sha256:{hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()}"
 
 
 @dataclass(frozen=True)
@@ -185,7 +202,7 @@ class Plan:
         wanted = list(dict.fromkeys(names))
         for name in wanted:
             if name not in self.routes:
-                raise PlanError("E-PLAN-ROUTE", f"{self.path}: route {name!r}: {unknown(name, self.routes)}")
+                raise PlanError("E-PLAN-ROUTE", f"{self.path}: {name!r}: {unknown(name, self.routes, 'route')}")
         return [self.routes[name] for name in wanted] if wanted else list(self.routes.values())
 
 
@@ -212,10 +229,20 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> Plan:
         name=keys.name or path.stem,
         path=path,
         source=keys.source,
-        state=keys.state,
+        state=_beside(path, keys.state),
         run=keys.run,
-        routes={name: route for name, route in routes.items() if route is not None},
+        routes={
+            name: dataclasses.replace(route, database=keys.source.database)
+            for name, route in routes.items()
+            if route is not None
+        },
     )
+
+
+def _beside(path: Path, state: str) -> str:
+    """Return the state's URL with a relative file taken from the plan's folder: one plan, one state, from anywhere."""
+    scheme, slashes, file = state.partition(":///")
+    return f"{scheme}{slashes}{path.absolute().parent / file}" if slashes and scheme.startswith("sqlite") else state
 
 
 def _check_parts(file: PlanFile) -> None:
@@ -244,23 +271,30 @@ def _route(name: str, raw: Any, connections: Mapping[str, Any], file: PlanFile) 
     before = len(file.faults)
     raw = {} if raw is None else raw
     if not isinstance(raw, Mapping):
-        file.fault(where, f"found {file.shown(where, raw)}; write keys such as use_case: {', '.join(USE_CASES)}")
+        file.fault(
+            where, f"found {file.shown(where, raw)}; write its keys below it, such as use_case: {next(iter(USE_CASES))}"
+        )
         return None
     common = set(key_names(RouteKeys))
     keys = checked(RouteKeys, {key: value for key, value in raw.items() if key in common}, where, file)
     if keys is None:
-        return None
+        keys = _sound(raw, common, where, file)
+        if keys.use_case is None and keys.target is None and not raw.keys().isdisjoint(("use_case", "target")):
+            return None  # The fault is noted, and nothing tells which other keys the route may have.
     picked = USE_CASES.get(keys.use_case or "", (None, None))
     target_name = keys.target or picked[0]
     mapper_name = keys.mapper or (picked[1] if target_name == picked[0] else None)
     if target_name is None:
-        file.fault(where, f"says neither use_case nor target; use_case is one of {', '.join(USE_CASES)}")
+        file.fault(where, f"has neither use_case nor target; use_case is one of {', '.join(USE_CASES)}")
         return None
     target_type = _named(plugins.target_type, target_name, (*where, "target" if keys.target else "use_case"), file)
     if target_type is None:
         return None
     if target_name not in connections:
-        file.fault(where, f"goes to {target_name}, but targets.{target_name} is missing; say how to reach it there")
+        file.fault(
+            where,
+            f"goes to {target_name}, but there is no targets.{target_name}; say there how {target_name} is reached",
+        )
     mapper_type: MapperType | None = None
     function: MapFunction | None = None
     if keys.use is not None:
@@ -270,10 +304,13 @@ def _route(name: str, raw: Any, connections: Mapping[str, Any], file: PlanFile) 
             lambda use: plugins.user_function(use, file.path.parent, keys.options), keys.use, (*where, "use"), file
         )
     elif mapper_name is None:
-        names = [known for known in plugins.available(plugins.MAPPERS) if _serves(known, target_name)]
-        file.fault(
-            where, f"says no mapper for {target_name}; allowed: {', '.join(sorted(names))}, or use: file.py:function"
-        )
+        names = ", ".join(_serving(target_name)) or "none is installed"
+        at = where if "mapper" not in raw else (*where, "mapper")
+        file.fault(at, f"has no mapper for {target_name}; allowed: {names}; or your own, use: file.py:function")
+    elif mapper_name not in plugins.available(plugins.MAPPERS):
+        shown = file.shown((*where, "mapper"), mapper_name)
+        text = unknown(mapper_name, _serving(target_name), f"mapper for {target_name}")
+        file.fault((*where, "mapper"), f"found {shown}; {text}")
     else:
         if keys.options:
             file.fault(
@@ -282,12 +319,22 @@ def _route(name: str, raw: Any, connections: Mapping[str, Any], file: PlanFile) 
         mapper_type = _named(plugins.mapper_type, mapper_name, (*where, "mapper"), file)
         if mapper_type is not None and mapper_type.target != target_name:
             file.fault(
-                (*where, "mapper"), f"{mapper_name!r} makes records for {mapper_type.target}, not for {target_name}"
+                (*where, "mapper"),
+                f"{mapper_name!r} makes records for {mapper_type.target}, not for {target_name}; allowed:"
+                f" {', '.join(_serving(target_name)) or 'none is installed'}",
             )
             mapper_type = None
     own = {key: value for key, value in raw.items() if key not in common}
     placement_names = key_names(target_type.Placement)
-    option_names = key_names(mapper_type.Options) if mapper_type is not None else []
+    option_names: list[str] = []
+    if mapper_type is not None:
+        option_names = key_names(mapper_type.Options)
+        unheeded = _keys_of_siblings(mapper_type, target_name).difference(option_names)
+        placement_names = [key for key in placement_names if key not in unheeded]
+    elif keys.use is None:  # The mapper is at fault; a key that another one knows may well be right.
+        option_names = sorted(
+            {key for one in _serving(target_name) for key in key_names(plugins.mapper_type(one).Options)}
+        )
     for key in own:
         if key not in placement_names and key not in option_names:
             allowed = dict.fromkeys([*key_names(RouteKeys), *placement_names, *option_names])
@@ -311,6 +358,10 @@ def _route(name: str, raw: Any, connections: Mapping[str, Any], file: PlanFile) 
         digest=plugins.file_digest(keys.use, file.path.parent) if keys.use else "",
         keys=keys,
         where=query,
+        sealed=frozenset(
+            [f"options.{key}" for key in keys.options if file.from_environment((*where, "options", key))]
+            + [key for key in ("where",) if file.from_environment((*where, key))]
+        ),
     )
     for build in (route.target, lambda: route.mapper(Losses())):
         try:
@@ -320,15 +371,58 @@ def _route(name: str, raw: Any, connections: Mapping[str, Any], file: PlanFile) 
             at = (*where, key) if rest and key in own else where
             file.fault(at, rest if at != where else str(error))
             return None
+    for key, path in _needed(options) if function is None else ():
+        if _left_out(path, keys.fields):
+            file.fault((*where, "fields"), f"leaves out {path!r}, which {key} needs; let it go along")
     return route
+
+
+def _needed(options: Any) -> Iterable[tuple[str, str]]:
+    """Yield the fields that a built-in mapper reads by name, each with the key that names it."""
+    for key in ("expires", "score", "member"):
+        path = getattr(options, key, None)
+        if isinstance(path, str):
+            yield key, path
+    template = getattr(options, "key", None)
+    if isinstance(template, str):
+        yield from (("key", path) for path in Template.parse(template).paths)
+
+
+def _left_out(path: str, fields: Fields) -> bool:
+    def covers(chosen: str) -> bool:
+        return path == chosen or path.startswith(f"{chosen}.")
+
+    if fields.keep is not None:
+        return not any(covers(chosen) for chosen in (*fields.keep, "_id"))
+    return any(covers(chosen) for chosen in fields.drop or ())
+
+
+def _sound(raw: Mapping[str, Any], common: Iterable[str], where: Where, file: PlanFile) -> RouteKeys:
+    """Return the route's common keys without those at fault, so that the others' faults are told as well."""
+    apart = dataclasses.replace(file, faults=[])
+    sound = {
+        key: raw[key] for key in common if key in raw and checked(RouteKeys, {key: raw[key]}, where, apart) is not None
+    }
+    return checked(RouteKeys, sound, where, apart) or RouteKeys()
 
 
 def _named(find: Any, name: str, where: Where, file: PlanFile) -> Any:
     try:
         return find(name)
     except PluginError as error:
-        file.fault(where, str(error))
+        file.fault(where, f"found {file.shown(where, name)}; {error}")
         return None
+
+
+def _serving(target_name: str) -> list[str]:
+    return sorted(name for name in plugins.available(plugins.MAPPERS) if _serves(name, target_name))
+
+
+def _keys_of_siblings(mapper_type: MapperType, target_name: str) -> set[str]:
+    """Return the keys of the mappers made beside this one: the target knows them too, but this one heeds them not."""
+    siblings = [plugins.mapper_type(name) for name in _serving(target_name)]
+    module = inspect.getmodule(mapper_type)
+    return {key for one in siblings if inspect.getmodule(one) is module for key in key_names(one.Options)}
 
 
 def _serves(mapper_name: str, target_name: str) -> bool:
@@ -345,17 +439,28 @@ def _some(keys: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
 def _query(raw: Any, where: Where, file: PlanFile) -> dict[str, Any]:
     """Return a query with its Extended JSON turned into BSON values: ``{$date: …}``, ``{$oid: …}``."""
     try:
-        return _bson(raw)  # type: ignore[no-any-return]
-    except (TypeError, ValueError, ArithmeticError) as error:
-        file.fault(where, f"no MongoDB query: {error}")
+        query: dict[str, Any] = _bson(raw)
+        bson.encode(query, codec_options=CODEC)
+    except (BSONError, TypeError, ValueError, ArithmeticError) as error:
+        # A decimal's own complaint names its class only.
+        reason = "a number in it cannot be read" if isinstance(error, InvalidOperation) else error
+        file.fault(where, f"is no MongoDB query: {reason}")
         return {}
+    return query
+
+
+_EXTENDED = json_util.JSONOptions(tz_aware=True, tzinfo=dt.UTC)
 
 
 def _bson(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return json_util.object_hook({name: _bson(inner) for name, inner in value.items()})
+        inside = {name: _bson(inner) for name, inner in value.items()}
+        # As an operator $regex may have neighbours ($ne, $nin), which Extended JSON's $regex has not and would lose.
+        return inside if "$regex" in inside else json_util.object_hook(inside, _EXTENDED)
     if isinstance(value, list):
         return [_bson(inner) for inner in value]
+    if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
+        return dt.datetime(value.year, value.month, value.day, tzinfo=dt.UTC)  # YAML's 2024-01-01; BSON has no days.
     return value
 
 
@@ -368,8 +473,11 @@ def _check_territories(routes: Mapping[str, Route | None], file: PlanFile) -> No
         territory = f"{route.target_name} {route.target().territory}"
         for other, taken in claimed.items():
             if territory.startswith(taken) or taken.startswith(territory):
-                place = territory.rstrip("\0")
-                file.fault(("routes", name), f"writes where route {other!r} writes ({place}); give each its own place")
+                file.fault(
+                    ("routes", name),
+                    f"writes in {route.target_name} where route {other!r} (line {file.lines['routes', other]}) writes;"
+                    " give each a place of its own, so that neither's begins with the other's",
+                )
         claimed[name] = territory
 
 

@@ -15,8 +15,15 @@ from stores.errors import PlanError
 Where = tuple[str | int, ...]
 """The path of a value in the file: keys and positions from the top."""
 
-_VARIABLE = re.compile(r"\$\$\{|\$\{([^}:]*)(?::-([^}]*))?\}")
+_VARIABLE = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
+_NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
+_MERGE = "tag:yaml.org,2002:merge"
+_PASSWORD = re.compile(r"//[^/\s]*@")
 _SHOWN = 60
+_SECRET = 4
+"""Shorter values from the environment are masked where they stand, but not wherever their letters occur."""
+_BEGINNING = 12
+"""A shorter beginning of a secret, such as ``redis://``, may stand in a text of its own right."""
 
 
 @dataclass(slots=True)
@@ -29,17 +36,73 @@ class PlanFile:
     written: dict[Where, str] = field(default_factory=dict)
     """The text as written of each value that came from the environment: what a fault may show of it."""
     faults: list[str] = field(default_factory=list)
+    _secrets: dict[str, str] = field(default_factory=dict)
+    _unfilled: set[Where] = field(default_factory=set)
 
     def fault(self, where: Where, message: str) -> None:
-        """Note a fault at a key: file, line, key, and what to do about it."""
+        """Note a fault at a key: file, line, key, and what to do about it; nothing more of a value that is not set."""
+        if where in self._unfilled:
+            return
         line = next((self.lines[where[:end]] for end in range(len(where), -1, -1) if where[:end] in self.lines), 1)
         key = ".".join(str(part) for part in where)
-        self.faults.append(f"{self.path}:{line}: {key + ': ' if key else ''}{message}")
+        self.faults.append(f"{self.path}:{line}: {key + ': ' if key else ''}{self._masked(message)}")
 
     def shown(self, where: Where, value: Any) -> str:
         """Return the value as a fault may show it: never what the environment filled in."""
-        text = self.written.get(where) or repr(value)
+        value = self._as_written(where, value)
+        text = "nothing" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+        text = _PASSWORD.sub("//…@", text)
         return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+
+    def from_environment(self, where: Where) -> bool:
+        """Tell whether the value, or a part of it, came from the environment."""
+        return any(path[: len(where)] == where for path in self.written)
+
+    def fill(self, where: Where, text: str, environment: Mapping[str, str]) -> str:
+        """Return the text with its variables filled in; an unset one, or a form that is none, is a fault."""
+
+        def value(match: re.Match[str]) -> str:
+            if match[0] == "$${":
+                return "${"
+            named = _NAME.fullmatch(match[1])
+            if named is None or not match[2]:
+                wanted = "${NAME}, ${NAME:-default}, or $${ for the characters themselves"
+                self._unfit(where, f"found {match[0]!r}; write {wanted}")
+                return ""
+            name, default = named[1], named[2]
+            if name in environment:
+                self._secrets[environment[name]] = f"${{{name}}}"
+                return environment[name]
+            if default is not None:
+                return str(default)
+            self._unfit(where, f"the environment variable {name} is not set; set it, or write ${{{name}:-default}}")
+            return ""
+
+        self.written[where] = text
+        return _VARIABLE.sub(value, text)
+
+    def _unfit(self, where: Where, message: str) -> None:
+        self.fault(where, message)
+        self._unfilled.add(where)
+
+    def _as_written(self, where: Where, value: Any) -> Any:
+        if where in self.written:
+            return self.written[where]
+        if isinstance(value, Mapping):
+            return {name: self._as_written((*where, name), inner) for name, inner in value.items()}
+        if isinstance(value, list):
+            return [self._as_written((*where, at), inner) for at, inner in enumerate(value)]
+        return value
+
+    def _masked(self, message: str) -> str:
+        # Faults that a target or a mapper words may quote what they were given, or the beginning of it.
+        for secret, written in sorted(self._secrets.items(), key=lambda one: -len(one[0])):
+            for told in (secret, repr(secret)[1:-1]):
+                if len(told) >= _SECRET:
+                    message = message.replace(told, written)
+                for end in range(len(told) - 1, _BEGINNING - 1, -1):
+                    message = message.replace(told[:end], written)
+        return message
 
     def error(self) -> PlanError:
         """Return all faults as one error, in the order of their lines."""
@@ -66,10 +129,11 @@ def read(path: Path, environment: Mapping[str, str]) -> PlanFile:
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise PlanError("E-PLAN", f"{path}:{line}: no YAML: {error.problem}") from None
+        raise _no_yaml(path, error) from None
     except yaml.YAMLError:
-        raise PlanError("E-PLAN", f"{path}:1: no YAML: it holds a character that YAML does not allow") from None
+        raise PlanError(
+            "E-PLAN", f"{path}:1: this is not YAML: it holds a character that YAML does not allow"
+        ) from None
     if root is None:
         parsed.fault((), "the file is empty; config/plan.example.yaml shows every key")
         raise parsed.error()
@@ -77,8 +141,9 @@ def read(path: Path, environment: Mapping[str, str]) -> PlanFile:
     try:
         parsed.value = _value(root, (), parsed, environment, loader)
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise PlanError("E-PLAN", f"{path}:{line}: no YAML: {error.problem}") from None
+        raise _no_yaml(path, error) from None
+    except RecursionError:
+        raise PlanError("E-PLAN", f"{path}:1: a value holds itself by an anchor (&) and an alias (*)") from None
     finally:
         loader.dispose()
     return parsed
@@ -90,33 +155,39 @@ def _value(
     parsed.lines.setdefault(where, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
         mapping: dict[Any, Any] = {}
+        own: set[str] = set()
+        for key_node, _ in node.value:  # Before merging: a key may say otherwise than what << brings.
+            key = _key(key_node, loader)
+            if key in own and key_node.tag != _MERGE:
+                parsed.fault((*where, key), f"stands a second time on line {key_node.start_mark.line + 1}; keep one")
+            own.add(key)
+            parsed.lines.setdefault((*where, key), key_node.start_mark.line + 1)
         loader.flatten_mapping(node)  # Anchors merged with <<, as everywhere in YAML.
         for key_node, value_node in node.value:
-            key = loader.construct_object(key_node)
-            key = key if isinstance(key, str) else str(key_node.value)
-            below = (*where, key)
-            if key in mapping:
-                parsed.fault(below, f"stands a second time on line {key_node.start_mark.line + 1}; keep one")
-            parsed.lines[below] = key_node.start_mark.line + 1
-            mapping[key] = _value(value_node, below, parsed, environment, loader)
+            key = _key(key_node, loader)
+            parsed.lines.setdefault((*where, key), key_node.start_mark.line + 1)
+            mapping[key] = _value(value_node, (*where, key), parsed, environment, loader)
         return mapping
     if isinstance(node, yaml.SequenceNode):
         return [_value(inner, (*where, at), parsed, environment, loader) for at, inner in enumerate(node.value)]
-    value = loader.construct_object(node)
-    return _filled(value, where, parsed, environment) if isinstance(value, str) and "${" in value else value
+    try:
+        value = loader.construct_object(node)
+    except ValueError:  # 2024-02-30 looks like a date.
+        parsed.fault(where, f"found {node.value!r}, which is no date or number; put it in quotes if it is a text")
+        return None
+    return parsed.fill(where, value, environment) if isinstance(value, str) and "${" in value else value
 
 
-def _filled(text: str, where: Where, parsed: PlanFile, environment: Mapping[str, str]) -> str:
-    def fill(match: re.Match[str]) -> str:
-        if match[0] == "$${":
-            return "${"
-        name, default = match[1], match[2]
-        if name in environment:
-            return environment[name]
-        if default is not None:
-            return default
-        parsed.fault(where, f"the environment variable {name!r} is not set; set it, or write ${{{name}:-default}}")
-        return ""
+def _no_yaml(path: Path, error: yaml.MarkedYAMLError) -> PlanError:
+    line = error.problem_mark.line + 1 if error.problem_mark else 1
+    told = ", ".join(part for part in (error.context, error.problem) if part)
+    hint = "; indent with spaces, not tabs" if "\\t" in told else ""
+    return PlanError("E-PLAN", f"{path}:{line}: this is not YAML: {told}{hint}")
 
-    parsed.written[where] = text
-    return _VARIABLE.sub(fill, text)
+
+def _key(node: yaml.Node, loader: yaml.SafeLoader) -> str:
+    if not isinstance(node, yaml.ScalarNode):
+        raise yaml.constructor.ConstructorError(
+            None, None, "a list or a mapping stands where a key should", node.start_mark
+        )
+    return str(node.value)

@@ -7,11 +7,13 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import is_dataclass
 from functools import cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, cast
 
+from flows.checking import unknown
 from mappers.contract import Document, MapperType, Record
 from stores.contract import TargetType
 
@@ -44,14 +46,19 @@ def mapper_type(name: str) -> MapperType:
 def _load(group: str, name: str, kind: str, attributes: Iterable[str]) -> Any:
     points = available(group)
     if name not in points:
-        raise PluginError(f"found {name!r}; allowed: {', '.join(sorted(points))}")
+        raise PluginError(unknown(name, sorted(points), kind))
+    where = f"the {kind} installed under this name ({points[name].value})"
     try:
         plugin = points[name].load()
-    except ImportError as error:
-        raise PluginError(f"the {kind} {name!r} ({points[name].value}) cannot be imported: {error}") from error
+    except Exception as error:  # Another distribution's code may raise anything while it is imported.
+        raise PluginError(f"{where} cannot be imported: {type(error).__name__}: {error}") from error
     lacking = [attribute for attribute in attributes if not hasattr(plugin, attribute)]
     if lacking:
-        raise PluginError(f"the {kind} {name!r} ({points[name].value}) lacks {' and '.join(lacking)}")
+        raise PluginError(f"{where} lacks {' and '.join(lacking)}")
+    for attribute in attributes:
+        keys = getattr(plugin, attribute)
+        if isinstance(keys, type) and not is_dataclass(keys):
+            raise PluginError(f"{where}: {attribute} is no dataclass")
     return plugin
 
 
@@ -62,20 +69,39 @@ def user_function(spec: str, folder: Path, options: Mapping[str, Any]) -> MapFun
     """
     file_name, colon, name = spec.rpartition(":")
     if not colon or not file_name.endswith(".py") or not name.isidentifier():
-        raise PluginError(f"found {spec!r}; write file.py:function, the file beside the plan")
+        raise PluginError("write file.py:function, the file beside the plan")
     path = (folder / file_name).resolve()
     if not path.is_file():
-        raise PluginError(f"there is no file {file_name!r} beside the plan (looked in {folder})")
-    function = getattr(_module(path), name, None)
+        raise PluginError(f"there is no such file beside the plan (looked in {folder.resolve()})")
+    module = _module(path)
+    function = getattr(module, name, None)
     if not callable(function):
-        raise PluginError(f"{file_name} has no function {name!r}")
-    try:
-        # A partial's signature raises ValueError for an option that the function does not take.
-        inspect.signature(partial(function, **options)).bind({})
-    except (TypeError, ValueError) as error:
-        taken = ", ".join(list(inspect.signature(function).parameters)[1:]) or "none"
-        raise PluginError(f"options do not fit {name}(): {error}; its options: {taken}") from None
+        functions = [own for own, _ in inspect.getmembers(module, inspect.isfunction) if not own.startswith("_")]
+        raise PluginError(unknown(name, functions, "function in the file"))
+    _check_options(function, options)
     return partial(function, **options) if options else function
+
+
+def _check_options(function: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    try:
+        signature = inspect.signature(function)
+        signature.bind_partial({})
+    except (TypeError, ValueError):
+        raise PluginError("the function takes no document; its first parameter must be one") from None
+    taken = [*signature.parameters.values()][1:]
+    names = [one.name for one in taken if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
+    if not any(one.kind is one.VAR_KEYWORD for one in taken):
+        for name in options:
+            if name not in names:
+                raise PluginError(unknown(name, names, f"option {name!r} of the function"))
+    lacking = [one.name for one in taken if one.name in names and one.default is one.empty and one.name not in options]
+    if lacking:
+        raise PluginError(f"the function needs the options {', '.join(lacking)}; write them below options")
+    try:
+        # A partial's signature raises ValueError for an option that the function takes by position only.
+        inspect.signature(partial(function, **options)).bind({})
+    except (TypeError, ValueError):
+        raise PluginError("the function must take the document alone, and its options by name") from None
 
 
 def file_digest(spec: str, folder: Path) -> str:
@@ -87,12 +113,12 @@ def _module(path: Path) -> Any:
     name = f"offramp_user_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise PluginError(f"{path.name} cannot be loaded as Python")
+        raise PluginError("the file cannot be loaded as Python")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # The user's own code may raise anything while it is loaded.
+    except (Exception, SystemExit) as error:  # The user's own code may raise anything while it is loaded.
         sys.modules.pop(name, None)
-        raise PluginError(f"{path.name} fails when loaded: {type(error).__name__}: {error}") from error
+        raise PluginError(f"the file fails when it is loaded: {type(error).__name__}: {error}") from error
     return module

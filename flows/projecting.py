@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,9 @@ from mappers.decoding import CODEC, decode, identity_type, position
 from mappers.fields import dropping, keeping
 from mappers.identity import PLAIN_KINDS, encode, plain
 from stores.contract import Batch, Reject, Tally
-from stores.errors import PermanentError
+from stores.errors import PermanentError, origin
+
+_LONGEST_REASON = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +52,17 @@ class Projection:
         *,
         keep: Iterable[str] | None = None,
         drop: Iterable[str] | None = None,
+        guarded: bool = True,
         id_kind: str | None = None,
     ) -> None:
         """Take the route's mapper and what its target holds; `losses` is the counter the mapper was made with.
 
-        `id_kind` is the one kind of `_id` that plain keys were allowed for ("" if the collection was empty), None for a
-        route whose keys tell types apart.
+        `guarded` tries each record before it goes to the target: for mappers that are not ours. `id_kind` is the one
+        kind of `_id` that plain keys were allowed for ("" if the collection was empty), None where keys are typed.
         """
         self.losses = losses
         self._mapper = mapper
+        self._guarded = guarded
         self._types = record_types
         self._keep = list(keep) if keep is not None else None
         self._drop = list(drop or ())
@@ -83,12 +86,19 @@ class Projection:
                 if not isinstance(record, self._types):
                     wanted = " or ".join(kind.__name__ for kind in self._types)
                     raise MappingError("E-MAP-RECORD", "", f"the mapper gave {type(record).__name__}, not {wanted}")
+                if self._guarded:
+                    # A dataclass takes whatever its field is given; better a reject here than a failure in a store.
+                    record.address.encode("utf-8", "surrogateescape")
+                    record.canonical()
         except MappingError as error:
             self.losses.discard()
-            return Projected(identifier, reject=Reject(identifier, stage, error.code, error.field, error.reason))
-        except Exception as error:  # noqa: BLE001 - a mapper is the user's code; one bad document must not sink its batch
+            return Projected(identifier, reject=_told(identifier, stage, error))
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a mapper is the user's code: see docs/decisions.md
             self.losses.discard()
-            return Projected(identifier, reject=Reject(identifier, stage, "E-MAP-FAILED", "", _where(error)))
+            return Projected(
+                identifier,
+                reject=Reject(identifier, stage, "E-MAP-FAILED", "", f"the mapper failed with {origin(error)}"),
+            )
         self.losses.keep()
         return Projected(identifier, records)
 
@@ -117,6 +127,16 @@ class Projection:
         if self._keep is not None:
             return keeping(document, self._keep)
         return dropping(document, self._drop) if self._drop else document
+
+
+def _told(identifier: str, stage: str, error: MappingError) -> Reject:
+    return Reject(identifier, stage, _line(error.code), _line(error.field or ""), _line(error.reason))
+
+
+def _line(text: object) -> str:
+    """Return what a mapper says as one line fit for a state row, a terminal and a report."""
+    plain = "".join(letter if letter.isprintable() else "?" for letter in str(text)[:_LONGEST_REASON])
+    return plain.encode("utf-8", "replace").decode()
 
 
 def _identify(raw: bytes) -> str:
@@ -152,9 +172,3 @@ def _refuse_other_kind(raw: bytes, proven: str) -> None:
         " a key, so the route stops. Remove the document or leave it out with where:, or say id_encoding: typed; then"
         " begin anew with backfill --restart",
     )
-
-
-def _where(error: Exception) -> str:
-    """Return the kind of error and the line it came from, not its text, which may hold values of the document."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"the mapper failed with {type(error).__name__} at {frame.filename.rpartition('/')[2]} line {frame.lineno}"

@@ -7,10 +7,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from flows.books import Report, RouteReport
+from flows.plan import Plan
 
 NOT_CHECKED = "-"
 
-_COLUMNS = ("documents", "read", "dropped", "rejected", "records", "held", "missing", "differs", "extra", "collides")
+_COLUMNS = (
+    "documents",
+    "read",
+    "dropped",
+    "rejected",
+    "records",
+    "held",
+    "expired",
+    "missing",
+    "differs",
+    "extra",
+    "collides",
+)
 
 
 def cells(route: RouteReport) -> dict[str, str]:
@@ -44,7 +57,7 @@ def as_text(report: Report) -> str:
     lines = [table([cells(route) for route in report.routes])] if report.routes else []
     for route in report.routes:
         lines.extend(f"{route.route}: {reason}" for reason in route.reasons)
-        lines.extend(f"{route.route}: {kind} at {found[0]}" for kind, found in route.samples.items())
+        lines.extend(f"{route.route}: {kind} at {_visible(found[0])}" for kind, found in route.samples.items())
     lines.append("")
     lines.append(_closing(report))
     return "\n".join(lines)
@@ -65,7 +78,7 @@ def as_markdown(report: Report) -> str:
             lines += [f"## {_plain(route.route)}", ""]
             lines.extend(f"- {_plain(reason)}" for reason in route.reasons)
             lines.extend(
-                f"- {kind} at `{address.replace('`', ' ')}`"
+                f"- {kind} at `{_visible(address).replace('`', ' ')}`"
                 for kind, found in route.samples.items()
                 for address in found
             )
@@ -76,6 +89,11 @@ def as_markdown(report: Report) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def default_folder(plan: Plan) -> Path:
+    """Return where reports of a plan go unless said: beside the plan, wherever the command is run."""
+    return plan.path.absolute().parent / ".offramp" / "reports" / plan.name
 
 
 def write(report: Report, folder: Path) -> list[Path]:
@@ -99,6 +117,11 @@ def _closing(report: Report) -> str:
     limits = f"; not verified: {', '.join(unverified)}" if unverified else ""
     limits += f"; only counted: {', '.join(counted)}" if counted else ""
     return f"verdict {report.verdict}: {len(report.routes)} routes in {_seconds(seconds)}{limits}"
+
+
+def _visible(text: str) -> str:
+    """Return the text with what a terminal would obey, or could not show, written out."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
 def _seconds(value: float | None) -> str:

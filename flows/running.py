@@ -28,7 +28,7 @@ from flows.jobs import (
 )
 from flows.plan import Plan, Route, digest
 from stores.contract import Tally
-from stores.errors import OfframpError, PlanError, TransientError
+from stores.errors import OfframpError, PermanentError, PlanError, TransientError, origin
 from stores.mongodb import MongoDB
 from stores.state import Lease, RouteState, State
 
@@ -72,6 +72,9 @@ class Threads:
                 return run(job)
             except OfframpError as error:
                 return error
+            except Exception as error:  # noqa: BLE001 - a fault in one route must not cost the others their report
+                _log.exception("a job failed")
+                return PermanentError("E-INTERNAL", f"unexpected {origin(error)}")
 
         with ThreadPoolExecutor(self.plan.run.workers, thread_name_prefix="job") as pool:
             return list(pool.map(answer, jobs))
@@ -126,7 +129,16 @@ class Run:
         kinds = {checked.route: checked.id_kind for checked in check(self.plan, self.routes)}
         with opened_state(self.plan) as state, self._leased(state) as leases:
             _refuse_changes(state, self.routes, kinds)
-            return self._conclude(state, leases, level, {}, kinds)
+            failures: dict[str, str] = {}
+            with opened_source(self.plan) as database:
+                for route in self.routes:
+                    known = state.route(route.name)
+                    try:
+                        if known is not None:
+                            _refuse_other_identity(known, source=route.source(database).identity())
+                    except OfframpError as error:
+                        failures[route.name] = str(error)
+            return self._conclude(state, leases, level, failures, kinds)
 
     def _begin(self, state: State, leases: Mapping[str, Lease]) -> dict[str, str]:
         """Each route has its target prepared and its partitions on record; returns the failures by route."""
@@ -146,9 +158,7 @@ class Run:
                         state.begin(leases[route.name], route.fingerprint(), source.identity(), identity, partitions)
                         _log.info("%s: %d partitions", route.name, len(partitions))
                     else:
-                        _refuse_other_identity(route, known, source.identity(), identity)
-            except PlanError:
-                raise
+                        _refuse_other_identity(known, source=source.identity(), target=identity)
             except OfframpError as error:
                 failures[route.name] = str(error)
         return failures
@@ -269,31 +279,39 @@ def check(plan: Plan, routes: Sequence[Route]) -> list[Checked]:
     """
     found: list[Checked] = []
     faults: list[PlanError] = []
+    failures: dict[str, OfframpError] = {}
     with opened_source(plan) as database:
         for route in routes:
             source, target = route.source(database), route.target()
             notes: list[str] = []
             estimate, kind = 0, ""
-            try:
-                for look in (source.check, target.check):
-                    try:
-                        notes.extend(look())
-                    except PlanError as error:
-                        faults.append(PlanError(error.code, f"route {route.name}: {error.message}"))
-                try:
-                    kind = kind_of_ids(route, database)
-                except PlanError as error:
-                    faults.append(PlanError(error.code, f"route {route.name}: {error.message}"))
-            finally:
-                target.close()
-            if not faults:
+            for look in (source.check, target.check):
+                with _noted(route, faults, failures):
+                    notes.extend(look())
+            with _noted(route, faults, failures):
+                kind = kind_of_ids(route, database)
+            target.close()
+            if not faults and not failures:
                 estimate = source.estimate()
             found.append(
                 Checked(route.name, route.collection, route.target_name, route.mapper_name, estimate, notes, kind)
             )
     if faults:
-        raise _joined(faults)
+        raise _joined([*faults, *(PlanError(error.code, error.message) for error in failures.values())])
+    if failures:
+        raise next(iter(failures.values()))
     return found
+
+
+@contextmanager
+def _noted(route: Route, faults: list[PlanError], failures: dict[str, OfframpError]) -> Iterator[None]:
+    """What the body raises is added to the faults of the plan, or to the stores that do not answer."""
+    try:
+        yield
+    except PlanError as error:
+        faults.append(PlanError(error.code, f"route {route.name}: {error.message}"))
+    except OfframpError as error:
+        failures.setdefault(str(error), error)
 
 
 def _partitions(documents: int) -> int:
@@ -340,13 +358,17 @@ def _refuse_changes(state: State, routes: Iterable[Route], kinds: Mapping[str, s
         raise _joined(faults)
 
 
-def _refuse_other_identity(route: Route, known: RouteState, source: str, target: str) -> None:
-    for what, before, now in (("collection", known.source_identity, source), ("target", known.target_identity, target)):
+def _refuse_other_identity(known: RouteState, *, source: str, target: str | None = None) -> None:
+    """Raise PermanentError if what was copied from, or to, is no longer there but another of its name (R137)."""
+    pairs = [("collection", known.source_identity, source)]
+    if target is not None:
+        pairs.append(("target", known.target_identity, target))
+    for what, before, now in pairs:
         if before != now:
-            raise PlanError(
-                "E-CONFIG-CHANGED",
-                f"route {route.name}: the {what} was dropped and made anew since the run began, so its checkpoints say"
-                " nothing about it; begin anew with backfill --restart",
+            raise PermanentError(
+                "E-MADE-ANEW",
+                f"the {what} was dropped and made anew since the run began, so its checkpoints say nothing about it;"
+                " begin anew with backfill --restart",
             )
 
 

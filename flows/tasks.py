@@ -21,6 +21,7 @@ from flows.jobs import CopyJob, Span, Verified, VerifyJob, copy_job, verify_job
 from flows.plan import Plan, load
 from flows.report import as_text, cells, write
 from stores.errors import OfframpError, TransientError
+from stores.retrying import STOPPING
 from stores.state import Lease
 
 _RETRIES = 3
@@ -63,7 +64,9 @@ def may_pass(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
 def copy_partition(plan: str, route: str, number: int, owner: str, fence: int, id_kind: str = "") -> Span:
     """The partition is copied from its last checkpoint on, by the run that holds this lease; returns when that was."""
     loaded = load(Path(plan))
-    return copy_job(loaded, CopyJob(route, number, Lease(loaded.name, route, owner, fence), id_kind))
+    return copy_job(
+        loaded, CopyJob(route, number, Lease(loaded.name, route, owner, fence), id_kind), stopping=STOPPING.is_set
+    )
 
 
 @task(
@@ -78,7 +81,7 @@ def copy_partition(plan: str, route: str, number: int, owner: str, fence: int, i
 )
 def verify_route(plan: str, route: str, level: Level, id_kind: str = "") -> Verified:
     """Return what the route's target holds against what its source says now."""
-    return verify_job(load(Path(plan)), VerifyJob(route, level, id_kind))
+    return verify_job(load(Path(plan)), VerifyJob(route, level, id_kind), stopping=STOPPING.is_set)
 
 
 @dataclass(frozen=True)
@@ -110,15 +113,20 @@ class PrefectWorkers:
         # Prefect's thread runner is unbounded unless told when the flow is defined; the plan is known only now.
         free = BoundedSemaphore(self.plan.run.workers)
         futures: list[PrefectFuture[Result]] = []
-        for job in jobs:
-            free.acquire()
-            future = submit(job)
-            future.add_done_callback(lambda _: free.release())
-            futures.append(future)
-        # Once every place is free nothing runs any more. An error that is no result may be raised only then: it ends
-        # the leases under which the other tasks write.
-        for _ in range(self.plan.run.workers):
-            free.acquire()
+        try:
+            for job in jobs:
+                free.acquire()
+                future = submit(job)
+                future.add_done_callback(lambda _: free.release())
+                futures.append(future)
+        except BaseException:
+            # Prefect ends a flow by raising a signal of its own here. Tasks of this process stop at a checkpoint.
+            STOPPING.set()
+            raise
+        finally:
+            # Whatever happened, nothing may write any more when the leases are given back.
+            for future in futures:
+                future.wait()
         outcomes: list[Result | OfframpError] = []
         for future in futures:
             try:
@@ -128,13 +136,13 @@ class PrefectWorkers:
         return outcomes
 
 
-def concluded(report: Report, folder: Path | None) -> Report:
-    """The report is written, shown as an artifact and returned; raises NotClean for one that is not clean.
+def concluded(report: Report, folder: Path) -> Report:
+    """The report is written to the folder, shown as an artifact and returned; raises NotClean if it is not clean.
 
-    It goes to `folder`, .offramp/reports/<plan> unless given; the artifact holds the table, never an address.
+    The artifact holds the table, never an address.
     """
     log = get_run_logger()
-    written = write(report, folder or Path(".offramp", "reports", report.plan))
+    written = write(report, folder)
     closing = str(NotClean(report))
     reasons = [f"{route.route}: {reason}" for route in report.routes for reason in route.reasons]
     for reason in reasons:

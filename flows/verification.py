@@ -10,6 +10,7 @@ from prefect import flow
 
 from flows.books import Level, Report
 from flows.plan import load
+from flows.report import default_folder
 from flows.running import Run
 from flows.tasks import NotClean, PrefectWorkers, concluded
 
@@ -29,11 +30,11 @@ def verification(
         plan: Path of the plan's YAML file, absolute or relative to the run's working directory.
         routes: Only these routes of the plan; all of them unless given.
         level: counts compares only how many records there are; full compares every document, in both directions.
-        report: Folder for report.json and report.md; .offramp/reports/<plan> in the working directory unless given.
+        report: Folder for report.json and report.md; .offramp/reports/<plan> beside the plan unless given.
     """
     loaded = load(Path(plan))
     run_of_plan = Run(loaded, loaded.chosen(routes or ()), PrefectWorkers(loaded))
-    return concluded(run_of_plan.verification(level), Path(report) if report else None)
+    return concluded(run_of_plan.verification(level), Path(report) if report else default_folder(loaded))
 
 
 def run(plan_path: Path, routes: Sequence[str], level: Level, *, folder: Path | None = None) -> Report:

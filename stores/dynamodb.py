@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import orjson
+
 from mappers.dynamodb import Item, Key, item_from_store
 from stores.contract import Rejected
 from stores.dynamodb_calls import Calls, Refused
@@ -100,9 +102,16 @@ class DynamoDBTarget:
         Of several items with one address the last is written, and a rejection is reported at its place.
         """
         last = {record.address: index for index, record in enumerate(records)}
-        return self._apply(
+        foreign = [
+            Rejected(index, "E-DDB-KEY", f"the item's key is not the table's ({', '.join(self._key.names)})")
+            for index, record in enumerate(records)
+            if tuple(orjson.loads(record.address)) != self._key.names
+        ]
+        refused = {one.index for one in foreign}
+        return foreign + self._apply(
             _Operation(index, address, b'{"PutRequest":{"Item":%b}}' % records[index].body)
             for address, index in last.items()
+            if index not in refused
         )
 
     def delete(self, addresses: Sequence[str], /) -> None:

@@ -10,6 +10,7 @@ A document that cannot be mapped or written is no exception here but a reject (s
 
 from __future__ import annotations
 
+import traceback
 from urllib.parse import urlsplit, urlunsplit
 
 
@@ -47,3 +48,10 @@ def redacted(url: str) -> str:
     parts = urlsplit(url)
     hosts = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, hosts, parts.path, "", ""))
+
+
+def origin(error: BaseException) -> str:
+    """Return an error's kind and the line it came from, without its text, which may hold values of documents."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    reason = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
+    return f"{type(error).__name__}{reason} at {frame.filename.rpartition('/')[2]} line {frame.lineno}"

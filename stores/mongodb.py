@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, Literal
 
 import bson
@@ -36,6 +37,7 @@ from stores.retrying import Backoff
 _BATCH_DOCUMENTS = 1000
 _BATCH_BYTES = 1 << 20
 _SAMPLES_PER_PARTITION = 20
+_NAMES = 20
 _STALENESS_S = 90
 _PREFERENCES = {
     "primary": Primary,
@@ -117,9 +119,19 @@ class CollectionSource:
         self._described: _Described | None = None
 
     def check(self) -> Sequence[str]:
-        """Return what a person should know; raises PlanError for a collection that is absent or cannot be read."""
+        """Return what a person should know; raises PlanError for a collection that is absent or cannot be read.
+
+        The filter is tried: an operator the server does not know must not be found out after the target was made.
+        """
         described = self._describe()
-        notes: list[str] = []
+        if self._where:
+            self._try_filter()
+        notes = [
+            f"{self._name} has a TTL index: documents go {after_s} s after {field!r}; a route's `expires` takes that"
+            " field as the very moment"
+            for field, after_s in described.ttl
+            if after_s
+        ]
         if described.kind == "view":
             notes.append(f"{self._name} is a view: read in one partition, and it cannot be synced")
         if described.capped:
@@ -128,8 +140,20 @@ class CollectionSource:
             notes.append("the source is a standalone server: it has no majority read concern and cannot be synced")
         return notes
 
+    def _try_filter(self) -> None:
+        try:
+            with _translated(self._name):
+                self._collection().find_one(self._where, projection=["_id"])
+                # Counting needs it as a stage, which takes less than a query: not $where, $near or $text.
+                self._collection().aggregate([{"$match": self._where}, {"$limit": 1}]).close()
+        except PermanentError as error:
+            raise PlanError("E-SRC-WHERE", f"the filter `where` cannot be used: {error.message}") from error
+
     def identity(self) -> str:
-        """Return the collection's UUID, which changes when it is dropped and made again ("" for servers without)."""
+        """Return the collection's UUID, which changes when it is dropped and made again ("" for servers without).
+
+        A view is what it is defined as.
+        """
         return self._describe().uuid
 
     def count_by_type(self) -> Mapping[str, int]:
@@ -271,10 +295,9 @@ class CollectionSource:
         infos = {info["name"]: info for info in database.list_collections()}
         info = infos.get(self._name)
         if info is None:
-            names = ", ".join(sorted(name for name in infos if not name.startswith("system."))) or "none"
             raise PlanError(
                 "E-SRC-COLLECTION",
-                f"database {self._connection.database!r} has no collection {self._name!r}; it has: {names}",
+                f"database {self._connection.database!r} has no collection {self._name!r}; it has: {_some(infos)}",
             )
         kind = info.get("type", "collection")
         if kind == "timeseries" or "timeseries" in info.get("options", {}):
@@ -284,11 +307,20 @@ class CollectionSource:
                 " apart or proven; copy it into an ordinary collection first",
             )
         uuid = info.get("info", {}).get("uuid")
+        if kind == "view":
+            uuid = blake2b(bson.encode(info.get("options", {})), digest_size=16).digest()
         average = 0
+        ttl: list[tuple[str, int]] = []
         if kind == "collection":
+            ttl = [
+                (next(iter(index["key"])), int(index["expireAfterSeconds"]))
+                for index in database[self._name].list_indexes()
+                if "expireAfterSeconds" in index
+            ]
             average = int(database.command("collStats", self._name).get("avgObjSize") or 0)
         return _Described(
             kind=kind,
+            ttl=tuple(ttl),
             capped=bool(info.get("options", {}).get("capped")),
             uuid="" if uuid is None else bytes(uuid).hex(),
             replicated=sharded or "setName" in hello,
@@ -303,6 +335,8 @@ class _Described:
     """What the server says of a collection."""
 
     kind: str
+    ttl: Sequence[tuple[str, int]]
+    """Fields of its TTL indexes and the seconds after which documents go."""
     capped: bool
     uuid: str
     replicated: bool
@@ -336,9 +370,18 @@ class _Ids:
         return at
 
 
+def _some(infos: Iterable[str]) -> str:
+    names = sorted(name for name in infos if not name.startswith("system."))
+    more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+    return (", ".join(names[:_NAMES]) or "none") + more
+
+
 def _check_options(uri: str) -> None:
     # The driver only warns of an option it does not understand: `tls=ture` would read without TLS.
-    for option in filter(None, uri.partition("?")[2].split("&")):
+    options = uri.partition("?")[2]
+    if "@" in options:
+        raise PlanError("E-SRC-URI", "source.uri has an @ after a ?; write a ? within a password as %3F")
+    for option in filter(None, options.split("&")):
         try:
             split_options(option)
         except (InvalidURI, ConfigurationError, ValueError):

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable
+
+STOPPING = threading.Event()
+"""Set once this process has been asked to end: nothing is tried again, every wait is over (R139)."""
 
 
 class Backoff:
@@ -17,7 +21,7 @@ class Backoff:
         first_s: float = 0.05,
         most_s: float = 20.0,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], object] = time.sleep,
+        sleep: Callable[[float], object] = STOPPING.wait,
     ) -> None:
         """Start the series now; waits grow from `first_s` to `most_s` at the most."""
         self._give_up = clock() + deadline_s
@@ -27,9 +31,12 @@ class Backoff:
         self._sleep = sleep
 
     def wait(self) -> bool:
-        """Sleep a random part of the current ceiling and double it; False at once when the deadline has passed."""
+        """Sleep a random part of the current ceiling and double it.
+
+        False at once when the deadline has passed or the process has been asked to end.
+        """
         left_s = self._give_up - self._clock()
-        if left_s <= 0:
+        if left_s <= 0 or STOPPING.is_set():
             return False
         self._sleep(min(random.uniform(0, self._ceiling_s), left_s))
         self._ceiling_s = min(self._ceiling_s * 2, self._most_s)

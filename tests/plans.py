@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-RUN_LIMIT_S = 240
+RUN_LIMIT_S = 500
 
 
 @dataclass(frozen=True)

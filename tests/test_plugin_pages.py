@@ -165,8 +165,8 @@ def test_every_damage_behind_its_back_is_found_and_a_dropped_table_is_not_resume
     with sqlite3.connect(package / "things.db") as db:
         db.execute("DROP TABLE people")
     again = run("backfill", "plan.yaml")
-    assert again.code == 2
-    assert "made anew" in again.err
+    assert again.code == 3
+    assert "made anew" in again.out
     assert run("backfill", "plan.yaml", "--restart").code == 0
 
 

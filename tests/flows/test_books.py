@@ -108,6 +108,14 @@ def test_an_empty_collection_is_clean_only_where_the_plan_says_so() -> None:
     assert settle(empty).verdict == "clean"
 
 
+def test_a_route_whose_records_have_all_expired_proves_nothing() -> None:
+    """A wrong date field would otherwise empty a target and be called clean."""
+    gone = books(comparison=Comparison(tally(), balance(held=0, expired=9)))
+    assert settle(gone).verdict == "failed"
+    assert "all 9 records have expired" in settle(gone).reasons[0]
+    assert settle(dataclasses.replace(gone, allow_empty=True)).verdict == "clean"
+
+
 def test_expired_records_are_accounted_for() -> None:
     row = settle(books(comparison=Comparison(tally(), balance(held=6, expired=3))))
     assert (row.verdict, row.expired) == ("clean", 3)
@@ -135,10 +143,10 @@ def test_the_worst_route_decides_and_a_report_about_nothing_fails() -> None:
 
 
 GOLDEN = """\
-route   target  documents  read  dropped  rejected  records  held  missing  differs  extra  collides  losses  backfill  verify  verdict
-orders  redis          10    10        1         0        9     9        0        0      0         0       0      1.2s    0.5s  clean
-carts   redis          10    10        1         0        9     8        1        0      0         0       0      1.2s    0.5s  mismatches
-logs    redis          10    10        1         0        9     -        -        -      -         -       0      1.2s       -  clean
+route   target  documents  read  dropped  rejected  records  held  expired  missing  differs  extra  collides  losses  backfill  verify  verdict
+orders  redis          10    10        1         0        9     9        0        0        0      0         0       0      1.2s    0.5s  clean
+carts   redis          10    10        1         0        9     8        0        1        0      0         0       0      1.2s    0.5s  mismatches
+logs    redis          10    10        1         0        9     -        -        -        -      -         -       0      1.2s       -  clean
 carts: 1 missing: the source has them, the target does not
 carts: missing at carts:n:1
 
@@ -176,5 +184,5 @@ def test_markdown_has_the_same_numbers_and_survives_odd_names() -> None:
     odd = dataclasses.replace(three(), plan="a|b")
     page = as_markdown(odd)
     assert page.startswith("# a\\|b: mismatches")
-    assert "| carts | redis | 10 | 10 | 1 | 0 | 9 | 8 | 1 | 0 | 0 | 0 | 0 | 1.2s | 0.5s | mismatches |" in page
+    assert "| carts | redis | 10 | 10 | 1 | 0 | 9 | 8 | 0 | 1 | 0 | 0 | 0 | 0 | 1.2s | 0.5s | mismatches |" in page
     assert "carts:n:1" in page

@@ -181,6 +181,21 @@ def test_a_partition_is_resumed_within_its_bounds(
         assert read(one, part, after=mixed[number]) == mixed[number + 1 : 15]
 
 
+@pytest.mark.parametrize("collection", ["mixed", "seen"])
+def test_nothing_is_passed_over_when_the_document_at_the_position_is_gone(
+    database: Documents,
+    source: Callable[..., mongodb.CollectionSource],
+    mixed: list[bytes],
+    pages_of_three: None,
+    collection: str,
+) -> None:
+    database.create_collection("seen", viewOn="mixed", pipeline=[])
+    one = source(collection)
+    for number, at in enumerate(mixed):
+        database.mixed.delete_one({"at": number})
+        assert read(one, after=at) == mixed[number + 1 :]
+
+
 def test_any_two_documents_bound_three_partitions_that_cover_everything(
     source: Callable[..., mongodb.CollectionSource], mixed: list[bytes]
 ) -> None:

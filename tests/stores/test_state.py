@@ -21,7 +21,7 @@ import bson
 import pytest
 
 from stores.contract import Partition, Reject, Tally
-from stores.errors import LeaseLost, OfframpError, PlanError, TransientError
+from stores.errors import LeaseLost, OfframpError, PermanentError, PlanError, TransientError
 from stores.state import Lease, PartitionState, State
 
 LIMIT_S = 30.0
@@ -196,6 +196,19 @@ def test_a_reject_that_is_replayed_is_one_row_with_its_attempts(state: State, ur
     assert rows(url, "SELECT stage, attempts FROM rejects ORDER BY stage") == [("map", 3), ("write", 1)]
 
 
+def test_a_checkpoint_that_fails_half_way_leaves_everything_as_it_was(state: State, url: str) -> None:
+    lease = begun(state)
+    state.checkpoint(lease, 0, b"p", tally(3))
+    before = everything(url)
+    kept, unfit = Reject("n:1", "map", "E", "", "r"), Reject("n:2", "map", None, "", "r")  # type: ignore[arg-type]
+    with pytest.raises(PermanentError) as told:
+        state.checkpoint(lease, 0, b"q", tally(2), [kept, unfit])
+    assert told.value.code == "E-STATE-BROKEN"
+    with pytest.raises(PermanentError):  # Of a second beginning nothing stays either.
+        state.begin(lease, {}, "other", "other", [Partition(7)])
+    assert everything(url) == before
+
+
 def test_ids_that_differ_after_a_nul_or_in_case_are_two_rejects(state: State) -> None:
     lease = begun(state)
     ids = ["s:a\0b", "s:a\0c", "s:A\0b", "s:a", "s:é", "s:e\u0301"]
@@ -329,7 +342,7 @@ def test_the_lease_of_a_process_we_cannot_see_is_free_only_when_it_expires(
     state.acquire("orders")
     own = str(rows(url, "SELECT owner FROM leases")[0][0])
     name, namespace, started = own.split(" ")
-    foreign = f"elsewhere/1 {namespace} {started}" if other == "host" else f"{name} pid:[1] {started}"
+    foreign = f"elsewhere/1 {namespace} {started}" if other == "host" else f"{name} pid:[1] {int(started) - 1}"
     db = sqlite3.connect(url.removeprefix("sqlite:///"))
     db.execute("UPDATE leases SET owner = ?, expires = ?", (foreign, time.time() + 3600))
     db.commit()

@@ -1,0 +1,3 @@
+"""A mapper's file that is a script."""
+
+raise SystemExit("bye")
