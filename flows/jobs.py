@@ -14,6 +14,7 @@ from typing import Protocol
 from flows.books import Level
 from flows.comparing import Comparison, compare, count
 from flows.copying import copy_partition
+from flows.identities import is_plain
 from flows.plan import Plan, Route
 from flows.projecting import Projection
 from mappers.contract import Losses
@@ -58,6 +59,8 @@ class CopyJob:
     route: str
     number: int
     lease: Lease
+    id_kind: str = ""
+    """The kind of `_id` proven for plain keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,8 @@ class VerifyJob:
 
     route: str
     level: Level
+    id_kind: str = ""
+    """The kind of `_id` proven for plain keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +118,7 @@ def copy_job(
         try:
             copy_partition(
                 source,
-                _projection(route, target.records),
+                _projection(route, target.records, job.id_kind),
                 target,
                 state.journal(job.lease),
                 part.partition,
@@ -152,7 +157,7 @@ def verify_job(
                 return Verified(None, count(target, Path(folder), stopping), time.monotonic() - began)
             comparison = compare(
                 source,
-                _projection(route, target.records),
+                _projection(route, target.records, job.id_kind),
                 target,
                 Path(folder),
                 refused={reject.id for reject in state.rejects(job.route) if reject.stage == "write"},
@@ -166,13 +171,14 @@ def verify_job(
     return Verified(comparison, None, time.monotonic() - began)
 
 
-def _projection(route: Route, record_types: tuple[type, ...]) -> Projection:
+def _projection(route: Route, record_types: tuple[type, ...], id_kind: str) -> Projection:
     losses = Losses()
     return Projection(
         route.mapper(losses),
         losses,
         record_types,
         transformation=route.transformation(losses),
+        id_kind=id_kind if is_plain(route) else None,
         guarded=route.function is not None,
     )
 

@@ -12,10 +12,10 @@ import bson
 from flows.plugins import MapFunction
 from mappers.contract import Losses, MappingError, Record
 from mappers.decoding import CODEC, decode, identity_type, position
-from mappers.identity import encode
+from mappers.identity import PLAIN_KINDS, encode, plain
 from mappers.transforms import Transformation
 from stores.contract import Batch, Reject, Tally
-from stores.errors import origin
+from stores.errors import PermanentError, origin
 
 _LONGEST_REASON = 500
 
@@ -52,19 +52,28 @@ class Projection:
         *,
         transformation: Transformation = lambda document: (document,),
         guarded: bool = True,
+        id_kind: str | None = None,
     ) -> None:
         """Take the route's mapper, what its target holds and what is done to documents before; they share `losses`.
 
-        `guarded` tries each record before it goes to the target: for mappers that are not ours.
+        `guarded` tries each record before it goes to the target: for mappers that are not ours. `id_kind` is the one
+        kind of `_id` that plain keys were allowed for ("" if the collection was empty), None where keys are typed.
         """
         self.losses = losses
         self._mapper = mapper
         self._guarded = guarded
         self._types = record_types
         self._transformation = transformation
+        self._id_kind = id_kind
 
     def __call__(self, raw: bytes) -> Projected:
-        """Return what the document becomes; whatever is wrong with it or its mapper makes a reject, never an error."""
+        """Return what the document becomes; whatever is wrong with it or its mapper makes a reject, not an error.
+
+        But raises PermanentError for an `_id` of another kind than the one that plain keys were allowed for (R31): its
+        key could be another document's, so one of the two would be lost.
+        """
+        if self._id_kind is not None:
+            _refuse_other_kind(raw, self._id_kind)
         identifier = _identify(raw)
         stage = "decode"
         try:
@@ -134,3 +143,27 @@ def _identify(raw: bytes) -> str:
     except (bson.errors.InvalidBSON, ValueError, IndexError):
         pass
     return "unknown:" + blake2b(raw, digest_size=16).hexdigest()
+
+
+def _refuse_other_kind(raw: bytes, proven: str) -> None:
+    found = identity_type(raw)
+    if found == "unknown":
+        return  # No id can be read, so nothing will be mapped: `decode` rejects the document.
+    what = f"its type is {found}"
+    if PLAIN_KINDS.get(found) == proven:
+        try:
+            value = bson.decode(position(raw) or b"", CODEC)["_id"]
+        except (bson.errors.InvalidBSON, ValueError, IndexError):
+            return
+        try:
+            plain(value)
+            return
+        except MappingError as error:
+            what = error.reason
+    was = f"every _id was of the kind {proven}" if proven else "the collection was empty"
+    raise PermanentError(
+        "E-ID-TYPE",
+        f"id_encoding: plain, and {was} when the run began; now there is another _id: {what}. Two documents could share"
+        " a key, so the route stops. Remove the document or leave it out with where:, or say id_encoding: typed; then"
+        " begin anew with backfill --restart",
+    )

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 from flows.books import Books, Level, Report, RouteReport, settle
+from flows.identities import kind_of_ids, refuse_other_kinds
 from flows.jobs import (
     SILENT,
     CopyJob,
@@ -95,16 +96,16 @@ class Run:
         Raises PlanError before anything is written if a route cannot be served, TransientError if another run is at
         work on one of them. A store that fails later is a route's failure in the report.
         """
-        check(self.plan, self.routes)
+        kinds = {checked.route: checked.id_kind for checked in check(self.plan, self.routes)}
         with opened_state(self.plan) as state, self._leased(state) as leases:
             if restart:
                 for lease in leases.values():
                     state.forget(lease)
             else:
-                _refuse_changes(state, self.routes)
+                _refuse_changes(state, self.routes, kinds)
             failures = self._begin(state, leases)
             jobs = [
-                CopyJob(route.name, part.partition.number, leases[route.name])
+                CopyJob(route.name, part.partition.number, leases[route.name], kinds[route.name])
                 for route in self.routes
                 for part in state.partitions(route.name)
                 if not part.done and route.name not in failures
@@ -118,16 +119,16 @@ class Run:
                     spans.setdefault(job.route, []).append(outcome)
             for name, ran in spans.items():
                 state.finished(leases[name], max(span.ended for span in ran) - min(span.began for span in ran), None)
-            return self._conclude(state, leases, level, failures)
+            return self._conclude(state, leases, level, failures, kinds)
 
     def verification(self, level: Level) -> Report:
         """Every chosen route is verified to this level against what the source says now; no target is written.
 
         Raises PlanError if a route cannot be served, TransientError if a run is at work on one of them.
         """
-        check(self.plan, self.routes)
+        kinds = {checked.route: checked.id_kind for checked in check(self.plan, self.routes)}
         with opened_state(self.plan) as state, self._leased(state) as leases:
-            _refuse_changes(state, self.routes)
+            _refuse_changes(state, self.routes, kinds)
             failures: dict[str, str] = {}
             with opened_source(self.plan) as database:
                 for route in self.routes:
@@ -137,7 +138,7 @@ class Run:
                             _refuse_other_identity(known, source=route.source(database).identity())
                     except OfframpError as error:
                         failures[route.name] = str(error)
-            return self._conclude(state, leases, level, failures)
+            return self._conclude(state, leases, level, failures, kinds)
 
     def _begin(self, state: State, leases: Mapping[str, Lease]) -> dict[str, str]:
         """Each route has its target prepared and its partitions on record; returns the failures by route."""
@@ -168,11 +169,12 @@ class Run:
         leases: Mapping[str, Lease],
         level: Level,
         failures: dict[str, str],
+        kinds: Mapping[str, str],
     ) -> Report:
         complete = {route.name: _complete(state, route) for route in self.routes}
         # A route that is not wholly copied has its verdict already; comparing it would only list what is still to come.
         jobs = [
-            VerifyJob(route.name, level)
+            VerifyJob(route.name, level, kinds[route.name])
             for route in self.routes
             if level != "none" and route.name not in failures and complete[route.name] is not False
         ]
@@ -266,6 +268,8 @@ class Checked:
     documents: int
     """The source's estimate."""
     notes: Sequence[str]
+    id_kind: str = ""
+    """The one kind of `_id` there is, where `id_encoding: plain` asked for the proof."""
 
 
 def check(plan: Plan, routes: Sequence[Route]) -> list[Checked]:
@@ -280,23 +284,34 @@ def check(plan: Plan, routes: Sequence[Route]) -> list[Checked]:
         for route in routes:
             source, target = route.source(database), route.target()
             notes: list[str] = []
-            estimate = 0
+            estimate, kind = 0, ""
             for look in (source.check, target.check):
-                try:
+                with _noted(route, faults, failures):
                     notes.extend(look())
-                except PlanError as error:
-                    faults.append(PlanError(error.code, f"route {route.name}: {error.message}"))
-                except OfframpError as error:
-                    failures.setdefault(str(error), error)
+            with _noted(route, faults, failures):
+                kind = kind_of_ids(route, database)
             target.close()
             if not faults and not failures:
                 estimate = source.estimate()
-            found.append(Checked(route.name, route.collection, route.target_name, route.mapper_name, estimate, notes))
+            found.append(
+                Checked(route.name, route.collection, route.target_name, route.mapper_name, estimate, notes, kind)
+            )
     if faults:
         raise _joined([*faults, *(PlanError(error.code, error.message) for error in failures.values())])
     if failures:
         raise next(iter(failures.values()))
     return found
+
+
+@contextmanager
+def _noted(route: Route, faults: list[PlanError], failures: dict[str, OfframpError]) -> Iterator[None]:
+    """What the body raises is added to the faults of the plan, or to the stores that do not answer."""
+    try:
+        yield
+    except PlanError as error:
+        faults.append(PlanError(error.code, f"route {route.name}: {error.message}"))
+    except OfframpError as error:
+        failures.setdefault(str(error), error)
 
 
 def _partitions(documents: int) -> int:
@@ -317,7 +332,7 @@ def _total(state: State, route: Route) -> Tally:
     return total
 
 
-def _refuse_changes(state: State, routes: Iterable[Route]) -> None:
+def _refuse_changes(state: State, routes: Iterable[Route], kinds: Mapping[str, str]) -> None:
     """Raise PlanError if a route was begun under a plan that makes other records or puts them elsewhere (R137)."""
     faults: list[PlanError] = []
     for route in routes:
@@ -335,6 +350,10 @@ def _refuse_changes(state: State, routes: Iterable[Route]) -> None:
                     " old plan would stay beside the new: undo the change, or begin anew with backfill --restart",
                 )
             )
+        try:
+            refuse_other_kinds(route, kinds[route.name], _total(state, route).id_types)
+        except PlanError as error:
+            faults.append(error)
     if faults:
         raise _joined(faults)
 

@@ -61,10 +61,12 @@ def may_pass(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
     retry_jitter_factor=_JITTER,
     retry_condition_fn=may_pass,
 )
-def copy_partition(plan: str, route: str, number: int, owner: str, fence: int) -> Span:
+def copy_partition(plan: str, route: str, number: int, owner: str, fence: int, id_kind: str = "") -> Span:
     """The partition is copied from its last checkpoint on, by the run that holds this lease; returns when that was."""
     loaded = load(Path(plan))
-    return copy_job(loaded, CopyJob(route, number, Lease(loaded.name, route, owner, fence)), stopping=STOPPING.is_set)
+    return copy_job(
+        loaded, CopyJob(route, number, Lease(loaded.name, route, owner, fence), id_kind), stopping=STOPPING.is_set
+    )
 
 
 @task(
@@ -77,9 +79,9 @@ def copy_partition(plan: str, route: str, number: int, owner: str, fence: int) -
     retry_jitter_factor=_JITTER,
     retry_condition_fn=may_pass,
 )
-def verify_route(plan: str, route: str, level: Level) -> Verified:
+def verify_route(plan: str, route: str, level: Level, id_kind: str = "") -> Verified:
     """Return what the route's target holds against what its source says now."""
-    return verify_job(load(Path(plan)), VerifyJob(route, level), stopping=STOPPING.is_set)
+    return verify_job(load(Path(plan)), VerifyJob(route, level, id_kind), stopping=STOPPING.is_set)
 
 
 @dataclass(frozen=True)
@@ -91,12 +93,15 @@ class PrefectWorkers:
     def copy(self, jobs: Sequence[CopyJob], /) -> Sequence[Span | OfframpError]:
         """Copy each partition."""
         return self._each(
-            lambda job: copy_partition.submit(self._path, job.route, job.number, job.lease.owner, job.lease.fence), jobs
+            lambda job: copy_partition.submit(
+                self._path, job.route, job.number, job.lease.owner, job.lease.fence, job.id_kind
+            ),
+            jobs,
         )
 
     def verify(self, jobs: Sequence[VerifyJob], /) -> Sequence[Verified | OfframpError]:
         """Verify each route."""
-        return self._each(lambda job: verify_route.submit(self._path, job.route, job.level), jobs)
+        return self._each(lambda job: verify_route.submit(self._path, job.route, job.level, job.id_kind), jobs)
 
     @property
     def _path(self) -> str:

@@ -12,7 +12,7 @@ import orjson
 from mappers.contract import Document, Losses, MappingError
 from mappers.decimals import same_number
 from mappers.fields import expiry_ms
-from mappers.identity import identity, shortened
+from mappers.identity import IdEncoding, identity, shortened
 from mappers.values import DynamoDBValues
 
 ITEM_LIMIT_BYTES = 409_600
@@ -20,7 +20,7 @@ ITEM_LIMIT_BYTES = 409_600
 PARTITION_KEY_LIMIT_BYTES = 2048
 SORT_KEY_LIMIT_BYTES = 1024
 FULL_ID = "_id_full"
-"""The attribute that keeps the whole typed id where the key had to be shortened (R32)."""
+"""The attribute that keeps the whole text of the id where the key had to be shortened (R32)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def item_from_store(attributes: Mapping[str, Any], key: Key) -> Item:
 
 
 class ItemMapper:
-    """One document to one item: key `_id` in its typed encoding, every other field an attribute."""
+    """One document to one item: key `_id` in its encoding, every other field an attribute."""
 
     @dataclass(frozen=True)
     class Options:
@@ -80,6 +80,8 @@ class ItemMapper:
         """A date field after which DynamoDB may drop the item."""
         ttl_attribute: str = "_ttl"
         """The attribute that holds `expires` in epoch seconds."""
+        id_encoding: IdEncoding = "typed"
+        """plain: keys are the text of `_id` without a type prefix; only where every `_id` is of one type."""
 
     target: ClassVar[str] = "dynamodb"
 
@@ -96,15 +98,15 @@ class ItemMapper:
 
     def __call__(self, document: Document, /) -> Iterable[Item]:
         """Return the document's one item."""
-        typed = identity(document)
+        full = identity(document, self._options.id_encoding)
         attributes = self._values.item({name: value for name, value in document.items() if name != "_id"})
-        key = shortened(typed, PARTITION_KEY_LIMIT_BYTES)
+        key = shortened(full, PARTITION_KEY_LIMIT_BYTES)
         # A field in the TTL attribute's place is refused even where the document has no date: DynamoDB would take the
         # field for the time at which to delete the item (R56).
         reserved = {"_id"} if self._options.expires is None else {"_id", self._options.ttl_attribute}
         added: dict[str, Any] = {"_id": {"S": key}}
-        if key != typed:
-            added[FULL_ID] = {"S": typed}
+        if key != full:
+            added[FULL_ID] = {"S": full}
         expires_at_ms = None
         if self._options.expires is not None:
             expires_at_ms = expiry_ms(document, self._options.expires)

@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 import orjson
 
 from mappers.contract import Document, Losses, MappingError
-from mappers.identity import identity, shortened
+from mappers.identity import IdEncoding, identity, shortened
 from mappers.values import elasticsearch_json
 
 ID_LIMIT_BYTES = 512
 FULL_ID = "offramp_id"
-"""The field that keeps the whole typed id where the document's id had to be shortened (R32)."""
+"""The field that keeps the whole text of the id where the document's id had to be shortened (R32)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,27 +51,31 @@ def index_document(values: Mapping[str, Any], identifier: str) -> IndexDocument:
 
 
 class DocumentMapper:
-    """One document to one index document: its typed `_id` as the id, every other field in `_source`."""
+    """One document to one index document: its encoded `_id` as the id, every other field in `_source`."""
 
     @dataclass(frozen=True)
     class Options:
         """What a route may say about its documents."""
 
+        id_encoding: IdEncoding = "typed"
+        """plain: ids are the text of `_id` without a type prefix; only where every `_id` is of one type."""
+
     target: ClassVar[str] = "elasticsearch"
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options."""
+        self._options = options
         self._values = elasticsearch_json()
 
     def __call__(self, document: Document, /) -> Iterable[IndexDocument]:
         """Return the document's one index document."""
-        typed = identity(document)
+        full = identity(document, self._options.id_encoding)
         source = self._values.document({name: value for name, value in document.items() if name != "_id"})
-        identifier = shortened(typed, ID_LIMIT_BYTES)
-        if identifier != typed:
+        identifier = shortened(full, ID_LIMIT_BYTES)
+        if identifier != full:
             if FULL_ID in source:
                 raise MappingError(
                     "E-NAME-COLLISION", FULL_ID, "the document has a field of this name, which offramp needs"
                 )
-            source[FULL_ID] = typed
+            source[FULL_ID] = full
         return (IndexDocument(identifier, orjson.dumps(source)),)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,13 +13,15 @@ from bson import DBRef, Decimal128, Int64, ObjectId
 from bson.datetime_ms import DatetimeMS
 
 from mappers.contract import Document, MappingError
-from mappers.identity import identity
+from mappers.identity import IdEncoding, identity
 from mappers.values import milliseconds
 
 MISSING = object()
 """What `lookup` returns where the document has no such field; null is a value."""
 
 _PLACEHOLDER = re.compile(r"\{\{([^{}]*)\}\}|\{([^{}]*)\}")
+_NO_SEPARATOR = ("", *"%0123456789ABCDEF")
+"""What cannot end a field of a template: escaped, it would still be there."""
 
 
 def lookup(document: Document, path: str) -> Any:
@@ -107,18 +110,21 @@ def expiry_ms(document: Document, path: str) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A key with fields in braces, such as ``session:{_id}``; `_id` is put in its typed encoding (R31).
+    """A key with fields in braces, such as ``session:{_id}``; `_id` is put in its typed encoding unless said (R31).
 
-    A field in double braces, ``cart:{{_id}}:items``, stands in braces in the key too: keys with the same text in braces
-    share a slot of a Redis Cluster (R61).
+    Fields can be told apart in a filled key, so documents whose texts of the fields differ never share one. A field in
+    double braces, ``cart:{{_id}}:items``, stands in braces in the key too: keys with the same text in braces share a
+    slot of a Redis Cluster (R61).
     """
 
     text: str
     parts: Sequence[tuple[str, str]]
     """Literal text and the path that follows it ("" at the end)."""
+    encoding: IdEncoding = "typed"
+    """How `_id` is written."""
 
     @classmethod
-    def parse(cls, text: str) -> Template:
+    def parse(cls, text: str, encoding: IdEncoding = "typed") -> Template:
         """Return the template; raises ValueError naming what is wrong with the text."""
         parts: list[tuple[str, str]] = []
         at, closing = 0, ""
@@ -132,7 +138,14 @@ class Template:
                 raise ValueError(f"{text!r} has an empty field name in braces; write a field such as {{_id}}")
             parts.append((closing + text[at : match.start()] + ("{" if tagged else ""), path))
             at, closing = match.end(), "}" if tagged else ""
-        return cls(text, (*parts, (closing + text[at:], "")))
+        parts.append((closing + text[at:], ""))
+        for (_, path), (between, _) in itertools.pairwise(parts):
+            if between[:1] in _NO_SEPARATOR:
+                raise ValueError(
+                    f"{text!r} does not show where {{{path}}} ends and the next field begins; write a separator such as"
+                    " a colon behind it (no digit, % or letter from A to F)"
+                )
+        return cls(text, parts, encoding)
 
     @property
     def prefix(self) -> str:
@@ -152,15 +165,26 @@ class Template:
     def fill(self, document: Document) -> str:
         """Return the key of a document; raises MappingError if a field is missing or no scalar.
 
-        Braces and percent signs of values are escaped: in Redis a brace chooses the cluster slot (R61).
+        Braces and percent signs of values are escaped: in Redis a brace chooses the cluster slot (R61). So is, in a
+        field before another one, the character that ends it: ``{a}:{b}`` is one text for a = "x:y" and another for
+        b = "y:z".
         """
-        return "".join(literal + _escaped(document, path) if path else literal for literal, path in self.parts)
+        key = self.parts[0][0]
+        for (_, path), (behind, following) in itertools.pairwise(self.parts):
+            text = key_text(document, path, self.encoding)
+            # The prefix of a typed id has a colon of its own, always as its second character.
+            known = 2 if path == "_id" and self.encoding == "typed" else 0
+            value = text[known:].replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
+            if following:
+                value = value.replace(behind[0], "".join(f"%{byte:02X}" for byte in behind[0].encode()))
+            key += text[:known] + value + behind
+        return key
 
 
-def key_text(document: Document, path: str) -> str:
-    """Return the text of a field within a key: `_id` typed, other scalars plain; raises MappingError otherwise."""
+def key_text(document: Document, path: str, encoding: IdEncoding = "typed") -> str:
+    """Return the text of a field within a key: `_id` as encoded, other scalars plain; raises MappingError otherwise."""
     if path == "_id":
-        return identity(document)
+        return identity(document, encoding)
     value = lookup(document, path)
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -170,7 +194,3 @@ def key_text(document: Document, path: str) -> str:
         return str(milliseconds(value))
     what = "is missing" if value is MISSING else f"is {type(value).__name__}, which cannot stand in a key"
     raise MappingError("E-MAP-KEY", path, f"needed for the key but {what}")
-
-
-def _escaped(document: Document, path: str) -> str:
-    return key_text(document, path).replace("%", "%25").replace("{", "%7B").replace("}", "%7D")

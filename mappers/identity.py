@@ -1,4 +1,4 @@
-"""The typed encoding of `_id`: equal text exactly for ids that MongoDB holds equal (R31-R33)."""
+"""The text of an `_id` in a key: typed, equal exactly for ids that MongoDB holds equal, or plain (R31-R33)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Literal
 
 import bson
 import orjson
@@ -23,11 +23,28 @@ _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MILLISECOND = dt.timedelta(milliseconds=1)
 
 
-def identity(document: Document) -> str:
-    """Return the typed text of the document's `_id`; raises MappingError where it has none (a view may drop it)."""
+IdEncoding = Literal["typed", "plain"]
+"""How a route writes `_id` into keys: with a prefix for its type, or as its text alone."""
+
+PLAIN_KINDS: Mapping[str, str] = {
+    "string": "string",
+    "objectId": "objectId",
+    "int": "number",
+    "long": "number",
+    "binData": "UUID",
+}
+"""The BSON types of `_id` that have a plain text, and their kind: within one kind no two ids share a text.
+
+Doubles and decimals are left out, since 1.0 is no text that anyone would look for and 0.1 is two ids; so are objects,
+arrays and all binary data but UUIDs.
+"""
+
+
+def identity(document: Document, encoding: IdEncoding = "typed") -> str:
+    """Return the text of the document's `_id`; raises MappingError where it has none (a view may drop it)."""
     if "_id" not in document:
         raise MappingError("E-ID-MISSING", "_id", "the document has no _id, so nothing names it in a target")
-    return encode(document["_id"])
+    return encode(document["_id"]) if encoding == "typed" else plain(document["_id"])
 
 
 def encode(value: Any) -> str:
@@ -45,13 +62,32 @@ def encode(value: Any) -> str:
     return "x:" + base64.urlsafe_b64encode(bson.encode({"": value}, codec_options=CODEC)[4:-1]).decode()
 
 
+def plain(value: Any) -> str:
+    """Return the id's text without a prefix: the string, the hex of an ObjectId, a whole number, a UUID.
+
+    Two ids of different kinds may share a text: whoever uses this proves first that all are of one (`PLAIN_KINDS`).
+    Raises MappingError E-ID-TYPE for an id that has no plain text, and for the empty string, which leaves nothing of
+    itself in a key (R33).
+    """
+    if value == "":
+        raise MappingError("E-ID-TYPE", "_id", 'it is the empty string "", which has no plain text')
+    if type(value) in (str, int, bson.Int64, ObjectId):
+        return str(value)
+    if type(value) is Binary and value.subtype == 4 and len(value) == 16:
+        return str(value.as_uuid(4))
+    raise MappingError("E-ID-TYPE", "_id", f"it is {type(value).__name__}, which has no plain text")
+
+
 def shortened(text: str, limit_bytes: int) -> str:
     """Return the text itself if it fits the store's limit, else ``h:`` and its BLAKE2b-256 (R32).
 
-    Whoever shortens keeps the full text beside the record.
+    A plain text that begins with ``h:`` is hashed too, so that it never is what another id was shortened to. Whoever
+    shortens keeps the full text beside the record.
     """
     encoded = text.encode()
-    return text if len(encoded) <= limit_bytes else "h:" + blake2b(encoded, digest_size=32).hexdigest()
+    if len(encoded) <= limit_bytes and not text.startswith("h:"):
+        return text
+    return "h:" + blake2b(encoded, digest_size=32).hexdigest()
 
 
 def _structure(value: Any) -> Any:

@@ -13,6 +13,7 @@ from bson import Binary, Code, Decimal128, Int64
 
 from mappers.contract import Document, Losses, MappingError
 from mappers.fields import MISSING, Template, expiry_ms, key_text, lookup
+from mappers.identity import IdEncoding
 from mappers.packing import packed
 from mappers.values import JsonValues, flat_text, redis_json
 
@@ -95,12 +96,14 @@ class StringMapper:
         """The string's form: the document as JSON or MessagePack, or the bytes of the one field in `value`."""
         value: str | None = None
         """With `format: raw`: the field, a text or binary, that the string holds as it is; no other field is kept."""
+        id_encoding: IdEncoding = "typed"
+        """plain: {_id} is the text of `_id` without a type prefix; only where every `_id` is of one type."""
 
     target: ClassVar[str] = "redis"
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for a template that is none, or a field without its format."""
-        self._key = Template.parse(options.key or default_key(route))
+        self._key = Template.parse(options.key or default_key(route), options.id_encoding)
         self._options = options
         self._losses = losses
         self._values = redis_json()
@@ -186,12 +189,14 @@ class HashMapper:
         """Key template; the route's name, a colon and {_id} unless said."""
         expires: str | None = None
         """A date field at which the key expires."""
+        id_encoding: IdEncoding = "typed"
+        """plain: {_id} is the text of `_id` without a type prefix; only where every `_id` is of one type."""
 
     target: ClassVar[str] = "redis"
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for a template that is none."""
-        self._key = Template.parse(options.key or default_key(route))
+        self._key = Template.parse(options.key or default_key(route), options.id_encoding)
         self._expires = options.expires
         self._values = redis_json()
 
@@ -214,18 +219,20 @@ class SortedSetMapper:
         """The set's key, the route's name unless said; a template spreads documents over several sets."""
         member: str = "_id"
         """The field that names the member."""
+        id_encoding: IdEncoding = "typed"
+        """plain: `_id` is written as its text without a type prefix; only where every `_id` is of one type."""
 
     target: ClassVar[str] = "redis"
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for a template that is none."""
-        self._key = Template.parse(options.key or route)
+        self._key = Template.parse(options.key or route, options.id_encoding)
         self._options = options
         self._losses = losses
 
     def __call__(self, document: Document, /) -> Iterable[Member]:
         """Return the document's one member."""
-        member = key_text(document, self._options.member)
+        member = key_text(document, self._options.member, self._options.id_encoding)
         return (Member(self._key.fill(document), member, self._score(lookup(document, self._options.score))),)
 
     def _score(self, value: Any) -> float:

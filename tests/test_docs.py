@@ -54,26 +54,6 @@ def test_the_plan_in_the_readme_has_no_fault(tmp_path: Path) -> None:
     assert set(plan.load(path, environment).routes) == set(yaml.safe_load(block)["routes"])
 
 
-def test_the_mapper_in_the_documents_loads_and_maps(tmp_path: Path) -> None:
-    page = (ROOT / "docs" / "write-a-mapper.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    (routes,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
-    (tmp_path / "mappers_local.py").write_text(code, encoding="utf-8")
-    path = tmp_path / "plan.yaml"
-    path.write_text(
-        "source: {uri: 'mongodb://m', database: d}\ntargets: {dynamodb: {region: eu-west-1}}\n" + routes,
-        encoding="utf-8",
-    )
-    function = plan.load(path).routes["orders"].function
-    assert function is not None
-    import datetime as dt
-
-    at = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-    (made,) = function({"_id": 7, "customer_id": 1, "created_at": at, "total": 5})
-    assert made.address == '{"customer":{"S":"1"},"order":{"S":"2026-01-01T00:00:00+00:00#7"}}'
-    assert list(function({"_id": 8, "draft": True})) == []
-
-
 def test_every_built_in_use_case_and_mapper_is_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for use_case in plan.USE_CASES:

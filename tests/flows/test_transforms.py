@@ -261,7 +261,8 @@ def test_the_plan_on_the_page_has_no_fault_and_no_leak(tmp_path: Path) -> None:
 
 def test_an_own_mapper_gets_each_transformed_document(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(
-        "from mappers.redis import String\ndef each(document):\n    yield String(str(document['_id']), document['l'].encode())\n"
+        "from mappers.redis import String\n"
+        "def each(document):\n    yield String(str(document['_id']), document['l'].encode())\n"
     )
     (tmp_path / "plan.yaml").write_text(
         PLAN + "    use: own.py:each\n    transforms: [{explode: {field: l, id: k}}, {embed: [l]}]\n"

@@ -171,6 +171,38 @@ def test_two_values_never_fill_one_key(one: str, other: str) -> None:
     assert (template.fill({"f": one}) == template.fill({"f": other})) is (one == other)
 
 
+@settings(deadline=None)
+@given(st.data(), st.sampled_from([":", "::", ":x", "#", "é", ":%", "g"]), st.sampled_from(["", "s:"]))
+def test_fields_never_run_into_each_other(data: st.DataObject, between: str, prefix: str) -> None:
+    """All documents that, written without care, would fill one and the same key fill different ones."""
+    tokens = st.sampled_from([between, between + prefix, "x", "%3A"])
+    whole = "".join(data.draw(st.lists(tokens, min_size=3, max_size=12)))
+    documents = [
+        {"a": whole[:first], "_id": whole[first + len(between + prefix) : second], "b": whole[second + len(between) :]}
+        for first in range(len(whole))
+        for second in range(first + len(between + prefix), len(whole))
+        if whole.startswith(between + prefix, first) and whole.startswith(between, second)
+    ]
+    # An empty plain id never comes this far.
+    documents = [document for document in documents if prefix or document["_id"]]
+    template = Template.parse(f"k:{{a}}{between}{{_id}}{between}{{b}}:end", "typed" if prefix else "plain")
+    assert len({template.fill(document) for document in documents}) == len(documents)
+
+
+def test_a_value_that_holds_the_separator_is_told_from_the_next_field() -> None:
+    template = Template.parse("{a}:{b}")
+    assert template.fill({"a": "x:y", "b": "z"}) == "x%3Ay:z"
+    assert template.fill({"a": "x", "b": "y:z"}) == "x:y:z"
+    assert Template.parse("{_id}:{b}").fill({"_id": "x:y", "b": "z"}) == "s:x%3Ay:z"
+    assert Template.parse("{_id}:{b}", "plain").fill({"_id": "x:y", "b": "z"}) == "x%3Ay:z"
+
+
+@pytest.mark.parametrize("text", ["{a}{b}", "{a}1{b}", "{a}%{b}", "x:{a}:{b}A:{c}", "{_id}{b}"])
+def test_fields_without_a_character_that_ends_them_are_refused_by_name(text: str) -> None:
+    with pytest.raises(ValueError, match=r"\{(a|b|_id)\} ends"):
+        Template.parse(text)
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [

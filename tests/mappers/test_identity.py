@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mappers.contract import MappingError
-from mappers.decoding import CODEC, decode
-from mappers.identity import encode, identity, shortened
+from mappers.decoding import CODEC, decode, identity_type
+from mappers.identity import PLAIN_KINDS, encode, identity, plain, shortened
 
 HEX = "5f3b1c2d4e5f60718293a4b5"
 UUID = Binary(bytes(range(16)), 4)
@@ -105,6 +105,40 @@ def test_an_id_means_the_same_before_and_after_it_was_stored() -> None:
     for group in GROUPS:
         for value in group:
             assert identity(decode(bson.encode({"_id": value}, codec_options=CODEC))) == encode(value)
+
+
+def test_plain_texts_are_one_exactly_for_equal_ids_of_one_kind() -> None:
+    texts: dict[str, dict[str, int]] = {}
+    for row, group in enumerate(GROUPS):
+        for value in group:
+            kind = PLAIN_KINDS.get(identity_type(bson.encode({"_id": value}, codec_options=CODEC)), "")
+            try:
+                text = identity({"_id": value}, "plain")
+            except MappingError:
+                text = ""
+            if not text:  # Only a UUID among binary data has a text, and the empty string has none.
+                assert kind in ("", "UUID") or value == ""
+                continue
+            assert kind
+            assert texts.setdefault(kind, {}).setdefault(text, row) == row
+    assert set(texts) == set(PLAIN_KINDS.values())
+    assert "1" in texts["string"].keys() & texts["number"].keys(), "which is why the kind must be proven"
+
+
+@pytest.mark.parametrize("value", [*(True, None, 1.0, b"", Code("f"), DAY, {}, []), Decimal128("1"), Binary(b"1", 4)])
+def test_what_has_no_plain_text_is_refused_without_its_value(value: Any) -> None:
+    with pytest.raises(MappingError) as caught:
+        plain(value)
+    assert (caught.value.code, caught.value.field) == ("E-ID-TYPE", "_id")
+
+
+def test_a_plain_id_is_never_what_another_one_is_shortened_to() -> None:
+    long = "x" * 600
+    imitation = shortened(long, 512)
+    assert imitation.startswith("h:")
+    assert shortened(imitation, 512) not in (imitation, shortened(long, 512))
+    assert shortened("h:", 512).startswith("h:")
+    assert len(shortened("h:", 512)) == 66
 
 
 def test_an_empty_string_is_an_id_with_text() -> None:
