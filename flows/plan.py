@@ -389,10 +389,18 @@ def _route(name: str, raw: Any, connections: Mapping[str, Any], file: PlanFile) 
             at = (*where, key) if rest and key in own else where
             file.fault(at, rest if at != where else str(error))
             return None
+    if getattr(options, "id_encoding", "typed") == "plain" and any(_changes_identity(one) for one in keys.transforms):
+        file.fault(
+            (*where, "id_encoding"), "plain needs the `_id`s the source has; its transforms change them: say typed"
+        )
     for key, path in _needed(options) if function is None and not keys.transforms else ():
         if _left_out(path, keys.fields):
             file.fault((*where, "fields"), f"leaves out {path!r}, which {key} needs; let it go along")
     return route
+
+
+def _changes_identity(transform: Transform) -> bool:
+    return transform.explode is not None or (transform.hash is not None and "_id" in transform.hash.fields)
 
 
 def _needed(options: Any) -> Iterable[tuple[str, str]]:

@@ -138,14 +138,13 @@ class Template:
                 raise ValueError(f"{text!r} has an empty field name in braces; write a field such as {{_id}}")
             parts.append((closing + text[at : match.start()] + ("{" if tagged else ""), path))
             at, closing = match.end(), "}" if tagged else ""
-        parts.append((closing + text[at:], ""))
         for (_, path), (between, _) in itertools.pairwise(parts):
             if between[:1] in _NO_SEPARATOR:
                 raise ValueError(
                     f"{text!r} does not show where {{{path}}} ends and the next field begins; write a separator such as"
                     " a colon behind it (no digit, % or letter from A to F)"
                 )
-        return cls(text, parts, encoding)
+        return cls(text, (*parts, (closing + text[at:], "")), encoding)
 
     @property
     def prefix(self) -> str:

@@ -271,7 +271,15 @@ a:
     ("use_case", "target", "mapper"), [(use, target, mapper) for use, (target, mapper) in plan.USE_CASES.items()]
 )
 def test_a_use_case_picks_target_and_mapper(load: Callable[..., Plan], use_case: str, target: str, mapper: str) -> None:
-    more = ", score: rating" if mapper == "sorted_set" else ""
+    needed = {
+        "sorted_set": "score: rating",
+        "counter": "value: n",
+        "set": "values: tags",
+        "list": "values: tags",
+        "stream": 'entry: "{_id}"',
+        "geo": "location: at",
+    }
+    more = f", {needed[mapper]}" if mapper in needed else ""
     route = load(f"things: {{use_case: {use_case}{more}}}").routes["things"]
     assert (route.target_name, route.mapper_name, route.collection) == (target, mapper, "things")
     assert route.target().territory

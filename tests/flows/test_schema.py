@@ -63,7 +63,7 @@ def faults(validator: Draft202012Validator, value: Any) -> list[str]:
 
 
 def test_the_schema_in_the_repository_is_the_one_the_models_make() -> None:
-    assert schema.FILE.read_text(encoding="utf-8") == schema.text()
+    assert (CONFIG / schema.FILE.name).read_text(encoding="utf-8") == schema.text()
 
 
 def test_check_answers_whether_the_file_is_current(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
