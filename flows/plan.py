@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -359,6 +360,12 @@ def _bson(value: Any) -> Any:
     return value
 
 
+def _overlap(one: str, other: str) -> bool:
+    """Whether something may be in both territories: each part of one begins with that of the other, or the reverse."""
+    parts = zip(one.split("\x01"), other.split("\x01"), strict=False)
+    return all(mine.startswith(theirs) or theirs.startswith(mine) for mine, theirs in parts)
+
+
 def _check_territories(routes: Mapping[str, Route | None], file: PlanFile) -> None:
     """Two routes may not write to the same place: each would take the other's records for extras."""
     claimed: dict[str, str] = {}
@@ -367,8 +374,8 @@ def _check_territories(routes: Mapping[str, Route | None], file: PlanFile) -> No
             continue
         territory = f"{route.target_name} {route.target().territory}"
         for other, taken in claimed.items():
-            if territory.startswith(taken) or taken.startswith(territory):
-                place = territory.rstrip("\0")
+            if _overlap(territory, taken):
+                place = re.sub("[\0\x01]+", " ", territory).rstrip()
                 file.fault(("routes", name), f"writes where route {other!r} writes ({place}); give each its own place")
         claimed[name] = territory
 
