@@ -96,6 +96,7 @@ class DynamoDBTarget:
         _check_placement(placement)
         self._key = placement.key
         self._shared = placement.shared
+        self._prefixes = tuple(one.prefix for one in placement.key.attributes)
         self._ttl_attribute = placement.ttl_attribute if placement.expires is not None else None
         self._retry_deadline_s = connection.retry_deadline_s
         self.calls = Calls(
@@ -127,7 +128,7 @@ class DynamoDBTarget:
         """The whole table, or in a shared one what its keys begin with."""
         if not self._shared:
             return self._table + "\0"
-        return "\x01".join((self._table + "\0", *self._prefixes()))
+        return "\x01".join((self._table + "\0", *self._prefixes))
 
     def check(self) -> Sequence[str]:
         """Return what a person should know; raises PlanError if the table exists and is not the plan's."""
@@ -295,14 +296,11 @@ class DynamoDBTarget:
             text = f"table {self._table!r} refuses {len(rejected)} deletes: {rejected[0].reason}; correct `key`"
             raise PermanentError("E-DDB-REFUSED", text)
 
-    def _prefixes(self) -> tuple[str, ...]:
-        return tuple(one.prefix for one in self._key.attributes)
-
     def _mine(self, attributes: Mapping[str, Any]) -> bool:
         """Whether an item of a shared table is this route's, by what its keys begin with."""
         return all(
             (attributes[name].get("S", "") + "\0").startswith(prefix)
-            for name, prefix in zip(self._key.names, self._prefixes(), strict=True)
+            for name, prefix in zip(self._key.names, self._prefixes, strict=True)
         )
 
     def _apply(self, operations: Iterable[_Operation]) -> list[Rejected]:
