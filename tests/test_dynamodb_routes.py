@@ -158,3 +158,23 @@ def test_fields_that_cannot_key_an_index_are_counted_and_kept(
     assert {one["status"]["S"] for one in indexed} == {"open", "7", "done"}
     kept = [one["_unindexed"]["M"]["status"] for one in dynamodb.scan(TableName=unique)["Items"] if "_unindexed" in one]
     assert sorted(map(str, kept)) == sorted(map(str, [{"NULL": True}, {"S": ""}, {"N": "7"}, {"L": [{"S": "a"}]}]))
+
+
+def test_a_key_or_index_at_fault_is_named_with_what_is_allowed(tmp_path: Path, stores: Stores) -> None:
+    keys = {
+        "misspelt": {"partition": {"nam": "x"}},
+        "joined": {"partition": "{a}{b}"},
+        "no_text": {"sort": {"value": 5}},
+    }
+    routes: dict[str, Any] = {name: {"use_case": "entity", "key": key} for name, key in keys.items()}
+    routes["index"] = {"use_case": "entity", "indexes": {"x": {"partition": "a"}}}
+    refused = offramp("check", write_plan(tmp_path, stores, "d", routes), folder=tmp_path)
+    assert refused.code == 2
+    for fault in (
+        "routes.misspelt.key.partition.nam: no such key (did you mean 'name'?); allowed: name, field, value, type",
+        "routes.joined.key: '{a}{b}': nothing stands between two fields",
+        "routes.no_text.key.sort.value: found 5; allowed: a valid string",
+        "routes.index.indexes: 'x': DynamoDB takes 3 to 255",
+    ):
+        assert fault in refused.err
+    assert "E-PLAN 4 faults" in refused.err
