@@ -118,9 +118,7 @@ class ItemMapper:
         self._indexes = IndexKeys(options.indexes or {}, options.key, options.index_mismatch, self._values, losses)
         # A field in the TTL attribute's place is refused even where the document has no date: DynamoDB would take the
         # field for the time at which to delete the item (R56).
-        self._reserved = {"_id", *(one.attribute for one in options.key.attributes if not one.own)}
-        if options.expires is not None:
-            self._reserved.add(options.ttl_attribute)
+        self._reserved = set() if options.expires is None else {options.ttl_attribute}
 
     def __call__(self, document: Document, /) -> Iterable[Item]:
         """Return the document's one item."""

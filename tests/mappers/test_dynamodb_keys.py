@@ -162,6 +162,19 @@ def test_a_template_with_the_id_never_gives_two_documents_one_key(
         assert (keys[0] == keys[1]) is (one == other and str(a).lower() == str(c).lower() and text(b) == text(d))
 
 
+@pytest.mark.parametrize(
+    ("template", "one", "other"),
+    [
+        ("{a}#{_id}", {"_id": "b", "a": "1#s:a"}, {"_id": "a#s:b", "a": "1"}),
+        ("{_id}#{a}", {"_id": "a#", "a": "1"}, {"_id": "a%23", "a": "1"}),
+        ("{_id}é{a}", {"_id": "aé", "a": "1"}, {"_id": "a%C3%A9", "a": "1"}),
+        ("{_id}#{a}", {"_id": "a", "a": "b#c"}, {"_id": "a#b", "a": "c"}),
+    ],
+)
+def test_signs_that_part_fields_are_escaped_within_them(template: str, one: Any, other: Any) -> None:
+    assert mapped(one, key=Key(template)).address != mapped(other, key=Key(template)).address
+
+
 def text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 

@@ -198,18 +198,21 @@ def test_only_what_is_over_the_limit_is_folded(how: str, made: Make, dynamodb: A
 
 
 @pytest.mark.parametrize("how", FOLDING)
-def test_keys_indexes_and_expiry_stay_where_dynamodb_looks_for_them(how: str, made: Make, unique: str) -> None:
+def test_keys_indexes_and_expiry_stay_where_dynamodb_looks_for_them(
+    how: str, made: Make, dynamodb: Any, unique: str
+) -> None:
     indexes = {"by_status": Index("status")}
     expiry = {} if how == "s3" else {"expires": "at", "ttl_attribute": "dies"}
     target = made(how, indexes=indexes, **expiry)
-    record = big(how, "x", status="s" * 2000, dies=4102444800, **oversize(how))
+    # What must stay is the largest of many, so that it would be the first to go.
+    many = {f"f{number}": noise(number, 1000) if how != "compress" else "z" * 1000 for number in range(500)}
+    record = big(how, "x", status="s" * 2000, dies=4102444800, **many)
     assert target.write([record]) == []
-    client = target.calls.client()
-    [held] = [one for one in client.scan(TableName=unique)["Items"] if "_overflow" in one]
+    [held] = [one for one in dynamodb.scan(TableName=unique)["Items"] if "_overflow" in one]
     assert held["status"] == {"S": "s" * 2000}
     if expiry:
         assert held["dies"] == {"N": "4102444800"}
-        parts = [one for one in client.scan(TableName=unique)["Items"] if "_part" in one]
+        parts = [one for one in dynamodb.scan(TableName=unique)["Items"] if "_part" in one]
         assert all(one["dies"] == {"N": "4102444800"} for one in parts)
         assert bool(parts) is (how == "split")
 
