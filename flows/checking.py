@@ -77,6 +77,8 @@ _WANTED = {
 
 
 def _note(told: Any, kind: type, where: Where, file: PlanFile) -> None:
+    if told["type"] == "string_type" and told["loc"][-1] == "str" and isinstance(told["input"], Mapping):
+        return  # Text or an object: what is wrong with the object is told by itself.
     # The location holds the names of union members too; only what stands in the file is kept.
     path: Where = where
     absent = told["type"] in ("missing", "missing_argument", "missing_keyword_only_argument")
@@ -120,7 +122,16 @@ def _names_at(kind: type, path: Iterable[Any]) -> list[str]:
     whole = schema(kind)
     part: Any = whole
     for name in path:
-        part = part.get("items", {}) if isinstance(name, int) else part.get("properties", {}).get(name, {})
+        below = (
+            found
+            for one in (part, *part.get("anyOf", ()))
+            for found in (
+                one.get("items") if isinstance(name, int) else one.get("properties", {}).get(name),
+                one.get("additionalProperties"),
+            )
+            if isinstance(found, dict)
+        )
+        part = next(below, part)  # The name of a union's member stands in no schema.
         part = next((one for one in part.get("anyOf", ()) if "$ref" in one), part)
         if "$ref" in part:
             part = whole["$defs"][part["$ref"].rpartition("/")[2]]

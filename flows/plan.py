@@ -493,6 +493,12 @@ def _bson(value: Any) -> Any:
     return value
 
 
+def _overlap(one: str, other: str) -> bool:
+    """Whether something may be in both territories: each part of one begins with that of the other, or the reverse."""
+    parts = zip(one.split("\x01"), other.split("\x01"), strict=False)
+    return all(mine.startswith(theirs) or theirs.startswith(mine) for mine, theirs in parts)
+
+
 def _check_territories(routes: Mapping[str, Route | None], file: PlanFile) -> None:
     """Two routes may not write to the same place: each would take the other's records for extras."""
     claimed: dict[str, str] = {}
@@ -501,7 +507,7 @@ def _check_territories(routes: Mapping[str, Route | None], file: PlanFile) -> No
             continue
         territory = f"{route.target_name} {route.target().territory}"
         for other, taken in claimed.items():
-            if territory.startswith(taken) or taken.startswith(territory):
+            if _overlap(territory, taken):
                 file.fault(
                     ("routes", name),
                     f"writes in {route.target_name} where route {other!r} (line {file.lines['routes', other]}) writes;"

@@ -3,22 +3,45 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import orjson
 
 from mappers.contract import Document, Losses, MappingError
 from mappers.decimals import same_number
+from mappers.dynamodb_indexes import UNINDEXED, Index, IndexKeys, Mismatch, check_indexes, collision
+from mappers.dynamodb_keys import (
+    PARTITION_KEY_LIMIT_BYTES,
+    SORT_KEY_LIMIT_BYTES,
+    Key,
+    KeyAttribute,
+    check_value,
+    maker,
+)
+from mappers.dynamodb_sets import checked_path, make_set
+from mappers.dynamodb_size import ITEM_LIMIT_BYTES, item_size, value_size
 from mappers.fields import expiry_ms
-from mappers.identity import IdEncoding, identity, shortened
+from mappers.identity import IdEncoding, identity
 from mappers.values import DynamoDBValues
 
-ITEM_LIMIT_BYTES = 409_600
-"""400 KB as DynamoDB counts it: UTF-8 names and values and its own overhead for each (R40)."""
-PARTITION_KEY_LIMIT_BYTES = 2048
-SORT_KEY_LIMIT_BYTES = 1024
+__all__ = [
+    "FULL_ID",
+    "ITEM_LIMIT_BYTES",
+    "Index",
+    "Item",
+    "ItemMapper",
+    "Key",
+    "KeyAttribute",
+    "Oversize",
+    "address",
+    "item",
+    "item_from_store",
+    "item_size",
+]
+
+Oversize = Literal["reject", "compress", "split", "s3"]
 FULL_ID = "_id_full"
 """The attribute that keeps the whole text of the id where the key had to be shortened (R32)."""
 
@@ -37,76 +60,75 @@ class Item:
         return orjson.dumps(orjson.loads(self.body), option=orjson.OPT_SORT_KEYS)
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
-    """The names of a table's key attributes, all of type S."""
-
-    partition: str = "_id"
-    """The partition key attribute."""
-    sort: str | None = None
-    """The sort key attribute, if the table has one."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The key attributes in DynamoDB's order."""
-        return (self.partition,) if self.sort is None else (self.partition, self.sort)
-
-
-def item(values: Mapping[str, Any], key: Key | None = None, expires_at_ms: int | None = None) -> Item:
+def item(
+    values: Mapping[str, Any], key: Key | None = None, expires_at_ms: int | None = None, *, oversize: bool = False
+) -> Item:
     """Return the item of these BSON or Python values, for a mapper of your own.
 
-    Raises MappingError where DynamoDB would refuse it: a key missing, empty, too long or no string, over 400 KB,
-    nested too deep.
+    Raises MappingError where DynamoDB would refuse it: a key missing, empty, too long or of another type, nested too
+    deep, over 400 KB unless `oversize` (for a route whose `oversize` says what becomes of such items).
     """
-    return _item(DynamoDBValues().item(values), key or Key(), expires_at_ms)
+    return _item(DynamoDBValues().item(values), key or Key(), expires_at_ms, None if oversize else item_size)
 
 
 def item_from_store(attributes: Mapping[str, Any], key: Key) -> Item:
     """Return the item a store gave back (binary as bytes), with numbers and sets in canonical text (R25, R28)."""
     same = {name: _same(value) for name, value in attributes.items()}
-    return Item(_address(same, key), orjson.dumps(same))
+    return Item(address(same, key), orjson.dumps(same))
 
 
 class ItemMapper:
-    """One document to one item: key `_id` in its encoding, every other field an attribute."""
+    """One document to one item: its key from `_id` or other fields, every other field an attribute."""
 
     @dataclass(frozen=True)
     class Options:
         """What a route may say about its items."""
 
-        key: Key = Key()
-        """Names of the key attributes; this mapper keys items by `_id`."""
+        key: Key = Key()  # noqa: RUF009 - frozen, so that one default may be shared
+        """The key attributes: fields, or text with fields in braces."""
+        indexes: Mapping[str, Index] | None = None
+        """Secondary indexes by name; they are created with the table."""
+        index_mismatch: Mismatch = "reject"
+        """What becomes of a document whose field cannot key an index: reject it, or keep the field's value in
+        `_unindexed` and omit it from the index, or coerce it to the index's type where that is possible."""
+        sets: Sequence[str] = ()
+        """Arrays to store as DynamoDB sets, by dotted path; one that is empty, mixed or repeats a value is rejected."""
         expires: str | None = None
         """A date field after which DynamoDB may drop the item."""
         ttl_attribute: str = "_ttl"
         """The attribute that holds `expires` in epoch seconds."""
         id_encoding: IdEncoding = "typed"
         """plain: keys are the text of `_id` without a type prefix; only where every `_id` is of one type."""
+        oversize: Oversize = "reject"
+        """What becomes of items over 400 KB: reject the document, compress its largest fields (zstd), split them into
+        further items under a sort key, or put them into S3."""
 
     target: ClassVar[str] = "dynamodb"
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
-        """Take the options; raises ValueError for a key that is not `_id`, or a TTL attribute that is taken."""
-        if options.key != Key():
-            raise ValueError(
-                "key: the mapper 'item' keys items by _id alone; another key needs a mapper of your own (use:)"
-            )
-        if options.ttl_attribute in ("", "_id", FULL_ID):
+        """Take the options; raises ValueError for a key, an index or a TTL attribute that cannot be served."""
+        options.key.check()
+        check_indexes(options.indexes or {}, options.key)
+        if options.ttl_attribute in ("", "_id", FULL_ID, UNINDEXED):
             raise ValueError(f"ttl_attribute: {options.ttl_attribute!r} cannot hold a time; give another name")
         self._options = options
         self._values = DynamoDBValues()
+        self._keys = [
+            (one, limit, maker(one, limit, self._values.value)) for one, limit in _limited(options.key.attributes)
+        ]
+        self._sets = [checked_path(path) for path in options.sets]
+        self._indexes = IndexKeys(options.indexes or {}, options.key, options.index_mismatch, self._values, losses)
+        # A field in the TTL attribute's place is refused even where the document has no date: DynamoDB would take the
+        # field for the time at which to delete the item (R56).
+        self._reserved = set() if options.expires is None else {options.ttl_attribute}
 
     def __call__(self, document: Document, /) -> Iterable[Item]:
         """Return the document's one item."""
-        full = identity(document, self._options.id_encoding)
+        typed = identity(document, self._options.id_encoding)
         attributes = self._values.item({name: value for name, value in document.items() if name != "_id"})
-        key = shortened(full, PARTITION_KEY_LIMIT_BYTES)
-        # A field in the TTL attribute's place is refused even where the document has no date: DynamoDB would take the
-        # field for the time at which to delete the item (R56).
-        reserved = {"_id"} if self._options.expires is None else {"_id", self._options.ttl_attribute}
-        added: dict[str, Any] = {"_id": {"S": key}}
-        if key != full:
-            added[FULL_ID] = {"S": full}
+        for path in self._sets:
+            make_set(attributes, path)
+        added = self._key(document, typed, attributes)
         expires_at_ms = None
         if self._options.expires is not None:
             expires_at_ms = expiry_ms(document, self._options.expires)
@@ -115,79 +137,55 @@ class ItemMapper:
                 seconds = expires_at_ms // 1000
                 expires_at_ms = seconds * 1000
                 added[self._options.ttl_attribute] = {"N": str(seconds)}
-        for name in reserved | set(added):
+        for name in self._reserved | set(added):
             if name in attributes:
-                raise MappingError(
-                    "E-NAME-COLLISION", name, "the document has a field of this name, which offramp needs"
-                )
-        return (_item(added | attributes, self._options.key, expires_at_ms),)
+                raise collision(name)
+        whole = self._indexes(document, typed, added | attributes)
+        limited = self._options.oversize == "reject"
+        return (_item(whole, self._options.key, expires_at_ms, self._indexes.size if limited else None),)
+
+    def _key(self, document: Document, typed: str, attributes: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the key attributes that are not the document's own, and the whole id where none of them holds it."""
+        added: dict[str, Any] = {}
+        for one, limit, make in self._keys:
+            value = make(document, typed, attributes)
+            check_value(one.attribute, value, one.type, limit)
+            if value is not None and (one.path == "_id" or not one.own):
+                added[one.attribute] = value
+        held = added.get("_id")
+        if held is None:
+            added["_id"] = {"S": typed}
+        elif "S" in held and held["S"] != typed:
+            added[FULL_ID] = {"S": typed}
+        return added
 
 
-def _item(attributes: Mapping[str, Any], key: Key, expires_at_ms: int | None) -> Item:
-    for name, limit in zip(key.names, (PARTITION_KEY_LIMIT_BYTES, SORT_KEY_LIMIT_BYTES), strict=False):
-        text = attributes.get(name, {}).get("S")
-        if text is None:
-            raise MappingError("E-DDB-KEY", name, "the key attribute is missing or no string")
-        if not 0 < len(text.encode()) <= limit:
-            raise MappingError("E-DDB-KEY", name, f"the key is {len(text.encode())} bytes; DynamoDB takes 1 to {limit}")
-    size = item_size(attributes)
+def _limited(attributes: Iterable[KeyAttribute]) -> Iterable[tuple[KeyAttribute, int]]:
+    return zip(attributes, (PARTITION_KEY_LIMIT_BYTES, SORT_KEY_LIMIT_BYTES), strict=False)
+
+
+def _item(
+    attributes: Mapping[str, Any],
+    key: Key,
+    expires_at_ms: int | None,
+    size_of: Callable[[Mapping[str, Any]], int] | None,
+) -> Item:
+    for one, limit in _limited(key.attributes):
+        check_value(one.attribute, attributes.get(one.attribute), one.type, limit)
+    size = 0 if size_of is None else size_of(attributes)
     if size > ITEM_LIMIT_BYTES:
-        largest = max(attributes, key=lambda name: len(name.encode()) + _size(attributes[name]))
+        largest = max(attributes, key=lambda name: len(name.encode()) + value_size(attributes[name]))
         raise MappingError(
             "E-DDB-SIZE",
             largest,
-            f"the item is {size} bytes, DynamoDB takes {ITEM_LIMIT_BYTES}; this is its largest field",
+            f"the item is {size} bytes, DynamoDB takes {ITEM_LIMIT_BYTES}; this is its largest field (set `oversize`)",
         )
-    return Item(_address(attributes, key), orjson.dumps(attributes), expires_at_ms)
+    return Item(address(attributes, key), orjson.dumps(attributes), expires_at_ms)
 
 
-def _address(attributes: Mapping[str, Any], key: Key) -> str:
+def address(attributes: Mapping[str, Any], key: Key) -> str:
+    """Return the address of an item: JSON of its key attributes."""
     return orjson.dumps({name: attributes[name] for name in key.names}).decode()
-
-
-def item_size(attributes: Mapping[str, Any]) -> int:
-    """Return the bytes DynamoDB counts for an item in typed JSON (binary in base64), exact by R40's rule."""
-    return sum(len(name.encode()) + _size(value) for name, value in attributes.items())
-
-
-def _size(value: Mapping[str, Any]) -> int:
-    kind, inner = next(iter(value.items()))
-    match kind:
-        case "S":
-            return len(inner.encode())
-        case "N":
-            return _number_size(inner)
-        case "B":
-            return _binary_size(inner)
-        case "M":
-            return 3 + sum(1 + len(name.encode()) + _size(element) for name, element in inner.items())
-        case "L":
-            return 3 + sum(1 + _size(element) for element in inner)
-        case "SS":
-            return sum(len(element.encode()) for element in inner)
-        case "NS":
-            return sum(_number_size(element) for element in inner)
-        case "BS":
-            return sum(_binary_size(element) for element in inner)
-        case _:  # BOOL and NULL
-            return 1
-
-
-def _number_size(text: str) -> int:
-    """Return 1 byte a pair of digits aligned on the point, no zero pairs at the ends, and 1; 1 more if negative."""
-    negative = text.startswith("-")
-    whole, _, fraction = text.lstrip("-").partition(".")
-    digits = whole.zfill(len(whole) + len(whole) % 2) + fraction + "0" * (len(fraction) % 2)
-    pairs: Sequence[str] = [digits[at : at + 2] for at in range(0, len(digits), 2)]
-    first = next((at for at, pair in enumerate(pairs) if pair != "00"), None)
-    if first is None:
-        return 1
-    last = max(at for at, pair in enumerate(pairs) if pair != "00")
-    return min(21, last - first + 1 + 1 + negative)
-
-
-def _binary_size(base64_text: str) -> int:
-    return len(base64_text) // 4 * 3 - base64_text[-2:].count("=")
 
 
 def _same(value: Mapping[str, Any]) -> dict[str, Any]:

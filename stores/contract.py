@@ -80,9 +80,10 @@ class Target(Protocol[R]):
 
     @property
     def territory(self) -> str:
-        """What this route alone may use: two routes of a target overlap if one's text begins with the other's.
+        r"""What this route alone may use: two routes of a target overlap if one's text begins with the other's.
 
-        A whole name ends with NUL so that no other name begins with it; a key prefix stands open.
+        A whole name ends with NUL so that no other name begins with it; a key prefix stands open. A text of parts,
+        separated by ``\x01``, overlaps another only if each of its parts does.
         """
 
     def check(self) -> Sequence[str]:

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import orjson
 
-from mappers.dynamodb import Item, Key, item_from_store
+from mappers.dynamodb import Index, Item, Key, Oversize, item_from_store
+from mappers.dynamodb_indexes import check_indexes, measured
 from stores.contract import Rejected
 from stores.dynamodb_calls import Calls, Refused
-from stores.errors import PermanentError, PlanError, TransientError
+from stores.dynamodb_overflow import MARK, Folding, Unfit
+from stores.dynamodb_parts import Parts
+from stores.dynamodb_s3 import Objects
+from stores.dynamodb_table import Table, Wanted
+from stores.errors import PermanentError, TransientError
 from stores.retrying import Backoff
 
 _WRITE_LIMIT = 25
 _WRITE_LIMIT_BYTES = 12 * 1024 * 1024
 """BatchWriteItem takes 16 MB as sent; control characters alone grow sixfold in JSON (R46)."""
 _READ_LIMIT = 100
-_KEY_NAME_LIMIT_BYTES = 255
-_CREATION_DEADLINE_S = 600.0
+_OBJECT = "s3:"
+"""What the address of an object that no item points at begins with; any other address is JSON."""
 
 
 class DynamoDBTarget:
@@ -38,6 +44,8 @@ class DynamoDBTarget:
         """What the name of a table starts with where a route names none."""
         profile: str | None = None
         """A profile of the AWS configuration files."""
+        s3_endpoint: str | None = None
+        """The URL of an S3 other than AWS's own, where a route puts oversize items into S3."""
         retry_deadline_s: float = 600
         """How long a batch of which nothing gets through is tried again before the run stops, fit to be resumed."""
 
@@ -48,7 +56,12 @@ class DynamoDBTarget:
         table: str | None = None
         """The table's name; without it the prefix and the route's name."""
         key: Key = Key()  # noqa: RUF009 - frozen, so that one default may be shared
-        """Names of the key attributes."""
+        """The key attributes: fields, or text with fields in braces; for a mapper of your own their names and types."""
+        indexes: Mapping[str, Index] | None = None
+        """Secondary indexes by name; they are created with the table."""
+        shared: bool = False
+        """Whether other routes put items into this table too: this route's own then begin with the text that its key
+        begins with, and only those are looked at."""
         billing: Literal["on_demand", "provisioned"] = "on_demand"
         """How a new table is paid for; one that exists keeps its own."""
         read_units: int | None = None
@@ -59,17 +72,51 @@ class DynamoDBTarget:
         """A date field after which DynamoDB may drop the item; it turns on the table's time to live."""
         ttl_attribute: str = "_ttl"
         """The attribute that holds `expires` in epoch seconds."""
+        oversize: Oversize = "reject"
+        """What becomes of items over 400 KB: reject the document, compress its largest fields (zstd), split them into
+        further items under a sort key, or put them into S3."""
+        oversize_bucket: str | None = None
+        """The bucket for `oversize: s3`; it must exist."""
+        oversize_prefix: str = "offramp/"
+        """What the names of objects in the bucket begin with, before the table's and the route's name."""
+        table_class: Literal["standard", "infrequent_access"] = "standard"
+        """The storage class of a new table."""
+        encryption: str = "aws_owned"
+        """How a new table is encrypted: aws_owned, aws_managed, or the id, alias or ARN of a KMS key of yours."""
+        tags: Mapping[str, str] | None = None
+        """Tags of a new table."""
+        deletion_protection: bool = False
+        """Whether a new table is protected from deletion."""
+        point_in_time_recovery: bool = False
+        """Whether the table's continuous backups are turned on."""
 
     def __init__(self, connection: Connection, placement: Placement, route: str) -> None:
         """Take the options; raises ValueError for those that cannot be served."""
         self._table = _table_name(connection, placement, route)
         _check_placement(placement)
-        self._placement = placement
         self._key = placement.key
+        self._shared = placement.shared
+        self._prefixes = tuple(one.prefix for one in placement.key.attributes)
+        self._ttl_attribute = placement.ttl_attribute if placement.expires is not None else None
         self._retry_deadline_s = connection.retry_deadline_s
         self.calls = Calls(
             self._table, region=connection.region, endpoint=connection.endpoint, profile=connection.profile
         )
+        self._described = Table(self._table, self.calls, _wanted(placement))
+        place = f"{placement.oversize_prefix}{self._table}/{route}/"
+        self._folding = _folding(placement, place)
+        self._objects: Objects | None = None
+        if placement.oversize_bucket is not None:
+            self._objects = Objects(
+                placement.oversize_bucket,
+                place,
+                region=connection.region,
+                endpoint=connection.s3_endpoint,
+                profile=connection.profile,
+                deadline_s=connection.retry_deadline_s,
+            )
+        parts = Parts(self._ttl_attribute, self._put_bodies, self._held, self._delete_items)
+        self._beside = self._objects or (parts if placement.oversize == "split" else None)
 
     @property
     def records(self) -> tuple[type[Item], ...]:
@@ -78,28 +125,28 @@ class DynamoDBTarget:
 
     @property
     def territory(self) -> str:
-        """The whole table."""
-        return self._table + "\0"
+        """The whole table, or in a shared one what its keys begin with."""
+        if not self._shared:
+            return self._table + "\0"
+        return "\x01".join((self._table + "\0", *self._prefixes))
 
     def check(self) -> Sequence[str]:
         """Return what a person should know; raises PlanError if the table exists and is not the plan's."""
-        table = self._describe()
-        return () if table is None else self._compare(table)
+        if self._objects is not None:
+            self._objects.check()
+        return self._described.check()
 
     def prepare(self) -> str:
         """The table exists as planned, is active and expires items if asked; return its TableId (R137)."""
-        if self._describe() is None:
-            self._create()
-        table = self._created()
-        self._compare(table)
-        if self._placement.expires is not None:
-            self._enable_ttl()
-        return str(table.get("TableId") or f"{table['TableArn']} {table['CreationDateTime'].isoformat()}")
+        if self._objects is not None:
+            self._objects.check()
+        return self._described.prepare()
 
     def write(self, records: Sequence[Item], /) -> Sequence[Rejected]:
         """Every item is held, replacing what stood at its address, or is in the answer.
 
-        Of several items with one address the last is written, and a rejection is reported at its place.
+        Of several items with one address the last is written, and a rejection is reported at its place. What an item
+        is too large for is held beside it before the item is written, and what it held before is deleted after.
         """
         last = {record.address: index for index, record in enumerate(records)}
         foreign = [
@@ -107,35 +154,73 @@ class DynamoDBTarget:
             for index, record in enumerate(records)
             if tuple(orjson.loads(record.address)) != self._key.names
         ]
-        refused = {one.index for one in foreign}
-        return foreign + self._apply(
-            _Operation(index, address, b'{"PutRequest":{"Item":%b}}' % records[index].body)
-            for address, index in last.items()
-            if index not in refused
-        )
+        for one in foreign:
+            last.pop(records[one.index].address, None)
+        if self._folding is None and not self._shared:
+            puts = (_Operation(index, address, _put(records[index].body)) for address, index in last.items())
+            return foreign + self._apply(puts)
+        before = self._pieces_held(list(last))
+        rejected = foreign
+        operations: list[_Operation] = []
+        pieces: dict[int, Collection[str]] = {}
+        for address, index in last.items():
+            try:
+                if self._shared and not self._mine(orjson.loads(address)):
+                    text = "its key does not begin as the route's `key` says, so it is not this route's to write"
+                    raise Unfit("E-DDB-TERRITORY", text)
+                body = records[index].body
+                if self._folding is not None:
+                    folded = self._folding.fold(records[index])
+                    body, pieces[index] = folded.body, folded.pieces.keys()
+                    if folded.pieces and self._beside is not None:
+                        self._beside.put(folded.pieces, folded.attributes)
+                operations.append(_Operation(index, address, _put(body)))
+            except Unfit as unfit:
+                rejected.append(Rejected(index, unfit.code, unfit.reason))
+        rejected += self._apply(operations)
+        if self._beside is not None:
+            # Whatever the item at an address does not point at now is deleted: the old pieces, or the new ones of a
+            # record that was refused.
+            refused = {one.index for one in rejected}
+            kept = {name for address, names in before.items() if last[address] in refused for name in names}
+            kept |= {name for index, names in pieces.items() if index not in refused for name in names}
+            all_names = {name for names in (*before.values(), *pieces.values()) for name in names}
+            self._beside.delete(sorted(all_names - kept))
+        return rejected
 
     def delete(self, addresses: Sequence[str], /) -> None:
-        """Nothing is held at these addresses."""
-        rejected = self._apply(
-            _Operation(index, address, b'{"DeleteRequest":{"Key":%b}}' % address.encode())
-            for index, address in enumerate(dict.fromkeys(addresses))
-        )
-        if rejected:
-            text = f"table {self._table!r} refuses {len(rejected)} deletes: {rejected[0].reason}; correct `key`"
-            raise PermanentError("E-DDB-REFUSED", text)
+        """Nothing is held at these addresses: no item, and then no piece of one."""
+        items = [address for address in dict.fromkeys(addresses) if not address.startswith(_OBJECT)]
+        pieces = [address.removeprefix(_OBJECT) for address in addresses if address.startswith(_OBJECT)]
+        pieces += [name for names in self._pieces_held(items).values() for name in names]
+        self._delete_items(items)
+        if self._beside is not None:
+            self._beside.delete(pieces)
 
     def read(self, addresses: Sequence[str], /) -> Mapping[str, Item]:
-        """Return the items held at these addresses, strongly consistent; an absent one is not in the answer."""
-        held: dict[str, Item] = {}
-        wanted = list(dict.fromkeys(addresses))
-        for at in range(0, len(wanted), _READ_LIMIT):
-            held |= self._read_batch(set(wanted[at : at + _READ_LIMIT]))
-        return held
+        """Return the items held at these addresses, strongly consistent; an absent one is not in the answer.
+
+        An item that was folded is returned as it was before, through its pieces; one that cannot be is returned as it
+        stands, which no mapper makes.
+        """
+        held = self._held(addresses)
+        if self._folding is None:
+            return held
+        unfolded: dict[str, Item] = {}
+        for address, item in held.items():
+            whole = self._unfolded(item)
+            if whole is not None:
+                unfolded[address] = whole
+        return unfolded
 
     def addresses(self) -> Iterator[str]:
-        """Yield the address of every item in the table, a page at a time."""
+        """Yield the address of every item of the route, a page at a time, and then of pieces no item points at."""
         names = dict(zip(("#partition", "#sort"), self._key.names, strict=False))
+        if self._beside is not None:
+            names["#mark"] = MARK
         position: dict[str, Any] = {}
+        parts: dict[str, list[str]] = {}
+        owned: set[str] = set()
         while True:
             page = self.calls.patiently(
                 self._retry_deadline_s,
@@ -147,14 +232,84 @@ class DynamoDBTarget:
                 **position,
             )
             for attributes in self._part(page, "Items"):
-                yield self._address(attributes)
+                if self._shared and not self._mine(attributes):
+                    continue
+                address = self._address(attributes)
+                group = self._folding.group(attributes) if self._folding is not None else None
+                if group is not None:
+                    parts.setdefault(group, []).append(address)
+                    continue
+                if self._folding is not None and MARK in attributes:
+                    owned.update(self._folding.owned(attributes))
+                yield address
             if not page.get("LastEvaluatedKey"):
-                return
+                break
             position = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+        yield from (address for group, found in parts.items() if group not in owned for address in found)
+        if self._objects is not None:
+            yield from (_OBJECT + name for name in self._objects.names() if name not in owned)
 
     def close(self) -> None:
         """Release connections."""
         self.calls.close()
+        if self._objects is not None:
+            self._objects.close()
+
+    def _held(self, addresses: Sequence[str]) -> dict[str, Item]:
+        """Return the items as the table holds them."""
+        held: dict[str, Item] = {}
+        wanted = list(dict.fromkeys(addresses))
+        for at in range(0, len(wanted), _READ_LIMIT):
+            held |= self._read_batch(set(wanted[at : at + _READ_LIMIT]))
+        return held
+
+    def _unfolded(self, item: Item) -> Item | None:
+        """Return the item as it was before it was folded; None where its parts have expired before itself."""
+        if self._folding is None or f'"{MARK}"'.encode() not in item.body:
+            return item
+        attributes = orjson.loads(item.body)
+        if MARK not in attributes:
+            return item
+        names = self._folding.names(attributes)
+        pieces = self._beside.get(names) if self._beside is not None else {}
+        whole = self._folding.unfolded(attributes, pieces)
+        if whole is not None:
+            return Item(item.address, orjson.dumps(whole))
+        expires = attributes.get(self._ttl_attribute or "", {}).get("N")
+        gone = self._objects is None and len(pieces) < len(names)
+        return None if gone and expires is not None and float(expires) <= time.time() else item
+
+    def _pieces_held(self, addresses: Sequence[str]) -> Mapping[str, Sequence[str]]:
+        """Return the names of the pieces that the items now held at these addresses point at.
+
+        This reads what is to be replaced: without it a piece would be left behind that nothing points at.
+        """
+        if self._beside is None or self._folding is None:
+            return {}
+        return {
+            address: self._folding.names(orjson.loads(item.body))
+            for address, item in self._held(addresses).items()
+            if MARK.encode() in item.body
+        }
+
+    def _put_bodies(self, bodies: Mapping[str, bytes]) -> Sequence[Rejected]:
+        return self._apply(_Operation(0, address, _put(body)) for address, body in bodies.items())
+
+    def _delete_items(self, addresses: Sequence[str]) -> None:
+        rejected = self._apply(
+            _Operation(index, address, b'{"DeleteRequest":{"Key":%b}}' % address.encode())
+            for index, address in enumerate(dict.fromkeys(addresses))
+        )
+        if rejected:
+            text = f"table {self._table!r} refuses {len(rejected)} deletes: {rejected[0].reason}; correct `key`"
+            raise PermanentError("E-DDB-REFUSED", text)
+
+    def _mine(self, attributes: Mapping[str, Any]) -> bool:
+        """Whether an item of a shared table is this route's, by what its keys begin with."""
+        return all(
+            (attributes[name].get("S", "") + "\0").startswith(prefix)
+            for name, prefix in zip(self._key.names, self._prefixes, strict=True)
+        )
 
     def _apply(self, operations: Iterable[_Operation]) -> list[Rejected]:
         return [rejected for batch in _batches(operations) for rejected in self._apply_batch(batch)]
@@ -243,94 +398,6 @@ class DynamoDBTarget:
         text = f"table {self._table!r}: {left} items stay unprocessed; raise its capacity or run again later to resume"
         return TransientError("E-DDB-BUSY", text)
 
-    def _describe(self) -> Mapping[str, Any] | None:
-        """Return the table's description, or None if it does not exist."""
-        try:
-            table: Mapping[str, Any] = self._part(self.calls.control("describe_table"), "Table")
-        except PermanentError as error:
-            if error.code == "E-DDB-ABSENT":
-                return None
-            raise
-        return table
-
-    def _compare(self, table: Mapping[str, Any]) -> Sequence[str]:
-        """Return warnings; raises PlanError naming what is there and what the plan says."""
-        at = f"table {self._table!r}"
-        types = {one["AttributeName"]: one["AttributeType"] for one in table["AttributeDefinitions"]}
-        schema = sorted(table["KeySchema"], key=lambda one: str(one["KeyType"]))  # HASH comes before RANGE.
-        found = ", ".join(f"{one['AttributeName']} {types[one['AttributeName']]}" for one in schema)
-        planned = ", ".join(f"{name} S" for name in self._key.names)
-        if found != planned:
-            text = f"{at}: its key is ({found}), the plan says ({planned}); name another table or change `key`"
-            raise PlanError("E-DDB-KEYS", text)
-        # An updating table takes reads and writes as an active one does.
-        if table["TableStatus"] not in ("ACTIVE", "UPDATING"):
-            text = f"{at}: its status is {table['TableStatus']}, a run needs ACTIVE; wait, then run again"
-            raise PlanError("E-DDB-STATUS", text)
-        return [*self._compare_ttl(at), *_warnings(at, table, self._placement)]
-
-    def _compare_ttl(self, at: str) -> Iterator[str]:
-        found, planned = self._ttl(), self._placement.ttl_attribute
-        if found is None:
-            return
-        if self._placement.expires is None:
-            yield (
-                f"{at} expires items by {found!r}, of which the route says nothing: DynamoDB deletes an item in which "
-                "this is a number of seconds in the past"
-            )
-        elif found != planned:
-            text = f"{at}: it expires items by {found!r}, the plan says {planned!r}; set `ttl_attribute` to {found!r}"
-            raise PlanError("E-DDB-TTL", text)
-
-    def _ttl(self) -> str | None:
-        """Return the attribute by which the table expires items, None if it expires none."""
-        ttl = self._part(self.calls.control("describe_time_to_live"), "TimeToLiveDescription")
-        return str(ttl["AttributeName"]) if ttl["TimeToLiveStatus"] in ("ENABLED", "ENABLING") else None
-
-    def _create(self) -> None:
-        """The table is being created, by this call or by another process at the same time."""
-        names = self._key.names
-        billing: dict[str, Any] = {"BillingMode": "PAY_PER_REQUEST"}
-        if self._placement.billing == "provisioned":
-            reads, writes = self._placement.read_units, self._placement.write_units
-            units = {"ReadCapacityUnits": reads, "WriteCapacityUnits": writes}
-            billing = {"BillingMode": "PROVISIONED", "ProvisionedThroughput": units}
-        kinds = zip(names, ("HASH", "RANGE"), strict=False)
-        try:
-            self.calls.control(
-                "create_table",
-                KeySchema=[{"AttributeName": name, "KeyType": kind} for name, kind in kinds],
-                AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in names],
-                **billing,
-            )
-        except PermanentError as error:
-            if error.code != "E-DDB-IN-USE":
-                raise
-
-    def _created(self) -> Mapping[str, Any]:
-        """Return the table's description once it is no longer being created."""
-        backoff = Backoff(_CREATION_DEADLINE_S, first_s=0.5, most_s=5.0)
-        while True:
-            table = self._describe()  # Just after its creation a table may not be found yet.
-            if table is not None and table["TableStatus"] != "CREATING":
-                return table
-            if not backoff.wait():
-                text = f"table {self._table!r}: not ACTIVE after {_CREATION_DEADLINE_S:.0f} s; run again later"
-                raise TransientError("E-DDB-STATUS", text)
-
-    def _enable_ttl(self) -> None:
-        """The table expires items by the route's attribute."""
-        planned = self._placement.ttl_attribute
-        if self._ttl() == planned:
-            return
-        try:
-            self.calls.control(
-                "update_time_to_live", TimeToLiveSpecification={"Enabled": True, "AttributeName": planned}
-            )
-        except (PlanError, PermanentError):
-            if self._ttl() != planned:  # Else another process was first.
-                raise
-
 
 @dataclass(frozen=True, slots=True)
 class _Operation:
@@ -366,37 +433,63 @@ def _table_name(connection: DynamoDBTarget.Connection, placement: DynamoDBTarget
     return name
 
 
+def _put(body: bytes) -> bytes:
+    return b'{"PutRequest":{"Item":%b}}' % body
+
+
+def _wanted(placement: DynamoDBTarget.Placement) -> Wanted:
+    return Wanted(
+        key=placement.key,
+        indexes=placement.indexes or {},
+        billing=placement.billing,
+        read_units=placement.read_units,
+        write_units=placement.write_units,
+        expires=placement.expires is not None,
+        ttl_attribute=placement.ttl_attribute,
+        table_class=placement.table_class,
+        encryption=placement.encryption,
+        tags=placement.tags or {},
+        deletion_protection=placement.deletion_protection,
+        point_in_time_recovery=placement.point_in_time_recovery,
+    )
+
+
+def _folding(placement: DynamoDBTarget.Placement, place: str) -> Folding | None:
+    if placement.oversize == "reject":
+        return None
+    key, indexes = placement.key, (placement.indexes or {}).values()
+    local = [index for index in indexes if index.local]
+    kept = {*key.names, *(name for index in indexes for name in index.names(key))}
+    if placement.expires is not None:
+        kept.add(placement.ttl_attribute)
+    return Folding(
+        placement.oversize,
+        key,
+        sorted(kept),
+        lambda attributes: measured(attributes, key, local),
+        sizes=1 + len(local),
+        place=place,
+    )
+
+
 def _check_placement(placement: DynamoDBTarget.Placement) -> None:
-    names = placement.key.names
-    for name in names:
-        size = len(name.encode())
-        if not 0 < size <= _KEY_NAME_LIMIT_BYTES:
-            raise ValueError(f"key: the name {name!r} has {size} bytes; DynamoDB takes 1 to {_KEY_NAME_LIMIT_BYTES}")
-    if len(set(names)) < len(names):
-        raise ValueError(f"key: partition and sort are both {names[0]!r}; name two attributes")
-    if placement.expires is not None and placement.ttl_attribute in names:
+    key = placement.key
+    key.check()
+    check_indexes(placement.indexes or {}, key)
+    if placement.expires is not None and placement.ttl_attribute in key.names:
         raise ValueError(f"ttl_attribute: {placement.ttl_attribute!r} is a key attribute; name another")
     for option, units in (("read_units", placement.read_units), ("write_units", placement.write_units)):
         if placement.billing == "provisioned" and (units is None or units < 1):
             raise ValueError(f"{option}: `billing: provisioned` needs a number of at least 1")
         if placement.billing == "on_demand" and units is not None:
             raise ValueError(f"{option}: `billing: on_demand` takes none; remove it or set `billing: provisioned`")
-
-
-def _warnings(at: str, table: Mapping[str, Any], placement: DynamoDBTarget.Placement) -> Iterator[str]:
-    if table.get("StreamSpecification", {}).get("StreamEnabled"):
-        yield f"{at} has a stream: every item written reaches its consumers (W-DDB-STREAM)"
-    if table.get("Replicas"):
-        yield f"{at} is a global table: every item is written, and paid for, in {len(table['Replicas'])} replicas too"
-    indexes = [one["IndexName"] for kind in ("Global", "Local") for one in table.get(f"{kind}SecondaryIndexes") or ()]
-    if indexes:
-        yield (
-            f"{at} has secondary indexes ({', '.join(indexes)}): an item in which an attribute that keys one has "
-            "another type is refused"
-        )
-    # A table that was never on demand has no summary.
-    billing = (
-        "on_demand" if table.get("BillingModeSummary", {}).get("BillingMode") == "PAY_PER_REQUEST" else "provisioned"
-    )
-    if billing != placement.billing:
-        yield f"{at} exists with billing {billing} and keeps it; the plan's {placement.billing} is for a new table"
+    if placement.shared and not any(one.prefix for one in key.attributes):
+        raise ValueError("shared: no key begins with a text of the route's own; write one such as 'ORDER#{_id}'")
+    if (placement.oversize == "s3") != (placement.oversize_bucket is not None):
+        raise ValueError("oversize_bucket: goes with `oversize: s3`, which needs one; say both or neither")
+    if placement.oversize == "split" and (key.sort is None or key.attributes[1].type != "S" or placement.shared):
+        raise ValueError("oversize: split needs a sort key of type S, and a table that is not shared")
+    if placement.oversize == "s3" and placement.expires is not None:
+        raise ValueError("oversize: s3 would keep the objects of items that expired; use compress, or split")
+    if not placement.encryption:
+        raise ValueError("encryption: is empty; say aws_owned, aws_managed or a KMS key")

@@ -32,6 +32,7 @@ _RETRIED = frozenset(
         "TransactionConflictException",
         "TransactionInProgressException",
         "ReplicatedWriteConflictException",
+        "ContinuousBackupsUnavailableException",  # Just after a table was created.
     )
 )
 _REFUSED = frozenset(("ValidationException", "SerializationException", "ItemCollectionSizeLimitExceededException"))
@@ -41,7 +42,8 @@ _STOPPED = {
     "AccessDeniedException": (
         "E-DDB-ACCESS",
         "allow these credentials DescribeTable, CreateTable, DescribeTimeToLive, UpdateTimeToLive, BatchWriteItem, "
-        "BatchGetItem and Scan on it",
+        "BatchGetItem and Scan on it (and TagResource, DescribeContinuousBackups, UpdateContinuousBackups as the plan "
+        "asks)",
     ),
     "UnrecognizedClientException": ("E-DDB-CREDENTIALS", _SIGN_IN),
     "ExpiredTokenException": ("E-DDB-CREDENTIALS", _EXPIRED),
@@ -79,11 +81,11 @@ _REASONS = (
 
 
 # Making a client changes its session, which may not be used by several threads at once; a client may.
-_MAKING = threading.Lock()
+MAKING = threading.Lock()
 
 
 @cache
-def _session(profile: str | None, region: str | None) -> Any:
+def session(profile: str | None, region: str | None) -> Any:
     """Return the one session of a process: it reads botocore's descriptions, and signs in, once for all routes."""
     return boto3.Session(profile_name=profile, region_name=region)
 
@@ -111,14 +113,14 @@ class Calls:
 
     def client(self) -> Any:
         """Return the boto3 client, made at the first call; raises PlanError if it cannot be."""
-        with _MAKING:
+        with MAKING:
             if self._client is None:
                 self._client = self._made()
             return self._client
 
     def close(self) -> None:
         """Release connections; a later call opens new ones."""
-        with _MAKING:
+        with MAKING:
             if self._client is not None:
                 self._client.close()
                 self._client = None
@@ -169,8 +171,8 @@ class Calls:
             tcp_keepalive=True,
         )
         try:
-            session = _session(self._profile, self._region)
-            client = session.client("dynamodb", endpoint_url=self._endpoint, config=config)
+            made = session(self._profile, self._region)
+            client = made.client("dynamodb", endpoint_url=self._endpoint, config=config)
         except aws.ProfileNotFound as error:
             known = ", ".join(boto3.Session().available_profiles) or "none"
             text = f"no AWS profile is named {self._profile!r}; set `profile` to one of: {known}"

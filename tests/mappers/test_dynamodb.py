@@ -187,11 +187,6 @@ def test_a_field_in_the_place_of_the_whole_id_is_refused_only_where_it_is_needed
     assert (caught.value.code, caught.value.field) == ("E-NAME-COLLISION", "_id_full")
 
 
-def test_another_key_needs_a_mapper_of_ones_own() -> None:
-    with pytest.raises(ValueError, match="key"):
-        ItemMapper(ItemMapper.Options(key=Key("customer")), "orders", Losses())
-
-
 def test_an_item_of_ones_own_has_its_own_key() -> None:
     key = Key("customer", "order")
     one = item({"customer": "c", "order": ObjectId("5f3b1c2d4e5f60718293a4b5"), "n": 1}, key, 5)

@@ -1,0 +1,245 @@
+"""A DynamoDB table as the plan says: created if it is not there, compared with the plan if it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from mappers.dynamodb import Index, Key
+from stores.dynamodb_calls import Calls
+from stores.errors import PermanentError, PlanError, TransientError
+from stores.retrying import Backoff
+
+_CREATION_DEADLINE_S = 600.0
+_OWN_KEYS = {"aws_owned": None, "aws_managed": {"Enabled": True, "SSEType": "KMS"}}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the plan says of a table."""
+
+    key: Key
+    indexes: Mapping[str, Index]
+    billing: Literal["on_demand", "provisioned"]
+    read_units: int | None
+    write_units: int | None
+    expires: bool
+    ttl_attribute: str
+    table_class: Literal["standard", "infrequent_access"]
+    encryption: str
+    tags: Mapping[str, str]
+    deletion_protection: bool
+    point_in_time_recovery: bool
+
+
+class Table:
+    """One table, asked and changed through its calls."""
+
+    def __init__(self, name: str, calls: Calls, wanted: Wanted) -> None:
+        """Take what the plan says; nothing is asked yet."""
+        self._name = name
+        self._calls = calls
+        self._wanted = wanted
+
+    def check(self) -> Sequence[str]:
+        """Return what a person should know; raises PlanError if the table exists and is not the plan's."""
+        table = self._describe()
+        return () if table is None else self._compare(table)
+
+    def prepare(self) -> str:
+        """The table exists as planned, is active and expires items if asked; return its TableId (R137)."""
+        if self._describe() is None:
+            self._create()
+        table = self._created()
+        self._compare(table)
+        if self._wanted.expires:
+            self._enable_ttl()
+        if self._wanted.point_in_time_recovery:
+            self._enable_recovery()
+        return str(table.get("TableId") or f"{table['TableArn']} {table['CreationDateTime'].isoformat()}")
+
+    def _describe(self) -> Mapping[str, Any] | None:
+        """Return the table's description, or None if it does not exist."""
+        try:
+            table: Mapping[str, Any] = self._part(self._calls.control("describe_table"), "Table")
+        except PermanentError as error:
+            if error.code == "E-DDB-ABSENT":
+                return None
+            raise
+        return table
+
+    def _part(self, answer: Mapping[str, Any], name: str) -> Any:
+        if name not in answer:
+            raise self._calls.no_answer()
+        return answer[name]
+
+    def _compare(self, table: Mapping[str, Any]) -> Sequence[str]:
+        """Return warnings; raises PlanError naming what is there and what the plan says."""
+        at = f"table {self._name!r}"
+        types = {one["AttributeName"]: one["AttributeType"] for one in table["AttributeDefinitions"]}
+        found = _shown(table["KeySchema"], types)
+        planned = ", ".join(f"{name} {kind}" for name, kind in self._wanted.key.types.items())
+        if found != planned:
+            text = f"{at}: its key is ({found}), the plan says ({planned}); name another table or change `key`"
+            raise PlanError("E-DDB-KEYS", text)
+        # An updating table takes reads and writes as an active one does.
+        if table["TableStatus"] not in ("ACTIVE", "UPDATING"):
+            text = f"{at}: its status is {table['TableStatus']}, a run needs ACTIVE; wait, then run again"
+            raise PlanError("E-DDB-STATUS", text)
+        return [
+            *self._compare_ttl(at),
+            *_readers(at, table),
+            *self._compare_indexes(at, table, types),
+            *_billing(at, table, self._wanted.billing),
+        ]
+
+    def _compare_ttl(self, at: str) -> Iterator[str]:
+        found, planned = self._ttl(), self._wanted.ttl_attribute
+        if found is None:
+            return
+        if not self._wanted.expires:
+            yield (
+                f"{at} expires items by {found!r}, of which the route says nothing: DynamoDB deletes an item in which "
+                "this is a number of seconds in the past"
+            )
+        elif found != planned:
+            text = f"{at}: it expires items by {found!r}, the plan says {planned!r}; set `ttl_attribute` to {found!r}"
+            raise PlanError("E-DDB-TTL", text)
+
+    def _compare_indexes(self, at: str, table: Mapping[str, Any], types: Mapping[str, str]) -> Iterator[str]:
+        found = {
+            one["IndexName"]: f"{kind.lower()} ({_shown(one['KeySchema'], types)}) {_projected(one['Projection'])}"
+            for kind in ("Global", "Local")
+            for one in table.get(f"{kind}SecondaryIndexes") or ()
+        }
+        for name, index in self._wanted.indexes.items():
+            keys = ", ".join(f"{one.attribute} {one.type}" for one in index.attributes(self._wanted.key))
+            kind = "local" if index.local else "global"
+            planned = f"{kind} ({keys}) {_projected(_projection(index))}"
+            if found.get(name) != planned:
+                there = f"index {name!r} is {found[name]}" if name in found else f"there is no index {name!r}"
+                text = f"{at}: {there}, the plan says {planned}; change `indexes`, or the table by AWS's own tools"
+                raise PlanError("E-DDB-INDEXES", text)
+        others = [name for name in found if name not in self._wanted.indexes]
+        if others:
+            yield (
+                f"{at} has secondary indexes ({', '.join(others)}): an item in which an attribute that keys one has "
+                "another type is refused"
+            )
+
+    def _ttl(self) -> str | None:
+        """Return the attribute by which the table expires items, None if it expires none."""
+        ttl = self._part(self._calls.control("describe_time_to_live"), "TimeToLiveDescription")
+        return str(ttl["AttributeName"]) if ttl["TimeToLiveStatus"] in ("ENABLED", "ENABLING") else None
+
+    def _create(self) -> None:
+        """The table is being created, by this call or by another process at the same time."""
+        try:
+            self._calls.control("create_table", **creation(self._wanted))
+        except PermanentError as error:
+            if error.code != "E-DDB-IN-USE":
+                raise
+
+    def _created(self) -> Mapping[str, Any]:
+        """Return the table's description once it is no longer being created."""
+        backoff = Backoff(_CREATION_DEADLINE_S, first_s=0.5, most_s=5.0)
+        while True:
+            table = self._describe()  # Just after its creation a table may not be found yet.
+            if table is not None and table["TableStatus"] != "CREATING":
+                return table
+            if not backoff.wait():
+                text = f"table {self._name!r}: not ACTIVE after {_CREATION_DEADLINE_S:.0f} s; run again later"
+                raise TransientError("E-DDB-STATUS", text)
+
+    def _enable_ttl(self) -> None:
+        """The table expires items by the route's attribute."""
+        planned = self._wanted.ttl_attribute
+        if self._ttl() == planned:
+            return
+        try:
+            self._calls.control(
+                "update_time_to_live", TimeToLiveSpecification={"Enabled": True, "AttributeName": planned}
+            )
+        except (PlanError, PermanentError):
+            if self._ttl() != planned:  # Else another process was first.
+                raise
+
+    def _enable_recovery(self) -> None:
+        """The table can be restored to any moment of the last days."""
+        answer = self._part(self._calls.control("describe_continuous_backups"), "ContinuousBackupsDescription")
+        if answer.get("PointInTimeRecoveryDescription", {}).get("PointInTimeRecoveryStatus") != "ENABLED":
+            specification = {"PointInTimeRecoveryEnabled": True}
+            self._calls.control("update_continuous_backups", PointInTimeRecoverySpecification=specification)
+
+
+def creation(wanted: Wanted) -> dict[str, Any]:
+    """Return the arguments of CreateTable besides its name."""
+    types = dict(wanted.key.types)
+    units = {"ReadCapacityUnits": wanted.read_units, "WriteCapacityUnits": wanted.write_units}
+    provisioned = {"ProvisionedThroughput": units} if wanted.billing == "provisioned" else {}
+    made: dict[str, Any] = {
+        "KeySchema": _schema(wanted.key.names),
+        "BillingMode": "PROVISIONED" if provisioned else "PAY_PER_REQUEST",
+        **provisioned,
+    }
+    for name, index in wanted.indexes.items():
+        types |= {one.attribute: one.type for one in index.attributes(wanted.key)}
+        described: dict[str, Any] = {
+            "IndexName": name,
+            "KeySchema": _schema(index.names(wanted.key)),
+            "Projection": _projection(index),
+        }
+        if not index.local:
+            described |= provisioned
+        made.setdefault("LocalSecondaryIndexes" if index.local else "GlobalSecondaryIndexes", []).append(described)
+    made["AttributeDefinitions"] = [{"AttributeName": name, "AttributeType": kind} for name, kind in types.items()]
+    if wanted.table_class == "infrequent_access":
+        made["TableClass"] = "STANDARD_INFREQUENT_ACCESS"
+    encryption = _OWN_KEYS.get(
+        wanted.encryption, {"Enabled": True, "SSEType": "KMS", "KMSMasterKeyId": wanted.encryption}
+    )
+    if encryption:
+        made["SSESpecification"] = encryption
+    if wanted.tags:
+        made["Tags"] = [{"Key": name, "Value": value} for name, value in wanted.tags.items()]
+    if wanted.deletion_protection:
+        made["DeletionProtectionEnabled"] = True
+    return made
+
+
+def _schema(names: Sequence[str]) -> list[dict[str, str]]:
+    kinds = zip(names, ("HASH", "RANGE"), strict=False)
+    return [{"AttributeName": name, "KeyType": kind} for name, kind in kinds]
+
+
+def _projection(index: Index) -> dict[str, Any]:
+    if isinstance(index.projection, str):
+        return {"ProjectionType": "ALL" if index.projection == "all" else "KEYS_ONLY"}
+    return {"ProjectionType": "INCLUDE", "NonKeyAttributes": list(index.projection)}
+
+
+def _projected(projection: Mapping[str, Any]) -> str:
+    included = ", ".join(sorted(projection.get("NonKeyAttributes") or ()))
+    return str(projection["ProjectionType"]) + (f" {included}" if included else "")
+
+
+def _shown(schema: Sequence[Mapping[str, str]], types: Mapping[str, str]) -> str:
+    ordered = sorted(schema, key=lambda one: one["KeyType"])  # HASH comes before RANGE.
+    return ", ".join(f"{one['AttributeName']} {types[one['AttributeName']]}" for one in ordered)
+
+
+def _readers(at: str, table: Mapping[str, Any]) -> Iterator[str]:
+    if table.get("StreamSpecification", {}).get("StreamEnabled"):
+        yield f"{at} has a stream: every item written reaches its consumers (W-DDB-STREAM)"
+    if table.get("Replicas"):
+        yield f"{at} is a global table: every item is written, and paid for, in {len(table['Replicas'])} replicas too"
+
+
+def _billing(at: str, table: Mapping[str, Any], planned: str) -> Iterator[str]:
+    # A table that was never on demand has no summary.
+    billing = (
+        "on_demand" if table.get("BillingModeSummary", {}).get("BillingMode") == "PAY_PER_REQUEST" else "provisioned"
+    )
+    if billing != planned:
+        yield f"{at} exists with billing {billing} and keeps it; the plan's {planned} is for a new table"
