@@ -114,6 +114,8 @@ class RouteKeys:
     """Parts the collection is split in; chosen by its size unless said."""
     allow_empty: bool = False
     """Whether a collection without documents may be called clean."""
+    accept_loss: Sequence[str] = ()
+    """Losses that still count as clean: a kind (score_rounded), a field, or field:kind (docs/values.md)."""
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ class Projection:
         except Exception as error:  # noqa: BLE001 - a mapper is the user's code; one bad document must not sink its batch
             self.losses.discard()
             return Projected(identifier, reject=Reject(identifier, stage, "E-MAP-FAILED", "", _where(error)))
-        self.losses.keep()
+        self.losses.keep(identifier)
         return Projected(identifier, records)
 
     def batch(self, batch: Batch) -> ProjectedBatch:
@@ -98,6 +98,7 @@ class Projection:
         tally.copied = tally.read - tally.dropped - tally.rejected
         tally.records = len(records)
         tally.losses = Counter(self.losses.take())
+        tally.lost = self.losses.take_fields()
         return ProjectedBatch(tally, records, ids, rejects)
 
     def _selected(self, document: Document) -> Document:

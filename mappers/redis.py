@@ -175,9 +175,9 @@ class SortedSetMapper:
             if not math.isfinite(score):
                 raise MappingError("E-MAP-SCORE", field, "beyond the range of a score, which is a double")
             if Decimal(score) != exact:
-                self._losses.add("score_rounded")
+                self._losses.add("score_rounded", field)
             elif not exact and exact.is_signed():
-                self._losses.add("neg_zero")
+                self._losses.add("neg_zero", field)
             return score + 0.0
         if isinstance(value, bool) or not isinstance(value, int | Int64 | float):
             what = "is missing" if value is MISSING else f"is {type(value).__name__}, no number"
@@ -186,9 +186,9 @@ class SortedSetMapper:
             if math.isnan(value):
                 raise MappingError("E-MAP-SCORE", field, "NaN cannot order a sorted set")
             if value == 0 and math.copysign(1, value) < 0:
-                self._losses.add("neg_zero")
+                self._losses.add("neg_zero", field)
         elif abs(value) > _EXACT_INT and int(float(value)) != value:
-            self._losses.add("score_rounded")
+            self._losses.add("score_rounded", field)
         return float(value) + 0.0
 
 
