@@ -165,7 +165,17 @@ def verify_job(
 def _projection(route: Route, record_types: tuple[type, ...]) -> Projection:
     losses = Losses()
     fields = route.keys.fields
-    return Projection(route.mapper(losses), losses, record_types, keep=fields.keep, drop=fields.drop)
+    # A mapper that has policies knows the types that only a reader of raw bytes meets; to any other they are rejects.
+    built_in = route.mapper_type is not None
+    return Projection(
+        route.mapper(losses),
+        losses,
+        record_types,
+        keep=fields.keep,
+        drop=fields.drop,
+        anomalies=getattr(route.options, "values", None) if built_in else None,
+        lossless=built_in and getattr(route.options, "fidelity", "native") == "lossless",
+    )
 
 
 @contextmanager

@@ -296,6 +296,8 @@ def _route(name: str, raw: Any, connections: Mapping[str, Any], file: PlanFile) 
             file.fault((*where, key), unknown(key, allowed))
     placement = checked(target_type.Placement, _some(own, placement_names), where, file)
     options = checked(mapper_type.Options, _some(own, option_names), where, file) if mapper_type is not None else None
+    if getattr(options, "fidelity", "native") == "lossless" and keys.fields != Fields():
+        file.fault((*where, "fidelity"), "lossless keeps whole documents, `fields` leaves some out; say one of them")
     query = _query(keys.where, (*where, "where"), file)
     if len(file.faults) > before or connections.get(target_name) is None:
         return None

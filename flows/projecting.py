@@ -11,10 +11,13 @@ from hashlib import blake2b
 import bson
 
 from flows.plugins import MapFunction
+from mappers.anomalies import decode_all
 from mappers.contract import Document, Losses, MappingError, Record
 from mappers.decoding import CODEC, decode, identity_type, position
 from mappers.fields import dropping, keeping
 from mappers.identity import encode
+from mappers.policies import Anomalies
+from mappers.restoring import restore
 from stores.contract import Batch, Reject, Tally
 
 
@@ -50,26 +53,36 @@ class Projection:
         *,
         keep: Iterable[str] | None = None,
         drop: Iterable[str] | None = None,
+        anomalies: Anomalies | None = None,
+        lossless: bool = False,
     ) -> None:
-        """Take the route's mapper and what its target holds; `losses` is the counter the mapper was made with."""
+        """Take the route's mapper and what its target holds; `losses` is the counter the mapper was made with.
+
+        `anomalies` says what to do with bytes a decoder would change, which are rejected without it; `lossless` rejects
+        every document that cannot be restored from its one record.
+        """
         self.losses = losses
         self._mapper = mapper
         self._types = record_types
         self._keep = list(keep) if keep is not None else None
         self._drop = list(drop or ())
+        self._anomalies = anomalies
+        self._lossless = lossless
 
     def __call__(self, raw: bytes) -> Projected:
         """Return what the document becomes; whatever is wrong with it or its mapper makes a reject, never an error."""
         identifier = _identify(raw)
         stage = "decode"
         try:
-            document = decode(raw)
+            document = decode(raw) if self._anomalies is None else decode_all(raw, self._anomalies, self.losses)
             stage = "map"
             records = list(self._mapper(self._selected(document)))
             for record in records:
                 if not isinstance(record, self._types):
                     wanted = " or ".join(kind.__name__ for kind in self._types)
                     raise MappingError("E-MAP-RECORD", "", f"the mapper gave {type(record).__name__}, not {wanted}")
+            if self._lossless and not _restores(records, raw):
+                raise MappingError("E-MAP-LOSSLESS", "", "the document cannot be restored from its record byte by byte")
         except MappingError as error:
             self.losses.discard()
             return Projected(identifier, reject=Reject(identifier, stage, error.code, error.field, error.reason))
@@ -105,6 +118,13 @@ class Projection:
         if self._keep is not None:
             return keeping(document, self._keep)
         return dropping(document, self._drop) if self._drop else document
+
+
+def _restores(records: Sequence[Record], raw: bytes) -> bool:
+    try:
+        return [restore(record) for record in records] == [raw]
+    except ValueError:
+        return False
 
 
 def _identify(raw: bytes) -> str:

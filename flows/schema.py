@@ -101,6 +101,7 @@ def _route(of_target: Mapping[str, Sequence[str]], definitions: Schema) -> Schem
     rules: list[Schema] = [
         {"anyOf": [{"required": ["use_case"]}, {"required": ["target"]}]},
         {"not": {"required": ["use", "mapper"]}},
+        _rule([{"required": ["fidelity"], "properties": {"fidelity": {"const": "lossless"}}}], _absent("fields")),
     ]
     for target, names in of_target.items():
         goes = _goes_to(target)

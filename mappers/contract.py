@@ -75,6 +75,7 @@ MOST_LOSS_FIELDS = 200
 OTHER_FIELDS = "(other fields)"
 """Stands for every field past that number."""
 _EXAMPLE_LENGTH = 200
+_LONGEST_PATH = 500
 
 
 @dataclass(slots=True)
@@ -117,7 +118,7 @@ class Losses:
 
     def add(self, kind: str, path: str = "") -> None:
         """Count one loss of this kind, at this field, for the document being mapped."""
-        self._pending.append((path, kind))
+        self._pending.append((path[:_LONGEST_PATH], kind))
 
     def keep(self, document: str = "") -> None:
         """The document was accepted: its losses count, and its typed `_id` may become an example."""

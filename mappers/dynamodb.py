@@ -9,10 +9,12 @@ from typing import Any, ClassVar
 
 import orjson
 
+from mappers.anomalies import stored_bytes
 from mappers.contract import Document, Losses, MappingError
 from mappers.decimals import same_number
 from mappers.fields import expiry_ms
 from mappers.identity import identity, shortened
+from mappers.policies import ITEM_POLICIES, Fidelity, ItemPolicies
 from mappers.values import DynamoDBValues
 
 ITEM_LIMIT_BYTES = 409_600
@@ -21,6 +23,8 @@ PARTITION_KEY_LIMIT_BYTES = 2048
 SORT_KEY_LIMIT_BYTES = 1024
 FULL_ID = "_id_full"
 """The attribute that keeps the whole typed id where the key had to be shortened (R32)."""
+RAW = "_raw"
+"""The attribute, of type B, that keeps the document's exact BSON on a lossless route."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,10 @@ class ItemMapper:
         """A date field after which DynamoDB may drop the item."""
         ttl_attribute: str = "_ttl"
         """The attribute that holds `expires` in epoch seconds."""
+        values: ItemPolicies = ITEM_POLICIES
+        """What becomes of values DynamoDB does not hold exactly."""
+        fidelity: Fidelity = "native"
+        """lossless adds the document's exact BSON as attribute `_raw`; what cannot be restored from it is rejected."""
 
     target: ClassVar[str] = "dynamodb"
 
@@ -89,10 +97,10 @@ class ItemMapper:
             raise ValueError(
                 "key: the mapper 'item' keys items by _id alone; another key needs a mapper of your own (use:)"
             )
-        if options.ttl_attribute in ("", "_id", FULL_ID):
+        if options.ttl_attribute in ("", "_id", FULL_ID, RAW):
             raise ValueError(f"ttl_attribute: {options.ttl_attribute!r} cannot hold a time; give another name")
         self._options = options
-        self._values = DynamoDBValues()
+        self._values = DynamoDBValues(options.values, losses)
 
     def __call__(self, document: Document, /) -> Iterable[Item]:
         """Return the document's one item."""
@@ -103,6 +111,8 @@ class ItemMapper:
         # field for the time at which to delete the item (R56).
         reserved = {"_id"} if self._options.expires is None else {"_id", self._options.ttl_attribute}
         added: dict[str, Any] = {"_id": {"S": key}}
+        if self._options.fidelity == "lossless":
+            added[RAW] = {"B": base64.b64encode(stored_bytes(document)).decode()}
         if key != typed:
             added[FULL_ID] = {"S": typed}
         expires_at_ms = None

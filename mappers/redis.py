@@ -11,12 +11,19 @@ from typing import Any, ClassVar
 import orjson
 from bson import Decimal128, Int64
 
+from mappers.anomalies import stored_bytes
 from mappers.contract import Document, Losses, MappingError
 from mappers.fields import MISSING, Template, expiry_ms, key_text, lookup
-from mappers.values import flat_text, redis_json
+from mappers.policies import HASH_POLICIES, JSON_POLICIES, Fidelity, HashPolicies, JsonPolicies
+from mappers.tags import base64_text
+from mappers.values import NULL_TEXT, flat_text, redis_json
 
 _EXACT_INT = 2**53
 """A sorted set's score is a double: whole numbers are exact only within this (R18)."""
+STRING_RAW = "$raw"
+"""The last member of a lossless string's JSON: the document's exact BSON in base64."""
+HASH_RAW = "_raw"
+"""The field of a lossless hash that holds the document's exact BSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +97,10 @@ class StringMapper:
         """Key template; the route's name, a colon and {_id} unless said."""
         expires: str | None = None
         """A date field at which the key expires."""
+        values: JsonPolicies = JSON_POLICIES
+        """What becomes of values JSON does not hold exactly."""
+        fidelity: Fidelity = "native"
+        """lossless adds the document's exact BSON as last member `$raw`; what that cannot restore is rejected."""
 
     target: ClassVar[str] = "redis"
 
@@ -97,11 +108,15 @@ class StringMapper:
         """Take the options; raises ValueError for a template that is none."""
         self._key = Template.parse(options.key or default_key(route))
         self._expires = options.expires
-        self._values = redis_json()
+        self._values = redis_json(options.values, losses)
+        self._lossless = options.fidelity == "lossless"
 
     def __call__(self, document: Document, /) -> Iterable[String]:
         """Return the document's one string."""
-        value = orjson.dumps(self._values.document(document))
+        fields = self._values.document(document)
+        if self._lossless:  # A field of the document's own that starts with $ has one more by now.
+            fields[STRING_RAW] = base64_text(stored_bytes(document))
+        value = orjson.dumps(fields)
         expires = expiry_ms(document, self._expires) if self._expires is not None else None
         return (String(self._key.fill(document), value, expires),)
 
@@ -117,6 +132,10 @@ class HashMapper:
         """Key template; the route's name, a colon and {_id} unless said."""
         expires: str | None = None
         """A date field at which the key expires."""
+        values: HashPolicies = HASH_POLICIES
+        """What becomes of values a hash does not hold exactly."""
+        fidelity: Fidelity = "native"
+        """lossless adds the document's exact BSON as field `_raw`; what cannot be restored from it is rejected."""
 
     target: ClassVar[str] = "redis"
 
@@ -124,16 +143,33 @@ class HashMapper:
         """Take the options; raises ValueError for a template that is none."""
         self._key = Template.parse(options.key or default_key(route))
         self._expires = options.expires
-        self._values = redis_json()
+        self._values = redis_json(options.values, losses)
+        self._lossless = options.fidelity == "lossless"
+        self._losses = losses
+        self._null = options.values.nulls
 
     def __call__(self, document: Document, /) -> Iterable[Hash]:
         """Return the document's one hash; a document always has at least its `_id` as a field."""
         fields: list[tuple[bytes, bytes]] = []
         for name, value in document.items():
             try:
-                fields.append((name.encode(), flat_text(value, self._values)))
+                text = flat_text(value, self._values, name)
+                # A string may be those bytes too; a hash without its _id might have no field at all.
+                if text == NULL_TEXT and not isinstance(value, str | bytes) and name != "_id" and self._null != "tag":
+                    if self._null == "omit":
+                        self._losses.add("null_omitted", name)
+                        continue
+                    self._losses.add("null_empty", name)
+                    text = b""
+                fields.append((name.encode(), text))
             except MappingError as error:
                 raise MappingError(error.code, f"{name}.{error.field}" if error.field else name, error.reason) from None
+        if self._lossless:
+            if HASH_RAW in document:
+                raise MappingError(
+                    "E-NAME-COLLISION", HASH_RAW, "the document has a field of this name, which offramp needs"
+                )
+            fields.append((HASH_RAW.encode(), stored_bytes(document)))
         expires = expiry_ms(document, self._expires) if self._expires is not None else None
         return (Hash(self._key.fill(document), tuple(fields), expires),)
 
