@@ -129,10 +129,7 @@ class _Walker:
             )
         match kind:
             case 0x02:
-                text = self._string(raw, path)
-                if _names_it(path) and isinstance(text, Undecodable):
-                    raise MappingError("E-SRC-DECODE", "", "a string is not valid UTF-8")
-                return text
+                return self._string(raw, path)
             case 0x03:
                 return self.object(raw, path)
             case 0x04:
@@ -166,7 +163,8 @@ class _Walker:
         try:
             return content.decode()
         except UnicodeDecodeError:
-            match self._policies.utf8:
+            # Replaced, two ids might become one.
+            match "reject" if _names_it(path) else self._policies.utf8:
                 case "replace":
                     self._losses.add("utf8_replaced", path)
                     return content.decode(errors="replace")
