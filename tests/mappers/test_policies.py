@@ -26,6 +26,8 @@ UUID_BYTES = bytes(range(16))
 ID = b"\x10_id\x00\x01\x00\x00\x00"
 LEGACY = Binary(UUID_BYTES, 3)
 TAGGED_LEGACY = {"$binary": {"base64": "AAECAwQFBgcICQoLDA0ODw==", "subType": "03"}}
+TAGGED_SHORT = {"$binary": {"base64": "c2hvcnQ=", "subType": "03"}}
+TAGGED_ZERO = {"M": {"$numberDecimal": {"S": "-0"}}}
 NAN = {"$numberDouble": "NaN"}
 
 
@@ -80,7 +82,7 @@ ROWS = [
     (ItemMapper, -0.0, {"neg_zero": "zero"}, {"N": "0"}, "neg_zero"),
     (ItemMapper, 0.0, {"neg_zero": "zero"}, {"N": "0"}, None),
     (ItemMapper, Decimal128("-0"), {"neg_zero": "zero"}, {"N": "0"}, "neg_zero"),
-    (ItemMapper, Decimal128("-0"), {"neg_zero": "zero", "decimal_scale": "tag"}, {"M": {"$numberDecimal": {"S": "-0"}}}, None),
+    (ItemMapper, Decimal128("-0"), {"neg_zero": "zero", "decimal_scale": "tag"}, TAGGED_ZERO, None),
     (ItemMapper, Decimal128("1.10"), {}, {"N": "1.1"}, None),
     (ItemMapper, Decimal128("1.10"), {"decimal_scale": "tag"}, {"M": {"$numberDecimal": {"S": "1.10"}}}, None),
     (ItemMapper, Decimal128("1E+2"), {"decimal_scale": "tag"}, {"M": {"$numberDecimal": {"S": "1E+2"}}}, None),
@@ -93,7 +95,7 @@ ROWS = [
     (StringMapper, LEGACY, {"uuid_legacy": "csharp"}, "03020100-0504-0706-0809-0a0b0c0d0e0f", None),
     (ItemMapper, LEGACY, {"uuid_legacy": "java"}, {"S": "07060504-0302-0100-0f0e-0d0c0b0a0908"}, None),
     (HashMapper, LEGACY, {"uuid_legacy": "csharp"}, b"03020100-0504-0706-0809-0a0b0c0d0e0f", None),
-    (StringMapper, Binary(b"short", 3), {"uuid_legacy": "java"}, {"$binary": {"base64": "c2hvcnQ=", "subType": "03"}}, None),
+    (StringMapper, Binary(b"short", 3), {"uuid_legacy": "java"}, TAGGED_SHORT, None),
     *((form, Int64(2**53), {"int53": "string"}, 2**53, None) for form in JSON_FORMS),
     *((form, Int64(2**53 + 1), {"int53": "string"}, "9007199254740993", None) for form in JSON_FORMS),
     *((form, Int64(-(2**53) - 1), {"int53": "string"}, "-9007199254740993", None) for form in JSON_FORMS),
