@@ -151,8 +151,6 @@ def settle(books: Books) -> RouteReport:
             reasons.extend(_source_differences(books.source_counts, compared.tally, "verification"))
     if tally.rejected:
         reasons.append(("rejects", f"{tally.rejected} documents were rejected; `offramp status` shows why"))
-    lost = _field_losses(tally, books.accept_loss)
-    reasons.extend(("mismatches", _unaccepted(loss)) for loss in lost if not loss.accepted)
     balance = compared.balance if compared else None
     if balance is not None:
         for kind, explanation in _EXPLAINED.items():
@@ -171,6 +169,8 @@ def settle(books: Books) -> RouteReport:
             reasons.append(("failed", "verification compared nothing (allow_empty: true accepts an empty collection)"))
     if books.verified == "counts" and not books.failure:
         reasons.extend(_count_differences(books, tally))
+    lost = _field_losses(tally, books.accept_loss)
+    reasons.extend(("mismatches", _unaccepted(loss)) for loss in lost if not loss.accepted)
     return RouteReport(
         route=books.route,
         collection=books.collection,
