@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from typing import Any
 
 import bson
@@ -13,7 +14,7 @@ from hypothesis import given
 from strategies import ODD_ELEMENTS, raw_documents
 
 from flows.projecting import Projected, Projection
-from mappers.anomalies import decode_all
+from mappers.anomalies import decode_all, stored_bytes
 from mappers.contract import LOSS_EXAMPLES, MOST_LOSS_FIELDS, OTHER_FIELDS, Losses, MappingError
 from mappers.decoding import CODEC, decode
 from mappers.dynamodb import ItemMapper
@@ -268,6 +269,29 @@ def test_what_no_policy_covers_is_rejected_and_loses_nothing(case: str) -> None:
     made, lost = projected(StringMapper, document, duplicates="last", utf8="replace")
     assert made.reject is not None
     assert lost == {}
+
+
+@pytest.mark.parametrize("wrong", [-1, 1, 90])
+def test_a_document_of_another_length_than_it_says_is_rejected(wrong: int) -> None:
+    document = raw(ODD_ELEMENTS["symbol"])
+    with pytest.raises(MappingError):
+        decode_all((len(document) + wrong).to_bytes(4, "little") + document[4:], JsonPolicies(), Losses())
+
+
+def test_damaged_bytes_are_rejected_or_kept_and_nothing_else_happens() -> None:
+    chance = random.Random(7)
+    whole = [raw(element, b"\x02t\x00\x02\x00\x00\x00x\x00") for element in ODD_ELEMENTS.values()]
+    refused = 0
+    for _ in range(20_000):
+        damaged = bytearray(chance.choice(whole))
+        damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+        try:
+            document = decode_all(bytes(damaged), JsonPolicies(duplicates="array", utf8="tag_bytes"), Losses())
+        except MappingError:
+            refused += 1
+        else:
+            assert stored_bytes(document) == damaged
+    assert 2_000 < refused < 18_000
 
 
 # --- lossless ---------------------------------------------------------------------------------------------------------
