@@ -6,11 +6,13 @@ check:  ## format, lint, types, layering, generated files current
 	mypy
 	lint-imports
 	python -m flows.schema --check
+	python -m flows.values_page --check
 
 format:
 	ruff format .
 	ruff check --fix .
 	python -m flows.schema --write
+	python -m flows.values_page --write
 
 test:  ## every test, on real local servers
 	pytest

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from flows.comparing import Comparison
+from mappers.contract import OTHER_FIELDS, Loss, LossFields
 from stores.contract import Tally
 
 Verdict = Literal["clean", "rejects", "mismatches", "failed"]
@@ -48,6 +50,19 @@ class RouteReport:
     """Why the verdict is not clean."""
     samples: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """A few addresses of each kind of mismatch."""
+    lost: Sequence[FieldLoss] = ()
+    """The losses by field, most frequent first, each with a few typed `_id`s and whether the plan accepts it."""
+
+
+@dataclass(frozen=True)
+class FieldLoss:
+    """One kind of loss at one field of a route."""
+
+    field: str
+    kind: str
+    count: int
+    examples: Sequence[str]
+    accepted: bool
 
 
 @dataclass(frozen=True)
@@ -107,6 +122,8 @@ class Books:
     verify_s: float | None
     failure: str = ""
     """Why the route did not finish, "" if it did."""
+    accept_loss: Sequence[str] = ()
+    """The losses the plan accepts: kinds, fields, or field:kind."""
 
 
 def settle(books: Books) -> RouteReport:
@@ -153,6 +170,8 @@ def settle(books: Books) -> RouteReport:
             reasons.append(("failed", f"verification compared nothing{gone} (allow_empty: true accepts that)"))
     if books.verified == "counts" and not books.failure:
         reasons.extend(_count_differences(books, tally))
+    lost = _field_losses(tally, books.accept_loss)
+    reasons.extend(("mismatches", _unaccepted(loss)) for loss in lost if not loss.accepted)
     return RouteReport(
         route=books.route,
         collection=books.collection,
@@ -176,6 +195,7 @@ def settle(books: Books) -> RouteReport:
         verify_s=round(books.verify_s, 1) if books.verify_s is not None else None,
         reasons=[reason for _, reason in reasons],
         samples=balance.samples if balance else {},
+        lost=lost,
     )
 
 
@@ -185,6 +205,33 @@ _EXPLAINED = {
     "extra": "the target holds records no document of the source maps to",
     "collides": "two documents map to one address, and only one can stand there",
 }
+
+
+def _field_losses(tally: Tally, accepted: Sequence[str]) -> list[FieldLoss]:
+    lost: LossFields = dict(tally.lost)
+    for kind, count in tally.losses.items():  # What was counted without a field is a loss all the same.
+        named = sum(loss.count for (_, its), loss in lost.items() if its == kind)
+        if named < count:
+            lost["", kind] = Loss(count - named)
+    return [
+        FieldLoss(path, kind, loss.count, loss.examples, _accepts(accepted, path, kind))
+        for (path, kind), loss in sorted(lost.items(), key=lambda entry: (-entry[1].count, entry[0]))
+    ]
+
+
+def _accepts(accepted: Sequence[str], path: str, kind: str) -> bool:
+    """Tell whether the plan names the kind, the field (or one above it), or both."""
+    above = [".".join(path.split(".")[:length]) for length in range(1, path.count(".") + 2)] if path else []
+    return any(one in accepted for one in (kind, *above, *(f"{field}:{kind}" for field in above)))
+
+
+def _unaccepted(loss: FieldLoss) -> str:
+    where = f"at {loss.field!r}" if loss.field else "in documents as a whole"
+    key = loss.kind if loss.field in ("", OTHER_FIELDS) else f"{loss.field}:{loss.kind}"
+    return (
+        f"{loss.count} values {where} were not kept exactly ({loss.kind}); if that is all right, say so in the route:"
+        f" accept_loss: [{json.dumps(key, ensure_ascii=False)}]"
+    )
 
 
 def _source_differences(counts: Mapping[str, int], tally: Tally, who: str) -> list[tuple[Verdict, str]]:

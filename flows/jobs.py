@@ -173,6 +173,8 @@ def verify_job(
 
 def _projection(route: Route, record_types: tuple[type, ...], id_kind: str) -> Projection:
     losses = Losses()
+    # A mapper that has policies knows the types that only a reader of raw bytes meets; to any other they are rejects.
+    built_in = route.mapper_type is not None
     return Projection(
         route.mapper(losses),
         losses,
@@ -180,6 +182,8 @@ def _projection(route: Route, record_types: tuple[type, ...], id_kind: str) -> P
         transformation=route.transformation(losses),
         id_kind=id_kind if is_plain(route) else None,
         guarded=route.function is not None,
+        anomalies=getattr(route.options, "values", None) if built_in else None,
+        lossless=built_in and getattr(route.options, "fidelity", "native") == "lossless",
     )
 
 

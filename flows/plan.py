@@ -132,6 +132,8 @@ class RouteKeys:
     """Parts the collection is split in; chosen by its size unless said."""
     allow_empty: bool = False
     """Whether a route for which nothing could be compared may be called clean: an empty collection, say."""
+    accept_loss: Sequence[str] = ()
+    """Losses that still count as clean: a kind (score_rounded), a field, or field:kind (docs/values.md)."""
 
 
 @dataclass(frozen=True)
@@ -358,6 +360,11 @@ def _route(name: str, raw: Any, connections: Mapping[str, Any], file: PlanFile) 
             file.fault((*where, key), unknown(key, allowed))
     placement = checked(target_type.Placement, _some(own, placement_names), where, file)
     options = checked(mapper_type.Options, _some(own, option_names), where, file) if mapper_type is not None else None
+    if getattr(options, "fidelity", "native") == "lossless" and (keys.fields != Fields() or keys.transforms):
+        file.fault(
+            (*where, "fidelity"),
+            "lossless keeps documents as they are, `fields` and `transforms` do not; say one of them",
+        )
     query = _query(keys.where, (*where, "where"), file)
     _check_transforms(keys, where, file)
     if len(file.faults) > before or connections.get(target_name) is None:

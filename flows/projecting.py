@@ -10,9 +10,12 @@ from hashlib import blake2b
 import bson
 
 from flows.plugins import MapFunction
+from mappers.anomalies import decode_all
 from mappers.contract import Losses, MappingError, Record
 from mappers.decoding import CODEC, decode, identity_type, position
 from mappers.identity import PLAIN_KINDS, encode, plain
+from mappers.policies import Anomalies
+from mappers.restoring import restore
 from mappers.transforms import Transformation
 from stores.contract import Batch, Reject, Tally
 from stores.errors import PermanentError, origin
@@ -53,11 +56,16 @@ class Projection:
         transformation: Transformation = lambda document: (document,),
         guarded: bool = True,
         id_kind: str | None = None,
+        anomalies: Anomalies | None = None,
+        lossless: bool = False,
     ) -> None:
         """Take the route's mapper, what its target holds and what is done to documents before; they share `losses`.
 
         `guarded` tries each record before it goes to the target: for mappers that are not ours. `id_kind` is the one
         kind of `_id` that plain keys were allowed for ("" if the collection was empty), None where keys are typed.
+
+        `anomalies` says what to do with bytes a decoder would change, which are rejected without it; `lossless` rejects
+        every document that cannot be restored from its one record.
         """
         self.losses = losses
         self._mapper = mapper
@@ -65,6 +73,8 @@ class Projection:
         self._types = record_types
         self._transformation = transformation
         self._id_kind = id_kind
+        self._anomalies = anomalies
+        self._lossless = lossless
 
     def __call__(self, raw: bytes) -> Projected:
         """Return what the document becomes; whatever is wrong with it or its mapper makes a reject, not an error.
@@ -77,7 +87,7 @@ class Projection:
         identifier = _identify(raw)
         stage = "decode"
         try:
-            document = decode(raw)
+            document = decode(raw) if self._anomalies is None else decode_all(raw, self._anomalies, self.losses)
             stage = "transform"
             documents = list(self._transformation(document))
             stage = "map"
@@ -90,6 +100,8 @@ class Projection:
                     # A dataclass takes whatever its field is given; better a reject here than a failure in a store.
                     record.address.encode("utf-8", "surrogateescape")
                     record.canonical()
+            if self._lossless and not _restores(records, raw):
+                raise MappingError("E-MAP-LOSSLESS", "", "the document cannot be restored from its record byte by byte")
         except MappingError as error:
             self.losses.discard()
             return Projected(identifier, reject=_told(identifier, stage, error))
@@ -99,7 +111,7 @@ class Projection:
                 identifier,
                 reject=Reject(identifier, stage, "E-MAP-FAILED", "", f"the mapper failed with {origin(error)}"),
             )
-        self.losses.keep()
+        self.losses.keep(identifier)
         return Projected(identifier, records)
 
     def batch(self, batch: Batch) -> ProjectedBatch:
@@ -121,6 +133,7 @@ class Projection:
         tally.copied = tally.read - tally.dropped - tally.rejected
         tally.records = len(records)
         tally.losses = Counter(self.losses.take())
+        tally.lost = self.losses.take_fields()
         return ProjectedBatch(tally, records, ids, rejects)
 
 
@@ -132,6 +145,13 @@ def _line(text: object) -> str:
     """Return what a mapper says as one line fit for a state row, a terminal and a report."""
     plain = "".join(letter if letter.isprintable() else "?" for letter in str(text)[:_LONGEST_REASON])
     return plain.encode("utf-8", "replace").decode()
+
+
+def _restores(records: Sequence[Record], raw: bytes) -> bool:
+    try:
+        return [restore(record) for record in records] == [raw]
+    except ValueError:
+        return False
 
 
 def _identify(raw: bytes) -> str:

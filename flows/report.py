@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from flows.books import Report, RouteReport
+from flows.books import FieldLoss, Report, RouteReport
 from flows.plan import Plan
 
 NOT_CHECKED = "-"
@@ -58,6 +58,7 @@ def as_text(report: Report) -> str:
     for route in report.routes:
         lines.extend(f"{route.route}: {reason}" for reason in route.reasons)
         lines.extend(f"{route.route}: {kind} at {_visible(found[0])}" for kind, found in route.samples.items())
+        lines.extend(f"{route.route}: {_lost(loss)}" for loss in route.lost)
     lines.append("")
     lines.append(_closing(report))
     return "\n".join(lines)
@@ -74,7 +75,7 @@ def as_markdown(report: Report) -> str:
         lines.extend("| " + " | ".join(cut) + " |" for cut in (names, rule, *body))
         lines.append("")
     for route in report.routes:
-        if route.reasons or route.samples:
+        if route.reasons or route.samples or route.lost:
             lines += [f"## {_plain(route.route)}", ""]
             lines.extend(f"- {_plain(reason)}" for reason in route.reasons)
             lines.extend(
@@ -82,6 +83,7 @@ def as_markdown(report: Report) -> str:
                 for kind, found in route.samples.items()
                 for address in found
             )
+            lines.extend(f"- {_plain(_lost(loss))}" for loss in route.lost)
             lines.append("")
     lines += [
         f"`{NOT_CHECKED}` means not checked. Fingerprint `{report.fingerprint}`,",
@@ -108,6 +110,12 @@ def write(report: Report, folder: Path) -> list[Path]:
         draft.write_text(content, encoding="utf-8", errors="backslashreplace")
         draft.replace(folder / name)
     return [folder / name for name in contents]
+
+
+def _lost(loss: FieldLoss) -> str:
+    accepted = "accepted" if loss.accepted else "not accepted"
+    examples = f"; such as {', '.join(loss.examples)}" if loss.examples else ""
+    return f"lost {loss.count} x {loss.kind} at {loss.field or 'the document'} ({accepted}{examples})"
 
 
 def _closing(report: Report) -> str:

@@ -233,6 +233,7 @@ class Run:
                 backfill_s=known.backfill_s if known else None,
                 verify_s=verified.seconds if verified else None,
                 failure=failure,
+                accept_loss=route.keys.accept_loss,
             )
         )
 

@@ -103,6 +103,10 @@ def _route(of_target: Mapping[str, Sequence[str]], definitions: Schema) -> Schem
     rules: list[Schema] = [
         {"anyOf": [{"required": ["use_case"]}, {"required": ["target"]}]},
         {"not": {"required": ["use", "mapper"]}},
+        _rule(
+            [{"required": ["fidelity"], "properties": {"fidelity": {"const": "lossless"}}}],
+            _absent("fields", "transforms"),
+        ),
     ]
     for target, names in of_target.items():
         goes = _goes_to(target)
@@ -157,8 +161,8 @@ def _one_of(name: str, values: Sequence[str]) -> Schema:
     return {"required": [name], "properties": {name: {"enum": list(values)}}}
 
 
-def _absent(name: str) -> Schema:
-    return {"not": {"required": [name]}}
+def _absent(*names: str) -> Schema:
+    return {"not": {"anyOf": [{"required": [name]} for name in names]}}
 
 
 def _rule(conditions: Sequence[Schema], consequence: Schema) -> Schema:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeVar
 
 Document = Mapping[str, Any]
@@ -67,8 +68,43 @@ class MappingError(ValueError):
         return f"{self.field}: {self.reason}" if self.field else self.reason
 
 
+LOSS_EXAMPLES = 5
+"""Documents named for each field and kind of loss."""
+MOST_LOSS_FIELDS = 200
+"""Fields counted one by one; names that are data (a map keyed by user) must not fill the state."""
+OTHER_FIELDS = "(other fields)"
+"""Stands for every field past that number."""
+_EXAMPLE_LENGTH = 200
+_LONGEST_PATH = 500
+
+
+@dataclass(slots=True)
+class Loss:
+    """How often one kind of loss befell one field, and in which documents for example."""
+
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+    """Typed texts of a few `_id`s."""
+
+
+LossFields = dict[tuple[str, str], Loss]
+"""Losses by field path and kind; "" is the document as a whole."""
+
+
+def add_losses(total: LossFields, more: Mapping[tuple[str, str], Loss]) -> None:
+    """The total counts the others too, in a bounded number of fields."""
+    for (path, kind), loss in more.items():
+        key = (path, kind)
+        if key not in total and len(total) >= MOST_LOSS_FIELDS:
+            key = (OTHER_FIELDS, kind)
+        entry = total.setdefault(key, Loss())
+        entry.count += loss.count
+        entry.examples += [one for one in loss.examples if one not in entry.examples]
+        del entry.examples[LOSS_EXAMPLES:]
+
+
 class Losses:
-    """Counts, by kind, the values that a store could not hold exactly (R29).
+    """Counts, by kind and by field, the values that a store could not hold exactly (R29).
 
     A mapper calls `add` while it maps; the copying loop calls `keep` once the document is accepted and `discard`
     when it is rejected, so that a rejected document adds nothing.
@@ -77,17 +113,19 @@ class Losses:
     def __init__(self) -> None:
         """Start with nothing lost."""
         self._kept: Counter[str] = Counter()
-        self._pending: list[str] = []
+        self._fields: LossFields = {}
+        self._pending: list[tuple[str, str]] = []
 
-    def add(self, kind: str) -> None:
-        """Count one loss of this kind for the document being mapped."""
-        self._pending.append(kind)
+    def add(self, kind: str, path: str = "") -> None:
+        """Count one loss of this kind, at this field, for the document being mapped."""
+        self._pending.append((path[:_LONGEST_PATH], kind))
 
-    def keep(self) -> None:
-        """The document was accepted: its losses count."""
-        if self._pending:
-            self._kept.update(self._pending)
-            self._pending.clear()
+    def keep(self, document: str = "") -> None:
+        """The document was accepted: its losses count, and its typed `_id` may become an example."""
+        for key in self._pending:
+            self._kept[key[1]] += 1
+            add_losses(self._fields, {key: Loss(1, [document[:_EXAMPLE_LENGTH]] if document else [])})
+        self._pending.clear()
 
     def discard(self) -> None:
         """The document was rejected: its losses do not count."""
@@ -97,4 +135,9 @@ class Losses:
         """Return the kept counts and start again from nothing."""
         taken = dict(self._kept)
         self._kept.clear()
+        return taken
+
+    def take_fields(self) -> LossFields:
+        """Return the kept counts by field, and start those again from nothing."""
+        taken, self._fields = self._fields, {}
         return taken

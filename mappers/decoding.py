@@ -82,14 +82,14 @@ def identity_type(raw: bytes) -> str:
     if raw[5:9] == _ID_FIRST:  # A stored document has its _id first.
         return TYPE_NAMES.get(raw[4], f"0x{raw[4]:02x}")
     try:
-        return next((TYPE_NAMES[kind] for kind, name, *_ in _elements(raw) if name == b"_id"), "missing")
+        return next((TYPE_NAMES[kind] for kind, name, *_ in elements(raw) if name == b"_id"), "missing")
     except MappingError:  # `decode` will reject it.
         return "unknown"
 
 
 def position(raw: bytes) -> bytes | None:
     """Return BSON ``{"_id": value}`` cut from the document without decoding the value, or None where it has none."""
-    for kind, name, start, end in _elements(raw):
+    for kind, name, start, end in elements(raw):
         if name == b"_id":
             element = bytes((kind,)) + _ID_FIRST + raw[start:end]
             return (len(element) + 5).to_bytes(4, "little") + element + b"\x00"
@@ -109,7 +109,7 @@ def documents(batch: bytes) -> list[bytes]:
     return cut
 
 
-def _elements(raw: bytes) -> Iterator[tuple[int, bytes, int, int]]:
+def elements(raw: bytes) -> Iterator[tuple[int, bytes, int, int]]:
     """Yield type, name, and where the value starts and ends, of each top-level element (bsonspec.org, version 1.1).
 
     Raises MappingError, naming the field where it stands, for an unknown type and for bytes that end too soon.
@@ -122,7 +122,7 @@ def _elements(raw: bytes) -> Iterator[tuple[int, bytes, int, int]]:
         start = name_end + 1
         end = _value_end(raw, kind, start)
         if kind not in TYPE_NAMES:
-            raise MappingError("E-SRC-DECODE", _readable(name), f"the unknown element type 0x{kind:02x}")
+            raise MappingError("E-SRC-DECODE", readable(name), f"the unknown element type 0x{kind:02x}")
         if not at < start <= end < len(raw):
             break
         yield kind, name, start, end
@@ -131,7 +131,7 @@ def _elements(raw: bytes) -> Iterator[tuple[int, bytes, int, int]]:
         if at == len(raw) - 1:
             return
         name = b""
-    raise MappingError("E-SRC-DECODE", _readable(name), "the stored document is cut short here")
+    raise MappingError("E-SRC-DECODE", readable(name), "the stored document is cut short here")
 
 
 def _value_end(raw: bytes, kind: int, start: int) -> int:
@@ -154,27 +154,28 @@ def _value_end(raw: bytes, kind: int, start: int) -> int:
 def _undecodable_field(raw: bytes) -> str:
     """Name the first top-level field that cannot be decoded, "" if the fault is in the whole."""
     try:
-        for kind, name, start, end in _elements(raw):
+        for kind, name, start, end in elements(raw):
             element = bytes((kind,)) + name + b"\x00" + raw[start:end] + b"\x00"
             try:
                 bson.decode((len(element) + 4).to_bytes(4, "little") + element, CODEC)
             except (InvalidBSON, UnicodeDecodeError, OverflowError):
-                return _readable(name)
+                return readable(name)
     except MappingError as error:
         return error.field
     return ""
 
 
-def _readable(name: bytes) -> str:
+def readable(name: bytes) -> str:
+    """Return a field's name as text, whatever its bytes."""
     return name.decode(errors="backslashreplace")
 
 
 def _first_anomaly(raw: bytes, document: Document) -> tuple[str, str]:
     """Name the top-level field whose bytes do not survive decoding, and what is odd about it."""
-    elements = list(_elements(raw))
-    repeated = {name for name, count in Counter(name for _, name, *_ in elements).items() if count > 1}
-    for kind, name, start, end in elements:
-        field = _readable(name)
+    found = list(elements(raw))
+    repeated = {name for name, count in Counter(name for _, name, *_ in found).items() if count > 1}
+    for kind, name, start, end in found:
+        field = readable(name)
         if name in repeated:
             return field, "two fields of this name; a decoder would keep only the last"
         if kind in (0x06, 0x0C, 0x0E):

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 
 import orjson
 
+from mappers.anomalies import stored_bytes
 from mappers.contract import Document, Losses, MappingError
 from mappers.decimals import same_number
 from mappers.dynamodb_indexes import UNINDEXED, Index, IndexKeys, Mismatch, check_indexes, collision
@@ -24,6 +25,7 @@ from mappers.dynamodb_sets import checked_path, make_set
 from mappers.dynamodb_size import ITEM_LIMIT_BYTES, item_size, value_size
 from mappers.fields import expiry_ms
 from mappers.identity import IdEncoding, identity
+from mappers.policies import ITEM_POLICIES, Fidelity, ItemPolicies
 from mappers.values import DynamoDBValues
 
 __all__ = [
@@ -44,6 +46,8 @@ __all__ = [
 Oversize = Literal["reject", "compress", "split", "s3"]
 FULL_ID = "_id_full"
 """The attribute that keeps the whole text of the id where the key had to be shortened (R32)."""
+RAW = "_raw"
+"""The attribute, of type B, that keeps the document's exact BSON on a lossless route."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,10 @@ class ItemMapper:
         oversize: Oversize = "reject"
         """What becomes of items over 400 KB: reject the document, compress its largest fields (zstd), split them into
         further items under a sort key, or put them into S3."""
+        values: ItemPolicies = ITEM_POLICIES
+        """What becomes of values DynamoDB does not hold exactly."""
+        fidelity: Fidelity = "native"
+        """lossless adds the document's exact BSON as attribute `_raw`; what cannot be restored from it is rejected."""
 
     target: ClassVar[str] = "dynamodb"
 
@@ -109,10 +117,10 @@ class ItemMapper:
         """Take the options; raises ValueError for a key, an index or a TTL attribute that cannot be served."""
         options.key.check()
         check_indexes(options.indexes or {}, options.key)
-        if options.ttl_attribute in ("", "_id", FULL_ID, UNINDEXED):
+        if options.ttl_attribute in ("", "_id", FULL_ID, UNINDEXED, RAW):
             raise ValueError(f"ttl_attribute: {options.ttl_attribute!r} cannot hold a time; give another name")
         self._options = options
-        self._values = DynamoDBValues()
+        self._values = DynamoDBValues(options.values, losses)
         self._keys = [
             (one, limit, maker(one, limit, self._values.value)) for one, limit in _limited(options.key.attributes)
         ]
@@ -129,6 +137,8 @@ class ItemMapper:
         for path in self._sets:
             make_set(attributes, path)
         added = self._key(document, typed, attributes)
+        if self._options.fidelity == "lossless":
+            added[RAW] = {"B": base64.b64encode(stored_bytes(document)).decode()}
         expires_at_ms = None
         if self._options.expires is not None:
             expires_at_ms = expiry_ms(document, self._options.expires)

@@ -8,13 +8,18 @@ from typing import Any, ClassVar
 
 import orjson
 
+from mappers.anomalies import stored_bytes
 from mappers.contract import Document, Losses, MappingError
 from mappers.identity import IdEncoding, identity, shortened
+from mappers.policies import JSON_POLICIES, Fidelity, JsonPolicies
+from mappers.tags import base64_text
 from mappers.values import elasticsearch_json
 
 ID_LIMIT_BYTES = 512
 FULL_ID = "offramp_id"
 """The field that keeps the whole text of the id where the document's id had to be shortened (R32)."""
+RAW = "offramp_raw"
+"""The field that keeps the document's exact BSON, in base64, on a lossless route; it is never indexed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,23 +64,32 @@ class DocumentMapper:
 
         id_encoding: IdEncoding = "typed"
         """plain: ids are the text of `_id` without a type prefix; only where every `_id` is of one type."""
+        values: JsonPolicies = JSON_POLICIES
+        """What becomes of values JSON does not hold exactly."""
+        fidelity: Fidelity = "native"
+        """lossless adds the document's exact BSON as `offramp_raw`; what cannot be restored from it is rejected."""
 
     target: ClassVar[str] = "elasticsearch"
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options."""
         self._options = options
-        self._values = elasticsearch_json()
+        self._values = elasticsearch_json(options.values, losses)
+        self._lossless = options.fidelity == "lossless"
 
     def __call__(self, document: Document, /) -> Iterable[IndexDocument]:
         """Return the document's one index document."""
         full = identity(document, self._options.id_encoding)
         source = self._values.document({name: value for name, value in document.items() if name != "_id"})
         identifier = shortened(full, ID_LIMIT_BYTES)
+        added: dict[str, str] = {}
         if identifier != full:
-            if FULL_ID in source:
+            added[FULL_ID] = full
+        if self._lossless:
+            added[RAW] = base64_text(stored_bytes(document))
+        for name in added:
+            if name in source:
                 raise MappingError(
-                    "E-NAME-COLLISION", FULL_ID, "the document has a field of this name, which offramp needs"
+                    "E-NAME-COLLISION", name, "the document has a field of this name, which offramp needs"
                 )
-            source[FULL_ID] = full
-        return (IndexDocument(identifier, orjson.dumps(source)),)
+        return (IndexDocument(identifier, orjson.dumps(source | added)),)

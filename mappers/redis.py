@@ -11,14 +11,21 @@ from typing import Any, ClassVar, Literal
 import orjson
 from bson import Binary, Code, Decimal128, Int64
 
+from mappers.anomalies import stored_bytes
 from mappers.contract import Document, Losses, MappingError
 from mappers.fields import MISSING, Template, expiry_ms, key_text, lookup
 from mappers.identity import IdEncoding
 from mappers.packing import packed
-from mappers.values import JsonValues, flat_text, redis_json
+from mappers.policies import HASH_POLICIES, JSON_POLICIES, Fidelity, HashPolicies, JsonPolicies
+from mappers.tags import base64_text
+from mappers.values import NULL_TEXT, JsonValues, flat_text, redis_json
 
 _EXACT_INT = 2**53
 """A sorted set's score is a double: whole numbers are exact only within this (R18)."""
+STRING_RAW = "$raw"
+"""The last member of a lossless string's JSON: the document's exact BSON in base64."""
+HASH_RAW = "_raw"
+"""The field of a lossless hash that holds the document's exact BSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +105,10 @@ class StringMapper:
         """With `format: raw`: the field, a text or binary, that the string holds as it is; no other field is kept."""
         id_encoding: IdEncoding = "typed"
         """plain: {_id} is the text of `_id` without a type prefix; only where every `_id` is of one type."""
+        values: JsonPolicies = JSON_POLICIES
+        """What becomes of values JSON does not hold exactly."""
+        fidelity: Fidelity = "native"
+        """lossless adds the document's exact BSON as last member `$raw`; what that cannot restore is rejected."""
 
     target: ClassVar[str] = "redis"
 
@@ -106,11 +117,14 @@ class StringMapper:
         self._key = Template.parse(options.key or default_key(route), options.id_encoding)
         self._options = options
         self._losses = losses
-        self._values = redis_json()
+        self._values = redis_json(options.values, losses)
         if options.format == "raw" and options.value is None:
             raise ValueError("format: raw holds one field; name it in `value`")
         if options.format != "raw" and options.value is not None:
             raise ValueError("value: is for `format: raw`; other formats hold the whole document")
+        self._lossless = options.fidelity == "lossless"
+        if self._lossless and options.format != "json":
+            raise ValueError("fidelity: lossless is kept within JSON; say `format: json`")
 
     def __call__(self, document: Document, /) -> Iterable[String]:
         """Return the document's one string."""
@@ -120,7 +134,10 @@ class StringMapper:
 
     def _contents(self, document: Document) -> bytes:
         if self._options.format == "json":
-            return orjson.dumps(self._values.document(document))
+            fields = self._values.document(document)
+            if self._lossless:  # A field of the document's own that starts with $ has one more by now.
+                fields[STRING_RAW] = base64_text(stored_bytes(document))
+            return orjson.dumps(fields)
         if self._options.format == "msgpack":
             return packed(self._values.document(document))
         field = self._options.value or ""
@@ -191,6 +208,10 @@ class HashMapper:
         """A date field at which the key expires."""
         id_encoding: IdEncoding = "typed"
         """plain: {_id} is the text of `_id` without a type prefix; only where every `_id` is of one type."""
+        values: HashPolicies = HASH_POLICIES
+        """What becomes of values a hash does not hold exactly."""
+        fidelity: Fidelity = "native"
+        """lossless adds the document's exact BSON as field `_raw`; what cannot be restored from it is rejected."""
 
     target: ClassVar[str] = "redis"
 
@@ -198,12 +219,35 @@ class HashMapper:
         """Take the options; raises ValueError for a template that is none."""
         self._key = Template.parse(options.key or default_key(route), options.id_encoding)
         self._expires = options.expires
-        self._values = redis_json()
+        self._values = redis_json(options.values, losses)
+        self._lossless = options.fidelity == "lossless"
+        self._losses = losses
+        self._null = options.values.nulls
 
     def __call__(self, document: Document, /) -> Iterable[Hash]:
         """Return the document's one hash; a document always has at least its `_id` as a field."""
+        fields: list[tuple[bytes, bytes]] = []
+        for name, value in document.items():
+            try:
+                text = flat_text(value, self._values, name)
+                # A string may be those bytes too; a hash without its _id might have no field at all.
+                if text == NULL_TEXT and not isinstance(value, str | bytes) and name != "_id" and self._null != "tag":
+                    if self._null == "omit":
+                        self._losses.add("null_omitted", name)
+                        continue
+                    self._losses.add("null_empty", name)
+                    text = b""
+                fields.append((name.encode(), text))
+            except MappingError as error:
+                raise MappingError(error.code, f"{name}.{error.field}" if error.field else name, error.reason) from None
+        if self._lossless:
+            if HASH_RAW in document:
+                raise MappingError(
+                    "E-NAME-COLLISION", HASH_RAW, "the document has a field of this name, which offramp needs"
+                )
+            fields.append((HASH_RAW.encode(), stored_bytes(document)))
         expires = expiry_ms(document, self._expires) if self._expires is not None else None
-        return (Hash(self._key.fill(document), hash_fields(document, self._values), expires),)
+        return (Hash(self._key.fill(document), tuple(fields), expires),)
 
 
 class SortedSetMapper:
@@ -245,9 +289,9 @@ class SortedSetMapper:
             if not math.isfinite(score):
                 raise MappingError("E-MAP-SCORE", field, "beyond the range of a score, which is a double")
             if Decimal(score) != exact:
-                self._losses.add("score_rounded")
+                self._losses.add("score_rounded", field)
             elif not exact and exact.is_signed():
-                self._losses.add("neg_zero")
+                self._losses.add("neg_zero", field)
             return score + 0.0
         if isinstance(value, bool) or not isinstance(value, int | Int64 | float):
             what = "is missing" if value is MISSING else f"is {type(value).__name__}, no number"
@@ -256,9 +300,9 @@ class SortedSetMapper:
             if math.isnan(value):
                 raise MappingError("E-MAP-SCORE", field, "NaN cannot order a sorted set")
             if value == 0 and math.copysign(1, value) < 0:
-                self._losses.add("neg_zero")
+                self._losses.add("neg_zero", field)
         elif abs(value) > _EXACT_INT and int(float(value)) != value:
-            self._losses.add("score_rounded")
+            self._losses.add("score_rounded", field)
         return float(value) + 0.0
 
 

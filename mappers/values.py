@@ -6,7 +6,6 @@ gets one more, so no user data looks like a tag and the way back needs no guess 
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
 import math
 from collections.abc import Callable, Mapping
@@ -14,78 +13,25 @@ from decimal import Decimal
 from typing import Any
 
 import orjson
-from bson import Binary, Code, DBRef, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
+from bson import Binary, Code, DBRef, Decimal128, Int64, ObjectId
 from bson.datetime_ms import DatetimeMS
 
-from mappers.contract import Document, MappingError
+from mappers.contract import Document, Losses, MappingError
 from mappers.decimals import dynamodb_text, fits_dynamodb
 from mappers.names import dynamodb_name, elasticsearch_name, tagged_name
+from mappers.policies import HashPolicies, ItemPolicies, JsonPolicies, Shared
+from mappers.tags import TAGS, base64_text, binary_tag, date_tag, decimal_tag, double_tag, in_utc, uuid_text
+from mappers.tags import milliseconds as milliseconds
 
 Convert = Callable[[Any], Any]
 
 DYNAMODB_DEPTH = 31
 """Nested lists and maps below an attribute that DynamoDB takes; one more is refused (R16)."""
 
+_EXACT_IN_DOUBLE = 2**53
+NULL_TEXT = b"\x00null"
+"""What a hash field holds for null (R19)."""
 _SHOWN_NAME = 100  # Characters of a field's name that an error shows.
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_MILLISECOND = dt.timedelta(milliseconds=1)
-_REGEX_FLAGS = ((2, "i"), (4, "l"), (8, "m"), (16, "s"), (32, "u"), (64, "x"))  # re's numbers, in BSON's order
-
-
-def milliseconds(value: dt.datetime | DatetimeMS) -> int:
-    """Return a BSON date as the integer it is stored as: milliseconds since 1970 (R17)."""
-    if isinstance(value, DatetimeMS):
-        return int(value)
-    return ((value if value.tzinfo is dt.UTC else _in_utc(value)) - _EPOCH) // _MILLISECOND
-
-
-# --- tags, the same in every form -------------------------------------------------------------------------------------
-
-
-def _tag_double(value: float) -> dict[str, Any]:
-    name = (
-        "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity") if math.isinf(value) else repr(value)
-    )
-    return {"$numberDouble": name}
-
-
-def _tag_decimal(value: Decimal128) -> dict[str, Any]:
-    return {"$numberDecimal": str(value)}
-
-
-def _tag_date(value: DatetimeMS | dt.datetime) -> dict[str, Any]:
-    return {"$date": {"$numberLong": str(milliseconds(value))}}
-
-
-def _tag_binary(value: Binary) -> dict[str, Any]:
-    return {"$binary": {"base64": _base64(value), "subType": f"{value.subtype:02x}"}}
-
-
-def _tag_timestamp(value: Timestamp) -> dict[str, Any]:
-    return {"$timestamp": {"t": value.time, "i": value.inc}}
-
-
-def _tag_regex(value: Regex[Any]) -> dict[str, Any]:
-    # Never compiled: BSON's patterns are PCRE, not Python's (R22).
-    pattern = value.pattern if isinstance(value.pattern, str) else value.pattern.decode()
-    options = "".join(letter for flag, letter in _REGEX_FLAGS if value.flags & flag)
-    return {"$regularExpression": {"pattern": pattern, "options": options}}
-
-
-def _tag_min_key(_: MinKey) -> dict[str, Any]:
-    return {"$minKey": 1}
-
-
-def _tag_max_key(_: MaxKey) -> dict[str, Any]:
-    return {"$maxKey": 1}
-
-
-def _base64(value: bytes) -> str:
-    return base64.b64encode(value).decode()
-
-
-def _is_uuid(value: Binary) -> bool:
-    return value.subtype == 4 and len(value) == 16
 
 
 # --- text that several forms share ------------------------------------------------------------------------------------
@@ -105,64 +51,115 @@ def _whole(value: int) -> int:
     return value
 
 
+def _whole_or_text(value: int) -> int | str:
+    return _whole(value) if abs(value) <= _EXACT_IN_DOUBLE else str(value)
+
+
 def iso_text(value: dt.datetime) -> str:
     """Return ISO 8601 with exactly three decimals and ``Z``, which Elasticsearch reads for years 1 to 9999 (R17)."""
     if value.tzinfo is not dt.UTC:  # CODEC decodes every date as UTC; a mapper of one's own may bring another.
-        value = _in_utc(value)
+        value = in_utc(value)
     return value.isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
-def _in_utc(value: dt.datetime) -> dt.datetime:
-    if value.utcoffset() is None:
-        raise MappingError("E-MAP-VALUE", "", "a date without a time zone; say which moment it is")
-    return value.astimezone(dt.UTC)
+class _Form:
+    """What the tables share: policies, and the losses of the document at hand by field."""
+
+    def __init__(self, policies: Shared, losses: Losses | None) -> None:
+        self._policies: Shared = policies
+        self._losses = losses
+        self._found: list[tuple[str, str]] = []  # path and kind; an array's elements bear the array's path
+
+    def _lose(self, kind: str) -> None:
+        self._found.append(("", kind))
+
+    def _named(self, name: str, since: int) -> int:
+        """Put the name before the paths found since then; return how many there are now."""
+        name = _shown(name)
+        for at in range(since, len(self._found)):
+            path, kind = self._found[at]
+            self._found[at] = (f"{name}.{path}" if path else name, kind)
+        return len(self._found)
+
+    def _settle(self) -> None:
+        """Count what was lost; called once the whole document, or a value of its own, is converted."""
+        if self._losses is not None:
+            for path, kind in self._found:
+                self._losses.add(kind, path)
+        self._found.clear()
+
+    def _nonfinite(self, tag: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        match self._policies.nonfinite:
+            case "as_null":
+                self._lose("nonfinite_null")
+                return None
+            case "reject":
+                raise MappingError("E-MAP-VALUE", "", "NaN or an infinity; values: {nonfinite: tag} would keep it")
+            case _:
+                return tag
 
 
-class JsonValues:
+class JsonValues(_Form):
     """BSON to JSON, for a Redis string or an Elasticsearch document; field order is kept.
 
     =====================  ============================================================
     exact as JSON          string, bool, null, int, long, double (-0.0 too), object, array
     exact as text          ObjectId hex, date ISO with ms and Z, decimal128, UUID, binary subtype 0 in base64
     tagged                 NaN and infinities, dates outside years 1-9999, other binary, timestamp, regex, code,
-                           MinKey, MaxKey; a DBRef is the sub-document it is stored as
-    rejected               undefined, symbol, dbPointer, repeated names, invalid UTF-8 (by `mappers.decoding.decode`)
+                           MinKey, MaxKey, undefined, symbol, dbPointer; a DBRef is the sub-document it is stored as
+    rejected               repeated names, invalid UTF-8 (by `mappers.anomalies`, unless a policy says otherwise)
     =====================  ============================================================
     """
 
-    def __init__(self, name: Callable[[str, bool], str]) -> None:
-        """Take the rule for field names: called with a name and whether it stands at the top level."""
+    def __init__(
+        self,
+        name: Callable[[str, bool], str],
+        policies: Shared | None = None,
+        losses: Losses | None = None,
+        *,
+        large_as_text: bool = False,
+    ) -> None:
+        """Take the rule for field names, called with a name and whether it stands at the top level, and policies."""
+        super().__init__(policies or JsonPolicies(), losses)
         self._name = name
+        whole = _whole_or_text if large_as_text else _whole
         self._table: dict[type, Convert] = {
             str: _same,
             bool: _same,
             type(None): _same,
-            int: _whole,
-            Int64: int,
-            float: lambda value: value if math.isfinite(value) else _tag_double(value),
+            int: whole,
+            Int64: (lambda value: whole(int(value))) if large_as_text else int,
+            float: lambda value: value if math.isfinite(value) else self._nonfinite(double_tag(value)),
             dict: self._object,
             list: self._array,
             ObjectId: _text,
             dt.datetime: iso_text,
-            DatetimeMS: _tag_date,
-            Decimal128: lambda value: _text(value) if value.to_decimal().is_finite() else _tag_decimal(value),
-            bytes: _base64,
-            Binary: lambda value: str(value.as_uuid(4)) if _is_uuid(value) else _tag_binary(value),
-            Timestamp: _tag_timestamp,
-            Regex: _tag_regex,
+            DatetimeMS: date_tag,
+            Decimal128: lambda value: (
+                _text(value) if value.to_decimal().is_finite() else self._nonfinite(decimal_tag(value))
+            ),
+            bytes: base64_text,
+            Binary: lambda value: uuid_text(value, self._policies.uuid_legacy) or binary_tag(value),
             Code: self._code,
             DBRef: lambda value: self._object(value.as_doc().to_dict()),
-            MinKey: _tag_min_key,
-            MaxKey: _tag_max_key,
+            **TAGS,
         }
 
     def document(self, document: Document) -> dict[str, Any]:
         """Return what `orjson.dumps` writes of a document; raises MappingError naming the field it cannot hold."""
-        return self._fields(document, top=True)
+        self._found.clear()
+        fields = self._fields(document, top=True)
+        self._settle()
+        return fields
 
-    def value(self, value: Any) -> Any:
-        """Return what `orjson.dumps` writes of one value below the top level."""
-        return _convert(self._table, value)
+    def value(self, value: Any, path: str = "") -> Any:
+        """Return what `orjson.dumps` writes of one value below the top level; its losses count at the path."""
+        self._found.clear()
+        converted = _convert(self._table, value)
+        if self._found and path:
+            self._named(path, 0)
+        self._settle()
+        return converted
 
     def _object(self, value: Mapping[str, Any]) -> dict[str, Any]:
         return self._fields(value, top=False)
@@ -170,11 +167,14 @@ class JsonValues:
     def _fields(self, value: Mapping[str, Any], top: bool) -> dict[str, Any]:
         table = self._table
         fields: dict[str, Any] = {}
+        found = len(self._found)
         name = ""
         try:
             for name, inner in value.items():
                 convert = table.get(type(inner))
                 fields[self._name(name, top)] = convert(inner) if convert else _convert(table, inner)
+                if len(self._found) > found:
+                    found = self._named(name, found)
         except MappingError as error:
             raise _below(name, error) from None
         return fields
@@ -197,30 +197,36 @@ class JsonValues:
         return tag
 
 
-def redis_json() -> JsonValues:
+def redis_json(policies: JsonPolicies | HashPolicies | None = None, losses: Losses | None = None) -> JsonValues:
     """Return the table for JSON held in Redis: any name is legal there."""
-    return JsonValues(lambda name, _top: tagged_name(name))
+    large_as_text = policies is not None and policies.int53 == "string"
+    return JsonValues(lambda name, _top: tagged_name(name), policies, losses, large_as_text=large_as_text)
 
 
-def elasticsearch_json() -> JsonValues:
+def elasticsearch_json(policies: JsonPolicies | None = None, losses: Losses | None = None) -> JsonValues:
     """Return the table for Elasticsearch's `_source`, with names it does not take for paths or its own fields."""
-    return JsonValues(elasticsearch_name)
+    large_as_text = policies is not None and policies.int53 == "string"
+    return JsonValues(elasticsearch_name, policies, losses, large_as_text=large_as_text)
 
 
-class DynamoDBValues:
+class DynamoDBValues(_Form):
     """BSON to DynamoDB's typed JSON (``{"S": …}``), as BatchWriteItem takes it.
 
     ===========  =======================================================================
     exact        string S, bool BOOL, null NULL, int and long N, object M, array L, binary subtype 0 B,
                  date N (epoch milliseconds), ObjectId S (hex), UUID S,
                  double and decimal128 N where DynamoDB's range and 38 digits hold them (by value: 1.10 is 1.1)
-    tagged       -0.0, NaN, infinities, numbers out of range, other binary, timestamp, regex, code, MinKey, MaxKey
-    rejected     deeper than 31 levels, over 400 KB, and what `mappers.decoding.decode` refuses
+    tagged       -0.0, NaN, infinities, numbers out of range, other binary, timestamp, regex, code, MinKey, MaxKey,
+                 undefined, symbol, dbPointer
+    rejected     deeper than 31 levels, over 400 KB, repeated names and invalid UTF-8, unless a policy says otherwise
     ===========  =======================================================================
     """
 
-    def __init__(self) -> None:
+    def __init__(self, policies: ItemPolicies | None = None, losses: Losses | None = None) -> None:
         """Build the table."""
+        self._rules = policies or ItemPolicies()
+        super().__init__(self._rules, losses)
+        self._json = redis_json()
         self._depth = 0
         self._table: dict[type, Convert] = {
             str: lambda value: {"S": value},
@@ -229,57 +235,76 @@ class DynamoDBValues:
             int: lambda value: {"N": str(_whole(value))},
             Int64: lambda value: {"N": str(int(value))},
             float: self._double,
-            dict: lambda value: {"M": self._map(value)},
+            dict: self._map,
             list: self._list,
             ObjectId: lambda value: {"S": str(value)},
             dt.datetime: lambda value: {"N": str(milliseconds(value))},
             DatetimeMS: lambda value: {"N": str(int(value))},
             Decimal128: self._decimal,
-            bytes: lambda value: {"B": _base64(value)},
-            Binary: lambda value: {"S": str(value.as_uuid(4))} if _is_uuid(value) else self._tag(_tag_binary(value)),
-            Timestamp: lambda value: self._tag(_tag_timestamp(value)),
-            Regex: lambda value: self._tag(_tag_regex(value)),
+            bytes: lambda value: {"B": base64_text(value)},
+            Binary: self._binary,
             Code: self._code,
-            DBRef: lambda value: {"M": self._map(value.as_doc().to_dict())},
-            MinKey: lambda value: self._tag(_tag_min_key(value)),
-            MaxKey: lambda value: self._tag(_tag_max_key(value)),
+            DBRef: lambda value: self._map(value.as_doc().to_dict()),
+            **{kind: self._tagging(tag) for kind, tag in TAGS.items()},
         }
 
     def item(self, document: Document) -> dict[str, Any]:
         """Return the document's attributes; raises MappingError naming the field DynamoDB cannot hold."""
         self._depth = 0
-        return self._attributes(document)
+        self._found.clear()
+        attributes = self._attributes(document)
+        self._settle()
+        return attributes
 
-    def value(self, value: Any) -> dict[str, Any]:
-        """Return one attribute value."""
+    def value(self, value: Any, path: str = "") -> dict[str, Any]:
+        """Return one attribute value; its losses count at the path."""
         self._depth = 0
-        return _convert(self._table, value)  # type: ignore[no-any-return]
+        self._found.clear()
+        converted: dict[str, Any] = _convert(self._table, value)
+        if self._found and path:
+            self._named(path, 0)
+        self._settle()
+        return converted
 
     def _attributes(self, value: Mapping[str, Any]) -> dict[str, Any]:
         table = self._table
         attributes: dict[str, Any] = {}
+        found = len(self._found)
         name = ""
         try:
             for name, inner in value.items():
                 convert = table.get(type(inner))
                 attributes[dynamodb_name(name)] = convert(inner) if convert else _convert(table, inner)
+                if len(self._found) > found:
+                    found = self._named(name, found)
         except MappingError as error:
             raise _below(name, error) from None
         return attributes
 
-    def _deeper(self) -> None:
-        self._depth += 1
-        if self._depth > DYNAMODB_DEPTH:
+    def _fits(self, levels: int = 1) -> bool:
+        """Tell whether so many levels fit here; where they do not, the policy says whether that is a reject."""
+        if self._depth + levels <= DYNAMODB_DEPTH:
+            return True
+        if self._rules.depth_overflow == "reject":
             raise MappingError("E-DDB-DEPTH", "", f"nested deeper than the {DYNAMODB_DEPTH} levels DynamoDB takes")
+        self._lose("depth_json")
+        return False
+
+    def _as_json(self, value: Any) -> dict[str, Any]:
+        return {"S": orjson.dumps(self._json.value(value)).decode()}
 
     def _map(self, value: Mapping[str, Any]) -> dict[str, Any]:
-        self._deeper()
+        if not self._fits():
+            return self._as_json(value)
+        self._depth += 1
         attributes = self._attributes(value)
         self._depth -= 1
-        return attributes
+        return {"M": attributes}
 
     def _list(self, value: list[Any]) -> dict[str, Any]:
-        self._deeper()
+        if not self._fits():
+            return self._as_json(value)
+        self._depth += 1
         table = self._table
         elements: list[Any] = []
         try:
@@ -292,15 +317,24 @@ class DynamoDBValues:
         return {"L": elements}
 
     def _tag(self, tag: Mapping[str, Any]) -> dict[str, Any]:
-        self._deeper()
-        inner: dict[str, Any] = {}
-        for name, value in tag.items():
-            if isinstance(value, Mapping):
-                inner[name] = self._tag(value)
-            else:
-                inner[name] = {"S": value} if isinstance(value, str) else {"N": str(value)}
-        self._depth -= 1
-        return {"M": inner}
+        # A tag of which only a part fits would be none: it stands as a whole or is a string as a whole.
+        return _typed(tag) if self._fits(_levels(tag)) else {"S": orjson.dumps(tag).decode()}
+
+    def _tagging(self, tag: Convert) -> Convert:
+        return lambda value: self._tag(tag(value))
+
+    def _binary(self, value: Binary) -> dict[str, Any]:
+        text = uuid_text(value, self._rules.uuid_legacy)
+        return self._tag(binary_tag(value)) if text is None else {"S": text}
+
+    def _not_finite(self, tag: dict[str, Any]) -> dict[str, Any]:
+        return {"NULL": True} if self._nonfinite(tag) is None else self._tag(tag)
+
+    def _zero(self, tag: dict[str, Any]) -> dict[str, Any]:
+        if self._rules.neg_zero == "tag":
+            return self._tag(tag)
+        self._lose("neg_zero")
+        return {"N": "0"}
 
     def _double(self, value: float) -> dict[str, Any]:
         if math.isfinite(value):
@@ -308,24 +342,52 @@ class DynamoDBValues:
             decimal = Decimal(repr(value))
             if fits_dynamodb(decimal):
                 return {"N": dynamodb_text(decimal)}
-        return self._tag(_tag_double(value))
+            return self._tag(double_tag(value)) if value else self._zero(double_tag(value))
+        return self._not_finite(double_tag(value))
 
     def _decimal(self, value: Decimal128) -> dict[str, Any]:
         decimal = value.to_decimal()
-        if decimal.is_finite() and fits_dynamodb(decimal):
-            return {"N": dynamodb_text(decimal)}
-        return self._tag(_tag_decimal(value))
+        if not decimal.is_finite():
+            return self._not_finite(decimal_tag(value))
+        keeps_scale = self._rules.decimal_scale == "tag"
+        if not decimal and decimal.is_signed() and not keeps_scale:
+            return self._zero(decimal_tag(value))
+        if fits_dynamodb(decimal):
+            text = dynamodb_text(decimal)
+            if not keeps_scale or text == str(value):
+                return {"N": text}
+        return self._tag(decimal_tag(value))
 
     def _code(self, value: Code) -> dict[str, Any]:
-        self._deeper()
+        if not self._fits():
+            return self._as_json(value)
+        self._depth += 1
         tag: dict[str, Any] = {"$code": {"S": str(value)}}
         if value.scope is not None:
-            tag["$scope"] = {"M": self._map(value.scope)}
+            tag["$scope"] = self._map(value.scope)
         self._depth -= 1
         return {"M": tag}
 
 
-def flat_text(value: Any, values: JsonValues) -> bytes:
+def _levels(tag: Any) -> int:
+    """Return how many levels of maps a tag has."""
+    return 1 + max(map(_levels, tag.values())) if isinstance(tag, Mapping) else 0
+
+
+def _typed(tag: Any) -> dict[str, Any]:
+    """Return a tag as an attribute value."""
+    match tag:
+        case Mapping():
+            return {"M": {name: _typed(inner) for name, inner in tag.items()}}
+        case bool():
+            return {"BOOL": tag}
+        case str():
+            return {"S": tag}
+        case _:
+            return {"N": str(tag)}
+
+
+def flat_text(value: Any, values: JsonValues, path: str = "") -> bytes:
     r"""Return one value as the text a Redis hash field holds: strings raw, null tagged ``\x00null``, the rest JSON.
 
     Text as it is, not quoted, is what applications read from a hash; that a hash cannot tell ``"1"`` from ``1`` is
@@ -334,10 +396,12 @@ def flat_text(value: Any, values: JsonValues) -> bytes:
     if isinstance(value, str) and not isinstance(value, Code):  # Code is a str, and may have a scope.
         return value.encode()
     if value is None:
-        return b"\x00null"
+        return NULL_TEXT
     if type(value) is bytes:
         return value
-    converted = values.value(value)
+    converted = values.value(value, path)
+    if converted is None:  # By policy.
+        return NULL_TEXT
     return converted.encode() if isinstance(converted, str) else orjson.dumps(converted)
 
 
@@ -351,6 +415,10 @@ def _convert(table: Mapping[type, Convert], value: Any) -> Any:
     raise MappingError("E-MAP-VALUE", "", f"a value of type {type(value).__name__} is no BSON value")
 
 
+def _shown(name: str) -> str:
+    return name if len(name) <= _SHOWN_NAME else name[:_SHOWN_NAME] + "…"
+
+
 def _below(name: str, error: MappingError) -> MappingError:
-    name = name if len(name) <= _SHOWN_NAME else name[:_SHOWN_NAME] + "…"
+    name = _shown(name)
     return MappingError(error.code, f"{name}.{error.field}" if error.field else name, error.reason)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
-from mappers.contract import Record
+from mappers.contract import Loss, LossFields, Record, add_losses
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +137,9 @@ class Tally:
     id_types: Counter[str] = field(default_factory=Counter)
     """Documents read per BSON type of `_id`."""
     losses: Counter[str] = field(default_factory=Counter)
+    """Values not held exactly, by kind."""
+    lost: LossFields = field(default_factory=dict)
+    """The same by field and kind, with examples."""
 
     def add(self, other: Tally) -> None:
         """Count the other's documents too."""
@@ -147,10 +150,13 @@ class Tally:
         self.records += other.records
         self.id_types += other.id_types
         self.losses += other.losses
+        add_losses(self.lost, other.lost)
 
     def to_json(self) -> str:
         """Return the tally as JSON."""
-        return json.dumps({name: getattr(self, name) for name in self.__slots__})
+        kept = {name: getattr(self, name) for name in self.__slots__}
+        kept["lost"] = [[*key, loss.count, loss.examples] for key, loss in self.lost.items()]
+        return json.dumps(kept)
 
     @classmethod
     def from_json(cls, text: str) -> Tally:
@@ -158,6 +164,7 @@ class Tally:
         kept: dict[str, Any] = json.loads(text)
         for name in ("id_types", "losses"):
             kept[name] = Counter(kept.get(name, {}))
+        kept["lost"] = {(path, kind): Loss(count, ids) for path, kind, count, ids in kept.get("lost", ())}
         return cls(**kept)
 
 

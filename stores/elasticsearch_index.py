@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import orjson
 
-from mappers.elasticsearch import FULL_ID
+from mappers.elasticsearch import FULL_ID, RAW
 
 _NUMBERS = ("byte", "short", "integer", "long", "half_float", "float", "double")
 _SHORTHANDS: Mapping[str, Mapping[str, Any]] = {
@@ -65,6 +65,7 @@ class IndexPlan:
         properties = dict(self._properties)
         if self._placement.dynamic == "strict":
             properties.setdefault(FULL_ID, dict(_SHORTHANDS["keyword"]))
+            properties.setdefault(RAW, {"type": "binary"})  # Neither searchable nor kept in columns.
         mappings = {
             "dynamic": self._placement.dynamic,
             "date_detection": False,

@@ -7,6 +7,7 @@ import math
 import uuid
 from typing import Any
 
+import bson
 from bson import (
     Binary,
     Code,
@@ -22,6 +23,8 @@ from bson import (
 from bson.binary import UuidRepresentation
 from bson.datetime_ms import DatetimeMS
 from hypothesis import strategies as st
+
+from mappers.decoding import CODEC
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
@@ -241,3 +244,44 @@ def documents(
         ids() if identity is None else identity,
         fields.filter(lambda some: not {"$ref", "$id"} <= some.keys()),
     )
+
+
+def _string(content: bytes) -> bytes:
+    return (len(content) + 1).to_bytes(4, "little") + content + b"\x00"
+
+
+def _object(*elements: bytes) -> bytes:
+    body = b"".join(elements) + b"\x00"
+    return (len(body) + 4).to_bytes(4, "little") + body
+
+
+def _scoped(code: bytes, scope: bytes) -> bytes:
+    return (4 + len(_string(code)) + len(scope)).to_bytes(4, "little") + _string(code) + scope
+
+
+ODD_ELEMENTS: dict[str, bytes] = {
+    "undefined": b"\x06odd\x00",
+    "symbol": b"\x0eodd\x00" + _string("sýmbol".encode()),
+    "dbPointer": b"\x0codd\x00" + _string(b"db.things") + bytes(range(12)),
+    "undefined in an array": b"\x04odd\x00" + _object(b"\x060\x00", b"\x0a1\x00"),
+    "symbol in an object": b"\x03odd\x00" + _object(b"\x0ea.b\x00" + _string(b""), b"\x10$n\x00\x01\x00\x00\x00"),
+    "code with an odd scope": b"\x0fodd\x00" + _scoped(b"f()", _object(b"\x06u\x00")),
+    "$id before $ref": b"\x03odd\x00" + _object(b"\x0a$id\x00", b"\x02$ref\x00" + _string(b"things")),
+    "two fields of one name": b"\x0aodd\x00" + b"\x02odd\x00" + _string(b"second") + b"\x01odd\x00" + b"\x00" * 8,
+    "invalid UTF-8": b"\x02odd\x00" + _string(b"\xff text \xc3"),
+}
+"""Elements that a decoder changes or refuses, by what is odd; each field is called odd."""
+
+
+def raw_documents(value: st.SearchStrategy[Any] | None = None) -> st.SearchStrategy[bytes]:
+    """The bytes of a stored document: often with odd elements, its `_id` sometimes in the middle, as a view has it."""
+
+    def built(document: dict[str, Any], odd: str | None, id_last: bool) -> bytes:
+        document.pop("odd", None)
+        if id_last:
+            document["_id"] = document.pop("_id")
+        elements = bson.encode({"": document}, codec_options=CODEC)[6:-1][4:-1]
+        return _object(elements, ODD_ELEMENTS[odd] if odd else b"")
+
+    oddities = st.none() | st.sampled_from(list(ODD_ELEMENTS))
+    return st.builds(built, documents(value=value), oddities, st.booleans())

@@ -33,12 +33,18 @@ def routes(unique: str, database: Database[dict[str, Any]]) -> dict[str, dict[st
     database["things"].insert_many(document(number) for number in range(COUNT))
     made: dict[str, dict[str, Any]] = {
         "counters": {"use_case": "counter", "value": "count"},
-        "sets": {"use_case": "set", "values": "tags"},
-        "index": {"use_case": "set", "member": "_id", "each": "tags", "key": f"{unique}:index:{{{{tags}}}}"},
+        "sets": {"use_case": "set", "values": "tags", "accept_loss": ["set_duplicate"]},
+        "index": {
+            "use_case": "set",
+            "member": "_id",
+            "each": "tags",
+            "key": f"{unique}:index:{{{{tags}}}}",
+            "accept_loss": ["set_duplicate"],
+        },
         "lists": {"use_case": "queue", "values": "tags"},
         "feeds": {"use_case": "feed", "entry": "at", "key": f"{unique}:feeds:{{user}}", "partitions": 4},
         "stream": {"use_case": "feed", "entry": "_id"},
-        "places": {"use_case": "geo", "location": "place"},
+        "places": {"use_case": "geo", "location": "place", "accept_loss": ["geo_rounded"]},
         "packed": {"use_case": "cache", "format": "msgpack"},
         "pages": {"use_case": "cache", "format": "raw", "value": "html"},
     }

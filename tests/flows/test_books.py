@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from flows.books import Books, Report, settle
+from flows.books import Books, Report, RouteReport, settle
 from flows.comparing import Comparison
 from flows.ledger import Balance
 from flows.report import as_markdown, as_text, write
+from mappers.contract import Loss
 from stores.contract import Tally
 
 
@@ -99,6 +100,55 @@ def test_whatever_does_not_add_up_has_a_verdict_and_a_reason(verdict: str, chang
     row = settle(books(**changes))
     assert row.verdict == verdict
     assert row.reasons
+
+
+def lossy(*accepted: str, **counts: int) -> RouteReport:
+    lost = {("a.b", "neg_zero"): Loss(2, ["n:1", "n:2"]), ("c", "nan"): Loss(3, ["s:x"])}
+    kept = tally(losses=Counter({"neg_zero": 2, "nan": 3, **counts}), lost=lost)
+    return settle(books(backfilled=kept, accept_loss=accepted))
+
+
+@pytest.mark.parametrize(
+    ("accepted", "left"),
+    [
+        ((), ["c:nan", "a.b:neg_zero"]),
+        (("nan",), ["a.b:neg_zero"]),
+        (("a.b",), ["c:nan"]),
+        (("a",), ["c:nan"]),
+        (("a:nan", "a.b:nan", "a.b.c", "b", "neg"), ["c:nan", "a.b:neg_zero"]),
+        (("a.b:neg_zero", "c:nan"), []),
+        (("a:neg_zero", "nan"), []),
+        (("neg_zero", "nan"), []),
+    ],
+)
+def test_a_loss_is_clean_only_where_the_plan_accepts_it(accepted: tuple[str, ...], left: list[str]) -> None:
+    row = lossy(*accepted)
+    assert row.verdict == ("mismatches" if left else "clean")
+    assert [f"{loss.field}:{loss.kind}" for loss in row.lost if not loss.accepted] == left
+    assert len(row.reasons) == len(left)
+    for key, reason in zip(left, row.reasons, strict=True):
+        assert f'accept_loss: ["{key}"]' in reason
+
+
+def test_a_loss_that_was_counted_without_a_field_is_not_clean_either() -> None:
+    row = lossy("neg_zero", "c", nan=4)
+    assert row.verdict == "mismatches"
+    assert [(loss.field, loss.kind, loss.count) for loss in row.lost if not loss.accepted] == [("", "nan", 1)]
+    assert 'accept_loss: ["nan"]' in row.reasons[0]
+
+
+def test_a_loss_does_not_hide_that_the_books_do_not_close() -> None:
+    kept = tally(losses=Counter(nan=1))
+    row = settle(books(backfilled=kept, comparison=Comparison(tally(), balance(held=8))))
+    assert ["do not close" in reason for reason in row.reasons] == [True, False]
+
+
+def test_losses_are_told_with_their_fields_as_text_and_as_markdown() -> None:
+    began = dt.datetime(2026, 11, 23, 8, 0, tzinfo=dt.UTC)
+    told = Report("shop", "f" * 64, began, began, [lossy("nan")])
+    for text in (as_text(told), as_markdown(told)):
+        assert "lost 3 x nan at c (accepted; such as s:x)" in text
+        assert "lost 2 x neg_zero at a.b (not accepted; such as n:1, n:2)" in text
 
 
 def test_an_empty_collection_is_clean_only_where_the_plan_says_so() -> None:

@@ -21,6 +21,7 @@ from flows.checking import key_names
 from flows.plan import USE_CASES, Fields, PlanKeys, RouteKeys, RunKeys, load
 from mappers import transforms
 from mappers.dynamodb import Key
+from mappers.policies import HashPolicies, ItemPolicies, JsonPolicies
 from stores.errors import PlanError
 from stores.mongodb import Connection
 
@@ -106,6 +107,10 @@ def test_the_example_has_every_key_there_is(validator: Draft202012Validator) -> 
     for name, kind in STEPS.items():
         wanted |= {(f"transforms.{name}", kind): [step[name] for step in steps if name in step]}
     wanted |= {("key", Key): [route["key"] for route in routes if isinstance(route.get("key"), dict)]}
+    for policies in (ItemPolicies, JsonPolicies, HashPolicies):
+        holders = {name for name in plugins.available(plugins.MAPPERS) if policy_class(name) is policies}
+        shown = [route["values"] for route in routes if shape(route)[1] in holders and "values" in route]
+        wanted |= {(f"values of {sorted(holders)}", policies): shown}
     for name in plugins.available(plugins.TARGETS):
         kind = plugins.target_type(name)
         there = [route for route in routes if shape(route)[0] == name]
@@ -120,6 +125,10 @@ def test_the_example_has_every_key_there_is(validator: Draft202012Validator) -> 
         if not any(key in part for part in shown)
     }
     assert lacking == set()
+
+
+def policy_class(mapper: str) -> type | None:
+    return type(getattr(plugins.mapper_type(mapper).Options, "values", None))
 
 
 def shape(route: dict[str, Any]) -> tuple[str, str | None]:
@@ -151,6 +160,9 @@ RIGHT = {
     "another target than the use case's": with_route(use_case="search", target="redis", mapper="string"),
     "a number from the environment": {**BASE, "run": {"workers": "${WORKERS}"}},
     "transforms": with_route(use_case="entity", transforms=[{"drop": ["a"]}, {"cast": {"fields": {"b": "int"}}}]),
+    "lossless": with_route(use_case="entity", fidelity="lossless"),
+    "policies": with_route(use_case="session", values={"nonfinite": "as_null", "int53": "string"}),
+    "accepted losses": with_route(use_case="search", accept_loss=["neg_zero", "a.b", "a:neg_zero"]),
     "provisioned": with_route(use_case="entity", billing="provisioned", read_units=1, write_units=1),
 }
 WRONG = {
@@ -180,6 +192,11 @@ WRONG = {
     "options without a mapper of one's own": with_route(use_case="entity", options={"skip": []}),
     "a leaderboard without a score": with_route(use_case="leaderboard"),
     "dynamic as a boolean": with_route(use_case="search", dynamic=False),
+    "lossless without some fields": with_route(use_case="entity", fidelity="lossless", fields={"drop": ["a"]}),
+    "lossless in a sorted set": with_route(use_case="leaderboard", score="n", fidelity="lossless"),
+    "a policy of another form": with_route(use_case="search", values={"neg_zero": "zero"}),
+    "a policy that does not exist": with_route(use_case="entity", values={"nonfinite": "ignore"}),
+    "accepted losses as a text": with_route(use_case="entity", accept_loss="neg_zero"),
     "a billing that does not exist": with_route(use_case="entity", billing="monthly"),
     "fields as a list": with_route(use_case="entity", fields=["name"]),
     "two transforms in one": with_route(use_case="entity", transforms=[{"drop": ["a"], "select": ["b"]}]),

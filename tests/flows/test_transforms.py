@@ -113,7 +113,12 @@ def test_a_document_that_a_transform_refuses_is_a_reject_and_none_of_its_parts_a
     bad = {"_id": "bad", "items": [{"price": "1"}, {"price": "4111 secret"}, {"price": "1"}]}
     database.orders.insert_many([{"_id": 1, "items": [{"price": "007"}]}, bad, {"_id": 2, "items": 5}, {"_id": 3}])
     steps = [{"explode": {"field": "items"}}, {"cast": {"fields": {"items.price": "int"}}}]
-    route = {"use_case": "session", "key": f"{unique}:{{_id}}", "transforms": steps}
+    route = {
+        "use_case": "session",
+        "key": f"{unique}:{{_id}}",
+        "transforms": steps,
+        "accept_loss": ["cast_respelled"],
+    }
     path = write_plan(tmp_path, stores, database.name, {"orders": route})
     done = offramp("backfill", path, "--json", folder=tmp_path)
     assert done.code == 1

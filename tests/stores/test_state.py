@@ -20,6 +20,7 @@ from pathlib import Path
 import bson
 import pytest
 
+from mappers.contract import Loss
 from stores.contract import Partition, Reject, Tally
 from stores.errors import LeaseLost, OfframpError, PermanentError, PlanError, TransientError
 from stores.state import Lease, PartitionState, State
@@ -146,6 +147,16 @@ def test_checkpoints_add_up_and_the_last_position_stands(state: State) -> None:
     ]
 
 
+def test_losses_add_up_by_field_and_keep_a_few_examples(state: State) -> None:
+    lease = begun(state)
+    for number in range(4):
+        examples = [f"n:{number}{digit}" for digit in range(3)]
+        state.checkpoint(lease, 1, b"p", Tally(losses=Counter(nan=3), lost={("a.b", "nan"): Loss(3, examples)}))
+    kept = state.partitions("orders")[1].tally
+    assert kept.lost == {("a.b", "nan"): Loss(12, ["n:00", "n:01", "n:02", "n:10", "n:11"])}
+    assert kept.losses == {"nan": 12}
+
+
 def test_a_journal_writes_the_checkpoints_of_its_lease(state: State) -> None:
     journal = state.journal(begun(state))
     journal.ensure()
@@ -156,7 +167,8 @@ def test_a_journal_writes_the_checkpoints_of_its_lease(state: State) -> None:
 
 
 def test_a_tally_survives_json() -> None:
-    one = Tally(9, 1, 2, 6, 12, Counter(int=4, objectId=5), Counter(neg_zero=1))
+    lost = {("a.b", "neg_zero"): Loss(1, ["n:1"]), ("", "rounded"): Loss(2)}
+    one = Tally(9, 1, 2, 6, 12, Counter(int=4, objectId=5), Counter(neg_zero=1, rounded=2), lost)
     assert Tally.from_json(one.to_json()) == one
     assert Tally.from_json("{}") == Tally()
     assert isinstance(Tally.from_json(one.to_json()).losses, Counter)

@@ -1,0 +1,42 @@
+"""docs/values.md is what the code does: its generated part is current, and a stale one is noticed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flows import values_page
+from mappers.fates import TABLE
+
+
+def test_the_page_in_the_repository_is_current() -> None:
+    assert values_page.main(["--check"]) == 0
+
+
+def test_make_check_looks_at_it() -> None:
+    assert "python -m flows.values_page --check" in (values_page.FILE.parents[1] / "Makefile").read_text("utf-8")
+
+
+def test_a_stale_page_is_noticed_and_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = values_page.FILE.read_text("utf-8")
+    copy = tmp_path / "values.md"
+    monkeypatch.setattr(values_page, "FILE", copy)
+    copy.write_text(whole.replace("| bool | exact", "| bool | text"), encoding="utf-8")
+    assert values_page.main(["--check"]) == 1
+    assert values_page.main(["--write"]) == 0
+    assert copy.read_text("utf-8") == whole
+    copy.write_text("# no marks", encoding="utf-8")
+    with pytest.raises(ValueError, match="marks"):
+        values_page.main(["--write"])
+
+
+def test_every_row_stands_on_the_page() -> None:
+    page = values_page.FILE.read_text("utf-8")
+    for row in TABLE:
+        assert f"| {row.type} |" in page
+
+
+def test_wrong_arguments_are_told_what_is_right(capsys: pytest.CaptureFixture[str]) -> None:
+    assert values_page.main(["--wirte"]) == 2
+    assert "--write" in capsys.readouterr().err
