@@ -14,7 +14,7 @@ from typing import Any
 
 from flows import plugins
 from flows.checking import key_names, schema
-from flows.plan import USE_CASES, PlanKeys, RouteKeys
+from flows.plankeys import USE_CASES, PlanKeys, RouteKeys
 
 FILE = Path(__file__).parents[1] / "config" / "plan.schema.json"
 _DISTRIBUTION = "mongo-offramp"

@@ -13,7 +13,7 @@ import click
 import pytest
 import yaml
 
-from flows import books, plan, plugins
+from flows import books, plan, plankeys, plugins
 from flows.cli import offramp
 
 ROOT = Path(__file__).parents[1]
@@ -56,9 +56,9 @@ def test_the_plan_in_the_readme_has_no_fault(tmp_path: Path) -> None:
 
 def test_every_built_in_use_case_and_mapper_is_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for use_case in plan.USE_CASES:
+    for use_case in plankeys.USE_CASES:
         assert f"`{use_case}`" in readme
-    reached = {mapper for _, mapper in plan.USE_CASES.values()}
+    reached = {mapper for _, mapper in plankeys.USE_CASES.values()}
     for name, point in plugins.available(plugins.MAPPERS).items():
         if point.value.startswith("mappers."):
             assert name in reached or f"mapper: {name}" in readme

@@ -13,7 +13,7 @@ import bson
 import pytest
 from bson import Decimal128, ObjectId, Regex
 
-from flows import plan, plugins
+from flows import plan, plankeys, plugins
 from flows.plan import Plan
 from mappers.contract import Losses
 from stores import memory
@@ -268,7 +268,7 @@ a:
 
 
 @pytest.mark.parametrize(
-    ("use_case", "target", "mapper"), [(use, target, mapper) for use, (target, mapper) in plan.USE_CASES.items()]
+    ("use_case", "target", "mapper"), [(use, target, mapper) for use, (target, mapper) in plankeys.USE_CASES.items()]
 )
 def test_a_use_case_picks_target_and_mapper(load: Callable[..., Plan], use_case: str, target: str, mapper: str) -> None:
     needed = {

@@ -18,7 +18,8 @@ from jsonschema import Draft202012Validator
 
 from flows import plugins, schema
 from flows.checking import key_names
-from flows.plan import USE_CASES, Fields, PlanKeys, RouteKeys, RunKeys, load
+from flows.plan import load
+from flows.plankeys import USE_CASES, Fields, PlanKeys, RouteKeys, RunKeys
 from mappers import transforms
 from mappers.dynamodb import Key
 from mappers.policies import HashPolicies, ItemPolicies, JsonPolicies

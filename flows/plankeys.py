@@ -1,0 +1,112 @@
+"""The keys of a plan: what may be said, of which type, with which default; their docstrings are the schema's texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Le
+from pydantic import Field
+
+from mappers.transforms import Transform
+from stores.mongodb import Connection as SourceConnection
+
+USE_CASES: Mapping[str, tuple[str, str]] = {
+    "entity": ("dynamodb", "item"),
+    "session": ("redis", "string"),
+    "cache": ("redis", "string"),
+    "counter": ("redis", "counter"),
+    "set": ("redis", "set"),
+    "leaderboard": ("redis", "sorted_set"),
+    "feed": ("redis", "stream"),
+    "queue": ("redis", "list"),
+    "geo": ("redis", "geo"),
+    "search": ("elasticsearch", "document"),
+    "log": ("elasticsearch", "document"),
+}
+"""What a collection is used for, and the target and mapper that suit it."""
+
+UseCase = Literal[
+    "entity", "session", "cache", "counter", "set", "leaderboard", "feed", "queue", "geo", "search", "log"
+]
+Positive = Annotated[int, Ge(1)]
+
+
+@dataclass(frozen=True)
+class Fields:
+    """The key `fields` of a route: which fields of a document go along; `_id` always does."""
+
+    keep: Sequence[str] | None = None
+    """Only these fields, by dotted path."""
+    drop: Sequence[str] | None = None
+    """All but these fields, by dotted path."""
+
+    def __post_init__(self) -> None:
+        """Refuse both lists at once and a dropped `_id`."""
+        if self.keep is not None and self.drop is not None:
+            raise ValueError("found keep and drop; say one of them")
+        if any(not name for path in (*(self.keep or ()), *(self.drop or ())) for name in path.split(".")):
+            raise ValueError("found an empty field name; write dotted paths such as address.city")
+        if any(path.partition(".")[0] == "_id" for path in self.drop or ()):
+            raise ValueError("drop: _id cannot be dropped, nor a part of it: it names the document in the target")
+
+
+@dataclass(frozen=True)
+class RunKeys:
+    """The key `run` of the plan: how the work is done; none of it changes what is copied."""
+
+    workers: Positive = 4
+    """Partitions copied at the same time."""
+    window: Positive = 4
+    """Batches of a partition in flight at the same time."""
+    lease_s: Annotated[float, Ge(5), Le(86_400)] = 60
+    """How long a run that died keeps others from its routes."""
+
+
+@dataclass(frozen=True)
+class PlanKeys:
+    """The keys of a plan."""
+
+    source: SourceConnection
+    """Where the documents are."""
+    routes: Mapping[str, Any]
+    """Collections and where they go; each name is the collection's unless `collection` says another."""
+    targets: Mapping[str, Any] = field(default_factory=dict)
+    """Connections of the targets the routes use, by target."""
+    name: str | None = None
+    """The plan's name in the state and in reports; the file's name unless said."""
+    state: str = "sqlite:///.offramp/state.db"
+    """Where checkpoints, rejects and leases are kept."""
+    run: RunKeys = RunKeys()
+    """How the work is done."""
+
+
+@dataclass(frozen=True)
+class RouteKeys:
+    """The keys every route may have, whatever its target and mapper."""
+
+    use_case: UseCase | None = None
+    """What the collection is used for; picks target and mapper."""
+    target: str | None = None
+    """The target, where `use_case` does not pick it."""
+    mapper: str | None = None
+    """The mapper, where `use_case` does not pick it."""
+    use: str | None = None
+    """A mapper of your own: file.py:function, the file beside the plan."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Options for your own mapper's function."""
+    collection: str | None = None
+    """The collection or view; the route's name unless said."""
+    where: Mapping[str, Any] = field(default_factory=dict)
+    """Only documents that match this MongoDB query; dates and ObjectIds as Extended JSON."""
+    fields: Fields = Fields()
+    """Which fields of each document go along."""
+    transforms: Sequence[Annotated[Transform, Field(json_schema_extra={"minProperties": 1, "maxProperties": 1})]] = ()
+    """What is done to each document after `fields` and before its mapper, in this order."""
+    partitions: Positive | None = None
+    """Parts the collection is split in; chosen by its size unless said."""
+    allow_empty: bool = False
+    """Whether a route for which nothing could be compared may be called clean: an empty collection, say."""
+    accept_loss: Sequence[str] = ()
+    """Losses that still count as clean: a kind (score_rounded), a field, or field:kind (docs/values.md)."""
