@@ -9,17 +9,26 @@ import pytest
 from flows import values_page
 from mappers.fates import TABLE
 
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "values.md"
+
+
+@pytest.fixture(autouse=True)
+def repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Judge the repository's page also where the package under test is an installed one."""
+    monkeypatch.setattr(values_page, "FILE", PAGE)
+
 
 def test_the_page_in_the_repository_is_current() -> None:
     assert values_page.main(["--check"]) == 0
 
 
 def test_make_check_looks_at_it() -> None:
-    assert "python -m flows.values_page --check" in (values_page.FILE.parents[1] / "Makefile").read_text("utf-8")
+    assert "python -m flows.values_page --check" in (ROOT / "Makefile").read_text("utf-8")
 
 
 def test_a_stale_page_is_noticed_and_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = values_page.FILE.read_text("utf-8")
+    whole = PAGE.read_text("utf-8")
     copy = tmp_path / "values.md"
     monkeypatch.setattr(values_page, "FILE", copy)
     copy.write_text(whole.replace("| bool | exact", "| bool | text"), encoding="utf-8")
@@ -32,7 +41,7 @@ def test_a_stale_page_is_noticed_and_made_anew(tmp_path: Path, monkeypatch: pyte
 
 
 def test_every_row_stands_on_the_page() -> None:
-    page = values_page.FILE.read_text("utf-8")
+    page = PAGE.read_text("utf-8")
     for row in TABLE:
         assert f"| {row.type} |" in page
 
