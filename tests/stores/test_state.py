@@ -19,6 +19,7 @@ from pathlib import Path
 
 import bson
 import pytest
+import waiting
 
 from mappers.contract import Loss
 from stores.contract import Partition, Reject, Tally
@@ -95,10 +96,7 @@ def begun(state: State, route: str = "orders") -> Lease:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < give_up, "the condition did not come true"
-        time.sleep(0.02)
+    waiting.until(condition, "condition come true", LIMIT_S)
 
 
 def rows(url: str, query: str) -> list[tuple[object, ...]]:
