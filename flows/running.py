@@ -17,17 +17,19 @@ from flows.identities import kind_of_ids, refuse_other_kinds
 from flows.jobs import (
     SILENT,
     CopyJob,
+    LoadJob,
     Observer,
     Span,
     Verified,
     VerifyJob,
     copy_job,
+    load_job,
     opened_source,
     opened_state,
     verify_job,
 )
 from flows.plan import Plan, Route, digest
-from stores.contract import Tally
+from stores.contract import Staging, Tally, staging_of
 from stores.errors import OfframpError, PermanentError, PlanError, TransientError, origin
 from stores.mongodb import MongoDB
 from stores.state import Lease, RouteState, State
@@ -46,6 +48,9 @@ class Workers(Protocol):
     def copy(self, jobs: Sequence[CopyJob], /) -> Sequence[Span | OfframpError]:
         """Copy each partition."""
 
+    def load(self, jobs: Sequence[LoadJob], /) -> Sequence[Span | OfframpError]:
+        """Load each route that is staged."""
+
     def verify(self, jobs: Sequence[VerifyJob], /) -> Sequence[Verified | OfframpError]:
         """Verify each route."""
 
@@ -61,6 +66,10 @@ class Threads:
     def copy(self, jobs: Sequence[CopyJob], /) -> Sequence[Span | OfframpError]:
         """Copy each partition."""
         return self._each(lambda job: copy_job(self.plan, job, observer=self.observer, stopping=self.stopping), jobs)
+
+    def load(self, jobs: Sequence[LoadJob], /) -> Sequence[Span | OfframpError]:
+        """Load each route that is staged."""
+        return self._each(lambda job: load_job(self.plan, job, observer=self.observer, stopping=self.stopping), jobs)
 
     def verify(self, jobs: Sequence[VerifyJob], /) -> Sequence[Verified | OfframpError]:
         """Verify each route."""
@@ -98,6 +107,7 @@ class Run:
         """
         kinds = {checked.route: checked.id_kind for checked in check(self.plan, self.routes)}
         with opened_state(self.plan) as state, self._leased(state) as leases:
+            _refuse_taken_places([route for route in self.routes if restart or state.route(route.name) is None])
             if restart:
                 for lease in leases.values():
                     state.forget(lease)
@@ -117,6 +127,7 @@ class Run:
                     failures.setdefault(job.route, str(outcome))
                 else:
                     spans.setdefault(job.route, []).append(outcome)
+            self._load(state, leases, spans, failures)
             for name, ran in spans.items():
                 state.finished(leases[name], max(span.ended for span in ran) - min(span.began for span in ran), None)
             return self._conclude(state, leases, level, failures, kinds)
@@ -136,6 +147,7 @@ class Run:
                     try:
                         if known is not None:
                             _refuse_other_identity(known, source=route.source(database).identity())
+                            _refuse_unloaded(state, route)
                     except OfframpError as error:
                         failures[route.name] = str(error)
             return self._conclude(state, leases, level, failures, kinds)
@@ -148,11 +160,14 @@ class Run:
                 with opened_source(self.plan) as database:
                     source = route.source(database)
                     target = route.target()
+                    known = state.route(route.name)
                     try:
                         identity = target.prepare()
+                        staging = staging_of(target)
+                        if staging is not None and known is None:
+                            staging.clear()
                     finally:
                         target.close()
-                    known = state.route(route.name)
                     if known is None:
                         partitions = source.split(route.keys.partitions or _partitions(source.estimate()))
                         state.begin(leases[route.name], route.fingerprint(), source.identity(), identity, partitions)
@@ -162,6 +177,21 @@ class Run:
             except OfframpError as error:
                 failures[route.name] = str(error)
         return failures
+
+    def _load(
+        self, state: State, leases: Mapping[str, Lease], spans: dict[str, list[Span]], failures: dict[str, str]
+    ) -> None:
+        """Each route whose records are all staged has them loaded; the failures are added by route."""
+        jobs = []
+        for route in self.routes:
+            with _staged(route) as staging:
+                if staging is not None and route.name not in failures and _complete(state, route):
+                    jobs.append(LoadJob(route.name, leases[route.name]))
+        for job, outcome in zip(jobs, self.workers.load(jobs), strict=True):
+            if isinstance(outcome, OfframpError):
+                failures[job.route] = str(outcome)
+            elif job.route in spans:  # Else an earlier run has loaded it.
+                spans[job.route].append(outcome)
 
     def _conclude(
         self,
@@ -326,6 +356,37 @@ def _complete(state: State, route: Route) -> bool | None:
     return all(part.done for part in state.partitions(route.name))
 
 
+@contextmanager
+def _staged(route: Route) -> Iterator[Staging[Any] | None]:
+    """Give where the route's records are staged for the length of the body, None if they are written."""
+    target = route.target()
+    try:
+        yield staging_of(target)
+    finally:
+        target.close()
+
+
+def _refuse_taken_places(routes: Iterable[Route]) -> None:
+    """Raise PlanError if a route that begins would load into a place that stands already."""
+    faults: list[PlanError] = []
+    for route in routes:
+        try:
+            with _staged(route) as staging:
+                if staging is not None:
+                    staging.vacant()
+        except PlanError as error:
+            faults.append(PlanError(error.code, f"route {route.name}: {error.message}"))
+    if faults:
+        raise _joined(faults)
+
+
+def _refuse_unloaded(state: State, route: Route) -> None:
+    """Raise TransientError if what was copied waits in files: there is nothing to verify yet."""
+    with _staged(route) as staging:
+        if staging is not None and not staging.held(state.load(route.name)):
+            raise TransientError("E-NOT-LOADED", "its records are staged but not loaded; run backfill again")
+
+
 def _total(state: State, route: Route) -> Tally:
     total = Tally()
     for part in state.partitions(route.name):
@@ -404,7 +465,10 @@ def status(plan: Plan) -> list[dict[str, Any]]:
             parts = state.partitions(name)
             total = _total(state, route)
             done = sum(part.done for part in parts)
-            stage = "not begun" if known is None else "copied" if done == len(parts) else "copying"
+            stage = "not begun" if known is None else "copying" if done < len(parts) else "copied"
+            if stage == "copied":
+                with _staged(route) as staging:
+                    stage = "copied" if staging is None or staging.held(state.load(name)) else "loading"
             rows.append(
                 {
                     "route": name,
