@@ -48,6 +48,8 @@ class RouteReport:
     """Why the verdict is not clean."""
     samples: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """A few addresses of each kind of mismatch."""
+    place: str = ""
+    """Where readers find the records, for a target that publishes them; "" until then."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,8 @@ class Books:
     verify_s: float | None
     failure: str = ""
     """Why the route did not finish, "" if it did."""
+    faults: Sequence[str] = ()
+    """Why the target does not serve what it holds as the plan says."""
 
 
 def settle(books: Books) -> RouteReport:
@@ -150,6 +154,7 @@ def settle(books: Books) -> RouteReport:
             )
         if balance.records == 0 and not books.allow_empty and not books.failure:
             reasons.append(("failed", "verification compared nothing (allow_empty: true accepts an empty collection)"))
+    reasons.extend(("mismatches", fault) for fault in books.faults)
     if books.verified == "counts" and not books.failure:
         reasons.extend(_count_differences(books, tally))
     return RouteReport(

@@ -5,19 +5,22 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from flows.books import Level
 from flows.comparing import Comparison, compare, count
 from flows.copying import copy_partition
 from flows.plan import Plan, Route
+from flows.plugins import MapFunction
 from flows.projecting import Projection
-from mappers.contract import Losses
-from stores.contract import Tally
+from mappers.census import Census
+from mappers.contract import Designer, Document, Losses, Record
+from stores.contract import Auditable, Partition, Plannable, Source, Tally, Target
+from stores.errors import PermanentError, PlanError, TransientError
 from stores.mongodb import MongoDB
 from stores.state import Lease, State
 
@@ -82,9 +85,12 @@ class Verified:
     comparison: Comparison | None
     counted: int | None
     seconds: float
+    faults: Sequence[str] = ()
+    """Why the target does not serve what it holds as the plan says."""
 
 
 SILENT = Silent()
+_SAMPLED_RANGES = 16
 
 
 def copy_job(
@@ -98,7 +104,8 @@ def copy_job(
         if part.done:
             return Span(began, began)
         source = route.source(database)
-        target = route.target()
+        design = state.design(job.route)
+        target = following(route.target(), design)
         seen = Tally()
 
         def copied(tally: Tally) -> None:
@@ -109,7 +116,7 @@ def copy_job(
         try:
             copy_partition(
                 source,
-                _projection(route, target.records),
+                _projection(route, target.records, following(route.mapper(losses := Losses()), design), losses),
                 target,
                 state.journal(job.lease),
                 part.partition,
@@ -141,14 +148,16 @@ def verify_job(
         tempfile.TemporaryDirectory(prefix="offramp-verify-") as folder,
     ):
         source = route.source(database)
-        target = route.target()
+        design = state.design(job.route)
+        target = following(route.target(), design)
         observer.began(job.route, "verify", source.estimate())
         try:
             if job.level == "counts":
-                return Verified(None, count(target, Path(folder)), time.monotonic() - began)
+                counted = count(target, Path(folder))
+                return Verified(None, counted, time.monotonic() - began, _audited(target))
             comparison = compare(
                 source,
-                _projection(route, target.records),
+                _projection(route, target.records, following(route.mapper(losses := Losses()), design), losses),
                 target,
                 Path(folder),
                 refused={reject.id for reject in state.rejects(job.route) if reject.stage == "write"},
@@ -156,16 +165,83 @@ def verify_job(
                 stopping=stopping,
                 compared=lambda documents: observer.advanced(job.route, "verify", documents),
             )
+            faults = _audited(target)
         finally:
             target.close()
             observer.ended(job.route, "verify")
-    return Verified(comparison, None, time.monotonic() - began)
+    return Verified(comparison, None, time.monotonic() - began, faults)
 
 
-def _projection(route: Route, record_types: tuple[type, ...]) -> Projection:
-    losses = Losses()
+def designed(
+    route: Route, source: Source, target: Target[Record], *, stopping: Callable[[], bool] = lambda: False
+) -> Mapping[str, Any] | None:
+    """Return the design of the route's place, from a look at its documents where one is due; None for no design.
+
+    Writes nothing. Raises PlanError where no design serves the documents.
+    """
+    if not isinstance(target, Plannable):
+        return None
+    mapper: object = route.mapper(Losses())
+    wishes: Mapping[str, Any] = {}
+    if isinstance(mapper, Designer) and (documents := mapper.survey(mapped=target.mapped)) is not None:
+        census = _census(route, source, documents, stopping)
+        try:
+            wishes = mapper.design(census)
+        except ValueError as error:
+            raise PlanError("E-CENSUS", f"route {route.name}: {error}") from None
+        _log.info("%s: census of %d documents", route.name, census.documents)
+        for note in wishes.get("notes", ()):
+            _log.info("%s: %s", route.name, note)
+    return target.design(wishes)
+
+
+_Follower = TypeVar("_Follower")
+
+
+def following(follower: _Follower, design: Mapping[str, Any] | None) -> _Follower:
+    """Return the target or mapper, told to follow the design if there is one and it can."""
+    if design is not None and isinstance(follower, Plannable | Designer):
+        follower.follow(design)
+    return follower
+
+
+def _census(route: Route, source: Source, documents: int, stopping: Callable[[], bool]) -> Census:
+    """Return what the route's documents hold as their mapper gets them: of all of them, or of about so many."""
+    census = Census()
+    looked_at = 0
+
+    def look(document: Document, /) -> tuple[Record, ...]:
+        nonlocal looked_at
+        looked_at += 1
+        census.add(document)
+        return ()
+
+    projection = _projection(route, (), look, Losses())
+    # A sample is the first documents of many ranges: those of one range alone may be the oldest of a collection.
+    ranges = source.split(_SAMPLED_RANGES) if documents else [Partition(0)]
+    share = -(-documents // len(ranges)) if documents else 0
+    for part in ranges:
+        left = share
+        for batch in source.read(part):
+            if stopping():
+                raise TransientError("E-STOPPED", "stopped by a signal during the census; the same command resumes")
+            for raw in batch.documents[:left] if share else batch.documents:
+                projection(raw)
+            left -= len(batch.documents)
+            if share and left <= 0:
+                break
+    if looked_at != census.documents:  # A projection turns whatever fails within it into rejects.
+        raise PermanentError("E-CENSUS", f"the census failed on {looked_at - census.documents} documents")
+    return census
+
+
+def _audited(target: Target[Record]) -> Sequence[str]:
+    return target.audit() if isinstance(target, Auditable) else ()
+
+
+def _projection(route: Route, record_types: tuple[type, ...], mapper: MapFunction, losses: Losses) -> Projection:
     fields = route.keys.fields
-    return Projection(route.mapper(losses), losses, record_types, keep=fields.keep, drop=fields.drop)
+    return Projection(mapper, losses, record_types, keep=fields.keep, drop=fields.drop)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
@@ -21,12 +21,14 @@ from flows.jobs import (
     Verified,
     VerifyJob,
     copy_job,
+    designed,
+    following,
     opened_source,
     opened_state,
     verify_job,
 )
 from flows.plan import Plan, Route, digest
-from stores.contract import Tally
+from stores.contract import Publishable, Tally, Tunable
 from stores.errors import OfframpError, PlanError, TransientError
 from stores.mongodb import MongoDB
 from stores.state import Lease, RouteState, State
@@ -115,7 +117,8 @@ class Run:
                     spans.setdefault(job.route, []).append(outcome)
             for name, ran in spans.items():
                 state.finished(leases[name], max(span.ended for span in ran) - min(span.began for span in ran), None)
-            return self._conclude(state, leases, level, failures)
+            self._restore(state, failures)
+            return self._conclude(state, leases, level, failures, publishing=True)
 
     def verification(self, level: Level) -> Report:
         """Every chosen route is verified to this level against what the source says now; no target is written.
@@ -135,11 +138,16 @@ class Run:
                 with opened_source(self.plan) as database:
                     source = route.source(database)
                     target = route.target()
+                    known = state.route(route.name)
                     try:
-                        identity = target.prepare()
+                        design = state.design(route.name)
+                        if design is None and known is None:
+                            design = designed(route, source, target, stopping=self.stopping)
+                            if design is not None:
+                                state.keep_design(leases[route.name], design)
+                        identity = following(target, design).prepare()
                     finally:
                         target.close()
-                    known = state.route(route.name)
                     if known is None:
                         partitions = source.split(route.keys.partitions or _partitions(source.estimate()))
                         state.begin(leases[route.name], route.fingerprint(), source.identity(), identity, partitions)
@@ -158,6 +166,8 @@ class Run:
         leases: Mapping[str, Lease],
         level: Level,
         failures: dict[str, str],
+        *,
+        publishing: bool = False,
     ) -> Report:
         complete = {route.name: _complete(state, route) for route in self.routes}
         # A route that is not wholly copied has its verdict already; comparing it would only list what is still to come.
@@ -176,6 +186,8 @@ class Run:
         with opened_source(self.plan) as database:
             for route in self.routes:
                 row = self._settled(route, state, database, level, failures, verified.get(route.name))
+                if publishing and row.verdict == "clean" and row.verified == "full":
+                    row = self._published(route, state, row)
                 rows.append(row)
                 if state.route(route.name) is not None:
                     state.finished(leases[route.name], 0.0, {"verdict": row.verdict, "verified": row.verified})
@@ -186,6 +198,28 @@ class Run:
             finished=dt.datetime.now(dt.UTC),
             routes=rows,
         )
+
+    def _restore(self, state: State, failures: dict[str, str]) -> None:
+        """No target has settings that only serve a load, however the load ended."""
+        for route in self.routes:
+            target = following(route.target(), state.design(route.name))
+            try:
+                if isinstance(target, Tunable):
+                    target.restore()
+            except OfframpError as error:
+                failures.setdefault(route.name, str(error))
+            finally:
+                target.close()
+
+    def _published(self, route: Route, state: State, row: RouteReport) -> RouteReport:
+        """Return the row of a clean route whose records readers now see, or of one where that failed."""
+        target = following(route.target(), state.design(route.name))
+        try:
+            return replace(row, place=target.publish()) if isinstance(target, Publishable) else row
+        except OfframpError as error:
+            return replace(row, verdict="failed", reasons=[*row.reasons, f"not published: {error}"])
+        finally:
+            target.close()
 
     def _settled(
         self,
@@ -221,6 +255,7 @@ class Run:
                 backfill_s=known.backfill_s if known else None,
                 verify_s=verified.seconds if verified else None,
                 failure=failure,
+                faults=verified.faults if verified else (),
             )
         )
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import orjson
 
+from mappers.census import Census
 from mappers.contract import Document, Losses, MappingError
+from mappers.elasticsearch_mapping import FIELD_LIMIT, Conflict, Wishes, design
 from mappers.identity import identity, shortened
+from mappers.reshaping import Reshaping
 from mappers.values import elasticsearch_json
 
 ID_LIMIT_BYTES = 512
@@ -57,16 +60,63 @@ class DocumentMapper:
     class Options:
         """What a route may say about its documents."""
 
+        census: Literal["full", "sample", "none"] | None = None
+        """Documents looked at before the index is made, for a mapping of every field; all of them unless said, and
+        none where `mapping` says how the index is mapped."""
+        census_documents: int = 10_000
+        """How many documents `census: sample` looks at, spread over the collection."""
+        conflict: Conflict = "keep"
+        """A field with values of several kinds: ``keep`` them all (as text, or unsearchable with objects among them),
+        write them as ``json_string``, ``split`` them into a field for each kind, or ``reject`` the rarer."""
+        nested: Sequence[str] = ()
+        """Arrays of objects whose objects are matched one by one, by dotted path; else as if they were one object."""
+        geo: Sequence[str] = ()
+        """Fields with GeoJSON or pairs of longitude and latitude, by dotted path."""
+        field_limit: int = FIELD_LIMIT
+        """Fields the index takes; objects are flattened to stay within it."""
+
     target: ClassVar[str] = "elasticsearch"
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
-        """Take the options."""
+        """Take the options; raises ValueError for options that contradict each other."""
+        if options.census_documents < 1:
+            raise ValueError("census_documents: at least one document must be looked at")
+        if options.field_limit < 2:
+            raise ValueError("field_limit: an index takes at least 2 fields here")
+        for key in ("nested", "geo"):
+            paths = getattr(options, key)
+            if any(not name for path in paths for name in path.split(".")):
+                raise ValueError(f"{key}: a part of a path is empty")
+            if paths and options.census == "none":
+                raise ValueError(f"{key}: needs a census; with census: none, say it in mapping")
+        if options.conflict != "keep" and options.census == "none":
+            raise ValueError("conflict: needs a census, which finds the conflicts")
+        self._options = options
         self._values = elasticsearch_json()
+        self._reshaping = Reshaping((), self._values)
+
+    def survey(self, *, mapped: bool) -> int | None:
+        """Return how many documents its design needs looked at, 0 for all, None where it needs no design.
+
+        `mapped` is whether the plan says itself how the place is made.
+        """
+        census = self._options.census or ("none" if mapped and not self._asks() else "full")
+        return {"full": 0, "sample": self._options.census_documents, "none": None}[census]
+
+    def design(self, census: Census) -> Mapping[str, Any]:
+        """Return the mapping of every field seen, and what becomes of conflicting ones; raises ValueError."""
+        options = self._options
+        return design(census, Wishes(options.conflict, options.nested, options.geo, options.field_limit))
+
+    def follow(self, design: Mapping[str, Any]) -> None:
+        """From now on documents get the shape of this design."""
+        self._reshaping = Reshaping(design.get("reshape", ()), self._values)
 
     def __call__(self, document: Document, /) -> Iterable[IndexDocument]:
         """Return the document's one index document."""
         typed = identity(document)
-        source = self._values.document({name: value for name, value in document.items() if name != "_id"})
+        document = self._reshaping({name: value for name, value in document.items() if name != "_id"})
+        source = self._values.document(document)
         identifier = shortened(typed, ID_LIMIT_BYTES)
         if identifier != typed:
             if FULL_ID in source:
@@ -75,3 +125,6 @@ class DocumentMapper:
                 )
             source[FULL_ID] = typed
         return (IndexDocument(identifier, orjson.dumps(source)),)
+
+    def _asks(self) -> bool:
+        return bool(self._options.nested or self._options.geo or self._options.conflict != "keep")

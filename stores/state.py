@@ -61,6 +61,13 @@ _rejects = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False, default=1),
     sa.Column("at", sa.Float, nullable=False),
 )
+_designs = sa.Table(
+    "designs",
+    _metadata,
+    sa.Column("plan", sa.Text, primary_key=True),
+    sa.Column("route", sa.Text, primary_key=True),
+    sa.Column("design", sa.Text, nullable=False),  # JSON
+)
 _leases = sa.Table(
     "leases",
     _metadata,
@@ -221,8 +228,19 @@ class State:
     def forget(self, lease: Lease) -> None:
         """Nothing is remembered of the route but its lease: the next run begins anew."""
         with self._fenced(lease) as db:
-            for table in (_routes, _partitions, _rejects):
+            for table in (_routes, _partitions, _rejects, _designs):
                 db.execute(sa.delete(table).where(self._where(table, lease.route)))
+
+    def design(self, route: str) -> Mapping[str, Any] | None:
+        """Return the design the route's place follows, None where it has none."""
+        with self._reading() as db:
+            kept = db.execute(sa.select(_designs.c.design).where(self._where(_designs, route))).scalar_one_or_none()
+        return None if kept is None else json.loads(kept)
+
+    def keep_design(self, lease: Lease, design: Mapping[str, Any]) -> None:
+        """The route's design is on record, for good: resuming and verifying follow it."""
+        with self._fenced(lease) as db:
+            db.execute(sa.insert(_designs).values(**self._key(lease.route), design=json.dumps(design)))
 
     def partitions(self, route: str) -> list[PartitionState]:
         """Return the route's partitions in order."""

@@ -443,7 +443,8 @@ def test_an_index_that_does_not_fit_is_refused_before_anything_is_written(
     named: Sequence[str],
 ) -> None:
     assert told(elasticsearch_url, "PUT", f"/{unique}", existing).get("acknowledged")
-    for use in (make(mapping={"n": "long"}).check, make(mapping={"n": "long"}).prepare):
+    placement = {"mapping": {"n": "long"}, "dynamic": "false"}
+    for use in (make(**placement).check, make(**placement).prepare):
         with pytest.raises(PlanError) as refused:
             use()
         assert refused.value.code == code
