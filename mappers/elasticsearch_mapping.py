@@ -124,6 +124,10 @@ class _Designer:
     def _fields(self, node: Node, path: Path) -> dict[str, _Field]:
         made: dict[str, _Field] = {}
         for name, child in sorted(node.children.items()):
+            if name and not name.strip():
+                # No index takes such a name: its documents are rejects, and the index is made without it.
+                self._note("names of nothing but spaces, which no index takes", ".".join(path) or "the top level")
+                continue
             for known, one in self._field(child, (*path, name)).items():
                 if known in made or (known != name and known in node.children):
                     raise ValueError(

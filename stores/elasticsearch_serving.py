@@ -93,7 +93,7 @@ class Serving:
         if not wanted:
             return
         meta = _meta(described)
-        if _BEFORE not in meta.get(_META, {}):
+        if meta.get(_META, {}).get(_BEFORE) is None:
             # Recorded first: a crash between the two calls restores what has not changed yet.
             before = {name: settings(described).get(name) for name in wanted}
             self._keep_meta(index, {**meta, _META: {**meta.get(_META, {}), _BEFORE: before}})
@@ -107,8 +107,8 @@ class Serving:
         if before is None:
             return
         self._set(index, before)
-        ours = {name: value for name, value in meta[_META].items() if name != _BEFORE}
-        self._keep_meta(index, {**meta, _META: ours})
+        # Null, not left out: whether a server merges _meta or replaces it, nothing to restore is left.
+        self._keep_meta(index, {**meta, _META: {**meta[_META], _BEFORE: None}})
 
     def _set(self, index: str, wanted: Mapping[str, Any]) -> None:
         answer = self._ask("PUT", f"/{quote(index, safe='')}/_settings", {"index": wanted}, allowed=(400,))
@@ -125,7 +125,7 @@ class Serving:
         """Return why readers of the index would not find all that it holds."""
         faults: list[str] = []
         path = "/" + quote(index, safe="")
-        if _BEFORE in _meta(self._described(index)).get(_META, {}):
+        if _meta(self._described(index)).get(_META, {}).get(_BEFORE) is not None:
             faults.append(f"index {index} still has its settings for the load; run backfill again, which restores them")
         if self._placement.load_replicas is not None:
             target = f"/_cluster/health{path}?wait_for_status=green&timeout={_HEALTH_WAIT}"
