@@ -101,23 +101,28 @@ class Run:
                     state.forget(lease)
             else:
                 _refuse_changes(state, self.routes)
-            failures = self._begin(state, leases)
-            jobs = [
-                CopyJob(route.name, part.partition.number, leases[route.name])
-                for route in self.routes
-                for part in state.partitions(route.name)
-                if not part.done and route.name not in failures
-            ]
-            copied = self.workers.copy(jobs)
-            spans: dict[str, list[Span]] = {}
-            for job, outcome in zip(jobs, copied, strict=True):
-                if isinstance(outcome, OfframpError):
-                    failures.setdefault(job.route, str(outcome))
-                else:
-                    spans.setdefault(job.route, []).append(outcome)
-            for name, ran in spans.items():
-                state.finished(leases[name], max(span.ended for span in ran) - min(span.began for span in ran), None)
-            self._restore(state, failures)
+            failures: dict[str, str] = {}
+            try:
+                failures |= self._begin(state, leases)
+                jobs = [
+                    CopyJob(route.name, part.partition.number, leases[route.name])
+                    for route in self.routes
+                    for part in state.partitions(route.name)
+                    if not part.done and route.name not in failures
+                ]
+                copied = self.workers.copy(jobs)
+                spans: dict[str, list[Span]] = {}
+                for job, outcome in zip(jobs, copied, strict=True):
+                    if isinstance(outcome, OfframpError):
+                        failures.setdefault(job.route, str(outcome))
+                    else:
+                        spans.setdefault(job.route, []).append(outcome)
+                for name, ran in spans.items():
+                    state.finished(
+                        leases[name], max(span.ended for span in ran) - min(span.began for span in ran), None
+                    )
+            finally:
+                self._restore(state, failures)
             return self._conclude(state, leases, level, failures, publishing=True)
 
     def verification(self, level: Level) -> Report:

@@ -30,6 +30,7 @@ _KEEP_ALIVE = "15m"
 # The server gives up on a bulk request before this client does, so that no forgotten one is carried out later.
 _SERVER_TIMEOUT = "30s"
 _CHECK_DEADLINE_S = 10.0
+_SERVING_DEADLINE_S = 60.0
 
 
 class ElasticsearchTarget:
@@ -56,7 +57,8 @@ class ElasticsearchTarget:
         self._public = name
         self._name = name
         self._what = f"index {name}"
-        self._serving = Serving(self._cluster, name, placement, self._deadline_s)
+        # Briefly: a cluster that is away when a run ends has been waited for already, and the next run puts it right.
+        self._serving = Serving(self._cluster, name, placement, min(self._deadline_s, _SERVING_DEADLINE_S))
         self._designed = False
 
     @property

@@ -143,7 +143,7 @@ class Serving:
                     f"{ignored} documents of index {index} have fields that are kept but cannot be searched, such as"
                     " keywords over ignore_above (accept_ignored: true accepts them)"
                 )
-        return faults
+        return tuple(faults)
 
     def _described(self, index: str) -> Mapping[str, Any]:
         described: Mapping[str, Any] = self._ask("GET", "/" + quote(index, safe="")).part(index)
