@@ -145,11 +145,12 @@ class Run:
                     target = route.target()
                     known = state.route(route.name)
                     try:
-                        design = state.design(route.name)
+                        # A run that never began may have left the design of another plan.
+                        design = state.design(route.name, route.fingerprint() if known is None else None)
                         if design is None and known is None:
                             design = designed(route, source, target, stopping=self.stopping)
                             if design is not None:
-                                state.keep_design(leases[route.name], design)
+                                state.keep_design(leases[route.name], route.fingerprint(), design)
                         identity = following(target, design).prepare()
                     finally:
                         target.close()

@@ -66,6 +66,7 @@ _designs = sa.Table(
     _metadata,
     sa.Column("plan", sa.Text, primary_key=True),
     sa.Column("route", sa.Text, primary_key=True),
+    sa.Column("fingerprint", sa.Text, nullable=False),  # JSON, of the plan it was made for
     sa.Column("design", sa.Text, nullable=False),  # JSON
 )
 _leases = sa.Table(
@@ -231,16 +232,23 @@ class State:
             for table in (_routes, _partitions, _rejects, _designs):
                 db.execute(sa.delete(table).where(self._where(table, lease.route)))
 
-    def design(self, route: str) -> Mapping[str, Any] | None:
-        """Return the design the route's place follows, None where it has none."""
+    def design(self, route: str, fingerprint: Mapping[str, Any] | None = None) -> Mapping[str, Any] | None:
+        """Return the design the route's place follows; None where it has none, or none made for this fingerprint."""
+        where = self._where(_designs, route)
+        if fingerprint is not None:
+            where = sa.and_(where, _designs.c.fingerprint == json.dumps(fingerprint, sort_keys=True))
         with self._reading() as db:
-            kept = db.execute(sa.select(_designs.c.design).where(self._where(_designs, route))).scalar_one_or_none()
+            kept = db.execute(sa.select(_designs.c.design).where(where)).scalar_one_or_none()
         return None if kept is None else json.loads(kept)
 
-    def keep_design(self, lease: Lease, design: Mapping[str, Any]) -> None:
-        """The route's design is on record, for good: resuming and verifying follow it."""
+    def keep_design(self, lease: Lease, fingerprint: Mapping[str, Any], design: Mapping[str, Any]) -> None:
+        """The route's design is on record: resuming and verifying follow it."""
+        made_for = json.dumps(fingerprint, sort_keys=True)
         with self._fenced(lease) as db:
-            db.execute(sa.insert(_designs).values(**self._key(lease.route), design=json.dumps(design)))
+            db.execute(sa.delete(_designs).where(self._where(_designs, lease.route)))
+            db.execute(
+                sa.insert(_designs).values(**self._key(lease.route), fingerprint=made_for, design=json.dumps(design))
+            )
 
     def partitions(self, route: str) -> list[PartitionState]:
         """Return the route's partitions in order."""

@@ -197,6 +197,21 @@ def test_a_resumed_run_keeps_its_design_whatever_the_documents_are_now(
     assert told(stores, "GET", f"/{unique}__2")["status"] == 404
 
 
+def test_a_plan_changed_before_anything_was_written_is_designed_for_anew(
+    stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
+) -> None:
+    database.things.insert_many([{"f": 1}, {"f": "x"}])
+    told(stores, "PUT", f"/{unique}", {"mappings": {"dynamic": "strict", "properties": {"f": {"type": "long"}}}})
+    plan = write_plan(tmp_path, stores, database.name, {"things": {"use_case": "search", "index": unique}})
+    assert "f is long, the plan says text" in offramp("backfill", plan, folder=tmp_path).err
+    told(stores, "DELETE", f"/{unique}")
+    route = {"use_case": "search", "index": unique, "conflict": "split"}
+    plan = write_plan(tmp_path, stores, database.name, {"things": route})
+    assert offramp("backfill", plan, folder=tmp_path).code == 0
+    assert set(mappings(stores, unique)["properties"]) == {"f__num", "f__str", "offramp_id"}
+    assert sorted(map(list, held(stores, unique).values())) == [["f__num"], ["f__str"]]
+
+
 def test_settings_for_the_load_are_put_back_even_by_the_next_run(
     stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
 ) -> None:
