@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 from flows.books import Books, Level, Report, RouteReport, settle
+from flows.designing import designed, following
 from flows.identities import kind_of_ids, refuse_other_kinds
 from flows.jobs import (
     SILENT,
@@ -28,9 +28,11 @@ from flows.jobs import (
     opened_state,
     verify_job,
 )
+from flows.leasing import leased
+from flows.loading import is_waiting, refuse_unloaded, staged, taken
 from flows.plan import Plan, Route, digest
-from stores.contract import Staging, Tally, staging_of
-from stores.errors import OfframpError, PermanentError, PlanError, TransientError, origin
+from stores.contract import Publishable, Tally, Tunable, staging_of
+from stores.errors import OfframpError, PermanentError, PlanError, origin
 from stores.mongodb import MongoDB
 from stores.state import Lease, RouteState, State
 
@@ -106,31 +108,38 @@ class Run:
         work on one of them. A store that fails later is a route's failure in the report.
         """
         kinds = {checked.route: checked.id_kind for checked in check(self.plan, self.routes)}
-        with opened_state(self.plan) as state, self._leased(state) as leases:
-            _refuse_taken_places([route for route in self.routes if restart or state.route(route.name) is None])
+        with opened_state(self.plan) as state, leased(state, self.routes, self.plan.run.lease_s / 3) as leases:
+            if faults := taken([route for route in self.routes if restart or state.route(route.name) is None]):
+                raise _joined(faults)
             if restart:
                 for lease in leases.values():
                     state.forget(lease)
             else:
                 _refuse_changes(state, self.routes, kinds)
-            failures = self._begin(state, leases)
-            jobs = [
-                CopyJob(route.name, part.partition.number, leases[route.name], kinds[route.name])
-                for route in self.routes
-                for part in state.partitions(route.name)
-                if not part.done and route.name not in failures
-            ]
-            copied = self.workers.copy(jobs)
-            spans: dict[str, list[Span]] = {}
-            for job, outcome in zip(jobs, copied, strict=True):
-                if isinstance(outcome, OfframpError):
-                    failures.setdefault(job.route, str(outcome))
-                else:
-                    spans.setdefault(job.route, []).append(outcome)
-            self._load(state, leases, spans, failures)
-            for name, ran in spans.items():
-                state.finished(leases[name], max(span.ended for span in ran) - min(span.began for span in ran), None)
-            return self._conclude(state, leases, level, failures, kinds)
+            failures: dict[str, str] = {}
+            try:
+                failures |= self._begin(state, leases)
+                jobs = [
+                    CopyJob(route.name, part.partition.number, leases[route.name], kinds[route.name])
+                    for route in self.routes
+                    for part in state.partitions(route.name)
+                    if not part.done and route.name not in failures
+                ]
+                copied = self.workers.copy(jobs)
+                spans: dict[str, list[Span]] = {}
+                for job, outcome in zip(jobs, copied, strict=True):
+                    if isinstance(outcome, OfframpError):
+                        failures.setdefault(job.route, str(outcome))
+                    else:
+                        spans.setdefault(job.route, []).append(outcome)
+                self._load(state, leases, spans, failures)
+                for name, ran in spans.items():
+                    state.finished(
+                        leases[name], max(span.ended for span in ran) - min(span.began for span in ran), None
+                    )
+            finally:
+                self._restore(state, failures)
+            return self._conclude(state, leases, level, failures, kinds, publishing=True)
 
     def verification(self, level: Level) -> Report:
         """Every chosen route is verified to this level against what the source says now; no target is written.
@@ -138,7 +147,7 @@ class Run:
         Raises PlanError if a route cannot be served, TransientError if a run is at work on one of them.
         """
         kinds = {checked.route: checked.id_kind for checked in check(self.plan, self.routes)}
-        with opened_state(self.plan) as state, self._leased(state) as leases:
+        with opened_state(self.plan) as state, leased(state, self.routes, self.plan.run.lease_s / 3) as leases:
             _refuse_changes(state, self.routes, kinds)
             failures: dict[str, str] = {}
             with opened_source(self.plan) as database:
@@ -147,24 +156,53 @@ class Run:
                     try:
                         if known is not None:
                             _refuse_other_identity(known, source=route.source(database).identity())
-                            _refuse_unloaded(state, route)
+                            refuse_unloaded(state, route)
                     except OfframpError as error:
                         failures[route.name] = str(error)
             return self._conclude(state, leases, level, failures, kinds)
 
+    def _design(self, state: State, leases: Mapping[str, Lease]) -> dict[str, str]:
+        """Each route that begins has its place designed and the design on record; returns the failures by route.
+
+        Raises PlanError with the faults of every route that cannot be served. No target is written.
+        """
+        failures: dict[str, str] = {}
+        faults: list[PlanError] = []
+        for route in self.routes:
+            # A run that never began may have left the design of another plan.
+            if state.route(route.name) or state.design(route.name, route.fingerprint()):
+                continue
+            target = route.target()
+            try:
+                with opened_source(self.plan) as database:
+                    design = designed(route, route.source(database), target, stopping=self.stopping)
+                if design is not None:
+                    following(target, design).check()
+                state.keep_design(leases[route.name], route.fingerprint(), design)
+            except PlanError as error:
+                faults.append(PlanError(error.code, f"route {route.name}: {error.message}"))
+            except OfframpError as error:
+                failures[route.name] = str(error)
+            finally:
+                target.close()
+        if faults:
+            raise _joined(faults)
+        return failures
+
     def _begin(self, state: State, leases: Mapping[str, Lease]) -> dict[str, str]:
         """Each route has its target prepared and its partitions on record; returns the failures by route."""
-        failures: dict[str, str] = {}
+        failures = self._design(state, leases)
         for route in self.routes:
+            if route.name in failures:
+                continue
             try:
                 with opened_source(self.plan) as database:
                     source = route.source(database)
                     target = route.target()
                     known = state.route(route.name)
                     try:
-                        identity = target.prepare()
-                        staging = staging_of(target)
-                        if staging is not None and known is None:
+                        identity = following(target, state.design(route.name)).prepare()
+                        if known is None and (staging := staging_of(target)) is not None:
                             staging.clear()
                     finally:
                         target.close()
@@ -184,7 +222,7 @@ class Run:
         """Each route whose records are all staged has them loaded; the failures are added by route."""
         jobs = []
         for route in self.routes:
-            with _staged(route) as staging:
+            with staged(route) as staging:
                 if staging is not None and route.name not in failures and _complete(state, route):
                     jobs.append(LoadJob(route.name, leases[route.name]))
         for job, outcome in zip(jobs, self.workers.load(jobs), strict=True):
@@ -200,6 +238,8 @@ class Run:
         level: Level,
         failures: dict[str, str],
         kinds: Mapping[str, str],
+        *,
+        publishing: bool = False,
     ) -> Report:
         complete = {route.name: _complete(state, route) for route in self.routes}
         # A route that is not wholly copied has its verdict already; comparing it would only list what is still to come.
@@ -218,6 +258,8 @@ class Run:
         with opened_source(self.plan) as database:
             for route in self.routes:
                 row = self._settled(route, state, database, level, failures, verified.get(route.name))
+                if publishing and row.verdict == "clean" and row.verified == "full":
+                    row = self._published(route, state, row)
                 rows.append(row)
                 if state.route(route.name) is not None:
                     state.finished(leases[route.name], 0.0, {"verdict": row.verdict, "verified": row.verified})
@@ -228,6 +270,28 @@ class Run:
             finished=dt.datetime.now(dt.UTC),
             routes=rows,
         )
+
+    def _restore(self, state: State, failures: dict[str, str]) -> None:
+        """No target has settings that only serve a load, however the load ended."""
+        for route in self.routes:
+            target = following(route.target(), state.design(route.name))
+            try:
+                if isinstance(target, Tunable):
+                    target.restore()
+            except OfframpError as error:
+                failures.setdefault(route.name, str(error))
+            finally:
+                target.close()
+
+    def _published(self, route: Route, state: State, row: RouteReport) -> RouteReport:
+        """Return the row of a clean route whose records readers now see, or of one where that failed."""
+        target = following(route.target(), state.design(route.name))
+        try:
+            return replace(row, place=target.publish()) if isinstance(target, Publishable) else row
+        except OfframpError as error:
+            return replace(row, verdict="failed", reasons=[*row.reasons, f"not published: {error}"])
+        finally:
+            target.close()
 
     def _settled(
         self,
@@ -264,28 +328,9 @@ class Run:
                 verify_s=verified.seconds if verified else None,
                 failure=failure,
                 accept_loss=route.keys.accept_loss,
+                faults=verified.faults if verified else (),
             )
         )
-
-    @contextmanager
-    def _leased(self, state: State) -> Iterator[Mapping[str, Lease]]:
-        """Hold the routes' leases, renewed while the body runs, and release them at its end."""
-        leases: dict[str, Lease] = {}
-        stop = threading.Event()
-        renewing = threading.Thread(
-            target=_renew, args=(state, leases, stop, self.plan.run.lease_s / 3), name="leases", daemon=True
-        )
-        try:
-            for route in self.routes:
-                leases[route.name] = state.acquire(route.name)
-            renewing.start()
-            yield leases
-        finally:
-            stop.set()
-            if renewing.is_alive():
-                renewing.join()
-            for lease in leases.values():
-                state.release(lease)
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,37 +401,6 @@ def _complete(state: State, route: Route) -> bool | None:
     return all(part.done for part in state.partitions(route.name))
 
 
-@contextmanager
-def _staged(route: Route) -> Iterator[Staging[Any] | None]:
-    """Give where the route's records are staged for the length of the body, None if they are written."""
-    target = route.target()
-    try:
-        yield staging_of(target)
-    finally:
-        target.close()
-
-
-def _refuse_taken_places(routes: Iterable[Route]) -> None:
-    """Raise PlanError if a route that begins would load into a place that stands already."""
-    faults: list[PlanError] = []
-    for route in routes:
-        try:
-            with _staged(route) as staging:
-                if staging is not None:
-                    staging.vacant()
-        except PlanError as error:
-            faults.append(PlanError(error.code, f"route {route.name}: {error.message}"))
-    if faults:
-        raise _joined(faults)
-
-
-def _refuse_unloaded(state: State, route: Route) -> None:
-    """Raise TransientError if what was copied waits in files: there is nothing to verify yet."""
-    with _staged(route) as staging:
-        if staging is not None and not staging.held(state.load(route.name)):
-            raise TransientError("E-NOT-LOADED", "its records are staged but not loaded; run backfill again")
-
-
 def _total(state: State, route: Route) -> Tally:
     total = Tally()
     for part in state.partitions(route.name):
@@ -440,19 +454,6 @@ def _joined(faults: Sequence[PlanError]) -> PlanError:
     return PlanError("E-PLAN", "\n  ".join([f"{len(faults)} faults; nothing has been written", *map(str, faults)]))
 
 
-def _renew(state: State, leases: Mapping[str, Lease], stop: threading.Event, every_s: float) -> None:
-    """Renew until told to stop; a lost lease is found by the next checkpoint, so nothing more is done about it here."""
-    while not stop.wait(every_s):
-        for lease in list(leases.values()):
-            try:
-                state.renew(lease)
-            except TransientError as error:
-                _log.warning("%s", error)
-            except OfframpError as error:
-                _log.error("%s", error)
-                return
-
-
 _SHOWN_REJECTS = 5
 
 
@@ -466,9 +467,8 @@ def status(plan: Plan) -> list[dict[str, Any]]:
             total = _total(state, route)
             done = sum(part.done for part in parts)
             stage = "not begun" if known is None else "copying" if done < len(parts) else "copied"
-            if stage == "copied":
-                with _staged(route) as staging:
-                    stage = "copied" if staging is None or staging.held(state.load(name)) else "loading"
+            if stage == "copied" and is_waiting(state, route):
+                stage = "loading"
             rows.append(
                 {
                     "route": name,
