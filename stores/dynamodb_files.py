@@ -171,4 +171,4 @@ def _line(body: bytes) -> bytes:
 
 
 def _packed(lines: bytes) -> bytes:
-    return gzip.compress(lines, mtime=0)
+    return gzip.compress(lines, compresslevel=5, mtime=0)

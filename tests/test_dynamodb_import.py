@@ -183,7 +183,7 @@ def test_no_file_of_a_superseded_attempt_is_imported(
     old = [record for n in range(2200) for record in mapper({"_id": n, "v": "old"})]
     staging = staging_of(target := route.target())
     assert staging is not None
-    staging.stage(old, 0, 9999)  # A file of a run whose state was lost.
+    staging.stage(old, 7, 0)  # A file of a run whose state was lost.
     stopped = backfill(plan, batches=1)
     assert stopped.verdict == "failed"
     assert 0 < stopped.read < 1500
