@@ -6,15 +6,19 @@ import base64
 import hashlib
 import itertools
 import re
+import signal
+import sqlite3
 from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
-from plans import Stores, offramp, write_plan
+from plans import Stores, offramp, start, write_plan
 from pymongo.database import Database
+from waiting import until
 
 from flows.plan import Plan, load
 from flows.running import Run, Threads, status
@@ -336,11 +340,25 @@ def test_what_an_import_cannot_do_is_refused_when_the_plan_loads(planned: Callab
             planned(**keys)
 
 
-def test_the_command_line_imports_and_resumes(
-    planned: Callable[..., Plan], database: Database[dict[str, Any]], tmp_path: Path
+def test_a_run_that_is_killed_while_its_import_runs_is_resumed_by_the_same_command(
+    planned: Callable[..., Plan], database: Database[dict[str, Any]], dynamodb: Any, unique: str, tmp_path: Path
 ) -> None:
     database.things.insert_many(things(60))
     plan = planned().path
-    ran = offramp("backfill", plan, folder=tmp_path)
-    assert (ran.code, "load things: about 60 documents" in ran.err) == (0, True), ran.err
-    assert offramp("verify", plan, folder=tmp_path).code == 0
+
+    def asked() -> bool:
+        at = f"file:{tmp_path / 'state.db'}?mode=ro"
+        with suppress(sqlite3.OperationalError), closing(sqlite3.connect(at, uri=True)) as db:
+            return any("arn" in memory for (memory,) in db.execute("SELECT memory FROM loads"))
+        return False
+
+    running = start("backfill", plan, folder=tmp_path)
+    try:
+        until(lambda: asked() or running.poll() is not None, "an import")
+    finally:
+        running.kill()
+        out, told = running.communicate()
+    assert (running.returncode, "load things: about 60 documents" in told) == (-signal.SIGKILL, True), out + told
+    ran = offramp("backfill", plan, "--json", folder=tmp_path)
+    assert (ran.code, ran.route("things")["held"]) == (0, 60), ran.err
+    assert imports(dynamodb, unique) == 1
