@@ -81,8 +81,8 @@ class Files:
                     bodies |= self._whole(record)
             except Unfit as unfit:
                 rejected.append(Rejected(index, unfit.code, unfit.reason))
-        if bodies:
-            kept = len(records) - len(rejected)
+        kept = len(records) - len(rejected)
+        if kept:
             name = f"{self._place}{_STAGED}{partition:05d}-{first:012d}-{kept}-{len(bodies)}.json.gz"
             self.objects.put({name: _packed(b"".join(map(_line, bodies.values())))}, {})
         return rejected

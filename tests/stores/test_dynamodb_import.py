@@ -77,10 +77,12 @@ def test_a_batch_is_a_file_of_lines_whose_name_says_where_it_stands(place: Place
     large = Item('{"_id":{"S":"large"}}', orjson.dumps({"_id": {"S": "large"}, "v": {"S": "x" * 410_000}}))
     refused = stage([foreign, RECORDS[4], large], 4, 0)
     assert [(one.index, one.code) for one in refused] == [(0, "E-DDB-KEY"), (2, "E-DDB-SIZE")]
+    assert [one.index for one in stage([Item(large.address, b"{}"), large], 5, 0)] == [1]
     held = files(s3, unique)
     assert {name: len(lines) for name, lines in held.items()} == {
         "00003-000000001000-4-3.json.gz": 3,
         "00004-000000000000-1-1.json.gz": 1,
+        "00005-000000000000-1-0.json.gz": 0,  # The first counts as acknowledged: the last of an address stands for it.
     }
     lines = held["00003-000000001000-4-3.json.gz"]
     assert sorted(lines, key=str) == sorted([{"Item": orjson.loads(one.body)} for one in (text, *RECORDS[:2])], key=str)
