@@ -13,6 +13,7 @@ from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
 from benchmarks.documents import document, identifier
+from benchmarks.replay import Collection
 from stores.mongodb import Connection, MongoDB
 
 DOCUMENTS = 1_500
@@ -39,14 +40,21 @@ def test_documents_are_those_that_were_generated_and_their_size_is_what_it_says(
 
 
 def test_bodies_are_sent_again_under_ascending_ids() -> None:
-    from benchmarks.replay import Collection
-
     collection = Collection.of(10, 2_500)
     array, following = collection.batch(2_000, 2_500)
     found = list(bson.decode(array).values())
     assert following == 2_500
     assert [each.pop("_id") for each in found] == [ObjectId(identifier(number)) for number in range(2_000, 2_500)]
     assert {key: value for key, value in found[7].items() if key == "number"} == {"number": document(7, 10)["number"]}
+
+
+def test_a_batch_ends_before_16_mb_and_the_next_goes_on_there() -> None:
+    collection = Collection.of(10, 2_500)
+    array, following = collection.batch(0, 2_500)
+    assert 15 * 2**20 < len(array) < 16 * 2**20
+    following_batch = bson.decode(collection.batch(following, following + 1)[0])
+    assert [each["_id"] for each in following_batch.values()] == [ObjectId(identifier(following))]
+    assert len(bson.decode(array)) == following
 
 
 def test_every_document_is_read_once_in_order_whatever_the_batches(bench: Database[dict[str, Any]]) -> None:
