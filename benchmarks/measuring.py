@@ -79,7 +79,6 @@ def leg_cost(rig: Rig, leg: Leg, size: Size, documents: int, rounds: int) -> tup
         rounds,
     )
     script, offramp = found["script"], found["offramp"]
-    ratios = [theirs / ours for theirs, ours in zip(script.each_us(documents), offramp.each_us(documents), strict=True)]
     named = {"leg": leg.name, "document_kb": size}
     cost = {
         "script_us": round(script.us(documents), 1),
