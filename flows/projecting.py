@@ -114,7 +114,7 @@ class Projection:
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a mapper is the user's code: see docs/decisions.md
             self.losses.discard()
             return Reject(_identify(raw), stage, "E-MAP-FAILED", "", f"the mapper failed with {origin(error)}")
-        if self.losses:
+        if self.losses.pending:
             self.losses.keep(_identify(raw))
         return records
 

@@ -144,8 +144,9 @@ class Losses:
         """Count one loss of this kind, at this field, for the document being mapped."""
         self._pending.append((path[:_LONGEST_PATH], kind))
 
-    def __bool__(self) -> bool:
-        """Whether the document at hand lost anything so far."""
+    @property
+    def pending(self) -> bool:
+        """Whether the document being mapped has lost anything so far."""
         return bool(self._pending)
 
     def keep(self, document: str = "") -> None:

@@ -27,7 +27,7 @@ from mappers.contract import Losses
 from mappers.decoding import CODEC
 from mappers.identity import encode
 from mappers.redis import String, StringMapper
-from stores.contract import Batch, Partition
+from stores.contract import Batch, Partition, Reject
 from stores.mongodb import MongoDB
 
 SALT = "a salt of many bytes"
