@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from mappers.contract import MappingError
 
 _DYNAMODB_NAME_LIMIT_BYTES = 65_535
@@ -29,25 +27,6 @@ _RESERVED = frozenset(
         "_ignored_source",
     )
 )
-
-
-_MOST_NAMES = 10_000
-"""Names remembered; those of a map keyed by data would fill the memory."""
-
-
-class Names(dict[str, str]):
-    """Names and what they are escaped to, remembered: a collection has few, and each of its documents has them all."""
-
-    def __init__(self, escape: Callable[[str], str]) -> None:
-        """Take the rule; what it raises for a name is raised by the look-up."""
-        super().__init__()
-        self._escape = escape
-
-    def __missing__(self, name: str) -> str:
-        escaped = self._escape(name)
-        if len(self) < _MOST_NAMES:
-            self[name] = escaped
-        return escaped
 
 
 def tagged_name(name: str) -> str:

@@ -19,8 +19,9 @@ from bson.datetime_ms import DatetimeMS
 
 from mappers.contract import Document, Losses, MappingError
 from mappers.decimals import dynamodb_text, fits_dynamodb, plain_text
-from mappers.names import Names, dynamodb_name, elasticsearch_name, tagged_name
+from mappers.names import dynamodb_name, elasticsearch_name, tagged_name
 from mappers.policies import HashPolicies, ItemPolicies, JsonPolicies, Shared
+from mappers.remembering import Remembered
 from mappers.tags import TAGS, base64_text, binary_tag, date_tag, date_text, decimal_tag, double_tag, in_utc, uuid_text
 from mappers.tags import milliseconds as milliseconds
 
@@ -155,8 +156,8 @@ class JsonValues(_Form):
     ) -> None:
         """Take the rule for field names, called with a name and whether it stands at the top level, and policies."""
         super().__init__(policies or JsonPolicies(), losses)
-        self._top = Names(lambda text: name(text, True))
-        self._below = Names(lambda text: name(text, False))
+        self._top = Remembered[str](lambda text: name(text, True))
+        self._below = Remembered[str](lambda text: name(text, False))
         whole = _whole_or_text if large_as_text else _whole
         self._table = _Table(
             {
@@ -168,7 +169,7 @@ class JsonValues(_Form):
                 float: lambda value: value if math.isfinite(value) else self._nonfinite(double_tag(value)),
                 dict: self._object,
                 list: self._array,
-                ObjectId: _text,
+                ObjectId: str,
                 dt.datetime: iso_text,
                 DatetimeMS: lambda value: date_text(int(value)) or date_tag(value),
                 Decimal128: lambda value: (
@@ -188,9 +189,9 @@ class JsonValues(_Form):
             for kind in (ObjectId, dt.datetime, DatetimeMS, bytes, Binary, Timestamp, MinKey, MaxKey, Regex)
         } | {Decimal128: _finite}
         self._leaf: Convert = lambda value: leaves[type(value)](value)
-        self._top_plain = _unchanged_by(self._top)
+        self._unchanged = _Unchanged(self._top)
         self._plain = _plain_by(
-            _unchanged_by(self._below), {str, bool, type(None), *leaves, *(() if large_as_text else (int, Int64))}
+            _Unchanged(self._below), {str, bool, type(None), *leaves, *(() if large_as_text else (int, Int64))}
         )
 
     def dumps(self, document: Document) -> bytes:
@@ -198,7 +199,8 @@ class JsonValues(_Form):
 
         orjson walks the document itself where nothing in it is escaped, tagged for its value, or lost.
         """
-        if self._top_plain(document) and (text := self._whole(document, document.values())) is not None:
+        known = self._unchanged.issuperset(document) or self._unchanged.learns(document)
+        if known and (text := self._whole(document, document.values())) is not None:
             return text
         return orjson.dumps(self.document(document))
 
@@ -237,7 +239,7 @@ class JsonValues(_Form):
     def _object(self, value: Mapping[str, Any]) -> dict[str, Any]:
         return self._fields(value, self._below)
 
-    def _fields(self, value: Mapping[str, Any], names: Names) -> dict[str, Any]:
+    def _fields(self, value: Mapping[str, Any], names: Remembered[str]) -> dict[str, Any]:
         table = self._table
         fields: dict[str, Any] = {}
         found = len(self._found)
@@ -268,25 +270,23 @@ class JsonValues(_Form):
         return tag
 
 
-def _unchanged_by(names: Names) -> Callable[[Mapping[str, Any]], bool]:
-    """Return what tells whether no name of an object is escaped."""
-    known: set[str] = set()
+class _Unchanged(set[str]):
+    """Names that a rule leaves as they are, as far as they were met."""
 
-    def unchanged(value: Mapping[str, Any]) -> bool:
-        if value.keys() <= known:
-            return True
-        if any(names[name] != name for name in value):
+    def __init__(self, names: Remembered[str]) -> None:
+        super().__init__()
+        self._names = names
+
+    def learns(self, value: Mapping[str, Any]) -> bool:
+        """Return whether no name of the object is escaped; they are known then."""
+        if any(self._names[name] != name for name in value):
             return False
-        if len(known) < len(names):  # Names are remembered up to a bound; so these are.
-            known.update(value)
+        if len(self) < len(self._names):  # Names are remembered up to a bound; so these are.
+            self.update(value)
         return True
 
-    return unchanged
 
-
-def _plain_by(
-    unchanged: Callable[[Mapping[str, Any]], bool], quick: Container[type]
-) -> Callable[[Iterable[Any]], bool]:
+def _plain_by(unchanged: _Unchanged, quick: Container[type]) -> Callable[[Iterable[Any]], bool]:
     """Return what tells whether orjson writes values as the table does: none is a case of its own.
 
     The `quick` types need no look. Code, which is text to orjson, and references, which have names, are not plain.
@@ -301,7 +301,7 @@ def _plain_by(
                 if value - value:  # NaN, for NaN and the infinities.
                     return False
             elif kind is dict:
-                if not unchanged(value) or not plain(value.values()):
+                if not (unchanged.issuperset(value) or unchanged.learns(value)) or not plain(value.values()):
                     return False
             elif kind is not list or not plain(value):
                 return False
@@ -348,7 +348,7 @@ class DynamoDBValues(_Form):
         self._json = redis_json()
         self._depth = 0
         self._naming = False
-        self._names = Names(dynamodb_name)
+        self._names = Remembered(dynamodb_name)
         self._table = _Table(
             {
                 str: lambda value: {"S": value},

@@ -22,9 +22,10 @@ from mappers.decimals import dynamodb_text, fits_dynamodb, plain_text
 from mappers.decoding import CODEC, CODEC_MS
 from mappers.dynamodb import ItemMapper
 from mappers.elasticsearch import DocumentMapper
-from mappers.names import Names, dynamodb_name, elasticsearch_name, tagged_name
+from mappers.names import dynamodb_name, elasticsearch_name, tagged_name
 from mappers.policies import JSON_POLICIES, ItemPolicies, JsonPolicies
 from mappers.redis import HashMapper, StringMapper
+from mappers.remembering import Remembered
 from mappers.tags import date_text
 from mappers.values import DynamoDBValues, JsonValues, elasticsearch_json, redis_json
 
@@ -141,14 +142,14 @@ def test_a_date_of_another_year_has_no_text(ms: int) -> None:
 @given(st.lists(st.text(max_size=5)))
 def test_names_remembered_are_names_escaped(some: list[str]) -> None:
     for escape in (tagged_name, dynamodb_name, lambda name: elasticsearch_name(name, True)):
-        names = Names(escape)
+        names = Remembered(escape)
         assert [names[name] for name in (*some, *some)] == [escape(name) for name in (*some, *some)]
 
 
 def test_only_so_many_names_are_remembered() -> None:
-    names = Names(tagged_name)
+    names = Remembered(tagged_name)
     values = redis_json()
-    for number in range(30_000):
+    for number in range(70_000):
         assert names[f"n{number}"] == f"n{number}"
         assert values.dumps({f"n{number}": number}) == b'{"n%d":%d}' % (number, number)
-    assert len(names) == 10_000
+    assert len(names) == 60_000
