@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from mappers.redis_shapes import Entry
 from stores.contract import Rejected
 from stores.errors import PermanentError, PlanError
+from stores.redis_cluster import Cluster
 from stores.redis_commands import (
     INT64,
     RECORDS,
@@ -28,9 +29,10 @@ from stores.redis_commands import (
 )
 from stores.redis_keys import Own, as_bytes, literal, parsed
 from stores.redis_streams import Turns, insert, too_late
-from stores.redis_wire import LOST, Refused, Server, Step, code, failure, parsed_info
+from stores.redis_wire import LOST, Durability, Refused, Server, Step, code, failure, opened, parsed_info
 from stores.retrying import Backoff
 
+_MOVED = ConnectionError("slots of the cluster kept moving")
 _VALUE_BYTES = 512 * 2**20
 """The longest key or value a server takes unless its `proto-max-bulk-len` says otherwise (R76)."""
 _PAGE = "1000"
@@ -39,6 +41,8 @@ _NEVER = INT64
 _GRACE_MS = 5000
 _SHARING = {"score": "zset", "location": "zset", "entry": "stream", "member": "set"}
 """Keys of a placement that say that documents share keys, and of which type; the first that is said decides."""
+_WAIT_MS = 20_000
+"""WAIT ends before a connection that is silent for 30 seconds counts as lost."""
 _CHECK_S = 5.0
 """How long `check` waits for a server: a wrong host name should not take the whole retry deadline."""
 
@@ -61,6 +65,10 @@ class RedisTarget:
         """Write also to a server that may drop keys when its memory is full."""
         retry_deadline_s: float = 600
         """How long commands of which none gets through are tried again before the run stops, fit to be resumed."""
+        cluster: bool = False
+        """Whether the URL leads to a node of a Redis Cluster."""
+        durability: Durability = Durability()  # noqa: RUF009 - frozen, so that it can be shared
+        """The replicas that must hold what was written before it counts as acknowledged."""
 
     @dataclass(frozen=True, slots=True)
     class Placement:
@@ -101,7 +109,15 @@ class RedisTarget:
         self._ttl_ms = placement.ttl_s * 1000 if placement.ttl_s is not None else None
         self._allow_eviction = connection.allow_eviction
         self._deadline_s = connection.retry_deadline_s
-        self._server = Server(connection.url, connection.retry_deadline_s)
+        if connection.durability.wait is not None and connection.durability.wait < 0:
+            raise ValueError("durability: wait is a number of replicas, 0 or more")
+        if not 0 < connection.durability.timeout_ms <= _WAIT_MS:
+            raise ValueError(f"durability: timeout_ms is above 0 and at most {_WAIT_MS}")
+        self._server: Server
+        if connection.cluster:
+            self._server = Cluster(connection.url, connection.retry_deadline_s, connection.durability)
+        else:
+            self._server = Server(*opened(connection.url), connection.retry_deadline_s, connection.durability)
         self._limit_bytes: int | None = None
         self._turns = Turns()
 
@@ -118,21 +134,11 @@ class RedisTarget:
     def check(self) -> Sequence[str]:
         """Return what a person should know; raises PlanError for a server or a key that cannot hold this route."""
         wait_s = min(_CHECK_S, self._deadline_s)
-        _, described, told = self._server.ask(
-            ("PING",), ("COMMAND", "INFO", "PEXPIRETIME"), ("INFO",), deadline_s=wait_s
-        )
-        info, place = parsed_info(told), self._server.place
-        if not described or not described[0]:
-            found = info.get("valkey_version") or info.get("redis_version", "unknown")
-            raise PlanError("E-RDS-VERSION", f"{place} is version {found} without PEXPIRETIME; use 7.0 or later")
-        if info.get("cluster_enabled") == "1":
-            raise PlanError("E-RDS-CLUSTER", f"{place} is a cluster, which is not supported yet; use one server")
-        if info.get("role") == "slave":
-            raise PlanError("E-RDS-REPLICA", f"{place} is a replica, which takes no writes; give its primary's URL")
+        notes = [note for server in self._server.primaries(wait_s) for note in self._check_server(server, wait_s)]
         if self._own.key is not None:
-            (kind,) = self._server.ask(("TYPE", as_bytes(self._own.key)), deadline_s=wait_s)
+            (kind,) = self._server.ask(("TYPE", as_bytes(self._own.key)), key=self._own.key, deadline_s=wait_s)
             self._check_type(kind.decode())
-        return self._check_eviction(info)
+        return notes
 
     def prepare(self) -> str:
         """The place is checked; it has no identity, as a Redis knows none that would survive a restart."""
@@ -160,7 +166,7 @@ class RedisTarget:
                 existing.append(address)
         kinds = self._kinds(address for address in existing if parsed(address)[1] is not None)
         steps = (delete_step(number, one, kinds.get(parsed(one)[0], "none")) for number, one in enumerate(existing))
-        for step, replies in self._server.run(step for step in steps if step is not None):
+        for step, replies in self._server.run((step for step in steps if step is not None), durable=True):
             error = failure(step, replies)
             if error is not None and code(error) != "WRONGTYPE":
                 raise self._server.refusal(error) from error
@@ -195,15 +201,19 @@ class RedisTarget:
         """Yield every address under the route's keys, whoever wrote it; some twice."""
         backoff: Backoff | None = None
         while True:
+            trouble: Exception = _MOVED
             try:
+                layout = self._server.layout()
                 yield from self._listing()
+                if layout is not None and layout == self._server.layout():
+                    return  # Else keys that were moving may have passed from node to node unseen (R75).
             except LOST as error:
                 # A cursor means nothing to a server that was started anew, so the listing starts anew as well (R75).
-                backoff = backoff or Backoff(self._deadline_s)
-                if not backoff.wait():
-                    raise self._server.gave_up(error) from error
-            else:
-                return
+                trouble = error
+                self._server.stale()
+            backoff = backoff or Backoff(self._deadline_s)
+            if not backoff.wait():
+                raise self._server.gave_up(trouble) from trouble
 
     def close(self) -> None:
         """Release the connections."""
@@ -213,7 +223,7 @@ class RedisTarget:
         rejected: list[Rejected] = []
         late: dict[str, list[int]] = {}
         limit = self._limit() if records else 0
-        for step, replies in self._server.run(self._write_steps(records, limit, rejected)):
+        for step, replies in self._server.run(self._write_steps(records, limit, rejected), durable=True):
             error = failure(step, replies)
             if error is None:
                 continue
@@ -302,18 +312,33 @@ class RedisTarget:
         return int(seconds) * 1000 + int(microseconds) // 1000
 
     def _listing(self) -> Iterator[str]:
-        """Yield the addresses through one connection; raises one of `LOST` when that is gone."""
-        with self._server.wire() as wire:
-            if self._own.key is not None:
-                yield from under(wire, [as_bytes(self._own.key)], shared_sets=self._shared == "set")
-            if self._own.prefix is None:
-                return
-            pattern = literal(as_bytes(self._own.prefix)) + b"*"
-            cursor: bytes | None = None
-            while cursor != b"0":
-                command = ("SCAN", cursor or b"0", "MATCH", pattern, "COUNT", _PAGE)
-                ((cursor, keys),) = wire.demand([Step.of(0, "", command)])
-                yield from under(wire, keys, shared_sets=self._shared == "set")
+        """Yield the addresses, through one connection to each server; raises one of `LOST` when one is gone."""
+        shared_sets = self._shared == "set"
+        if self._own.key is not None:
+            with self._server.wire(self._own.key) as wire:
+                yield from under(wire, [as_bytes(self._own.key)], shared_sets=shared_sets)
+        if self._own.prefix is None:
+            return
+        pattern = literal(as_bytes(self._own.prefix)) + b"*"
+        for server in self._server.primaries():
+            with server.wire() as wire:
+                cursor: bytes | None = None
+                while cursor != b"0":
+                    command = ("SCAN", cursor or b"0", "MATCH", pattern, "COUNT", _PAGE)
+                    ((cursor, keys),) = wire.demand([Step.of(0, "", command)])
+                    yield from under(wire, keys, shared_sets=shared_sets)
+
+    def _check_server(self, server: Server, wait_s: float) -> Sequence[str]:
+        _, described, told = server.ask(("PING",), ("COMMAND", "INFO", "PEXPIRETIME"), ("INFO",), deadline_s=wait_s)
+        info, place = parsed_info(told), server.place
+        if not described or not described[0]:
+            found = info.get("valkey_version") or info.get("redis_version", "unknown")
+            raise PlanError("E-RDS-VERSION", f"{place} is version {found} without PEXPIRETIME; use 7.0 or later")
+        if info.get("cluster_enabled") == "1" and server is self._server:
+            raise PlanError("E-RDS-CLUSTER", f"{place} is a cluster; say cluster: true beside its url")
+        if info.get("role") == "slave":
+            raise PlanError("E-RDS-REPLICA", f"{place} is a replica, which takes no writes; give its primary's URL")
+        return self._check_eviction(info, place)
 
     def _check_type(self, kind: str) -> None:
         if self._shared is not None:
@@ -329,8 +354,8 @@ class RedisTarget:
                 "remove it or choose another key",
             )
 
-    def _check_eviction(self, info: Mapping[str, str]) -> Sequence[str]:
-        policy, place = info.get("maxmemory_policy"), self._server.place
+    def _check_eviction(self, info: Mapping[str, str], place: str) -> Sequence[str]:
+        policy = info.get("maxmemory_policy")
         if policy == "noeviction":
             return ()
         if policy is None:
