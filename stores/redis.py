@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -28,7 +31,9 @@ from stores.redis_commands import (
     whole_step,
 )
 from stores.redis_keys import Own, as_bytes, literal, parsed
+from stores.redis_memory import growth_bytes, room, size_of
 from stores.redis_streams import Turns, insert, too_late
+from stores.redis_watch import Seen, as_design, faults, of_design, standings
 from stores.redis_wire import LOST, Durability, Refused, Server, Step, code, failure, opened, parsed_info
 from stores.retrying import Backoff
 
@@ -69,6 +74,8 @@ class RedisTarget:
         """Whether the URL leads to a node of a Redis Cluster."""
         durability: Durability = Durability()  # noqa: RUF009 - frozen, so that it can be shared
         """The replicas that must hold what was written before it counts as acknowledged."""
+        max_memory_percent: float = 70
+        """How full of its `maxmemory` a copy may make the server, as measured by a sample; more than 100 for any."""
 
     @dataclass(frozen=True, slots=True)
     class Placement:
@@ -109,6 +116,8 @@ class RedisTarget:
         self._ttl_ms = placement.ttl_s * 1000 if placement.ttl_s is not None else None
         self._allow_eviction = connection.allow_eviction
         self._deadline_s = connection.retry_deadline_s
+        if connection.max_memory_percent <= 0:
+            raise ValueError("max_memory_percent: above 0; 70 leaves room for what the server itself needs")
         if connection.durability.wait is not None and connection.durability.wait < 0:
             raise ValueError("durability: wait is a number of replicas, 0 or more")
         if not 0 < connection.durability.timeout_ms <= _WAIT_MS:
@@ -120,6 +129,10 @@ class RedisTarget:
             self._server = Server(*opened(connection.url), connection.retry_deadline_s, connection.durability)
         self._limit_bytes: int | None = None
         self._turns = Turns()
+        self._memory_percent = connection.max_memory_percent
+        self._began: Seen | None = None
+        self._compared: Seen | None = None
+        self._comparing = threading.Lock()
 
     @property
     def records(self) -> tuple[type[Held], ...]:
@@ -139,6 +152,43 @@ class RedisTarget:
             (kind,) = self._server.ask(("TYPE", as_bytes(self._own.key)), key=self._own.key, deadline_s=wait_s)
             self._check_type(kind.decode())
         return notes
+
+    @property
+    def mapped(self) -> bool:
+        """True: no document need be looked at for a key to be made."""
+        return True
+
+    def design(self, wishes: Mapping[str, Any], /) -> Mapping[str, Any]:
+        """Return how the servers stand before the route's first record, for `audit` to compare with."""
+        return {**wishes, **as_design(standings(self._server))}
+
+    def follow(self, design: Mapping[str, Any], /) -> None:
+        """How the servers stood then is known."""
+        self._began = of_design(design)
+
+    def audit(self) -> Sequence[str]:
+        """Return why what was seen to be held may be held no more: evictions, and servers that were replaced."""
+        return faults(self._began, self._compared, standings(self._server))
+
+    def measure(self, records: Sequence[Held], times: float, beside: Mapping[str, int], /) -> tuple[str, int]:
+        """Return the server, and the bytes of its memory that so many times these records will take (R71)."""
+        place, limit = re.sub(r"(:\d+)/\d+$", r"\1", self._server.place), self._limit()
+        now_ms = time.time() * 1000
+        fit = [
+            one
+            for one in records
+            if self._unfit(one, limit) is None and (one.expires_at_ms is None or one.expires_at_ms > now_ms)
+        ]
+        size_bytes = int(growth_bytes(self._server, fit) * times)
+        left = room(self._server, self._memory_percent)
+        wanted = size_bytes + beside.get(place, 0)
+        if left is not None and wanted > left:
+            raise PlanError(
+                "E-RDS-MEMORY",
+                f"this run writes about {size_of(wanted)} to {place}, but {size_of(max(0, left))} are left within"
+                f" {self._memory_percent:g} % of its maxmemory; give it more, or allow more by max_memory_percent",
+            )
+        return place, size_bytes
 
     def prepare(self) -> str:
         """The place is checked; it has no identity, as a Redis knows none that would survive a restart."""
@@ -177,6 +227,9 @@ class RedisTarget:
         With `ttl_s` a key that lives no longer than that comes back without an expiry, as its record had none, and one
         that never expires with the latest expiry there is.
         """
+        with self._comparing:
+            if self._compared is None:
+                self._compared = standings(self._server)
         held: dict[str, Held] = {}
         waiting = [address for address in addresses if self._can_exist(address)]
         while waiting:

@@ -576,7 +576,9 @@ def test_a_user_without_permission_stops_instead_of_rejecting_documents(
 ) -> None:
     url = redis_server()
     with redis.Redis.from_url(url) as server:
-        server.acl_setuser("reader", enabled=True, nopass=True, keys=["*"], commands=["+@read", "+@transaction"])
+        server.acl_setuser(
+            "reader", enabled=True, nopass=True, keys=["*"], commands=["+@read", "+@transaction", "+info"]
+        )
     target = make(url.replace("//", "//reader:x@"))
     for record in (String(f"{unique}:1", b"v"), Hash(f"{unique}:1", ((b"a", b"1"),)), Member(unique, "m", 1.0)):
         with pytest.raises(PermanentError) as refused:
