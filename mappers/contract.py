@@ -68,7 +68,10 @@ class MapperType(Protocol):
     Options: ClassVar[type]
     """A dataclass: the keys a route may give this mapper, with their defaults."""
     target: ClassVar[str]
-    """The name of the target whose records it makes."""
+    """The name of the target whose records it makes.
+
+    A mapper may also have `PLACEMENT`: keys of the target's placement that hold for each of its routes.
+    """
 
     def __call__(self, options: Any, route: str, losses: Losses, /) -> Mapper[Record]:
         """Return a mapper for one route; raises ValueError for options that cannot be served."""

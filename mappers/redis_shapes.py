@@ -13,7 +13,7 @@ from bson.datetime_ms import DatetimeMS
 
 from mappers.contract import Document, Losses, MappingError
 from mappers.fields import MISSING, Template, expiry_ms, key_text, lookup
-from mappers.identity import identity
+from mappers.identity import IdEncoding, identity
 from mappers.redis import OwnKey, SharedKey, default_key, expiry_text, hash_fields, member_address
 from mappers.values import JsonValues, flat_text, milliseconds, redis_json
 
@@ -228,9 +228,9 @@ def entry_id(document: Document, path: str) -> str:
     return f"{front}-{back}"
 
 
-def own_key(key: str | None, route: str) -> Template:
+def own_key(key: str | None, route: str, id_encoding: IdEncoding = "typed") -> Template:
     """Return the template of keys that each hold one document; raises ValueError for one that all would share."""
-    template = Template.parse(key or default_key(route))
+    template = Template.parse(key or default_key(route), id_encoding)
     if template.constant:
         raise ValueError("key: each document needs a key of its own; write a field such as {_id} in it")
     return template

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import time
@@ -10,12 +11,14 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from mappers.redis_json import Json
 from mappers.redis_shapes import Entry
 from stores.contract import Rejected
 from stores.errors import PermanentError, PlanError
 from stores.redis_cluster import Cluster
 from stores.redis_commands import (
     INT64,
+    JSON,
     RECORDS,
     SHARED,
     Foreign,
@@ -34,12 +37,16 @@ from stores.redis_keys import Own, as_bytes, literal, parsed
 from stores.redis_memory import growth_bytes, room, size_of
 from stores.redis_streams import Turns, insert, too_late
 from stores.redis_watch import Seen, as_design, faults, of_design, standings
-from stores.redis_wire import LOST, Durability, Refused, Server, Step, code, failure, opened, parsed_info
+from stores.redis_wire import LOST, NO_JSON, Durability, Refused, Server, Step, code, failure, opened, parsed_info
 from stores.retrying import Backoff
+
+_log = logging.getLogger(__name__)
 
 _MOVED = ConnectionError("slots of the cluster kept moving")
 _VALUE_BYTES = 512 * 2**20
 """The longest key or value a server takes unless its `proto-max-bulk-len` says otherwise (R76)."""
+_BIG_BYTES = 10**6
+"""A key of more is one that a person should know of (R76)."""
 _PAGE = "1000"
 _NEVER = INT64
 """Read in place of an expiry that `ttl_s` promised but the key lacks: None would call that key right."""
@@ -95,8 +102,10 @@ class RedisTarget:
         """The field that orders the entries: says that the keys hold streams."""
         member: str | None = None
         """The field that names the members: says that many documents share each key, a set unless said otherwise."""
+        json: bool = False
+        """Whether the keys hold JSON documents, which not every server can."""
 
-    REPEATED: ClassVar[frozenset[str]] = frozenset(("expires", "score", "location", "entry", "member"))
+    REPEATED: ClassVar[frozenset[str]] = frozenset(("expires", "score", "location", "entry", "member", "json"))
     """Keys of a placement that repeat what a mapper says: they stand beside a mapper that has them, or one's own."""
 
     def __init__(self, connection: Connection, placement: Placement, route: str, /) -> None:
@@ -111,6 +120,7 @@ class RedisTarget:
                 raise ValueError("ttl_s and expires both say when a key expires; drop one of them")
             if shared:
                 raise ValueError(f"ttl_s: beside `{shared[0]}` the documents share a key, so none can expire; drop it")
+        self._json = placement.json
         self._own = Own.of(placement.key, route, shared=bool(shared))
         self._shared = _SHARING[shared[0]] if shared else None
         self._ttl_ms = placement.ttl_s * 1000 if placement.ttl_s is not None else None
@@ -129,6 +139,7 @@ class RedisTarget:
             self._server = Server(*opened(connection.url), connection.retry_deadline_s, connection.durability)
         self._limit_bytes: int | None = None
         self._turns = Turns()
+        self._big: list[int] = []
         self._memory_percent = connection.max_memory_percent
         self._began: Seen | None = None
         self._compared: Seen | None = None
@@ -270,6 +281,13 @@ class RedisTarget:
 
     def close(self) -> None:
         """Release the connections."""
+        if self._big:
+            _log.warning(
+                "W-RDS-BIGKEY %d keys of more than 1 MB went to %s, the largest of %s; reading or deleting one holds up"
+                " all other clients",
+                *(len(self._big), self._server.place, size_of(max(self._big))),
+            )
+            self._big.clear()
         self._server.close()
 
     def _write(self, records: Sequence[Held]) -> Sequence[Rejected]:
@@ -302,13 +320,18 @@ class RedisTarget:
             elif isinstance(one, Shared):
                 yield shared_step(number, one)
             elif not isinstance(one, Foreign):
-                yield whole_step(number, one, self._ttl_ms)
+                step = whole_step(number, one, self._ttl_ms)
+                if step.size_bytes > _BIG_BYTES:
+                    self._big.append(step.size_bytes)
+                yield step
         # In the order of their ids, which is the only one a stream takes them in; the last of an address wins.
         for _, number, entry in sorted(entries.values(), key=lambda each: each[0]):
             yield shared_step(number, entry)
 
     def _rejected(self, number: int, one: Held, error: Refused) -> Rejected:
-        """Return the answer for a record whose key is of another type; raises PermanentError for any other refusal."""
+        """Return the answer for a record that its key, or JSON, cannot hold; raises PermanentError for all else."""
+        if isinstance(one, Json) and "limit" in str(error):
+            return Rejected(number, "E-RDS-JSON", "nested deeper, or larger, than the server's JSON module takes")
         if code(error) != "WRONGTYPE":
             raise self._server.refusal(error) from error
         return Rejected(number, "E-RDS-TYPE", f"its key holds something that is no {SHARED[type(one)]}")
@@ -382,22 +405,26 @@ class RedisTarget:
                     yield from under(wire, keys, shared_sets=shared_sets)
 
     def _check_server(self, server: Server, wait_s: float) -> Sequence[str]:
-        _, described, told = server.ask(("PING",), ("COMMAND", "INFO", "PEXPIRETIME"), ("INFO",), deadline_s=wait_s)
+        known = ("COMMAND", "INFO", "PEXPIRETIME", "JSON.SET")
+        _, described, told = server.ask(("PING",), known, ("INFO",), deadline_s=wait_s)
         info, place = parsed_info(told), server.place
-        if not described or not described[0]:
+        dates, json = (bool(one) for one in described)
+        if not dates:
             found = info.get("valkey_version") or info.get("redis_version", "unknown")
             raise PlanError("E-RDS-VERSION", f"{place} is version {found} without PEXPIRETIME; use 7.0 or later")
         if info.get("cluster_enabled") == "1" and server is self._server:
             raise PlanError("E-RDS-CLUSTER", f"{place} is a cluster; say cluster: true beside its url")
         if info.get("role") == "slave":
             raise PlanError("E-RDS-REPLICA", f"{place} is a replica, which takes no writes; give its primary's URL")
+        if self._json and not json:
+            raise PlanError("E-RDS-NOJSON", f"{place} {NO_JSON}")
         return self._check_eviction(info, place)
 
     def _check_type(self, kind: str) -> None:
         if self._shared is not None:
             expected: tuple[str, ...] = ("none", self._shared)
         elif self._own.prefix is None:
-            expected = ("none", "string", "hash", "set", "list", "zset")
+            expected = ("none", "string", "hash", "set", "list", "zset", JSON)
         else:
             return  # A route of documents owns its name as a key only because a sorted set might be there.
         if kind not in expected:

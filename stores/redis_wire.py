@@ -48,6 +48,7 @@ AUTH = (
 )
 """What the driver raises for a user that is refused."""
 
+NO_JSON = "has no JSON.SET; use a server with the JSON module (Redis 8, Redis Stack, valkey-json), or mapper: string"
 LOST = (driver.ConnectionError, driver.TimeoutError, OSError)
 """What a connection raises that cannot be used or did not last."""
 
@@ -91,6 +92,8 @@ def code(error: Refused) -> str:
     found = next((code for kind, code in _CODES if isinstance(error, kind)), None)
     if found == "EXECABORT":  # "Transaction discarded because of: OOM command not allowed ..."
         return str(error).partition("because of: ")[2].partition(" ")[0] or found
+    if str(error) == "Existing key has wrong Redis type":  # A JSON module's own words.
+        return "WRONGTYPE"
     return found or str(error).partition(" ")[0]
 
 
@@ -172,6 +175,8 @@ class Server:
             return PermanentError("E-RDS-AUTH", text)
         if isinstance(error, driver.AskError):
             return PermanentError("E-RDS-CLUSTER", f"{self.place} is a cluster; say cluster: true beside its url")
+        if str(error).startswith("unknown command 'JSON."):
+            return PermanentError("E-RDS-NOJSON", f"{self.place} {NO_JSON}")
         return PermanentError("E-RDS-SERVER", f"{self.place} refused a command: {_told(error)}")
 
     def gave_up(self, error: Exception, deadline_s: float | None = None) -> TransientError:

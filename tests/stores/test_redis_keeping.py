@@ -243,6 +243,16 @@ def test_a_sample_tells_what_all_records_take(
             assert target.measure(sample, 16, {})[1] < grown * 0.15
 
 
+def test_large_keys_are_told_of_once(make: Make, redis_url: str, unique: str, caplog: pytest.LogCaptureFixture) -> None:
+    target = make(redis_url)
+    assert target.write([String(f"{unique}:1", b"x" * 1_100_000), String(f"{unique}:2", b"x" * 900_000)]) == []
+    target.close()
+    target.close()
+    (told,) = (record.getMessage() for record in caplog.records if "W-RDS-BIGKEY" in record.getMessage())
+    assert "1 keys" in told
+    assert "1.1 MB" in told
+
+
 def test_records_that_do_not_fit_are_refused_before_they_are_written(
     make: Make, redis_server: Callable[..., str], unique: str
 ) -> None:
