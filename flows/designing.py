@@ -96,11 +96,11 @@ def needed(
     *,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Mapping[str, int]:
-    """Return the place that the route's records fill, with the bytes they take of it; empty where nobody can tell.
+    """Return the place that the route's records fill, with the bytes they take of it; empty where there is no limit.
 
     Raises PlanError if the place has no room for them beside what other routes of the run put there.
     """
-    if not isinstance(target, Measurable):
+    if not isinstance(target, Measurable) or not target.limited():
         return {}
     sampled: list[bytes] = []
     size_bytes = 0

@@ -146,6 +146,9 @@ class Plannable(Protocol):
 class Measurable(Protocol):
     """A target whose room is limited, so that what a route will take is measured before it is filled."""
 
+    def limited(self) -> bool:
+        """Whether its room has a limit, so that measuring is worth while."""
+
     def measure(self, records: Sequence[Any], times: float, beside: Mapping[str, int], /) -> tuple[str, int]:
         """Return the place that fills and the bytes that so many times these records will take of it.
 

@@ -181,6 +181,10 @@ class RedisTarget:
         """Return why what was seen to be held may be held no more: evictions, and servers that were replaced."""
         return faults(self._began, self._compared, standings(self._server))
 
+    def limited(self) -> bool:
+        """Whether the server has a `maxmemory`."""
+        return room(self._server, self._memory_percent) is not None
+
     def measure(self, records: Sequence[Held], times: float, beside: Mapping[str, int], /) -> tuple[str, int]:
         """Return the server, and the bytes of its memory that so many times these records will take (R71)."""
         place, limit = re.sub(r"(:\d+)/\d+$", r"\1", self._server.place), self._limit()

@@ -258,6 +258,7 @@ def test_records_that_do_not_fit_are_refused_before_they_are_written(
 ) -> None:
     url = redis_server("--maxmemory", "20mb", "--appendonly", "no")
     sample = strings(unique, 100, 100)  # 10,000 of them would take some 8 MB.
+    assert make(url).limited()
     place, size_bytes = make(url).measure(sample, 100, {})
     assert 7e6 < size_bytes < 9e6
     with pytest.raises(PlanError) as refused:
@@ -271,3 +272,5 @@ def test_records_that_do_not_fit_are_refused_before_they_are_written(
     assert make(url).measure(expired, 10_000, {})[1] == 0  # R65
     with redis.Redis.from_url(url) as client:
         assert client.dbsize() == 0
+        client.config_set("maxmemory", 0)
+    assert not make(url).limited()
