@@ -16,7 +16,7 @@ from mappers.identity import IdEncoding, identity, shortened
 from mappers.policies import JSON_POLICIES, Fidelity, JsonPolicies
 from mappers.reshaping import Reshaping
 from mappers.tags import base64_text
-from mappers.values import elasticsearch_json
+from mappers.values import elasticsearch_json, joined
 
 ID_LIMIT_BYTES = 512
 FULL_ID = "offramp_id"
@@ -87,6 +87,7 @@ class DocumentMapper:
         """Fields the index takes; objects are flattened to stay within it."""
 
     target: ClassVar[str] = "elasticsearch"
+    dates_in_ms: ClassVar[bool] = True
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for options that contradict each other."""
@@ -131,9 +132,10 @@ class DocumentMapper:
     def __call__(self, document: Document, /) -> Iterable[IndexDocument]:
         """Return the document's one index document."""
         full = identity(document, self._options.id_encoding)
-        source = self._values.document(
-            self._reshaping({name: value for name, value in document.items() if name != "_id"})
-        )
+        own = dict(document)
+        del own["_id"]
+        fields = self._reshaping(own)
+        source = self._values.dumps(fields)
         identifier = shortened(full, ID_LIMIT_BYTES)
         added: dict[str, str] = {}
         if identifier != full:
@@ -141,11 +143,11 @@ class DocumentMapper:
         if self._lossless:
             added[RAW] = base64_text(stored_bytes(document))
         for name in added:
-            if name in source:
+            if name in fields:
                 raise MappingError(
                     "E-NAME-COLLISION", name, "the document has a field of this name, which offramp needs"
                 )
-        return (IndexDocument(identifier, orjson.dumps(source | added)),)
+        return (IndexDocument(identifier, joined(source, added) if added else source),)
 
     def _asks(self) -> bool:
         return bool(self._options.nested or self._options.geo or self._options.conflict != "keep")

@@ -65,6 +65,7 @@ class JsonMapper:
         """lossless adds the document's exact BSON as member `$raw`; what that cannot restore is rejected."""
 
     target: ClassVar[str] = "redis"
+    dates_in_ms: ClassVar[bool] = True
     PLACEMENT: ClassVar[Mapping[str, Any]] = {"json": True}
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:

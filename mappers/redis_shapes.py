@@ -95,6 +95,7 @@ class SetMapper:
         """With `values`: a date field at which the key expires."""
 
     target: ClassVar[str] = "redis"
+    dates_in_ms: ClassVar[bool] = True
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for those that do not fit together."""
@@ -160,6 +161,7 @@ class ListMapper:
         """A date field at which the key expires."""
 
     target: ClassVar[str] = "redis"
+    dates_in_ms: ClassVar[bool] = True
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for a key that all documents would share."""
@@ -189,6 +191,7 @@ class StreamMapper:
         """The stream's key, the route's name unless said; a template spreads documents over several streams."""
 
     target: ClassVar[str] = "redis"
+    dates_in_ms: ClassVar[bool] = True
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for a template that is none."""

@@ -9,11 +9,11 @@ import orjson
 import pytest
 from bson import Int64, ObjectId
 from bson.datetime_ms import DatetimeMS
-from bson.raw_bson import RawBSONDocument
 from hypothesis import given
 from strategies import documents
 
 from mappers.contract import Losses, MappingError
+from mappers.decoding import decode
 from mappers.redis import StringMapper
 from mappers.redis_json import Json, JsonMapper
 from mappers.restoring import restore
@@ -70,6 +70,5 @@ def test_documents_are_the_same_exactly_if_their_values_are(one: bytes, other: b
 
 
 def test_a_lossless_document_gives_its_bytes_back() -> None:
-
     raw = bson.encode({"_id": ObjectId(), "n": 1})
-    assert restore(made(RawBSONDocument(raw), fidelity="lossless")) == raw
+    assert restore(made(decode(raw), fidelity="lossless")) == raw
