@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 from flows.books import Books, Level, Report, RouteReport, settle
-from flows.designing import designed, following
+from flows.designing import designed, following, needed, opened_target
 from flows.identities import kind_of_ids, refuse_other_kinds
 from flows.jobs import (
     SILENT,
@@ -31,7 +32,7 @@ from flows.jobs import (
 from flows.leasing import leased
 from flows.loading import is_waiting, refuse_unloaded, staged, taken
 from flows.plan import Plan, Route, digest
-from stores.contract import Publishable, Tally, Tunable, staging_of
+from stores.contract import Auditable, Publishable, Tally, Tunable, staging_of
 from stores.errors import OfframpError, PermanentError, PlanError, origin
 from stores.mongodb import MongoDB
 from stores.state import Lease, RouteState, State
@@ -192,20 +193,21 @@ class Run:
     def _begin(self, state: State, leases: Mapping[str, Lease]) -> dict[str, str]:
         """Each route has its target prepared and its partitions on record; returns the failures by route."""
         failures = self._design(state, leases)
+        beside: Counter[str] = Counter()
         for route in self.routes:
             if route.name in failures:
                 continue
             try:
                 with opened_source(self.plan) as database:
                     source = route.source(database)
-                    target = route.target()
                     known = state.route(route.name)
-                    try:
-                        identity = following(target, state.design(route.name)).prepare()
-                        if known is None and (staging := staging_of(target)) is not None:
-                            staging.clear()
-                    finally:
-                        target.close()
+                    with opened_target(route, state) as target:
+                        identity = target.prepare()
+                        if known is None:
+                            design = state.design(route.name)
+                            beside.update(needed(route, source, target, design, beside, stopping=self.stopping))
+                            if (staging := staging_of(target)) is not None:
+                                staging.clear()
                     if known is None:
                         partitions = source.split(route.keys.partitions or _partitions(source.estimate()))
                         state.begin(leases[route.name], route.fingerprint(), source.identity(), identity, partitions)
@@ -254,6 +256,8 @@ class Run:
                 failures[job.route] = str(outcome)
             else:
                 verified[job.route] = outcome
+        if level == "none":
+            self._audit(state, failures)
         rows = []
         with opened_source(self.plan) as database:
             for route in self.routes:
@@ -271,27 +275,33 @@ class Run:
             routes=rows,
         )
 
+    def _audit(self, state: State, failures: dict[str, str]) -> None:
+        """What a target notices of itself counts against a route also where nothing is compared."""
+        for route in self.routes:
+            try:
+                with opened_target(route, state) as target:
+                    if isinstance(target, Auditable) and (faults := target.audit()):
+                        failures.setdefault(route.name, "; ".join(faults))
+            except OfframpError as error:
+                failures.setdefault(route.name, str(error))
+
     def _restore(self, state: State, failures: dict[str, str]) -> None:
         """No target has settings that only serve a load, however the load ended."""
         for route in self.routes:
-            target = following(route.target(), state.design(route.name))
             try:
-                if isinstance(target, Tunable):
-                    target.restore()
+                with opened_target(route, state) as target:
+                    if isinstance(target, Tunable):
+                        target.restore()
             except OfframpError as error:
                 failures.setdefault(route.name, str(error))
-            finally:
-                target.close()
 
     def _published(self, route: Route, state: State, row: RouteReport) -> RouteReport:
         """Return the row of a clean route whose records readers now see, or of one where that failed."""
-        target = following(route.target(), state.design(route.name))
         try:
-            return replace(row, place=target.publish()) if isinstance(target, Publishable) else row
+            with opened_target(route, state) as target:
+                return replace(row, place=target.publish()) if isinstance(target, Publishable) else row
         except OfframpError as error:
             return replace(row, verdict="failed", reasons=[*row.reasons, f"not published: {error}"])
-        finally:
-            target.close()
 
     def _settled(
         self,

@@ -68,7 +68,10 @@ class MapperType(Protocol):
     Options: ClassVar[type]
     """A dataclass: the keys a route may give this mapper, with their defaults."""
     target: ClassVar[str]
-    """The name of the target whose records it makes."""
+    """The name of the target whose records it makes.
+
+    A mapper may also have `PLACEMENT`: keys of the target's placement that hold for each of its routes.
+    """
     # dates_in_ms: ClassVar[bool] = True, for a mapper that takes each date as a DatetimeMS, which is decoded sooner.
 
     def __call__(self, options: Any, route: str, losses: Losses, /) -> Mapper[Record]:

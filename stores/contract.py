@@ -197,6 +197,21 @@ class Plannable(Protocol):
 
 
 @runtime_checkable
+class Measurable(Protocol):
+    """A target whose room is limited, so that what a route will take is measured before it is filled."""
+
+    def limited(self) -> bool:
+        """Whether its room has a limit, so that measuring is worth while."""
+
+    def measure(self, records: Sequence[Any], times: float, beside: Mapping[str, int], /) -> tuple[str, int]:
+        """Return the place that fills and the bytes that so many times these records will take of it.
+
+        `beside` says what other routes of the run will take of each place. Leaves nothing behind; raises PlanError if
+        there is no room for all of it.
+        """
+
+
+@runtime_checkable
 class Publishable(Protocol):
     """A target whose place is out of its readers' sight until it is published."""
 
