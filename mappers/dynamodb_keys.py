@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from typing import Any, Literal
 
 from bson import Decimal128
@@ -100,7 +101,7 @@ def attribute(told: str | KeyAttribute, short: str) -> KeyAttribute:
     return KeyAttribute(name=_name(told), field=told)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Key:
     """The key attributes of a table."""
 
@@ -109,13 +110,13 @@ class Key:
     sort: str | KeyAttribute | None = None
     """The sort key likewise (as text its attribute is sk), if the table has one."""
 
-    @property
+    @cached_property
     def attributes(self) -> tuple[KeyAttribute, ...]:
         """The key attributes in full, in DynamoDB's order."""
         partition = attribute(self.partition, "pk")
         return (partition,) if self.sort is None else (partition, attribute(self.sort, "sk"))
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """The names of the key attributes in DynamoDB's order."""
         return tuple(one.attribute for one in self.attributes)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
@@ -42,6 +42,8 @@ class DynamoDBTarget:
         options.check_placement(placement)
         self._key = placement.key
         self._shared = placement.shared
+        names = [orjson.dumps(name).decode() for name in placement.key.names]
+        self._marks = [("}," if at else "{") + name + ':{"' for at, name in enumerate(names)]
         self._prefixes = tuple(one.prefix for one in placement.key.attributes)
         self._ttl_attribute = placement.ttl_attribute if placement.expires is not None else None
         self._retry_deadline_s = connection.retry_deadline_s
@@ -116,7 +118,7 @@ class DynamoDBTarget:
         foreign = [
             Rejected(index, "E-DDB-KEY", f"the item's key is not the table's ({', '.join(self._key.names)})")
             for index, record in enumerate(records)
-            if tuple(orjson.loads(record.address)) != self._key.names
+            if not self._keyed(record.address)
         ]
         for one in foreign:
             last.pop(records[one.index].address, None)
@@ -186,14 +188,15 @@ class DynamoDBTarget:
         parts: dict[str, list[str]] = {}
         owned: set[str] = set()
         while True:
-            page = self.calls.patiently(
-                self._retry_deadline_s,
-                "scan",
-                TableName=self._table,
-                ConsistentRead=True,
-                ProjectionExpression=", ".join(names),
-                ExpressionAttributeNames=names,
+            asked = {
+                "TableName": self._table,
+                "ConsistentRead": True,
+                "ProjectionExpression": ", ".join(names),
+                "ExpressionAttributeNames": names,
                 **position,
+            }
+            page = self.calls.patiently(
+                self._retry_deadline_s, partial(self.calls.prepared, "scan", orjson.dumps(asked), TableName=self._table)
             )
             for attributes in self._part(page, "Items"):
                 if self._shared and not self._mine(attributes):
@@ -269,6 +272,15 @@ class DynamoDBTarget:
             text = f"table {self._table!r} refuses {len(rejected)} deletes: {rejected[0].reason}; correct `key`"
             raise PermanentError("E-DDB-REFUSED", text)
 
+    def _keyed(self, address: str) -> bool:
+        """Whether the address is of the table's key attributes: within a string of JSON each quote has a backslash."""
+        first, *others = self._marks
+        return (
+            address.startswith(first)
+            and all(map(address.__contains__, others))
+            and address.count('":{"') == len(self._marks)
+        )
+
     def _mine(self, attributes: Mapping[str, Any]) -> bool:
         """Whether an item of a shared table is this route's, by what its keys begin with."""
         return all(
@@ -293,7 +305,7 @@ class DynamoDBTarget:
             except Refused as refused:
                 operations = list(pending.values())
                 if len(operations) == 1:
-                    yield Rejected(operations[0].index, refused.store_code, refused.reason)
+                    yield Rejected(operations[0].place, refused.store_code, refused.reason)
                     return
                 half = len(operations) // 2
                 yield from self._apply_batch(operations[:half])
@@ -309,8 +321,7 @@ class DynamoDBTarget:
         """Send one BatchWriteItem and return the addresses it left unprocessed."""
         requests = b",".join(operation.request for operation in pending.values())
         body = b'{"RequestItems":{"%b":[%b]}}' % (self._table.encode(), requests)
-        # The arguments name the table alone: were the body not replaced, DynamoDB would refuse the empty list.
-        answer = self.calls.once("batch_write_item", body, RequestItems={self._table: []})
+        answer = self.calls.prepared("batch_write_item", body, RequestItems={self._table: []})
         unprocessed = [
             request["PutRequest"]["Item"] if "PutRequest" in request else request["DeleteRequest"]["Key"]
             for requests in self._part(answer, "UnprocessedItems").values()
@@ -325,7 +336,7 @@ class DynamoDBTarget:
             keys = ",".join(wanted).encode()
             body = b'{"RequestItems":{"%b":{"ConsistentRead":true,"Keys":[%b]}}}' % (self._table.encode(), keys)
             try:
-                answer = self.calls.once("batch_get_item", body, RequestItems={self._table: {"Keys": []}})
+                answer = self.calls.prepared("batch_get_item", body, RequestItems={self._table: {"Keys": []}})
             except TransientError:
                 if not backoff.wait():
                     raise
@@ -352,8 +363,10 @@ class DynamoDBTarget:
     def _address(self, attributes: Mapping[str, Any]) -> str:
         return item_from_store({name: attributes[name] for name in self._key.names}, self._key).address
 
-    def _left(self, asked: Collection[str], unprocessed: Iterable[Mapping[str, Any]]) -> Collection[str]:
+    def _left(self, asked: Collection[str], unprocessed: Sequence[Mapping[str, Any]]) -> Collection[str]:
         """Return the addresses left unprocessed; raises PermanentError for one that was not asked for."""
+        if not unprocessed:
+            return ()
         left = {self._address(attributes) for attributes in unprocessed}
         if not left <= set(asked):
             raise self.calls.no_answer()
@@ -364,11 +377,10 @@ class DynamoDBTarget:
         return TransientError("E-DDB-BUSY", text)
 
 
-@dataclass(frozen=True, slots=True)
-class _Operation:
+class _Operation(NamedTuple):
     """One put or delete: its place in the caller's list, its address, and its JSON in a BatchWriteItem."""
 
-    index: int
+    place: int
     address: str
     request: bytes
 
