@@ -14,10 +14,12 @@ from typing import Protocol
 from flows.books import Level
 from flows.comparing import Comparison, compare, count
 from flows.copying import copy_partition
+from flows.expiring import expiring
 from flows.identities import is_plain
 from flows.plan import Plan, Route
 from flows.projecting import Projection
 from mappers.contract import Losses
+from mappers.expiry import IndexExpires
 from stores.contract import Tally
 from stores.errors import PermanentError
 from stores.mongodb import MongoDB
@@ -61,6 +63,8 @@ class CopyJob:
     lease: Lease
     id_kind: str = ""
     """The kind of `_id` proven for plain keys."""
+    expires: IndexExpires | None = None
+    """What `expires: from_index` came to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,8 @@ class VerifyJob:
     level: Level
     id_kind: str = ""
     """The kind of `_id` proven for plain keys."""
+    expires: IndexExpires | None = None
+    """What `expires: from_index` came to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +103,7 @@ def copy_job(
     plan: Plan, job: CopyJob, *, observer: Observer = SILENT, stopping: Callable[[], bool] = lambda: False
 ) -> Span:
     """The partition is copied from its last checkpoint on, with clients of its own; returns when that was."""
-    route = plan.routes[job.route]
+    route = expiring(plan.routes[job.route], job.expires)
     began = time.time()
     with opened_state(plan) as state, opened_source(plan) as database:
         part = next((part for part in state.partitions(job.route) if part.partition.number == job.number), None)
@@ -142,7 +148,7 @@ def verify_job(
     plan: Plan, job: VerifyJob, *, observer: Observer = SILENT, stopping: Callable[[], bool] = lambda: False
 ) -> Verified:
     """Return what the target holds against what the source's documents map to now, with clients of its own."""
-    route = plan.routes[job.route]
+    route = expiring(plan.routes[job.route], job.expires)
     began = time.monotonic()
     with (
         opened_state(plan) as state,

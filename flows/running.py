@@ -8,11 +8,12 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 from flows.books import Books, Level, Report, RouteReport, settle
+from flows.expiring import expiring, index_rule, told
 from flows.identities import kind_of_ids, refuse_other_kinds
 from flows.jobs import (
     SILENT,
@@ -27,6 +28,7 @@ from flows.jobs import (
     verify_job,
 )
 from flows.plan import Plan, Route, digest
+from mappers.expiry import IndexExpires
 from stores.contract import Tally
 from stores.errors import OfframpError, PermanentError, PlanError, TransientError, origin
 from stores.mongodb import MongoDB
@@ -96,16 +98,25 @@ class Run:
         Raises PlanError before anything is written if a route cannot be served, TransientError if another run is at
         work on one of them. A store that fails later is a route's failure in the report.
         """
-        kinds = {checked.route: checked.id_kind for checked in check(self.plan, self.routes)}
+        found = {checked.route: checked for checked in check(self.plan, self.routes)}
+        return self._found(found)._backfill(found, level, restart)
+
+    def _found(self, found: Mapping[str, Checked]) -> Run:
+        return replace(self, routes=[expiring(route, found[route.name].expires) for route in self.routes])
+
+    def _backfill(self, found: Mapping[str, Checked], level: Level, restart: bool) -> Report:
         with opened_state(self.plan) as state, self._leased(state) as leases:
             if restart:
                 for lease in leases.values():
                     state.forget(lease)
             else:
-                _refuse_changes(state, self.routes, kinds)
+                _refuse_changes(state, self.routes, found)
             failures = self._begin(state, leases)
             jobs = [
-                CopyJob(route.name, part.partition.number, leases[route.name], kinds[route.name])
+                CopyJob(
+                    *(route.name, part.partition.number, leases[route.name]),
+                    *(found[route.name].id_kind, found[route.name].expires),
+                )
                 for route in self.routes
                 for part in state.partitions(route.name)
                 if not part.done and route.name not in failures
@@ -119,16 +130,19 @@ class Run:
                     spans.setdefault(job.route, []).append(outcome)
             for name, ran in spans.items():
                 state.finished(leases[name], max(span.ended for span in ran) - min(span.began for span in ran), None)
-            return self._conclude(state, leases, level, failures, kinds)
+            return self._conclude(state, leases, level, failures, found)
 
     def verification(self, level: Level) -> Report:
         """Every chosen route is verified to this level against what the source says now; no target is written.
 
         Raises PlanError if a route cannot be served, TransientError if a run is at work on one of them.
         """
-        kinds = {checked.route: checked.id_kind for checked in check(self.plan, self.routes)}
+        found = {checked.route: checked for checked in check(self.plan, self.routes)}
+        return self._found(found)._verification(found, level)
+
+    def _verification(self, found: Mapping[str, Checked], level: Level) -> Report:
         with opened_state(self.plan) as state, self._leased(state) as leases:
-            _refuse_changes(state, self.routes, kinds)
+            _refuse_changes(state, self.routes, found)
             failures: dict[str, str] = {}
             with opened_source(self.plan) as database:
                 for route in self.routes:
@@ -138,7 +152,7 @@ class Run:
                             _refuse_other_identity(known, source=route.source(database).identity())
                     except OfframpError as error:
                         failures[route.name] = str(error)
-            return self._conclude(state, leases, level, failures, kinds)
+            return self._conclude(state, leases, level, failures, found)
 
     def _begin(self, state: State, leases: Mapping[str, Lease]) -> dict[str, str]:
         """Each route has its target prepared and its partitions on record; returns the failures by route."""
@@ -169,12 +183,12 @@ class Run:
         leases: Mapping[str, Lease],
         level: Level,
         failures: dict[str, str],
-        kinds: Mapping[str, str],
+        found: Mapping[str, Checked],
     ) -> Report:
         complete = {route.name: _complete(state, route) for route in self.routes}
         # A route that is not wholly copied has its verdict already; comparing it would only list what is still to come.
         jobs = [
-            VerifyJob(route.name, level, kinds[route.name])
+            VerifyJob(route.name, level, found[route.name].id_kind, found[route.name].expires)
             for route in self.routes
             if level != "none" and route.name not in failures and complete[route.name] is not False
         ]
@@ -271,6 +285,8 @@ class Checked:
     notes: Sequence[str]
     id_kind: str = ""
     """The one kind of `_id` there is, where `id_encoding: plain` asked for the proof."""
+    expires: IndexExpires | None = None
+    """What the TTL indexes say, where `expires: from_index` asked."""
 
 
 def check(plan: Plan, routes: Sequence[Route]) -> list[Checked]:
@@ -286,16 +302,23 @@ def check(plan: Plan, routes: Sequence[Route]) -> list[Checked]:
             source, target = route.source(database), route.target()
             notes: list[str] = []
             estimate, kind = 0, ""
+            expires: IndexExpires | None = None
             for look in (source.check, target.check):
                 with _noted(route, faults, failures):
                     notes.extend(look())
             with _noted(route, faults, failures):
                 kind = kind_of_ids(route, database)
+            with _noted(route, faults, failures):
+                expires = index_rule(route, database)
+                notes.extend(told(expires))
             target.close()
             if not faults and not failures:
                 estimate = source.estimate()
             found.append(
-                Checked(route.name, route.collection, route.target_name, route.mapper_name, estimate, notes, kind)
+                Checked(
+                    *(route.name, route.collection, route.target_name, route.mapper_name, estimate, notes, kind),
+                    expires,
+                )
             )
     if faults:
         raise _joined([*faults, *(PlanError(error.code, error.message) for error in failures.values())])
@@ -333,7 +356,7 @@ def _total(state: State, route: Route) -> Tally:
     return total
 
 
-def _refuse_changes(state: State, routes: Iterable[Route], kinds: Mapping[str, str]) -> None:
+def _refuse_changes(state: State, routes: Iterable[Route], found: Mapping[str, Checked]) -> None:
     """Raise PlanError if a route was begun under a plan that makes other records or puts them elsewhere (R137)."""
     faults: list[PlanError] = []
     for route in routes:
@@ -352,7 +375,7 @@ def _refuse_changes(state: State, routes: Iterable[Route], kinds: Mapping[str, s
                 )
             )
         try:
-            refuse_other_kinds(route, kinds[route.name], _total(state, route).id_types)
+            refuse_other_kinds(route, found[route.name].id_kind, _total(state, route).id_types)
         except PlanError as error:
             faults.append(error)
     if faults:

@@ -12,6 +12,7 @@ import orjson
 
 from mappers.dynamodb import Index, Item, Key, Oversize, item_from_store
 from mappers.dynamodb_indexes import check_indexes, measured
+from mappers.expiry import Expires
 from stores.contract import Rejected
 from stores.dynamodb_calls import Calls, Refused
 from stores.dynamodb_overflow import MARK, Folding, Unfit
@@ -68,8 +69,8 @@ class DynamoDBTarget:
         """Read capacity units of a new provisioned table."""
         write_units: int | None = None
         """Write capacity units of a new provisioned table."""
-        expires: str | None = None
-        """A date field after which DynamoDB may drop the item; it turns on the table's time to live."""
+        expires: str | Expires | None = None
+        """When DynamoDB may drop the item; it turns on the table's time to live."""
         ttl_attribute: str = "_ttl"
         """The attribute that holds `expires` in epoch seconds."""
         oversize: Oversize = "reject"
