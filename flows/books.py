@@ -52,6 +52,8 @@ class RouteReport:
     """A few addresses of each kind of mismatch."""
     lost: Sequence[FieldLoss] = ()
     """The losses by field, most frequent first, each with a few typed `_id`s and whether the plan accepts it."""
+    place: str = ""
+    """Where readers find the records, for a target that publishes them; "" until then."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,8 @@ class Books:
     """Why the route did not finish, "" if it did."""
     accept_loss: Sequence[str] = ()
     """The losses the plan accepts: kinds, fields, or field:kind."""
+    faults: Sequence[str] = ()
+    """Why the target does not serve what it holds as the plan says."""
 
 
 def settle(books: Books) -> RouteReport:
@@ -168,6 +172,7 @@ def settle(books: Books) -> RouteReport:
         gone = f": all {balance.expired} records have expired" if balance.expired else ""
         if balance.held + balance.missing == 0 and not books.allow_empty and not books.failure:
             reasons.append(("failed", f"verification compared nothing{gone} (allow_empty: true accepts that)"))
+    reasons.extend(("mismatches", fault) for fault in books.faults)
     if books.verified == "counts" and not books.failure:
         reasons.extend(_count_differences(books, tally))
     lost = _field_losses(tally, books.accept_loss)

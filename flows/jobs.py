@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +14,13 @@ from typing import Protocol
 from flows.books import Level
 from flows.comparing import Comparison, compare, count
 from flows.copying import copy_partition
+from flows.designing import following
 from flows.expiring import expiring
-from flows.identities import is_plain
-from flows.plan import Plan, Route
-from flows.projecting import Projection
-from mappers.contract import Losses
+from flows.plan import Plan
+from flows.projecting import route_projection
+from mappers.contract import Losses, Record
 from mappers.expiry import IndexExpires
-from stores.contract import Tally
+from stores.contract import Auditable, Tally, Target
 from stores.errors import PermanentError
 from stores.mongodb import MongoDB
 from stores.state import Lease, State
@@ -94,6 +94,8 @@ class Verified:
     comparison: Comparison | None
     counted: int | None
     seconds: float
+    faults: Sequence[str] = ()
+    """Why the target does not serve what it holds as the plan says."""
 
 
 SILENT = Silent()
@@ -112,7 +114,8 @@ def copy_job(
         if part.done:
             return Span(began, began)
         source = route.source(database)
-        target = route.target()
+        design = state.design(job.route)
+        target = following(route.target(), design)
         seen = Tally()
 
         def copied(tally: Tally) -> None:
@@ -124,7 +127,9 @@ def copy_job(
         try:
             copy_partition(
                 source,
-                _projection(route, target.records, job.id_kind),
+                route_projection(
+                    route, target.records, following(route.mapper(losses := Losses()), design), losses, job.id_kind
+                ),
                 target,
                 state.journal(job.lease),
                 part.partition,
@@ -156,14 +161,18 @@ def verify_job(
         tempfile.TemporaryDirectory(prefix="offramp-verify-") as folder,
     ):
         source = route.source(database)
-        target = route.target()
+        design = state.design(job.route)
+        target = following(route.target(), design)
         observer.began(job.route, "verify", source.estimate())
         try:
             if job.level == "counts":
-                return Verified(None, count(target, Path(folder), stopping), time.monotonic() - began)
+                counted = count(target, Path(folder), stopping)
+                return Verified(None, counted, time.monotonic() - began, _audited(target))
             comparison = compare(
                 source,
-                _projection(route, target.records, job.id_kind),
+                route_projection(
+                    route, target.records, following(route.mapper(losses := Losses()), design), losses, job.id_kind
+                ),
                 target,
                 Path(folder),
                 refused={reject.id for reject in state.rejects(job.route) if reject.stage == "write"},
@@ -171,26 +180,15 @@ def verify_job(
                 stopping=stopping,
                 compared=lambda documents: observer.advanced(job.route, "verify", documents),
             )
+            faults = _audited(target)
         finally:
             target.close()
             observer.ended(job.route, "verify")
-    return Verified(comparison, None, time.monotonic() - began)
+    return Verified(comparison, None, time.monotonic() - began, faults)
 
 
-def _projection(route: Route, record_types: tuple[type, ...], id_kind: str) -> Projection:
-    losses = Losses()
-    # A mapper that has policies knows the types that only a reader of raw bytes meets; to any other they are rejects.
-    built_in = route.mapper_type is not None
-    return Projection(
-        route.mapper(losses),
-        losses,
-        record_types,
-        transformation=route.transformation(losses),
-        id_kind=id_kind if is_plain(route) else None,
-        guarded=route.function is not None,
-        anomalies=getattr(route.options, "values", None) if built_in else None,
-        lossless=built_in and getattr(route.options, "fidelity", "native") == "lossless",
-    )
+def _audited(target: Target[Record]) -> Sequence[str]:
+    return target.audit() if isinstance(target, Auditable) else ()
 
 
 @contextmanager

@@ -9,6 +9,8 @@ from hashlib import blake2b
 
 import bson
 
+from flows.identities import is_plain
+from flows.plan import Route
 from flows.plugins import MapFunction
 from mappers.anomalies import decode_all
 from mappers.contract import Losses, MappingError, Record
@@ -135,6 +137,32 @@ class Projection:
         tally.losses = Counter(self.losses.take())
         tally.lost = self.losses.take_fields()
         return ProjectedBatch(tally, records, ids, rejects)
+
+
+def route_projection(
+    route: Route,
+    record_types: tuple[type[Record], ...],
+    mapper: MapFunction,
+    losses: Losses,
+    id_kind: str | None = None,
+) -> Projection:
+    """Return how the route's documents become records by this mapper; `id_kind` is what was proven for plain keys.
+
+    Without an `id_kind` no kind of `_id` is refused, and nothing need be restored: for a look at the documents.
+    """
+    # A mapper that has policies knows the types that only a reader of raw bytes meets; to any other they are rejects.
+    built_in = route.mapper_type is not None
+    lossless = built_in and getattr(route.options, "fidelity", "native") == "lossless"
+    return Projection(
+        mapper,
+        losses,
+        record_types,
+        transformation=route.transformation(losses),
+        id_kind=id_kind if is_plain(route) else None,
+        guarded=route.function is not None,
+        anomalies=getattr(route.options, "values", None) if built_in else None,
+        lossless=lossless and id_kind is not None,
+    )
 
 
 def _told(identifier: str, stage: str, error: MappingError) -> Reject:

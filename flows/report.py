@@ -57,6 +57,8 @@ def as_text(report: Report) -> str:
     lines = [table([cells(route) for route in report.routes])] if report.routes else []
     for route in report.routes:
         lines.extend(f"{route.route}: {reason}" for reason in route.reasons)
+        if " -> " in route.place:
+            lines.append(f"{route.route}: published, {route.place}")
         lines.extend(f"{route.route}: {kind} at {_visible(found[0])}" for kind, found in route.samples.items())
         lines.extend(f"{route.route}: {_lost(loss)}" for loss in route.lost)
     lines.append("")

@@ -8,11 +8,11 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
-from itertools import islice
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Protocol, TypeVar
 
 from flows.books import Books, Level, Report, RouteReport, settle
+from flows.designing import designed, following
 from flows.expiring import expiring, index_rule, told
 from flows.identities import kind_of_ids, refuse_other_kinds
 from flows.jobs import (
@@ -29,7 +29,7 @@ from flows.jobs import (
 )
 from flows.plan import Plan, Route, digest
 from mappers.expiry import IndexExpires
-from stores.contract import Tally
+from stores.contract import Publishable, Tally, Tunable
 from stores.errors import OfframpError, PermanentError, PlanError, TransientError, origin
 from stores.mongodb import MongoDB
 from stores.state import Lease, RouteState, State
@@ -111,26 +111,32 @@ class Run:
                     state.forget(lease)
             else:
                 _refuse_changes(state, self.routes, found)
-            failures = self._begin(state, leases)
-            jobs = [
-                CopyJob(
-                    *(route.name, part.partition.number, leases[route.name]),
-                    *(found[route.name].id_kind, found[route.name].expires),
-                )
-                for route in self.routes
-                for part in state.partitions(route.name)
-                if not part.done and route.name not in failures
-            ]
-            copied = self.workers.copy(jobs)
-            spans: dict[str, list[Span]] = {}
-            for job, outcome in zip(jobs, copied, strict=True):
-                if isinstance(outcome, OfframpError):
-                    failures.setdefault(job.route, str(outcome))
-                else:
-                    spans.setdefault(job.route, []).append(outcome)
-            for name, ran in spans.items():
-                state.finished(leases[name], max(span.ended for span in ran) - min(span.began for span in ran), None)
-            return self._conclude(state, leases, level, failures, found)
+            failures: dict[str, str] = {}
+            try:
+                failures |= self._begin(state, leases)
+                jobs = [
+                    CopyJob(
+                        *(route.name, part.partition.number, leases[route.name]),
+                        *(found[route.name].id_kind, found[route.name].expires),
+                    )
+                    for route in self.routes
+                    for part in state.partitions(route.name)
+                    if not part.done and route.name not in failures
+                ]
+                copied = self.workers.copy(jobs)
+                spans: dict[str, list[Span]] = {}
+                for job, outcome in zip(jobs, copied, strict=True):
+                    if isinstance(outcome, OfframpError):
+                        failures.setdefault(job.route, str(outcome))
+                    else:
+                        spans.setdefault(job.route, []).append(outcome)
+                for name, ran in spans.items():
+                    state.finished(
+                        leases[name], max(span.ended for span in ran) - min(span.began for span in ran), None
+                    )
+            finally:
+                self._restore(state, failures)
+            return self._conclude(state, leases, level, failures, found, publishing=True)
 
     def verification(self, level: Level) -> Report:
         """Every chosen route is verified to this level against what the source says now; no target is written.
@@ -154,19 +160,49 @@ class Run:
                         failures[route.name] = str(error)
             return self._conclude(state, leases, level, failures, found)
 
+    def _design(self, state: State, leases: Mapping[str, Lease]) -> dict[str, str]:
+        """Each route that begins has its place designed and the design on record; returns the failures by route.
+
+        Raises PlanError with the faults of every route that cannot be served. No target is written.
+        """
+        failures: dict[str, str] = {}
+        faults: list[PlanError] = []
+        for route in self.routes:
+            # A run that never began may have left the design of another plan.
+            if state.route(route.name) or state.design(route.name, route.fingerprint()):
+                continue
+            target = route.target()
+            try:
+                with opened_source(self.plan) as database:
+                    design = designed(route, route.source(database), target, stopping=self.stopping)
+                if design is not None:
+                    following(target, design).check()
+                state.keep_design(leases[route.name], route.fingerprint(), design)
+            except PlanError as error:
+                faults.append(PlanError(error.code, f"route {route.name}: {error.message}"))
+            except OfframpError as error:
+                failures[route.name] = str(error)
+            finally:
+                target.close()
+        if faults:
+            raise _joined(faults)
+        return failures
+
     def _begin(self, state: State, leases: Mapping[str, Lease]) -> dict[str, str]:
         """Each route has its target prepared and its partitions on record; returns the failures by route."""
-        failures: dict[str, str] = {}
+        failures = self._design(state, leases)
         for route in self.routes:
+            if route.name in failures:
+                continue
             try:
                 with opened_source(self.plan) as database:
                     source = route.source(database)
                     target = route.target()
+                    known = state.route(route.name)
                     try:
-                        identity = target.prepare()
+                        identity = following(target, state.design(route.name)).prepare()
                     finally:
                         target.close()
-                    known = state.route(route.name)
                     if known is None:
                         partitions = source.split(route.keys.partitions or _partitions(source.estimate()))
                         state.begin(leases[route.name], route.fingerprint(), source.identity(), identity, partitions)
@@ -184,6 +220,8 @@ class Run:
         level: Level,
         failures: dict[str, str],
         found: Mapping[str, Checked],
+        *,
+        publishing: bool = False,
     ) -> Report:
         complete = {route.name: _complete(state, route) for route in self.routes}
         # A route that is not wholly copied has its verdict already; comparing it would only list what is still to come.
@@ -202,6 +240,8 @@ class Run:
         with opened_source(self.plan) as database:
             for route in self.routes:
                 row = self._settled(route, state, database, level, failures, verified.get(route.name))
+                if publishing and row.verdict == "clean" and row.verified == "full":
+                    row = self._published(route, state, row)
                 rows.append(row)
                 if state.route(route.name) is not None:
                     state.finished(leases[route.name], 0.0, {"verdict": row.verdict, "verified": row.verified})
@@ -212,6 +252,28 @@ class Run:
             finished=dt.datetime.now(dt.UTC),
             routes=rows,
         )
+
+    def _restore(self, state: State, failures: dict[str, str]) -> None:
+        """No target has settings that only serve a load, however the load ended."""
+        for route in self.routes:
+            target = following(route.target(), state.design(route.name))
+            try:
+                if isinstance(target, Tunable):
+                    target.restore()
+            except OfframpError as error:
+                failures.setdefault(route.name, str(error))
+            finally:
+                target.close()
+
+    def _published(self, route: Route, state: State, row: RouteReport) -> RouteReport:
+        """Return the row of a clean route whose records readers now see, or of one where that failed."""
+        target = following(route.target(), state.design(route.name))
+        try:
+            return replace(row, place=target.publish()) if isinstance(target, Publishable) else row
+        except OfframpError as error:
+            return replace(row, verdict="failed", reasons=[*row.reasons, f"not published: {error}"])
+        finally:
+            target.close()
 
     def _settled(
         self,
@@ -236,7 +298,7 @@ class Run:
                 route=route.name,
                 collection=route.collection,
                 target=route.target_name,
-                backfilled=_total(state, route) if known else None,
+                backfilled=total(state, route) if known else None,
                 complete=_complete(state, route) is not False,
                 source_counts=counts,
                 verified=level,
@@ -248,6 +310,7 @@ class Run:
                 verify_s=verified.seconds if verified else None,
                 failure=failure,
                 accept_loss=route.keys.accept_loss,
+                faults=verified.faults if verified else (),
             )
         )
 
@@ -349,7 +412,8 @@ def _complete(state: State, route: Route) -> bool | None:
     return all(part.done for part in state.partitions(route.name))
 
 
-def _total(state: State, route: Route) -> Tally:
+def total(state: State, route: Route) -> Tally:
+    """Return what became of the route's documents so far."""
     total = Tally()
     for part in state.partitions(route.name):
         total.add(part.tally)
@@ -375,7 +439,7 @@ def _refuse_changes(state: State, routes: Iterable[Route], found: Mapping[str, C
                 )
             )
         try:
-            refuse_other_kinds(route, found[route.name].id_kind, _total(state, route).id_types)
+            refuse_other_kinds(route, found[route.name].id_kind, total(state, route).id_types)
         except PlanError as error:
             faults.append(error)
     if faults:
@@ -413,34 +477,3 @@ def _renew(state: State, leases: Mapping[str, Lease], stop: threading.Event, eve
             except OfframpError as error:
                 _log.error("%s", error)
                 return
-
-
-_SHOWN_REJECTS = 5
-
-
-def status(plan: Plan) -> list[dict[str, Any]]:
-    """Return how far each route has come, from the state alone."""
-    rows: list[dict[str, Any]] = []
-    with opened_state(plan) as state:
-        for name, route in plan.routes.items():
-            known = state.route(name)
-            parts = state.partitions(name)
-            total = _total(state, route)
-            done = sum(part.done for part in parts)
-            stage = "not begun" if known is None else "copied" if done == len(parts) else "copying"
-            rows.append(
-                {
-                    "route": name,
-                    "stage": stage,
-                    "partitions": f"{done}/{len(parts)}",
-                    "read": total.read,
-                    "dropped": total.dropped,
-                    "rejected": total.rejected,
-                    "records": total.records,
-                    "losses": dict(total.losses),
-                    "verdict": (known.outcome or {}).get("verdict") if known else None,
-                    "at_work": state.holder(name),
-                    "rejects": [asdict(reject) for reject in islice(state.rejects(name), _SHOWN_REJECTS)],
-                }
-            )
-    return rows

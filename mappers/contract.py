@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
+
+if TYPE_CHECKING:
+    from mappers.census import Census
 
 Document = Mapping[str, Any]
 """A MongoDB document as `mappers.decoding.decode` gives it; field order is the stored one."""
@@ -37,6 +40,26 @@ class Mapper(Protocol[R_co]):
 
     def __call__(self, document: Document, /) -> Iterable[R_co]:
         """Return the document's records; raises MappingError for a document its store cannot hold."""
+
+
+@runtime_checkable
+class Designer(Protocol):
+    """A mapper that designs its target's place, and the shape of its records, from what the documents hold.
+
+    The design is JSON data, made once for a run and remembered: resuming and verifying follow the same.
+    """
+
+    def survey(self, *, mapped: bool) -> int | None:
+        """Return how many documents to look at, 0 for all, None for no design; `mapped`: the plan made one itself."""
+
+    def kind(self, value: Any, /) -> str:
+        """Return the kind of a scalar as the mapper writes it (`mappers.census.kind`)."""
+
+    def design(self, census: Census) -> Mapping[str, Any]:
+        """Return the design; raises ValueError, as ``key: text``, where none serves these documents."""
+
+    def follow(self, design: Mapping[str, Any], /) -> None:
+        """From now on documents are mapped by this design."""
 
 
 class MapperType(Protocol):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import orjson
 
 from mappers.anomalies import stored_bytes
+from mappers.census import Census, kind
 from mappers.contract import Document, Losses, MappingError
+from mappers.elasticsearch_mapping import FIELD_LIMIT, Conflict, Wishes, design
 from mappers.identity import IdEncoding, identity, shortened
 from mappers.policies import JSON_POLICIES, Fidelity, JsonPolicies
+from mappers.reshaping import Reshaping
 from mappers.tags import base64_text
 from mappers.values import elasticsearch_json
 
@@ -68,19 +71,69 @@ class DocumentMapper:
         """What becomes of values JSON does not hold exactly."""
         fidelity: Fidelity = "native"
         """lossless adds the document's exact BSON as `offramp_raw`; what cannot be restored from it is rejected."""
+        census: Literal["full", "sample", "none"] | None = None
+        """Documents looked at before the index is made, for a mapping of every field; all of them unless said, and
+        none where `mapping` says how the index is mapped."""
+        census_documents: int = 10_000
+        """How many documents `census: sample` looks at, spread over the collection."""
+        conflict: Conflict = "keep"
+        """A field with values of several kinds: ``keep`` them all (as text, or unsearchable with objects among them),
+        write them as ``json_string``, ``split`` them into a field for each kind, or ``reject`` the rarer."""
+        nested: Sequence[str] = ()
+        """Arrays of objects whose objects are matched one by one, by dotted path; else as if they were one object."""
+        geo: Sequence[str] = ()
+        """Fields with GeoJSON or pairs of longitude and latitude, by dotted path."""
+        field_limit: int = FIELD_LIMIT
+        """Fields the index takes; objects are flattened to stay within it."""
 
     target: ClassVar[str] = "elasticsearch"
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
-        """Take the options."""
+        """Take the options; raises ValueError for options that contradict each other."""
+        if options.census_documents < 1:
+            raise ValueError("census_documents: at least one document must be looked at")
+        if options.field_limit < 3:
+            raise ValueError("field_limit: an index takes at least 3 fields here")
+        for key in ("nested", "geo"):
+            paths = getattr(options, key)
+            if any(not name for path in paths for name in path.split(".")):
+                raise ValueError(f"{key}: a part of a path is empty")
+            if paths and options.census == "none":
+                raise ValueError(f"{key}: needs a census; with census: none, say it in mapping")
+        if options.conflict != "keep" and options.census == "none":
+            raise ValueError("conflict: needs a census, which finds the conflicts")
         self._options = options
         self._values = elasticsearch_json(options.values, losses)
         self._lossless = options.fidelity == "lossless"
+        self._reshaping = Reshaping((), self._values, self.kind)
+
+    def survey(self, *, mapped: bool) -> int | None:
+        """Return how many documents its design needs looked at, 0 for all, None where it needs no design.
+
+        `mapped` is whether the plan says itself how the place is made.
+        """
+        census = self._options.census or ("none" if mapped and not self._asks() else "full")
+        return {"full": 0, "sample": self._options.census_documents, "none": None}[census]
+
+    def kind(self, value: Any, /) -> str:
+        """Return the kind of a scalar as the route's policies write it."""
+        return kind(value, self._options.values)
+
+    def design(self, census: Census) -> Mapping[str, Any]:
+        """Return the mapping of every field seen, and what becomes of conflicting ones; raises ValueError."""
+        options = self._options
+        return design(census, Wishes(options.conflict, options.nested, options.geo, options.field_limit))
+
+    def follow(self, design: Mapping[str, Any]) -> None:
+        """From now on documents get the shape of this design."""
+        self._reshaping = Reshaping(design.get("reshape", ()), self._values, self.kind)
 
     def __call__(self, document: Document, /) -> Iterable[IndexDocument]:
         """Return the document's one index document."""
         full = identity(document, self._options.id_encoding)
-        source = self._values.document({name: value for name, value in document.items() if name != "_id"})
+        source = self._values.document(
+            self._reshaping({name: value for name, value in document.items() if name != "_id"})
+        )
         identifier = shortened(full, ID_LIMIT_BYTES)
         added: dict[str, str] = {}
         if identifier != full:
@@ -93,3 +146,6 @@ class DocumentMapper:
                     "E-NAME-COLLISION", name, "the document has a field of this name, which offramp needs"
                 )
         return (IndexDocument(identifier, orjson.dumps(source | added)),)
+
+    def _asks(self) -> bool:
+        return bool(self._options.nested or self._options.geo or self._options.conflict != "keep")

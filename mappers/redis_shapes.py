@@ -117,7 +117,7 @@ class SetMapper:
         key: str | None = None
         """Key template; with `values` the route's name, a colon and {_id} unless said, else the route's name."""
         expires: str | Expires | None = None
-        """With `values`: when the key expires: at a date field, some time after it, or by the TTL index (from_index)."""
+        """With `values`: when the key expires: at a date, some time after it, or by the TTL index (from_index)."""
 
     target: ClassVar[str] = "redis"
 

@@ -28,7 +28,8 @@ Convert = Callable[[Any], Any]
 DYNAMODB_DEPTH = 31
 """Nested lists and maps below an attribute that DynamoDB takes; one more is refused (R16)."""
 
-_EXACT_IN_DOUBLE = 2**53
+EXACT_IN_DOUBLE = 2**53
+"""Integers up to here are exact as doubles, which is what JavaScript reads (R18)."""
 NULL_TEXT = b"\x00null"
 """What a hash field holds for null (R19)."""
 _SHOWN_NAME = 100  # Characters of a field's name that an error shows.
@@ -52,7 +53,7 @@ def _whole(value: int) -> int:
 
 
 def _whole_or_text(value: int) -> int | str:
-    return _whole(value) if abs(value) <= _EXACT_IN_DOUBLE else str(value)
+    return _whole(value) if abs(value) <= EXACT_IN_DOUBLE else str(value)
 
 
 def iso_text(value: dt.datetime) -> str:

@@ -124,6 +124,48 @@ class Listable(Protocol):
         """Yield every address the place holds, at least once each."""
 
 
+@runtime_checkable
+class Plannable(Protocol):
+    """A target whose place follows a design: the mapper's wishes, completed by what the server has to say.
+
+    The design is JSON data, made once for a run and remembered: resuming and verifying follow the same.
+    """
+
+    @property
+    def mapped(self) -> bool:
+        """Whether the plan says itself how the place is made, so that no document need be looked at first."""
+
+    def design(self, wishes: Mapping[str, Any], /) -> Mapping[str, Any]:
+        """Return the whole design; writes nothing. Raises PlanError where the server leaves no room for it."""
+
+    def follow(self, design: Mapping[str, Any], /) -> None:
+        """The place is the one of this design from now on; called before `prepare`, and before any use of it."""
+
+
+@runtime_checkable
+class Publishable(Protocol):
+    """A target whose place is out of its readers' sight until it is published."""
+
+    def publish(self) -> str:
+        """Readers see the place, in one step; returns where it stands, for the report. Publishing twice is once."""
+
+
+@runtime_checkable
+class Tunable(Protocol):
+    """A target that serves a load with other settings than its readers."""
+
+    def restore(self) -> None:
+        """Nothing is set for the load alone any more, whichever run set it; asked after each run, however it ended."""
+
+
+@runtime_checkable
+class Auditable(Protocol):
+    """A target that can hold every record as written and yet not serve it as the plan says."""
+
+    def audit(self) -> Sequence[str]:
+        """Return every reason why it does not, for verification; writes nothing."""
+
+
 @dataclass(slots=True)
 class Tally:
     """What became of a run of documents; the parts add up: read = dropped + rejected + copied."""

@@ -16,6 +16,7 @@ from stores import elasticsearch_http, elasticsearch_index
 from stores.contract import Rejected
 from stores.elasticsearch_http import NDJSON, NO_ANSWER, Answer, Cluster, Fault
 from stores.elasticsearch_index import IndexPlan
+from stores.elasticsearch_serving import Serving
 from stores.errors import OfframpError, PermanentError, PlanError, TransientError
 from stores.retrying import Backoff
 
@@ -29,6 +30,7 @@ _KEEP_ALIVE = "15m"
 # The server gives up on a bulk request before this client does, so that no forgotten one is carried out later.
 _SERVER_TIMEOUT = "30s"
 _CHECK_DEADLINE_S = 10.0
+_SERVING_DEADLINE_S = 60.0
 
 
 class ElasticsearchTarget:
@@ -47,13 +49,17 @@ class ElasticsearchTarget:
     ) -> None:
         """Take the names, without connecting; raises ValueError for options that cannot be served."""
         name = placement.index if placement.index is not None else connection.index_prefix + route
+        self._placement = placement
         self._plan = IndexPlan(name, placement)
-        self._name = name
-        self._what = f"index {name}"
-        self._path = "/" + quote(name, safe="")
         self._cluster = Cluster(connection)
         self._deadline_s = connection.retry_deadline_s
         self._uuid = ""
+        self._public = name
+        self._name = name
+        self._what = f"index {name}"
+        # Briefly: a cluster that is away when a run ends has been waited for already, and the next run puts it right.
+        self._serving = Serving(self._cluster, name, placement, min(self._deadline_s, _SERVING_DEADLINE_S))
+        self._designed = False
 
     @property
     def records(self) -> tuple[type[IndexDocument], ...]:
@@ -62,18 +68,62 @@ class ElasticsearchTarget:
 
     @property
     def territory(self) -> str:
-        """The index."""
-        return self._name + "\0"
+        """The index, or all its versions."""
+        return self._public + ("__" if self._placement.versioned else "\0")
+
+    @property
+    def _path(self) -> str:
+        return "/" + quote(self._known(), safe="")
+
+    def _known(self) -> str:
+        """Return the index's name; raises PlanError where it is that of a version no design has chosen."""
+        if self._placement.versioned and self._name == self._public:
+            raise PlanError(
+                "E-ES-VERSION",
+                f"which version of {self._public} is this route's is not known: this state has not copied it; run"
+                " backfill first, or name the version itself with `index`",
+            )
+        return self._name
+
+    # --- the design ---------------------------------------------------------------------------------------------------
+
+    @property
+    def mapped(self) -> bool:
+        """Whether the plan has a mapping of its own."""
+        return bool(self._placement.mapping)
+
+    def design(self, wishes: Mapping[str, Any], /) -> Mapping[str, Any]:
+        """Return the mapper's design with the index it is for: the next version where they are versioned."""
+        if not self._placement.versioned:
+            return wishes
+        with _before_writing():
+            self._version()
+            return {**wishes, "index": self._serving.next_version()}
+
+    def follow(self, design: Mapping[str, Any], /) -> None:
+        """The index is the one of this design from now on."""
+        self._plan = self._plan.following(design)
+        self._name = self._plan.name
+        self._what = f"index {self._name}"
+        self._designed = True
 
     # --- making ready -------------------------------------------------------------------------------------------------
 
     def check(self) -> Sequence[str]:
         """Return what a person should know; raises PlanError for another product or an index the plan does not fit."""
+        notes: list[str] = []
         with _before_writing():
-            found = self._inspect(self._version())
+            version = self._version()
+            if self._placement.versioned:
+                found = None
+                notes += filter(None, [self._serving.check()])
+            else:
+                found = self._inspect(version, undecided=not self._designed)
         if self._plan.unreplicated(found):
-            return (f"{self._what} has no replicas: the loss of one node loses documents",)
-        return ()
+            notes.append(f"{self._what} has no replicas: the loss of one node loses documents")
+        elif self._placement.load_replicas == 0:
+            notes.append(f"{self._what} has no replicas while copying: the loss of one node meanwhile loses documents")
+        return tuple(notes)
 
     def prepare(self) -> str:
         """Make the index unless it is there, and return its UUID; raises PlanError if it does not fit the plan."""
@@ -86,8 +136,24 @@ class ElasticsearchTarget:
                 found = self._inspect(version)
             if found is None:
                 raise PlanError("E-ES-NOINDEX", f"{self._what} was deleted as soon as it was made")
+            self._serving.tune(self._name, found)
         self._uuid = str(elasticsearch_index.settings(found)["uuid"])
         return self._uuid
+
+    def restore(self) -> None:
+        """The index has its settings from before the load."""
+        if not self._placement.versioned or self._designed:
+            self._serving.restore(self._name)
+
+    def publish(self) -> str:
+        """Readers of the route's index see what was copied; returns how."""
+        if not self._placement.versioned:
+            return self._name
+        return self._serving.publish(self._known())
+
+    def audit(self) -> Sequence[str]:
+        """Return why readers would not find all that the index holds."""
+        return self._serving.audit(self._known())
 
     def _version(self) -> tuple[int, int]:
         answer = self._cluster.ask("GET", "/", backoff=self._briefly(), allowed=(400, 404, 405))
@@ -101,7 +167,7 @@ class ElasticsearchTarget:
             )
         return int(number[1]), int(number[2])
 
-    def _inspect(self, version: tuple[int, int]) -> Mapping[str, Any] | None:
+    def _inspect(self, version: tuple[int, int], *, undecided: bool = False) -> Mapping[str, Any] | None:
         """Return the index as the server describes it, None for none; raises PlanError with all its faults."""
         answer = self._cluster.ask("GET", self._path, backoff=self._briefly(), allowed=(404,))
         if answer.status == 404 and answer.fault().no_index:
@@ -119,7 +185,7 @@ class ElasticsearchTarget:
             raise PlanError(
                 "E-ES-SRC", f"{self._what} would not give back what it is given: {faults}; name another index"
             )
-        if faults := self._plan.faults(found):
+        if faults := self._plan.faults(found, undecided=undecided):
             raise PlanError("E-ES-INDEX", f"{self._what} differs from the plan: {faults}; change the plan or the index")
         return found
 

@@ -188,6 +188,8 @@ class Answer:
     def part(self, *path: str, default: Any = _REQUIRED) -> Any:
         """Return what stands at the path; raises PermanentError for an answer without it, unless a default is given."""
         found = self.content
+        if not path and not isinstance(found, dict):
+            raise self.unclear("a JSON object")
         for name in path:
             if not isinstance(found, dict) or name not in found:
                 if default is _REQUIRED:
@@ -271,7 +273,7 @@ class Fault:
             return PermanentError(
                 "E-ES-AUTH",
                 f"{where}: {self.text}; the login needs monitor on the cluster, and create_index, view_index_metadata,"
-                " read, write and maintenance on the index",
+                " read, write and maintenance on the index (manage where versioned or load_* are used)",
             )
         return PermanentError("E-ES-ANSWER", f"{where}: Elasticsearch refused the request: {self.text}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -10,13 +11,14 @@ from typing import Any, Literal
 import orjson
 
 from mappers.elasticsearch import FULL_ID, RAW
+from mappers.elasticsearch_mapping import DATE, FIELD_LIMIT, FLATTENED, KEYWORD
 
 _NUMBERS = ("byte", "short", "integer", "long", "half_float", "float", "double")
 _SHORTHANDS: Mapping[str, Mapping[str, Any]] = {
     # 8,191 characters are at most 32,764 bytes; a longer term than 32,766 rejects the document (R84).
-    "keyword": {"type": "keyword", "ignore_above": 8191},
-    "flattened": {"type": "flattened", "ignore_above": 8191},
-    "date": {"type": "date", "format": "strict_date_optional_time||epoch_millis"},
+    "keyword": KEYWORD,
+    "flattened": FLATTENED,
+    "date": DATE,
     # Without this 1.7 is indexed as 1, and "12" as 12, in silence (R81).
     **{name: {"type": name, "coerce": False} for name in _NUMBERS},
 }
@@ -33,12 +35,24 @@ class Placement:
     """The whole name of the index; without it, the target's prefix and the route's name."""
     mapping: Mapping[str, Any] = field(default_factory=dict)
     """Field path to a type such as ``keyword`` or to a whole mapping object."""
-    dynamic: Literal["false", "strict"] = "false"
-    """Fields that are not mapped: ``false`` keeps them, unsearchable; ``strict`` rejects their documents."""
+    dynamic: Literal["false", "strict"] | None = None
+    """Fields that are not mapped: ``false`` keeps them, unsearchable; ``strict`` rejects their documents. Strict after
+    a census, else false."""
     shards: int = 1
     """Primary shards of a new index."""
     replicas: int = 1
     """Replicas of a new index; with 0 the loss of one node loses documents."""
+    versioned: bool = False
+    """Whether each run from the beginning fills an index of its own, such as ``projects__2``, and the name itself is
+    an alias that is swapped to it once a full verification is clean."""
+    replace: bool = False
+    """Whether an index that bears the alias's name, or an alias of others, gives way to a versioned one."""
+    load_refresh_interval: str | None = None
+    """Refresh interval while copying, ``-1`` for none; put back as it was at the run's end."""
+    load_replicas: int | None = None
+    """Replicas while copying, put back at the run's end; with 0 the loss of one node meanwhile loses documents."""
+    accept_ignored: bool = False
+    """Whether documents with fields that are kept but not searchable, such as very long keywords, count as clean."""
 
 
 class IndexPlan:
@@ -50,9 +64,32 @@ class IndexPlan:
             raise ValueError(f"index {name!r}: {fault}; name another one with the route's `index`")
         if placement.shards < 1 or placement.replicas < 0:
             raise ValueError(f"index {name!r}: an index has at least 1 shard and 0 replicas")
+        if placement.load_replicas is not None and placement.load_replicas < 0:
+            raise ValueError("load_replicas: an index has at least 0 replicas")
+        interval = placement.load_refresh_interval
+        if interval is not None and not re.fullmatch(r"-1|\d+(ms|s|m|h)", interval):
+            raise ValueError("load_refresh_interval: write -1 for none, or a time such as 30s")
+        if placement.replace and not placement.versioned:
+            raise ValueError("replace: only a versioned index takes the place of another")
+        if placement.versioned and len(name.encode()) > 240:
+            raise ValueError(f"index {name!r}: leaves no room for a version; give it a name of at most 240 bytes")
         self.name = name
         self._placement = placement
         self._properties = _properties(placement.mapping)
+        self._designed = False
+
+    def following(self, design: Mapping[str, Any]) -> IndexPlan:
+        """Return the plan of the index that this design makes; what the plan maps itself wins over the census."""
+        made = IndexPlan(self.name, self._placement)
+        made.name = design.get("index") or self.name
+        if "properties" in design:
+            made._properties = _merged(design["properties"], self._properties)
+            made._designed = True
+        return made
+
+    @property
+    def _dynamic(self) -> str:
+        return self._placement.dynamic or ("strict" if self._designed else "false")
 
     def creation(self, version: tuple[int, int]) -> bytes:
         """Return the body that makes the index."""
@@ -63,11 +100,13 @@ class IndexPlan:
         if version >= _HIDES_VECTORS and _holds_vectors(self._properties):
             index["mapping"] = {"exclude_source_vectors": False}
         properties = dict(self._properties)
-        if self._placement.dynamic == "strict":
+        if self._dynamic == "strict":
             properties.setdefault(FULL_ID, dict(_SHORTHANDS["keyword"]))
             properties.setdefault(RAW, {"type": "binary"})  # Neither searchable nor kept in columns.
+        if (count := len(_types(properties))) > FIELD_LIMIT:
+            index.setdefault("mapping", {})["total_fields"] = {"limit": count}
         mappings = {
-            "dynamic": self._placement.dynamic,
+            "dynamic": self._dynamic,
             "date_detection": False,
             "numeric_detection": False,
             "properties": properties,
@@ -95,13 +134,17 @@ class IndexPlan:
             faults.append("it leaves vectors out of _source (index.mapping.exclude_source_vectors is not false)")
         return ", ".join(faults)
 
-    def faults(self, described: Mapping[str, Any]) -> str:
-        """Return every other way in which the index differs from the plan, "" for none."""
+    def faults(self, described: Mapping[str, Any], *, undecided: bool = False) -> str:
+        """Return every other way in which the index differs from the plan, "" for none.
+
+        `undecided`: a design may still come, so that what the plan does not say itself is no difference.
+        """
         chosen, mappings = settings(described), described.get("mappings", {})
         faults = []
         dynamic = str(mappings.get("dynamic", "true")).lower()
-        if dynamic != self._placement.dynamic:
-            faults.append(f"dynamic is {dynamic}, the plan says {self._placement.dynamic}")
+        coming = undecided and self._placement.dynamic is None and dynamic == "strict"
+        if dynamic != self._dynamic and not coming:
+            faults.append(f"dynamic is {dynamic}, the plan says {self._dynamic}")
         found = _types(mappings.get("properties", {}))
         faults += [
             f"{path} is {found.get(path, 'not mapped')}, the plan says {wanted}"
@@ -118,6 +161,18 @@ class IndexPlan:
         if str(chosen.get("translog", {}).get("durability", "request")).lower() != "request":
             faults.append("its translog durability is async, which acknowledges what a crash loses")
         return ", ".join(faults)
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of both; one that is in both is the one above, but for objects, whose fields are merged."""
+    made = dict(below)
+    for name, definition in above.items():
+        found = made.get(name, {})
+        if "properties" in found and set(definition) == {"properties"}:
+            made[name] = {**found, "properties": _merged(found["properties"], definition["properties"])}
+        else:
+            made[name] = definition
+    return made
 
 
 def settings(described: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -61,6 +61,14 @@ _rejects = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False, default=1),
     sa.Column("at", sa.Float, nullable=False),
 )
+_designs = sa.Table(
+    "designs",
+    _metadata,
+    sa.Column("plan", sa.Text, primary_key=True),
+    sa.Column("route", sa.Text, primary_key=True),
+    sa.Column("fingerprint", sa.Text, nullable=False),  # JSON, of the plan it was made for
+    sa.Column("design", sa.Text, nullable=False),  # JSON
+)
 _leases = sa.Table(
     "leases",
     _metadata,
@@ -221,8 +229,26 @@ class State:
     def forget(self, lease: Lease) -> None:
         """Nothing is remembered of the route but its lease: the next run begins anew."""
         with self._fenced(lease) as db:
-            for table in (_routes, _partitions, _rejects):
+            for table in (_routes, _partitions, _rejects, _designs):
                 db.execute(sa.delete(table).where(self._where(table, lease.route)))
+
+    def design(self, route: str, fingerprint: Mapping[str, Any] | None = None) -> Mapping[str, Any] | None:
+        """Return the design the route's place follows; None where it has none, or none made for this fingerprint."""
+        where = self._where(_designs, route)
+        if fingerprint is not None:
+            where = sa.and_(where, _designs.c.fingerprint == json.dumps(fingerprint, sort_keys=True))
+        with self._reading() as db:
+            kept = db.execute(sa.select(_designs.c.design).where(where)).scalar_one_or_none()
+        return None if kept is None else json.loads(kept)
+
+    def keep_design(self, lease: Lease, fingerprint: Mapping[str, Any], design: Mapping[str, Any] | None) -> None:
+        """The route's design is on record, or that it has none: resuming and verifying follow it."""
+        made_for = json.dumps(fingerprint, sort_keys=True)
+        with self._fenced(lease) as db:
+            db.execute(sa.delete(_designs).where(self._where(_designs, lease.route)))
+            if design is not None:
+                row = {**self._key(lease.route), "fingerprint": made_for, "design": json.dumps(design)}
+                db.execute(sa.insert(_designs).values(**row))
 
     def partitions(self, route: str) -> list[PartitionState]:
         """Return the route's partitions in order."""

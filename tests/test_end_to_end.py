@@ -155,7 +155,7 @@ def damage_dynamodb(stores: Stores, unique: str) -> None:
 def damage_elasticsearch(stores: Stores, unique: str) -> None:
     client = Elasticsearch(stores.elasticsearch)
     client.delete(index=unique, id="n:1")
-    client.update(index=unique, id="n:2", doc={"n": 2.5})
+    client.update(index=unique, id="n:2", doc={"n": 7})
     client.index(index=unique, id="planted", document={})
 
 

@@ -181,6 +181,19 @@ def test_the_last_outcome_is_kept_and_the_time_adds_up(state: State) -> None:
     assert (kept.backfill_s, kept.outcome) == (3.5, {"verdict": "clean", "read": 3})
 
 
+def test_a_design_is_kept_for_the_plan_it_was_made_for_until_forgotten(state: State) -> None:
+    lease = begun(state)
+    assert state.design("orders") is None
+    state.keep_design(lease, {"b": 1, "a": 2}, {"properties": {}})
+    assert state.design("orders") == state.design("orders", {"a": 2, "b": 1}) == {"properties": {}}
+    assert state.design("orders", {"a": 2, "b": 3}) is None
+    assert state.design("sessions") is None
+    state.keep_design(lease, {}, {"index": "orders__2"})
+    assert state.design("orders") == {"index": "orders__2"}
+    state.forget(lease)
+    assert state.design("orders") is None
+
+
 def test_a_forgotten_route_leaves_nothing_but_its_lease(state: State, url: str) -> None:
     lease = begun(state)
     state.checkpoint(lease, 0, b"p", tally(3), [Reject("n:1", "map", "E", "", "r")])
@@ -410,6 +423,7 @@ def test_an_expired_lease_is_taken_over_and_the_old_one_can_do_nothing(opened: C
         lambda: journal.checkpoint(0, b"z", tally(9), [Reject("n:2", "map", "E", "", "r")]),
         lambda: journal.checkpoint(0, None, Tally(), done=True),
         lambda: slow.begin(old, {}, "", "", PARTITIONS),
+        lambda: slow.keep_design(old, {}, {}),
         lambda: slow.forget(old),
         lambda: slow.finished(old, 9.0, {"verdict": "clean"}),
         lambda: slow.renew(old),

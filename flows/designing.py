@@ -1,0 +1,83 @@
+"""What is decided once for a route's run from its documents, and remembered: how its target's place is made."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from flows.plan import Route
+from flows.projecting import route_projection
+from mappers.census import Census
+from mappers.contract import Designer, Document, Losses, Record
+from stores.contract import Partition, Plannable, Source, Target
+from stores.errors import PermanentError, PlanError, TransientError
+
+_log = logging.getLogger(__name__)
+
+_SAMPLED_RANGES = 16
+
+
+def designed(
+    route: Route, source: Source, target: Target[Record], *, stopping: Callable[[], bool] = lambda: False
+) -> Mapping[str, Any] | None:
+    """Return the design of the route's place, from a look at its documents where one is due; None for no design.
+
+    Writes nothing. Raises PlanError where no design serves the documents.
+    """
+    if not isinstance(target, Plannable):
+        return None
+    mapper: object = route.mapper(Losses())
+    wishes: Mapping[str, Any] = {}
+    if isinstance(mapper, Designer) and (documents := mapper.survey(mapped=target.mapped)) is not None:
+        census = _census(route, source, documents, mapper.kind, stopping)
+        try:
+            wishes = mapper.design(census)
+        except ValueError as error:
+            raise PlanError("E-CENSUS", str(error)) from None
+        _log.info("%s: census of %d documents", route.name, census.documents)
+        for note in wishes.get("notes", ()):
+            _log.info("%s: %s", route.name, note)
+    return target.design(wishes)
+
+
+_Follower = TypeVar("_Follower")
+
+
+def following(follower: _Follower, design: Mapping[str, Any] | None) -> _Follower:
+    """Return the target or mapper, told to follow the design if there is one and it can."""
+    if design is not None and isinstance(follower, Plannable | Designer):
+        follower.follow(design)
+    return follower
+
+
+def _census(
+    route: Route, source: Source, documents: int, kind: Callable[[Any], str], stopping: Callable[[], bool]
+) -> Census:
+    """Return what the route's documents hold as their mapper gets them: of all of them, or of about so many."""
+    census = Census(kind)
+    looked_at = 0
+
+    def look(document: Document, /) -> tuple[Record, ...]:
+        nonlocal looked_at
+        looked_at += 1
+        census.add(document)
+        return ()
+
+    projection = route_projection(route, (), look, Losses())
+    # A sample is the first documents of many ranges: those of one range alone may be the oldest of a collection.
+    ranges = source.split(_SAMPLED_RANGES) if documents else [Partition(0)]
+    share = -(-documents // len(ranges)) if documents else 0
+    for part in ranges:
+        left = share
+        for batch in source.read(part):
+            if stopping():
+                raise TransientError("E-STOPPED", "stopped by a signal during the census; the same command resumes")
+            for raw in batch.documents[:left] if share else batch.documents:
+                projection(raw)
+            left -= len(batch.documents)
+            if share and left <= 0:
+                break
+    if looked_at != census.documents:  # A projection turns whatever fails within it into rejects.
+        raise PermanentError("E-CENSUS", f"the census failed on {looked_at - census.documents} documents")
+    return census

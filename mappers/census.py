@@ -1,0 +1,200 @@
+"""What a collection holds: the kinds of value at every field path, counted over its documents (R81-R84)."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bson import Binary, Code, DBRef, Decimal128, Int64, ObjectId
+
+from mappers.contract import Document
+from mappers.policies import JSON_POLICIES, JsonPolicies
+from mappers.tags import uuid_text
+from mappers.values import EXACT_IN_DOUBLE
+
+MOST_NAMES = 2_000
+"""Distinct names below one object that are told apart; an object with more holds keys, not fields."""
+KEYWORD_UNITS = 8191
+"""UTF-16 units of a term an index takes whatever its letters: at most 24,573 bytes of the 32,766 allowed (R84)."""
+
+_FEWEST_KEYS = 50
+_FEWEST_IDS = 5
+_LATE_SHARE = 0.2
+
+# Subclasses of str, bytes and int among BSON's types have rows of their own.
+_SCALARS: Mapping[type, str] = {
+    str: "string",
+    ObjectId: "id",
+    int: "long",
+    Int64: "long",
+    bool: "bool",
+    dt.datetime: "date",
+    bytes: "binary",
+    type(None): "null",
+}
+
+
+class Node:
+    """One field path: what was seen there, array elements counted each for itself, as an index sees them."""
+
+    __slots__ = ("born", "children", "crowded", "geo", "height", "kinds", "long", "objects", "repeated")
+
+    def __init__(self, born: int = 0) -> None:
+        """Start with nothing seen; `born` is which of its parent's objects had it first."""
+        self.born = born
+        self.kinds: Counter[str] = Counter()
+        """Values by kind: string, id, decimal, binary, long, double, bool, date, object, tag; and null."""
+        self.children: dict[str, Node] = {}
+        self.objects = 0
+        self.repeated = 0
+        """Values that were arrays of two objects and more (R91)."""
+        self.long = 0
+        """Strings of more than KEYWORD_UNITS UTF-16 units."""
+        self.geo: Counter[str] = Counter()
+        """Whole values by geographic form: pair, point, shape, other."""
+        self.height = 0
+        """Levels of objects below."""
+        self.crowded = False
+        """Whether there were more than MOST_NAMES names; they are forgotten then."""
+
+    def add(self, value: Any, kind: Callable[[Any], str]) -> int:
+        """Count one value of the field; returns how many levels of objects it has."""
+        if value is not None and value != []:
+            self.geo[geo_form(value)] += 1
+        if type(value) is list and sum(isinstance(one, Mapping) for one in value) > 1:
+            self.repeated += 1
+        return self._add(value, kind)
+
+    def _add(self, value: Any, kind: Callable[[Any], str]) -> int:
+        if isinstance(value, list):
+            return max((self._add(one, kind) for one in value), default=0)
+        if isinstance(value, DBRef):
+            value = value.as_doc()
+        if isinstance(value, Mapping):
+            self.kinds["object"] += 1
+            height = self.fields(value, kind)
+        else:
+            self.kinds[kind(value)] += 1
+            if type(value) is str and len(value) > KEYWORD_UNITS // 2 and _units(value) > KEYWORD_UNITS:
+                self.long += 1
+            height = 0
+        self.height = max(self.height, height)
+        return height
+
+    def fields(self, value: Mapping[str, Any], kind: Callable[[Any], str]) -> int:
+        """Count the fields of one object; returns how many levels of objects it makes."""
+        self.objects += 1
+        height = 0
+        for name, inner in value.items():
+            child = self.children.get(name)
+            if child is None and not self.crowded:
+                if len(self.children) < MOST_NAMES:
+                    child = self.children[name] = Node(self.objects)
+                else:  # What they hold says nothing any more, and memory is not without end.
+                    self.crowded = True
+                    self.children.clear()
+            height = max(height, child.add(inner, kind) if child is not None else _height(inner))
+        return height + 1
+
+    def map_like(self) -> bool:
+        """Whether the names are keys, such as ids or days, rather than fields: new ones keep turning up (R83)."""
+        if self.crowded:
+            return True
+        names = len(self.children)
+        if names >= _FEWEST_IDS and all(map(_looks_like_key, self.children)):
+            return True
+        late = sum(child.born > self.objects / 2 for child in self.children.values())
+        return names >= _FEWEST_KEYS and late >= names * _LATE_SHARE
+
+
+class Census:
+    """What was seen of a collection's documents as their mapper gets them."""
+
+    def __init__(self, kind: Callable[[Any], str]) -> None:
+        """Start with no document seen; `kind` names the kind of a scalar as the mapper writes it."""
+        self._kind = kind
+        self.root = Node()
+        self.documents = 0
+
+    def add(self, document: Document) -> None:
+        """Count one document; its `_id` names it in the target and is no field."""
+        self.root.fields({name: value for name, value in document.items() if name != "_id"}, self._kind)
+        self.documents += 1
+
+
+def kind(value: Any, policies: JsonPolicies = JSON_POLICIES) -> str:
+    """Return the kind of a scalar as these policies write it; `tag` for what becomes an object, as regexes do."""
+    known = _SCALARS.get(type(value))
+    if known is not None and known != "long":
+        return known
+    match value:
+        case float():
+            found = "double" if math.isfinite(value) else _nonfinite(policies)
+        case Decimal128():
+            found = "decimal" if value.to_decimal().is_finite() else _nonfinite(policies)
+        case Binary():
+            found = "tag" if uuid_text(value, policies.uuid_legacy) is None else "id"
+        case dt.datetime():
+            found = "date"
+        case int() if known or not type(value).__module__.startswith("bson"):
+            # A number past 2^53 that is written as text is searched as the decimals are.
+            found = "decimal" if policies.int53 == "string" and abs(value) > EXACT_IN_DOUBLE else "long"
+        case str() if not isinstance(value, Code):
+            found = "string"
+        case _:
+            found = "tag"
+    return found
+
+
+def _nonfinite(policies: JsonPolicies) -> str:
+    return "null" if policies.nonfinite == "as_null" else "tag"
+
+
+def geo_form(value: Any) -> str:
+    """Return pair for [longitude, latitude], point for a GeoJSON point, shape for other GeoJSON, other for the rest.
+
+    An array of values of one form is of that form.
+    """
+    if isinstance(value, list):
+        if _is_pair(value):
+            return "pair"
+        forms = {geo_form(one) for one in value}
+        return forms.pop() if len(forms) == 1 else "other"
+    if not isinstance(value, Mapping):
+        return "other"
+    if value.get("type") == "Point":
+        return "point" if set(value) == {"type", "coordinates"} and _is_pair(value["coordinates"]) else "other"
+    if value.get("type") in ("LineString", "Polygon", "MultiPoint", "MultiLineString", "MultiPolygon"):
+        return "shape" if isinstance(value.get("coordinates"), list) else "other"
+    return "shape" if value.get("type") == "GeometryCollection" and "geometries" in value else "other"
+
+
+def _is_pair(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(kind(one) in ("long", "double") for one in value)
+        and abs(value[0]) <= 180
+        and abs(value[1]) <= 90
+    )
+
+
+def _height(value: Any) -> int:
+    if isinstance(value, list):
+        return max(map(_height, value), default=0)
+    if isinstance(value, Mapping):
+        return 1 + max(map(_height, value.values()), default=0)
+    return 0
+
+
+def _units(text: str) -> int:
+    return len(text) + sum(letter > "\uffff" for letter in text)
+
+
+def _looks_like_key(name: str) -> bool:
+    """Whether a name is digits, a date, or hexadecimal as ObjectIds and UUIDs are."""
+    bare = name.replace("-", "")
+    return bare.isdecimal() or (len(bare) in (24, 32) and all(letter in "0123456789abcdefABCDEF" for letter in bare))

@@ -1,0 +1,282 @@
+"""R81-R84: what a census says of a collection, and the mapping that follows from it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+from bson import Binary, Code, DBRef, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
+from bson.datetime_ms import DatetimeMS
+from hypothesis import given
+from strategies import documents as any_document
+
+from mappers.census import MOST_NAMES, Census, geo_form, kind
+from mappers.contract import Losses
+from mappers.elasticsearch import DocumentMapper
+from mappers.elasticsearch_mapping import FAMILIES, Wishes, design
+from mappers.policies import JsonPolicies
+
+KEYWORD = {"type": "keyword", "ignore_above": 8191}
+TEXT = {"type": "text", "fields": {"keyword": KEYWORD}}
+FLATTENED = {"type": "flattened", "ignore_above": 8191}
+UNSEARCHED = {"type": "object", "enabled": False}
+LONG = {"type": "long", "coerce": False}
+DOUBLE = {"type": "double", "coerce": False}
+DATE = {"type": "date", "format": "strict_date_optional_time||epoch_millis"}
+
+
+def census(documents: Iterable[dict[str, Any]]) -> Census:
+    made = Census(kind)
+    for document in documents:
+        made.add(document)
+    return made
+
+
+def designed(*documents: dict[str, Any], **wishes: Any) -> dict[str, Any]:
+    return design(census(documents), Wishes(**wishes))
+
+
+def properties(*documents: dict[str, Any], **wishes: Any) -> dict[str, Any]:
+    made: dict[str, Any] = designed(*documents, **wishes)["properties"]
+    return made
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("a", "string"),
+        (ObjectId(), "id"),
+        (Binary(b"0" * 16, 4), "id"),
+        (Binary(b"0" * 15, 4), "tag"),
+        (Binary(b"0" * 16, 3), "tag"),
+        (b"a", "binary"),
+        (1, "long"),
+        (Int64(1), "long"),
+        (True, "bool"),
+        (1.0, "double"),
+        (-0.0, "double"),
+        (math.inf, "tag"),
+        (math.nan, "tag"),
+        (Decimal128("1"), "decimal"),
+        (Decimal128("NaN"), "tag"),
+        (dt.datetime(1, 1, 1, tzinfo=dt.UTC), "date"),
+        (DatetimeMS(2**60), "tag"),
+        (Timestamp(1, 1), "tag"),
+        (Regex("a"), "tag"),
+        (Code("a"), "tag"),
+        (MinKey(), "tag"),
+        (MaxKey(), "tag"),
+        (None, "null"),
+    ],
+)
+def test_every_value_has_the_kind_of_its_form_in_json(value: Any, expected: str) -> None:
+    assert kind(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "mapping"),
+    [
+        ("a", TEXT),
+        (ObjectId(), KEYWORD),
+        (Decimal128("1.10"), KEYWORD),
+        (b"a", {"type": "binary"}),
+        (1, LONG),
+        (1.5, DOUBLE),
+        (True, {"type": "boolean"}),
+        (dt.datetime(2024, 1, 1, tzinfo=dt.UTC), DATE),
+        (Timestamp(1, 1), UNSEARCHED),
+        (math.nan, UNSEARCHED),
+        ([1, None, [2]], LONG),
+        (None, UNSEARCHED),
+        ([], UNSEARCHED),
+        ({}, UNSEARCHED),
+        ({"a": 1}, {"properties": {"a": LONG}}),
+        ([{"a": 1}, {"b": "x"}], {"properties": {"a": LONG, "b": TEXT}}),
+        (DBRef("c", 1), {"properties": {"$$ref": TEXT, "$$id": LONG}}),
+    ],
+)
+def test_a_field_of_one_kind_is_mapped_as_that_kind(value: Any, mapping: Any) -> None:
+    assert properties({"_id": 1, "f": value}) == {"f": mapping}
+    assert properties({"f": None}, {"f": value}, {}) == {"f": mapping}
+
+
+def test_names_are_mapped_as_the_index_gets_them() -> None:
+    found = properties({"_source": {"_source": 1}, "a.b": 1, "$x": 1, "100%": 1, "": 1})
+    assert set(found) == {"%5Fsource", "a%2Eb", "$$x", "100%25", "%00E"}
+    assert set(found["%5Fsource"]["properties"]) == {"_source"}
+
+
+def test_a_name_that_no_index_takes_does_not_stop_the_others() -> None:
+    made = designed({"  ": 1, "a": 1})
+    assert set(made["properties"]) == {"a"}
+    assert "names of nothing but spaces" in made["notes"][0]
+
+
+def test_whole_and_broken_numbers_are_one_family_and_lose_nothing_in_the_index() -> None:
+    assert properties({"f": 1}, {"f": 1.5}) == {"f": DOUBLE}
+
+
+def test_a_conflict_in_the_last_document_is_seen() -> None:
+    many = [{"f": 1}] * 5000
+    assert properties(*many) == {"f": LONG}
+    assert properties(*many, {"f": "x"}) == {"f": TEXT}
+    assert properties(*many, {"f": {"a": 1}}) == {"f": UNSEARCHED}
+    assert properties(*many, {"f": [1, math.nan]}) == {"f": UNSEARCHED}
+
+
+def test_conflicts_are_resolved_as_the_plan_says_and_told() -> None:
+    mixed = [{"f": 1}, {"f": 2.5}, {"f": "x"}, {"f": {"a": 1}}]
+    assert properties(*mixed, conflict="json_string") == {"f": {"type": "text"}}
+    assert properties(*mixed, conflict="reject") == {"f": DOUBLE}
+    split = designed(*mixed, conflict="split")
+    assert split["properties"] == {"f__num": DOUBLE, "f__str": TEXT, "f__obj": {"properties": {"a": LONG}}}
+    assert split["reshape"] == [{"path": ["f"], "how": "split", "family": "num"}]
+    assert "f (1 double, 1 long, 1 object, 1 string)" in split["notes"][0]
+    assert designed(*mixed)["reshape"] == []
+
+
+def test_a_split_field_never_takes_the_place_of_another() -> None:
+    with pytest.raises(ValueError, match="f__num"):
+        designed({"f": 1}, {"f": "x"}, {"f__num": 5}, conflict="split")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        lambda number: f"user {number * 7919}",
+        lambda number: f"{number:024x}",
+        lambda number: str(number),
+        lambda number: f"2024-01-{number:02}",
+    ],
+)
+def test_an_object_whose_names_are_keys_is_flattened(name: Callable[[int], str]) -> None:
+    assert properties(*({"by": {name(number): number}} for number in range(200))) == {"by": FLATTENED}
+
+
+def test_a_wide_object_whose_names_stop_coming_keeps_its_fields() -> None:
+    wide = {f"field {number}": number for number in range(200)}
+    assert len(properties({"by": wide}, {"by": wide}, {"by": wide})["by"]["properties"]) == 200
+
+
+def test_a_census_of_a_map_is_bounded() -> None:
+    made = census({"by": {f"user {number}": number}} for number in range(MOST_NAMES * 2))
+    assert made.root.children["by"].crowded
+    assert made.root.children["by"].children == {}
+    assert design(made, Wishes())["properties"] == {"by": FLATTENED}
+
+
+def test_the_largest_objects_are_flattened_to_stay_within_the_budget() -> None:
+    document = {
+        "small": {str(letter): 1 for letter in "abc"},
+        "large": {f"f{number}": "x" for number in range(30)},
+        "top": 1,
+    }
+    # 1 + 3, 1 + 30 * 2 with the keywords, 1; and two for the whole of a shortened id and the exact BSON.
+    assert designed(document, field_limit=68)["notes"] == []
+    made = designed(document, field_limit=67)
+    assert made["properties"]["large"] == FLATTENED
+    assert set(made["properties"]["small"]["properties"]) == {"a", "b", "c"}
+    assert made["notes"] == ["flattened to stay within field_limit: large"]
+
+
+def test_more_fields_at_the_top_than_an_index_takes_are_refused() -> None:
+    with pytest.raises(ValueError, match="field_limit: the documents need 999 fields"):
+        designed({f"f{number}": 1 for number in range(999)})
+    assert len(properties({f"f{number}": 1 for number in range(998)})) == 998
+
+
+def test_what_the_plan_names_is_never_flattened() -> None:
+    document = {"large": {"at": [1, 2], **{f"f{number}": 1 for number in range(30)}}}
+    with pytest.raises(ValueError, match="field_limit"):
+        designed(document, geo=["large.at"], field_limit=20)
+
+
+def nested(levels: int) -> dict[str, Any]:
+    return {"a": nested(levels - 1)} if levels > 1 else {"a": 1}
+
+
+def test_objects_below_the_depth_an_index_takes_are_flattened() -> None:
+    def depth(mapping: Any) -> int:
+        return 1 + max((depth(one.get("properties", {})) for one in mapping.values()), default=0) if mapping else 0
+
+    assert depth(properties(nested(20))) == 20
+    assert "flattened" not in str(properties(nested(20)))
+    assert depth(properties(nested(21))) == 20
+    assert str(FLATTENED) in str(properties(nested(21)))
+    assert str(UNSEARCHED) in str(properties(nested(60))), "a flattened field takes 20 levels itself"
+
+
+def test_arrays_of_objects_are_nested_where_the_plan_says_and_told_where_not() -> None:
+    documents = [{"lines": [{"a": 1}, {"a": 2}]}, {"lines": []}]
+    assert properties(*documents, nested=["lines"])["lines"]["type"] == "nested"
+    assert designed(*documents, nested=["lines"])["notes"] == []
+    assert "lines" in designed(*documents)["notes"][0]
+    assert designed({"lines": [{"a": 1}]})["notes"] == []
+    with pytest.raises(ValueError, match="nested: lines"):
+        designed(*documents, {"lines": [1]}, nested=["lines"])
+    with pytest.raises(ValueError, match="nested: no document"):
+        designed(*documents, nested=["line"])
+    assert designed(nested=["line"])["properties"] == {}, "an empty collection contradicts nothing"
+
+
+@pytest.mark.parametrize(
+    ("value", "form"),
+    [
+        ([4.5, 52], "pair"),
+        ([[4.5, 52], [5, 53]], "pair"),
+        ([181, 0], "other"),
+        ([0, 90.1], "other"),
+        ([1, 2, 3], "other"),
+        (["1", "2"], "other"),
+        ([True, False], "other"),
+        ([math.nan, 1], "other"),
+        ({"type": "Point", "coordinates": [1, 2]}, "point"),
+        ({"type": "Point", "coordinates": [1, 2], "more": 1}, "other"),
+        ({"type": "Point", "coordinates": [1, 200]}, "other"),
+        ({"type": "Polygon", "coordinates": []}, "shape"),
+        ({"type": "GeometryCollection", "geometries": []}, "shape"),
+        ({"lng": 1, "lat": 2}, "other"),
+        ("52,4", "other"),
+    ],
+)
+def test_a_place_is_told_from_what_only_looks_like_one(value: Any, form: str) -> None:
+    assert geo_form(value) == form
+
+
+def test_places_are_points_or_shapes_or_refused() -> None:
+    point, shape = {"type": "Point", "coordinates": [1, 2]}, {"type": "Polygon", "coordinates": [[[0, 0]]]}
+    assert properties({"at": point}, {"at": [1, 2]}, {"at": None}, {"at": []}, geo=["at"]) == {
+        "at": {"type": "geo_point"}
+    }
+    assert properties({"at": point}, {"at": shape}, geo=["at"]) == {"at": {"type": "geo_shape"}}
+    for other in ([1, 200], "x", shape):
+        with pytest.raises(ValueError, match="geo: at"):
+            designed({"at": [1, 2]}, {"at": other}, geo=["at"])
+
+
+def test_strings_too_long_for_a_keyword_are_counted_by_utf16_units() -> None:
+    # As Java counts, which is what ignore_above means.
+    assert designed({"f": "x" * 8191}, {"f": "😀" * 4095})["notes"] == []
+    assert "f (2)" in designed({"f": "x" * 8192}, {"f": "😀" * 4096})["notes"][0]
+
+
+@given(any_document())
+def test_any_document_can_be_designed_for(document: dict[str, Any]) -> None:
+    for conflict in ("keep", "json_string", "split", "reject"):
+        made = designed(document, conflict=conflict)
+        assert set(made) == {"properties", "reshape", "notes"}
+    assert set(FAMILIES) >= {one for node in census([document]).root.children.values() for one in node.kinds} - {"null"}
+
+
+def test_a_value_is_of_the_kind_that_the_policies_write() -> None:
+    mapper = DocumentMapper(
+        DocumentMapper.Options(values=JsonPolicies(int53="string", nonfinite="as_null", uuid_legacy="java")),
+        "r",
+        Losses(),
+    )
+    legacy = Binary(bytes(16), 3)
+    assert [mapper.kind(value) for value in (2**53, 2**53 + 1, math.nan, legacy)] == ["long", "decimal", "null", "id"]
+    assert [kind(value) for value in (2**53 + 1, math.nan, legacy)] == ["long", "tag", "tag"]
