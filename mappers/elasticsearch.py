@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -13,7 +13,8 @@ from mappers.census import Census, kind
 from mappers.contract import Document, Losses, MappingError
 from mappers.elasticsearch_mapping import FIELD_LIMIT, Conflict, Wishes, design
 from mappers.identity import IdEncoding, identity, shortened
-from mappers.policies import JSON_POLICIES, Fidelity, JsonPolicies
+from mappers.names import spread
+from mappers.policies import INDEX_POLICIES, Fidelity, IndexPolicies
 from mappers.reshaping import Reshaping
 from mappers.tags import base64_text
 from mappers.values import elasticsearch_json
@@ -67,7 +68,7 @@ class DocumentMapper:
 
         id_encoding: IdEncoding = "typed"
         """plain: ids are the text of `_id` without a type prefix; only where every `_id` is of one type."""
-        values: JsonPolicies = JSON_POLICIES
+        values: IndexPolicies = INDEX_POLICIES
         """What becomes of values JSON does not hold exactly."""
         fidelity: Fidelity = "native"
         """lossless adds the document's exact BSON as `offramp_raw`; what cannot be restored from it is rejected."""
@@ -104,6 +105,7 @@ class DocumentMapper:
             raise ValueError("conflict: needs a census, which finds the conflicts")
         self._options = options
         self._values = elasticsearch_json(options.values, losses)
+        self._losses = losses
         self._lossless = options.fidelity == "lossless"
         self._reshaping = Reshaping((), self._values, self.kind)
 
@@ -114,6 +116,10 @@ class DocumentMapper:
         """
         census = self._options.census or ("none" if mapped and not self._asks() else "full")
         return {"full": 0, "sample": self._options.census_documents, "none": None}[census]
+
+    def seen(self, document: Document, /) -> Document:
+        """Return the document with the fields an index will see; raises MappingError where two would be one."""
+        return self._named(_without_id(document), lambda _: None)
 
     def kind(self, value: Any, /) -> str:
         """Return the kind of a scalar as the route's policies write it."""
@@ -131,9 +137,8 @@ class DocumentMapper:
     def __call__(self, document: Document, /) -> Iterable[IndexDocument]:
         """Return the document's one index document."""
         full = identity(document, self._options.id_encoding)
-        source = self._values.document(
-            self._reshaping({name: value for name, value in document.items() if name != "_id"})
-        )
+        fields = self._named(_without_id(document), lambda path: self._losses.add("name_path", path))
+        source = self._values.document(self._reshaping(fields))
         identifier = shortened(full, ID_LIMIT_BYTES)
         added: dict[str, str] = {}
         if identifier != full:
@@ -147,5 +152,12 @@ class DocumentMapper:
                 )
         return (IndexDocument(identifier, orjson.dumps(source | added)),)
 
+    def _named(self, document: Document, lose: Callable[[str], None]) -> Document:
+        return spread(document, lose) if self._options.values.name_escape == "paths" else document
+
     def _asks(self) -> bool:
         return bool(self._options.nested or self._options.geo or self._options.conflict != "keep")
+
+
+def _without_id(document: Document) -> Document:
+    return {name: value for name, value in document.items() if name != "_id"}

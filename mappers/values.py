@@ -18,8 +18,8 @@ from bson.datetime_ms import DatetimeMS
 
 from mappers.contract import Document, Losses, MappingError
 from mappers.decimals import dynamodb_text, fits_dynamodb
-from mappers.names import dynamodb_name, elasticsearch_name, tagged_name
-from mappers.policies import HashPolicies, ItemPolicies, JsonPolicies, Shared
+from mappers.names import dynamodb_name, elasticsearch_name, tagged_name, unescaped
+from mappers.policies import HashPolicies, IndexPolicies, ItemPolicies, JsonPolicies, Shared
 from mappers.tags import TAGS, base64_text, binary_tag, date_tag, decimal_tag, double_tag, in_utc, uuid_text
 from mappers.tags import milliseconds as milliseconds
 
@@ -201,13 +201,24 @@ class JsonValues(_Form):
 def redis_json(policies: JsonPolicies | HashPolicies | None = None, losses: Losses | None = None) -> JsonValues:
     """Return the table for JSON held in Redis: any name is legal there."""
     large_as_text = policies is not None and policies.int53 == "string"
-    return JsonValues(lambda name, _top: tagged_name(name), policies, losses, large_as_text=large_as_text)
+
+    def named(name: str, _top: bool) -> str:
+        return tagged_name(name)
+
+    strict = policies is not None and policies.name_escape == "reject"
+    return JsonValues(_as_is(named) if strict else named, policies, losses, large_as_text=large_as_text)
 
 
-def elasticsearch_json(policies: JsonPolicies | None = None, losses: Losses | None = None) -> JsonValues:
+def elasticsearch_json(policies: IndexPolicies | None = None, losses: Losses | None = None) -> JsonValues:
     """Return the table for Elasticsearch's `_source`, with names it does not take for paths or its own fields."""
     large_as_text = policies is not None and policies.int53 == "string"
-    return JsonValues(elasticsearch_name, policies, losses, large_as_text=large_as_text)
+    strict = policies is not None and policies.name_escape == "reject"
+    named = _as_is(elasticsearch_name) if strict else elasticsearch_name
+    return JsonValues(named, policies, losses, large_as_text=large_as_text)
+
+
+def _as_is(escape: Callable[[str, bool], str]) -> Callable[[str, bool], str]:
+    return lambda name, top: unescaped(name, escape(name, top))
 
 
 class DynamoDBValues(_Form):
@@ -227,7 +238,10 @@ class DynamoDBValues(_Form):
         """Build the table."""
         self._rules = policies or ItemPolicies()
         super().__init__(self._rules, losses)
-        self._json = redis_json()
+        self._json = redis_json(JsonPolicies(name_escape=self._rules.name_escape))
+        self._name: Callable[[str], str] = dynamodb_name
+        if self._rules.name_escape == "reject":
+            self._name = lambda name: unescaped(name, dynamodb_name(name))
         self._depth = 0
         self._table: dict[type, Convert] = {
             str: lambda value: {"S": value},
@@ -275,7 +289,7 @@ class DynamoDBValues(_Form):
         try:
             for name, inner in value.items():
                 convert = table.get(type(inner))
-                attributes[dynamodb_name(name)] = convert(inner) if convert else _convert(table, inner)
+                attributes[self._name(name)] = convert(inner) if convert else _convert(table, inner)
                 if len(self._found) > found:
                     found = self._named(name, found)
         except MappingError as error:

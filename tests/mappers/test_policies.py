@@ -19,7 +19,7 @@ from mappers.contract import LOSS_EXAMPLES, MOST_LOSS_FIELDS, OTHER_FIELDS, Loss
 from mappers.decoding import CODEC, decode
 from mappers.dynamodb import ItemMapper
 from mappers.elasticsearch import DocumentMapper
-from mappers.policies import LOSSES, HashPolicies, ItemPolicies, JsonPolicies
+from mappers.policies import LOSSES, HashPolicies, IndexPolicies, ItemPolicies, JsonPolicies
 from mappers.redis import HashMapper, StringMapper
 from mappers.restoring import restore
 
@@ -42,7 +42,9 @@ def projected(
 ) -> tuple[Projected, dict[Any, Any]]:
     """Return what a route with these policies makes of a document, and what it lost by field."""
     losses = Losses()
-    policies = {ItemMapper: ItemPolicies, HashMapper: HashPolicies}.get(mapper, JsonPolicies)(**values)
+    policies = {ItemMapper: ItemPolicies, HashMapper: HashPolicies, DocumentMapper: IndexPolicies}.get(
+        mapper, JsonPolicies
+    )(**values)
     options = mapper.Options(values=policies, fidelity=fidelity)
     projection = Projection(
         mapper(options, "r", losses), losses, (object,), anomalies=policies, lossless=fidelity == "lossless"
