@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from flows.plan import Route, left_out
 from mappers.expiry import FROM_INDEX, IndexExpires
+from mappers.filters import fields
 from stores.errors import PlanError
 from stores.mongodb import MongoDB
 
@@ -20,17 +21,19 @@ def index_rule(route: Route, database: MongoDB) -> IndexExpires | None:
         return None
     found = database.source(route.collection).expiry()
     for rule in (found, *found.others):
-        if left_out(rule.field, route.keys.fields):
-            raise PlanError(
-                "E-SRC-TTL", f"expires: from_index needs {rule.field!r}, which `fields` leaves out; let it go along"
-            )
+        for field in (rule.field, *fields(rule.filter)):
+            if left_out(field, route.keys.fields):
+                raise PlanError(
+                    "E-SRC-TTL", f"expires: from_index needs {field!r}, which `fields` leaves out; let it go along"
+                )
     return found
 
 
 def told(rule: IndexExpires | None) -> Iterator[str]:
     """Yield what a person should know of the rule that was found."""
     for one in (rule, *rule.others) if rule is not None else ():
-        yield f"expires {one.after_seconds} s after {one.field!r}, as the collection's TTL index says"
+        which = " where the index's filter matches" if one.where else ""
+        yield f"expires {one.after_seconds} s after {one.field!r}{which}, as the collection's TTL index says"
 
 
 def expiring(route: Route, rule: IndexExpires | None) -> Route:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bson import DBRef
+from bson import json_util
 from bson.datetime_ms import DatetimeMS
 
 from mappers.contract import Document
+from mappers.filters import Filter, compiled, reached
 from mappers.values import milliseconds
 
 FROM_INDEX = "from_index"
 """What a route says in `expires` where the TTL indexes of its collection decide."""
 _LATEST_MS = 2**63 - 1
+_JSON = json_util.JSONOptions(tz_aware=True, tzinfo=dt.UTC, json_mode=json_util.JSONMode.CANONICAL)
 LONGEST_S = 2**31 - 1
 """What `expireAfterSeconds` of a TTL index can be at most."""
 
@@ -34,8 +36,15 @@ class Expires:
 class IndexExpires(Expires):
     """What `from_index` came to: the rule of the one TTL index, or of the first of several."""
 
-    others: tuple[Expires, ...] = ()
+    where: str = ""
+    """The filter of a partial index, as canonical Extended JSON: documents that do not match never expire by it."""
+    others: tuple[IndexExpires, ...] = ()
     """The rules of the other TTL indexes: the earliest moment of all counts."""
+
+    @property
+    def filter(self) -> dict[str, Any]:
+        """The filter as a query."""
+        return dict(json_util.loads(self.where, json_options=_JSON)) if self.where else {}
 
 
 def rules(expires: str | Expires | None) -> Sequence[Expires]:
@@ -58,7 +67,7 @@ class Expiry:
 
     def __init__(self, expires: str | Expires | None) -> None:
         """Take the option; raises ValueError for one that is no rule."""
-        self._rules = [(rule.field.split("."), rule.after_seconds * 1000) for rule in rules(expires)]
+        self._rules = [(rule.field.split("."), rule.after_seconds * 1000, _filter(rule)) for rule in rules(expires)]
         self._unknown = expires == FROM_INDEX
 
     def __call__(self, document: Document) -> int | None:
@@ -68,26 +77,20 @@ class Expiry:
         """
         if self._unknown:  # A run puts what the indexes say in its place; to guess would delete, or keep for ever.
             raise RuntimeError("expires: from_index, and no TTL index was looked up")
-        moments = [milliseconds(date) + after_ms for names, after_ms in self._rules for date in _dates(document, names)]
+        moments = [
+            milliseconds(date) + after_ms
+            for names, after_ms, matches in self._rules
+            if matches is None or matches(document)
+            for date in reached(document, names)
+            if isinstance(date, dt.datetime | DatetimeMS)
+        ]
         return min(min(moments), _LATEST_MS) if moments else None
 
 
-def _dates(value: Any, names: Sequence[str]) -> Iterator[dt.datetime | DatetimeMS]:
-    """Yield the dates that an index on the path would hold: through arrays on the way, of an array at its end."""
-    for number, name in enumerate(names):
-        if isinstance(value, list):
-            for element in value:
-                if not isinstance(element, list):  # An index does not look into arrays of arrays.
-                    yield from _dates(element, names[number:])
-            if not name.isdecimal() or int(name) >= len(value):
-                return
-            value = value[int(name)]  # A number on the way is a position too.
-            continue
-        if isinstance(value, DBRef):
-            value = value.as_doc()
-        if not isinstance(value, Mapping) or name not in value:
-            return
-        value = value[name]
-    for date in value if isinstance(value, list) else [value]:
-        if isinstance(date, dt.datetime | DatetimeMS):
-            yield date
+def _filter(rule: Expires) -> Filter | None:
+    return compiled(rule.filter) if isinstance(rule, IndexExpires) and rule.where else None
+
+
+def as_text(expression: Mapping[str, Any]) -> str:
+    """Return a filter in the text that `IndexExpires.where` holds."""
+    return json_util.dumps(expression, json_options=_JSON)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from mappers.expiry import LONGEST_S, Expires, IndexExpires
+import bson
+
+from mappers.decoding import CODEC
+from mappers.expiry import LONGEST_S, IndexExpires, as_text
+from mappers.filters import compiled
 from stores.errors import PlanError
 
 Index = Mapping[str, Any]
@@ -25,8 +30,8 @@ def ttl_rule(collection: str, kind: str, indexes: Sequence[Index]) -> IndexExpir
             f"expires: from_index needs a TTL index (of one field, with expireAfterSeconds), but {collection!r} {what};"
             " name the date field: {field: ..., after_seconds: ...}",
         )
-    first, *others = sorted(found, key=lambda rule: (rule.field, rule.after_seconds))
-    return IndexExpires(first.field, first.after_seconds, tuple(others))
+    first, *others = sorted(found, key=lambda rule: (rule.field, rule.after_seconds, rule.where))
+    return replace(first, others=tuple(others))
 
 
 def ttl_notes(collection: str, indexes: Iterable[Index]) -> Iterator[str]:
@@ -47,17 +52,25 @@ def _effective(indexes: Iterable[Index]) -> Iterator[Index]:
             yield index
 
 
-def _rule(collection: str, index: Index) -> Expires:
+def _rule(collection: str, index: Index) -> IndexExpires:
     ((field, order),) = index["key"].items()
     after_s = index["expireAfterSeconds"]
-    if "partialFilterExpression" in index:
-        reason = "is partial: only documents that match its filter go, which a record's expiry cannot tell"
+    where = index.get("partialFilterExpression", {})
+    if where and index.get("collation", {}).get("locale", "simple") != "simple":
+        reason = "has a filter and a collation, by which texts are equal that differ"
     elif not isinstance(order, int | float):
         reason = f"is of the kind {order!r}, which keeps no dates in order"
     elif not 0 <= after_s <= LONGEST_S or after_s != int(after_s):  # NaN: never or at once, as the version has it.
         reason = f"has an expireAfterSeconds that is no number of seconds from 0 to {LONGEST_S}"
     else:
-        return Expires(field, int(after_s))
+        # The driver gives an index's dates without their zone.
+        expression = bson.decode(bson.encode(where), CODEC)
+        try:
+            compiled(expression)
+        except ValueError as error:
+            reason = f"has a filter that cannot be judged for sure ({error})"
+        else:
+            return IndexExpires(field, int(after_s), as_text(expression) if where else "")
     raise PlanError(
         "E-SRC-TTL",
         f"expires: from_index cannot follow {index['name']!r} of {collection!r}: the index {reason}; name the date:"

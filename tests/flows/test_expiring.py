@@ -74,6 +74,14 @@ def test_the_index_decides_in_every_store_and_a_changed_one_is_noticed(
     assert server.expiretime(f"{unique}:n:1") == ends + YEARS
 
     database.things.drop_index("at_1")
+    database.things.create_index("at", expireAfterSeconds=2 * YEARS, partialFilterExpression={"_id": {"$gt": 1}})
+    partial = offramp("check", plan, "--json", folder=tmp_path)
+    assert partial.json["routes"][0]["expires"]["where"] == '{"_id": {"$gt": {"$numberInt": "1"}}}'
+    assert offramp("verify", plan, folder=tmp_path).code == 2
+    assert offramp("backfill", plan, "--restart", folder=tmp_path).code == 0
+    assert [server.expiretime(f"{unique}:n:{number}") for number in (1, 2)] == [-1, ends + YEARS]
+
+    database.things.drop_index("at_1")
     gone = offramp("verify", plan, "--json", folder=tmp_path)
     assert (gone.code, "E-SRC-TTL" in gone.out, "_id_ (_id)" in gone.out) == (2, True, True)
 
@@ -98,13 +106,14 @@ def test_seconds_after_a_field_arrive_and_are_verified(
         ({"expires": ""}, "field name"),
         ({"transforms": [{"drop": ["x"]}]}, "transforms"),
         ({"expires": {"field": "at"}, "fields": {"drop": ["at"]}}, "leaves out 'at'"),
-        ({"fields": {"drop": ["at"]}}, "leaves out"),
+        ({"fields": {"drop": ["at"]}}, "needs 'at'"),
+        ({"fields": {"drop": ["done"]}}, "needs 'done'"),
     ],
 )
 def test_an_expiry_that_cannot_be_followed_is_a_fault_of_the_plan(
     keys: dict[str, Any], named: str, planned: Callable[..., Path], database: Database[dict[str, Any]], tmp_path: Path
 ) -> None:
-    database.things.create_index("at", expireAfterSeconds=YEARS)
+    database.things.create_index("at", expireAfterSeconds=YEARS, partialFilterExpression={"done": True})
     done = offramp("check", planned(**keys), folder=tmp_path)
     assert done.code == 2
     assert named in done.err

@@ -32,7 +32,7 @@ def test_seconds_are_added_to_the_earliest_date() -> None:
 
 
 def test_of_several_indexes_the_earliest_moment_counts() -> None:
-    either = Expiry(IndexExpires("a", 100, (Expires("b", 0),)))
+    either = Expiry(IndexExpires("a", 100, others=(IndexExpires("b", 0),)))
     assert either({"a": AT, "b": LATER}) == MS + 100_000
     assert either({"a": LATER, "b": AT}) == MS
     assert either({"b": AT}) == MS

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 import pytest
 from pymongo.database import Database
 
-from mappers.expiry import Expires, IndexExpires
+from mappers.expiry import Expiry, IndexExpires
 from stores.errors import PlanError
 from stores.mongodb import Connection, MongoDB
 from stores.mongodb_ttl import ttl_notes, ttl_rule
@@ -24,7 +25,7 @@ def test_the_one_index_decides_and_of_several_the_earliest_moment() -> None:
     assert ttl_rule("things", "collection", [ID, hour]) == IndexExpires("at", 3600)
     assert ttl_rule("things", "collection", [ID, index("at", order=-1, expireAfterSeconds=60.0)]).after_seconds == 60
     day = index("b.at", expireAfterSeconds=86400)
-    expected = IndexExpires("at", 3600, (Expires("b.at", 86400),))
+    expected = IndexExpires("at", 3600, others=(IndexExpires("b.at", 86400),))
     assert (
         ttl_rule("things", "collection", [day, ID, hour]) == ttl_rule("things", "collection", [hour, day]) == expected
     )
@@ -36,7 +37,11 @@ def test_the_one_index_decides_and_of_several_the_earliest_moment() -> None:
         ([ID, index("name")], ["the indexes _id_ (_id), name (name)"]),
         ([ID, index("a", "b", expireAfterSeconds=5)], ["a_b (a, b) with expireAfterSeconds"]),
         ([{**ID, "expireAfterSeconds": 5}], ["_id_ (_id) with expireAfterSeconds"]),
-        ([index("at", expireAfterSeconds=5, partialFilterExpression={"x": 1})], ["'at'", "is partial"]),
+        ([index("at", expireAfterSeconds=5, partialFilterExpression={"x": None})], ["'at'", "NoneType on 'x'"]),
+        (
+            [index("at", expireAfterSeconds=5, partialFilterExpression={"x": "a"}, collation={"locale": "de"})],
+            ["collation"],
+        ),
         ([index("at", order="hashed", expireAfterSeconds=5)], ["kind 'hashed'"]),
         ([index("at", expireAfterSeconds=float("nan"))], ["no number of seconds"]),
         ([index("at", expireAfterSeconds=-1)], ["no number of seconds"]),
@@ -59,11 +64,17 @@ def test_an_index_that_adds_no_time_needs_no_note() -> None:
 def test_a_server_is_asked_for_the_indexes_and_a_view_has_none(
     mongodb_url: str, database: Database[dict[str, Any]]
 ) -> None:
-    database.things.create_index("at", expireAfterSeconds=10**9)
+    since = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+    partial = {"$and": [{"done": True}, {"at": {"$gte": since}}]}
+    database.things.create_index("at", expireAfterSeconds=10**9, partialFilterExpression=partial)
     database.command("create", "some", viewOn="things", pipeline=[])
     source = MongoDB(Connection(mongodb_url, database.name))
     try:
-        assert source.source("things").expiry() == IndexExpires("at", 10**9)
+        found = source.source("things").expiry()
+        assert (found.field, found.after_seconds, found.filter, found.others) == ("at", 10**9, partial, ())
+        assert Expiry(found)({"done": True, "at": since}) == 2_577_836_800_000
+        assert Expiry(found)({"done": 1, "at": since}) is None
+        assert Expiry(found)({"done": True, "at": since - dt.timedelta(milliseconds=1)}) is None
         with pytest.raises(PlanError, match="is a view, which has none"):
             source.source("some").expiry()
     finally:
