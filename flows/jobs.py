@@ -20,8 +20,8 @@ from flows.plan import Plan
 from flows.projecting import route_projection
 from mappers.contract import Losses, Record
 from mappers.expiry import IndexExpires
-from stores.contract import Auditable, Tally, Target
-from stores.errors import PermanentError
+from stores.contract import Auditable, Tally, Target, staging_of
+from stores.errors import PermanentError, TransientError
 from stores.mongodb import MongoDB
 from stores.state import Lease, State
 
@@ -32,7 +32,7 @@ class Observer(Protocol):
     """Is told how far a run has come; called from several threads."""
 
     def began(self, route: str, stage: str, documents: int) -> None:
-        """A stage (copy or verify) of a route began; about so many documents are ahead."""
+        """A stage (copy, load or verify) of a route began; about so many documents are ahead."""
 
     def advanced(self, route: str, stage: str, documents: int) -> None:
         """So many more documents are done."""
@@ -65,6 +65,14 @@ class CopyJob:
     """The kind of `_id` proven for plain keys."""
     expires: IndexExpires | None = None
     """What `expires: from_index` came to."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadJob:
+    """One route whose records are all staged, to load."""
+
+    route: str
+    lease: Lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +142,7 @@ def copy_job(
                 state.journal(job.lease),
                 part.partition,
                 after=part.position,
+                done=part.tally.read,
                 window=plan.run.window,
                 stopping=stopping,
                 copied=copied,
@@ -147,6 +156,34 @@ def copy_job(
         *(job.route, job.number, seen.read, span.ended - span.began, seen.rejected),
     )
     return span
+
+
+def load_job(
+    plan: Plan, job: LoadJob, *, observer: Observer = SILENT, stopping: Callable[[], bool] = lambda: False
+) -> Span:
+    """The route's target has loaded what copying staged, by clients of its own; returns when that was."""
+    route = plan.routes[job.route]
+    began = time.time()
+    with opened_state(plan) as state:
+        records = sum(part.tally.records for part in state.partitions(job.route))
+        target = route.target()
+        observer.began(job.route, "load", records)
+        try:
+            staging = staging_of(target)
+            if stopping():
+                raise TransientError("E-STOPPED", "stopped by a signal before its load; the same command resumes")
+            if staging is not None:
+                staging.load(
+                    records,
+                    state.load(job.route),
+                    lambda memory: state.keep_load(job.lease, memory),
+                    lambda some: observer.advanced(job.route, "load", some),
+                    stopping,
+                )
+        finally:
+            target.close()
+            observer.ended(job.route, "load")
+    return Span(began, time.time())
 
 
 def verify_job(

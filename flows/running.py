@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,19 +17,23 @@ from flows.identities import kind_of_ids, refuse_other_kinds
 from flows.jobs import (
     SILENT,
     CopyJob,
+    LoadJob,
     Observer,
     Span,
     Verified,
     VerifyJob,
     copy_job,
+    load_job,
     opened_source,
     opened_state,
     verify_job,
 )
+from flows.leasing import leased
+from flows.loading import refuse_unloaded, staged, taken
 from flows.plan import Plan, Route, digest
 from mappers.expiry import IndexExpires
-from stores.contract import Publishable, Tally, Tunable
-from stores.errors import OfframpError, PermanentError, PlanError, TransientError, origin
+from stores.contract import Publishable, Tally, Tunable, staging_of
+from stores.errors import OfframpError, PermanentError, PlanError, origin
 from stores.mongodb import MongoDB
 from stores.state import Lease, RouteState, State
 
@@ -48,6 +51,9 @@ class Workers(Protocol):
     def copy(self, jobs: Sequence[CopyJob], /) -> Sequence[Span | OfframpError]:
         """Copy each partition."""
 
+    def load(self, jobs: Sequence[LoadJob], /) -> Sequence[Span | OfframpError]:
+        """Load each route that is staged."""
+
     def verify(self, jobs: Sequence[VerifyJob], /) -> Sequence[Verified | OfframpError]:
         """Verify each route."""
 
@@ -63,6 +69,10 @@ class Threads:
     def copy(self, jobs: Sequence[CopyJob], /) -> Sequence[Span | OfframpError]:
         """Copy each partition."""
         return self._each(lambda job: copy_job(self.plan, job, observer=self.observer, stopping=self.stopping), jobs)
+
+    def load(self, jobs: Sequence[LoadJob], /) -> Sequence[Span | OfframpError]:
+        """Load each route that is staged."""
+        return self._each(lambda job: load_job(self.plan, job, observer=self.observer, stopping=self.stopping), jobs)
 
     def verify(self, jobs: Sequence[VerifyJob], /) -> Sequence[Verified | OfframpError]:
         """Verify each route."""
@@ -105,7 +115,9 @@ class Run:
         return replace(self, routes=[expiring(route, found[route.name].expires) for route in self.routes])
 
     def _backfill(self, found: Mapping[str, Checked], level: Level, restart: bool) -> Report:
-        with opened_state(self.plan) as state, self._leased(state) as leases:
+        with opened_state(self.plan) as state, leased(state, self.routes, self.plan.run.lease_s / 3) as leases:
+            if faults := taken([route for route in self.routes if restart or state.route(route.name) is None]):
+                raise _joined(faults)
             if restart:
                 for lease in leases.values():
                     state.forget(lease)
@@ -130,6 +142,7 @@ class Run:
                         failures.setdefault(job.route, str(outcome))
                     else:
                         spans.setdefault(job.route, []).append(outcome)
+                self._load(state, leases, spans, failures)
                 for name, ran in spans.items():
                     state.finished(
                         leases[name], max(span.ended for span in ran) - min(span.began for span in ran), None
@@ -147,7 +160,7 @@ class Run:
         return self._found(found)._verification(found, level)
 
     def _verification(self, found: Mapping[str, Checked], level: Level) -> Report:
-        with opened_state(self.plan) as state, self._leased(state) as leases:
+        with opened_state(self.plan) as state, leased(state, self.routes, self.plan.run.lease_s / 3) as leases:
             _refuse_changes(state, self.routes, found)
             failures: dict[str, str] = {}
             with opened_source(self.plan) as database:
@@ -156,6 +169,7 @@ class Run:
                     try:
                         if known is not None:
                             _refuse_other_identity(known, source=route.source(database).identity())
+                            refuse_unloaded(state, route)
                     except OfframpError as error:
                         failures[route.name] = str(error)
             return self._conclude(state, leases, level, failures, found)
@@ -201,6 +215,8 @@ class Run:
                     known = state.route(route.name)
                     try:
                         identity = following(target, state.design(route.name)).prepare()
+                        if known is None and (staging := staging_of(target)) is not None:
+                            staging.clear()
                     finally:
                         target.close()
                     if known is None:
@@ -212,6 +228,21 @@ class Run:
             except OfframpError as error:
                 failures[route.name] = str(error)
         return failures
+
+    def _load(
+        self, state: State, leases: Mapping[str, Lease], spans: dict[str, list[Span]], failures: dict[str, str]
+    ) -> None:
+        """Each route whose records are all staged has them loaded; the failures are added by route."""
+        jobs = []
+        for route in self.routes:
+            with staged(route) as staging:
+                if staging is not None and route.name not in failures and _complete(state, route):
+                    jobs.append(LoadJob(route.name, leases[route.name]))
+        for job, outcome in zip(jobs, self.workers.load(jobs), strict=True):
+            if isinstance(outcome, OfframpError):
+                failures[job.route] = str(outcome)
+            elif job.route in spans:  # Else an earlier run has loaded it.
+                spans[job.route].append(outcome)
 
     def _conclude(
         self,
@@ -313,26 +344,6 @@ class Run:
                 faults=verified.faults if verified else (),
             )
         )
-
-    @contextmanager
-    def _leased(self, state: State) -> Iterator[Mapping[str, Lease]]:
-        """Hold the routes' leases, renewed while the body runs, and release them at its end."""
-        leases: dict[str, Lease] = {}
-        stop = threading.Event()
-        renewing = threading.Thread(
-            target=_renew, args=(state, leases, stop, self.plan.run.lease_s / 3), name="leases", daemon=True
-        )
-        try:
-            for route in self.routes:
-                leases[route.name] = state.acquire(route.name)
-            renewing.start()
-            yield leases
-        finally:
-            stop.set()
-            if renewing.is_alive():
-                renewing.join()
-            for lease in leases.values():
-                state.release(lease)
 
 
 @dataclass(frozen=True, slots=True)
@@ -464,16 +475,3 @@ def _joined(faults: Sequence[PlanError]) -> PlanError:
     if len(faults) == 1:
         return faults[0]
     return PlanError("E-PLAN", "\n  ".join([f"{len(faults)} faults; nothing has been written", *map(str, faults)]))
-
-
-def _renew(state: State, leases: Mapping[str, Lease], stop: threading.Event, every_s: float) -> None:
-    """Renew until told to stop; a lost lease is found by the next checkpoint, so nothing more is done about it here."""
-    while not stop.wait(every_s):
-        for lease in list(leases.values()):
-            try:
-                state.renew(lease)
-            except TransientError as error:
-                _log.warning("%s", error)
-            except OfframpError as error:
-                _log.error("%s", error)
-                return

@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Any
 
 from flows.jobs import opened_state
+from flows.loading import is_waiting
 from flows.plan import Plan
 from flows.running import total
 
@@ -22,7 +23,9 @@ def status(plan: Plan) -> list[dict[str, Any]]:
             parts = state.partitions(name)
             counted = total(state, route)
             done = sum(part.done for part in parts)
-            stage = "not begun" if known is None else "copied" if done == len(parts) else "copying"
+            stage = "not begun" if known is None else "copying" if done < len(parts) else "copied"
+            if stage == "copied" and is_waiting(state, route):
+                stage = "loading"
             rows.append(
                 {
                     "route": name,

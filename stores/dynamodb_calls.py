@@ -43,7 +43,8 @@ _STOPPED = {
         "E-DDB-ACCESS",
         "allow these credentials DescribeTable, CreateTable, DescribeTimeToLive, UpdateTimeToLive, BatchWriteItem, "
         "BatchGetItem and Scan on it (and TagResource, DescribeContinuousBackups, UpdateContinuousBackups as the plan "
-        "asks)",
+        "asks; for an import ImportTable, DescribeImport and ListImports, and CloudWatch logs as AWS's own page on it "
+        "says)",
     ),
     "UnrecognizedClientException": ("E-DDB-CREDENTIALS", _SIGN_IN),
     "ExpiredTokenException": ("E-DDB-CREDENTIALS", _EXPIRED),
@@ -52,6 +53,8 @@ _STOPPED = {
     "IncompleteSignatureException": ("E-DDB-CREDENTIALS", _SIGN_IN),
     "MissingAuthenticationTokenException": ("E-DDB-CREDENTIALS", _SIGN_IN),
     "ResourceNotFoundException": ("E-DDB-ABSENT", "it does not exist (any more); run the backfill from the start"),
+    "ImportNotFoundException": ("E-DDB-IMPORT", "its import is not known any more; delete it and run --restart"),
+    "ImportConflictException": ("E-DDB-IMPORT", "its import was begun with other settings; run --restart"),
     "ResourceInUseException": ("E-DDB-IN-USE", "it is being created or changed by someone else; run again"),
 }
 _CREDENTIALS = (
@@ -149,8 +152,12 @@ class Calls:
 
     def control(self, method: str, **arguments: Any) -> Mapping[str, Any]:
         """Return the answer to a request about the table itself; raises PlanError where it is refused."""
+        return self.asked(method, TableName=self._table, **arguments)
+
+    def asked(self, method: str, **arguments: Any) -> Mapping[str, Any]:
+        """Return the answer to a request without documents; raises PlanError where it is refused."""
         try:
-            return self.patiently(_CONTROL_DEADLINE_S, method, TableName=self._table, **arguments)
+            return self.patiently(_CONTROL_DEADLINE_S, method, **arguments)
         except Refused as error:
             text = f"table {self._table!r}: {method} is refused: {error.detail}; change the plan"
             raise PlanError("E-DDB-TABLE", text) from error
