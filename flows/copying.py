@@ -72,10 +72,10 @@ def copy_partition(
 
 def _reject_refused(batch: ProjectedBatch, refused: Sequence[Rejected]) -> list[Reject]:
     """Count a document as rejected if the target refused any of its records; the others of it stay acknowledged."""
-    by_document: dict[str, Rejected] = {}
+    by_document: dict[int, Rejected] = {}
     for one in refused:
-        by_document.setdefault(batch.ids[one.index], one)
+        by_document.setdefault(batch.owners[one.index], one)
     batch.tally.records -= len(refused)
     batch.tally.rejected += len(by_document)
     batch.tally.copied -= len(by_document)
-    return [Reject(name, "write", one.code, "", one.reason) for name, one in by_document.items()]
+    return [Reject(batch.name(owner), "write", one.code, "", one.reason) for owner, one in by_document.items()]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from flows.books import Level
+from flows.collecting import seldom
 from flows.comparing import Comparison, compare, count
 from flows.copying import copy_partition
 from flows.designing import following
@@ -115,7 +116,7 @@ def copy_job(
     """The partition is copied from its last checkpoint on, with clients of its own; returns when that was."""
     route = expiring(plan.routes[job.route], job.expires)
     began = time.time()
-    with opened_state(plan) as state, opened_source(plan) as database:
+    with opened_state(plan) as state, opened_source(plan) as database, seldom():
         part = next((part for part in state.partitions(job.route) if part.partition.number == job.number), None)
         if part is None:
             raise PermanentError("E-STATE-GONE", f"route {job.route}: the state lost its partitions during the run")
@@ -196,6 +197,7 @@ def verify_job(
         opened_state(plan) as state,
         opened_source(plan) as database,
         tempfile.TemporaryDirectory(prefix="offramp-verify-") as folder,
+        seldom(),
     ):
         source = route.source(database)
         design = state.design(job.route)

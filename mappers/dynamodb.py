@@ -113,6 +113,7 @@ class ItemMapper:
         """lossless adds the document's exact BSON as attribute `_raw`; what cannot be restored from it is rejected."""
 
     target: ClassVar[str] = "dynamodb"
+    dates_in_ms: ClassVar[bool] = True
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for a key, an index or a TTL attribute that cannot be served."""
@@ -135,7 +136,9 @@ class ItemMapper:
     def __call__(self, document: Document, /) -> Iterable[Item]:
         """Return the document's one item."""
         typed = identity(document, self._options.id_encoding)
-        attributes = self._values.item({name: value for name, value in document.items() if name != "_id"})
+        fields = dict(document)
+        del fields["_id"]
+        attributes = self._values.item(fields)
         for path in self._sets:
             make_set(attributes, path)
         added = self._key(document, typed, attributes)
@@ -152,7 +155,8 @@ class ItemMapper:
                 raise collision(name)
         whole = self._indexes(document, typed, added | attributes)
         limited = self._options.oversize == "reject"
-        return (_item(whole, self._options.key, expires_at_ms, self._indexes.size if limited else None),)
+        size_of = self._indexes.size if limited else None
+        return (_item(whole, self._options.key, expires_at_ms, size_of, self._indexes.copies),)
 
     def _key(self, document: Document, typed: str, attributes: Mapping[str, Any]) -> dict[str, Any]:
         """Return the key attributes that are not the document's own, and the whole id where none of them holds it."""
@@ -179,10 +183,14 @@ def _item(
     key: Key,
     expires_at_ms: int | None,
     size_of: Callable[[Mapping[str, Any]], int] | None,
+    copies: int = 1,
 ) -> Item:
+    """Return the item; `copies` is how often at most its local indexes repeat it in what DynamoDB counts."""
     for one, limit in _limited(key.attributes):
         check_value(one.attribute, attributes.get(one.attribute), one.type, limit)
-    size = 0 if size_of is None else size_of(attributes)
+    body = orjson.dumps(attributes)
+    # No item is larger than its JSON, in which each value has more around it than DynamoDB counts for it.
+    size = size_of(attributes) if size_of is not None and len(body) * copies > ITEM_LIMIT_BYTES else 0
     if size > ITEM_LIMIT_BYTES:
         largest = max(attributes, key=lambda name: len(name.encode()) + value_size(attributes[name]))
         raise MappingError(
@@ -190,7 +198,7 @@ def _item(
             largest,
             f"the item is {size} bytes, DynamoDB takes {ITEM_LIMIT_BYTES}; this is its largest field (set `oversize`)",
         )
-    return Item(address(attributes, key), orjson.dumps(attributes), expires_at_ms)
+    return Item(address(attributes, key), body, expires_at_ms)
 
 
 def address(attributes: Mapping[str, Any], key: Key) -> str:

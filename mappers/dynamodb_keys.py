@@ -17,7 +17,7 @@ from mappers.dynamodb_size import value_size
 from mappers.fields import MISSING, Template, key_text, lookup
 from mappers.identity import shortened
 from mappers.names import dynamodb_name
-from mappers.values import iso_text
+from mappers.tags import date_text, milliseconds
 
 PARTITION_KEY_LIMIT_BYTES = 2048
 SORT_KEY_LIMIT_BYTES = 1024
@@ -248,6 +248,9 @@ def _text(document: Document, path: str) -> str | None:
     value = lookup(document, path)
     if value is MISSING:
         return None
-    if isinstance(value, DatetimeMS):
-        raise MappingError("E-MAP-KEY", path, "needed for the key but is a date outside the years 1 to 9999")
-    return iso_text(value) if isinstance(value, dt.datetime) else key_text(document, path)
+    if isinstance(value, dt.datetime | DatetimeMS):
+        text = date_text(milliseconds(value))
+        if text is None:
+            raise MappingError("E-MAP-KEY", path, "needed for the key but is a date outside the years 1 to 9999")
+        return text
+    return key_text(document, path)

@@ -17,7 +17,7 @@ from mappers.names import spread
 from mappers.policies import INDEX_POLICIES, Fidelity, IndexPolicies
 from mappers.reshaping import Reshaping
 from mappers.tags import base64_text
-from mappers.values import elasticsearch_json
+from mappers.values import elasticsearch_json, joined
 
 ID_LIMIT_BYTES = 512
 FULL_ID = "offramp_id"
@@ -88,6 +88,7 @@ class DocumentMapper:
         """Fields the index takes; objects are flattened to stay within it."""
 
     target: ClassVar[str] = "elasticsearch"
+    dates_in_ms: ClassVar[bool] = True
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for options that contradict each other."""
@@ -137,8 +138,11 @@ class DocumentMapper:
     def __call__(self, document: Document, /) -> Iterable[IndexDocument]:
         """Return the document's one index document."""
         full = identity(document, self._options.id_encoding)
-        fields = self._named(_without_id(document), lambda path: self._losses.add("name_path", path))
-        source = self._values.document(self._reshaping(fields))
+        own = dict(document)
+        del own["_id"]
+        named = self._named(own, lambda path: self._losses.add("name_path", path))
+        fields = self._reshaping(named)
+        source = self._values.dumps(fields)
         identifier = shortened(full, ID_LIMIT_BYTES)
         added: dict[str, str] = {}
         if identifier != full:
@@ -146,11 +150,11 @@ class DocumentMapper:
         if self._lossless:
             added[RAW] = base64_text(stored_bytes(document))
         for name in added:
-            if name in source:
+            if name in fields:
                 raise MappingError(
                     "E-NAME-COLLISION", name, "the document has a field of this name, which offramp needs"
                 )
-        return (IndexDocument(identifier, orjson.dumps(source | added)),)
+        return (IndexDocument(identifier, joined(source, added) if added else source),)
 
     def _named(self, document: Document, lose: Callable[[str], None]) -> Document:
         return spread(document, lose) if self._options.values.name_escape == "paths" else document

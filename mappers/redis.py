@@ -19,7 +19,7 @@ from mappers.identity import IdEncoding
 from mappers.packing import packed
 from mappers.policies import HASH_POLICIES, JSON_POLICIES, Fidelity, HashPolicies, JsonPolicies
 from mappers.tags import base64_text
-from mappers.values import NULL_TEXT, JsonValues, flat_text, redis_json
+from mappers.values import NULL_TEXT, JsonValues, flat_text, joined, redis_json
 
 _EXACT_INT = 2**53
 """A sorted set's score is a double: whole numbers are exact only within this (R18)."""
@@ -112,6 +112,7 @@ class StringMapper:
         """lossless adds the document's exact BSON as last member `$raw`; what that cannot restore is rejected."""
 
     target: ClassVar[str] = "redis"
+    dates_in_ms: ClassVar[bool] = True
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for a template that is none, or a field without its format."""
@@ -134,10 +135,10 @@ class StringMapper:
 
     def _contents(self, document: Document) -> bytes:
         if self._options.format == "json":
-            fields = self._values.document(document)
+            text = self._values.dumps(document)
             if self._lossless:  # A field of the document's own that starts with $ has one more by now.
-                fields[STRING_RAW] = base64_text(stored_bytes(document))
-            return orjson.dumps(fields)
+                text = joined(text, {STRING_RAW: base64_text(stored_bytes(document))})
+            return text
         if self._options.format == "msgpack":
             return packed(self._values.document(document))
         field = self._options.value or ""
@@ -167,6 +168,7 @@ class CounterMapper:
         """When the key expires: at a date field, some time after it, or as the TTL index says (from_index)."""
 
     target: ClassVar[str] = "redis"
+    dates_in_ms: ClassVar[bool] = True
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for a template that is none."""
@@ -214,6 +216,7 @@ class HashMapper:
         """lossless adds the document's exact BSON as field `_raw`; what cannot be restored from it is rejected."""
 
     target: ClassVar[str] = "redis"
+    dates_in_ms: ClassVar[bool] = True
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for a template that is none."""
@@ -266,6 +269,7 @@ class SortedSetMapper:
         """plain: `_id` is written as its text without a type prefix; only where every `_id` is of one type."""
 
     target: ClassVar[str] = "redis"
+    dates_in_ms: ClassVar[bool] = True
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for a template that is none."""

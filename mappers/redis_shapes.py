@@ -120,6 +120,7 @@ class SetMapper:
         """With `values`: when the key expires: at a date, some time after it, or by the TTL index (from_index)."""
 
     target: ClassVar[str] = "redis"
+    dates_in_ms: ClassVar[bool] = True
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for those that do not fit together."""
@@ -185,6 +186,7 @@ class ListMapper:
         """When the key expires: at a date field, some time after it, or as the TTL index says (from_index)."""
 
     target: ClassVar[str] = "redis"
+    dates_in_ms: ClassVar[bool] = True
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for a key that all documents would share."""
@@ -214,6 +216,7 @@ class StreamMapper:
         """The stream's key, the route's name unless said; a template spreads documents over several streams."""
 
     target: ClassVar[str] = "redis"
+    dates_in_ms: ClassVar[bool] = True
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for a template that is none."""
