@@ -14,8 +14,8 @@ format:
 	python -m flows.schema --write
 	python -m flows.values_page --write
 
-test:  ## every test, on real local servers
-	pytest
+test:  ## every test, on real local servers: two processes, a file's tests in one of them
+	pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 soak:  ## the longer variants
 	pytest -m soak

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import cache
 from typing import Any, TypeVar, cast
 
@@ -13,12 +14,18 @@ from flows.planfile import PlanFile, Where
 
 T = TypeVar("T")
 
+_ATTEMPTS = 5
 _CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
 @cache
 def _holder(kind: type) -> type[BaseModel]:
     # Pydantic gives the model's configuration to plain dataclasses below it, so stores and mappers need no pydantic.
+    for _ in range(_ATTEMPTS - 1):
+        # It reads docstrings by ast, and in CPython 3.11 one thread's parsing makes another's fail (gh-106905), such as
+        # one of Prefect's.
+        with suppress(SystemError):
+            return create_model("Holder", __config__=_CONFIG, keys=(kind, ...))
     return create_model("Holder", __config__=_CONFIG, keys=(kind, ...))
 
 

@@ -159,7 +159,7 @@ def status(plan_path: Path, as_json: bool) -> None:
     """Show how far each route of PLAN has come, from its state alone: no store is asked."""
     from flows import report
     from flows.plan import load
-    from flows.running import status as statuses
+    from flows.standing import status as statuses
 
     rows = statuses(load(plan_path))
     if as_json:

@@ -35,7 +35,7 @@ def designed(
     mapper: object = route.mapper(Losses())
     wishes: Mapping[str, Any] = {}
     if isinstance(mapper, Designer) and (documents := mapper.survey(mapped=target.mapped)) is not None:
-        census = _census(route, source, documents, mapper.kind, stopping)
+        census = _census(route, source, documents, mapper, stopping)
         try:
             wishes = mapper.design(census)
         except ValueError as error:
@@ -66,17 +66,16 @@ def opened_target(route: Route, state: State) -> Iterator[Target[Record]]:
         target.close()
 
 
-def _census(
-    route: Route, source: Source, documents: int, kind: Callable[[Any], str], stopping: Callable[[], bool]
-) -> Census:
+def _census(route: Route, source: Source, documents: int, mapper: Designer, stopping: Callable[[], bool]) -> Census:
     """Return what the route's documents hold as their mapper gets them: of all of them, or of about so many."""
-    census = Census(kind)
+    census = Census(mapper.kind)
     looked_at = 0
 
     def look(document: Document, /) -> tuple[Record, ...]:
         nonlocal looked_at
+        seen = mapper.seen(document)  # What it refuses will be a reject, and no field of the index.
         looked_at += 1
-        census.add(document)
+        census.add(seen)
         return ()
 
     projection = route_projection(route, (), look, Losses())

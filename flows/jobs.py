@@ -16,9 +16,11 @@ from flows.collecting import seldom
 from flows.comparing import Comparison, compare, count
 from flows.copying import copy_partition
 from flows.designing import following
+from flows.expiring import expiring
 from flows.plan import Plan
 from flows.projecting import route_projection
 from mappers.contract import Losses, Record
+from mappers.expiry import IndexExpires
 from stores.contract import Auditable, Tally, Target, staging_of
 from stores.errors import PermanentError, TransientError
 from stores.mongodb import MongoDB
@@ -62,6 +64,8 @@ class CopyJob:
     lease: Lease
     id_kind: str = ""
     """The kind of `_id` proven for plain keys."""
+    expires: IndexExpires | None = None
+    """What `expires: from_index` came to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,8 @@ class VerifyJob:
     level: Level
     id_kind: str = ""
     """The kind of `_id` proven for plain keys."""
+    expires: IndexExpires | None = None
+    """What `expires: from_index` came to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +114,7 @@ def copy_job(
     plan: Plan, job: CopyJob, *, observer: Observer = SILENT, stopping: Callable[[], bool] = lambda: False
 ) -> Span:
     """The partition is copied from its last checkpoint on, with clients of its own; returns when that was."""
-    route = plan.routes[job.route]
+    route = expiring(plan.routes[job.route], job.expires)
     began = time.time()
     with opened_state(plan) as state, opened_source(plan) as database, seldom():
         part = next((part for part in state.partitions(job.route) if part.partition.number == job.number), None)
@@ -185,7 +191,7 @@ def verify_job(
     plan: Plan, job: VerifyJob, *, observer: Observer = SILENT, stopping: Callable[[], bool] = lambda: False
 ) -> Verified:
     """Return what the target holds against what the source's documents map to now, with clients of its own."""
-    route = plan.routes[job.route]
+    route = expiring(plan.routes[job.route], job.expires)
     began = time.monotonic()
     with (
         opened_state(plan) as state,

@@ -103,6 +103,9 @@ def dynamodb(directory: Path) -> AbstractContextManager[str]:
                 "S3_PERSIST": "1",
                 "S3_DATA_DIR": str(directory / "s3"),
                 "LOG_LEVEL": "WARNING",
+                # Of its own accord it would offer MQTT and SFTP on fixed ports of every address.
+                "IOT_MTLS_ENABLED": "0",
+                "SFTP_ENABLED": "0",
                 # It removes containers it takes for its own at start and end; here it has no business with docker.
                 "DOCKER_HOST": f"unix://{directory / 'no-docker.sock'}",
             },

@@ -24,6 +24,7 @@ from flows.plankeys import USE_CASES, Fields, PlanKeys, RouteKeys, RunKeys
 from flows.plugins import MapFunction, PluginError
 from mappers.contract import Losses, MapperType
 from mappers.decoding import CODEC
+from mappers.expiry import FROM_INDEX, Expires
 from mappers.fields import Template
 from mappers.transform_checks import faults as transform_faults
 from mappers.transforms import Transform, Transformation, compose
@@ -266,6 +267,12 @@ def _route(name: str, raw: Any, connections: Mapping[str, Any], file: PlanFile) 
             (*where, "fidelity"),
             "lossless keeps documents as they are, `fields` and `transforms` do not; say one of them",
         )
+    if own.get("expires") == FROM_INDEX and (keys.use is not None or keys.transforms):
+        file.fault(
+            (*where, "expires"),
+            "from_index is about documents as the source has them, for a built-in mapper without `transforms`; name the"
+            " date field, or in a mapper of your own the moment",
+        )
     query = _query(keys.where, (*where, "where"), file)
     _check_transforms(keys, where, file)
     if len(file.faults) > before or connections.get(target_name) is None:
@@ -302,7 +309,7 @@ def _route(name: str, raw: Any, connections: Mapping[str, Any], file: PlanFile) 
             (*where, "id_encoding"), "plain needs the `_id`s the source has; its transforms change them: say typed"
         )
     for key, path in _needed(options) if function is None and not keys.transforms else ():
-        if _left_out(path, keys.fields):
+        if left_out(path, keys.fields):
             file.fault((*where, "fields"), f"leaves out {path!r}, which {key} needs; let it go along")
     return route
 
@@ -315,14 +322,18 @@ def _needed(options: Any) -> Iterable[tuple[str, str]]:
     """Yield the fields that a built-in mapper reads by name, each with the key that names it."""
     for key in ("expires", "score", "member"):
         path = getattr(options, key, None)
-        if isinstance(path, str):
+        if isinstance(path, Expires):
+            yield key, path.field
+        elif isinstance(path, str) and (key, path) != ("expires", FROM_INDEX):
             yield key, path
     template = getattr(options, "key", None)
     if isinstance(template, str):
         yield from (("key", path) for path in Template.parse(template).paths)
 
 
-def _left_out(path: str, fields: Fields) -> bool:
+def left_out(path: str, fields: Fields) -> bool:
+    """Tell whether the fields a route takes along are without this one."""
+
     def covers(chosen: str) -> bool:
         return path == chosen or path.startswith(f"{chosen}.")
 

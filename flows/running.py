@@ -8,12 +8,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
-from itertools import islice
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Protocol, TypeVar
 
 from flows.books import Books, Level, Report, RouteReport, settle
 from flows.designing import designed, following, needed, opened_target
+from flows.expiring import expiring, index_rule, told
 from flows.identities import kind_of_ids, refuse_other_kinds
 from flows.jobs import (
     SILENT,
@@ -30,8 +30,9 @@ from flows.jobs import (
     verify_job,
 )
 from flows.leasing import leased
-from flows.loading import is_waiting, refuse_unloaded, staged, taken
+from flows.loading import refuse_unloaded, staged, taken
 from flows.plan import Plan, Route, digest
+from mappers.expiry import IndexExpires
 from stores.contract import Auditable, Publishable, Tally, Tunable, staging_of
 from stores.errors import OfframpError, PermanentError, PlanError, origin
 from stores.mongodb import MongoDB
@@ -108,7 +109,13 @@ class Run:
         Raises PlanError before anything is written if a route cannot be served, TransientError if another run is at
         work on one of them. A store that fails later is a route's failure in the report.
         """
-        kinds = {checked.route: checked.id_kind for checked in check(self.plan, self.routes)}
+        found = {checked.route: checked for checked in check(self.plan, self.routes)}
+        return self._found(found)._backfill(found, level, restart)
+
+    def _found(self, found: Mapping[str, Checked]) -> Run:
+        return replace(self, routes=[expiring(route, found[route.name].expires) for route in self.routes])
+
+    def _backfill(self, found: Mapping[str, Checked], level: Level, restart: bool) -> Report:
         with opened_state(self.plan) as state, leased(state, self.routes, self.plan.run.lease_s / 3) as leases:
             if faults := taken([route for route in self.routes if restart or state.route(route.name) is None]):
                 raise _joined(faults)
@@ -116,12 +123,15 @@ class Run:
                 for lease in leases.values():
                     state.forget(lease)
             else:
-                _refuse_changes(state, self.routes, kinds)
+                _refuse_changes(state, self.routes, found)
             failures: dict[str, str] = {}
             try:
                 failures |= self._begin(state, leases)
                 jobs = [
-                    CopyJob(route.name, part.partition.number, leases[route.name], kinds[route.name])
+                    CopyJob(
+                        *(route.name, part.partition.number, leases[route.name]),
+                        *(found[route.name].id_kind, found[route.name].expires),
+                    )
                     for route in self.routes
                     for part in state.partitions(route.name)
                     if not part.done and route.name not in failures
@@ -140,16 +150,19 @@ class Run:
                     )
             finally:
                 self._restore(state, failures)
-            return self._conclude(state, leases, level, failures, kinds, publishing=True)
+            return self._conclude(state, leases, level, failures, found, publishing=True)
 
     def verification(self, level: Level) -> Report:
         """Every chosen route is verified to this level against what the source says now; no target is written.
 
         Raises PlanError if a route cannot be served, TransientError if a run is at work on one of them.
         """
-        kinds = {checked.route: checked.id_kind for checked in check(self.plan, self.routes)}
+        found = {checked.route: checked for checked in check(self.plan, self.routes)}
+        return self._found(found)._verification(found, level)
+
+    def _verification(self, found: Mapping[str, Checked], level: Level) -> Report:
         with opened_state(self.plan) as state, leased(state, self.routes, self.plan.run.lease_s / 3) as leases:
-            _refuse_changes(state, self.routes, kinds)
+            _refuse_changes(state, self.routes, found)
             failures: dict[str, str] = {}
             with opened_source(self.plan) as database:
                 for route in self.routes:
@@ -160,7 +173,7 @@ class Run:
                             refuse_unloaded(state, route)
                     except OfframpError as error:
                         failures[route.name] = str(error)
-            return self._conclude(state, leases, level, failures, kinds)
+            return self._conclude(state, leases, level, failures, found)
 
     def _design(self, state: State, leases: Mapping[str, Lease]) -> dict[str, str]:
         """Each route that begins has its place designed and the design on record; returns the failures by route.
@@ -239,14 +252,14 @@ class Run:
         leases: Mapping[str, Lease],
         level: Level,
         failures: dict[str, str],
-        kinds: Mapping[str, str],
+        found: Mapping[str, Checked],
         *,
         publishing: bool = False,
     ) -> Report:
         complete = {route.name: _complete(state, route) for route in self.routes}
         # A route that is not wholly copied has its verdict already; comparing it would only list what is still to come.
         jobs = [
-            VerifyJob(route.name, level, kinds[route.name])
+            VerifyJob(route.name, level, found[route.name].id_kind, found[route.name].expires)
             for route in self.routes
             if level != "none" and route.name not in failures and complete[route.name] is not False
         ]
@@ -326,7 +339,7 @@ class Run:
                 route=route.name,
                 collection=route.collection,
                 target=route.target_name,
-                backfilled=_total(state, route) if known else None,
+                backfilled=total(state, route) if known else None,
                 complete=_complete(state, route) is not False,
                 source_counts=counts,
                 verified=level,
@@ -356,6 +369,8 @@ class Checked:
     notes: Sequence[str]
     id_kind: str = ""
     """The one kind of `_id` there is, where `id_encoding: plain` asked for the proof."""
+    expires: IndexExpires | None = None
+    """What the TTL indexes say, where `expires: from_index` asked."""
 
 
 def check(plan: Plan, routes: Sequence[Route]) -> list[Checked]:
@@ -371,16 +386,23 @@ def check(plan: Plan, routes: Sequence[Route]) -> list[Checked]:
             source, target = route.source(database), route.target()
             notes: list[str] = []
             estimate, kind = 0, ""
+            expires: IndexExpires | None = None
             for look in (source.check, target.check):
                 with _noted(route, faults, failures):
                     notes.extend(look())
             with _noted(route, faults, failures):
                 kind = kind_of_ids(route, database)
+            with _noted(route, faults, failures):
+                expires = index_rule(route, database)
+                notes.extend(told(expires))
             target.close()
             if not faults and not failures:
                 estimate = source.estimate()
             found.append(
-                Checked(route.name, route.collection, route.target_name, route.mapper_name, estimate, notes, kind)
+                Checked(
+                    *(route.name, route.collection, route.target_name, route.mapper_name, estimate, notes, kind),
+                    expires,
+                )
             )
     if faults:
         raise _joined([*faults, *(PlanError(error.code, error.message) for error in failures.values())])
@@ -411,14 +433,15 @@ def _complete(state: State, route: Route) -> bool | None:
     return all(part.done for part in state.partitions(route.name))
 
 
-def _total(state: State, route: Route) -> Tally:
+def total(state: State, route: Route) -> Tally:
+    """Return what became of the route's documents so far."""
     total = Tally()
     for part in state.partitions(route.name):
         total.add(part.tally)
     return total
 
 
-def _refuse_changes(state: State, routes: Iterable[Route], kinds: Mapping[str, str]) -> None:
+def _refuse_changes(state: State, routes: Iterable[Route], found: Mapping[str, Checked]) -> None:
     """Raise PlanError if a route was begun under a plan that makes other records or puts them elsewhere (R137)."""
     faults: list[PlanError] = []
     for route in routes:
@@ -437,7 +460,7 @@ def _refuse_changes(state: State, routes: Iterable[Route], kinds: Mapping[str, s
                 )
             )
         try:
-            refuse_other_kinds(route, kinds[route.name], _total(state, route).id_types)
+            refuse_other_kinds(route, found[route.name].id_kind, total(state, route).id_types)
         except PlanError as error:
             faults.append(error)
     if faults:
@@ -462,36 +485,3 @@ def _joined(faults: Sequence[PlanError]) -> PlanError:
     if len(faults) == 1:
         return faults[0]
     return PlanError("E-PLAN", "\n  ".join([f"{len(faults)} faults; nothing has been written", *map(str, faults)]))
-
-
-_SHOWN_REJECTS = 5
-
-
-def status(plan: Plan) -> list[dict[str, Any]]:
-    """Return how far each route has come, from the state alone."""
-    rows: list[dict[str, Any]] = []
-    with opened_state(plan) as state:
-        for name, route in plan.routes.items():
-            known = state.route(name)
-            parts = state.partitions(name)
-            total = _total(state, route)
-            done = sum(part.done for part in parts)
-            stage = "not begun" if known is None else "copying" if done < len(parts) else "copied"
-            if stage == "copied" and is_waiting(state, route):
-                stage = "loading"
-            rows.append(
-                {
-                    "route": name,
-                    "stage": stage,
-                    "partitions": f"{done}/{len(parts)}",
-                    "read": total.read,
-                    "dropped": total.dropped,
-                    "rejected": total.rejected,
-                    "records": total.records,
-                    "losses": dict(total.losses),
-                    "verdict": (known.outcome or {}).get("verdict") if known else None,
-                    "at_work": state.holder(name),
-                    "rejects": [asdict(reject) for reject in islice(state.rejects(name), _SHOWN_REJECTS)],
-                }
-            )
-    return rows

@@ -20,6 +20,7 @@ from flows.books import Level, Report
 from flows.jobs import CopyJob, LoadJob, Span, Verified, VerifyJob, copy_job, load_job, verify_job
 from flows.plan import Plan, load
 from flows.report import as_text, cells, write
+from mappers.expiry import IndexExpires
 from stores.errors import OfframpError, TransientError
 from stores.retrying import STOPPING
 from stores.state import Lease
@@ -61,12 +62,19 @@ def may_pass(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
     retry_jitter_factor=_JITTER,
     retry_condition_fn=may_pass,
 )
-def copy_partition(plan: str, route: str, number: int, owner: str, fence: int, id_kind: str = "") -> Span:
+def copy_partition(
+    plan: str,
+    route: str,
+    number: int,
+    owner: str,
+    fence: int,
+    id_kind: str = "",
+    expires: IndexExpires | None = None,
+) -> Span:
     """The partition is copied from its last checkpoint on, by the run that holds this lease; returns when that was."""
     loaded = load(Path(plan))
-    return copy_job(
-        loaded, CopyJob(route, number, Lease(loaded.name, route, owner, fence), id_kind), stopping=STOPPING.is_set
-    )
+    job = CopyJob(route, number, Lease(loaded.name, route, owner, fence), id_kind, expires)
+    return copy_job(loaded, job, stopping=STOPPING.is_set)
 
 
 @task(
@@ -95,9 +103,11 @@ def load_route(plan: str, route: str, owner: str, fence: int) -> Span:
     retry_jitter_factor=_JITTER,
     retry_condition_fn=may_pass,
 )
-def verify_route(plan: str, route: str, level: Level, id_kind: str = "") -> Verified:
+def verify_route(
+    plan: str, route: str, level: Level, id_kind: str = "", expires: IndexExpires | None = None
+) -> Verified:
     """Return what the route's target holds against what its source says now."""
-    return verify_job(load(Path(plan)), VerifyJob(route, level, id_kind), stopping=STOPPING.is_set)
+    return verify_job(load(Path(plan)), VerifyJob(route, level, id_kind, expires), stopping=STOPPING.is_set)
 
 
 @dataclass(frozen=True)
@@ -110,7 +120,7 @@ class PrefectWorkers:
         """Copy each partition."""
         return self._each(
             lambda job: copy_partition.submit(
-                self._path, job.route, job.number, job.lease.owner, job.lease.fence, job.id_kind
+                self._path, job.route, job.number, job.lease.owner, job.lease.fence, job.id_kind, job.expires
             ),
             jobs,
         )
@@ -121,7 +131,9 @@ class PrefectWorkers:
 
     def verify(self, jobs: Sequence[VerifyJob], /) -> Sequence[Verified | OfframpError]:
         """Verify each route."""
-        return self._each(lambda job: verify_route.submit(self._path, job.route, job.level, job.id_kind), jobs)
+        return self._each(
+            lambda job: verify_route.submit(self._path, job.route, job.level, job.id_kind, job.expires), jobs
+        )
 
     @property
     def _path(self) -> str:

@@ -11,14 +11,15 @@ from pathlib import Path
 
 from flows.checking import schema
 from mappers.fates import TABLE, Form, Row, declared, held
-from mappers.policies import LOSSES, HashPolicies, ItemPolicies, JsonPolicies
+from mappers.policies import LOSSES, HashPolicies, IndexPolicies, ItemPolicies, JsonPolicies
 
 FILE = Path(__file__).parents[1] / "docs" / "values.md"
 _BEGIN = "<!-- made by `python -m flows.values_page --write`; change mappers/fates.py and mappers/policies.py -->\n"
 _END = "<!-- end of what is made -->\n"
 _FORMS = {
     ItemPolicies: "DynamoDB item",
-    JsonPolicies: "Redis string, Elasticsearch document",
+    JsonPolicies: "Redis string",
+    IndexPolicies: "Elasticsearch document",
     HashPolicies: "Redis hash",
 }
 
@@ -61,14 +62,19 @@ def _cell(row: Row, form: Form) -> str:
 
 
 def _policies() -> list[list[str]]:
-    rows: dict[str, list[str]] = {}
+    rows: dict[tuple[str, str], list[str]] = {}
     for kind, form in _FORMS.items():
         for name, told in schema(kind)["properties"].items():
-            if name in rows:
-                rows[name][1] += f", {form}"
+            if (known := (name, told["description"])) in rows:
+                rows[known][1] += f", {form}"
                 continue
             values = [told["default"], *(value for value in told["enum"] if value != told["default"])]
-            rows[name] = [f"`{name}`", form, ", ".join(f"`{value}`" for value in values), told["description"]]
+            rows[known] = [
+                f"`{name}`",
+                form,
+                ", ".join(f"`{value}`" for value in values),
+                " ".join(told["description"].split()),
+            ]
     for row in rows.values():
         if row[1] == ", ".join(_FORMS.values()):
             row[1] = "all"

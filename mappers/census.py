@@ -12,7 +12,7 @@ from bson import Binary, Code, DBRef, Decimal128, Int64, ObjectId
 from bson.datetime_ms import DatetimeMS
 
 from mappers.contract import Document
-from mappers.policies import JSON_POLICIES, JsonPolicies
+from mappers.policies import INDEX_POLICIES, IndexPolicies
 from mappers.tags import date_text, milliseconds, uuid_text
 from mappers.values import EXACT_IN_DOUBLE
 
@@ -125,7 +125,7 @@ class Census:
         self.documents += 1
 
 
-def kind(value: Any, policies: JsonPolicies = JSON_POLICIES) -> str:
+def kind(value: Any, policies: IndexPolicies = INDEX_POLICIES) -> str:
     """Return the kind of a scalar as these policies write it; `tag` for what becomes an object, as regexes do."""
     known = _SCALARS.get(type(value))
     if known is not None and known != "long":
@@ -149,7 +149,7 @@ def kind(value: Any, policies: JsonPolicies = JSON_POLICIES) -> str:
     return found
 
 
-def _nonfinite(policies: JsonPolicies) -> str:
+def _nonfinite(policies: IndexPolicies) -> str:
     return "null" if policies.nonfinite == "as_null" else "tag"
 
 

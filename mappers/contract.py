@@ -52,6 +52,9 @@ class Designer(Protocol):
     def survey(self, *, mapped: bool) -> int | None:
         """Return how many documents to look at, 0 for all, None for no design; `mapped`: the plan made one itself."""
 
+    def seen(self, document: Document, /) -> Document:
+        """Return the document with the fields its records will have; raises MappingError for one that has none."""
+
     def kind(self, value: Any, /) -> str:
         """Return the kind of a scalar as the mapper writes it (`mappers.census.kind`)."""
 

@@ -23,7 +23,7 @@ from mappers.dynamodb_keys import (
 )
 from mappers.dynamodb_sets import checked_path, make_set
 from mappers.dynamodb_size import ITEM_LIMIT_BYTES, item_size, value_size
-from mappers.fields import expiry_ms
+from mappers.expiry import Expires, Expiry
 from mappers.identity import IdEncoding, identity
 from mappers.policies import ITEM_POLICIES, Fidelity, ItemPolicies
 from mappers.values import DynamoDBValues
@@ -101,8 +101,9 @@ class ItemMapper:
         `_unindexed` and omit it from the index, or coerce it to the index's type where that is possible."""
         sets: Sequence[str] = ()
         """Arrays to store as DynamoDB sets, by dotted path; one that is empty, mixed or repeats a value is rejected."""
-        expires: str | None = None
-        """A date field after which DynamoDB may drop the item."""
+        expires: str | Expires | None = None
+        """When DynamoDB may drop the item: at a date field, some time after it, or as the collection's TTL index says:
+        from_index."""
         ttl_attribute: str = "_ttl"
         """The attribute that holds `expires` in epoch seconds."""
         id_encoding: IdEncoding = "typed"
@@ -126,6 +127,7 @@ class ItemMapper:
             raise ValueError(f"ttl_attribute: {options.ttl_attribute!r} cannot hold a time; give another name")
         self._options = options
         self._values = DynamoDBValues(options.values, losses)
+        self._expiry = Expiry(options.expires)
         self._keys = [
             (one, limit, maker(one, limit, self._values.value)) for one, limit in _limited(options.key.attributes)
         ]
@@ -147,14 +149,12 @@ class ItemMapper:
         added = self._key(document, typed, attributes)
         if self._options.fidelity == "lossless":
             added[RAW] = {"B": base64.b64encode(stored_bytes(document)).decode()}
-        expires_at_ms = None
-        if self._options.expires is not None:
-            expires_at_ms = expiry_ms(document, self._options.expires)
-            if expires_at_ms is not None:
-                # DynamoDB counts whole seconds; milliseconds would never expire (R56).
-                seconds = expires_at_ms // 1000
-                expires_at_ms = seconds * 1000
-                added[self._options.ttl_attribute] = {"N": str(seconds)}
+        expires_at_ms = self._expiry(document)
+        if expires_at_ms is not None:
+            # DynamoDB counts whole seconds; milliseconds would never expire (R56).
+            seconds = expires_at_ms // 1000
+            expires_at_ms = seconds * 1000
+            added[self._options.ttl_attribute] = {"N": str(seconds)}
         for name in (*self._reserved, *added):
             if name in attributes:
                 raise collision(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -13,7 +13,8 @@ from mappers.census import Census, kind
 from mappers.contract import Document, Losses, MappingError
 from mappers.elasticsearch_mapping import FIELD_LIMIT, Conflict, Wishes, design
 from mappers.identity import IdEncoding, identity, shortened
-from mappers.policies import JSON_POLICIES, Fidelity, JsonPolicies
+from mappers.names import spread
+from mappers.policies import INDEX_POLICIES, Fidelity, IndexPolicies
 from mappers.reshaping import Reshaping
 from mappers.tags import base64_text
 from mappers.values import elasticsearch_json, joined
@@ -67,7 +68,7 @@ class DocumentMapper:
 
         id_encoding: IdEncoding = "typed"
         """plain: ids are the text of `_id` without a type prefix; only where every `_id` is of one type."""
-        values: JsonPolicies = JSON_POLICIES
+        values: IndexPolicies = INDEX_POLICIES
         """What becomes of values JSON does not hold exactly."""
         fidelity: Fidelity = "native"
         """lossless adds the document's exact BSON as `offramp_raw`; what cannot be restored from it is rejected."""
@@ -105,6 +106,7 @@ class DocumentMapper:
             raise ValueError("conflict: needs a census, which finds the conflicts")
         self._options = options
         self._values = elasticsearch_json(options.values, losses)
+        self._losses = losses
         self._lossless = options.fidelity == "lossless"
         self._reshaping = Reshaping((), self._values, self.kind)
 
@@ -115,6 +117,10 @@ class DocumentMapper:
         """
         census = self._options.census or ("none" if mapped and not self._asks() else "full")
         return {"full": 0, "sample": self._options.census_documents, "none": None}[census]
+
+    def seen(self, document: Document, /) -> Document:
+        """Return the document with the fields an index will see; raises MappingError where two would be one."""
+        return self._named(_without_id(document), lambda _: None)
 
     def kind(self, value: Any, /) -> str:
         """Return the kind of a scalar as the route's policies write it."""
@@ -134,7 +140,8 @@ class DocumentMapper:
         full = identity(document, self._options.id_encoding)
         own = dict(document)
         del own["_id"]
-        fields = self._reshaping(own)
+        named = self._named(own, lambda path: self._losses.add("name_path", path))
+        fields = self._reshaping(named)
         source = self._values.dumps(fields)
         identifier = shortened(full, ID_LIMIT_BYTES)
         added: dict[str, str] = {}
@@ -149,5 +156,12 @@ class DocumentMapper:
                 )
         return (IndexDocument(identifier, joined(source, added) if added else source),)
 
+    def _named(self, document: Document, lose: Callable[[str], None]) -> Document:
+        return spread(document, lose) if self._options.values.name_escape == "paths" else document
+
     def _asks(self) -> bool:
         return bool(self._options.nested or self._options.geo or self._options.conflict != "keep")
+
+
+def _without_id(document: Document) -> Document:
+    return {name: value for name, value in document.items() if name != "_id"}

@@ -98,16 +98,6 @@ def _within(value: Any, below: Mapping[str, Any], apply: Callable[..., dict[str,
     return apply(value, below) if isinstance(value, Mapping) else value
 
 
-def expiry_ms(document: Document, path: str) -> int | None:
-    """Return the date at the path as epoch milliseconds, the earliest of an array of dates, or None without one.
-
-    As MongoDB's own TTL index does (R56): a document whose field is missing or holds no date never expires.
-    """
-    value = lookup(document, path)
-    dates = value if isinstance(value, list) else [value]
-    return min((milliseconds(date) for date in dates if isinstance(date, dt.datetime | DatetimeMS)), default=None)
-
-
 @dataclass(frozen=True, slots=True)
 class Template:
     """A key with fields in braces, such as ``session:{_id}``; `_id` is put in its typed encoding unless said (R31).

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from mappers.contract import MappingError
 
 _DYNAMODB_NAME_LIMIT_BYTES = 65_535
@@ -57,3 +60,54 @@ def elasticsearch_name(name: str, top: bool) -> str:
     if top and name in _RESERVED:
         return "%5F" + name[1:]
     return tagged_name(name.replace("%", "%25").replace(".", "%2E"))
+
+
+def unescaped(name: str, escaped: str) -> str:
+    """Return the name if it needs no escape; raises MappingError if it does (`name_escape: reject`)."""
+    if name != escaped:
+        raise MappingError("E-MAP-NAME", "", "a name that must be escaped; values: {name_escape: percent} would do so")
+    return name
+
+
+def spread(fields: Mapping[str, Any], lose: Callable[[str], None], at: str = "") -> dict[str, Any]:
+    """Return an object in which each name with dots is a path: `a.b` is the field b of the object a.
+
+    `lose` is told the path of each such name, `at` where the object stands ("" or a path and a dot). Raises
+    MappingError for two fields at one path, and for a path with an empty part, which Elasticsearch does not take.
+    """
+    made: dict[str, Any] = {}
+    for name, value in fields.items():
+        inner = _spread(value, lose, f"{at}{name}.")
+        *above, last = name.split(".")
+        if above:
+            if not all((*above, last)):
+                raise MappingError("E-ES-NAME", at + name, "dots at an end, or with nothing between them, make no path")
+            lose(at + name)
+        holder = made
+        for part in above:
+            holder = holder.setdefault(part, {})
+            if not isinstance(holder, dict):
+                raise _meets(at + name)
+        _put(holder, last, inner, at + name)
+    return made
+
+
+def _spread(value: Any, lose: Callable[[str], None], at: str) -> Any:
+    if isinstance(value, Mapping):
+        return spread(value, lose, at)
+    return [_spread(one, lose, at) for one in value] if isinstance(value, list) else value
+
+
+def _put(holder: dict[str, Any], name: str, value: Any, path: str) -> None:
+    if name not in holder:
+        holder[name] = value
+        return
+    held = holder[name]
+    if not isinstance(held, dict) or not isinstance(value, dict):
+        raise _meets(path)
+    for below, inner in value.items():
+        _put(held, below, inner, f"{path}.{below}")
+
+
+def _meets(path: str) -> MappingError:
+    return MappingError("E-NAME-COLLISION", path, "the document has another field at this path")

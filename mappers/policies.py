@@ -12,6 +12,7 @@ Nonfinite = Literal["tag", "as_null", "reject"]
 LegacyUuid = Literal["keep_binary", "python", "java", "csharp"]
 Duplicates = Literal["reject", "last", "first", "array"]
 BrokenText = Literal["reject", "replace", "tag_bytes"]
+Names = Literal["percent", "reject"]
 
 
 class Anomalies(Protocol):
@@ -47,11 +48,13 @@ class ItemPolicies:
     """Two fields of one name in an object: all but reject are a loss (R13)."""
     utf8: BrokenText = "reject"
     """A string that is not UTF-8: replace puts U+FFFD for what is wrong and is a loss, tag_bytes keeps it (R14)."""
+    name_escape: Names = "percent"
+    """Field names DynamoDB cannot take, or that look like a tag: percent escapes them, reject the document (R12)."""
 
 
 @dataclass(frozen=True)
 class JsonPolicies:
-    """Policies for values in JSON: a Redis string, an Elasticsearch document."""
+    """Policies for values in JSON: a Redis string."""
 
     nonfinite: Nonfinite = "tag"
     """NaN and infinities, double or decimal: tag keeps them, as_null is a loss."""
@@ -63,6 +66,27 @@ class JsonPolicies:
     """Two fields of one name in an object: all but reject are a loss (R13)."""
     utf8: BrokenText = "reject"
     """A string that is not UTF-8: replace puts U+FFFD for what is wrong and is a loss, tag_bytes keeps it (R14)."""
+    name_escape: Names = "percent"
+    """Field names that begin with $, as tags do: percent gives them one more $, reject the document (R8, R12)."""
+
+
+@dataclass(frozen=True)
+class IndexPolicies:
+    """Policies for values in Elasticsearch documents."""
+
+    nonfinite: Nonfinite = "tag"
+    """NaN and infinities, double or decimal: tag keeps them, as_null is a loss."""
+    uuid_legacy: LegacyUuid = "keep_binary"
+    """Binary subtype 3: tagged binary, or a UUID's text in the byte order of the driver that wrote it (R9)."""
+    int53: Literal["number", "string"] = "number"
+    """Integers past 2^53, which JavaScript and Lua round when they read them: as numbers or as strings (R18)."""
+    duplicates: Duplicates = "reject"
+    """Two fields of one name in an object: all but reject are a loss (R13)."""
+    utf8: BrokenText = "reject"
+    """A string that is not UTF-8: replace puts U+FFFD for what is wrong and is a loss, tag_bytes keeps it (R14)."""
+    name_escape: Literal["percent", "paths", "reject"] = "percent"
+    """Field names with dots, or that Elasticsearch cannot take: percent escapes them; paths makes `a.b` the field b of
+    an object a, which is a loss, and escapes the others; reject the document (R12)."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +105,13 @@ class HashPolicies:
     """Two fields of one name in an object: all but reject are a loss (R13)."""
     utf8: BrokenText = "reject"
     """A string that is not UTF-8: replace puts U+FFFD for what is wrong and is a loss, tag_bytes keeps it (R14)."""
+    name_escape: Names = "percent"
+    """Names within nested values that begin with $, as tags do: percent gives them one more $, reject the document."""
 
 
 ITEM_POLICIES = ItemPolicies()
 JSON_POLICIES = JsonPolicies()
+INDEX_POLICIES = IndexPolicies()
 HASH_POLICIES = HashPolicies()
 """What holds where a route says nothing."""
 
@@ -109,6 +136,7 @@ LOSSES: dict[str, str] = {
     "duplicates_first": "`duplicates: first` left out all but the first",
     "duplicates_array": "`duplicates: array` made one array of their values",
     "utf8_replaced": "`utf8: replace` put U+FFFD for bytes that are no text",
+    "name_path": "`name_escape: paths` wrote `a.b` as an object does: it and `{a: {b: …}}` are one",
     "null_omitted": "`nulls: omit` left out a field of a hash",
     "null_empty": "`nulls: empty` wrote an empty string",
     "score_rounded": "a sorted set's score is a double, which rounds integers past 2^53 and most decimals",

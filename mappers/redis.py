@@ -13,7 +13,8 @@ from bson import Binary, Code, Decimal128, Int64
 
 from mappers.anomalies import stored_bytes
 from mappers.contract import Document, Losses, MappingError
-from mappers.fields import MISSING, Template, expiry_ms, key_text, lookup
+from mappers.expiry import Expires, Expiry
+from mappers.fields import MISSING, Template, key_text, lookup
 from mappers.identity import IdEncoding
 from mappers.packing import packed
 from mappers.policies import HASH_POLICIES, JSON_POLICIES, Fidelity, HashPolicies, JsonPolicies
@@ -103,8 +104,8 @@ class StringMapper:
 
         key: str | None = None
         """Key template; the route's name, a colon and {_id} unless said."""
-        expires: str | None = None
-        """A date field at which the key expires."""
+        expires: str | Expires | None = None
+        """When the key expires: at a date field, some time after it, or as the TTL index says (from_index)."""
         format: Literal["json", "msgpack", "raw"] = "json"
         """The string's form: the document as JSON or MessagePack, or the bytes of the one field in `value`."""
         value: str | None = None
@@ -125,6 +126,7 @@ class StringMapper:
         self._options = options
         self._losses = losses
         self._values = redis_json(options.values, losses)
+        self._expiry = Expiry(options.expires)
         if options.format == "raw" and options.value is None:
             raise ValueError("format: raw holds one field; name it in `value`")
         if options.format != "raw" and options.value is not None:
@@ -135,9 +137,7 @@ class StringMapper:
 
     def __call__(self, document: Document, /) -> Iterable[String]:
         """Return the document's one string."""
-        path = self._options.expires
-        expires = expiry_ms(document, path) if path is not None else None
-        return (String(self._key.fill(document), self._contents(document), expires),)
+        return (String(self._key.fill(document), self._contents(document), self._expiry(document)),)
 
     def _contents(self, document: Document) -> bytes:
         if self._options.format == "json":
@@ -167,8 +167,8 @@ class CounterMapper:
         """The field with the number."""
         key: str | None = None
         """Key template; the route's name, a colon and {_id} unless said."""
-        expires: str | None = None
-        """A date field at which the key expires."""
+        expires: str | Expires | None = None
+        """When the key expires: at a date field, some time after it, or as the TTL index says (from_index)."""
 
     target: ClassVar[str] = "redis"
     dates_in_ms: ClassVar[bool] = True
@@ -177,13 +177,13 @@ class CounterMapper:
         """Take the options; raises ValueError for a template that is none."""
         self._key = Template.parse(options.key or default_key(route))
         self._options = options
+        self._expiry = Expiry(options.expires)
         self._losses = losses
 
     def __call__(self, document: Document, /) -> Iterable[String]:
         """Return the document's one counter."""
-        expires = expiry_ms(document, self._options.expires) if self._options.expires is not None else None
         count = self._count(lookup(document, self._options.value))
-        return (String(self._key.fill(document), b"%d" % count, expires),)
+        return (String(self._key.fill(document), b"%d" % count, self._expiry(document)),)
 
     def _count(self, value: Any) -> int:
         field = self._options.value
@@ -209,8 +209,8 @@ class HashMapper:
 
         key: str | None = None
         """Key template; the route's name, a colon and {_id} unless said."""
-        expires: str | None = None
-        """A date field at which the key expires."""
+        expires: str | Expires | None = None
+        """When the key expires: at a date field, some time after it, or as the TTL index says (from_index)."""
         id_encoding: IdEncoding = "typed"
         """plain: {_id} is the text of `_id` without a type prefix; only where every `_id` is of one type."""
         values: HashPolicies = HASH_POLICIES
@@ -224,7 +224,7 @@ class HashMapper:
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for a template that is none."""
         self._key = Template.parse(options.key or default_key(route), options.id_encoding)
-        self._expires = options.expires
+        self._expiry = Expiry(options.expires)
         self._values = redis_json(options.values, losses)
         self._lossless = options.fidelity == "lossless"
         self._losses = losses
@@ -248,8 +248,7 @@ class HashMapper:
                     "E-NAME-COLLISION", HASH_RAW, "the document has a field of this name, which offramp needs"
                 )
             fields.append((HASH_RAW.encode(), stored_bytes(document)))
-        expires = expiry_ms(document, self._expires) if self._expires is not None else None
-        return (Hash(self._key.fill(document), tuple(fields), expires),)
+        return (Hash(self._key.fill(document), tuple(fields), self._expiry(document)),)
 
 
 class SortedSetMapper:

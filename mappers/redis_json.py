@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import orjson
 
 from mappers.contract import Document, Losses
-from mappers.fields import expiry_ms
+from mappers.expiry import Expires, Expiry
 from mappers.identity import IdEncoding
 from mappers.policies import JSON_POLICIES, Fidelity, JsonPolicies
 from mappers.redis import OwnKey, expiry_text, json_text
@@ -55,8 +55,8 @@ class JsonMapper:
 
         key: str | None = None
         """Key template; the route's name, a colon and {_id} unless said."""
-        expires: str | None = None
-        """A date field at which the key expires."""
+        expires: str | Expires | None = None
+        """When the key expires: at a date field, some time after it, or as the TTL index says (from_index)."""
         id_encoding: IdEncoding = "typed"
         """plain: {_id} is the text of `_id` without a type prefix; only where every `_id` is of one type."""
         values: JsonPolicies = JSON_POLICIES
@@ -71,11 +71,11 @@ class JsonMapper:
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for a key that all documents would share."""
         self._key = own_key(options.key, route, options.id_encoding)
-        self._expires = options.expires
+        self._expiry = Expiry(options.expires)
         self._values = redis_json(options.values, losses)
         self._lossless = options.fidelity == "lossless"
 
     def __call__(self, document: Document, /) -> Iterable[Json]:
         """Return the document's one JSON document."""
-        expires = expiry_ms(document, self._expires) if self._expires is not None else None
-        return (Json(self._key.fill(document), json_text(document, self._values, lossless=self._lossless), expires),)
+        text = json_text(document, self._values, lossless=self._lossless)
+        return (Json(self._key.fill(document), text, self._expiry(document)),)

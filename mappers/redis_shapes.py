@@ -12,7 +12,8 @@ from bson import Int64, ObjectId
 from bson.datetime_ms import DatetimeMS
 
 from mappers.contract import Document, Losses, MappingError
-from mappers.fields import MISSING, Template, expiry_ms, key_text, lookup
+from mappers.expiry import Expires, Expiry
+from mappers.fields import MISSING, Template, key_text, lookup
 from mappers.identity import IdEncoding, identity
 from mappers.redis import OwnKey, SharedKey, default_key, expiry_text, hash_fields, member_address
 from mappers.values import JsonValues, flat_text, milliseconds, redis_json
@@ -91,8 +92,8 @@ class SetMapper:
         """With `member`: an array whose elements stand one by one in its place in `key`, such as ``tag:{tags}``."""
         key: str | None = None
         """Key template; with `values` the route's name, a colon and {_id} unless said, else the route's name."""
-        expires: str | None = None
-        """With `values`: a date field at which the key expires."""
+        expires: str | Expires | None = None
+        """With `values`: when the key expires: at a date, some time after it, or by the TTL index (from_index)."""
 
     target: ClassVar[str] = "redis"
     dates_in_ms: ClassVar[bool] = True
@@ -116,6 +117,7 @@ class SetMapper:
             if options.each is not None and options.each not in self._key.paths:
                 raise ValueError(f"each: write {{{options.each}}} in `key`, or every element joins the same set")
         self._options = options
+        self._expiry = Expiry(options.expires)
         self._losses = losses
         self._values = redis_json()
 
@@ -128,8 +130,7 @@ class SetMapper:
         self._count_repeated(len(elements) - len(members))
         if not members:
             return ()
-        expires = expiry_ms(document, self._options.expires) if self._options.expires is not None else None
-        return (Set(self._key.fill(document), members, expires),)
+        return (Set(self._key.fill(document), members, self._expiry(document)),)
 
     def _joined(self, document: Document, path: str) -> Iterable[SetMember]:
         member, each = key_text(document, path), self._options.each
@@ -157,8 +158,8 @@ class ListMapper:
         """The array whose elements become the list's."""
         key: str | None = None
         """Key template; the route's name, a colon and {_id} unless said."""
-        expires: str | None = None
-        """A date field at which the key expires."""
+        expires: str | Expires | None = None
+        """When the key expires: at a date field, some time after it, or as the TTL index says (from_index)."""
 
     target: ClassVar[str] = "redis"
     dates_in_ms: ClassVar[bool] = True
@@ -167,6 +168,7 @@ class ListMapper:
         """Take the options; raises ValueError for a key that all documents would share."""
         self._key = own_key(options.key, route)
         self._options = options
+        self._expiry = Expiry(options.expires)
         self._values = redis_json()
 
     def __call__(self, document: Document, /) -> Iterable[List]:
@@ -174,8 +176,7 @@ class ListMapper:
         elements = element_texts(document, self._options.values, self._values)
         if not elements:
             return ()
-        expires = expiry_ms(document, self._options.expires) if self._options.expires is not None else None
-        return (List(self._key.fill(document), tuple(elements), expires),)
+        return (List(self._key.fill(document), tuple(elements), self._expiry(document)),)
 
 
 class StreamMapper:

@@ -19,8 +19,8 @@ from bson.datetime_ms import DatetimeMS
 
 from mappers.contract import Document, Losses, MappingError
 from mappers.decimals import dynamodb_text, fits_dynamodb, plain_text
-from mappers.names import dynamodb_name, elasticsearch_name, tagged_name
-from mappers.policies import HashPolicies, ItemPolicies, JsonPolicies, Shared
+from mappers.names import dynamodb_name, elasticsearch_name, tagged_name, unescaped
+from mappers.policies import HashPolicies, IndexPolicies, ItemPolicies, JsonPolicies, Shared
 from mappers.remembering import Remembered
 from mappers.tags import TAGS, base64_text, binary_tag, date_tag, date_text, decimal_tag, double_tag, in_utc, uuid_text
 from mappers.tags import milliseconds as milliseconds
@@ -159,7 +159,7 @@ class JsonValues(_Form):
         self._top = Remembered[str](lambda text: name(text, True))
         self._below = Remembered[str](lambda text: name(text, False))
         whole = _whole_or_text if large_as_text else _whole
-        self._table = _Table(
+        self._table: _Table = _Table(
             {
                 str: _same,
                 bool: _same,
@@ -279,7 +279,10 @@ class _Unchanged(set[str]):
 
     def learns(self, value: Mapping[str, Any]) -> bool:
         """Return whether no name of the object is escaped; they are known then."""
-        if any(self._names[name] != name for name in value):
+        try:
+            if any(self._names[name] != name for name in value):
+                return False
+        except MappingError:  # A name that is not taken: the table will say where it stands.
             return False
         if len(self) < len(self._names):  # Names are remembered up to a bound; so these are.
             self.update(value)
@@ -319,13 +322,24 @@ def joined(source: bytes, members: Mapping[str, str]) -> bytes:
 def redis_json(policies: JsonPolicies | HashPolicies | None = None, losses: Losses | None = None) -> JsonValues:
     """Return the table for JSON held in Redis: any name is legal there."""
     large_as_text = policies is not None and policies.int53 == "string"
-    return JsonValues(lambda name, _top: tagged_name(name), policies, losses, large_as_text=large_as_text)
+
+    def named(name: str, _top: bool) -> str:
+        return tagged_name(name)
+
+    strict = policies is not None and policies.name_escape == "reject"
+    return JsonValues(_as_is(named) if strict else named, policies, losses, large_as_text=large_as_text)
 
 
-def elasticsearch_json(policies: JsonPolicies | None = None, losses: Losses | None = None) -> JsonValues:
+def elasticsearch_json(policies: IndexPolicies | None = None, losses: Losses | None = None) -> JsonValues:
     """Return the table for Elasticsearch's `_source`, with names it does not take for paths or its own fields."""
     large_as_text = policies is not None and policies.int53 == "string"
-    return JsonValues(elasticsearch_name, policies, losses, large_as_text=large_as_text)
+    strict = policies is not None and policies.name_escape == "reject"
+    named = _as_is(elasticsearch_name) if strict else elasticsearch_name
+    return JsonValues(named, policies, losses, large_as_text=large_as_text)
+
+
+def _as_is(escape: Callable[[str, bool], str]) -> Callable[[str, bool], str]:
+    return lambda name, top: unescaped(name, escape(name, top))
 
 
 class DynamoDBValues(_Form):
@@ -345,11 +359,12 @@ class DynamoDBValues(_Form):
         """Build the table."""
         self._rules = policies or ItemPolicies()
         super().__init__(self._rules, losses)
-        self._json = redis_json()
+        self._json = redis_json(JsonPolicies(name_escape=self._rules.name_escape))
         self._depth = 0
         self._naming = False
-        self._names = Remembered(dynamodb_name)
-        self._table = _Table(
+        strict = self._rules.name_escape == "reject"
+        self._names = Remembered((lambda name: unescaped(name, dynamodb_name(name))) if strict else dynamodb_name)
+        self._table: _Table = _Table(
             {
                 str: lambda value: {"S": value},
                 bool: lambda value: {"BOOL": value},

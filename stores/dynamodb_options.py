@@ -9,6 +9,7 @@ from typing import Literal
 
 from mappers.dynamodb import Index, Key, Oversize
 from mappers.dynamodb_indexes import check_indexes, measured
+from mappers.expiry import Expires
 from stores.dynamodb_overflow import Folding
 from stores.dynamodb_s3 import Objects
 from stores.dynamodb_table import Wanted
@@ -53,8 +54,8 @@ class Placement:
     """Read capacity units of a new provisioned table."""
     write_units: int | None = None
     """Write capacity units of a new provisioned table."""
-    expires: str | None = None
-    """A date field after which DynamoDB may drop the item; it turns on the table's time to live."""
+    expires: str | Expires | None = None
+    """When DynamoDB may drop the item; it turns on the table's time to live."""
     ttl_attribute: str = "_ttl"
     """The attribute that holds `expires` in epoch seconds."""
     load: Literal["write", "import"] = "write"

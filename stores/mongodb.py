@@ -29,9 +29,11 @@ from pymongo.read_preferences import Nearest, Primary, PrimaryPreferred, Seconda
 from pymongo.uri_parser import split_options
 
 from mappers.decoding import CODEC, documents, position
+from mappers.expiry import IndexExpires
 from mappers.identity import encode
 from stores.contract import Batch, Partition
 from stores.errors import OfframpError, PermanentError, PlanError, TransientError
+from stores.mongodb_ttl import ttl_notes, ttl_rule
 from stores.retrying import Backoff
 
 _BATCH_DOCUMENTS = 1000
@@ -126,12 +128,7 @@ class CollectionSource:
         described = self._describe()
         if self._where:
             self._try_filter()
-        notes = [
-            f"{self._name} has a TTL index: documents go {after_s} s after {field!r}; a route's `expires` takes that"
-            " field as the very moment"
-            for field, after_s in described.ttl
-            if after_s
-        ]
+        notes = [*ttl_notes(self._name, described.indexes)]
         if described.kind == "view":
             notes.append(f"{self._name} is a view: read in one partition, and it cannot be synced")
         if described.capped:
@@ -148,6 +145,11 @@ class CollectionSource:
                 self._collection().aggregate([{"$match": self._where}, {"$limit": 1}]).close()
         except PermanentError as error:
             raise PlanError("E-SRC-WHERE", f"the filter `where` cannot be used: {error.message}") from error
+
+    def expiry(self) -> IndexExpires:
+        """Return when the collection's TTL indexes delete its documents; raises PlanError without such a rule."""
+        described = self._describe()
+        return ttl_rule(self._name, described.kind, described.indexes)
 
     def identity(self) -> str:
         """Return the collection's UUID, which changes when it is dropped and made again ("" for servers without).
@@ -310,17 +312,13 @@ class CollectionSource:
         if kind == "view":
             uuid = blake2b(bson.encode(info.get("options", {})), digest_size=16).digest()
         average = 0
-        ttl: list[tuple[str, int]] = []
+        indexes: list[Mapping[str, Any]] = []
         if kind == "collection":
-            ttl = [
-                (next(iter(index["key"])), int(index["expireAfterSeconds"]))
-                for index in database[self._name].list_indexes()
-                if "expireAfterSeconds" in index
-            ]
+            indexes = list(database[self._name].list_indexes())
             average = int(database.command("collStats", self._name).get("avgObjSize") or 0)
         return _Described(
             kind=kind,
-            ttl=tuple(ttl),
+            indexes=indexes,
             capped=bool(info.get("options", {}).get("capped")),
             uuid="" if uuid is None else bytes(uuid).hex(),
             replicated=sharded or "setName" in hello,
@@ -335,8 +333,7 @@ class _Described:
     """What the server says of a collection."""
 
     kind: str
-    ttl: Sequence[tuple[str, int]]
-    """Fields of its TTL indexes and the seconds after which documents go."""
+    indexes: Sequence[Mapping[str, Any]]
     capped: bool
     uuid: str
     replicated: bool

@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from mappers.expiry import Expires
 from mappers.redis_json import Json
 from mappers.redis_shapes import Entry
 from stores.contract import Rejected
@@ -92,8 +93,8 @@ class RedisTarget:
         """Key template; the route's name, a colon and {_id} unless said, a sorted set's the route's name alone."""
         ttl_s: int | None = None
         """Seconds that a key lives after it was last written; not beside `expires`."""
-        expires: str | None = None
-        """A date field at which the key expires."""
+        expires: str | Expires | None = None
+        """When the key expires; beside a mapper of your own any text that says that keys do."""
         score: str | None = None
         """The numeric field that orders the members: says that the keys hold sorted sets."""
         location: str | None = None

@@ -1,7 +1,9 @@
-"""Plans for tests of the whole program, and running it as a user does: a process of its own."""
+"""Plans for tests of the whole program, and running it as a user does: in this process, or in one of its own."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -11,7 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
+
+from flows import cli
 
 RUN_LIMIT_S = 500
 
@@ -84,7 +89,21 @@ class Finished:
 
 
 def offramp(*arguments: str | Path, folder: Path, environment: Mapping[str, str] | None = None) -> Finished:
-    """Run the command line to its end."""
+    """Run the command line to its end within this process: starting Python and its imports takes longer than most."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["offramp", *map(str, arguments)])
+        for name, value in (environment or {}).items():
+            patch.setenv(name, value)
+        with pytest.raises(SystemExit) as ended:  # noqa: PT012 - it returns where all went well
+            cli.main()
+            sys.exit(0)
+    return Finished(int(ended.value.code or 0), out.getvalue(), err.getvalue())
+
+
+def offramp_process(*arguments: str | Path, folder: Path, environment: Mapping[str, str] | None = None) -> Finished:
+    """Run the command line to its end as a process, for what an environment or a way to end does to one."""
     process = start(*arguments, folder=folder, environment=environment)
     out, err = process.communicate(timeout=RUN_LIMIT_S)
     return Finished(process.returncode, out, err)

@@ -21,7 +21,8 @@ from pymongo.database import Database
 from waiting import until
 
 from flows.plan import Plan, load
-from flows.running import Run, Threads, status
+from flows.running import Run, Threads
+from flows.standing import status
 from mappers.contract import Losses
 from stores import dynamodb_files
 from stores.contract import staging_of

@@ -12,7 +12,7 @@ from typing import Any
 import bson
 import pytest
 import redis as redis_client
-from plans import Finished, Stores, offramp, start, write_plan
+from plans import Finished, Stores, offramp, offramp_process, start, write_plan
 from pymongo.database import Database
 from waiting import until
 
@@ -188,11 +188,12 @@ def test_keys_that_are_no_text_are_reported_on_any_terminal(
     redis_client.Redis.from_url(stores.redis).set(f"{unique}:".encode() + b"\xff\x1b[2J", "x")
     for encoding in ("utf-8", "ascii"):
         environment = {"PYTHONIOENCODING": encoding}
-        shown = offramp("verify", plan, folder=tmp_path, environment=environment)
+        shown = offramp_process("verify", plan, folder=tmp_path, environment=environment)
         assert shown.code == 1, shown.err
         assert "extra" in shown.out
         assert chr(27) not in shown.out
-        assert offramp("verify", plan, "--json", folder=tmp_path, environment=environment).route("things")["extra"] == 1
+        told = offramp_process("verify", plan, "--json", folder=tmp_path, environment=environment)
+        assert told.route("things")["extra"] == 1
 
 
 def test_a_report_that_cannot_be_written_is_found_before_the_work(

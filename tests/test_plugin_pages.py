@@ -16,7 +16,7 @@ from typing import Any
 
 import boto3
 import pytest
-from plans import Finished, offramp
+from plans import Finished, offramp, offramp_process
 from pymongo.database import Database
 
 from stores.testing import TargetLaws
@@ -129,7 +129,7 @@ def run(package: Path, mongodb_url: str, database: Database[dict[str, Any]]) -> 
     plan.write_text(plan.read_text(encoding="utf-8").replace("marketplace", database.name), encoding="utf-8")
     database.users.insert_many([{"_id": n, "name": f"é {n}", "city": None, "secret": n} for n in range(1200)])
     variables = {**environment(package), "MONGODB_URI": mongodb_url}
-    return lambda *arguments: offramp(*arguments, folder=package, environment=variables)
+    return lambda *arguments: offramp_process(*arguments, folder=package, environment=variables)
 
 
 def test_the_commands_of_the_target_page_do_what_it_says(package: Path, run: Callable[..., Finished]) -> None:

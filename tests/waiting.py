@@ -5,12 +5,22 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+_Answer = TypeVar("_Answer")
 
 
-def until(condition: Callable[[], object], what: str, limit_s: float = 60) -> None:
-    """Return once the condition holds; fail, saying what was awaited, when the limit passes."""
+def until(condition: Callable[[], _Answer], what: str, *logs: Path, limit_s: float = 60) -> _Answer:
+    """Return the first truth the condition gives; fail, saying what was awaited and how the logs end, at the limit."""
     give_up = time.monotonic() + limit_s
     pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < give_up, f"no {what} within {limit_s} s"
+    while not (answer := condition()):
+        assert time.monotonic() < give_up, "\n".join([f"no {what} within {limit_s} s", *map(ending, logs)])
         pause.wait(0.02)
+    return answer
+
+
+def ending(log: Path) -> str:
+    """Return the last lines of a log under its name."""
+    return f"--- {log.name}\n{log.read_text(errors='replace')[-3000:]}"

@@ -291,3 +291,27 @@ def test_documents_no_index_can_be_designed_for_stop_the_run_before_anything_is_
     assert refused.code == 2
     assert "E-CENSUS" in refused.err
     assert told(stores, "GET", f"/{unique}")["status"] == 404
+
+
+def test_dotted_names_become_paths_of_the_mapping_and_are_verified(
+    stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
+) -> None:
+    """R12: as objects in mapping and source, counted, and a document with two fields at one path rejected."""
+    database.things.insert_many([{"_id": 1, "a.b": 1, "a": {"c": "x"}}, {"_id": 2, "a": {"b": 2}}])
+    route = {"use_case": "search", "index": unique, "values": {"name_escape": "paths"}}
+    plan = write_plan(tmp_path, stores, database.name, {"things": route})
+    done = offramp("backfill", plan, "--json", folder=tmp_path)
+    assert done.route("things")["losses"] == {"name_path": 1}, done.out + done.err
+    assert done.code != 0, "a loss nobody accepted"
+    properties = mappings(stores, unique)["properties"]
+    assert set(properties) == {"a", "offramp_id", "offramp_raw"}
+    assert list(properties["a"]["properties"]) == ["b", "c"]
+    assert held(stores, unique) == {"n:1": {"a": {"b": 1, "c": "x"}}, "n:2": {"a": {"b": 2}}}
+    accepted = {"things": {**route, "accept_loss": ["name_path"]}}
+    assert offramp("verify", write_plan(tmp_path, stores, database.name, accepted), folder=tmp_path).code == 0
+    told(stores, "POST", f"/{unique}/_update/n:1?refresh=true", {"doc": {"a": {"b": 7}}})
+    found = offramp("verify", plan, "--json", folder=tmp_path)
+    assert (found.code, found.route("things")["differs"]) == (1, 1)
+    database.things.insert_one({"_id": 3, "a.b": 1, "a": {"b": 1}})
+    again = offramp("backfill", plan, "--restart", "--json", folder=tmp_path).route("things")
+    assert (again["rejected"], again["held"]) == (1, 2)

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
@@ -19,6 +18,7 @@ import pymongo
 import pytest
 from elasticsearch import Elasticsearch
 from redis import Redis
+from waiting import until
 
 from flows import localservers
 from stores.errors import PermanentError, PlanError
@@ -29,21 +29,11 @@ STARTERS: dict[str, Callable[[Path], AbstractContextManager[str]]] = {
     "dynamodb": localservers.dynamodb,
     "elasticsearch": localservers.elasticsearch,
 }
-LIMIT_S = 30.0
 
 
 @pytest.fixture(params=STARTERS)
 def start(request: pytest.FixtureRequest) -> Callable[[Path], AbstractContextManager[str]]:
     return STARTERS[request.param]
-
-
-def wait_until(condition: Callable[[], bool]) -> bool:
-    give_up = time.monotonic() + LIMIT_S
-    while not condition():
-        if time.monotonic() > give_up:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def listens(url: str) -> bool:
@@ -63,42 +53,32 @@ def works_in(process: psutil.Process, directory: Path) -> bool:
         return False
 
 
-def test_a_server_is_ready_inside_the_block_and_gone_after_it(
-    start: Callable[[Path], AbstractContextManager[str]], tmp_path: Path
+def test_a_server_works_in_the_callers_directory_on_the_loopback_address_and_is_gone_when_the_block_raises(
+    start: Callable[[Path], AbstractContextManager[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with start(tmp_path) as url:
+    monkeypatch.chdir(tmp_path)
+    place = tmp_path / "here" / "data"
+    with pytest.raises(KeyboardInterrupt), start(Path("here") / "data") as url:  # noqa: PT012
         assert listens(url)
-        (server,) = own_servers(tmp_path)
-    assert not listens(url)
-    assert not server.is_running()
-
-
-def test_a_server_is_gone_when_the_block_raises(
-    start: Callable[[Path], AbstractContextManager[str]], tmp_path: Path
-) -> None:
-    seen: list[str] = []
-    with pytest.raises(KeyboardInterrupt), start(tmp_path) as url:  # noqa: PT012
-        seen.append(url)
-        raise KeyboardInterrupt
-    assert not listens(seen[0])
-    assert own_servers(tmp_path) == []
-
-
-def test_a_server_listens_on_the_loopback_address_only(
-    start: Callable[[Path], AbstractContextManager[str]], tmp_path: Path
-) -> None:
-    with start(tmp_path):
-        (server,) = own_servers(tmp_path)
+        (server,) = own_servers(place)
         addresses = {
             connection.laddr.ip
             for process in (server, *server.children(recursive=True))
             for connection in process.net_connections("inet")
             if connection.status == psutil.CONN_LISTEN
         }
+        raise KeyboardInterrupt
     assert addresses == {"127.0.0.1"}
+    assert not listens(url)
+    assert not server.is_running()
+    assert own_servers(place) == []
+    assert {path.name for path in tmp_path.iterdir()} == {"here"}
+    assert {path.name for path in (tmp_path / "here").iterdir()} == {"data"}
+    assert not (place / "here").exists()
 
 
-def test_a_server_that_ignores_a_request_to_end_is_killed(tmp_path: Path) -> None:
+def test_a_server_that_ignores_a_request_to_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(localservers, "STOP_WITHIN_S", 0.5)
     with localservers.redis(tmp_path) as url:
         (server,) = own_servers(tmp_path)
         server.suspend()  # A stopped process handles no signal but SIGKILL.
@@ -128,7 +108,7 @@ def test_a_server_ends_with_a_parent_that_was_killed(tmp_path: Path) -> None:
         (server,) = psutil.Process(parent.pid).children()
         parent.send_signal(signal.SIGKILL)
     try:
-        assert wait_until(lambda: not listens(url))
+        until(lambda: not listens(url), "end of the server")
     finally:
         with suppress(psutil.NoSuchProcess):
             server.kill()
@@ -160,17 +140,6 @@ def test_each_server_starts_again_with_its_data(tmp_path: Path) -> None:
     assert twice(localservers.mongodb, mongodb, tmp_path / "mongodb") == 2
     assert twice(localservers.redis, redis, tmp_path / "redis") == 2
     assert twice(localservers.elasticsearch, elasticsearch, tmp_path / "elasticsearch") == 2
-
-
-def test_a_relative_directory_is_the_one_of_the_caller(
-    start: Callable[[Path], AbstractContextManager[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    with start(Path("here") / "data"):
-        pass
-    assert {path.name for path in tmp_path.iterdir()} == {"here"}
-    assert {path.name for path in (tmp_path / "here").iterdir()} == {"data"}
-    assert not (tmp_path / "here" / "data" / "here").exists()
 
 
 def test_dynamodb_starts_again_with_its_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,7 +186,7 @@ def taken_port() -> Iterator[int]:
         yield holder.getsockname()[1]
 
 
-def test_a_port_taken_in_the_meantime_is_replaced_by_another(
+def test_a_port_taken_in_the_meantime_is_replaced_by_another_and_the_server_gone_after_the_block(
     start: Callable[[Path], AbstractContextManager[str]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -229,6 +198,8 @@ def test_a_port_taken_in_the_meantime_is_replaced_by_another(
     with start(tmp_path) as url:
         assert urlsplit(url).port != taken_port
         assert ports == []
+    assert not listens(url)
+    assert own_servers(tmp_path) == []
 
 
 def test_a_missing_package_is_named_with_the_command_that_installs_it(

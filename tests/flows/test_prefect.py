@@ -8,7 +8,6 @@ import pickle
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import pairwise
@@ -37,6 +36,7 @@ from prefect.testing.utilities import prefect_test_harness
 from prefect.utilities.callables import parameter_schema
 from pymongo.database import Database
 from redis import Redis
+from waiting import ending, until
 
 from flows import backfill, plan, tasks, verification
 from flows.jobs import CopyJob, Verified, VerifyJob
@@ -50,19 +50,6 @@ SHIPPED = Path(__file__).parents[2] / "config" / "prefect.yaml"
 
 Documents = Database[dict[str, Any]]
 WritePlan = Callable[..., Path]
-
-
-def wait_until(condition: Callable[[], Any], *logs: Path) -> Any:
-    """Return the first truth the condition gives; a failure shows the logs."""
-    give_up = time.monotonic() + LIMIT_S
-    while not (answer := condition()):
-        assert time.monotonic() < give_up, "\n".join([f"not within {LIMIT_S:.0f} s", *map(ending, logs)])
-        time.sleep(0.05)
-    return answer
-
-
-def ending(log: Path) -> str:
-    return f"--- {log.name}\n{log.read_text(errors='replace')[-3000:]}"
 
 
 def free_port() -> int:
@@ -107,7 +94,7 @@ def ended_tasks(number: int, **filters: Any) -> list[TaskRun]:
             done = [run for run in client.read_task_runs(**filters) if run.end_time]
         return done if len(done) >= number else []
 
-    return list(wait_until(ended))
+    return until(ended, f"{number} ended tasks")
 
 
 def tasks_of(state: RunState[Any], number: int) -> list[TaskRun]:
@@ -387,13 +374,15 @@ def test_a_scheduled_run_of_the_shipped_deployment_completes_on_a_worker(
             processes.enter_context(running(tmp_path / f"{name}.log", environment, tmp_path, *arguments))
 
         start("server", "server", "start", "--host", "127.0.0.1", "--port", str(port))
-        wait_until(lambda: answers(f"{api}/health"), tmp_path / "server.log")
+        until(lambda: answers(f"{api}/health"), "answer of the server", tmp_path / "server.log", limit_s=LIMIT_S)
         prefect("work-pool", "create", "offramp", "--type", "process")
         start("worker", "worker", "start", "--pool", "offramp", "--type", "process")
         prefect("--no-prompt", "deploy", "--prefect-file", "deployments.yaml", "--all")
 
-        run = wait_until(finished_run, tmp_path / "server.log", tmp_path / "worker.log")
+        logs = (tmp_path / "server.log", tmp_path / "worker.log")
+        run = until(finished_run, "run that ended", *logs, limit_s=LIMIT_S)
 
+        assert run is not None
         assert run["state"]["type"] == "COMPLETED", ending(tmp_path / "worker.log")
         assert run["auto_scheduled"]
         deployments = {one["entrypoint"]: one for one in found("deployments")}

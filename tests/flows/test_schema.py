@@ -22,7 +22,7 @@ from flows.plan import load
 from flows.plankeys import USE_CASES, Fields, PlanKeys, RouteKeys, RunKeys
 from mappers import transforms
 from mappers.dynamodb import Key
-from mappers.policies import HashPolicies, ItemPolicies, JsonPolicies
+from mappers.policies import HashPolicies, IndexPolicies, ItemPolicies, JsonPolicies
 from stores.errors import PlanError
 from stores.mongodb import Connection
 
@@ -108,7 +108,7 @@ def test_the_example_has_every_key_there_is(validator: Draft202012Validator) -> 
     for name, kind in STEPS.items():
         wanted |= {(f"transforms.{name}", kind): [step[name] for step in steps if name in step]}
     wanted |= {("key", Key): [route["key"] for route in routes if isinstance(route.get("key"), dict)]}
-    for policies in (ItemPolicies, JsonPolicies, HashPolicies):
+    for policies in (ItemPolicies, JsonPolicies, IndexPolicies, HashPolicies):
         holders = {name for name in plugins.available(plugins.MAPPERS) if policy_class(name) is policies}
         shown = [route["values"] for route in routes if shape(route)[1] in holders and "values" in route]
         wanted |= {(f"values of {sorted(holders)}", policies): shown}

@@ -17,7 +17,7 @@ from mappers.census import MOST_NAMES, Census, geo_form, kind
 from mappers.contract import Losses
 from mappers.elasticsearch import DocumentMapper
 from mappers.elasticsearch_mapping import FAMILIES, Wishes, design
-from mappers.policies import JsonPolicies
+from mappers.policies import IndexPolicies
 
 KEYWORD = {"type": "keyword", "ignore_above": 8191}
 TEXT = {"type": "text", "fields": {"keyword": KEYWORD}}
@@ -273,7 +273,7 @@ def test_any_document_can_be_designed_for(document: dict[str, Any]) -> None:
 
 def test_a_value_is_of_the_kind_that_the_policies_write() -> None:
     mapper = DocumentMapper(
-        DocumentMapper.Options(values=JsonPolicies(int53="string", nonfinite="as_null", uuid_legacy="java")),
+        DocumentMapper.Options(values=IndexPolicies(int53="string", nonfinite="as_null", uuid_legacy="java")),
         "r",
         Losses(),
     )

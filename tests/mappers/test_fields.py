@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mappers.contract import MappingError
-from mappers.fields import MISSING, Template, dropping, expiry_ms, keeping, key_text, lookup
+from mappers.expiry import Expiry
+from mappers.fields import MISSING, Template, dropping, keeping, key_text, lookup
 
 DOCUMENT: dict[str, Any] = {
     "z": None,
@@ -123,9 +124,9 @@ LATE = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
     ],
 )
 def test_a_document_expires_at_its_earliest_date_or_never(value: Any, expires: int | None) -> None:
-    assert expiry_ms({"at": value}, "at") == expires
-    assert expiry_ms({"deep": {"at": value}}, "deep.at") == expires
-    assert expiry_ms({"other": value}, "at") is None
+    assert Expiry("at")({"at": value}) == expires
+    assert Expiry("deep.at")({"deep": {"at": value}}) == expires
+    assert Expiry("at")({"other": value}) is None
 
 
 def test_a_template_puts_each_field_in_its_place() -> None:

@@ -20,7 +20,7 @@ from mappers.contract import LOSS_EXAMPLES, MOST_LOSS_FIELDS, OTHER_FIELDS, Loss
 from mappers.decoding import CODEC, decode
 from mappers.dynamodb import ItemMapper
 from mappers.elasticsearch import DocumentMapper
-from mappers.policies import LOSSES, HashPolicies, ItemPolicies, JsonPolicies
+from mappers.policies import LOSSES, HashPolicies, IndexPolicies, ItemPolicies, JsonPolicies
 from mappers.redis import HashMapper, StringMapper
 from mappers.restoring import restore
 from stores.contract import Reject
@@ -44,7 +44,9 @@ def projected(
 ) -> tuple[Sequence[Record] | Reject, dict[Any, Any]]:
     """Return what a route with these policies makes of a document, and what it lost by field."""
     losses = Losses()
-    policies = {ItemMapper: ItemPolicies, HashMapper: HashPolicies}.get(mapper, JsonPolicies)(**values)
+    policies = {ItemMapper: ItemPolicies, HashMapper: HashPolicies, DocumentMapper: IndexPolicies}.get(
+        mapper, JsonPolicies
+    )(**values)
     options = mapper.Options(values=policies, fidelity=fidelity)
     projection = Projection(
         mapper(options, "r", losses), losses, (object,), anomalies=policies, lossless=fidelity == "lossless"
@@ -131,7 +133,8 @@ def test_a_loss_bears_the_path_of_its_field_whatever_lies_between() -> None:
 
 def test_a_hash_never_omits_its_id() -> None:
     made, lost = projected(HashMapper, bson.encode({"_id": None, "f": None}), nulls="omit")
-    assert made.records[0].fields == ((b"_id", b"\x00null"),)  # type: ignore[attr-defined]
+    (record,) = made  # type: ignore[misc]
+    assert record.fields == ((b"_id", b"\x00null"),)  # type: ignore[attr-defined]
     assert lost == {("f", "null_omitted"): 1}
 
 

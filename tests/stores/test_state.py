@@ -96,7 +96,7 @@ def begun(state: State, route: str = "orders") -> Lease:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    waiting.until(condition, "condition come true", LIMIT_S)
+    waiting.until(condition, "condition come true", limit_s=LIMIT_S)
 
 
 def rows(url: str, query: str) -> list[tuple[object, ...]]:
@@ -286,8 +286,9 @@ def test_checkpoints_from_threads_and_processes_are_all_counted(
     assert len([*state.rejects("orders")]) == 80
 
 
+@pytest.mark.parametrize("kills", [6, pytest.param(60, marks=pytest.mark.soak)])
 def test_a_killed_writer_leaves_whole_checkpoints(
-    opened: Callable[..., State], url: str, process: Callable[..., subprocess.Popen[str]]
+    kills: int, opened: Callable[..., State], url: str, process: Callable[..., subprocess.Popen[str]]
 ) -> None:
     """The position names the last document; counts and rejects must be those of the documents up to it."""
     state = opened()
@@ -305,7 +306,7 @@ def test_a_killed_writer_leaves_whole_checkpoints(
         "    print(at, flush=True)\n"
     )
     at = 0
-    for _ in range(20):
+    for _ in range(kills):
         before, writer = at, process(code, url, str(at))
         told = [int(line(writer)) for _ in range(random.randint(1, 12))]
         writer.send_signal(signal.SIGKILL)

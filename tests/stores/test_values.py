@@ -17,7 +17,7 @@ from flows.projecting import Projection
 from mappers.contract import Losses, Record
 from mappers.dynamodb import ItemMapper
 from mappers.elasticsearch import DocumentMapper
-from mappers.policies import HashPolicies, ItemPolicies, JsonPolicies
+from mappers.policies import HashPolicies, IndexPolicies, ItemPolicies, JsonPolicies
 from mappers.redis import HashMapper, Member, String, StringMapper
 from mappers.restoring import restore
 from stores.contract import Reject, Target
@@ -75,7 +75,7 @@ def item(dynamodb_endpoint: str, unique: str) -> Iterator[Form]:
 def document(elasticsearch_url: str, unique: str) -> Iterator[Form]:
     connection = ElasticsearchTarget.Connection(url=elasticsearch_url)
     for target in opened(ElasticsearchTarget(connection, ElasticsearchTarget.Placement(index=unique), "things")):
-        yield Form(target, DocumentMapper, DocumentMapper.Options(values=JsonPolicies(**KEEPING)))
+        yield Form(target, DocumentMapper, DocumentMapper.Options(values=IndexPolicies(**KEEPING)))
 
 
 def opened(target: Any) -> Iterator[Any]:

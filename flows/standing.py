@@ -1,0 +1,44 @@
+"""How far each route of a plan has come, from its state alone: no store is asked."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from itertools import islice
+from typing import Any
+
+from flows.jobs import opened_state
+from flows.loading import is_waiting
+from flows.plan import Plan
+from flows.running import total
+
+_SHOWN_REJECTS = 5
+
+
+def status(plan: Plan) -> list[dict[str, Any]]:
+    """Return how far each route has come, from the state alone."""
+    rows: list[dict[str, Any]] = []
+    with opened_state(plan) as state:
+        for name, route in plan.routes.items():
+            known = state.route(name)
+            parts = state.partitions(name)
+            counted = total(state, route)
+            done = sum(part.done for part in parts)
+            stage = "not begun" if known is None else "copying" if done < len(parts) else "copied"
+            if stage == "copied" and is_waiting(state, route):
+                stage = "loading"
+            rows.append(
+                {
+                    "route": name,
+                    "stage": stage,
+                    "partitions": f"{done}/{len(parts)}",
+                    "read": counted.read,
+                    "dropped": counted.dropped,
+                    "rejected": counted.rejected,
+                    "records": counted.records,
+                    "losses": dict(counted.losses),
+                    "verdict": (known.outcome or {}).get("verdict") if known else None,
+                    "at_work": state.holder(name),
+                    "rejects": [asdict(reject) for reject in islice(state.rejects(name), _SHOWN_REJECTS)],
+                }
+            )
+    return rows

@@ -1,0 +1,96 @@
+"""When a record expires: at a date of its document, or some time after it, as a TTL index of MongoDB would have it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bson import json_util
+from bson.datetime_ms import DatetimeMS
+
+from mappers.contract import Document
+from mappers.filters import Filter, compiled, reached
+from mappers.values import milliseconds
+
+FROM_INDEX = "from_index"
+"""What a route says in `expires` where the TTL indexes of its collection decide."""
+_LATEST_MS = 2**63 - 1
+_JSON = json_util.JSONOptions(tz_aware=True, tzinfo=dt.UTC, json_mode=json_util.JSONMode.CANONICAL)
+LONGEST_S = 2**31 - 1
+"""What `expireAfterSeconds` of a TTL index can be at most."""
+
+
+@dataclass(frozen=True)
+class Expires:
+    """A date field, and how long after it a record expires."""
+
+    field: str
+    """The date field; of an array the earliest date counts, and what holds no date never expires."""
+    after_seconds: int = 0
+    """Seconds from that date on, as `expireAfterSeconds` of a TTL index."""
+
+
+@dataclass(frozen=True)
+class IndexExpires(Expires):
+    """What `from_index` came to: the rule of the one TTL index, or of the first of several."""
+
+    where: str = ""
+    """The filter of a partial index, as canonical Extended JSON: documents that do not match never expire by it."""
+    others: tuple[IndexExpires, ...] = ()
+    """The rules of the other TTL indexes: the earliest moment of all counts."""
+
+    @property
+    def filter(self) -> dict[str, Any]:
+        """The filter as a query."""
+        return dict(json_util.loads(self.where, json_options=_JSON)) if self.where else {}
+
+
+def rules(expires: str | Expires | None) -> Sequence[Expires]:
+    """Return the rules an option stands for, none for `from_index`; raises ValueError for one that is none."""
+    if expires is None or expires == FROM_INDEX:
+        return ()
+    if isinstance(expires, str):
+        expires = Expires(expires)
+    found = (expires, *expires.others) if isinstance(expires, IndexExpires) else (expires,)
+    for rule in found:
+        if not all(rule.field.split(".")):
+            raise ValueError("expires: has an empty field name; write a date field such as expires_at")
+        if not 0 <= rule.after_seconds <= LONGEST_S:
+            raise ValueError(f"expires: after_seconds is {rule.after_seconds}; allowed: from 0 to {LONGEST_S}")
+    return found
+
+
+class Expiry:
+    """Tells when documents expire by one option `expires`."""
+
+    def __init__(self, expires: str | Expires | None) -> None:
+        """Take the option; raises ValueError for one that is no rule."""
+        self._rules = [(rule.field.split("."), rule.after_seconds * 1000, _filter(rule)) for rule in rules(expires)]
+        self._unknown = expires == FROM_INDEX
+
+    def __call__(self, document: Document) -> int | None:
+        """Return the moment in epoch milliseconds, the earliest of all dates, or None for a document without a date.
+
+        As MongoDB's own TTL index does (R56): a document whose field is missing or holds no date never expires.
+        """
+        if self._unknown:  # A run puts what the indexes say in its place; to guess would delete, or keep for ever.
+            raise RuntimeError("expires: from_index, and no TTL index was looked up")
+        moments = [
+            milliseconds(date) + after_ms
+            for names, after_ms, matches in self._rules
+            if matches is None or matches(document)
+            for date in reached(document, names)
+            if isinstance(date, dt.datetime | DatetimeMS)
+        ]
+        return min(min(moments), _LATEST_MS) if moments else None
+
+
+def _filter(rule: Expires) -> Filter | None:
+    return compiled(rule.filter) if isinstance(rule, IndexExpires) and rule.where else None
+
+
+def as_text(expression: Mapping[str, Any]) -> str:
+    """Return a filter in the text that `IndexExpires.where` holds."""
+    return json_util.dumps(expression, json_options=_JSON)
