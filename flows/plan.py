@@ -316,6 +316,8 @@ def _needed(options: Any) -> Iterable[tuple[str, str]]:
         path = getattr(options, key, None)
         if isinstance(path, str):
             yield key, path
+    if hasattr(options, "needed"):
+        yield from options.needed()
     template = getattr(options, "key", None)
     if isinstance(template, str):
         yield from (("key", path) for path in Template.parse(template).paths)

@@ -56,15 +56,26 @@ class Documents:
     """What one index holds."""
 
     def __init__(
-        self, cluster: Cluster, index: str, deadline_s: float, *, routed: bool = False, pipeline: str = "_none"
+        self,
+        cluster: Cluster,
+        index: str,
+        deadline_s: float,
+        *,
+        routed: bool = False,
+        careful: bool = False,
+        pipeline: str = "_none",
     ) -> None:
-        """Take the index's name; nothing is asked yet. With `pipeline` writes pass through that ingest pipeline."""
+        """Take the index's name; nothing is asked yet. `careful` deletes look first whether there is something.
+
+        With `pipeline` writes pass through that ingest pipeline.
+        """
         self._cluster = cluster
         self._name = index
         self._what = f"index {index}"
         self._path = "/" + quote(index, safe="")
         self._deadline_s = deadline_s
         self._routed = routed
+        self._careful = careful
         self._pipeline = pipeline
         self._uuid = ""
 
@@ -79,7 +90,7 @@ class Documents:
     def delete(self, spots: Sequence[Spot]) -> None:
         """Nothing is held at these spots."""
         some = list(dict.fromkeys(spot for spot in spots if spot.possible))
-        if self._routed:
+        if self._careful:
             # A delete takes whatever of this id lies on the shard that the routing leads to, under another one too.
             held = self.read(some)
             some = [spot for spot in some if spot in held]

@@ -39,7 +39,16 @@ class Placement:
     """What a route may say about its index."""
 
     index: str | None = None
-    """The whole name of the index; without it, the target's prefix and the route's name."""
+    """The whole name of the index; without it, the target's prefix and the route's name. With a date field, such as
+    ``logs-{at:%Y.%m}``, an index for each period."""
+    undated_index: str | None = None
+    """The index of documents without that date; unless said they are rejected."""
+    alias: str | None = None
+    """A name that all indices of the periods bear, for readers."""
+    routing: str | None = None
+    """A field, or text with fields in braces, whose value leads to a document's shard; readers need it too."""
+    pipeline: str | None = None
+    """An ingest pipeline that every document passes through; verification expects what it makes of them."""
     mapping: Mapping[str, Any] = field(default_factory=dict)
     """Field path to a type such as ``keyword`` or to a whole mapping object."""
     dynamic: Literal["false", "strict"] | None = None
@@ -78,6 +87,15 @@ class IndexPlan:
             raise ValueError("load_refresh_interval: write -1 for none, or a time such as 30s")
         if placement.replace and not placement.versioned:
             raise ValueError("replace: only a versioned index takes the place of another")
+        if placement.versioned and (placement.alias or "{" in (placement.index or "")):
+            raise ValueError("versioned: indices by date have no versions, and `alias` is for those alone")
+        if placement.alias is not None:
+            if "{" not in (placement.index or ""):
+                raise ValueError("alias: only for an index named by a date, such as logs-{at:%Y.%m}")
+            if fault := _name_fault(placement.alias):
+                raise ValueError(f"alias: {fault}")
+        if placement.pipeline in ("", "_none"):
+            raise ValueError("pipeline: name one, or leave it out")
         if placement.versioned and len(name.encode()) > 240:
             raise ValueError(f"index {name!r}: leaves no room for a version; give it a name of at most 240 bytes")
         self.name = name
@@ -123,13 +141,17 @@ class IndexPlan:
             properties.setdefault(RAW, {"type": "binary"})  # Neither searchable nor kept in columns.
         if (count := len(_types(properties))) > FIELD_LIMIT:
             index.setdefault("mapping", {})["total_fields"] = {"limit": count}
-        mappings = {
+        mappings: dict[str, Any] = {
             "dynamic": self._dynamic,
             "date_detection": False,
             "numeric_detection": False,
             "properties": properties,
         }
-        return orjson.dumps({"settings": {"index": index}, "mappings": mappings})
+        if self._placement.routing is not None:
+            # Or a document written without routing would lie where no read of ours looks (R85).
+            mappings["_routing"] = {"required": True}
+        aliases: dict[str, Any] = {} if self._placement.alias is None else {self._placement.alias: {}}
+        return orjson.dumps({"settings": {"index": index}, "mappings": mappings, "aliases": aliases})
 
     def unreplicated(self, described: Mapping[str, Any] | None) -> bool:
         """Whether the index that exists, or the one that will be made, has no second copy."""
@@ -181,10 +203,15 @@ class IndexPlan:
         faults += [
             f"its {pipeline} {chosen[pipeline]} may change documents"
             for pipeline in ("default_pipeline", "final_pipeline")
-            if chosen.get(pipeline, "_none") != "_none"
+            # A request that names a pipeline passes by the default one, not by the final one.
+            if chosen.get(pipeline, "_none")
+            not in ("_none", self._placement.pipeline if pipeline == "default_pipeline" else None)
         ]
-        if mappings.get("_routing", {}).get("required"):
-            faults.append("it requires routing")
+        required = str(mappings.get("_routing", {}).get("required", False)).lower() == "true"
+        if required != (self._placement.routing is not None):
+            faults.append("it requires routing" if required else "it does not require routing, the plan has one")
+        if self._placement.alias is not None and self._placement.alias not in described.get("aliases", {}):
+            faults.append(f"it lacks the alias {self._placement.alias}")
         faults += [
             f"it rolls over ({name}), which moves the index that is written to"
             for name, value in _flat(chosen).items()
