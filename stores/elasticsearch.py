@@ -57,7 +57,8 @@ class ElasticsearchTarget:
         self._ready: dict[str, Documents] = {}
         self._lock = Lock()
         # Briefly: a cluster that is away when a run ends has been waited for already, and the next run puts it right.
-        self._serving = Serving(self._cluster, name, placement, min(self._deadline_s, _SERVING_DEADLINE_S))
+        self._brief_s = min(self._deadline_s, _SERVING_DEADLINE_S)
+        self._serving = Serving(self._cluster, name, placement, self._brief_s)
         self._designed = False
 
     @property
@@ -82,12 +83,12 @@ class ElasticsearchTarget:
             )
         return self._name
 
-    def _indices(self) -> Sequence[str]:
+    def _indices(self, backoff: Backoff | None = None) -> Sequence[str]:
         """Return the index; where they are made by date those that there are."""
         if self._periods is None:
             return [self._known()]
         target = f"/{quote(self._periods.wildcard, safe='*')}/_settings/index.uuid?expand_wildcards=all"
-        found = self._cluster.ask("GET", target, backoff=self._patiently()).part()
+        found = self._cluster.ask("GET", target, backoff=backoff or self._patiently()).part()
         return sorted(name for name in found if self._periods.owns(name))
 
     # --- the design ---------------------------------------------------------------------------------------------------
@@ -146,7 +147,7 @@ class ElasticsearchTarget:
     def restore(self) -> None:
         """The index has its settings from before the load."""
         if not self._placement.versioned or self._designed:
-            for index in self._indices():
+            for index in self._indices(Backoff(self._brief_s)):
                 self._serving.restore(index)
 
     def publish(self) -> str:

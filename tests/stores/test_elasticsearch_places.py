@@ -18,6 +18,7 @@ from bson.datetime_ms import DatetimeMS
 from plans import Stores, offramp, write_plan
 from pymongo.database import Database
 
+from flows.plan import load
 from mappers.contract import Losses, MappingError, Record
 from mappers.elasticsearch import DocumentMapper, IndexDocument
 from mappers.elasticsearch_periods import Periods
@@ -191,12 +192,11 @@ def test_an_id_under_two_routings_is_listed_twice(unique: str) -> None:
             """Say nothing."""
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         with closing(routed(f"http://127.0.0.1:{server.server_port}", unique)) as target:
-            assert list(target.addresses()) == ['["a","1"]', '["b","1"]']
+            listed = list(target.addresses())
         server.shutdown()
-        thread.join()
+    assert listed == ['["a","1"]', '["b","1"]']
 
 
 def test_a_mapper_of_ones_own_has_no_routing(
@@ -384,3 +384,23 @@ def test_pipelines_of_the_index_are_refused_unless_named(elasticsearch_url: str,
                     one.check()
             else:
                 one.check()
+
+
+def test_an_index_that_rolls_over_is_refused(elasticsearch_url: str, opensearch_url: str, unique: str) -> None:
+    for url, flavour, setting in (
+        (elasticsearch_url, "elasticsearch", "index.lifecycle.rollover_alias"),
+        (opensearch_url, "opensearch", "index.plugins.index_state_management.rollover_alias"),
+    ):
+        told(url, "PUT", f"/{unique}", {"settings": {setting: "logs"}, "mappings": {"dynamic": "false"}})
+        connection = Connection(url, flavour=flavour)  # type: ignore[arg-type]
+        target = ElasticsearchTarget(connection, Placement(unique), "r")
+        with closing(target), pytest.raises(PlanError, match="rolls over"):
+            target.check()
+
+
+def test_fields_that_place_a_document_must_go_along(tmp_path: Path) -> None:
+    stores = Stores("mongodb://127.0.0.1:1", "", "", "http://127.0.0.1:1")
+    for key, value in (("routing", "{tenant.id}"), ("index", "logs-{at:%Y}")):
+        routes = {"a": {"use_case": "log", key: value, "fields": {"drop": ["tenant", "at"]}}}
+        with pytest.raises(PlanError, match=f"which {key} needs"):
+            load(write_plan(tmp_path, stores, "d", routes))
