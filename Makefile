@@ -1,4 +1,4 @@
-.PHONY: check format test soak demo docs
+.PHONY: check format test soak demo docs bench
 
 check:  ## format, lint, types, layering, generated files current
 	ruff format --check .
@@ -19,6 +19,9 @@ test:  ## every test, on real local servers
 
 soak:  ## the longer variants
 	pytest -m soak
+
+bench:  ## what the program costs, against plain scripts and against reading alone
+	python -m benchmarks
 
 demo:
 	offramp demo

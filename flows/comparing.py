@@ -102,13 +102,13 @@ def _look_up(target: Target[Record], expected: ProjectedBatch, refused: Containe
     wanted = target.converted(expected.records) if isinstance(target, Converting) else expected.records
     now_ms = time.time() * 1000
     findings: list[tuple[str, Finding]] = []
-    for record, document in zip(wanted, expected.ids, strict=True):
+    for record, owner in zip(wanted, expected.owners, strict=True):
         found = held.get(record.address)
         if found is not None:
             finding = Finding.SAME if found.canonical() == record.canonical() else Finding.DIFFERS
         elif record.expires_at_ms is not None and record.expires_at_ms <= now_ms + _EXPIRY_GRACE_MS:
             finding = Finding.EXPIRED
         else:
-            finding = Finding.REFUSED if document in refused else Finding.MISSING
+            finding = Finding.REFUSED if expected.name(owner) in refused else Finding.MISSING
         findings.append((record.address, finding))
     return findings

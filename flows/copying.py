@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from flows.projecting import ProjectedBatch, Projection
 from mappers.contract import Record
-from stores.contract import Journal, Partition, Reject, Rejected, Source, Tally, Target
+from stores.contract import Journal, Partition, Reject, Rejected, Source, Tally, Target, staging_of
 
 
 def copy_partition(
@@ -19,12 +19,14 @@ def copy_partition(
     partition: Partition,
     *,
     after: bytes | None = None,
+    done: int = 0,
     window: int = 4,
     stopping: Callable[[], bool] = lambda: False,
     copied: Callable[[Tally], None] = lambda _: None,
 ) -> bool:
     """Every document of the partition past `after` is in the target or kept as a reject, and the journal says so.
 
+    Up to `after` there are `done` documents. Where the target loads what is staged, in its staging is in the target.
     At most `window` batches are in flight; the checkpoint moves only to a batch below which all are acknowledged
     (R131). Returns False when `stopping` ended it early, at a checkpoint. On an error nothing is in flight any more,
     and the same call goes on from the last checkpoint.
@@ -37,9 +39,14 @@ def copy_partition(
         journal.checkpoint(partition.number, position, batch.tally, [*batch.rejects, *refused])
         copied(batch.tally)
 
-    def write(records: Sequence[Record]) -> Sequence[Rejected]:
+    staging = staging_of(target)
+    if staging is not None:
+        journal.ensure()
+        staging.trim(partition.number, done)  # Batches past the checkpoint may be cut elsewhere this time.
+
+    def write(records: Sequence[Record], first: int) -> Sequence[Rejected]:
         journal.ensure()  # As late as can be: a run that was paused and overtaken must not write over its successor.
-        return target.write(records)
+        return target.write(records) if staging is None else staging.stage(records, partition.number, first)
 
     writers = ThreadPoolExecutor(window, thread_name_prefix="write")
     try:
@@ -51,7 +58,8 @@ def copy_partition(
             while len(flight) >= window:
                 settle()
             projected = projection.batch(batch)
-            flight.append((batch.position, projected, writers.submit(write, projected.records)))
+            flight.append((batch.position, projected, writers.submit(write, projected.records, done)))
+            done += projected.tally.read
         while flight:
             settle()
         if complete:
@@ -64,10 +72,10 @@ def copy_partition(
 
 def _reject_refused(batch: ProjectedBatch, refused: Sequence[Rejected]) -> list[Reject]:
     """Count a document as rejected if the target refused any of its records; the others of it stay acknowledged."""
-    by_document: dict[str, Rejected] = {}
+    by_document: dict[int, Rejected] = {}
     for one in refused:
-        by_document.setdefault(batch.ids[one.index], one)
+        by_document.setdefault(batch.owners[one.index], one)
     batch.tally.records -= len(refused)
     batch.tally.rejected += len(by_document)
     batch.tally.copied -= len(by_document)
-    return [Reject(name, "write", one.code, "", one.reason) for name, one in by_document.items()]
+    return [Reject(batch.name(owner), "write", one.code, "", one.reason) for owner, one in by_document.items()]

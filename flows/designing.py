@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from flows.plan import Route
 from flows.projecting import route_projection
 from mappers.census import Census
 from mappers.contract import Designer, Document, Losses, Record
-from stores.contract import Partition, Plannable, Source, Target
+from stores.contract import Batch, Measurable, Partition, Plannable, Source, Target
 from stores.errors import PermanentError, PlanError, TransientError
+from stores.state import State
 
 _log = logging.getLogger(__name__)
 
 _SAMPLED_RANGES = 16
+_MEASURED = 1_000
+_MEASURED_BYTES = 4 * 2**20
+"""What is measured at the most, as all of it is written once more."""
 
 
 def designed(
@@ -51,6 +56,16 @@ def following(follower: _Follower, design: Mapping[str, Any] | None) -> _Followe
     return follower
 
 
+@contextmanager
+def opened_target(route: Route, state: State) -> Iterator[Target[Record]]:
+    """Give the route's target, following its design, for the length of the body."""
+    target = following(route.target(), state.design(route.name))
+    try:
+        yield target
+    finally:
+        target.close()
+
+
 def _census(
     route: Route, source: Source, documents: int, kind: Callable[[Any], str], stopping: Callable[[], bool]
 ) -> Census:
@@ -65,19 +80,56 @@ def _census(
         return ()
 
     projection = route_projection(route, (), look, Losses())
+    for raw in _documents(source, documents, stopping):
+        projection(raw)
+    if looked_at != census.documents:  # A projection turns whatever fails within it into rejects.
+        raise PermanentError("E-CENSUS", f"the census failed on {looked_at - census.documents} documents")
+    return census
+
+
+def needed(
+    route: Route,
+    source: Source,
+    target: Target[Record],
+    design: Mapping[str, Any] | None,
+    beside: Mapping[str, int],
+    *,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Mapping[str, int]:
+    """Return the place that the route's records fill, with the bytes they take of it; empty where there is no limit.
+
+    Raises PlanError if the place has no room for them beside what other routes of the run put there.
+    """
+    if not isinstance(target, Measurable) or not target.limited():
+        return {}
+    sampled: list[bytes] = []
+    size_bytes = 0
+    for raw in _documents(source, _MEASURED, stopping):
+        sampled.append(raw)
+        size_bytes += len(raw)
+        if len(sampled) >= _MEASURED or size_bytes > _MEASURED_BYTES:
+            break
+    documents = source.estimate()
+    if route.where or not documents:
+        documents = sum(source.count_by_type().values())  # What is left out by a filter takes no room.
+    mapper = following(route.mapper(losses := Losses()), design)
+    records = route_projection(route, target.records, mapper, losses).batch(Batch(sampled, b"")).records
+    place, wanted = target.measure(records, max(1.0, documents / len(sampled)) if sampled else 0, beside)
+    _log.info("%s: about %.1f MB of %s for %d documents", route.name, wanted / 1e6, place, documents)
+    return {place: wanted}
+
+
+def _documents(source: Source, documents: int, stopping: Callable[[], bool]) -> Iterator[bytes]:
+    """Yield about so many documents, or all of them for 0."""
     # A sample is the first documents of many ranges: those of one range alone may be the oldest of a collection.
-    ranges = source.split(_SAMPLED_RANGES) if documents else [Partition(0)]
+    ranges = source.split(_SAMPLED_RANGES) if 0 < documents < source.estimate() else [Partition(0)]
     share = -(-documents // len(ranges)) if documents else 0
     for part in ranges:
         left = share
         for batch in source.read(part):
             if stopping():
                 raise TransientError("E-STOPPED", "stopped by a signal during the census; the same command resumes")
-            for raw in batch.documents[:left] if share else batch.documents:
-                projection(raw)
+            yield from batch.documents[:left] if share else batch.documents
             left -= len(batch.documents)
             if share and left <= 0:
                 break
-    if looked_at != census.documents:  # A projection turns whatever fails within it into rejects.
-        raise PermanentError("E-CENSUS", f"the census failed on {looked_at - census.documents} documents")
-    return census

@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Protocol
 
 from flows.books import Level
+from flows.collecting import seldom
 from flows.comparing import Comparison, compare, count
 from flows.copying import copy_partition
 from flows.designing import following
 from flows.plan import Plan
 from flows.projecting import route_projection
 from mappers.contract import Losses, Record
-from stores.contract import Auditable, Tally, Target
-from stores.errors import PermanentError
+from stores.contract import Auditable, Tally, Target, staging_of
+from stores.errors import PermanentError, TransientError
 from stores.mongodb import MongoDB
 from stores.state import Lease, State
 
@@ -30,7 +31,7 @@ class Observer(Protocol):
     """Is told how far a run has come; called from several threads."""
 
     def began(self, route: str, stage: str, documents: int) -> None:
-        """A stage (copy or verify) of a route began; about so many documents are ahead."""
+        """A stage (copy, load or verify) of a route began; about so many documents are ahead."""
 
     def advanced(self, route: str, stage: str, documents: int) -> None:
         """So many more documents are done."""
@@ -61,6 +62,14 @@ class CopyJob:
     lease: Lease
     id_kind: str = ""
     """The kind of `_id` proven for plain keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadJob:
+    """One route whose records are all staged, to load."""
+
+    route: str
+    lease: Lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +110,7 @@ def copy_job(
     """The partition is copied from its last checkpoint on, with clients of its own; returns when that was."""
     route = plan.routes[job.route]
     began = time.time()
-    with opened_state(plan) as state, opened_source(plan) as database:
+    with opened_state(plan) as state, opened_source(plan) as database, seldom():
         part = next((part for part in state.partitions(job.route) if part.partition.number == job.number), None)
         if part is None:
             raise PermanentError("E-STATE-GONE", f"route {job.route}: the state lost its partitions during the run")
@@ -128,6 +137,7 @@ def copy_job(
                 state.journal(job.lease),
                 part.partition,
                 after=part.position,
+                done=part.tally.read,
                 window=plan.run.window,
                 stopping=stopping,
                 copied=copied,
@@ -143,6 +153,34 @@ def copy_job(
     return span
 
 
+def load_job(
+    plan: Plan, job: LoadJob, *, observer: Observer = SILENT, stopping: Callable[[], bool] = lambda: False
+) -> Span:
+    """The route's target has loaded what copying staged, by clients of its own; returns when that was."""
+    route = plan.routes[job.route]
+    began = time.time()
+    with opened_state(plan) as state:
+        records = sum(part.tally.records for part in state.partitions(job.route))
+        target = route.target()
+        observer.began(job.route, "load", records)
+        try:
+            staging = staging_of(target)
+            if stopping():
+                raise TransientError("E-STOPPED", "stopped by a signal before its load; the same command resumes")
+            if staging is not None:
+                staging.load(
+                    records,
+                    state.load(job.route),
+                    lambda memory: state.keep_load(job.lease, memory),
+                    lambda some: observer.advanced(job.route, "load", some),
+                    stopping,
+                )
+        finally:
+            target.close()
+            observer.ended(job.route, "load")
+    return Span(began, time.time())
+
+
 def verify_job(
     plan: Plan, job: VerifyJob, *, observer: Observer = SILENT, stopping: Callable[[], bool] = lambda: False
 ) -> Verified:
@@ -153,6 +191,7 @@ def verify_job(
         opened_state(plan) as state,
         opened_source(plan) as database,
         tempfile.TemporaryDirectory(prefix="offramp-verify-") as folder,
+        seldom(),
     ):
         source = route.source(database)
         design = state.design(job.route)

@@ -258,7 +258,8 @@ def _route(name: str, raw: Any, connections: Mapping[str, Any], file: PlanFile) 
         if key not in placement_names and key not in option_names:
             allowed = dict.fromkeys([*key_names(RouteKeys), *placement_names, *option_names])
             file.fault((*where, key), unknown(key, allowed))
-    placement = checked(target_type.Placement, _some(own, placement_names), where, file)
+    placed = {**getattr(mapper_type, "PLACEMENT", {}), **_some(own, placement_names)}
+    placement = checked(target_type.Placement, placed, where, file)
     options = checked(mapper_type.Options, _some(own, option_names), where, file) if mapper_type is not None else None
     if getattr(options, "fidelity", "native") == "lossless" and (keys.fields != Fields() or keys.transforms):
         file.fault(

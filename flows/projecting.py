@@ -14,25 +14,15 @@ from flows.plan import Route
 from flows.plugins import MapFunction
 from mappers.anomalies import decode_all
 from mappers.contract import Losses, MappingError, Record
-from mappers.decoding import CODEC, decode, identity_type, position
+from mappers.decoding import CODEC, CODEC_MS, decode, identity_type, position
 from mappers.identity import PLAIN_KINDS, encode, plain
 from mappers.policies import Anomalies
 from mappers.restoring import restore
-from mappers.transforms import Transformation
+from mappers.transforms import Transformation, unchanged
 from stores.contract import Batch, Reject, Tally
 from stores.errors import PermanentError, origin
 
 _LONGEST_REASON = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Projected:
-    """What one document becomes: records, none because it is dropped on purpose, or a reject."""
-
-    id: str
-    """The typed text of its `_id`."""
-    records: Sequence[Record] = ()
-    reject: Reject | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +31,14 @@ class ProjectedBatch:
 
     tally: Tally
     records: Sequence[Record]
-    ids: Sequence[str]
-    """The document of each record."""
+    documents: Sequence[bytes]
+    owners: Sequence[int]
+    """Which of the documents each record is of."""
     rejects: Sequence[Reject]
+
+    def name(self, owner: int) -> str:
+        """Return the typed text of the `_id` of one of the documents."""
+        return _identify(self.documents[owner])
 
 
 class Projection:
@@ -55,7 +50,8 @@ class Projection:
         losses: Losses,
         record_types: tuple[type[Record], ...],
         *,
-        transformation: Transformation = lambda document: (document,),
+        transformation: Transformation = unchanged,
+        dates_in_ms: bool = False,
         guarded: bool = True,
         id_kind: str | None = None,
         anomalies: Anomalies | None = None,
@@ -67,7 +63,7 @@ class Projection:
         kind of `_id` that plain keys were allowed for ("" if the collection was empty), None where keys are typed.
 
         `anomalies` says what to do with bytes a decoder would change, which are rejected without it; `lossless` rejects
-        every document that cannot be restored from its one record.
+        every document that cannot be restored from its one record. `dates_in_ms`: the mapper takes dates as stored.
         """
         self.losses = losses
         self._mapper = mapper
@@ -77,23 +73,31 @@ class Projection:
         self._id_kind = id_kind
         self._anomalies = anomalies
         self._lossless = lossless
+        self._codec = CODEC_MS if dates_in_ms and transformation is unchanged else CODEC
 
-    def __call__(self, raw: bytes) -> Projected:
-        """Return what the document becomes; whatever is wrong with it or its mapper makes a reject, not an error.
+    def __call__(self, raw: bytes) -> Sequence[Record] | Reject:
+        """Return what the document becomes: records, none because it is dropped on purpose, or a reject.
 
-        But raises PermanentError for an `_id` of another kind than the one that plain keys were allowed for (R31): its
-        key could be another document's, so one of the two would be lost.
+        Whatever is wrong with it or its mapper makes a reject, not an error. But raises PermanentError for an `_id` of
+        another kind than the one that plain keys were allowed for (R31): its key could be another document's, so one
+        of the two would be lost.
         """
         if self._id_kind is not None:
             _refuse_other_kind(raw, self._id_kind)
-        identifier = _identify(raw)
         stage = "decode"
         try:
-            document = decode(raw) if self._anomalies is None else decode_all(raw, self._anomalies, self.losses)
-            stage = "transform"
-            documents = list(self._transformation(document))
-            stage = "map"
-            records = [record for one in documents for record in self._mapper(one)]
+            if self._anomalies is None:
+                document = decode(raw, self._codec)
+            else:
+                document = decode_all(raw, self._anomalies, self.losses, self._codec)
+            if self._transformation is unchanged:
+                stage = "map"
+                records = [*self._mapper(document)]
+            else:
+                stage = "transform"
+                documents = list(self._transformation(document))
+                stage = "map"
+                records = [record for one in documents for record in self._mapper(one)]
             for record in records:
                 if not isinstance(record, self._types):
                     wanted = " or ".join(kind.__name__ for kind in self._types)
@@ -106,37 +110,35 @@ class Projection:
                 raise MappingError("E-MAP-LOSSLESS", "", "the document cannot be restored from its record byte by byte")
         except MappingError as error:
             self.losses.discard()
-            return Projected(identifier, reject=_told(identifier, stage, error))
+            return Reject(_identify(raw), stage, _line(error.code), _line(error.field or ""), _line(error.reason))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a mapper is the user's code: see docs/decisions.md
             self.losses.discard()
-            return Projected(
-                identifier,
-                reject=Reject(identifier, stage, "E-MAP-FAILED", "", f"the mapper failed with {origin(error)}"),
-            )
-        self.losses.keep(identifier)
-        return Projected(identifier, records)
+            return Reject(_identify(raw), stage, "E-MAP-FAILED", "", f"the mapper failed with {origin(error)}")
+        if self.losses.pending:
+            self.losses.keep(_identify(raw))
+        return records
 
     def batch(self, batch: Batch) -> ProjectedBatch:
         """Return what the batch becomes; its documents are read = dropped + rejected + copied."""
         tally = Tally(read=len(batch.documents), id_types=Counter(map(identity_type, batch.documents)))
         records: list[Record] = []
-        ids: list[str] = []
+        owners: list[int] = []
         rejects: list[Reject] = []
-        for raw in batch.documents:
-            projected = self(raw)
-            if projected.reject is not None:
-                rejects.append(projected.reject)
-            elif not projected.records:
+        for owner, raw in enumerate(batch.documents):
+            made = self(raw)
+            if isinstance(made, Reject):
+                rejects.append(made)
+            elif not made:
                 tally.dropped += 1
             else:
-                records.extend(projected.records)
-                ids.extend([projected.id] * len(projected.records))
+                records += made
+                owners += [owner] * len(made)
         tally.rejected = len(rejects)
         tally.copied = tally.read - tally.dropped - tally.rejected
         tally.records = len(records)
         tally.losses = Counter(self.losses.take())
         tally.lost = self.losses.take_fields()
-        return ProjectedBatch(tally, records, ids, rejects)
+        return ProjectedBatch(tally, records, batch.documents, owners, rejects)
 
 
 def route_projection(
@@ -158,15 +160,12 @@ def route_projection(
         losses,
         record_types,
         transformation=route.transformation(losses),
+        dates_in_ms=getattr(route.mapper_type, "dates_in_ms", False),
         id_kind=id_kind if is_plain(route) else None,
         guarded=route.function is not None,
         anomalies=getattr(route.options, "values", None) if built_in else None,
         lossless=lossless and id_kind is not None,
     )
-
-
-def _told(identifier: str, stage: str, error: MappingError) -> Reject:
-    return Reject(identifier, stage, _line(error.code), _line(error.field or ""), _line(error.reason))
 
 
 def _line(text: object) -> str:

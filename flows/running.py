@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,23 +13,27 @@ from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 from flows.books import Books, Level, Report, RouteReport, settle
-from flows.designing import designed, following
+from flows.designing import designed, following, needed, opened_target
 from flows.identities import kind_of_ids, refuse_other_kinds
 from flows.jobs import (
     SILENT,
     CopyJob,
+    LoadJob,
     Observer,
     Span,
     Verified,
     VerifyJob,
     copy_job,
+    load_job,
     opened_source,
     opened_state,
     verify_job,
 )
+from flows.leasing import leased
+from flows.loading import is_waiting, refuse_unloaded, staged, taken
 from flows.plan import Plan, Route, digest
-from stores.contract import Publishable, Tally, Tunable
-from stores.errors import OfframpError, PermanentError, PlanError, TransientError, origin
+from stores.contract import Auditable, Publishable, Tally, Tunable, staging_of
+from stores.errors import OfframpError, PermanentError, PlanError, origin
 from stores.mongodb import MongoDB
 from stores.state import Lease, RouteState, State
 
@@ -47,6 +51,9 @@ class Workers(Protocol):
     def copy(self, jobs: Sequence[CopyJob], /) -> Sequence[Span | OfframpError]:
         """Copy each partition."""
 
+    def load(self, jobs: Sequence[LoadJob], /) -> Sequence[Span | OfframpError]:
+        """Load each route that is staged."""
+
     def verify(self, jobs: Sequence[VerifyJob], /) -> Sequence[Verified | OfframpError]:
         """Verify each route."""
 
@@ -62,6 +69,10 @@ class Threads:
     def copy(self, jobs: Sequence[CopyJob], /) -> Sequence[Span | OfframpError]:
         """Copy each partition."""
         return self._each(lambda job: copy_job(self.plan, job, observer=self.observer, stopping=self.stopping), jobs)
+
+    def load(self, jobs: Sequence[LoadJob], /) -> Sequence[Span | OfframpError]:
+        """Load each route that is staged."""
+        return self._each(lambda job: load_job(self.plan, job, observer=self.observer, stopping=self.stopping), jobs)
 
     def verify(self, jobs: Sequence[VerifyJob], /) -> Sequence[Verified | OfframpError]:
         """Verify each route."""
@@ -98,7 +109,9 @@ class Run:
         work on one of them. A store that fails later is a route's failure in the report.
         """
         kinds = {checked.route: checked.id_kind for checked in check(self.plan, self.routes)}
-        with opened_state(self.plan) as state, self._leased(state) as leases:
+        with opened_state(self.plan) as state, leased(state, self.routes, self.plan.run.lease_s / 3) as leases:
+            if faults := taken([route for route in self.routes if restart or state.route(route.name) is None]):
+                raise _joined(faults)
             if restart:
                 for lease in leases.values():
                     state.forget(lease)
@@ -120,6 +133,7 @@ class Run:
                         failures.setdefault(job.route, str(outcome))
                     else:
                         spans.setdefault(job.route, []).append(outcome)
+                self._load(state, leases, spans, failures)
                 for name, ran in spans.items():
                     state.finished(
                         leases[name], max(span.ended for span in ran) - min(span.began for span in ran), None
@@ -134,7 +148,7 @@ class Run:
         Raises PlanError if a route cannot be served, TransientError if a run is at work on one of them.
         """
         kinds = {checked.route: checked.id_kind for checked in check(self.plan, self.routes)}
-        with opened_state(self.plan) as state, self._leased(state) as leases:
+        with opened_state(self.plan) as state, leased(state, self.routes, self.plan.run.lease_s / 3) as leases:
             _refuse_changes(state, self.routes, kinds)
             failures: dict[str, str] = {}
             with opened_source(self.plan) as database:
@@ -143,6 +157,7 @@ class Run:
                     try:
                         if known is not None:
                             _refuse_other_identity(known, source=route.source(database).identity())
+                            refuse_unloaded(state, route)
                     except OfframpError as error:
                         failures[route.name] = str(error)
             return self._conclude(state, leases, level, failures, kinds)
@@ -178,18 +193,21 @@ class Run:
     def _begin(self, state: State, leases: Mapping[str, Lease]) -> dict[str, str]:
         """Each route has its target prepared and its partitions on record; returns the failures by route."""
         failures = self._design(state, leases)
+        beside: Counter[str] = Counter()
         for route in self.routes:
             if route.name in failures:
                 continue
             try:
                 with opened_source(self.plan) as database:
                     source = route.source(database)
-                    target = route.target()
                     known = state.route(route.name)
-                    try:
-                        identity = following(target, state.design(route.name)).prepare()
-                    finally:
-                        target.close()
+                    with opened_target(route, state) as target:
+                        identity = target.prepare()
+                        if known is None:
+                            design = state.design(route.name)
+                            beside.update(needed(route, source, target, design, beside, stopping=self.stopping))
+                            if (staging := staging_of(target)) is not None:
+                                staging.clear()
                     if known is None:
                         partitions = source.split(route.keys.partitions or _partitions(source.estimate()))
                         state.begin(leases[route.name], route.fingerprint(), source.identity(), identity, partitions)
@@ -199,6 +217,21 @@ class Run:
             except OfframpError as error:
                 failures[route.name] = str(error)
         return failures
+
+    def _load(
+        self, state: State, leases: Mapping[str, Lease], spans: dict[str, list[Span]], failures: dict[str, str]
+    ) -> None:
+        """Each route whose records are all staged has them loaded; the failures are added by route."""
+        jobs = []
+        for route in self.routes:
+            with staged(route) as staging:
+                if staging is not None and route.name not in failures and _complete(state, route):
+                    jobs.append(LoadJob(route.name, leases[route.name]))
+        for job, outcome in zip(jobs, self.workers.load(jobs), strict=True):
+            if isinstance(outcome, OfframpError):
+                failures[job.route] = str(outcome)
+            elif job.route in spans:  # Else an earlier run has loaded it.
+                spans[job.route].append(outcome)
 
     def _conclude(
         self,
@@ -223,6 +256,8 @@ class Run:
                 failures[job.route] = str(outcome)
             else:
                 verified[job.route] = outcome
+        if level == "none":
+            self._audit(state, failures)
         rows = []
         with opened_source(self.plan) as database:
             for route in self.routes:
@@ -240,27 +275,33 @@ class Run:
             routes=rows,
         )
 
+    def _audit(self, state: State, failures: dict[str, str]) -> None:
+        """What a target notices of itself counts against a route also where nothing is compared."""
+        for route in self.routes:
+            try:
+                with opened_target(route, state) as target:
+                    if isinstance(target, Auditable) and (faults := target.audit()):
+                        failures.setdefault(route.name, "; ".join(faults))
+            except OfframpError as error:
+                failures.setdefault(route.name, str(error))
+
     def _restore(self, state: State, failures: dict[str, str]) -> None:
         """No target has settings that only serve a load, however the load ended."""
         for route in self.routes:
-            target = following(route.target(), state.design(route.name))
             try:
-                if isinstance(target, Tunable):
-                    target.restore()
+                with opened_target(route, state) as target:
+                    if isinstance(target, Tunable):
+                        target.restore()
             except OfframpError as error:
                 failures.setdefault(route.name, str(error))
-            finally:
-                target.close()
 
     def _published(self, route: Route, state: State, row: RouteReport) -> RouteReport:
         """Return the row of a clean route whose records readers now see, or of one where that failed."""
-        target = following(route.target(), state.design(route.name))
         try:
-            return replace(row, place=target.publish()) if isinstance(target, Publishable) else row
+            with opened_target(route, state) as target:
+                return replace(row, place=target.publish()) if isinstance(target, Publishable) else row
         except OfframpError as error:
             return replace(row, verdict="failed", reasons=[*row.reasons, f"not published: {error}"])
-        finally:
-            target.close()
 
     def _settled(
         self,
@@ -300,26 +341,6 @@ class Run:
                 faults=verified.faults if verified else (),
             )
         )
-
-    @contextmanager
-    def _leased(self, state: State) -> Iterator[Mapping[str, Lease]]:
-        """Hold the routes' leases, renewed while the body runs, and release them at its end."""
-        leases: dict[str, Lease] = {}
-        stop = threading.Event()
-        renewing = threading.Thread(
-            target=_renew, args=(state, leases, stop, self.plan.run.lease_s / 3), name="leases", daemon=True
-        )
-        try:
-            for route in self.routes:
-                leases[route.name] = state.acquire(route.name)
-            renewing.start()
-            yield leases
-        finally:
-            stop.set()
-            if renewing.is_alive():
-                renewing.join()
-            for lease in leases.values():
-                state.release(lease)
 
 
 @dataclass(frozen=True, slots=True)
@@ -443,19 +464,6 @@ def _joined(faults: Sequence[PlanError]) -> PlanError:
     return PlanError("E-PLAN", "\n  ".join([f"{len(faults)} faults; nothing has been written", *map(str, faults)]))
 
 
-def _renew(state: State, leases: Mapping[str, Lease], stop: threading.Event, every_s: float) -> None:
-    """Renew until told to stop; a lost lease is found by the next checkpoint, so nothing more is done about it here."""
-    while not stop.wait(every_s):
-        for lease in list(leases.values()):
-            try:
-                state.renew(lease)
-            except TransientError as error:
-                _log.warning("%s", error)
-            except OfframpError as error:
-                _log.error("%s", error)
-                return
-
-
 _SHOWN_REJECTS = 5
 
 
@@ -468,7 +476,9 @@ def status(plan: Plan) -> list[dict[str, Any]]:
             parts = state.partitions(name)
             total = _total(state, route)
             done = sum(part.done for part in parts)
-            stage = "not begun" if known is None else "copied" if done == len(parts) else "copying"
+            stage = "not begun" if known is None else "copying" if done < len(parts) else "copied"
+            if stage == "copied" and is_waiting(state, route):
+                stage = "loading"
             rows.append(
                 {
                     "route": name,

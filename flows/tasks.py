@@ -17,7 +17,7 @@ from prefect.futures import PrefectFuture
 from prefect.tasks import Task, exponential_backoff
 
 from flows.books import Level, Report
-from flows.jobs import CopyJob, Span, Verified, VerifyJob, copy_job, verify_job
+from flows.jobs import CopyJob, LoadJob, Span, Verified, VerifyJob, copy_job, load_job, verify_job
 from flows.plan import Plan, load
 from flows.report import as_text, cells, write
 from stores.errors import OfframpError, TransientError
@@ -70,6 +70,22 @@ def copy_partition(plan: str, route: str, number: int, owner: str, fence: int, i
 
 
 @task(
+    name="load",
+    task_run_name="load {route}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=_RETRIES,
+    retry_delay_seconds=exponential_backoff(_FIRST_DELAY_S),
+    retry_jitter_factor=_JITTER,
+    retry_condition_fn=may_pass,
+)
+def load_route(plan: str, route: str, owner: str, fence: int) -> Span:
+    """The route's target has loaded what was staged, for the run that holds this lease; returns when that was."""
+    loaded = load(Path(plan))
+    return load_job(loaded, LoadJob(route, Lease(loaded.name, route, owner, fence)), stopping=STOPPING.is_set)
+
+
+@task(
     name="verify",
     task_run_name="verify {route}",
     cache_policy=NO_CACHE,
@@ -98,6 +114,10 @@ class PrefectWorkers:
             ),
             jobs,
         )
+
+    def load(self, jobs: Sequence[LoadJob], /) -> Sequence[Span | OfframpError]:
+        """Load each route."""
+        return self._each(lambda job: load_route.submit(self._path, job.route, job.lease.owner, job.lease.fence), jobs)
 
     def verify(self, jobs: Sequence[VerifyJob], /) -> Sequence[Verified | OfframpError]:
         """Verify each route."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import bson
 from bson import Code, DBRef, ObjectId
+from bson.codec_options import CodecOptions
 from bson.errors import InvalidBSON
 
 from mappers.contract import Document, Losses, MappingError
@@ -58,13 +59,15 @@ class Walked(dict[str, Any]):
         self.raw = raw
 
 
-def decode_all(raw: bytes, policies: Anomalies, losses: Losses) -> Document:
+def decode_all(
+    raw: bytes, policies: Anomalies, losses: Losses, codec: CodecOptions[dict[str, Any]] = CODEC
+) -> Document:
     """Return the document; what `decode` refuses is read by the policies, and what they lose is counted.
 
     Raises MappingError for what no policy covers.
     """
     try:
-        return decode(raw)
+        return decode(raw, codec)
     except MappingError as refused:
         if refused.code not in ("E-SRC-ANOMALY", "E-SRC-DECODE"):
             raise

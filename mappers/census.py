@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bson import Binary, Code, DBRef, Decimal128, Int64, ObjectId
+from bson.datetime_ms import DatetimeMS
 
 from mappers.contract import Document
 from mappers.policies import JSON_POLICIES, JsonPolicies
-from mappers.tags import uuid_text
+from mappers.tags import date_text, milliseconds, uuid_text
 from mappers.values import EXACT_IN_DOUBLE
 
 MOST_NAMES = 2_000
@@ -31,7 +32,6 @@ _SCALARS: Mapping[type, str] = {
     int: "long",
     Int64: "long",
     bool: "bool",
-    dt.datetime: "date",
     bytes: "binary",
     type(None): "null",
 }
@@ -137,8 +137,8 @@ def kind(value: Any, policies: JsonPolicies = JSON_POLICIES) -> str:
             found = "decimal" if value.to_decimal().is_finite() else _nonfinite(policies)
         case Binary():
             found = "tag" if uuid_text(value, policies.uuid_legacy) is None else "id"
-        case dt.datetime():
-            found = "date"
+        case dt.datetime() | DatetimeMS():
+            found = "tag" if date_text(milliseconds(value)) is None else "date"
         case int() if known or not type(value).__module__.startswith("bson"):
             # A number past 2^53 that is written as text is searched as the decimals are.
             found = "decimal" if policies.int53 == "string" and abs(value) > EXACT_IN_DOUBLE else "long"

@@ -68,7 +68,11 @@ class MapperType(Protocol):
     Options: ClassVar[type]
     """A dataclass: the keys a route may give this mapper, with their defaults."""
     target: ClassVar[str]
-    """The name of the target whose records it makes."""
+    """The name of the target whose records it makes.
+
+    A mapper may also have `PLACEMENT`: keys of the target's placement that hold for each of its routes.
+    """
+    # dates_in_ms: ClassVar[bool] = True, for a mapper that takes each date as a DatetimeMS, which is decoded sooner.
 
     def __call__(self, options: Any, route: str, losses: Losses, /) -> Mapper[Record]:
         """Return a mapper for one route; raises ValueError for options that cannot be served."""
@@ -142,6 +146,11 @@ class Losses:
     def add(self, kind: str, path: str = "") -> None:
         """Count one loss of this kind, at this field, for the document being mapped."""
         self._pending.append((path[:_LONGEST_PATH], kind))
+
+    @property
+    def pending(self) -> bool:
+        """Whether the document being mapped has lost anything so far."""
+        return bool(self._pending)
 
     def keep(self, document: str = "") -> None:
         """The document was accepted: its losses count, and its typed `_id` may become an example."""

@@ -23,6 +23,10 @@ CODEC: CodecOptions[dict[str, Any]] = CodecOptions(
     datetime_conversion=DatetimeConversion.DATETIME_AUTO,
 )
 """Nothing is guessed, clamped or replaced: dates outside Python's years stay integers, UUIDs stay binary (R3)."""
+CODEC_MS: CodecOptions[dict[str, Any]] = CODEC.with_options(
+    tz_aware=False, tzinfo=None, datetime_conversion=DatetimeConversion.DATETIME_MS
+)
+"""The same with every date as the integer it is stored as: what mappers of ours get, at a third less work."""
 
 TYPE_NAMES: dict[int, str] = {
     0x01: "double",
@@ -56,21 +60,21 @@ _WHOLE_LENGTH = (0x03, 0x04, 0x0F)
 _ID_FIRST = b"_id\x00"
 
 
-def decode(raw: bytes) -> Document:
-    """Return the document, or raise MappingError if decoding it would lose anything.
+def decode(raw: bytes, codec: CodecOptions[dict[str, Any]] = CODEC) -> Document:
+    """Return the document, or raise MappingError if decoding it would lose anything; `codec`: how dates are given.
 
     A decoder turns undefined into null, symbols into strings, keeps the last of two fields of one name and reorders
     references, all silently; encoding again and comparing bytes notices each of these (R2).
     """
     try:
-        document = bson.decode(raw, CODEC)
+        document = bson.decode(raw, codec)
     except (InvalidBSON, UnicodeDecodeError, OverflowError) as error:
         reason = f"the stored document cannot be decoded: {_without_values(error)}"
         raise MappingError("E-SRC-DECODE", _undecodable_field(raw), reason) from None
     # Encoding moves _id to the front of a document, not of one within another; a document of a view may have it last.
     if (
-        bson.encode(document, codec_options=CODEC) != raw
-        and bson.encode({"": document}, codec_options=CODEC)[6:-1] != raw
+        bson.encode(document, codec_options=codec) != raw
+        and bson.encode({"": document}, codec_options=codec)[6:-1] != raw
     ):
         field, reason = _first_anomaly(raw, document)
         raise MappingError("E-SRC-ANOMALY", field, reason)

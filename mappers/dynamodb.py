@@ -72,13 +72,17 @@ def item(
     Raises MappingError where DynamoDB would refuse it: a key missing, empty, too long or of another type, nested too
     deep, over 400 KB unless `oversize` (for a route whose `oversize` says what becomes of such items).
     """
-    return _item(DynamoDBValues().item(values), key or Key(), expires_at_ms, None if oversize else item_size)
+    key = key or Key()
+    attributes = DynamoDBValues().item(values)
+    for one, limit in _limited(key.attributes):
+        check_value(one.attribute, attributes.get(one.attribute), one.type, limit)
+    return _item(attributes, key.names, expires_at_ms, None if oversize else item_size)
 
 
 def item_from_store(attributes: Mapping[str, Any], key: Key) -> Item:
-    """Return the item a store gave back (binary as bytes), with numbers and sets in canonical text (R25, R28)."""
+    """Return the item a store gave back, binary as bytes or base64: numbers and sets in canonical text (R25, R28)."""
     same = {name: _same(value) for name, value in attributes.items()}
-    return Item(address(same, key), orjson.dumps(same))
+    return Item(address(same, key.names), orjson.dumps(same))
 
 
 class ItemMapper:
@@ -112,6 +116,7 @@ class ItemMapper:
         """lossless adds the document's exact BSON as attribute `_raw`; what cannot be restored from it is rejected."""
 
     target: ClassVar[str] = "dynamodb"
+    dates_in_ms: ClassVar[bool] = True
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for a key, an index or a TTL attribute that cannot be served."""
@@ -124,6 +129,7 @@ class ItemMapper:
         self._keys = [
             (one, limit, maker(one, limit, self._values.value)) for one, limit in _limited(options.key.attributes)
         ]
+        self._names = options.key.names
         self._sets = [checked_path(path) for path in options.sets]
         self._indexes = IndexKeys(options.indexes or {}, options.key, options.index_mismatch, self._values, losses)
         # A field in the TTL attribute's place is refused even where the document has no date: DynamoDB would take the
@@ -133,7 +139,9 @@ class ItemMapper:
     def __call__(self, document: Document, /) -> Iterable[Item]:
         """Return the document's one item."""
         typed = identity(document, self._options.id_encoding)
-        attributes = self._values.item({name: value for name, value in document.items() if name != "_id"})
+        fields = dict(document)
+        del fields["_id"]
+        attributes = self._values.item(fields)
         for path in self._sets:
             make_set(attributes, path)
         added = self._key(document, typed, attributes)
@@ -147,12 +155,13 @@ class ItemMapper:
                 seconds = expires_at_ms // 1000
                 expires_at_ms = seconds * 1000
                 added[self._options.ttl_attribute] = {"N": str(seconds)}
-        for name in self._reserved | set(added):
+        for name in (*self._reserved, *added):
             if name in attributes:
                 raise collision(name)
         whole = self._indexes(document, typed, added | attributes)
         limited = self._options.oversize == "reject"
-        return (_item(whole, self._options.key, expires_at_ms, self._indexes.size if limited else None),)
+        size_of = self._indexes.size if limited else None
+        return (_item(whole, self._names, expires_at_ms, size_of, self._indexes.copies),)
 
     def _key(self, document: Document, typed: str, attributes: Mapping[str, Any]) -> dict[str, Any]:
         """Return the key attributes that are not the document's own, and the whole id where none of them holds it."""
@@ -176,13 +185,15 @@ def _limited(attributes: Iterable[KeyAttribute]) -> Iterable[tuple[KeyAttribute,
 
 def _item(
     attributes: Mapping[str, Any],
-    key: Key,
+    names: Sequence[str],
     expires_at_ms: int | None,
     size_of: Callable[[Mapping[str, Any]], int] | None,
+    copies: int = 1,
 ) -> Item:
-    for one, limit in _limited(key.attributes):
-        check_value(one.attribute, attributes.get(one.attribute), one.type, limit)
-    size = 0 if size_of is None else size_of(attributes)
+    """Return the item; `copies` is how often at most its local indexes repeat it in what DynamoDB counts."""
+    body = orjson.dumps(attributes)
+    # No item is larger than its JSON, in which each value has more around it than DynamoDB counts for it.
+    size = size_of(attributes) if size_of is not None and len(body) * copies > ITEM_LIMIT_BYTES else 0
     if size > ITEM_LIMIT_BYTES:
         largest = max(attributes, key=lambda name: len(name.encode()) + value_size(attributes[name]))
         raise MappingError(
@@ -190,12 +201,12 @@ def _item(
             largest,
             f"the item is {size} bytes, DynamoDB takes {ITEM_LIMIT_BYTES}; this is its largest field (set `oversize`)",
         )
-    return Item(address(attributes, key), orjson.dumps(attributes), expires_at_ms)
+    return Item(address(attributes, names), body, expires_at_ms)
 
 
-def address(attributes: Mapping[str, Any], key: Key) -> str:
-    """Return the address of an item: JSON of its key attributes."""
-    return orjson.dumps({name: attributes[name] for name in key.names}).decode()
+def address(attributes: Mapping[str, Any], names: Sequence[str]) -> str:
+    """Return the address of an item: JSON of its key attributes, which have these names."""
+    return orjson.dumps({name: attributes[name] for name in names}).decode()
 
 
 def _same(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -205,7 +216,7 @@ def _same(value: Mapping[str, Any]) -> dict[str, Any]:
         case "N":
             return {"N": same_number(inner)}
         case "B":
-            return {"B": _text(inner)}
+            return {"B": inner if isinstance(inner, str) else _text(inner)}
         case "M":
             return {"M": {name: _same(element) for name, element in inner.items()}}
         case "L":
@@ -215,7 +226,7 @@ def _same(value: Mapping[str, Any]) -> dict[str, Any]:
         case "SS":
             return {"SS": sorted(inner)}
         case "BS":
-            return {"BS": sorted(_text(element) for element in inner)}
+            return {"BS": sorted(element if isinstance(element, str) else _text(element) for element in inner)}
         case _:
             return {kind: inner}
 

@@ -102,6 +102,7 @@ class IndexKeys:
         self._mismatch = mismatch
         self._losses = losses
         self._local = [index for index in indexes.values() if index.local]
+        self.copies = 1 + len(self._local)
         self._key = key
         limits: dict[KeyAttribute, int] = {}
         for index in indexes.values():

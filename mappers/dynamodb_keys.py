@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from typing import Any, Literal
 
 from bson import Decimal128
@@ -17,7 +18,7 @@ from mappers.dynamodb_size import value_size
 from mappers.fields import MISSING, Template, key_text, lookup
 from mappers.identity import shortened
 from mappers.names import dynamodb_name
-from mappers.values import iso_text
+from mappers.tags import date_text, milliseconds
 
 PARTITION_KEY_LIMIT_BYTES = 2048
 SORT_KEY_LIMIT_BYTES = 1024
@@ -100,7 +101,7 @@ def attribute(told: str | KeyAttribute, short: str) -> KeyAttribute:
     return KeyAttribute(name=_name(told), field=told)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Key:
     """The key attributes of a table."""
 
@@ -109,13 +110,13 @@ class Key:
     sort: str | KeyAttribute | None = None
     """The sort key likewise (as text its attribute is sk), if the table has one."""
 
-    @property
+    @cached_property
     def attributes(self) -> tuple[KeyAttribute, ...]:
         """The key attributes in full, in DynamoDB's order."""
         partition = attribute(self.partition, "pk")
         return (partition,) if self.sort is None else (partition, attribute(self.sort, "sk"))
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """The names of the key attributes in DynamoDB's order."""
         return tuple(one.attribute for one in self.attributes)
@@ -248,6 +249,9 @@ def _text(document: Document, path: str) -> str | None:
     value = lookup(document, path)
     if value is MISSING:
         return None
-    if isinstance(value, DatetimeMS):
-        raise MappingError("E-MAP-KEY", path, "needed for the key but is a date outside the years 1 to 9999")
-    return iso_text(value) if isinstance(value, dt.datetime) else key_text(document, path)
+    if isinstance(value, dt.datetime | DatetimeMS):
+        text = date_text(milliseconds(value))
+        if text is None:
+            raise MappingError("E-MAP-KEY", path, "needed for the key but is a date outside the years 1 to 9999")
+        return text
+    return key_text(document, path)

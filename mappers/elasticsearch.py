@@ -18,7 +18,7 @@ from mappers.identity import IdEncoding, identity, shortened
 from mappers.policies import JSON_POLICIES, Fidelity, JsonPolicies
 from mappers.reshaping import Reshaping
 from mappers.tags import base64_text
-from mappers.values import elasticsearch_json
+from mappers.values import elasticsearch_json, joined
 
 ID_LIMIT_BYTES = 512
 FULL_ID = "offramp_id"
@@ -108,6 +108,7 @@ class DocumentMapper:
                 yield "index", periods.field
 
     target: ClassVar[str] = "elasticsearch"
+    dates_in_ms: ClassVar[bool] = True
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for options that contradict each other."""
@@ -154,9 +155,10 @@ class DocumentMapper:
     def __call__(self, document: Document, /) -> Iterable[IndexDocument]:
         """Return the document's one index document."""
         full = identity(document, self._options.id_encoding)
-        source = self._values.document(
-            self._reshaping({name: value for name, value in document.items() if name != "_id"})
-        )
+        own = dict(document)
+        del own["_id"]
+        fields = self._reshaping(own)
+        source = self._values.dumps(fields)
         identifier = shortened(full, ID_LIMIT_BYTES)
         added: dict[str, str] = {}
         if identifier != full:
@@ -164,7 +166,7 @@ class DocumentMapper:
         if self._lossless:
             added[RAW] = base64_text(stored_bytes(document))
         for name in added:
-            if name in source:
+            if name in fields:
                 raise MappingError(
                     "E-NAME-COLLISION", name, "the document has a field of this name, which offramp needs"
                 )
@@ -172,7 +174,7 @@ class DocumentMapper:
         if routing == "":
             raise MappingError("E-ES-ROUTING", self._options.routing or "", "is empty, and routing must not be")
         index = None if self._periods is None else self._periods.index(document)
-        return (IndexDocument(identifier, orjson.dumps(source | added), routing, index),)
+        return (IndexDocument(identifier, joined(source, added) if added else source, routing, index),)
 
     def _asks(self) -> bool:
         return bool(self._options.nested or self._options.geo or self._options.conflict != "keep")

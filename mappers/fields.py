@@ -173,9 +173,12 @@ class Template:
             text = key_text(document, path, self.encoding)
             # The prefix of a typed id has a colon of its own, always as its second character.
             known = 2 if path == "_id" and self.encoding == "typed" else 0
-            value = text[known:].replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
-            if following:
-                value = value.replace(behind[0], "".join(f"%{byte:02X}" for byte in behind[0].encode()))
+            value = text[known:]
+            # Of what is escaped, only a separator may be a letter or a digit.
+            if not value.isalnum() or behind[:1].isalnum():
+                value = value.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
+                if following:
+                    value = value.replace(behind[0], "".join(f"%{byte:02X}" for byte in behind[0].encode()))
             key += text[:known] + value + behind
         return key
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, ClassVar, Literal
@@ -18,7 +18,7 @@ from mappers.identity import IdEncoding
 from mappers.packing import packed
 from mappers.policies import HASH_POLICIES, JSON_POLICIES, Fidelity, HashPolicies, JsonPolicies
 from mappers.tags import base64_text
-from mappers.values import NULL_TEXT, JsonValues, flat_text, redis_json
+from mappers.values import NULL_TEXT, JsonValues, flat_text, joined, redis_json
 
 _EXACT_INT = 2**53
 """A sorted set's score is a double: whole numbers are exact only within this (R18)."""
@@ -29,17 +29,35 @@ HASH_RAW = "_raw"
 
 
 @dataclass(frozen=True, slots=True)
-class String:
-    """A string value under one key."""
+class OwnKey:
+    """What fills a key alone."""
 
     key: str
-    value: bytes
-    expires_at_ms: int | None = None
 
     @property
     def address(self) -> str:
         """The key."""
         return self.key
+
+
+@dataclass(frozen=True, slots=True)
+class SharedKey:
+    """What shares its key with others."""
+
+    key: str
+
+    @property
+    def expires_at_ms(self) -> int | None:
+        """None: Redis cannot expire a part of a key."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class String(OwnKey):
+    """A string value under one key."""
+
+    value: bytes
+    expires_at_ms: int | None = None
 
     def canonical(self) -> bytes:
         """Return the expiry and the value's bytes as they are: key order within JSON counts (R11)."""
@@ -47,17 +65,11 @@ class String:
 
 
 @dataclass(frozen=True, slots=True)
-class Hash:
+class Hash(OwnKey):
     """A hash under one key: field names and values, both bytes; a hash without fields does not exist in Redis."""
 
-    key: str
     fields: tuple[tuple[bytes, bytes], ...]
     expires_at_ms: int | None = None
-
-    @property
-    def address(self) -> str:
-        """The key."""
-        return self.key
 
     def canonical(self) -> bytes:
         """Return the expiry and the fields, each with its length, sorted by name: a hash has no order."""
@@ -66,10 +78,9 @@ class Hash:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class Member(SharedKey):
     """One member of a sorted set with its score."""
 
-    key: str
     member: str
     score: float
 
@@ -77,11 +88,6 @@ class Member:
     def address(self) -> str:
         """JSON of the key and the member."""
         return member_address(self.key, self.member)
-
-    @property
-    def expires_at_ms(self) -> int | None:
-        """None: Redis cannot expire one member."""
-        return None
 
     def canonical(self) -> bytes:
         """Return the shortest text of the score; Redis keeps no sign of zero."""
@@ -111,6 +117,7 @@ class StringMapper:
         """lossless adds the document's exact BSON as last member `$raw`; what that cannot restore is rejected."""
 
     target: ClassVar[str] = "redis"
+    dates_in_ms: ClassVar[bool] = True
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for a template that is none, or a field without its format."""
@@ -134,10 +141,7 @@ class StringMapper:
 
     def _contents(self, document: Document) -> bytes:
         if self._options.format == "json":
-            fields = self._values.document(document)
-            if self._lossless:  # A field of the document's own that starts with $ has one more by now.
-                fields[STRING_RAW] = base64_text(stored_bytes(document))
-            return orjson.dumps(fields)
+            return json_text(document, self._values, lossless=self._lossless)
         if self._options.format == "msgpack":
             return packed(self._values.document(document))
         field = self._options.value or ""
@@ -167,6 +171,7 @@ class CounterMapper:
         """A date field at which the key expires."""
 
     target: ClassVar[str] = "redis"
+    dates_in_ms: ClassVar[bool] = True
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for a template that is none."""
@@ -214,6 +219,7 @@ class HashMapper:
         """lossless adds the document's exact BSON as field `_raw`; what cannot be restored from it is rejected."""
 
     target: ClassVar[str] = "redis"
+    dates_in_ms: ClassVar[bool] = True
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for a template that is none."""
@@ -227,19 +233,15 @@ class HashMapper:
     def __call__(self, document: Document, /) -> Iterable[Hash]:
         """Return the document's one hash; a document always has at least its `_id` as a field."""
         fields: list[tuple[bytes, bytes]] = []
-        for name, value in document.items():
-            try:
-                text = flat_text(value, self._values, name)
-                # A string may be those bytes too; a hash without its _id might have no field at all.
-                if text == NULL_TEXT and not isinstance(value, str | bytes) and name != "_id" and self._null != "tag":
-                    if self._null == "omit":
-                        self._losses.add("null_omitted", name)
-                        continue
-                    self._losses.add("null_empty", name)
-                    text = b""
+        for name, value, text in _texts(document, self._values):
+            # A string may be those bytes too; a hash without its _id might have no field at all.
+            if text != NULL_TEXT or isinstance(value, str | bytes) or name == "_id" or self._null == "tag":
                 fields.append((name.encode(), text))
-            except MappingError as error:
-                raise MappingError(error.code, f"{name}.{error.field}" if error.field else name, error.reason) from None
+            elif self._null == "omit":
+                self._losses.add("null_omitted", name)
+            else:
+                self._losses.add("null_empty", name)
+                fields.append((name.encode(), b""))
         if self._lossless:
             if HASH_RAW in document:
                 raise MappingError(
@@ -267,6 +269,7 @@ class SortedSetMapper:
         """plain: `_id` is written as its text without a type prefix; only where every `_id` is of one type."""
 
     target: ClassVar[str] = "redis"
+    dates_in_ms: ClassVar[bool] = True
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for a template that is none."""
@@ -311,6 +314,14 @@ def expiry_text(expires_at_ms: int | None) -> bytes:
     return b"never" if expires_at_ms is None else b"%d" % expires_at_ms
 
 
+def json_text(document: Document, values: JsonValues, *, lossless: bool) -> bytes:
+    """Return the whole document as JSON, its names in their order; with `lossless`, its exact BSON too."""
+    text = values.dumps(document)
+    if lossless:  # A field of the document's own that starts with $ has one more by now.
+        text = joined(text, {STRING_RAW: base64_text(stored_bytes(document))})
+    return text
+
+
 def default_key(route: str) -> str:
     """Return the key template of a route that says none."""
     return f"{route}:{{_id}}"
@@ -318,13 +329,15 @@ def default_key(route: str) -> str:
 
 def hash_fields(document: Document, values: JsonValues) -> tuple[tuple[bytes, bytes], ...]:
     """Return a name and a text for each top-level field; raises MappingError naming the field that has none."""
-    fields: list[tuple[bytes, bytes]] = []
+    return tuple((name.encode(), text) for name, _, text in _texts(document, values))
+
+
+def _texts(document: Document, values: JsonValues) -> Iterator[tuple[str, Any, bytes]]:
     for name, value in document.items():
         try:
-            fields.append((name.encode(), flat_text(value, values)))
+            yield name, value, flat_text(value, values, name)
         except MappingError as error:
             raise MappingError(error.code, f"{name}.{error.field}" if error.field else name, error.reason) from None
-    return tuple(fields)
 
 
 def member_address(key: str, member: str) -> str:

@@ -34,6 +34,7 @@ class GeoMapper:
         """The field that names the place."""
 
     target: ClassVar[str] = "redis"
+    dates_in_ms: ClassVar[bool] = True
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for a template that is none."""

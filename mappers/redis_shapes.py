@@ -13,23 +13,17 @@ from bson.datetime_ms import DatetimeMS
 
 from mappers.contract import Document, Losses, MappingError
 from mappers.fields import MISSING, Template, expiry_ms, key_text, lookup
-from mappers.identity import identity
-from mappers.redis import default_key, expiry_text, hash_fields, member_address
+from mappers.identity import IdEncoding, identity
+from mappers.redis import OwnKey, SharedKey, default_key, expiry_text, hash_fields, member_address
 from mappers.values import JsonValues, flat_text, milliseconds, redis_json
 
 
 @dataclass(frozen=True, slots=True)
-class Set:
+class Set(OwnKey):
     """A set under one key: its members in any order, each once; a set without members does not exist in Redis."""
 
-    key: str
     members: tuple[bytes, ...]
     expires_at_ms: int | None = None
-
-    @property
-    def address(self) -> str:
-        """The key."""
-        return self.key
 
     def canonical(self) -> bytes:
         """Return the expiry and the members, each with its length, sorted: a set has no order."""
@@ -37,17 +31,11 @@ class Set:
 
 
 @dataclass(frozen=True, slots=True)
-class List:
+class List(OwnKey):
     """A list under one key, in its order; a list without elements does not exist in Redis."""
 
-    key: str
     elements: tuple[bytes, ...]
     expires_at_ms: int | None = None
-
-    @property
-    def address(self) -> str:
-        """The key."""
-        return self.key
 
     def canonical(self) -> bytes:
         """Return the expiry and the elements, each with its length, in their order."""
@@ -55,10 +43,9 @@ class List:
 
 
 @dataclass(frozen=True, slots=True)
-class SetMember:
+class SetMember(SharedKey):
     """One member of a set that many documents share."""
 
-    key: str
     member: str
 
     @property
@@ -66,21 +53,15 @@ class SetMember:
         """JSON of the key and the member."""
         return member_address(self.key, self.member)
 
-    @property
-    def expires_at_ms(self) -> int | None:
-        """None: Redis cannot expire one member."""
-        return None
-
     def canonical(self) -> bytes:
         """Return the same for every member: the address says all there is."""
         return b"member"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(SharedKey):
     """One entry of a stream that many documents share: its id, and names and values in their order."""
 
-    key: str
     id: str
     """Two whole numbers of 64 bits, such as ``1577836800001-0``; not both are zero."""
     fields: tuple[tuple[bytes, bytes], ...]
@@ -89,11 +70,6 @@ class Entry:
     def address(self) -> str:
         """JSON of the key and the id."""
         return member_address(self.key, self.id)
-
-    @property
-    def expires_at_ms(self) -> int | None:
-        """None: Redis cannot expire one entry."""
-        return None
 
     def canonical(self) -> bytes:
         """Return the names and values, each with its length, in their order."""
@@ -119,6 +95,7 @@ class SetMapper:
         """With `values`: a date field at which the key expires."""
 
     target: ClassVar[str] = "redis"
+    dates_in_ms: ClassVar[bool] = True
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for those that do not fit together."""
@@ -184,6 +161,7 @@ class ListMapper:
         """A date field at which the key expires."""
 
     target: ClassVar[str] = "redis"
+    dates_in_ms: ClassVar[bool] = True
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for a key that all documents would share."""
@@ -213,6 +191,7 @@ class StreamMapper:
         """The stream's key, the route's name unless said; a template spreads documents over several streams."""
 
     target: ClassVar[str] = "redis"
+    dates_in_ms: ClassVar[bool] = True
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for a template that is none."""
@@ -252,9 +231,9 @@ def entry_id(document: Document, path: str) -> str:
     return f"{front}-{back}"
 
 
-def own_key(key: str | None, route: str) -> Template:
+def own_key(key: str | None, route: str, id_encoding: IdEncoding = "typed") -> Template:
     """Return the template of keys that each hold one document; raises ValueError for one that all would share."""
-    template = Template.parse(key or default_key(route))
+    template = Template.parse(key or default_key(route), id_encoding)
     if template.constant:
         raise ValueError("key: each document needs a key of its own; write a field such as {_id} in it")
     return template

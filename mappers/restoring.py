@@ -13,6 +13,7 @@ from mappers.dynamodb import Item
 from mappers.elasticsearch import RAW as SOURCE_RAW
 from mappers.elasticsearch import IndexDocument
 from mappers.redis import HASH_RAW, STRING_RAW, Hash, String
+from mappers.redis_json import Json
 
 
 def restore(record: Record) -> bytes:
@@ -24,7 +25,7 @@ def restore(record: Record) -> bytes:
         match record:
             case Item():
                 return _bytes(orjson.loads(record.body)[ITEM_RAW]["B"])
-            case String():
+            case String() | Json():
                 return _bytes(orjson.loads(record.value)[STRING_RAW])
             case Hash():
                 return dict(record.fields)[HASH_RAW.encode()]

@@ -15,9 +15,13 @@ from bson.datetime_ms import DatetimeMS
 from mappers.anomalies import DBPointer, Symbol, Undecodable, Undefined
 from mappers.contract import MappingError
 from mappers.policies import LegacyUuid
+from mappers.remembering import Remembered
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MILLISECOND = dt.timedelta(milliseconds=1)
+_LEAST_MS, _MOST_MS = -62_135_596_800_000, 253_402_300_799_999
+"""The years 1 to 9999."""
+_DAY_MS = 86_400_000
 _REGEX_FLAGS = ((2, "i"), (4, "l"), (8, "m"), (16, "s"), (32, "u"), (64, "x"))  # re's numbers, in BSON's order
 _LEGACY_ORDERS = {
     "python": UuidRepresentation.PYTHON_LEGACY,
@@ -31,6 +35,31 @@ def milliseconds(value: dt.datetime | DatetimeMS) -> int:
     if isinstance(value, DatetimeMS):
         return int(value)
     return ((value if value.tzinfo is dt.UTC else in_utc(value)) - _EPOCH) // _MILLISECOND
+
+
+def _day(day: int) -> str:
+    return (_EPOCH + dt.timedelta(days=day)).date().isoformat() + "T"
+
+
+def _second(ms: int) -> str:
+    return f"{ms // 1000:02}.{ms % 1000:03}Z"
+
+
+_DAYS: Remembered[int] = Remembered(_day)
+_MINUTES = [f"{hour:02}:{minute:02}:" for hour in range(24) for minute in range(60)]
+_SECONDS: Remembered[int] = Remembered(_second)
+
+
+def date_text(ms: int) -> str | None:
+    """Return ISO 8601 with exactly three decimals and ``Z``; None for a date that Elasticsearch cannot read (R17).
+
+    Put together from remembered parts: a `datetime` takes six times as long.
+    """
+    if not _LEAST_MS <= ms <= _MOST_MS:
+        return None
+    day = ms // _DAY_MS
+    ms %= _DAY_MS
+    return f"{_DAYS[day]}{_MINUTES[ms // 60_000]}{_SECONDS[ms % 60_000]}"
 
 
 def double_tag(value: float) -> dict[str, Any]:

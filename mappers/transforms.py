@@ -132,6 +132,8 @@ def compose(transforms: Sequence[Transform], losses: Losses) -> Transformation:
     made. The list must be without the faults that `mappers.transform_checks` finds.
     """
     steps = [_MAKERS[name](getattr(each, name), losses) for each in transforms for name in each.named]
+    if not steps:
+        return unchanged
 
     def transformation(document: Document) -> Iterable[Document]:
         documents: Iterable[Document] = (document,)
@@ -140,6 +142,11 @@ def compose(transforms: Sequence[Transform], losses: Losses) -> Transformation:
         return documents
 
     return transformation
+
+
+def unchanged(document: Document) -> Iterable[Document]:
+    """Return the document alone: what no transforms do."""
+    return (document,)
 
 
 def _one(change: Callable[[Document], Document]) -> Transformation:

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import orjson
-from bson import Binary, Code, DBRef, Decimal128, Int64, ObjectId
+from bson import Binary, Code, DBRef, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
 from bson.datetime_ms import DatetimeMS
 
 from mappers.contract import Document, Losses, MappingError
-from mappers.decimals import dynamodb_text, fits_dynamodb
+from mappers.decimals import dynamodb_text, fits_dynamodb, plain_text
 from mappers.names import dynamodb_name, elasticsearch_name, tagged_name
 from mappers.policies import HashPolicies, ItemPolicies, JsonPolicies, Shared
-from mappers.tags import TAGS, base64_text, binary_tag, date_tag, decimal_tag, double_tag, in_utc, uuid_text
+from mappers.remembering import Remembered
+from mappers.tags import TAGS, base64_text, binary_tag, date_tag, date_text, decimal_tag, double_tag, in_utc, uuid_text
 from mappers.tags import milliseconds as milliseconds
 
 Convert = Callable[[Any], Any]
@@ -36,6 +38,25 @@ _SHOWN_NAME = 100  # Characters of a field's name that an error shows.
 
 
 # --- text that several forms share ------------------------------------------------------------------------------------
+
+
+class _NotPlainError(Exception):
+    """A document turned out to hold a value that needs the table."""
+
+
+# Dates and dataclasses have forms of orjson's own; both are for the table.
+_PASSED = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
+
+
+def _finite(value: Decimal128) -> str:
+    text = plain_text(value)
+    if text is None:
+        raise _NotPlainError
+    return text
+
+
+def _as_float(convert: Convert, value: float) -> Any:
+    return convert(float(value))
 
 
 def _text(value: Any) -> str:
@@ -61,6 +82,19 @@ def iso_text(value: dt.datetime) -> str:
     if value.tzinfo is not dt.UTC:  # CODEC decodes every date as UTC; a mapper of one's own may bring another.
         value = in_utc(value)
     return value.isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+class _Table(dict[type, Convert]):
+    """What becomes of a value, by its exact type; a subclass is found by the type it comes from."""
+
+    def __missing__(self, kind: type) -> Convert:
+        for base in kind.__mro__[1:]:
+            convert = self.get(base)
+            if convert is not None:
+                # Subclasses of float (NumPy has one) print and serialise in ways of their own.
+                self[kind] = partial(_as_float, convert) if base is float else convert
+                return self[kind]
+        raise MappingError("E-MAP-VALUE", "", f"a value of type {kind.__name__} is no BSON value")
 
 
 class _Form:
@@ -122,58 +156,97 @@ class JsonValues(_Form):
     ) -> None:
         """Take the rule for field names, called with a name and whether it stands at the top level, and policies."""
         super().__init__(policies or JsonPolicies(), losses)
-        self._name = name
+        self._top = Remembered[str](lambda text: name(text, True))
+        self._below = Remembered[str](lambda text: name(text, False))
         whole = _whole_or_text if large_as_text else _whole
-        self._table: dict[type, Convert] = {
-            str: _same,
-            bool: _same,
-            type(None): _same,
-            int: whole,
-            Int64: (lambda value: whole(int(value))) if large_as_text else int,
-            float: lambda value: value if math.isfinite(value) else self._nonfinite(double_tag(value)),
-            dict: self._object,
-            list: self._array,
-            ObjectId: _text,
-            dt.datetime: iso_text,
-            DatetimeMS: date_tag,
-            Decimal128: lambda value: (
-                _text(value) if value.to_decimal().is_finite() else self._nonfinite(decimal_tag(value))
-            ),
-            bytes: base64_text,
-            Binary: lambda value: uuid_text(value, self._policies.uuid_legacy) or binary_tag(value),
-            Code: self._code,
-            DBRef: lambda value: self._object(value.as_doc().to_dict()),
-            **TAGS,
-        }
+        self._table = _Table(
+            {
+                str: _same,
+                bool: _same,
+                type(None): _same,
+                int: whole,
+                Int64: (lambda value: whole(int(value))) if large_as_text else int,
+                float: lambda value: value if math.isfinite(value) else self._nonfinite(double_tag(value)),
+                dict: self._object,
+                list: self._array,
+                ObjectId: str,
+                dt.datetime: iso_text,
+                DatetimeMS: lambda value: date_text(int(value)) or date_tag(value),
+                Decimal128: lambda value: (
+                    plain_text(value)
+                    or (_text(value) if value.to_decimal().is_finite() else self._nonfinite(decimal_tag(value)))
+                ),
+                bytes: base64_text,
+                Binary: lambda value: uuid_text(value, self._policies.uuid_legacy) or binary_tag(value),
+                Code: self._code,
+                DBRef: lambda value: self._object(value.as_doc().to_dict()),
+                **TAGS,
+            }
+        )
+        # What orjson may meet in a plain document, with the text or the tag it becomes.
+        leaves = {
+            kind: self._table[kind]
+            for kind in (ObjectId, dt.datetime, DatetimeMS, bytes, Binary, Timestamp, MinKey, MaxKey, Regex)
+        } | {Decimal128: _finite}
+        self._leaf: Convert = lambda value: leaves[type(value)](value)
+        self._unchanged = _Unchanged(self._top)
+        self._plain = _plain_by(
+            _Unchanged(self._below), {str, bool, type(None), *leaves, *(() if large_as_text else (int, Int64))}
+        )
+
+    def dumps(self, document: Document) -> bytes:
+        """Return the JSON of what `document` returns, or raise as it does.
+
+        orjson walks the document itself where nothing in it is escaped, tagged for its value, or lost.
+        """
+        known = self._unchanged.issuperset(document) or self._unchanged.learns(document)
+        if known and (text := self._whole(document, document.values())) is not None:
+            return text
+        return orjson.dumps(self.document(document))
+
+    def text(self, value: Any, path: str) -> bytes:
+        """Return the JSON of what `value` returns, or raise as it does."""
+        if (text := self._whole(value, (value,))) is not None:
+            return text
+        return orjson.dumps(self.value(value, path))
+
+    def _whole(self, value: Any, parts: Iterable[Any]) -> bytes | None:
+        if not self._plain(parts):
+            return None
+        try:
+            return orjson.dumps(value, self._leaf, _PASSED)
+        except orjson.JSONEncodeError as error:
+            if isinstance(error.__cause__, _NotPlainError):
+                return None
+            raise
 
     def document(self, document: Document) -> dict[str, Any]:
         """Return what `orjson.dumps` writes of a document; raises MappingError naming the field it cannot hold."""
         self._found.clear()
-        fields = self._fields(document, top=True)
+        fields = self._fields(document, self._top)
         self._settle()
         return fields
 
     def value(self, value: Any, path: str = "") -> Any:
         """Return what `orjson.dumps` writes of one value below the top level; its losses count at the path."""
         self._found.clear()
-        converted = _convert(self._table, value)
+        converted = self._table[type(value)](value)
         if self._found and path:
             self._named(path, 0)
         self._settle()
         return converted
 
     def _object(self, value: Mapping[str, Any]) -> dict[str, Any]:
-        return self._fields(value, top=False)
+        return self._fields(value, self._below)
 
-    def _fields(self, value: Mapping[str, Any], top: bool) -> dict[str, Any]:
+    def _fields(self, value: Mapping[str, Any], names: Remembered[str]) -> dict[str, Any]:
         table = self._table
         fields: dict[str, Any] = {}
         found = len(self._found)
         name = ""
         try:
             for name, inner in value.items():
-                convert = table.get(type(inner))
-                fields[self._name(name, top)] = convert(inner) if convert else _convert(table, inner)
+                fields[names[name]] = table[type(inner)](inner)
                 if len(self._found) > found:
                     found = self._named(name, found)
         except MappingError as error:
@@ -185,8 +258,7 @@ class JsonValues(_Form):
         elements: list[Any] = []
         try:
             for inner in value:
-                convert = table.get(type(inner))
-                elements.append(convert(inner) if convert else _convert(table, inner))
+                elements.append(table[type(inner)](inner))  # noqa: PERF401 - the error names how far it came
         except MappingError as error:
             raise _below(str(len(elements)), error) from None
         return elements
@@ -196,6 +268,52 @@ class JsonValues(_Form):
         if value.scope is not None:
             tag["$scope"] = self._object(value.scope)
         return tag
+
+
+class _Unchanged(set[str]):
+    """Names that a rule leaves as they are, as far as they were met."""
+
+    def __init__(self, names: Remembered[str]) -> None:
+        super().__init__()
+        self._names = names
+
+    def learns(self, value: Mapping[str, Any]) -> bool:
+        """Return whether no name of the object is escaped; they are known then."""
+        if any(self._names[name] != name for name in value):
+            return False
+        if len(self) < len(self._names):  # Names are remembered up to a bound; so these are.
+            self.update(value)
+        return True
+
+
+def _plain_by(unchanged: _Unchanged, quick: Container[type]) -> Callable[[Iterable[Any]], bool]:
+    """Return what tells whether orjson writes values as the table does: none is a case of its own.
+
+    The `quick` types need no look. Code, which is text to orjson, and references, which have names, are not plain.
+    """
+
+    def plain(values: Iterable[Any]) -> bool:
+        for value in values:
+            kind = type(value)
+            if kind in quick:
+                continue
+            if kind is float:
+                if value - value:  # NaN, for NaN and the infinities.
+                    return False
+            elif kind is dict:
+                if not (unchanged.issuperset(value) or unchanged.learns(value)) or not plain(value.values()):
+                    return False
+            elif kind is not list or not plain(value):
+                return False
+        return True
+
+    return plain
+
+
+def joined(source: bytes, members: Mapping[str, str]) -> bytes:
+    """Return a JSON object with further members at its end; it has none of their names."""
+    more = orjson.dumps(members)
+    return more if source == b"{}" else source[:-1] + b"," + more[1:]
 
 
 def redis_json(policies: JsonPolicies | HashPolicies | None = None, losses: Losses | None = None) -> JsonValues:
@@ -229,31 +347,48 @@ class DynamoDBValues(_Form):
         super().__init__(self._rules, losses)
         self._json = redis_json()
         self._depth = 0
-        self._table: dict[type, Convert] = {
-            str: lambda value: {"S": value},
-            bool: lambda value: {"BOOL": value},
-            type(None): lambda _: {"NULL": True},
-            int: lambda value: {"N": str(_whole(value))},
-            Int64: lambda value: {"N": str(int(value))},
-            float: self._double,
-            dict: self._map,
-            list: self._list,
-            ObjectId: lambda value: {"S": str(value)},
-            dt.datetime: lambda value: {"N": str(milliseconds(value))},
-            DatetimeMS: lambda value: {"N": str(int(value))},
-            Decimal128: self._decimal,
-            bytes: lambda value: {"B": base64_text(value)},
-            Binary: self._binary,
-            Code: self._code,
-            DBRef: lambda value: self._map(value.as_doc().to_dict()),
-            **{kind: self._tagging(tag) for kind, tag in TAGS.items()},
-        }
+        self._naming = False
+        self._names = Remembered(dynamodb_name)
+        self._table = _Table(
+            {
+                str: lambda value: {"S": value},
+                bool: lambda value: {"BOOL": value},
+                type(None): lambda _: {"NULL": True},
+                int: lambda value: {"N": str(_whole(value))},
+                Int64: lambda value: {"N": str(int(value))},
+                float: self._double,
+                dict: self._map,
+                list: self._list,
+                ObjectId: lambda value: {"S": str(value)},
+                dt.datetime: lambda value: {"N": str(milliseconds(value))},
+                DatetimeMS: lambda value: {"N": str(int(value))},
+                Decimal128: self._decimal,
+                bytes: lambda value: {"B": base64_text(value)},
+                Binary: self._binary,
+                Code: self._code,
+                DBRef: lambda value: self._map(value.as_doc().to_dict()),
+                **{kind: self._tagging(tag) for kind, tag in TAGS.items()},
+            }
+        )
 
     def item(self, document: Document) -> dict[str, Any]:
         """Return the document's attributes; raises MappingError naming the field DynamoDB cannot hold."""
         self._depth = 0
         self._found.clear()
-        attributes = self._attributes(document)
+        try:
+            attributes = self._attributes(document)
+            if not self._found:
+                return attributes
+        except MappingError:
+            pass
+        # Again, slowly: what is lost or cannot be held must be named.
+        self._depth = 0
+        self._found.clear()
+        self._naming = True
+        try:
+            attributes = self._attributes(document)
+        finally:
+            self._naming = False
         self._settle()
         return attributes
 
@@ -261,23 +396,26 @@ class DynamoDBValues(_Form):
         """Return one attribute value; its losses count at the path."""
         self._depth = 0
         self._found.clear()
-        converted: dict[str, Any] = _convert(self._table, value)
+        converted: dict[str, Any] = self._table[type(value)](value)
         if self._found and path:
             self._named(path, 0)
         self._settle()
         return converted
 
     def _attributes(self, value: Mapping[str, Any]) -> dict[str, Any]:
-        table = self._table
+        table, names = self._table, self._names
+        if not self._naming:
+            return {
+                names[name]: {"S": inner} if type(inner) is str else table[type(inner)](inner)
+                for name, inner in value.items()
+            }
         attributes: dict[str, Any] = {}
         found = len(self._found)
         name = ""
         try:
             for name, inner in value.items():
-                convert = table.get(type(inner))
-                attributes[dynamodb_name(name)] = convert(inner) if convert else _convert(table, inner)
-                if len(self._found) > found:
-                    found = self._named(name, found)
+                attributes[names[name]] = table[type(inner)](inner)
+                found = self._named(name, found)
         except MappingError as error:
             raise _below(name, error) from None
         return attributes
@@ -295,7 +433,7 @@ class DynamoDBValues(_Form):
         return {"S": orjson.dumps(self._json.value(value)).decode()}
 
     def _map(self, value: Mapping[str, Any]) -> dict[str, Any]:
-        if not self._fits():
+        if self._depth >= DYNAMODB_DEPTH and not self._fits():
             return self._as_json(value)
         self._depth += 1
         attributes = self._attributes(value)
@@ -303,17 +441,19 @@ class DynamoDBValues(_Form):
         return {"M": attributes}
 
     def _list(self, value: list[Any]) -> dict[str, Any]:
-        if not self._fits():
+        if self._depth >= DYNAMODB_DEPTH and not self._fits():
             return self._as_json(value)
         self._depth += 1
         table = self._table
-        elements: list[Any] = []
-        try:
-            for inner in value:
-                convert = table.get(type(inner))
-                elements.append(convert(inner) if convert else _convert(table, inner))
-        except MappingError as error:
-            raise _below(str(len(elements)), error) from None
+        if not self._naming:
+            elements = [table[type(inner)](inner) for inner in value]
+        else:
+            elements = []
+            try:
+                for inner in value:
+                    elements.append(table[type(inner)](inner))
+            except MappingError as error:
+                raise _below(str(len(elements)), error) from None
         self._depth -= 1
         return {"L": elements}
 
@@ -338,6 +478,9 @@ class DynamoDBValues(_Form):
         return {"N": "0"}
 
     def _double(self, value: float) -> dict[str, Any]:
+        text = orjson.dumps(value).decode()  # As repr: the shortest text that reads back as the same double (R4).
+        if "e" not in text and text not in ("-0.0", "null"):
+            return {"N": text.removesuffix(".0")}
         if math.isfinite(value):
             # Through repr: the shortest text that reads back as the same double, at most 17 digits (R4).
             decimal = Decimal(repr(value))
@@ -347,6 +490,9 @@ class DynamoDBValues(_Form):
         return self._not_finite(double_tag(value))
 
     def _decimal(self, value: Decimal128) -> dict[str, Any]:
+        text = plain_text(value)
+        if text is not None and text[-1] != "0" and text[0] != "-":  # As DynamoDB writes it (R5).
+            return {"N": text}
         decimal = value.to_decimal()
         if not decimal.is_finite():
             return self._not_finite(decimal_tag(value))
@@ -400,20 +546,12 @@ def flat_text(value: Any, values: JsonValues, path: str = "") -> bytes:
         return NULL_TEXT
     if type(value) is bytes:
         return value
+    if isinstance(value, dict | list):
+        return values.text(value, path)
     converted = values.value(value, path)
     if converted is None:  # By policy.
         return NULL_TEXT
     return converted.encode() if isinstance(converted, str) else orjson.dumps(converted)
-
-
-def _convert(table: Mapping[type, Convert], value: Any) -> Any:
-    """Convert a value whose exact type may not stand in the table: a subclass, or nothing BSON knows."""
-    for kind in type(value).__mro__:
-        convert = table.get(kind)
-        if convert is not None:
-            # Subclasses of float (NumPy has one) print and serialise in ways of their own.
-            return convert(float(value) if kind is float else value)
-    raise MappingError("E-MAP-VALUE", "", f"a value of type {type(value).__name__} is no BSON value")
 
 
 def _shown(name: str) -> str:

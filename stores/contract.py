@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
@@ -124,6 +124,60 @@ class Listable(Protocol):
         """Yield every address the place holds, at least once each."""
 
 
+S = TypeVar("S", bound=Record, contravariant=True)
+
+
+class Staging(Protocol[S]):
+    """Where a route's records wait until the store loads all of them at once, into a place that the load makes."""
+
+    def vacant(self) -> None:
+        """Return if the load could make its place; raises PlanError if it is taken. Asked before a route begins."""
+
+    def clear(self) -> None:
+        """Nothing is staged."""
+
+    def trim(self, partition: int, first: int, /) -> None:
+        """Nothing is staged of the partition from this document on, by number from 0; asked before copying goes on."""
+
+    def stage(self, records: Sequence[S], partition: int, first: int, /) -> Sequence[Rejected]:
+        """Every record of the batch that begins with this document is staged, or is in the answer.
+
+        Doing a batch again replaces what it staged before. Called from several threads at once.
+        """
+
+    def load(
+        self,
+        records: int,
+        memory: Mapping[str, Any],
+        keep: Callable[[Mapping[str, Any]], None],
+        loaded: Callable[[int], None],
+        stopping: Callable[[], bool],
+        /,
+    ) -> None:
+        """The place holds the records staged, which are so many, and is as planned; loading twice is loading once.
+
+        `memory` is what `keep` was last told by this run or one before it, nothing at first. `loaded` hears of so many
+        more records. Raises TransientError where the same call goes on later.
+        """
+
+    def held(self, memory: Mapping[str, Any], /) -> bool:
+        """Whether a load has ended by what it remembers, well or not, so that there is something to verify."""
+
+
+@runtime_checkable
+class Loadable(Protocol[S]):
+    """A target that may fill its place by one load instead of record by record."""
+
+    @property
+    def staging(self) -> Staging[S] | None:
+        """Where a backfill puts this route's records; None where it writes them."""
+
+
+def staging_of(target: Target[R]) -> Staging[R] | None:
+    """Return where a backfill puts the target's records, None where it writes them."""
+    return target.staging if isinstance(target, Loadable) else None
+
+
 @runtime_checkable
 class Plannable(Protocol):
     """A target whose place follows a design: the mapper's wishes, completed by what the server has to say.
@@ -140,6 +194,21 @@ class Plannable(Protocol):
 
     def follow(self, design: Mapping[str, Any], /) -> None:
         """The place is the one of this design from now on; called before `prepare`, and before any use of it."""
+
+
+@runtime_checkable
+class Measurable(Protocol):
+    """A target whose room is limited, so that what a route will take is measured before it is filled."""
+
+    def limited(self) -> bool:
+        """Whether its room has a limit, so that measuring is worth while."""
+
+    def measure(self, records: Sequence[Any], times: float, beside: Mapping[str, int], /) -> tuple[str, int]:
+        """Return the place that fills and the bytes that so many times these records will take of it.
+
+        `beside` says what other routes of the run will take of each place. Leaves nothing behind; raises PlanError if
+        there is no room for all of it.
+        """
 
 
 @runtime_checkable

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
-from mappers.dynamodb import Index, Item, Key, Oversize, item_from_store
-from mappers.dynamodb_indexes import check_indexes, measured
+from mappers.dynamodb import Item, item_from_store
+from stores import dynamodb_options as options
 from stores.contract import Rejected
 from stores.dynamodb_calls import Calls, Refused
-from stores.dynamodb_overflow import MARK, Folding, Unfit
+from stores.dynamodb_files import Files
+from stores.dynamodb_import import Import
+from stores.dynamodb_overflow import MARK, Unfit
 from stores.dynamodb_parts import Parts
 from stores.dynamodb_s3 import Objects
-from stores.dynamodb_table import Table, Wanted
+from stores.dynamodb_table import Table
 from stores.errors import PermanentError, TransientError
 from stores.retrying import Backoff
 
@@ -32,91 +33,45 @@ _OBJECT = "s3:"
 class DynamoDBTarget:
     """A table that holds one route's items, each under the key attributes of its address."""
 
-    @dataclass(frozen=True, slots=True)
-    class Connection:
-        """How DynamoDB is reached; the credentials come from AWS's own chain (environment, profile, role)."""
-
-        region: str | None = None
-        """The AWS region; without it the one of the environment or the profile."""
-        endpoint: str | None = None
-        """The URL of a server other than AWS's own, such as a local one."""
-        table_prefix: str = ""
-        """What the name of a table starts with where a route names none."""
-        profile: str | None = None
-        """A profile of the AWS configuration files."""
-        s3_endpoint: str | None = None
-        """The URL of an S3 other than AWS's own, where a route puts oversize items into S3."""
-        retry_deadline_s: float = 600
-        """How long a batch of which nothing gets through is tried again before the run stops, fit to be resumed."""
-
-    @dataclass(frozen=True, slots=True)
-    class Placement:
-        """Where a route's items go, and how the table is created if it is not there."""
-
-        table: str | None = None
-        """The table's name; without it the prefix and the route's name."""
-        key: Key = Key()  # noqa: RUF009 - frozen, so that one default may be shared
-        """The key attributes: fields, or text with fields in braces; for a mapper of your own their names and types."""
-        indexes: Mapping[str, Index] | None = None
-        """Secondary indexes by name; they are created with the table."""
-        shared: bool = False
-        """Whether other routes put items into this table too: this route's own then begin with the text that its key
-        begins with, and only those are looked at."""
-        billing: Literal["on_demand", "provisioned"] = "on_demand"
-        """How a new table is paid for; one that exists keeps its own."""
-        read_units: int | None = None
-        """Read capacity units of a new provisioned table."""
-        write_units: int | None = None
-        """Write capacity units of a new provisioned table."""
-        expires: str | None = None
-        """A date field after which DynamoDB may drop the item; it turns on the table's time to live."""
-        ttl_attribute: str = "_ttl"
-        """The attribute that holds `expires` in epoch seconds."""
-        oversize: Oversize = "reject"
-        """What becomes of items over 400 KB: reject the document, compress its largest fields (zstd), split them into
-        further items under a sort key, or put them into S3."""
-        oversize_bucket: str | None = None
-        """The bucket for `oversize: s3`; it must exist."""
-        oversize_prefix: str = "offramp/"
-        """What the names of objects in the bucket begin with, before the table's and the route's name."""
-        table_class: Literal["standard", "infrequent_access"] = "standard"
-        """The storage class of a new table."""
-        encryption: str = "aws_owned"
-        """How a new table is encrypted: aws_owned, aws_managed, or the id, alias or ARN of a KMS key of yours."""
-        tags: Mapping[str, str] | None = None
-        """Tags of a new table."""
-        deletion_protection: bool = False
-        """Whether a new table is protected from deletion."""
-        point_in_time_recovery: bool = False
-        """Whether the table's continuous backups are turned on."""
+    Connection: TypeAlias = options.Connection
+    Placement: TypeAlias = options.Placement
 
     def __init__(self, connection: Connection, placement: Placement, route: str) -> None:
         """Take the options; raises ValueError for those that cannot be served."""
-        self._table = _table_name(connection, placement, route)
-        _check_placement(placement)
+        self._table = options.table_name(connection, placement, route)
+        options.check_placement(placement)
         self._key = placement.key
         self._shared = placement.shared
+        names = [orjson.dumps(name).decode() for name in placement.key.names]
+        self._marks = [("}," if at else "{") + name + ':{"' for at, name in enumerate(names)]
         self._prefixes = tuple(one.prefix for one in placement.key.attributes)
         self._ttl_attribute = placement.ttl_attribute if placement.expires is not None else None
         self._retry_deadline_s = connection.retry_deadline_s
         self.calls = Calls(
             self._table, region=connection.region, endpoint=connection.endpoint, profile=connection.profile
         )
-        self._described = Table(self._table, self.calls, _wanted(placement))
+        self._described = Table(self._table, self.calls, options.wanted(placement))
         place = f"{placement.oversize_prefix}{self._table}/{route}/"
-        self._folding = _folding(placement, place)
+        self._folding = options.folding(placement, place)
         self._objects: Objects | None = None
         if placement.oversize_bucket is not None:
-            self._objects = Objects(
-                placement.oversize_bucket,
-                place,
-                region=connection.region,
-                endpoint=connection.s3_endpoint,
-                profile=connection.profile,
-                deadline_s=connection.retry_deadline_s,
-            )
+            self._objects = options.objects(connection, placement.oversize_bucket, place, "oversize_bucket")
         parts = Parts(self._ttl_attribute, self._put_bodies, self._held, self._delete_items)
         self._beside = self._objects or (parts if placement.oversize == "split" else None)
+        self._import: Import | None = None
+        if placement.import_bucket is not None:
+            place = f"{placement.import_prefix}{self._table}/{route}/"
+            files = Files(
+                options.objects(connection, placement.import_bucket, place, "import_bucket"),
+                place,
+                self._key,
+                self._folding,
+                self._objects,
+                self._ttl_attribute,
+            )
+            self._import = Import(
+                self._described, self.calls, files, placement.import_bucket, connection.import_deadline_s
+            )
 
     @property
     def records(self) -> tuple[type[Item], ...]:
@@ -130,16 +85,27 @@ class DynamoDBTarget:
             return self._table + "\0"
         return "\x01".join((self._table + "\0", *self._prefixes))
 
+    @property
+    def staging(self) -> Import | None:
+        """Where a backfill's items wait to be imported; None for a route whose items are written as they come."""
+        return self._import
+
     def check(self) -> Sequence[str]:
         """Return what a person should know; raises PlanError if the table exists and is not the plan's."""
         if self._objects is not None:
             self._objects.check()
-        return self._described.check()
+        return self._described.check() if self._import is None else self._import.check()
 
     def prepare(self) -> str:
-        """The table exists as planned, is active and expires items if asked; return its TableId (R137)."""
+        """The table exists as planned, is active and expires items if asked; return its TableId (R137).
+
+        Of a route that is imported the table is made at the end, and has no identity before.
+        """
         if self._objects is not None:
             self._objects.check()
+        if self._import is not None:
+            self._import.check()
+            return ""
         return self._described.prepare()
 
     def write(self, records: Sequence[Item], /) -> Sequence[Rejected]:
@@ -152,7 +118,7 @@ class DynamoDBTarget:
         foreign = [
             Rejected(index, "E-DDB-KEY", f"the item's key is not the table's ({', '.join(self._key.names)})")
             for index, record in enumerate(records)
-            if tuple(orjson.loads(record.address)) != self._key.names
+            if not self._keyed(record.address)
         ]
         for one in foreign:
             last.pop(records[one.index].address, None)
@@ -222,14 +188,15 @@ class DynamoDBTarget:
         parts: dict[str, list[str]] = {}
         owned: set[str] = set()
         while True:
-            page = self.calls.patiently(
-                self._retry_deadline_s,
-                "scan",
-                TableName=self._table,
-                ConsistentRead=True,
-                ProjectionExpression=", ".join(names),
-                ExpressionAttributeNames=names,
+            asked = {
+                "TableName": self._table,
+                "ConsistentRead": True,
+                "ProjectionExpression": ", ".join(names),
+                "ExpressionAttributeNames": names,
                 **position,
+            }
+            page = self.calls.patiently(
+                self._retry_deadline_s, partial(self.calls.prepared, "scan", orjson.dumps(asked), TableName=self._table)
             )
             for attributes in self._part(page, "Items"):
                 if self._shared and not self._mine(attributes):
@@ -252,8 +219,9 @@ class DynamoDBTarget:
     def close(self) -> None:
         """Release connections."""
         self.calls.close()
-        if self._objects is not None:
-            self._objects.close()
+        for one in (self._objects, self._import):
+            if one is not None:
+                one.close()
 
     def _held(self, addresses: Sequence[str]) -> dict[str, Item]:
         """Return the items as the table holds them."""
@@ -304,6 +272,15 @@ class DynamoDBTarget:
             text = f"table {self._table!r} refuses {len(rejected)} deletes: {rejected[0].reason}; correct `key`"
             raise PermanentError("E-DDB-REFUSED", text)
 
+    def _keyed(self, address: str) -> bool:
+        """Whether the address is of the table's key attributes: within a string of JSON each quote has a backslash."""
+        first, *others = self._marks
+        return (
+            address.startswith(first)
+            and all(map(address.__contains__, others))
+            and address.count('":{"') == len(self._marks)
+        )
+
     def _mine(self, attributes: Mapping[str, Any]) -> bool:
         """Whether an item of a shared table is this route's, by what its keys begin with."""
         return all(
@@ -328,7 +305,7 @@ class DynamoDBTarget:
             except Refused as refused:
                 operations = list(pending.values())
                 if len(operations) == 1:
-                    yield Rejected(operations[0].index, refused.store_code, refused.reason)
+                    yield Rejected(operations[0].place, refused.store_code, refused.reason)
                     return
                 half = len(operations) // 2
                 yield from self._apply_batch(operations[:half])
@@ -344,8 +321,7 @@ class DynamoDBTarget:
         """Send one BatchWriteItem and return the addresses it left unprocessed."""
         requests = b",".join(operation.request for operation in pending.values())
         body = b'{"RequestItems":{"%b":[%b]}}' % (self._table.encode(), requests)
-        # The arguments name the table alone: were the body not replaced, DynamoDB would refuse the empty list.
-        answer = self.calls.once("batch_write_item", body, RequestItems={self._table: []})
+        answer = self.calls.prepared("batch_write_item", body, RequestItems={self._table: []})
         unprocessed = [
             request["PutRequest"]["Item"] if "PutRequest" in request else request["DeleteRequest"]["Key"]
             for requests in self._part(answer, "UnprocessedItems").values()
@@ -360,7 +336,7 @@ class DynamoDBTarget:
             keys = ",".join(wanted).encode()
             body = b'{"RequestItems":{"%b":{"ConsistentRead":true,"Keys":[%b]}}}' % (self._table.encode(), keys)
             try:
-                answer = self.calls.once("batch_get_item", body, RequestItems={self._table: {"Keys": []}})
+                answer = self.calls.prepared("batch_get_item", body, RequestItems={self._table: {"Keys": []}})
             except TransientError:
                 if not backoff.wait():
                     raise
@@ -387,8 +363,10 @@ class DynamoDBTarget:
     def _address(self, attributes: Mapping[str, Any]) -> str:
         return item_from_store({name: attributes[name] for name in self._key.names}, self._key).address
 
-    def _left(self, asked: Collection[str], unprocessed: Iterable[Mapping[str, Any]]) -> Collection[str]:
+    def _left(self, asked: Collection[str], unprocessed: Sequence[Mapping[str, Any]]) -> Collection[str]:
         """Return the addresses left unprocessed; raises PermanentError for one that was not asked for."""
+        if not unprocessed:
+            return ()
         left = {self._address(attributes) for attributes in unprocessed}
         if not left <= set(asked):
             raise self.calls.no_answer()
@@ -399,11 +377,10 @@ class DynamoDBTarget:
         return TransientError("E-DDB-BUSY", text)
 
 
-@dataclass(frozen=True, slots=True)
-class _Operation:
+class _Operation(NamedTuple):
     """One put or delete: its place in the caller's list, its address, and its JSON in a BatchWriteItem."""
 
-    index: int
+    place: int
     address: str
     request: bytes
 
@@ -422,74 +399,5 @@ def _batches(operations: Iterable[_Operation]) -> Iterator[list[_Operation]]:
         yield batch
 
 
-def _table_name(connection: DynamoDBTarget.Connection, placement: DynamoDBTarget.Placement, route: str) -> str:
-    name = connection.table_prefix + route if placement.table is None else placement.table
-    illegal = sorted(set(re.sub(r"[A-Za-z0-9_.-]", "", name)))
-    if illegal:
-        shown = ", ".join(map(repr, illegal))
-        raise ValueError(f"table: {name!r} has {shown}; DynamoDB takes A-Z a-z 0-9 _ . - only: name another")
-    if not 3 <= len(name) <= 255:
-        raise ValueError(f"table: {name!r} has {len(name)} characters; DynamoDB takes 3 to 255: name another")
-    return name
-
-
 def _put(body: bytes) -> bytes:
     return b'{"PutRequest":{"Item":%b}}' % body
-
-
-def _wanted(placement: DynamoDBTarget.Placement) -> Wanted:
-    return Wanted(
-        key=placement.key,
-        indexes=placement.indexes or {},
-        billing=placement.billing,
-        read_units=placement.read_units,
-        write_units=placement.write_units,
-        expires=placement.expires is not None,
-        ttl_attribute=placement.ttl_attribute,
-        table_class=placement.table_class,
-        encryption=placement.encryption,
-        tags=placement.tags or {},
-        deletion_protection=placement.deletion_protection,
-        point_in_time_recovery=placement.point_in_time_recovery,
-    )
-
-
-def _folding(placement: DynamoDBTarget.Placement, place: str) -> Folding | None:
-    if placement.oversize == "reject":
-        return None
-    key, indexes = placement.key, (placement.indexes or {}).values()
-    local = [index for index in indexes if index.local]
-    kept = {*key.names, *(name for index in indexes for name in index.names(key))}
-    if placement.expires is not None:
-        kept.add(placement.ttl_attribute)
-    return Folding(
-        placement.oversize,
-        key,
-        sorted(kept),
-        lambda attributes: measured(attributes, key, local),
-        sizes=1 + len(local),
-        place=place,
-    )
-
-
-def _check_placement(placement: DynamoDBTarget.Placement) -> None:
-    key = placement.key
-    key.check()
-    check_indexes(placement.indexes or {}, key)
-    if placement.expires is not None and placement.ttl_attribute in key.names:
-        raise ValueError(f"ttl_attribute: {placement.ttl_attribute!r} is a key attribute; name another")
-    for option, units in (("read_units", placement.read_units), ("write_units", placement.write_units)):
-        if placement.billing == "provisioned" and (units is None or units < 1):
-            raise ValueError(f"{option}: `billing: provisioned` needs a number of at least 1")
-        if placement.billing == "on_demand" and units is not None:
-            raise ValueError(f"{option}: `billing: on_demand` takes none; remove it or set `billing: provisioned`")
-    if placement.shared and not any(one.prefix for one in key.attributes):
-        raise ValueError("shared: no key begins with a text of the route's own; write one such as 'ORDER#{_id}'")
-    if (placement.oversize == "s3") != (placement.oversize_bucket is not None):
-        raise ValueError("oversize_bucket: goes with `oversize: s3`, which needs one; say both or neither")
-    if placement.oversize == "split" and (key.sort is None or key.attributes[1].type != "S" or placement.shared):
-        raise ValueError("oversize: split needs a sort key of type S, and a table that is not shared")
-    if placement.oversize == "s3" and placement.expires is not None:
-        raise ValueError("oversize: s3 would keep the objects of items that expired; use compress, or split")
-    if not placement.encryption:
-        raise ValueError("encryption: is empty; say aws_owned, aws_managed or a KMS key")

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
-from collections.abc import Mapping
-from functools import cache
+import zlib
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from typing import Any
 
 import boto3
 import orjson
 from botocore import exceptions as aws
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
+from botocore.httpsession import URLLib3Session
 from botocore.parsers import ResponseParserError
+from botocore.utils import get_environ_proxies
 
 from stores.errors import OfframpError, PermanentError, PlanError, TransientError
 from stores.retrying import Backoff
 
+_CONNECT_TIMEOUT_S = 10
+_READ_TIMEOUT_S = 30
+_CONNECTIONS = 32
 _CONTROL_DEADLINE_S = 30.0
 """Requests about the table itself give up sooner than writes: a wrong endpoint must not look like a hang."""
 
@@ -43,7 +52,8 @@ _STOPPED = {
         "E-DDB-ACCESS",
         "allow these credentials DescribeTable, CreateTable, DescribeTimeToLive, UpdateTimeToLive, BatchWriteItem, "
         "BatchGetItem and Scan on it (and TagResource, DescribeContinuousBackups, UpdateContinuousBackups as the plan "
-        "asks)",
+        "asks; for an import ImportTable, DescribeImport and ListImports, and CloudWatch logs as AWS's own page on it "
+        "says)",
     ),
     "UnrecognizedClientException": ("E-DDB-CREDENTIALS", _SIGN_IN),
     "ExpiredTokenException": ("E-DDB-CREDENTIALS", _EXPIRED),
@@ -52,6 +62,8 @@ _STOPPED = {
     "IncompleteSignatureException": ("E-DDB-CREDENTIALS", _SIGN_IN),
     "MissingAuthenticationTokenException": ("E-DDB-CREDENTIALS", _SIGN_IN),
     "ResourceNotFoundException": ("E-DDB-ABSENT", "it does not exist (any more); run the backfill from the start"),
+    "ImportNotFoundException": ("E-DDB-IMPORT", "its import is not known any more; delete it and run --restart"),
+    "ImportConflictException": ("E-DDB-IMPORT", "its import was begun with other settings; run --restart"),
     "ResourceInUseException": ("E-DDB-IN-USE", "it is being created or changed by someone else; run again"),
 }
 _CREDENTIALS = (
@@ -109,6 +121,7 @@ class Calls:
         self._endpoint = endpoint
         self._profile = profile
         self._client: Any = None
+        self._http: Any = None
         self._handed = threading.local()
 
     def client(self) -> Any:
@@ -123,34 +136,52 @@ class Calls:
         with MAKING:
             if self._client is not None:
                 self._client.close()
+                self._http.close()
                 self._client = None
 
-    def once(self, method: str, body: bytes = b"", **arguments: Any) -> Mapping[str, Any]:
-        """Return the answer to one request; `body` is the prepared JSON of BatchWriteItem and BatchGetItem."""
+    def once(self, method: str, **arguments: Any) -> Mapping[str, Any]:
+        """Return the answer to one request."""
+        client = self.client()
+        try:
+            answer: dict[str, Any] = getattr(client, method)(**arguments)
+        except (aws.BotoCoreError, aws.ClientError, ResponseParserError) as error:
+            raise self._translated(error) from error
+        return answer
+
+    def prepared(self, method: str, body: bytes, **arguments: Any) -> Mapping[str, Any]:
+        """Return the answer to one BatchWriteItem, BatchGetItem or Scan of which the whole JSON is given.
+
+        The arguments name the table, from which botocore finds the endpoint. The answer is the JSON that DynamoDB
+        gave: binary values are base64 text in it.
+        """
         client = self.client()
         self._handed.body = body
         try:
-            answer: dict[str, Any] = getattr(client, method)(**arguments)
-            return orjson.loads(answer["json"]) if "json" in answer else answer
-        except (aws.BotoCoreError, aws.ClientError, ResponseParserError, orjson.JSONDecodeError) as error:
+            answer: dict[str, Any] = orjson.loads(getattr(client, method)(**arguments)["json"])
+        except (aws.BotoCoreError, aws.ClientError, orjson.JSONDecodeError) as error:
             raise self._translated(error) from error
         finally:
             del self._handed.body
+        return answer
 
-    def patiently(self, deadline_s: float, method: str, **arguments: Any) -> Mapping[str, Any]:
+    def patiently(self, deadline_s: float, ask: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
         """Return the answer to a request, tried again after transient errors until the deadline."""
         backoff = Backoff(deadline_s)
         while True:
             try:
-                return self.once(method, **arguments)
+                return ask()
             except TransientError:
                 if not backoff.wait():
                     raise
 
     def control(self, method: str, **arguments: Any) -> Mapping[str, Any]:
         """Return the answer to a request about the table itself; raises PlanError where it is refused."""
+        return self.asked(method, TableName=self._table, **arguments)
+
+    def asked(self, method: str, **arguments: Any) -> Mapping[str, Any]:
+        """Return the answer to a request without documents; raises PlanError where it is refused."""
         try:
-            return self.patiently(_CONTROL_DEADLINE_S, method, TableName=self._table, **arguments)
+            return self.patiently(_CONTROL_DEADLINE_S, partial(self.once, method, **arguments))
         except Refused as error:
             text = f"table {self._table!r}: {method} is refused: {error.detail}; change the plan"
             raise PlanError("E-DDB-TABLE", text) from error
@@ -162,9 +193,9 @@ class Calls:
 
     def _made(self) -> Any:
         config = Config(
-            connect_timeout=10,
-            read_timeout=30,
-            max_pool_connections=32,
+            connect_timeout=_CONNECT_TIMEOUT_S,
+            read_timeout=_READ_TIMEOUT_S,
+            max_pool_connections=_CONNECTIONS,
             parameter_validation=False,
             # Retries are ours alone: they know what is unprocessed, and botocore's fourth attempt is its last (R47).
             retries={"mode": "standard", "total_max_attempts": 1},
@@ -183,20 +214,42 @@ class Calls:
             raise PlanError("E-DDB-ENDPOINT", "`endpoint` or `region` is malformed; correct it") from error
         except aws.BotoCoreError as error:
             raise self._translated(error) from error
-        for operation in ("BatchWriteItem", "BatchGetItem"):
-            client.meta.events.register(f"before-call.dynamodb.{operation}", self._give_body)
-        for operation in ("BatchGetItem", "Scan"):
-            client.meta.events.register(f"before-parse.dynamodb.{operation}", _keep_json)
+        for operation in ("BatchWriteItem", "BatchGetItem", "Scan"):
+            client.meta.events.register(f"before-call.dynamodb.{operation}", self._send)
+        self._http = URLLib3Session(
+            verify=made._session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE", True),
+            proxies=get_environ_proxies(client.meta.endpoint_url),
+            timeout=(_CONNECT_TIMEOUT_S, _READ_TIMEOUT_S),
+            max_pool_connections=_CONNECTIONS,
+            socket_options=[(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
+        )
         return client
 
-    def _give_body(self, params: dict[str, Any], **_: Any) -> None:
-        """Put this thread's prepared JSON in the place of what botocore made of the arguments."""
-        params["body"] = self._handed.body
+    def _send(self, model: Any, params: dict[str, Any], request_signer: Any, **_: Any) -> tuple[Any, dict[str, Any]]:
+        """Send this thread's prepared JSON, addressed and signed by botocore, and return the JSON of the answer.
+
+        What an event handler returns stands for what botocore would have sent and parsed itself, which takes longer
+        than all the rest of a batch (docs/decisions.md).
+        """
+        headers = {name: value for name, value in params["headers"].items() if name != "Content-Length"}
+        request = AWSRequest("POST", params["url"], headers | {"Accept-Encoding": "identity"}, self._handed.body)
+        request_signer.sign(model.name, request)
+        ready = request.prepare()
+        # Whoever watches what boto3 sends, or answers in DynamoDB's place, is asked here as well.
+        name = f"before-send.dynamodb.{model.name}"
+        response = self._client.meta.events.emit_until_response(name, request=ready)[1] or self._http.send(ready)
+        content: bytes = response.content
+        if response.status_code != 200:
+            raise aws.ClientError(_fault(response.status_code, content), model.name)
+        checksum = response.headers.get("x-amz-crc32")
+        if checksum is not None and int(checksum) != zlib.crc32(content):
+            raise aws.ChecksumError(checksum_type="crc32", expected_checksum=checksum, actual_checksum="another")
+        return response, {"json": content}
 
     def _translated(self, error: Exception) -> OfframpError:
         """Return the error by who must act (R60, R143); nothing of AWS's own texts, which may quote secrets."""
         at = f"table {self._table!r}: "
-        if isinstance(error, aws.HTTPClientError | aws.ConnectionError | aws.IncompleteReadError):
+        if isinstance(error, aws.HTTPClientError | aws.ConnectionError | aws.IncompleteReadError | aws.ChecksumError):
             return TransientError("E-DDB-NETWORK", f"{at}no answer ({type(error).__name__}); run again to resume")
         if isinstance(error, ResponseParserError | orjson.JSONDecodeError):
             return self.no_answer()
@@ -223,12 +276,11 @@ def _refusal(at: str, code: str, text: str) -> Refused:
     return refused
 
 
-def _keep_json(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
-    """Keep an answer from botocore's parser, which takes eight times as long as orjson.
-
-    It still parses errors, and answers with binary values, which are base64 text in JSON and bytes in an item.
-    """
-    body = response_dict["body"]
-    if response_dict["status_code"] == 200 and b'"B"' not in body and b'"BS"' not in body:
-        customized_response_dict["json"] = body
-        response_dict["body"] = b"{}"
+def _fault(status: int, content: bytes) -> dict[str, Any]:
+    """Return an error answer in the form botocore gives it; the code is what follows the # of its type."""
+    try:
+        told = orjson.loads(content)
+        code, text = str(told.get("__type", "")).rpartition("#")[2], told.get("message", told.get("Message", ""))
+    except (orjson.JSONDecodeError, AttributeError):  # A proxy's page.
+        code, text = "", ""
+    return {"Error": {"Code": code, "Message": str(text)}, "ResponseMetadata": {"HTTPStatusCode": status}}

@@ -1,4 +1,4 @@
-"""Objects of S3 that hold what is too large for an item: written and acknowledged before the item that needs them."""
+"""Objects of S3: what is too large for an item, written before the item that needs it, and the files of an import."""
 
 from __future__ import annotations
 
@@ -25,15 +25,17 @@ class Objects:
         self,
         bucket: str,
         prefix: str,
+        option: str,
         *,
         region: str | None,
         endpoint: str | None,
         profile: str | None,
         deadline_s: float,
     ) -> None:
-        """Keep what the client is made of at the first call."""
+        """Keep what the client is made of at the first call; `option` is the key of the plan that names the bucket."""
         self._bucket = bucket
         self._prefix = prefix
+        self._option = option
         self._region = region
         self._endpoint = endpoint
         self._profile = profile
@@ -52,7 +54,8 @@ class Objects:
     def put(self, pieces: Mapping[str, bytes], owner: Mapping[str, Any]) -> None:
         """Every object is held and acknowledged."""
         for name, content in pieces.items():
-            self._called("put_object", Bucket=self._bucket, Key=name, Body=content, ContentType="application/zstd")
+            kind = "application/gzip" if name.endswith(".gz") else "application/zstd"
+            self._called("put_object", Bucket=self._bucket, Key=name, Body=content, ContentType=kind)
 
     def get(self, names: Sequence[str]) -> Mapping[str, bytes]:
         """Return the objects of these names; an absent one is not in the answer."""
@@ -74,11 +77,15 @@ class Objects:
 
     def names(self) -> Iterator[str]:
         """Yield the name of every object under the prefix."""
+        yield from (name for name, _ in self.sizes())
+
+    def sizes(self, below: str = "") -> Iterator[tuple[str, int]]:
+        """Yield the name and the size of every object under the prefix and what is `below` it."""
         position: dict[str, Any] = {}
         while True:
-            page = self._called("list_objects_v2", Bucket=self._bucket, Prefix=self._prefix, **position)
+            page = self._called("list_objects_v2", Bucket=self._bucket, Prefix=self._prefix + below, **position)
             for one in page.get("Contents", ()):
-                yield one["Key"]
+                yield one["Key"], one["Size"]
             if not page.get("IsTruncated"):
                 return
             position = {"ContinuationToken": page["NextContinuationToken"]}
@@ -140,7 +147,7 @@ class Objects:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         if code == "NoSuchBucket":
             return PermanentError(
-                "E-S3-BUCKET", f"{at}it does not exist; create it, or name another in `oversize_bucket`"
+                "E-S3-BUCKET", f"{at}it does not exist; create it, or name another in `{self._option}`"
             )
         if code in _BUSY or status >= 500 or status == 429:
             return TransientError("E-S3-BUSY", f"{at}{code or status}; run again later to resume")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -38,7 +38,7 @@ class Table:
 
     def __init__(self, name: str, calls: Calls, wanted: Wanted) -> None:
         """Take what the plan says; nothing is asked yet."""
-        self._name = name
+        self.name = name
         self._calls = calls
         self._wanted = wanted
 
@@ -47,17 +47,59 @@ class Table:
         table = self._describe()
         return () if table is None else self._compare(table)
 
+    def check_imported(self) -> Sequence[str]:
+        """Return what a person should know where an import makes the table; one that is being made is left alone."""
+        table = self._describe()
+        if table is None:
+            return ()
+        told = f"table {self.name!r} exists: a backfill that has not imported it itself refuses to go on"
+        return [told] if table["TableStatus"] == "CREATING" else [told, *self._compare(table)]
+
     def prepare(self) -> str:
         """The table exists as planned, is active and expires items if asked; return its TableId (R137)."""
         if self._describe() is None:
             self._create()
-        table = self._created()
+        return self._finished(self._created())
+
+    def adopt(self) -> str:
+        """The table an import made is in all as planned; return its TableId."""
+        busy = ("CREATING", "UPDATING")
+        table, wanted = self._created(busy), self._wanted
+        if wanted.tags:
+            self._calls.asked("tag_resource", ResourceArn=table["TableArn"], Tags=_tags(wanted))
+        # One change at a time: a table takes a new class by itself only.
+        planned = "STANDARD_INFREQUENT_ACCESS" if wanted.table_class == "infrequent_access" else "STANDARD"
+        if table.get("TableClassSummary", {}).get("TableClass", "STANDARD") != planned:
+            self._calls.control("update_table", TableClass=planned)
+            table = self._created(busy)
+        if wanted.deletion_protection and not table.get("DeletionProtectionEnabled"):
+            self._calls.control("update_table", DeletionProtectionEnabled=True)
+            table = self._created(busy)
+        return self._finished(table)
+
+    def imported(self) -> dict[str, Any]:
+        """Return the TableCreationParameters of ImportTable, which takes less than CreateTable does."""
+        later = ("Tags", "TableClass", "DeletionProtectionEnabled")
+        made = {name: value for name, value in creation(self._wanted).items() if name not in later}
+        return {"TableName": self.name, **made}
+
+    def id(self) -> str | None:
+        """Return the TableId of the table there is, None if there is none."""
+        table = self._describe()
+        return None if table is None else _id(table)
+
+    def arn(self) -> str | None:
+        """Return the ARN of the table there is, None if there is none."""
+        table = self._describe()
+        return None if table is None else str(table["TableArn"])
+
+    def _finished(self, table: Mapping[str, Any]) -> str:
         self._compare(table)
         if self._wanted.expires:
             self._enable_ttl()
         if self._wanted.point_in_time_recovery:
             self._enable_recovery()
-        return str(table.get("TableId") or f"{table['TableArn']} {table['CreationDateTime'].isoformat()}")
+        return _id(table)
 
     def _describe(self) -> Mapping[str, Any] | None:
         """Return the table's description, or None if it does not exist."""
@@ -76,7 +118,7 @@ class Table:
 
     def _compare(self, table: Mapping[str, Any]) -> Sequence[str]:
         """Return warnings; raises PlanError naming what is there and what the plan says."""
-        at = f"table {self._name!r}"
+        at = f"table {self.name!r}"
         types = {one["AttributeName"]: one["AttributeType"] for one in table["AttributeDefinitions"]}
         found = _shown(table["KeySchema"], types)
         planned = ", ".join(f"{name} {kind}" for name, kind in self._wanted.key.types.items())
@@ -141,15 +183,15 @@ class Table:
             if error.code != "E-DDB-IN-USE":
                 raise
 
-    def _created(self) -> Mapping[str, Any]:
-        """Return the table's description once it is no longer being created."""
+    def _created(self, busy: Collection[str] = ("CREATING",)) -> Mapping[str, Any]:
+        """Return the table's description once it is no longer being created, or whatever it is busy with."""
         backoff = Backoff(_CREATION_DEADLINE_S, first_s=0.5, most_s=5.0)
         while True:
             table = self._describe()  # Just after its creation a table may not be found yet.
-            if table is not None and table["TableStatus"] != "CREATING":
+            if table is not None and table["TableStatus"] not in busy:
                 return table
             if not backoff.wait():
-                text = f"table {self._name!r}: not ACTIVE after {_CREATION_DEADLINE_S:.0f} s; run again later"
+                text = f"table {self.name!r}: not ACTIVE after {_CREATION_DEADLINE_S:.0f} s; run again later"
                 raise TransientError("E-DDB-STATUS", text)
 
     def _enable_ttl(self) -> None:
@@ -202,10 +244,18 @@ def creation(wanted: Wanted) -> dict[str, Any]:
     if encryption:
         made["SSESpecification"] = encryption
     if wanted.tags:
-        made["Tags"] = [{"Key": name, "Value": value} for name, value in wanted.tags.items()]
+        made["Tags"] = _tags(wanted)
     if wanted.deletion_protection:
         made["DeletionProtectionEnabled"] = True
     return made
+
+
+def _tags(wanted: Wanted) -> list[dict[str, str]]:
+    return [{"Key": name, "Value": value} for name, value in wanted.tags.items()]
+
+
+def _id(table: Mapping[str, Any]) -> str:
+    return str(table.get("TableId") or f"{table['TableArn']} {table['CreationDateTime'].isoformat()}")
 
 
 def _schema(names: Sequence[str]) -> list[dict[str, str]]:

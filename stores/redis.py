@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+import re
+import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from mappers.redis_json import Json
 from mappers.redis_shapes import Entry
 from stores.contract import Rejected
 from stores.errors import PermanentError, PlanError
+from stores.redis_cluster import Cluster
 from stores.redis_commands import (
     INT64,
+    JSON,
     RECORDS,
     SHARED,
     Foreign,
@@ -27,18 +34,27 @@ from stores.redis_commands import (
     whole_step,
 )
 from stores.redis_keys import Own, as_bytes, literal, parsed
+from stores.redis_memory import growth_bytes, room, size_of
 from stores.redis_streams import Turns, insert, too_late
-from stores.redis_wire import LOST, Refused, Server, Step, code, failure, parsed_info
+from stores.redis_watch import Seen, as_design, faults, of_design, standings
+from stores.redis_wire import LOST, NO_JSON, Durability, Refused, Server, Step, code, failure, opened, parsed_info
 from stores.retrying import Backoff
 
+_log = logging.getLogger(__name__)
+
+_MOVED = ConnectionError("slots of the cluster kept moving")
 _VALUE_BYTES = 512 * 2**20
 """The longest key or value a server takes unless its `proto-max-bulk-len` says otherwise (R76)."""
+_BIG_BYTES = 10**6
+"""A key of more is one that a person should know of (R76)."""
 _PAGE = "1000"
 _NEVER = INT64
 """Read in place of an expiry that `ttl_s` promised but the key lacks: None would call that key right."""
 _GRACE_MS = 5000
 _SHARING = {"score": "zset", "location": "zset", "entry": "stream", "member": "set"}
 """Keys of a placement that say that documents share keys, and of which type; the first that is said decides."""
+_WAIT_MS = 20_000
+"""WAIT ends before a connection that is silent for 30 seconds counts as lost."""
 _CHECK_S = 5.0
 """How long `check` waits for a server: a wrong host name should not take the whole retry deadline."""
 
@@ -61,6 +77,12 @@ class RedisTarget:
         """Write also to a server that may drop keys when its memory is full."""
         retry_deadline_s: float = 600
         """How long commands of which none gets through are tried again before the run stops, fit to be resumed."""
+        cluster: bool = False
+        """Whether the URL leads to a node of a Redis Cluster."""
+        durability: Durability = Durability()  # noqa: RUF009 - frozen, so that it can be shared
+        """The replicas that must hold what was written before it counts as acknowledged."""
+        max_memory_percent: float = 70
+        """How full of its `maxmemory` a copy may make the server, as measured by a sample; more than 100 for any."""
 
     @dataclass(frozen=True, slots=True)
     class Placement:
@@ -80,8 +102,10 @@ class RedisTarget:
         """The field that orders the entries: says that the keys hold streams."""
         member: str | None = None
         """The field that names the members: says that many documents share each key, a set unless said otherwise."""
+        json: bool = False
+        """Whether the keys hold JSON documents, which not every server can."""
 
-    REPEATED: ClassVar[frozenset[str]] = frozenset(("expires", "score", "location", "entry", "member"))
+    REPEATED: ClassVar[frozenset[str]] = frozenset(("expires", "score", "location", "entry", "member", "json"))
     """Keys of a placement that repeat what a mapper says: they stand beside a mapper that has them, or one's own."""
 
     def __init__(self, connection: Connection, placement: Placement, route: str, /) -> None:
@@ -96,14 +120,30 @@ class RedisTarget:
                 raise ValueError("ttl_s and expires both say when a key expires; drop one of them")
             if shared:
                 raise ValueError(f"ttl_s: beside `{shared[0]}` the documents share a key, so none can expire; drop it")
+        self._json = placement.json
         self._own = Own.of(placement.key, route, shared=bool(shared))
         self._shared = _SHARING[shared[0]] if shared else None
         self._ttl_ms = placement.ttl_s * 1000 if placement.ttl_s is not None else None
         self._allow_eviction = connection.allow_eviction
         self._deadline_s = connection.retry_deadline_s
-        self._server = Server(connection.url, connection.retry_deadline_s)
+        if connection.max_memory_percent <= 0:
+            raise ValueError("max_memory_percent: above 0; 70 leaves room for what the server itself needs")
+        if connection.durability.wait is not None and connection.durability.wait < 0:
+            raise ValueError("durability: wait is a number of replicas, 0 or more")
+        if not 0 < connection.durability.timeout_ms <= _WAIT_MS:
+            raise ValueError(f"durability: timeout_ms is above 0 and at most {_WAIT_MS}")
+        self._server: Server
+        if connection.cluster:
+            self._server = Cluster(connection.url, connection.retry_deadline_s, connection.durability)
+        else:
+            self._server = Server(*opened(connection.url), connection.retry_deadline_s, connection.durability)
         self._limit_bytes: int | None = None
         self._turns = Turns()
+        self._big: list[int] = []
+        self._memory_percent = connection.max_memory_percent
+        self._began: Seen | None = None
+        self._compared: Seen | None = None
+        self._comparing = threading.Lock()
 
     @property
     def records(self) -> tuple[type[Held], ...]:
@@ -118,21 +158,52 @@ class RedisTarget:
     def check(self) -> Sequence[str]:
         """Return what a person should know; raises PlanError for a server or a key that cannot hold this route."""
         wait_s = min(_CHECK_S, self._deadline_s)
-        _, described, told = self._server.ask(
-            ("PING",), ("COMMAND", "INFO", "PEXPIRETIME"), ("INFO",), deadline_s=wait_s
-        )
-        info, place = parsed_info(told), self._server.place
-        if not described or not described[0]:
-            found = info.get("valkey_version") or info.get("redis_version", "unknown")
-            raise PlanError("E-RDS-VERSION", f"{place} is version {found} without PEXPIRETIME; use 7.0 or later")
-        if info.get("cluster_enabled") == "1":
-            raise PlanError("E-RDS-CLUSTER", f"{place} is a cluster, which is not supported yet; use one server")
-        if info.get("role") == "slave":
-            raise PlanError("E-RDS-REPLICA", f"{place} is a replica, which takes no writes; give its primary's URL")
+        notes = [note for server in self._server.primaries(wait_s) for note in self._check_server(server, wait_s)]
         if self._own.key is not None:
-            (kind,) = self._server.ask(("TYPE", as_bytes(self._own.key)), deadline_s=wait_s)
+            (kind,) = self._server.ask(("TYPE", as_bytes(self._own.key)), key=self._own.key, deadline_s=wait_s)
             self._check_type(kind.decode())
-        return self._check_eviction(info)
+        return notes
+
+    @property
+    def mapped(self) -> bool:
+        """True: no document need be looked at for a key to be made."""
+        return True
+
+    def design(self, wishes: Mapping[str, Any], /) -> Mapping[str, Any]:
+        """Return how the servers stand before the route's first record, for `audit` to compare with."""
+        return {**wishes, **as_design(standings(self._server))}
+
+    def follow(self, design: Mapping[str, Any], /) -> None:
+        """How the servers stood then is known."""
+        self._began = of_design(design)
+
+    def audit(self) -> Sequence[str]:
+        """Return why what was seen to be held may be held no more: evictions, and servers that were replaced."""
+        return faults(self._began, self._compared, standings(self._server))
+
+    def limited(self) -> bool:
+        """Whether the server has a `maxmemory`."""
+        return room(self._server, self._memory_percent) is not None
+
+    def measure(self, records: Sequence[Held], times: float, beside: Mapping[str, int], /) -> tuple[str, int]:
+        """Return the server, and the bytes of its memory that so many times these records will take (R71)."""
+        place, limit = re.sub(r"(:\d+)/\d+$", r"\1", self._server.place), self._limit()
+        now_ms = time.time() * 1000
+        fit = [
+            one
+            for one in records
+            if self._unfit(one, limit) is None and (one.expires_at_ms is None or one.expires_at_ms > now_ms)
+        ]
+        size_bytes = int(growth_bytes(self._server, fit) * times)
+        left = room(self._server, self._memory_percent)
+        wanted = size_bytes + beside.get(place, 0)
+        if left is not None and wanted > left:
+            raise PlanError(
+                "E-RDS-MEMORY",
+                f"this run writes about {size_of(wanted)} to {place}, but {size_of(max(0, left))} are left within"
+                f" {self._memory_percent:g} % of its maxmemory; give it more, or allow more by max_memory_percent",
+            )
+        return place, size_bytes
 
     def prepare(self) -> str:
         """The place is checked; it has no identity, as a Redis knows none that would survive a restart."""
@@ -160,7 +231,7 @@ class RedisTarget:
                 existing.append(address)
         kinds = self._kinds(address for address in existing if parsed(address)[1] is not None)
         steps = (delete_step(number, one, kinds.get(parsed(one)[0], "none")) for number, one in enumerate(existing))
-        for step, replies in self._server.run(step for step in steps if step is not None):
+        for step, replies in self._server.run((step for step in steps if step is not None), durable=True):
             error = failure(step, replies)
             if error is not None and code(error) != "WRONGTYPE":
                 raise self._server.refusal(error) from error
@@ -171,6 +242,9 @@ class RedisTarget:
         With `ttl_s` a key that lives no longer than that comes back without an expiry, as its record had none, and one
         that never expires with the latest expiry there is.
         """
+        with self._comparing:
+            if self._compared is None:
+                self._compared = standings(self._server)
         held: dict[str, Held] = {}
         waiting = [address for address in addresses if self._can_exist(address)]
         while waiting:
@@ -195,25 +269,36 @@ class RedisTarget:
         """Yield every address under the route's keys, whoever wrote it; some twice."""
         backoff: Backoff | None = None
         while True:
+            trouble: Exception = _MOVED
             try:
+                layout = self._server.layout()
                 yield from self._listing()
+                if layout is not None and layout == self._server.layout():
+                    return  # Else keys that were moving may have passed from node to node unseen (R75).
             except LOST as error:
                 # A cursor means nothing to a server that was started anew, so the listing starts anew as well (R75).
-                backoff = backoff or Backoff(self._deadline_s)
-                if not backoff.wait():
-                    raise self._server.gave_up(error) from error
-            else:
-                return
+                trouble = error
+                self._server.stale()
+            backoff = backoff or Backoff(self._deadline_s)
+            if not backoff.wait():
+                raise self._server.gave_up(trouble) from trouble
 
     def close(self) -> None:
         """Release the connections."""
+        if self._big:
+            _log.warning(
+                "W-RDS-BIGKEY %d keys of more than 1 MB went to %s, the largest of %s; reading or deleting one holds up"
+                " all other clients",
+                *(len(self._big), self._server.place, size_of(max(self._big))),
+            )
+            self._big.clear()
         self._server.close()
 
     def _write(self, records: Sequence[Held]) -> Sequence[Rejected]:
         rejected: list[Rejected] = []
         late: dict[str, list[int]] = {}
         limit = self._limit() if records else 0
-        for step, replies in self._server.run(self._write_steps(records, limit, rejected)):
+        for step, replies in self._server.run(self._write_steps(records, limit, rejected), durable=True):
             error = failure(step, replies)
             if error is None:
                 continue
@@ -239,13 +324,18 @@ class RedisTarget:
             elif isinstance(one, Shared):
                 yield shared_step(number, one)
             elif not isinstance(one, Foreign):
-                yield whole_step(number, one, self._ttl_ms)
+                step = whole_step(number, one, self._ttl_ms)
+                if step.size_bytes > _BIG_BYTES:
+                    self._big.append(step.size_bytes)
+                yield step
         # In the order of their ids, which is the only one a stream takes them in; the last of an address wins.
         for _, number, entry in sorted(entries.values(), key=lambda each: each[0]):
             yield shared_step(number, entry)
 
     def _rejected(self, number: int, one: Held, error: Refused) -> Rejected:
-        """Return the answer for a record whose key is of another type; raises PermanentError for any other refusal."""
+        """Return the answer for a record that its key, or JSON, cannot hold; raises PermanentError for all else."""
+        if isinstance(one, Json) and "limit" in str(error):
+            return Rejected(number, "E-RDS-JSON", "nested deeper, or larger, than the server's JSON module takes")
         if code(error) != "WRONGTYPE":
             raise self._server.refusal(error) from error
         return Rejected(number, "E-RDS-TYPE", f"its key holds something that is no {SHARED[type(one)]}")
@@ -302,24 +392,43 @@ class RedisTarget:
         return int(seconds) * 1000 + int(microseconds) // 1000
 
     def _listing(self) -> Iterator[str]:
-        """Yield the addresses through one connection; raises one of `LOST` when that is gone."""
-        with self._server.wire() as wire:
-            if self._own.key is not None:
-                yield from under(wire, [as_bytes(self._own.key)], shared_sets=self._shared == "set")
-            if self._own.prefix is None:
-                return
-            pattern = literal(as_bytes(self._own.prefix)) + b"*"
-            cursor: bytes | None = None
-            while cursor != b"0":
-                command = ("SCAN", cursor or b"0", "MATCH", pattern, "COUNT", _PAGE)
-                ((cursor, keys),) = wire.demand([Step.of(0, "", command)])
-                yield from under(wire, keys, shared_sets=self._shared == "set")
+        """Yield the addresses, through one connection to each server; raises one of `LOST` when one is gone."""
+        shared_sets = self._shared == "set"
+        if self._own.key is not None:
+            with self._server.wire(self._own.key) as wire:
+                yield from under(wire, [as_bytes(self._own.key)], shared_sets=shared_sets)
+        if self._own.prefix is None:
+            return
+        pattern = literal(as_bytes(self._own.prefix)) + b"*"
+        for server in self._server.primaries():
+            with server.wire() as wire:
+                cursor: bytes | None = None
+                while cursor != b"0":
+                    command = ("SCAN", cursor or b"0", "MATCH", pattern, "COUNT", _PAGE)
+                    ((cursor, keys),) = wire.demand([Step.of(0, "", command)])
+                    yield from under(wire, keys, shared_sets=shared_sets)
+
+    def _check_server(self, server: Server, wait_s: float) -> Sequence[str]:
+        known = ("COMMAND", "INFO", "PEXPIRETIME", "JSON.SET")
+        _, described, told = server.ask(("PING",), known, ("INFO",), deadline_s=wait_s)
+        info, place = parsed_info(told), server.place
+        dates, json = (bool(one) for one in described)
+        if not dates:
+            found = info.get("valkey_version") or info.get("redis_version", "unknown")
+            raise PlanError("E-RDS-VERSION", f"{place} is version {found} without PEXPIRETIME; use 7.0 or later")
+        if info.get("cluster_enabled") == "1" and server is self._server:
+            raise PlanError("E-RDS-CLUSTER", f"{place} is a cluster; say cluster: true beside its url")
+        if info.get("role") == "slave":
+            raise PlanError("E-RDS-REPLICA", f"{place} is a replica, which takes no writes; give its primary's URL")
+        if self._json and not json:
+            raise PlanError("E-RDS-NOJSON", f"{place} {NO_JSON}")
+        return self._check_eviction(info, place)
 
     def _check_type(self, kind: str) -> None:
         if self._shared is not None:
             expected: tuple[str, ...] = ("none", self._shared)
         elif self._own.prefix is None:
-            expected = ("none", "string", "hash", "set", "list", "zset")
+            expected = ("none", "string", "hash", "set", "list", "zset", JSON)
         else:
             return  # A route of documents owns its name as a key only because a sorted set might be there.
         if kind not in expected:
@@ -329,8 +438,8 @@ class RedisTarget:
                 "remove it or choose another key",
             )
 
-    def _check_eviction(self, info: Mapping[str, str]) -> Sequence[str]:
-        policy, place = info.get("maxmemory_policy"), self._server.place
+    def _check_eviction(self, info: Mapping[str, str], place: str) -> Sequence[str]:
+        policy = info.get("maxmemory_policy")
         if policy == "noeviction":
             return ()
         if policy is None:

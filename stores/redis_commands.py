@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mappers.redis import Hash, Member, String
+from mappers.redis_json import Json
 from mappers.redis_shapes import Entry, List, Set, SetMember
 from stores.redis_keys import address_of, as_bytes, as_text, parsed
 from stores.redis_wire import Command, Step, Wire
@@ -19,6 +20,8 @@ _PAGE = "1000"
 _ENTRIES = "100"
 """Entries come with their values, so fewer of them make a page."""
 INT64 = 2**63 - 1
+JSON = "ReJSON-RL"
+"""The type that a server's JSON module gives its keys."""
 _UINT64 = 2**64 - 1
 _ENTRY_ID = re.compile(r"(0|[1-9][0-9]{0,19})-(0|[1-9][0-9]{0,19})")
 
@@ -46,14 +49,14 @@ class Foreign:
         return b"foreign " + self.kind.encode()
 
 
-Whole = String | Hash | Set | List
+Whole = String | Hash | Set | List | Json
 """What fills a key alone and may expire with it."""
 Shared = Member | SetMember | Entry
 """What shares its key with others and cannot expire."""
 Held = Whole | Shared | Foreign
 """What an address can be read as; a Foreign is never written."""
 
-RECORDS: tuple[type[Held], ...] = (String, Hash, Set, List, Member, SetMember, Entry)
+RECORDS: tuple[type[Held], ...] = (String, Hash, Set, List, Json, Member, SetMember, Entry)
 SHARED: Mapping[type[Held], str] = {Member: "sorted set", SetMember: "set", Entry: "stream"}
 """What a key must be to hold such records."""
 
@@ -99,7 +102,7 @@ def _contents_unfit(record: Whole | Shared) -> tuple[str, str] | None:
 
 def _texts(record: Whole | Shared) -> Iterator[bytes]:
     match record:
-        case String(value=value):
+        case String(value=value) | Json(value=value):
             yield value
         case Hash(fields=fields) | Entry(fields=fields):
             for field in fields:
@@ -154,6 +157,8 @@ def whole_step(number: int, record: Whole, ttl_ms: int | None) -> Step:
     if isinstance(record, Hash):
         parts = _parts(record.fields)
         commands.extend(("HSET", key, *(text for field in some for text in field)) for some in parts)
+    elif isinstance(record, Json):
+        commands.append(("JSON.SET", key, "$", record.value))
     elif isinstance(record, Set):
         commands.extend(("SADD", key, *some) for some in _parts(record.members))
     else:
@@ -189,6 +194,9 @@ def read_steps(addresses: Sequence[str], kinds: Mapping[str, str]) -> Iterator[S
             yield Step.of(number, key, ("PEXPIRETIME", as_bytes(key)), command)
 
 
+_WHOLE = {"string": "GET", "hash": "HGETALL", "set": "SMEMBERS", JSON: "JSON.GET"}
+
+
 def _reading(key: bytes, member: str | None, kind: str) -> Command | None:
     if member is not None:
         if kind == "stream":
@@ -197,7 +205,7 @@ def _reading(key: bytes, member: str | None, kind: str) -> Command | None:
         return (single, key, as_bytes(member)) if single is not None else None
     if kind == "list":
         return ("LRANGE", key, "0", "-1")
-    return None if kind == "none" else ({"string": "GET", "hash": "HGETALL", "set": "SMEMBERS"}.get(kind, "TYPE"), key)
+    return None if kind == "none" else (_WHOLE.get(kind, "TYPE"), key)
 
 
 def record(address: str, kind: str, value: Any, expires_at_ms: int | None) -> Held | None:
@@ -212,8 +220,8 @@ def record(address: str, kind: str, value: Any, expires_at_ms: int | None) -> He
         if kind == "zset":
             return Member(key, member, float(value))
         return SetMember(key, member) if kind == "set" else Entry(key, member, _pairs(value[0][1]))
-    if kind == "string":
-        return String(key, value, expires_at_ms)
+    if kind in ("string", JSON):
+        return (String if kind == "string" else Json)(key, value, expires_at_ms)
     if kind == "hash":
         return Hash(key, _pairs(value), expires_at_ms)
     if kind == "set":

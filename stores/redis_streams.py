@@ -10,7 +10,7 @@ from mappers.redis_shapes import Entry
 from stores.errors import PermanentError, TransientError
 from stores.redis_commands import added, entry_number
 from stores.redis_keys import as_bytes
-from stores.redis_wire import AGAIN, LOST, Refused, Server, Step, Wire, code, failure
+from stores.redis_wire import LOST, Refused, Server, Step, Wire, code, failure
 from stores.retrying import Backoff
 
 _MOST = 200_000
@@ -76,9 +76,12 @@ def insert(server: Server, key: str, entries: Iterable[Entry], deadline_s: float
     wanted = {entry.id: entry for entry in entries}
     while True:
         try:
-            with server.wire() as wire:
+            with server.wire(key) as wire:
                 refused, done = _attempt(wire, key, wanted)
+                if done:
+                    server.replicate(wire)
         except LOST as error:
+            server.stale()
             if not backoff.wait():
                 raise server.gave_up(error, deadline_s) from error
             continue
@@ -86,10 +89,12 @@ def insert(server: Server, key: str, entries: Iterable[Entry], deadline_s: float
             if done:
                 return None
             backoff = Backoff(deadline_s)  # Another writer got through, so the server is well.
-        elif code(refused) not in AGAIN:
+        elif code(refused) not in server.again:
             return refused
-        elif not backoff.wait():
-            raise server.gave_up(refused, deadline_s) from refused
+        else:
+            server.stale()
+            if not backoff.wait():
+                raise server.gave_up(refused, deadline_s) from refused
 
 
 def _attempt(wire: Wire, key: str, wanted: dict[str, Entry]) -> tuple[Refused | None, bool]:

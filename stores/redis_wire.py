@@ -35,16 +35,20 @@ _CODES: tuple[tuple[type[driver.ResponseError], str], ...] = (
 )
 """The driver cuts these codes off the server's text; every other text starts with its code."""
 
-AGAIN = frozenset(("OOM", "READONLY", "BUSY", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN", "MISCONF", "NOREPLICAS"))
+AGAIN: frozenset[str] = frozenset(
+    ("OOM", "READONLY", "BUSY", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN", "MISCONF", "NOREPLICAS")
+)
 """Refusals that pass: the same command may succeed later (R70, R72). LOADING ends the driver's connection instead."""
 
-_AUTH = (
+AUTH = (
     driver.AuthenticationError,
     driver.AuthorizationError,
     driver.NoPermissionError,
     driver.AuthenticationWrongNumberOfArgsError,
 )
+"""What the driver raises for a user that is refused."""
 
+NO_JSON = "has no JSON.SET; use a server with the JSON module (Redis 8, Redis Stack, valkey-json), or mapper: string"
 LOST = (driver.ConnectionError, driver.TimeoutError, OSError)
 """What a connection raises that cannot be used or did not last."""
 
@@ -59,16 +63,20 @@ class Step:
 
     number: int
     key: str
-    packed: bytes
-    replies: int
+    packed: Sequence[bytes]
+    """Each command by itself: in a cluster, ASKING may have to go before each."""
     atomic: bool
     """Whether they stand between MULTI and EXEC, so that the last reply holds the others' outcomes."""
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes on the wire."""
+        return sum(map(len, self.packed))
 
     @classmethod
     def of(cls, number: int, key: str, *commands: Command, atomic: bool = False) -> Step:
         """Return the step of these commands; steps of one key are applied in their order."""
-        packed = b"".join(pack_command(command) for command in commands)  # type: ignore[arg-type]  # a union per item
-        return cls(number, key, packed, len(commands), atomic)
+        return cls(number, key, [pack_command(command) for command in commands], atomic)  # type: ignore[arg-type]
 
 
 def failure(step: Step, replies: Sequence[Any]) -> Refused | None:
@@ -84,40 +92,75 @@ def code(error: Refused) -> str:
     found = next((code for kind, code in _CODES if isinstance(error, kind)), None)
     if found == "EXECABORT":  # "Transaction discarded because of: OOM command not allowed ..."
         return str(error).partition("because of: ")[2].partition(" ")[0] or found
+    if str(error) == "Existing key has wrong Redis type":  # A JSON module's own words.
+        return "WRONGTYPE"
     return found or str(error).partition(" ")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Durability:
+    """How many replicas hold what was written before it counts as acknowledged (R73)."""
+
+    wait: int | None = None
+    """The replicas to wait for after each pipeline; one, if any is attached, unless said; 0 waits for none."""
+    timeout_ms: int = 1000
+    """How long one WAIT lasts before the pipeline is sent again; the target's `retry_deadline_s` ends that."""
 
 
 class Server:
     """One database of a server, reached through connections that are opened when first used, from any thread."""
 
-    def __init__(self, url: str, retry_deadline_s: float) -> None:
-        """Take the URL without connecting; raises ValueError for one that is none."""
-        self._pool, self.place = _pool(url)
-        self._deadline_s = retry_deadline_s
+    again = AGAIN
+    """Codes of the refusals that pass."""
 
-    def run(self, steps: Iterable[Step], deadline_s: float | None = None) -> Iterator[tuple[Step, list[Any]]]:
+    def __init__(self, pool: ConnectionPool, place: str, retry_deadline_s: float, durability: Durability) -> None:
+        """Take unconnected connections and the server's name for people."""
+        self._pool = pool
+        self.place = place
+        self._deadline_s = retry_deadline_s
+        self._durability = durability
+
+    def run(
+        self, steps: Iterable[Step], deadline_s: float | None = None, *, durable: bool = False
+    ) -> Iterator[tuple[Step, list[Any]]]:
         """Yield each step, in any order, with its replies, errors among them but none that may pass.
 
-        Raises TransientError when nothing got through for the deadline, PermanentError for a refused user.
+        With `durable`, only once the replicas asked for hold it. Raises TransientError when nothing got through for the
+        deadline, PermanentError for a refused user.
         """
         for pipeline in _pipelines(steps):
-            yield from self._settle(pipeline, self._deadline_s if deadline_s is None else deadline_s)
+            yield from self._settle(pipeline, self._deadline_s if deadline_s is None else deadline_s, durable=durable)
 
-    def ask(self, *commands: Command, deadline_s: float | None = None) -> list[Any]:
-        """Return the replies to a few commands, none of them an error."""
-        ((step, replies),) = self.run([Step.of(0, "", *commands)], deadline_s)
+    def ask(self, *commands: Command, key: str = "", deadline_s: float | None = None) -> list[Any]:
+        """Return the replies to a few commands, none of them an error; they may name no key but this one."""
+        ((step, replies),) = self.run([Step.of(0, key, *commands)], deadline_s)
         error = failure(step, replies)
         if error is not None:
             raise self.refusal(error) from error
         return replies
 
+    def primaries(self, deadline_s: float | None = None) -> Sequence[Server]:
+        """Return every server that holds keys."""
+        return (self,)
+
+    def layout(self) -> object:
+        """Return which server holds which keys, to be compared with a later answer; None while keys are moving."""
+        return ()
+
+    def stale(self) -> None:
+        """The idle connections are closed: after a fail-over they lead to what is a replica now."""
+        self._pool.disconnect(inuse_connections=False)
+
     @contextmanager
-    def wire(self) -> Iterator[Wire]:
-        """Give one connection for as long as the block lasts; raises one of `LOST` if there is none."""
+    def wire(self, key: str = "") -> Iterator[Wire]:
+        """Give one connection for as long as the block lasts; raises one of `LOST` if there is none.
+
+        What is sent over it may name no key but this one, or those that the server itself named.
+        """
         try:
             connection = self._pool.get_connection()
         except driver.RedisError as error:
-            if isinstance(error, LOST) and not isinstance(error, _AUTH):
+            if isinstance(error, LOST) and not isinstance(error, AUTH):
                 raise
             raise self.refusal(error) from error
         try:
@@ -127,17 +170,21 @@ class Server:
 
     def refusal(self, error: driver.RedisError) -> PermanentError:
         """Return an error reply that will not pass as what a person must act upon."""
-        if isinstance(error, _AUTH):
+        if isinstance(error, AUTH):
             text = f"{self.place} refuses this user ({_told(error)}); see user, password and ACL"
             return PermanentError("E-RDS-AUTH", text)
         if isinstance(error, driver.AskError):
-            text = f"{self.place} is a cluster, which is not supported yet; use one server"
-            return PermanentError("E-RDS-CLUSTER", text)
+            return PermanentError("E-RDS-CLUSTER", f"{self.place} is a cluster; say cluster: true beside its url")
+        if str(error).startswith("unknown command 'JSON."):
+            return PermanentError("E-RDS-NOJSON", f"{self.place} {NO_JSON}")
         return PermanentError("E-RDS-SERVER", f"{self.place} refused a command: {_told(error)}")
 
     def gave_up(self, error: Exception, deadline_s: float | None = None) -> TransientError:
         """Return the last error of a series of attempts as what may pass."""
         tried = f"for {self._deadline_s if deadline_s is None else deadline_s:g} s"
+        if isinstance(error, _Unreplicated):
+            text = f"{self.place}: {error} {tried}; see its replication or `durability`, then resume"
+            return TransientError("E-RDS-REPLICAS", text)
         if not isinstance(error, Refused):
             text = f"{self.place} could not be reached {tried} ({type(error).__name__}: {error}); check it, then resume"
             return TransientError("E-RDS-UNREACHABLE", text)
@@ -151,39 +198,56 @@ class Server:
         """Release the connections; a later call opens new ones."""
         self._pool.disconnect()
 
-    def _settle(self, steps: Sequence[Step], deadline_s: float) -> list[tuple[Step, list[Any]]]:
+    def attempt(
+        self, steps: Sequence[Step], *, durable: bool = False, asking: bool = False
+    ) -> tuple[Sequence[list[Any] | None], Exception | None]:
+        """Return each step's replies, None where there are none, and why there are none."""
+        try:
+            with self.wire() as wire:
+                replies = wire.exchange(steps, asking=asking)
+                if durable:
+                    self.replicate(wire)
+                return replies, None
+        except LOST as error:
+            # What the server did with it is unknown: all of it is sent again, which changes nothing twice (R72).
+            return [None] * len(steps), error
+
+    def _settle(self, steps: Sequence[Step], deadline_s: float, *, durable: bool) -> list[tuple[Step, list[Any]]]:
         backoff = Backoff(deadline_s)
         settled: list[tuple[Step, list[Any]]] = []
         while steps:
             again: list[Step] = []
-            cause: Exception | None = None
-            try:
-                with self.wire() as wire:
-                    answers = wire.exchange(steps)
-            except LOST as error:
-                # What the server did with it is unknown: all of it is sent again, which changes nothing twice (R72).
-                again, cause = list(steps), error
-            else:
-                late: set[str] = set()
-                for step, replies in zip(steps, answers, strict=True):
-                    refused = failure(step, replies)
-                    if refused is not None and code(refused) in AGAIN:
-                        cause = refused
-                        late.add(step.key)
-                    # What followed on the same key follows again, or the earlier record would win.
-                    if step.key in late:
-                        again.append(step)
-                    else:
-                        settled.append((step, replies))
-                if again:
-                    # After a fail-over these connections lead to what is a replica now.
-                    self._pool.disconnect(inuse_connections=False)
-                if len(again) < len(steps):
-                    backoff = Backoff(deadline_s)
-            if cause is not None and not backoff.wait():
-                raise self.gave_up(cause, deadline_s) from cause
+            late: set[str] = set()
+            answers, cause = self.attempt(steps, durable=durable)
+            for step, replies in zip(steps, answers, strict=True):
+                refused = failure(step, replies) if replies is not None else None
+                if refused is not None and code(refused) in self.again:
+                    cause = refused
+                    late.add(step.key)
+                # What followed on the same key follows again, or the earlier record would win.
+                if replies is None or step.key in late:
+                    again.append(step)
+                else:
+                    settled.append((step, replies))
+            if again:
+                self.stale()
+            if len(again) < len(steps):
+                backoff = Backoff(deadline_s)
+            if again and not backoff.wait():
+                raise self.gave_up(cause or driver.ConnectionError("no answer"), deadline_s) from cause
             steps = again
         return settled
+
+    def replicate(self, wire: Wire) -> None:
+        """What went over this connection is held by the replicas asked for; raises _Unreplicated if it is not yet."""
+        wanted = self._durability.wait
+        if wanted is None:
+            (told,) = wire.demand([Step.of(0, "", ("INFO", "replication"))])
+            wanted = min(1, int(parsed_info(told).get("connected_slaves", "0")))
+        if wanted:
+            (held,) = wire.demand([Step.of(0, "", ("WAIT", str(wanted), str(self._durability.timeout_ms)))])
+            if held < wanted:
+                raise _Unreplicated(f"{held} of {wanted} replicas acknowledged what was written")
 
     def _memory(self) -> str:
         try:
@@ -202,15 +266,19 @@ class Wire:
         self._connection = connection
         self._server = server
 
-    def exchange(self, steps: Sequence[Step]) -> list[list[Any]]:
-        """Return each step's replies, errors among them; raises one of `LOST` if the connection did not last."""
+    def exchange(self, steps: Sequence[Step], *, asking: bool = False) -> list[list[Any]]:
+        """Return each step's replies, errors among them; raises one of `LOST` if the connection did not last.
+
+        With `asking`, a node of a cluster serves a slot that is still being moved to it.
+        """
         try:
-            self._connection.send_packed_command([b"".join(step.packed for step in steps)], check_health=False)
-            return [[self._reply() for _ in range(step.replies)] for step in steps]
+            sent = (part for step in steps for part in (_asked(step) if asking else step.packed))
+            self._connection.send_packed_command([b"".join(sent)], check_health=False)
+            return [self._replies(step, asking=asking) for step in steps]
         except BaseException as error:
             self._connection.disconnect()
             # NOAUTH is an error of the connection to the driver, but not one that waiting helps.
-            if isinstance(error, driver.RedisError) and (isinstance(error, _AUTH) or not isinstance(error, LOST)):
+            if isinstance(error, driver.RedisError) and (isinstance(error, AUTH) or not isinstance(error, LOST)):
                 raise self._server.refusal(error) from error
             raise
 
@@ -220,10 +288,16 @@ class Wire:
         for reply in replies:
             if isinstance(reply, Refused):
                 # WRONGTYPE: the key became another since its type was asked for.
-                if code(reply) in AGAIN or code(reply) == "WRONGTYPE":
+                if code(reply) in self._server.again or code(reply) == "WRONGTYPE":
                     raise driver.ConnectionError(_told(reply)) from reply
                 raise self._server.refusal(reply) from reply
         return replies
+
+    def _replies(self, step: Step, *, asking: bool) -> list[Any]:
+        if not asking:
+            return [self._reply() for _ in step.packed]
+        replies = [self._reply() for _ in _asked(step)]
+        return replies[1:] if step.atomic else replies[1::2]
 
     def _reply(self) -> Any:
         try:
@@ -238,8 +312,31 @@ def parsed_info(reply: bytes) -> Mapping[str, str]:
     return {name: value for name, colon, value in lines if colon}
 
 
-def _pool(url: str) -> tuple[ConnectionPool, str]:
-    """Return unconnected connections and the server's name for people; raises ValueError for a URL that is none."""
+class _Unreplicated(driver.ConnectionError):
+    """Too few replicas hold what was written: as good as a connection lost."""
+
+
+_ASKING = pack_command(("ASKING",))
+
+
+def _asked(step: Step) -> Sequence[bytes]:
+    """Return the step's commands, each after an ASKING of its own; one before MULTI holds until EXEC."""
+    if step.atomic:
+        return [_ASKING, *step.packed]
+    return [part for command in step.packed for part in (_ASKING, command)]
+
+
+TIMEOUTS = {"socket_timeout": 30.0, "socket_connect_timeout": 5.0}
+"""Unless the URL says others."""
+ONE_TRY = {"retry": Retry(NoBackoff(), 0), "decode_responses": False, "protocol": 2, "health_check_interval": 0}
+"""One retry loop, ours: the driver's own would not end at the deadline. Replies stay bytes, in the forms of RESP2."""
+
+
+def opened(url: str, at: tuple[str, int] | None = None) -> tuple[ConnectionPool, str]:
+    """Return unconnected connections and the server's name for people; raises ValueError for a URL that is none.
+
+    `at` is a host and a port in place of the URL's own.
+    """
     try:
         parts = urlsplit(url)
         options = parse_url(url)  # type: ignore[no-untyped-call]
@@ -253,10 +350,9 @@ def _pool(url: str) -> tuple[ConnectionPool, str]:
             "url is not of the form redis://[user:password@]host[:port][/database number]; "
             "percent-encode what is special in user and password"
         ) from None
-    options.setdefault("socket_timeout", 30.0)
-    options.setdefault("socket_connect_timeout", 5.0)
-    # One retry loop, ours: the driver's own would not end at the deadline. Replies stay bytes, in the forms of RESP2.
-    options |= {"retry": Retry(NoBackoff(), 0), "decode_responses": False, "protocol": 2, "health_check_interval": 0}
+    options = TIMEOUTS | options | ONE_TRY
+    if at is not None:
+        options["host"], options["port"] = at
     pool = ConnectionPool(**options)
     try:
         pool.make_connection()
@@ -274,11 +370,11 @@ def _pipelines(steps: Iterable[Step]) -> Iterator[list[Step]]:
     pipeline: list[Step] = []
     commands = size_bytes = 0
     for step in steps:
-        commands += step.replies
-        size_bytes += len(step.packed)
+        commands += len(step.packed)
+        size_bytes += step.size_bytes
         if pipeline and (commands > _COMMANDS or size_bytes > _PIPELINE_BYTES):
             yield pipeline
-            pipeline, commands, size_bytes = [], step.replies, len(step.packed)
+            pipeline, commands, size_bytes = [], len(step.packed), step.size_bytes
         pipeline.append(step)
     if pipeline:
         yield pipeline

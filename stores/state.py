@@ -61,6 +61,13 @@ _rejects = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False, default=1),
     sa.Column("at", sa.Float, nullable=False),
 )
+_loads = sa.Table(
+    "loads",
+    _metadata,
+    sa.Column("plan", sa.Text, primary_key=True),
+    sa.Column("route", sa.Text, primary_key=True),
+    sa.Column("memory", sa.Text, nullable=False),  # JSON
+)
 _designs = sa.Table(
     "designs",
     _metadata,
@@ -229,8 +236,21 @@ class State:
     def forget(self, lease: Lease) -> None:
         """Nothing is remembered of the route but its lease: the next run begins anew."""
         with self._fenced(lease) as db:
-            for table in (_routes, _partitions, _rejects, _designs):
+            for table in (_routes, _partitions, _rejects, _designs, _loads):
                 db.execute(sa.delete(table).where(self._where(table, lease.route)))
+
+    def load(self, route: str) -> Mapping[str, Any]:
+        """Return what a target remembers of the load of a route, nothing before it was begun."""
+        with self._reading() as db:
+            kept = db.execute(sa.select(_loads.c.memory).where(self._where(_loads, route))).scalar_one_or_none()
+        memory: Mapping[str, Any] = {} if kept is None else json.loads(kept)
+        return memory
+
+    def keep_load(self, lease: Lease, memory: Mapping[str, Any]) -> None:
+        """What a target remembers of the route's load is on record; raises LeaseLost if the route was taken over."""
+        with self._fenced(lease) as db:
+            db.execute(sa.delete(_loads).where(self._where(_loads, lease.route)))
+            db.execute(sa.insert(_loads).values(**self._key(lease.route), memory=json.dumps(memory)))
 
     def design(self, route: str, fingerprint: Mapping[str, Any] | None = None) -> Mapping[str, Any] | None:
         """Return the design the route's place follows; None where it has none, or none made for this fingerprint."""

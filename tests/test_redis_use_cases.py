@@ -46,6 +46,7 @@ def routes(unique: str, database: Database[dict[str, Any]]) -> dict[str, dict[st
         "stream": {"use_case": "feed", "entry": "_id"},
         "places": {"use_case": "geo", "location": "place", "accept_loss": ["geo_rounded"]},
         "packed": {"use_case": "cache", "format": "msgpack"},
+        "json": {"target": "redis", "mapper": "json"},
         "pages": {"use_case": "cache", "format": "raw", "value": "html"},
     }
     return {f"{unique}-{name}": {"collection": "things", **keys} for name, keys in made.items()}
@@ -60,19 +61,20 @@ DAMAGE = {
     "stream": ("XTRIM", "{unique}-stream", "MAXLEN", str(COUNT - 1)),
     "places": ("GEOADD", "{unique}-places", "-59", "0.51", "o:{id}"),
     "packed": ("APPEND", "{unique}-packed:o:{id}", "x"),
+    "json": ("JSON.SET", "{unique}-json:o:{id}", "$.place.coordinates[0]", "-58.99"),
     "pages": ("SET", "{unique}-pages:o:{id}", "<p>other</p>"),
 }
 
 
 def test_every_use_case_arrives_and_whatever_is_damaged_is_found(
     mongodb_url: str,
-    redis_url: str,
+    redis_json_url: str,
     database: Database[dict[str, Any]],
     routes: dict[str, dict[str, Any]],
     unique: str,
     tmp_path: Path,
 ) -> None:
-    plan = write_plan(tmp_path, Stores(mongodb_url, redis_url, "", ""), database.name, routes)
+    plan = write_plan(tmp_path, Stores(mongodb_url, redis_json_url, "", ""), database.name, routes)
     done = offramp("backfill", plan, "--json", folder=tmp_path)
     assert done.code == 0, done.out + done.err
     verdicts = {row["route"]: (row["verdict"], row["read"], row["dropped"]) for row in done.json["routes"]}
@@ -84,7 +86,7 @@ def test_every_use_case_arrives_and_whatever_is_damaged_is_found(
     assert losses["sets"] == losses["index"] == {"set_duplicate": repeated}
     assert losses["places"]["geo_rounded"] > COUNT / 2
     assert losses["counters"] == losses["lists"] == losses["feeds"] == losses["stream"] == {}
-    with redis_client.Redis.from_url(redis_url) as client:
+    with redis_client.Redis.from_url(redis_json_url) as client:
         assert client.incr(f"{unique}-counters:o:{document(5)['_id']}") == 2**53 + 6
         client.decr(f"{unique}-counters:o:{document(5)['_id']}")
         assert [one for one, _ in client.xrange(f"{unique}-stream")] == [

@@ -15,6 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import boto3
 import httpx
 import psutil
 import pytest
@@ -154,6 +155,23 @@ def test_a_flow_copies_every_partition_proves_it_and_shows_the_table(
     # workers: 1 lets no two of them run at a time.
     spans = sorted((run.start_time, run.end_time) for run in runs)
     assert all(before[1] <= after[0] for before, after in pairwise(spans))
+
+
+def test_a_route_that_is_imported_has_a_task_that_loads_it(
+    server: None, write_plan: WritePlan, dynamodb_endpoint: str, unique: str
+) -> None:
+    s3 = boto3.client("s3", endpoint_url=dynamodb_endpoint)
+    s3.create_bucket(Bucket=unique, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    route = {"use_case": "entity", "collection": "sessions", "load": "import", "import_bucket": unique}
+    target = {"region": "eu-west-1", "endpoint": dynamodb_endpoint, "s3_endpoint": dynamodb_endpoint}
+    path = write_plan(targets={"dynamodb": target}, routes={unique: route})
+
+    state = backfill.backfill(plan=str(path), return_state=True)
+
+    report = state.result()
+    assert (report.verdict, report.routes[0].held) == ("clean", 60), report.routes[0].reasons
+    names = [f"copy {unique} partition 0", f"load {unique}", f"verify {unique}"]
+    assert sorted(run.name for run in tasks_of(state, 3)) == names
 
 
 def test_a_record_changed_behind_its_back_fails_the_verification(

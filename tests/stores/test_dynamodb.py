@@ -839,12 +839,21 @@ def test_an_answer_about_items_not_asked_for_stops_the_route(target: DynamoDBTar
         target.read([one.address])
 
 
-def test_a_request_whose_body_was_not_replaced_writes_nothing(target: DynamoDBTarget, server: Any, unique: str) -> None:
-    events = target.calls.client().meta.events
-    events.unregister("before-call.dynamodb.BatchWriteItem", target.calls._give_body)
-    [rejected] = target.write(items(1))
-    assert rejected.code == "ValidationException"
-    assert held(server, unique) == {}
+def test_an_answer_damaged_on_the_way_is_asked_for_again(target: DynamoDBTarget, server: Any, unique: str) -> None:
+    damaged: list[int] = []
+
+    def damage(**_: Any) -> AWSResponse | None:
+        if not damaged:
+            damaged.append(1)
+            nothing = answer(200, b'{"Responses":{"%b":[]},"UnprocessedKeys":{}}' % unique.encode())
+            nothing.headers["x-amz-crc32"] = "1"
+            return nothing
+        return None
+
+    target.write(items(1))
+    target.calls.client().meta.events.register("before-send.dynamodb.BatchGetItem", damage)
+    assert target.read([items(1)[0].address])
+    assert damaged
 
 
 def test_a_closed_target_opens_anew(target: DynamoDBTarget) -> None:

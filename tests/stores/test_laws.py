@@ -14,11 +14,13 @@ import pytest
 from bson import Binary, Decimal128, Int64, ObjectId
 from elasticsearch import Elasticsearch, NotFoundError
 from redis import Redis
+from redis.cluster import RedisCluster
 
 from mappers.contract import Record
 from mappers.dynamodb import Item, Key, item, item_from_store
 from mappers.elasticsearch import IndexDocument, index_document
 from mappers.redis import Hash, Member, String
+from mappers.redis_json import Json
 from mappers.redis_shapes import List, Set
 from stores.dynamodb import DynamoDBTarget
 from stores.elasticsearch import ElasticsearchTarget
@@ -90,12 +92,21 @@ class TestRedis(TargetLaws):
     """Whole keys of every type beside members of a sorted set; `changed` turns keys of one type into another's."""
 
     @pytest.fixture
-    def target(self, redis_url: str, unique: str) -> Iterator[RedisTarget]:
-        yield from opened(RedisTarget(RedisTarget.Connection(url=redis_url), RedisTarget.Placement(), unique))
+    def connection(self, redis_url: str) -> RedisTarget.Connection:
+        return RedisTarget.Connection(url=redis_url)
 
     @pytest.fixture
-    def another(self, redis_url: str, unique: str) -> Iterator[RedisTarget]:
-        yield from opened(RedisTarget(RedisTarget.Connection(url=redis_url), RedisTarget.Placement(), unique))
+    def client(self, redis_url: str) -> Iterator[Redis]:
+        with Redis.from_url(redis_url) as client:
+            yield client
+
+    @pytest.fixture
+    def target(self, connection: RedisTarget.Connection, unique: str) -> Iterator[RedisTarget]:
+        yield from opened(RedisTarget(connection, RedisTarget.Placement(), unique))
+
+    @pytest.fixture
+    def another(self, connection: RedisTarget.Connection, unique: str) -> Iterator[RedisTarget]:
+        yield from opened(RedisTarget(connection, RedisTarget.Placement(), unique))
 
     @pytest.fixture
     def records(self, unique: str) -> list[String | Hash | Set | List | Member]:
@@ -144,36 +155,88 @@ class TestRedis(TargetLaws):
         return some
 
     @pytest.fixture
-    def peek(self, redis_url: str) -> Iterator[Callable[[str], Record | None]]:
-        with Redis.from_url(redis_url) as client:
+    def peek(self, client: Redis) -> Callable[[str], Record | None]:
+        def look(address: str) -> Record | None:
+            if address.startswith('["'):
+                key, member = json.loads(address)
+                score = cast(float | None, client.zscore(key, member))
+                return None if score is None else Member(key, member, score)
+            kind = cast(bytes, client.type(address))
+            expires = cast(int, client.pexpiretime(address))
+            expires_at_ms = None if expires < 0 else expires
+            if kind == b"set":
+                return Set(address, tuple(cast(set[bytes], client.smembers(address))), expires_at_ms)
+            if kind == b"list":
+                return List(address, tuple(cast(list[bytes], client.lrange(address, 0, -1))), expires_at_ms)
+            if kind == b"string":
+                return String(address, cast(bytes, client.get(address)), expires_at_ms)
+            if kind == b"hash":
+                return Hash(address, tuple(cast(dict[bytes, bytes], client.hgetall(address)).items()), expires_at_ms)
+            assert kind == b"none"
+            return None
 
-            def look(address: str) -> Record | None:
-                if address.startswith('["'):
-                    key, member = json.loads(address)
-                    score = cast(float | None, client.zscore(key, member))
-                    return None if score is None else Member(key, member, score)
-                kind = cast(bytes, client.type(address))
-                expires = cast(int, client.pexpiretime(address))
-                expires_at_ms = None if expires < 0 else expires
-                if kind == b"set":
-                    return Set(address, tuple(cast(set[bytes], client.smembers(address))), expires_at_ms)
-                if kind == b"list":
-                    return List(address, tuple(cast(list[bytes], client.lrange(address, 0, -1))), expires_at_ms)
-                if kind == b"string":
-                    return String(address, cast(bytes, client.get(address)), expires_at_ms)
-                if kind == b"hash":
-                    return Hash(
-                        address, tuple(cast(dict[bytes, bytes], client.hgetall(address)).items()), expires_at_ms
-                    )
-                assert kind == b"none"
-                return None
-
-            yield look
+        return look
 
     @pytest.fixture
-    def count(self, redis_url: str, unique: str) -> Iterator[Callable[[], int]]:
-        with Redis.from_url(redis_url) as client:
-            yield lambda: sum(1 for _ in client.scan_iter(f"{unique}:*", count=1000)) + cast(int, client.zcard(unique))
+    def count(self, client: Redis, unique: str) -> Callable[[], int]:
+        return lambda: sum(1 for _ in client.scan_iter(f"{unique}:*", count=1000)) + cast(int, client.zcard(unique))
+
+
+class TestRedisJson(TestRedis):
+    """JSON documents beside strings, each of which may become the other."""
+
+    @pytest.fixture
+    def connection(self, redis_json_url: str) -> RedisTarget.Connection:
+        return RedisTarget.Connection(url=redis_json_url)
+
+    @pytest.fixture
+    def client(self, redis_json_url: str) -> Iterator[Redis]:
+        with Redis.from_url(redis_json_url) as client:
+            yield client
+
+    @pytest.fixture
+    def records(self, unique: str) -> list[Any]:
+        return [
+            Json(f"{unique}:all", b'{"a":[1,1.5,-0.0,null,true,"\\u0000\xc3\xa9"],"b":9007199254740993,"":{}}', FAR),
+            Json(f"{unique}:becomes a string", b'{"a":1}', FAR),
+            String(f"{unique}:becomes json", b"text", FAR),
+            Json(f"{unique}:loses names", b'{"a":1,"b":{"c":[1,2]}}'),
+        ]
+
+    @pytest.fixture
+    def changed(self, unique: str) -> list[Any]:
+        return [
+            Json(f"{unique}:all", b'{"a":[1,1.5,0.0,null,true,"\\u0000\xc3\xa9"],"b":9007199254740993,"":{}}'),
+            String(f"{unique}:becomes a string", b"{}"),
+            Json(f"{unique}:becomes json", b'{"a":"text"}'),
+            Json(f"{unique}:loses names", b'{"b":{"c":[2,1]}}', FAR),
+        ]
+
+    @pytest.fixture
+    def many(self, unique: str) -> Callable[[int], list[Any]]:
+        return lambda n: [Json(f"{unique}:many:{number}", b'{"n":%d}' % number) for number in range(n)]
+
+    @pytest.fixture
+    def peek(self, client: Redis) -> Callable[[str], Record | None]:
+        def look(address: str) -> Record | None:
+            kind, expires = client.type(address), cast(int, client.pexpiretime(address))
+            if kind == b"none":
+                return None
+            held, command = (Json, "JSON.GET") if kind == b"ReJSON-RL" else (String, "GET")
+            return held(address, client.execute_command(command, address), None if expires < 0 else expires)
+
+        return look
+
+
+class TestRedisCluster(TestRedis):
+    @pytest.fixture
+    def connection(self, redis_cluster: list[str]) -> RedisTarget.Connection:
+        return RedisTarget.Connection(url=redis_cluster[0], cluster=True)
+
+    @pytest.fixture
+    def client(self, redis_cluster: list[str]) -> Iterator[Redis]:
+        with RedisCluster.from_url(redis_cluster[1]) as client:
+            yield cast(Redis, client)  # It has the same commands.
 
 
 class TestDynamoDB(TargetLaws):

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mappers.redis import Hash, Member, String
+from mappers.redis_json import Json
 from mappers.redis_shapes import Entry, List, Set, SetMember
 from stores.contract import Listable
 from stores.errors import PermanentError, PlanError, TransientError
@@ -576,7 +577,9 @@ def test_a_user_without_permission_stops_instead_of_rejecting_documents(
 ) -> None:
     url = redis_server()
     with redis.Redis.from_url(url) as server:
-        server.acl_setuser("reader", enabled=True, nopass=True, keys=["*"], commands=["+@read", "+@transaction"])
+        server.acl_setuser(
+            "reader", enabled=True, nopass=True, keys=["*"], commands=["+@read", "+@transaction", "+info"]
+        )
     target = make(url.replace("//", "//reader:x@"))
     for record in (String(f"{unique}:1", b"v"), Hash(f"{unique}:1", ((b"a", b"1"),)), Member(unique, "m", 1.0)):
         with pytest.raises(PermanentError) as refused:
@@ -750,7 +753,7 @@ def test_a_listing_whose_connection_dies_still_names_every_key(
 
 
 def test_making_a_target_opens_no_connection(make: Callable[..., RedisTarget]) -> None:
-    assert make("redis://127.0.0.1:1/0").records == (String, Hash, Set, List, Member, SetMember, Entry)
+    assert make("redis://127.0.0.1:1/0").records == (String, Hash, Set, List, Json, Member, SetMember, Entry)
 
 
 @pytest.mark.parametrize(

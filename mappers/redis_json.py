@@ -1,0 +1,81 @@
+"""Documents to Redis's own JSON documents, for servers with the JSON module (R69)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import orjson
+
+from mappers.contract import Document, Losses
+from mappers.fields import expiry_ms
+from mappers.identity import IdEncoding
+from mappers.policies import JSON_POLICIES, Fidelity, JsonPolicies
+from mappers.redis import OwnKey, expiry_text, json_text
+from mappers.redis_shapes import own_key
+from mappers.values import redis_json
+
+_EXACT = 2.0**53
+
+
+@dataclass(frozen=True, slots=True)
+class Json(OwnKey):
+    """A JSON document under one key, as its text."""
+
+    value: bytes
+    expires_at_ms: int | None = None
+
+    def canonical(self) -> bytes:
+        """Return the expiry and the values: the server keeps neither the order of names nor how a number is written."""
+        try:
+            told = orjson.dumps(_by_value(orjson.loads(self.value)), option=orjson.OPT_SORT_KEYS)
+        except orjson.JSONDecodeError:
+            told = b"no JSON: " + self.value
+        return b"json %b " % expiry_text(self.expires_at_ms) + told
+
+
+def _by_value(value: Any) -> Any:
+    """Return the value with every whole number written alike; -0.0 stays another number than 0."""
+    if isinstance(value, dict):
+        return {name: _by_value(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_by_value(inner) for inner in value]
+    if isinstance(value, float) and value.is_integer() and 0 < abs(value) <= _EXACT:
+        return int(value)
+    return value
+
+
+class JsonMapper:
+    """One document to one JSON document, of which JSON.GET and searches read parts."""
+
+    @dataclass(frozen=True)
+    class Options:
+        """What a route may say about its JSON documents."""
+
+        key: str | None = None
+        """Key template; the route's name, a colon and {_id} unless said."""
+        expires: str | None = None
+        """A date field at which the key expires."""
+        id_encoding: IdEncoding = "typed"
+        """plain: {_id} is the text of `_id` without a type prefix; only where every `_id` is of one type."""
+        values: JsonPolicies = JSON_POLICIES
+        """What becomes of values JSON does not hold exactly."""
+        fidelity: Fidelity = "native"
+        """lossless adds the document's exact BSON as member `$raw`; what that cannot restore is rejected."""
+
+    target: ClassVar[str] = "redis"
+    dates_in_ms: ClassVar[bool] = True
+    PLACEMENT: ClassVar[Mapping[str, Any]] = {"json": True}
+
+    def __init__(self, options: Options, route: str, losses: Losses) -> None:
+        """Take the options; raises ValueError for a key that all documents would share."""
+        self._key = own_key(options.key, route, options.id_encoding)
+        self._expires = options.expires
+        self._values = redis_json(options.values, losses)
+        self._lossless = options.fidelity == "lossless"
+
+    def __call__(self, document: Document, /) -> Iterable[Json]:
+        """Return the document's one JSON document."""
+        expires = expiry_ms(document, self._expires) if self._expires is not None else None
+        return (Json(self._key.fill(document), json_text(document, self._values, lossless=self._lossless), expires),)
