@@ -72,7 +72,7 @@ def _sorted(body: bytes) -> bytes:
 
 
 def _fits(record: Hash) -> object:
-    return unfit(record, 2**29, expiring=False)
+    return unfit(record, expiring=False)
 
 
 def _document_mapper(fidelity: str = "native") -> DocumentMapper:
