@@ -29,6 +29,8 @@ class Leg:
     mapper: str
     place: str
     """The key of the route that says where its records go."""
+    more: Mapping[str, str] = field(default_factory=dict)
+    """Further keys of the route."""
 
     @property
     def script(self) -> str:
@@ -42,7 +44,8 @@ LEGS: Mapping[LegName, Leg] = {
         Leg("dynamodb", "dynamodb", "item", "table"),
         Leg("redis_string", "redis", "string", "key"),
         Leg("redis_hash", "redis", "hash", "key"),
-        Leg("elasticsearch", "elasticsearch", "document", "index"),
+        # The script has no mapping either; a census reads the collection once more before it is copied.
+        Leg("elasticsearch", "elasticsearch", "document", "index", {"census": "none"}),
     )
 }
 
@@ -102,7 +105,7 @@ class Rig:
             "source": {"uri": self.source, "database": DATABASE},
             "targets": {leg.target: {key: text.format(self.targets[leg.target]) for key, text in connection.items()}},
             "run": run_keys,
-            "routes": {"copy": route | {leg.place: place + (":{_id}" if leg.place == "key" else "")}},
+            "routes": {"copy": {**route, **leg.more} | {leg.place: place + (":{_id}" if leg.place == "key" else "")}},
         }
         path = folder / "plan.yaml"
         path.write_text(json.dumps(written), encoding="utf-8")  # Every JSON is YAML.
