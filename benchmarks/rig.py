@@ -18,6 +18,8 @@ from flows import localservers
 
 LegName = Literal["dynamodb", "redis_string", "redis_hash", "elasticsearch"]
 _INSERTED_AT_ONCE = 1_000
+_SOON = {"retry_deadline_s": 20}
+"""A server of ours that does not answer is a fault, not something to wait for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,9 @@ class Rig:
         written = {
             "name": place,
             "source": {"uri": self.source, "database": DATABASE},
-            "targets": {leg.target: {key: text.format(self.targets[leg.target]) for key, text in connection.items()}},
+            "targets": {
+                leg.target: {key: text.format(self.targets[leg.target]) for key, text in connection.items()} | _SOON
+            },
             "run": run_keys,
             "routes": {"copy": {**route, **leg.more} | {leg.place: place + (":{_id}" if leg.place == "key" else "")}},
         }
