@@ -26,7 +26,7 @@ from mappers.dynamodb_size import ITEM_LIMIT_BYTES, item_size, value_size
 from mappers.expiry import Expires, Expiry
 from mappers.identity import IdEncoding, identity
 from mappers.policies import ITEM_POLICIES, Fidelity, ItemPolicies
-from mappers.values import DynamoDBValues
+from mappers.values_dynamodb import DynamoDBValues
 
 __all__ = [
     "FULL_ID",
