@@ -22,7 +22,7 @@ from mappers.elasticsearch import DocumentMapper, IndexDocument
 from mappers.identity import encode
 from mappers.names import dynamodb_name
 from mappers.redis import Hash, HashMapper
-from mappers.values import DynamoDBValues
+from mappers.values_dynamodb import DynamoDBValues
 from stores.contract import Partition, Tally
 from stores.redis_commands import unfit
 from stores.state import State

@@ -26,7 +26,8 @@ from mappers.dynamodb_size import ITEM_LIMIT_BYTES, item_size, value_size
 from mappers.expiry import Expires, Expiry
 from mappers.identity import IdEncoding, identity
 from mappers.policies import ITEM_POLICIES, Fidelity, ItemPolicies
-from mappers.values import DynamoDBValues
+from mappers.values import trimmed
+from mappers.values_dynamodb import DynamoDBValues
 
 __all__ = [
     "FULL_ID",
@@ -201,7 +202,7 @@ def _item(
             largest,
             f"the item is {size} bytes, DynamoDB takes {ITEM_LIMIT_BYTES}; this is its largest field (set `oversize`)",
         )
-    return Item(address(attributes, names), body, expires_at_ms)
+    return Item(address(attributes, names), trimmed(body), expires_at_ms)
 
 
 def address(attributes: Mapping[str, Any], names: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from mappers.elasticsearch import IndexDocument
 from mappers.elasticsearch_periods import Periods
 from stores import elasticsearch_http, elasticsearch_index
 from stores.contract import Rejected
-from stores.elasticsearch_documents import Documents, Spot, unfit
+from stores.elasticsearch_documents import NO_PIPELINE, Documents, Spot, unfit
 from stores.elasticsearch_http import Cluster
 from stores.elasticsearch_index import IndexPlan
 from stores.elasticsearch_pipelines import simulated
@@ -304,7 +304,7 @@ class ElasticsearchTarget:
             self._deadline_s,
             routed=self._placement.routing is not None,
             careful=self._placement.routing is not None or self._periods is not None,
-            pipeline=self._placement.pipeline or "_none",
+            pipeline=self._placement.pipeline or NO_PIPELINE,
         )
 
     def _writable(self, index: str) -> Documents:

@@ -32,6 +32,13 @@ _PAGE: Mapping[str, Any] = {
 }
 
 
+NO_PIPELINE = "_none"
+"""What a request names for no ingest pipeline, not even the index's own."""
+_TOLD = "errors,items.*._id,items.*._index,items.*.status,items.*.error,items.*._shards.failed"
+"""The parts of a bulk answer that are needed; the order of its items is that of the request."""
+_COPIED = {"failed": 0}
+
+
 class Spot(NamedTuple):
     """Where a document lies in its index: the same id under another routing is another document (R85)."""
 
@@ -63,7 +70,7 @@ class Documents:
         *,
         routed: bool = False,
         careful: bool = False,
-        pipeline: str = "_none",
+        pipeline: str = NO_PIPELINE,
     ) -> None:
         """Take the index's name; nothing is asked yet. `careful` deletes look first whether there is something.
 
@@ -122,6 +129,8 @@ class Documents:
     def _send(self, batch: Sequence[tuple[Spot, bytes]]) -> dict[Spot, Refusal]:
         backoff = self._patiently()
         target = f"{self._path}/_bulk?pipeline={quote(self._pipeline, safe='')}&timeout={_SERVER_TIMEOUT}"
+        if self._pipeline == NO_PIPELINE:  # A pipeline might send a document elsewhere, or nowhere: then all is told.
+            target += f"&filter_path={_TOLD}"
         refused: dict[Spot, Refusal] = {}
         waiting = batch
         while True:
@@ -132,6 +141,11 @@ class Documents:
                 return refused | self._send(waiting[:half]) | self._send(waiting[half:])
             if answer.status == 413:
                 return refused | {waiting[0][0]: ("E-ES-SIZE", f"the server takes no request of {len(body)} bytes")}
+            items = answer.part("items", default=None)
+            if self._pipeline == NO_PIPELINE and isinstance(items, list) and len(items) == len(waiting):
+                held = (self._holds(item, spot.id) for item, (spot, _) in zip(items, waiting, strict=True))
+                if all(held):
+                    return refused
             again: list[tuple[Spot, bytes]] = []
             pushed = Fault(NO_ANSWER)
             for action, fault in zip(waiting, self._outcomes(answer, waiting), strict=True):
@@ -151,6 +165,16 @@ class Documents:
             waiting = again
             if not backoff.wait():
                 raise pushed.away(self._what)
+
+    def _holds(self, item: Any, identifier: str) -> bool:
+        """Tell whether an item of a bulk answer says no more than that this document is held, by every copy."""
+        outcome = item.get("index", {})
+        return (
+            outcome.get("status") in (200, 201)
+            and outcome.get("_id") == identifier
+            and outcome.get("_index") == self._name
+            and outcome.get("_shards", _COPIED).get("failed") == 0
+        )
 
     def _outcomes(self, answer: Answer, actions: Sequence[tuple[Spot, bytes]]) -> Iterator[Fault | None]:
         """Yield each action's fault, or None where it was carried out, in the order of the actions."""

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from mappers.contract import Losses, MappingError
 from mappers.dynamodb import ITEM_LIMIT_BYTES, Item, ItemMapper, Key, item, item_from_store, item_size
 from mappers.identity import encode
-from mappers.values import DynamoDBValues
+from mappers.values_dynamodb import DynamoDBValues
 
 
 def mapped(document: dict[str, Any], **options: Any) -> Item:
