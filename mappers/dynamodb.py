@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -82,8 +83,18 @@ def item(
 
 def item_from_store(attributes: Mapping[str, Any], key: Key) -> Item:
     """Return the item a store gave back, binary as bytes or base64: numbers and sets in canonical text (R25, R28)."""
-    same = {name: _same(value) for name, value in attributes.items()}
-    return Item(address(same, key.names), orjson.dumps(same))
+    try:
+        body = orjson.dumps(attributes)
+    except TypeError:  # Binary as bytes.
+        body = b""
+    if not body or _ODD_NUMBER.search(body) or any(kind in body for kind in (b'"NS":', b'"SS":', b'"BS":')):
+        attributes = {name: _same(value) for name, value in attributes.items()}
+        body = orjson.dumps(attributes)
+    return Item(address(attributes, key.names), body)
+
+
+# A number in another text than `mappers.decimals.dynamodb_text` gives. Within a string each quote has a backslash.
+_ODD_NUMBER = re.compile(rb'"N":"(?!(?:0|-?[1-9][0-9]*(?:\.[0-9]*[1-9])?|-?0\.[0-9]*[1-9])")')
 
 
 class ItemMapper:

@@ -130,7 +130,7 @@ class Documents:
         backoff = self._patiently()
         target = f"{self._path}/_bulk?pipeline={quote(self._pipeline, safe='')}&timeout={_SERVER_TIMEOUT}"
         if self._pipeline == NO_PIPELINE:  # A pipeline might send a document elsewhere, or nowhere: then all is told.
-            target += f"&filter_path={_TOLD}"
+            target += "&filter_path=" + quote(_TOLD, safe="")  # A signature is made of what is encoded.
         refused: dict[Spot, Refusal] = {}
         waiting = batch
         while True:
