@@ -18,6 +18,7 @@ from stores.elasticsearch_http import NDJSON, NO_ANSWER, Answer, Cluster, Fault
 from stores.elasticsearch_index import IndexPlan
 from stores.elasticsearch_serving import Serving
 from stores.errors import OfframpError, PermanentError, PlanError, TransientError
+from stores.pacing import pace
 from stores.retrying import Backoff
 
 _LOG = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class ElasticsearchTarget:
         self._placement = placement
         self._plan = IndexPlan(name, placement)
         self._cluster = Cluster(connection)
+        self.pace = pace(self._cluster.name, connection.ceilings())
         self._deadline_s = connection.retry_deadline_s
         self._uuid = ""
         self._public = name
@@ -258,7 +260,14 @@ class ElasticsearchTarget:
         waiting = batch
         while True:
             body = b"".join([lines for _, lines in waiting])
-            answer = self._cluster.ask("POST", target, body, media=NDJSON, backoff=backoff, allowed=(413,))
+            turn = self.pace.ask(len(waiting))
+            backoff.extend(turn.waited_s)
+            answer = self._cluster.ask("POST", target, body, media=NDJSON, backoff=backoff, allowed=(413, 429))
+            if answer.status == 429:
+                self.pace.tell(turn, len(waiting))
+                if not backoff.wait():
+                    raise answer.fault().away(self._what)
+                continue
             if answer.status == 413 and len(waiting) > 1:
                 half = len(waiting) // 2
                 return refused | self._send(waiting[:half]) | self._send(waiting[half:])
@@ -276,10 +285,13 @@ class ElasticsearchTarget:
                     refused[action[0]] = fault.refusal()
                 else:
                     raise fault.error(self._what)
+            self.pace.tell(turn, len(again))
             if not again:
                 return refused
             if len(waiting) == len(batch):
                 _LOG.warning("%s: %d of %d actions put off by %s", self._name, len(again), len(batch), pushed.text)
+            if len(again) < len(waiting):
+                backoff = self._patiently()
             waiting = again
             if not backoff.wait():
                 raise pushed.away(self._what)

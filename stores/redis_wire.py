@@ -16,6 +16,7 @@ from redis.connection import parse_url
 from redis.retry import Retry
 
 from stores.errors import PermanentError, TransientError
+from stores.pacing import Pace
 from stores.retrying import Backoff
 
 _COMMANDS = 500
@@ -39,6 +40,9 @@ AGAIN: frozenset[str] = frozenset(
     ("OOM", "READONLY", "BUSY", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN", "MISCONF", "NOREPLICAS")
 )
 """Refusals that pass: the same command may succeed later (R70, R72). LOADING ends the driver's connection instead."""
+
+THROTTLING = frozenset(("OOM", "BUSY", "MISCONF", "TRYAGAIN", "NOREPLICAS"))
+"""Those of them, and LOADING, by which a server asks for less."""
 
 AUTH = (
     driver.AuthenticationError,
@@ -119,6 +123,8 @@ class Server:
         self.place = place
         self._deadline_s = retry_deadline_s
         self._durability = durability
+        self.pace: Pace | None = None
+        """What writing waits for."""
 
     def run(
         self, steps: Iterable[Step], deadline_s: float | None = None, *, durable: bool = False
@@ -218,6 +224,10 @@ class Server:
         while steps:
             again: list[Step] = []
             late: set[str] = set()
+            turn = None
+            if durable and self.pace is not None:
+                turn = self.pace.ask(len(steps))
+                backoff.extend(turn.waited_s)
             answers, cause = self.attempt(steps, durable=durable)
             for step, replies in zip(steps, answers, strict=True):
                 refused = failure(step, replies) if replies is not None else None
@@ -229,6 +239,8 @@ class Server:
                     again.append(step)
                 else:
                     settled.append((step, replies))
+            if turn is not None and self.pace is not None:
+                self.pace.tell(turn, len(again), throttled=_throttling(cause))
             if again:
                 self.stale()
             if len(again) < len(steps):
@@ -304,6 +316,11 @@ class Wire:
             return self._connection.read_response()
         except Refused as error:
             return error
+
+
+def _throttling(cause: Exception | None) -> bool:
+    loading = isinstance(cause, driver.BusyLoadingError)
+    return loading or (isinstance(cause, Refused) and code(cause) in THROTTLING)
 
 
 def parsed_info(reply: bytes) -> Mapping[str, str]:
