@@ -290,7 +290,7 @@ class CollectionSource:
         """Return how many documents are asked for at once: under a ceiling no more than it allows in a second."""
         described = self._describe()
         most = _BATCH_DOCUMENTS if described.kind == "view" else described.batch_documents
-        return int(max(2, min(most, self._connection.ceilings().least)))
+        return int(min(most, max(2, self._connection.ceilings().least)))
 
     def _collection(self) -> Collection[dict[str, Any]]:
         described = self._describe()

@@ -10,8 +10,9 @@ import json
 import threading
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -32,7 +33,6 @@ import stores.elasticsearch
 from flows.books import Report
 from flows.copying import copy_partition
 from flows.jobs import CopyJob
-from flows.pacing import spread_out
 from flows.plan import load
 from flows.projecting import Projection
 from flows.report import as_markdown, as_text
@@ -397,25 +397,52 @@ def test_the_source_is_read_no_faster_than_its_ceiling_in_batches_of_a_second(
 # A whole run
 
 
+@dataclass(frozen=True)
+class OneOfFour(Threads):
+    """Workers as they are in one of four processes."""
+
+    order: list[int] = field(default_factory=list)
+
+    def copy(self, jobs: Sequence[CopyJob], /) -> Sequence[Any]:
+        self.order.extend(job.number for job in jobs)
+        return super().copy([replace(job, processes=4) for job in jobs])
+
+
+@pytest.fixture
+def undivided() -> Iterator[None]:
+    yield
+    pacing.divide(1)
+
+
 def test_a_run_tells_how_it_was_held_back(
-    tmp_path: Path, mongodb_url: str, redis_url: str, database: Database[dict[str, Any]], unique: str, caplog: Any
+    tmp_path: Path,
+    mongodb_url: str,
+    redis_url: str,
+    database: Database[dict[str, Any]],
+    unique: str,
+    caplog: Any,
+    undivided: None,
 ) -> None:
     database.things.insert_many([{"_id": n} for n in range(600)])
     plan = {
-        "source": {"uri": mongodb_url, "database": database.name, "max_read_rate": 3_000},
+        "source": {"uri": mongodb_url, "database": database.name, "max_read_rate": 12_000},
         "state": f"sqlite:///{tmp_path / 'state.db'}",
-        "targets": {"redis": {"url": redis_url, "max_rate": 2_000}},
+        "run": {"workers": 2},
+        "targets": {"redis": {"url": redis_url, "max_rate": 8_000}},
         "routes": {"things": {"use_case": "session", "key": f"{unique}:{{_id}}", "partitions": 3}},
     }
     path = tmp_path / "plan.yaml"
     path.write_text(yaml.safe_dump(plan), encoding="utf-8")
     loaded = load(path)
     caplog.set_level("INFO", "flows")
-    report: Report = Run(loaded, loaded.chosen([]), Threads(loaded)).backfill("full")
+    workers = OneOfFour(loaded)
+    report: Report = Run(loaded, loaded.chosen([]), workers).backfill("full")
+    assert workers.order == [0, 2, 1], "partitions side by side are next to each other"
     assert report.verdict == "clean", as_text(report)
     pace = report.as_json()["routes"][0]["pace"]
     assert pace["throttled"] == 0
-    assert pace["waited_s"] + pace["source_waited_s"] > 0
+    # A quarter of 12,000 read and of 8,000 written a second; the first batches go at once.
+    assert pace["source_waited_s"] > 0
     assert pace["rate"] is None
     told = f"throttled 0 times, its partitions waited {pace['waited_s']:.1f} s to write"
     assert f"things: {told}" in as_text(report)
@@ -428,10 +455,3 @@ def test_a_run_tells_how_it_was_held_back(
     path.write_text(yaml.safe_dump(plan), encoding="utf-8")
     changed = load(path)
     assert Run(changed, changed.chosen([]), Threads(changed)).backfill("full").verdict == "clean"
-
-
-def test_the_processes_that_copy_share_the_ceilings(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert CopyJob("route", 0, None).processes == 1  # type: ignore[arg-type]
-    jobs = [CopyJob("route", number, None, processes=2) for number in range(8)]  # type: ignore[arg-type]
-    assert [job.number for job in spread_out(jobs, 4)] == [0, 2, 4, 6, 1, 3, 5, 7]
-    assert pacing._processes == 1
