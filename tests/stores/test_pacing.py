@@ -127,6 +127,7 @@ def test_a_rate_is_cut_once_for_all_that_was_under_way() -> None:
         clock.sleep(0.05)
         turns.append(pacer.ask(100))
     for turn in turns:
+        clock.sleep(0.05)
         pacer.tell(turn, 100)
     assert pacer.rate == pytest.approx(1000, rel=0.2)  # Half of the 2000 a second that were offered.
 

@@ -172,11 +172,19 @@ class Notebook:
         self.done = done
 
 
-def test_a_table_that_throttles_is_written_near_its_capacity_and_the_books_balance(table: Any, clock: Clock) -> None:
+@pytest.mark.parametrize("whole", [True, False], ids=["refusing requests", "leaving items unprocessed"])
+def test_a_table_that_throttles_is_written_near_its_capacity_and_the_books_balance(
+    table: Any, clock: Clock, whole: bool
+) -> None:
     target = by(clock, table(retry_deadline_s=60))
     capacity = Capacity(clock, 1000)
-    throttling(target, lambda puts: capacity.some([1] * len(puts)))
-    documents = [{"_id": number, "n": number} for number in range(6_000)]
+
+    def takes(puts: list[Any]) -> list[bool]:
+        sizes = [len(puts)] if whole else [1] * len(puts)
+        return capacity.some(sizes) * (len(puts) if whole else 1)
+
+    throttling(target, takes)
+    documents = [{"_id": number, "n": number} for number in range(3_000)]
     journal = Notebook()
     projection = Projection(
         lambda document: [item({"_id": str(document["_id"]), "n": document["n"]})], Losses(), (Item,)
@@ -184,15 +192,15 @@ def test_a_table_that_throttles_is_written_near_its_capacity_and_the_books_balan
     assert copy_partition(MemorySource(documents, batch_documents=500), projection, target, journal, Partition(0))
     assert journal.done
     assert (journal.tally.read, journal.tally.copied, journal.tally.records, journal.rejects) == (
-        6_000,
-        6_000,
-        6_000,
+        3_000,
+        3_000,
+        3_000,
         [],
     )
-    assert sum(1 for _ in target.addresses()) == 6_000
-    assert capacity.taken == 6_000
-    assert capacity.offered <= 1.6 * 6_000, "it went on asking for more than the table takes"
-    assert clock.now <= 6_000 / 1000 * 1.6, "it asked for far less than the table takes"
+    assert sum(1 for _ in target.addresses()) == 3_000
+    assert capacity.taken == 3_000
+    assert capacity.offered <= 1.6 * 3_000, "it went on asking for more than the table takes"
+    assert clock.now <= 3_000 / 1000 * 1.6, "it asked for far less than the table takes"
     assert target.pace.waits.throttled > 0
     assert target.pace.waits.waited_s > 2
 
@@ -263,7 +271,7 @@ class Bulk:
 
     def __init__(self, capacity: Capacity) -> None:
         self.held: dict[str, Any] = {}
-        self.requests = self.whole = 0
+        self.requests = self.whole = self.partly = 0
         bulk = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -283,6 +291,7 @@ class Bulk:
                     bulk.whole += 1
                     self.reply(429, {"error": {"type": "es_rejected_execution_exception", "reason": ""}})
                     return
+                bulk.partly += not all(taken)
                 self.reply(
                     200,
                     {
@@ -340,7 +349,8 @@ def test_a_cluster_that_pushes_back_is_written_near_its_capacity_and_holds_every
     assert bulk.whole, "no request was pushed back as a whole"
     assert capacity.offered <= 1.6 * 6_000
     assert clock.now <= 6_000 / 2_000 * 1.7
-    assert target.pace.waits.throttled > 0
+    assert bulk.partly
+    assert target.pace.waits.throttled == bulk.whole + bulk.partly
 
 
 # Redis
@@ -385,13 +395,22 @@ def test_the_source_is_read_no_faster_than_its_ceiling_in_batches_of_a_second(
     database.things.insert_many([{"_id": n} for n in range(1_050)])
     clock = Clock()
     opened = MongoDB(Connection(mongodb_url, database.name, max_read_rate=100))
-    source = opened.source("things")
-    source.pace = Pace(Pacer("the source", ceilings((), "UTC", max_rate=100), clock=clock, sleep=clock.sleep))
-    batches = [len(batch.documents) for batch in source.read(Partition(0))]
-    opened.close()
+    pacer = Pacer("the source", ceilings((), "UTC", max_rate=100), clock=clock, sleep=clock.sleep)
+
+    def read(**where: Any) -> list[int]:
+        source = opened.source("things", where)
+        source.pace = Pace(pacer)
+        return [len(batch.documents) for batch in source.read(Partition(0))]
+
+    batches = read()
     assert sum(batches) == 1_050
     assert max(batches) <= 101
     assert 9 <= clock.now <= 12
+    began = clock.now
+    for number in range(40):
+        assert read(_id=number) == [1]
+    assert clock.now - began <= 2, "a request counts as more than what it gave"
+    opened.close()
 
 
 # A whole run
