@@ -22,7 +22,7 @@ from mappers.elasticsearch import DocumentMapper, IndexDocument
 from mappers.identity import encode
 from mappers.names import dynamodb_name
 from mappers.redis import Hash, HashMapper
-from mappers.values import DynamoDBValues
+from mappers.values_dynamodb import DynamoDBValues
 from stores.contract import Partition, Tally
 from stores.redis_commands import unfit
 from stores.state import State
@@ -72,7 +72,7 @@ def _sorted(body: bytes) -> bytes:
 
 
 def _fits(record: Hash) -> object:
-    return unfit(record, 2**29, expiring=False)
+    return unfit(record, expiring=False)
 
 
 def _document_mapper(fidelity: str = "native") -> DocumentMapper:

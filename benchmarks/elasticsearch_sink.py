@@ -59,8 +59,11 @@ class Elasticsearch:
                 return self._bulk(request, name)
             case "POST", ["_refresh"]:
                 return _reply({"_shards": _SHARDS})
+            case "POST", ["_count"] if name in self._indices:  # Asked of what an index ignored: nothing.
+                return _reply({"count": 0, "_shards": _SHARDS})
             case "POST", ["_mget"] if name in self._indices:
-                return self._get(orjson.loads(request.body)["ids"], name)
+                asked = orjson.loads(request.body)
+                return self._get(asked["ids"] if "ids" in asked else [one["_id"] for one in asked["docs"]], name)
             case "POST", ["_pit"] if name in self._indices:
                 self._listed = list(self._indices[name].documents)
                 return _reply({"id": name})

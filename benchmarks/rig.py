@@ -18,6 +18,8 @@ from flows import localservers
 
 LegName = Literal["dynamodb", "redis_string", "redis_hash", "elasticsearch"]
 _INSERTED_AT_ONCE = 1_000
+_SOON = {"retry_deadline_s": 20}
+"""A server of ours that does not answer is a fault, not something to wait for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,8 @@ class Leg:
     mapper: str
     place: str
     """The key of the route that says where its records go."""
+    more: Mapping[str, str] = field(default_factory=dict)
+    """Further keys of the route."""
 
     @property
     def script(self) -> str:
@@ -42,7 +46,8 @@ LEGS: Mapping[LegName, Leg] = {
         Leg("dynamodb", "dynamodb", "item", "table"),
         Leg("redis_string", "redis", "string", "key"),
         Leg("redis_hash", "redis", "hash", "key"),
-        Leg("elasticsearch", "elasticsearch", "document", "index"),
+        # The script has no mapping either; a census reads the collection once more before it is copied.
+        Leg("elasticsearch", "elasticsearch", "document", "index", {"census": "none"}),
     )
 }
 
@@ -100,9 +105,11 @@ class Rig:
         written = {
             "name": place,
             "source": {"uri": self.source, "database": DATABASE},
-            "targets": {leg.target: {key: text.format(self.targets[leg.target]) for key, text in connection.items()}},
+            "targets": {
+                leg.target: {key: text.format(self.targets[leg.target]) for key, text in connection.items()} | _SOON
+            },
             "run": run_keys,
-            "routes": {"copy": route | {leg.place: place + (":{_id}" if leg.place == "key" else "")}},
+            "routes": {"copy": {**route, **leg.more} | {leg.place: place + (":{_id}" if leg.place == "key" else "")}},
         }
         path = folder / "plan.yaml"
         path.write_text(json.dumps(written), encoding="utf-8")  # Every JSON is YAML.

@@ -13,7 +13,7 @@ from pathlib import Path
 from flows.ledger import Balance, Finding, Ledger
 from flows.projecting import ProjectedBatch, Projection
 from mappers.contract import Record
-from stores.contract import Listable, Partition, Source, Tally, Target
+from stores.contract import Converting, Listable, Partition, Source, Tally, Target
 
 _LISTED_AT_ONCE = 1_000
 _EXPIRY_GRACE_MS = 5_000
@@ -99,12 +99,15 @@ def _list(target: Target[Record], ledger: Ledger, stopping: Callable[[], bool]) 
 
 def _look_up(target: Target[Record], expected: ProjectedBatch, refused: Container[str]) -> list[tuple[str, Finding]]:
     held = target.read([record.address for record in expected.records])
+    wanted = target.converted(expected.records) if isinstance(target, Converting) else expected.records
     now_ms = time.time() * 1000
     findings: list[tuple[str, Finding]] = []
-    for record, owner in zip(expected.records, expected.owners, strict=True):
+    for record, owner in zip(wanted, expected.owners, strict=True):
         found = held.get(record.address)
         if found is not None:
-            finding = Finding.SAME if found.canonical() == record.canonical() else Finding.DIFFERS
+            # What is the same as it stands is so in canonical form too, which takes longer to make than to map.
+            same = found == record or found.canonical() == record.canonical()
+            finding = Finding.SAME if same else Finding.DIFFERS
         elif record.expires_at_ms is not None and record.expires_at_ms <= now_ms + _EXPIRY_GRACE_MS:
             finding = Finding.EXPIRED
         else:

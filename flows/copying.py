@@ -10,6 +10,9 @@ from flows.projecting import ProjectedBatch, Projection
 from mappers.contract import Record
 from stores.contract import Journal, Partition, Reject, Rejected, Source, Tally, Target, staging_of
 
+_WINDOW_BYTES = 16 << 20
+"""Bytes of documents in flight past which no further batch is read: a batch is about 1 MB, but may be one of 16 MB."""
+
 
 def copy_partition(
     source: Source,
@@ -27,9 +30,9 @@ def copy_partition(
     """Every document of the partition past `after` is in the target or kept as a reject, and the journal says so.
 
     Up to `after` there are `done` documents. Where the target loads what is staged, in its staging is in the target.
-    At most `window` batches are in flight; the checkpoint moves only to a batch below which all are acknowledged
-    (R131). Returns False when `stopping` ended it early, at a checkpoint. On an error nothing is in flight any more,
-    and the same call goes on from the last checkpoint.
+    At most `window` batches are in flight, and fewer of large ones; the checkpoint moves only to a batch below which
+    all are acknowledged (R131). Returns False when `stopping` ended it early, at a checkpoint. On an error nothing is
+    in flight any more, and the same call goes on from the last checkpoint.
     """
     flight: deque[tuple[bytes, ProjectedBatch, Future[Sequence[Rejected]]]] = deque()
 
@@ -55,7 +58,7 @@ def copy_partition(
             if stopping():
                 complete = False
                 break
-            while len(flight) >= window:
+            while len(flight) >= window or (flight and sum(each[1].size_bytes for each in flight) > _WINDOW_BYTES):
                 settle()
             projected = projection.batch(batch)
             flight.append((batch.position, projected, writers.submit(write, projected.records, done)))

@@ -134,6 +134,21 @@ def elasticsearch(directory: Path) -> AbstractContextManager[str]:
     )
 
 
+def opensearch(directory: Path) -> AbstractContextManager[str]:
+    """Yield the URL of an OpenSearch server that keeps all in memory; of the tests alone, the demo has none."""
+    executable = _packaged("osmem-server", "bin/osmem-server", module="osmem_server")
+    directory = _made(directory)
+    return _serving(
+        _Server(
+            name="osmem",
+            directory=directory,
+            command=lambda port: (str(executable), "-addr", f"127.0.0.1:{port}", "-no-stdin-watch"),
+            answers=_answers_http("/_cluster/health"),
+            url="http://127.0.0.1:{port}",
+        )
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Server:
     """How one server is started, and how it shows that it is ready."""

@@ -326,6 +326,8 @@ def _needed(options: Any) -> Iterable[tuple[str, str]]:
             yield key, path.field
         elif isinstance(path, str) and (key, path) != ("expires", FROM_INDEX):
             yield key, path
+    if hasattr(options, "needed"):
+        yield from options.needed()
     template = getattr(options, "key", None)
     if isinstance(template, str):
         yield from (("key", path) for path in Template.parse(template).paths)

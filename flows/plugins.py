@@ -128,9 +128,11 @@ def placement_keys(target: TargetType, mapper: MapperType | None) -> list[str]:
     """Return the keys that a route to the target may have beside this mapper's, or beside a mapper of one's own.
 
     What a target lists in `REPEATED` repeats what a mapper says, so it means nothing beside one that lacks it.
+    What it lists in `BUILT_IN` only a built-in mapper can be trusted with.
     """
     names = list(target.Placement.__dataclass_fields__)  # type: ignore[attr-defined]
     if mapper is None:
-        return names
+        fulfilled: frozenset[str] = getattr(target, "BUILT_IN", frozenset())
+        return [name for name in names if name not in fulfilled]
     repeated: frozenset[str] = getattr(target, "REPEATED", frozenset())
     return [name for name in names if name not in repeated or name in mapper.Options.__dataclass_fields__]  # type: ignore[attr-defined]

@@ -36,6 +36,11 @@ class ProjectedBatch:
     """Which of the documents each record is of."""
     rejects: Sequence[Reject]
 
+    @property
+    def size_bytes(self) -> int:
+        """The bytes of its documents as they are stored."""
+        return sum(map(len, self.documents))
+
     def name(self, owner: int) -> str:
         """Return the typed text of the `_id` of one of the documents."""
         return _identify(self.documents[owner])

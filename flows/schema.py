@@ -46,7 +46,8 @@ def plan_schema(distribution: str | None = None) -> Schema:
     definitions["route"] = _route(of_target, definitions)
     for target, kind in targets.items():
         placement = _lifted(schema(kind.Placement), definitions)
-        definitions[f"route to {target} by a mapper of your own"] = _variant(placement)
+        own = {name: placement["properties"][name] for name in plugins.placement_keys(kind, None)}
+        definitions[f"route to {target} by a mapper of your own"] = _variant({**placement, "properties": own})
         for mapper in of_target[target]:
             options = _lifted(schema(mappers[mapper].Options), definitions)
             allowed = plugins.placement_keys(kind, mappers[mapper])

@@ -13,7 +13,8 @@ import bson
 from bson import Binary, Code, Decimal128, Int64, ObjectId, json_util
 from bson.datetime_ms import DatetimeMS
 
-from mappers.values import iso_text, milliseconds
+from mappers.forms import iso_text
+from mappers.values import milliseconds
 
 CastType = Literal["string", "int", "long", "double", "decimal", "bool", "date", "objectId"]
 """MongoDB's own names of the types a value can be cast to."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -26,7 +27,8 @@ from mappers.dynamodb_size import ITEM_LIMIT_BYTES, item_size, value_size
 from mappers.expiry import Expires, Expiry
 from mappers.identity import IdEncoding, identity
 from mappers.policies import ITEM_POLICIES, Fidelity, ItemPolicies
-from mappers.values import DynamoDBValues
+from mappers.values import trimmed
+from mappers.values_dynamodb import DynamoDBValues
 
 __all__ = [
     "FULL_ID",
@@ -81,8 +83,18 @@ def item(
 
 def item_from_store(attributes: Mapping[str, Any], key: Key) -> Item:
     """Return the item a store gave back, binary as bytes or base64: numbers and sets in canonical text (R25, R28)."""
-    same = {name: _same(value) for name, value in attributes.items()}
-    return Item(address(same, key.names), orjson.dumps(same))
+    try:
+        body = orjson.dumps(attributes)
+    except TypeError:  # Binary as bytes.
+        body = b""
+    if not body or _ODD_NUMBER.search(body) or any(kind in body for kind in (b'"NS":', b'"SS":', b'"BS":')):
+        attributes = {name: _same(value) for name, value in attributes.items()}
+        body = orjson.dumps(attributes)
+    return Item(address(attributes, key.names), body)
+
+
+# A number in another text than `mappers.decimals.dynamodb_text` gives. Within a string each quote has a backslash.
+_ODD_NUMBER = re.compile(rb'"N":"(?!(?:0|-?[1-9][0-9]*(?:\.[0-9]*[1-9])?|-?0\.[0-9]*[1-9])")')
 
 
 class ItemMapper:
@@ -201,7 +213,7 @@ def _item(
             largest,
             f"the item is {size} bytes, DynamoDB takes {ITEM_LIMIT_BYTES}; this is its largest field (set `oversize`)",
         )
-    return Item(address(attributes, names), body, expires_at_ms)
+    return Item(address(attributes, names), trimmed(body), expires_at_ms)
 
 
 def address(attributes: Mapping[str, Any], names: Sequence[str]) -> str:

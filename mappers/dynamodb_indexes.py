@@ -20,7 +20,7 @@ from mappers.dynamodb_keys import (
     maker,
 )
 from mappers.dynamodb_size import item_size
-from mappers.values import DynamoDBValues
+from mappers.values_dynamodb import DynamoDBValues
 
 Mismatch = Literal["reject", "omit", "coerce"]
 UNINDEXED = "_unindexed"

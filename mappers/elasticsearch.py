@@ -12,6 +12,8 @@ from mappers.anomalies import stored_bytes
 from mappers.census import Census, kind
 from mappers.contract import Document, Losses, MappingError
 from mappers.elasticsearch_mapping import FIELD_LIMIT, Conflict, Wishes, design
+from mappers.elasticsearch_periods import Periods
+from mappers.fields import Template, key_text
 from mappers.identity import IdEncoding, identity, shortened
 from mappers.names import spread
 from mappers.policies import INDEX_POLICIES, Fidelity, IndexPolicies
@@ -32,11 +34,16 @@ class IndexDocument:
 
     id: str
     source: bytes
+    routing: str | None = None
+    """What leads to its shard, on a route with `routing`: there the same id under another one is another document."""
+    index: str | None = None
+    """The index it is for, on a route whose `index` is named by a date."""
 
     @property
     def address(self) -> str:
-        """The document's id."""
-        return self.id
+        """The document's id; where index or routing tell documents apart a JSON list of those, then the id."""
+        parts = [part for part in (self.index, self.routing) if part is not None]
+        return orjson.dumps([*parts, self.id]).decode() if parts else self.id
 
     @property
     def expires_at_ms(self) -> int | None:
@@ -48,15 +55,16 @@ class IndexDocument:
         return orjson.dumps(orjson.loads(self.source), option=orjson.OPT_SORT_KEYS)
 
 
-def index_document(values: Mapping[str, Any], identifier: str) -> IndexDocument:
+def index_document(values: Mapping[str, Any], identifier: str, *, index: str | None = None) -> IndexDocument:
     """Return the document of these BSON or Python values under this id, for a mapper of your own.
 
+    `index` is the whole name of its index, on a route whose `index` is named by a date, and only there.
     Raises MappingError for an id Elasticsearch does not take (empty, or over 512 bytes).
     """
     size = len(identifier.encode())
     if not 0 < size <= ID_LIMIT_BYTES:
         raise MappingError("E-ES-ID", "_id", f"the id is {size} bytes; Elasticsearch takes 1 to {ID_LIMIT_BYTES}")
-    return IndexDocument(identifier, orjson.dumps(elasticsearch_json().document(values)))
+    return IndexDocument(identifier, orjson.dumps(elasticsearch_json().document(values)), index=index)
 
 
 class DocumentMapper:
@@ -86,6 +94,19 @@ class DocumentMapper:
         """Fields with GeoJSON or pairs of longitude and latitude, by dotted path."""
         field_limit: int = FIELD_LIMIT
         """Fields the index takes; objects are flattened to stay within it."""
+        routing: str | None = None
+        """A field, or text with fields in braces, whose value leads to a document's shard; readers need it too."""
+        index: str | None = None
+        """The whole name of the index; with a date field, such as ``logs-{at:%Y.%m}``, an index for each period."""
+        undated_index: str | None = None
+        """The index of documents without that date; unless said they are rejected."""
+
+        def needed(self) -> Iterable[tuple[str, str]]:
+            """Yield the fields it reads by name, each with the key that names it."""
+            if self.routing is not None:
+                yield from (("routing", path) for path in _routing(self.routing).paths)
+            if (periods := Periods.parse(self.index, self.undated_index)) is not None and periods.undated is None:
+                yield "index", periods.field
 
     target: ClassVar[str] = "elasticsearch"
     dates_in_ms: ClassVar[bool] = True
@@ -104,6 +125,8 @@ class DocumentMapper:
                 raise ValueError(f"{key}: needs a census; with census: none, say it in mapping")
         if options.conflict != "keep" and options.census == "none":
             raise ValueError("conflict: needs a census, which finds the conflicts")
+        self._routing = None if options.routing is None else _routing(options.routing)
+        self._periods = Periods.parse(options.index, options.undated_index)
         self._options = options
         self._values = elasticsearch_json(options.values, losses)
         self._losses = losses
@@ -138,9 +161,7 @@ class DocumentMapper:
     def __call__(self, document: Document, /) -> Iterable[IndexDocument]:
         """Return the document's one index document."""
         full = identity(document, self._options.id_encoding)
-        own = dict(document)
-        del own["_id"]
-        named = self._named(own, lambda path: self._losses.add("name_path", path))
+        named = self._named(_without_id(document), lambda path: self._losses.add("name_path", path))
         fields = self._reshaping(named)
         source = self._values.dumps(fields)
         identifier = shortened(full, ID_LIMIT_BYTES)
@@ -154,7 +175,11 @@ class DocumentMapper:
                 raise MappingError(
                     "E-NAME-COLLISION", name, "the document has a field of this name, which offramp needs"
                 )
-        return (IndexDocument(identifier, joined(source, added) if added else source),)
+        routing = None if self._routing is None else self._routing.fill(document)
+        if routing == "":
+            raise MappingError("E-ES-ROUTING", self._options.routing or "", "is empty, and routing must not be")
+        index = None if self._periods is None else self._periods.index(document)
+        return (IndexDocument(identifier, joined(source, added) if added else source, routing, index),)
 
     def _named(self, document: Document, lose: Callable[[str], None]) -> Document:
         return spread(document, lose) if self._options.values.name_escape == "paths" else document
@@ -164,4 +189,32 @@ class DocumentMapper:
 
 
 def _without_id(document: Document) -> Document:
-    return {name: value for name, value in document.items() if name != "_id"}
+    fields = dict(document)
+    fields.pop("_id", None)
+    return fields
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """The value of one field as it is: an application that routes by it knows nothing of escapes."""
+
+    path: str
+
+    @property
+    def paths(self) -> Sequence[str]:
+        return [self.path]
+
+    def fill(self, document: Document) -> str:
+        return key_text(document, self.path)
+
+
+def _routing(text: str) -> Template | _Field:
+    try:
+        if "{" not in text and "}" not in text:
+            if not all(text.split(".")):
+                raise ValueError("a part of the path is empty")
+            return _Field(text)
+        template = Template.parse(text)
+    except ValueError as error:
+        raise ValueError(f"routing: {error}") from None
+    return template

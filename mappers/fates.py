@@ -21,7 +21,8 @@ from mappers.anomalies import decode_all
 from mappers.contract import Losses, MappingError
 from mappers.decoding import CODEC
 from mappers.policies import ITEM_POLICIES, JSON_POLICIES
-from mappers.values import NULL_TEXT, DynamoDBValues, elasticsearch_json, flat_text, redis_json
+from mappers.values import NULL_TEXT, elasticsearch_json, flat_text, redis_json
+from mappers.values_dynamodb import DynamoDBValues
 
 Fate = Literal["exact", "text", "tagged", "rejected"]
 Form = Literal["dynamodb", "redis", "elasticsearch", "hash"]

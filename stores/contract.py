@@ -235,6 +235,17 @@ class Auditable(Protocol):
         """Return every reason why it does not, for verification; writes nothing."""
 
 
+@runtime_checkable
+class Converting(Protocol):
+    """A target whose server changes records as it takes them in, in a way it can be asked for."""
+
+    def converted(self, records: Sequence[Any], /) -> Sequence[Record]:
+        """Return what is held once these are written, in their order, for verification; writes nothing.
+
+        A record that the server would not take has one in its place that nothing held is equal to.
+        """
+
+
 @dataclass(slots=True)
 class Tally:
     """What became of a run of documents; the parts add up: read = dropped + rejected + copied."""

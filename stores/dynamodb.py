@@ -22,6 +22,7 @@ from stores.dynamodb_table import Table
 from stores.errors import PermanentError, TransientError
 from stores.pacing import pace, spread
 from stores.retrying import Backoff
+from stores.side_by_side import SideBySide
 
 _WRITE_LIMIT = 25
 _WRITE_LIMIT_BYTES = 12 * 1024 * 1024
@@ -51,6 +52,7 @@ class DynamoDBTarget:
         self.calls = Calls(
             self._table, region=connection.region, endpoint=connection.endpoint, profile=connection.profile
         )
+        self._requests = SideBySide(options.checked_requests(connection))
         self._described = Table(self._table, self.calls, options.wanted(placement))
         ceilings = connection.ceilings()
         self.pace = pace(f"table {self._table}", ceilings, f"{connection.endpoint} {connection.region}")
@@ -223,6 +225,7 @@ class DynamoDBTarget:
 
     def close(self) -> None:
         """Release connections."""
+        self._requests.close()
         self.calls.close()
         for one in (self._objects, self._import):
             if one is not None:
@@ -230,10 +233,11 @@ class DynamoDBTarget:
 
     def _held(self, addresses: Sequence[str]) -> dict[str, Item]:
         """Return the items as the table holds them."""
-        held: dict[str, Item] = {}
         wanted = list(dict.fromkeys(addresses))
-        for at in range(0, len(wanted), _READ_LIMIT):
-            held |= self._read_batch(set(wanted[at : at + _READ_LIMIT]))
+        batches = [set(wanted[at : at + _READ_LIMIT]) for at in range(0, len(wanted), _READ_LIMIT)]
+        held: dict[str, Item] = {}
+        for some in self._requests.answers(self._read_batch, batches):
+            held |= some
         return held
 
     def _unfolded(self, item: Item) -> Item | None:
@@ -294,7 +298,8 @@ class DynamoDBTarget:
         )
 
     def _apply(self, operations: Iterable[_Operation]) -> list[Rejected]:
-        return [rejected for batch in _batches(operations) for rejected in self._apply_batch(batch)]
+        answers = self._requests.answers(lambda batch: list(self._apply_batch(batch)), list(_batches(operations)))
+        return [rejected for answer in answers for rejected in answer]
 
     def _apply_batch(self, batch: Sequence[_Operation]) -> Iterator[Rejected]:
         """Carry the operations out and yield those refused; the halves of a refused batch are tried apart (R142)."""

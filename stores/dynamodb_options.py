@@ -32,6 +32,8 @@ class Connection:
     """The URL of an S3 other than AWS's own, where a route puts oversize items or an import's files into S3."""
     retry_deadline_s: float = 600
     """How long a batch of which nothing gets through is tried again before the run stops, fit to be resumed."""
+    requests: int = 16
+    """How many requests about documents may be on their way at once for a route, from 1 to 32."""
     import_deadline_s: float = 86_400
     """How long a run waits for an import from S3 before it stops, fit to be resumed: the import itself goes on."""
     max_write_units: float | None = None
@@ -161,6 +163,13 @@ def objects(connection: Connection, bucket: str, prefix: str, option: str) -> Ob
         profile=connection.profile,
         deadline_s=connection.retry_deadline_s,
     )
+
+
+def checked_requests(connection: Connection) -> int:
+    """Return how many requests may be on their way at once; raises ValueError for a number that is not allowed."""
+    if not 1 <= connection.requests <= 32:
+        raise ValueError(f"requests: is {connection.requests}; allowed: from 1 to 32")
+    return connection.requests
 
 
 def check_placement(placement: Placement) -> None:

@@ -6,13 +6,14 @@ import re
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
 import orjson
 
 from stores.ceilings import Ceilings, Window, ceilings
 from stores.errors import PermanentError, TransientError, redacted
+from stores.opensearch_signing import Signer
 from stores.retrying import Backoff
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ _TIMEOUT_S = 90.0
 _CONNECTIONS = 32
 
 NO_ANSWER = 0
+DROPPED = "dropped by the ingest pipeline"
+"""The kind of a fault that no server names: it acknowledges such a document and keeps nothing."""
 _PASSING_STATUS = frozenset({NO_ANSWER, 429, 502, 503, 504})
 # What passes although its status does not say so: a node that left (500) or a shard that moved (404).
 _PASSING_KINDS = frozenset(
@@ -65,6 +68,12 @@ class Connection:
 
     url: str = field(repr=False)
     """Where the cluster answers, http or https; may carry ``user:password@``."""
+    flavour: Literal["elasticsearch", "opensearch"] = "elasticsearch"
+    """Which of the two answers there: Elasticsearch 8 or 9, or OpenSearch 2 or 3."""
+    aws_region: str | None = None
+    """For Amazon OpenSearch Service: the region to sign requests for, with credentials from AWS's own chain."""
+    aws_profile: str | None = None
+    """A profile of the AWS configuration files to sign with."""
     api_key: str | None = field(default=None, repr=False)
     """An API key in its encoded form, instead of user and password."""
     username: str | None = None
@@ -111,6 +120,10 @@ class Cluster:
         if connection.ca_certs and parts.scheme != "https":
             raise ValueError("ca_certs needs an https url")
         self.name = redacted(connection.url)
+        self.opensearch = connection.flavour == "opensearch"
+        self._signer = _signer(connection, parts)
+        base = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        self._base = base + ("/" + parts.path.strip("/") if parts.path.strip("/") else "")
         self._connection = connection
         self._lock = Lock()
         self._node: Urllib3HttpNode | None = None
@@ -147,6 +160,9 @@ class Cluster:
         from elastic_transport import HttpHeaders, TlsError, TransportError
 
         headers = {"accept": JSON} if body is None else {"accept": JSON, "content-type": media}
+        if self._signer is not None:
+            # Anew for each attempt: a signature is good for some minutes, and is for these very bytes.
+            headers = self._signer.signed(method, self._base + target, body, headers)
         try:
             response = self._connected().perform_request(method, target, body, HttpHeaders(headers))
         except TransportError as error:
@@ -268,10 +284,12 @@ class Fault:
     @property
     def blames_document(self) -> bool:
         """Whether it is this document that Elasticsearch does not take."""
-        return self.status in (400, 413) and "index_closed_exception" not in self.kinds
+        return DROPPED in self.kinds or (self.status in (400, 413) and "index_closed_exception" not in self.kinds)
 
     def refusal(self) -> tuple[str, str]:
         """Return code and reason of the document's reject."""
+        if DROPPED in self.kinds:
+            return "E-ES-PIPELINE", DROPPED
         return ("E-ES-SIZE" if self.status == 413 else "E-ES-REJECTED", self.text)
 
     def away(self, where: str) -> TransientError:
@@ -288,9 +306,28 @@ class Fault:
             return PermanentError(
                 "E-ES-AUTH",
                 f"{where}: {self.text}; the login needs monitor on the cluster, and create_index, view_index_metadata,"
-                " read, write and maintenance on the index (manage where versioned or load_* are used)",
+                " read, write and maintenance on the index (manage where versioned or load_* are used); an AWS identity"
+                " needs es:ESHttpGet, ESHttpPut, ESHttpPost and ESHttpDelete on the domain",
             )
-        return PermanentError("E-ES-ANSWER", f"{where}: Elasticsearch refused the request: {self.text}")
+        return PermanentError("E-ES-ANSWER", f"{where}: the server refused the request: {self.text}")
+
+
+def _signer(connection: Connection, parts: SplitResult) -> Signer | None:
+    """Return what signs the requests, None where nothing does; raises ValueError for what cannot be signed."""
+    if (parts.hostname or "").endswith(".aoss.amazonaws.com"):
+        raise ValueError(
+            "OpenSearch Serverless (aoss) has no refresh, no scroll and no read of what was just written, so nothing"
+            " could be verified there; use an Amazon OpenSearch Service domain"
+        )
+    if connection.aws_region is None:
+        if connection.aws_profile is not None:
+            raise ValueError("aws_profile: needs aws_region, the region to sign requests for")
+        return None
+    if connection.flavour != "opensearch":
+        raise ValueError("aws_region: only an OpenSearch of Amazon's takes signed requests; say flavour: opensearch")
+    if connection.api_key is not None or connection.username is not None or parts.username is not None:
+        raise ValueError("aws_region: requests are signed or logged in, not both; leave out key, user and password")
+    return Signer(connection.aws_region, connection.aws_profile)
 
 
 def _has_port(parts: SplitResult) -> bool:

@@ -25,6 +25,13 @@ _SHORTHANDS: Mapping[str, Mapping[str, Any]] = {
 # From this version on, vectors are left out of `_source` unless the index was made to keep them.
 _HIDES_VECTORS = (9, 2)
 _VECTORS = frozenset({"dense_vector", "rank_vectors", "semantic_text", "sparse_vector"})
+# OpenSearch from this version on rebuilds vectors of `_source` from what it indexed, unless told not to.
+_REBUILDS_VECTORS = (3, 0)
+_KNN = frozenset({"knn_vector"})
+_KNN_REBUILT = "knn.derived_source.enabled"
+# What each of the two calls a type that the other lacks.
+_OPENSEARCH_NAMES = {"flattened": "flat_object", "dense_vector": "knn_vector"}
+_ELASTICSEARCH_NAMES = {name: other for other, name in _OPENSEARCH_NAMES.items()}
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,16 @@ class Placement:
     """What a route may say about its index."""
 
     index: str | None = None
-    """The whole name of the index; without it, the target's prefix and the route's name."""
+    """The whole name of the index; without it, the target's prefix and the route's name. With a date field, such as
+    ``logs-{at:%Y.%m}``, an index for each period."""
+    undated_index: str | None = None
+    """The index of documents without that date; unless said they are rejected."""
+    alias: str | None = None
+    """A name that all indices of the periods bear, for readers."""
+    routing: str | None = None
+    """A field, or text with fields in braces, whose value leads to a document's shard; readers need it too."""
+    pipeline: str | None = None
+    """An ingest pipeline that every document passes through; verification expects what it makes of them."""
     mapping: Mapping[str, Any] = field(default_factory=dict)
     """Field path to a type such as ``keyword`` or to a whole mapping object."""
     dynamic: Literal["false", "strict"] | None = None
@@ -58,7 +74,7 @@ class Placement:
 class IndexPlan:
     """One index as the plan wants it."""
 
-    def __init__(self, name: str, placement: Placement) -> None:
+    def __init__(self, name: str, placement: Placement, *, opensearch: bool = False) -> None:
         """Take name and placement; raises ValueError for what no index can be."""
         if fault := _name_fault(name):
             raise ValueError(f"index {name!r}: {fault}; name another one with the route's `index`")
@@ -71,19 +87,35 @@ class IndexPlan:
             raise ValueError("load_refresh_interval: write -1 for none, or a time such as 30s")
         if placement.replace and not placement.versioned:
             raise ValueError("replace: only a versioned index takes the place of another")
+        if placement.versioned and (placement.alias or "{" in (placement.index or "")):
+            raise ValueError("versioned: indices by date have no versions, and `alias` is for those alone")
+        if placement.alias is not None:
+            if "{" not in (placement.index or ""):
+                raise ValueError("alias: only for an index named by a date, such as logs-{at:%Y.%m}")
+            if fault := _name_fault(placement.alias):
+                raise ValueError(f"alias: {fault}")
+        if placement.pipeline in ("", "_none"):
+            raise ValueError("pipeline: name one, or leave it out")
         if placement.versioned and len(name.encode()) > 240:
             raise ValueError(f"index {name!r}: leaves no room for a version; give it a name of at most 240 bytes")
         self.name = name
         self._placement = placement
+        self._opensearch = opensearch
         self._properties = _properties(placement.mapping)
+        unknown = _ELASTICSEARCH_NAMES if not opensearch else _OPENSEARCH_NAMES
+        for path, kind in _types(self._properties).items():
+            if kind in unknown:
+                flavour = "opensearch" if opensearch else "elasticsearch"
+                raise ValueError(f"mapping: {path} is {kind}, which is {unknown[kind]} in flavour: {flavour}")
         self._designed = False
 
     def following(self, design: Mapping[str, Any]) -> IndexPlan:
         """Return the plan of the index that this design makes; what the plan maps itself wins over the census."""
-        made = IndexPlan(self.name, self._placement)
+        made = IndexPlan(self.name, self._placement, opensearch=self._opensearch)
         made.name = design.get("index") or self.name
         if "properties" in design:
-            made._properties = _merged(design["properties"], self._properties)
+            seen = _in_opensearch(design["properties"]) if self._opensearch else design["properties"]
+            made._properties = _merged(seen, self._properties)
             made._designed = True
         return made
 
@@ -97,21 +129,29 @@ class IndexPlan:
             "number_of_shards": self._placement.shards,
             "number_of_replicas": self._placement.replicas,
         }
-        if version >= _HIDES_VECTORS and _holds_vectors(self._properties):
+        if not self._opensearch and version >= _HIDES_VECTORS and _holds(_VECTORS, self._properties):
             index["mapping"] = {"exclude_source_vectors": False}
+        if self._opensearch and _holds(_KNN, self._properties):
+            index["knn"] = True
+            if version >= _REBUILDS_VECTORS:
+                index[_KNN_REBUILT] = False
         properties = dict(self._properties)
         if self._dynamic == "strict":
             properties.setdefault(FULL_ID, dict(_SHORTHANDS["keyword"]))
             properties.setdefault(RAW, {"type": "binary"})  # Neither searchable nor kept in columns.
         if (count := len(_types(properties))) > FIELD_LIMIT:
             index.setdefault("mapping", {})["total_fields"] = {"limit": count}
-        mappings = {
+        mappings: dict[str, Any] = {
             "dynamic": self._dynamic,
             "date_detection": False,
             "numeric_detection": False,
             "properties": properties,
         }
-        return orjson.dumps({"settings": {"index": index}, "mappings": mappings})
+        if self._placement.routing is not None:
+            # Or a document written without routing would lie where no read of ours looks (R85).
+            mappings["_routing"] = {"required": True}
+        aliases: dict[str, Any] = {} if self._placement.alias is None else {self._placement.alias: {}}
+        return orjson.dumps({"settings": {"index": index}, "mappings": mappings, "aliases": aliases})
 
     def unreplicated(self, described: Mapping[str, Any] | None) -> bool:
         """Whether the index that exists, or the one that will be made, has no second copy."""
@@ -129,7 +169,16 @@ class IndexPlan:
         if str(source.get("enabled", True)).lower() == "false":
             faults.append("its _source is disabled")
         faults += [f"its _source {names} fields" for names in ("includes", "excludes") if source.get(names)]
-        vectors = version >= _HIDES_VECTORS and _holds_vectors(mappings.get("properties", {}))
+        properties = mappings.get("properties", {})
+        if self._opensearch:
+            flat = _flat(chosen)
+            if str(flat.get("derived_source.enabled", False)).lower() == "true":
+                faults.append("its _source is derived")
+            vectors = version >= _REBUILDS_VECTORS and _holds(_KNN, properties)
+            if vectors and str(flat.get(_KNN_REBUILT, True)).lower() != "false":
+                faults.append(f"it rebuilds vectors of _source (index.{_KNN_REBUILT} is not false)")
+            return ", ".join(faults)
+        vectors = version >= _HIDES_VECTORS and _holds(_VECTORS, properties)
         if vectors and str(kept.get("exclude_source_vectors", True)).lower() != "false":
             faults.append("it leaves vectors out of _source (index.mapping.exclude_source_vectors is not false)")
         return ", ".join(faults)
@@ -154,10 +203,20 @@ class IndexPlan:
         faults += [
             f"its {pipeline} {chosen[pipeline]} may change documents"
             for pipeline in ("default_pipeline", "final_pipeline")
-            if chosen.get(pipeline, "_none") != "_none"
+            # A request that names a pipeline passes by the default one, not by the final one.
+            if chosen.get(pipeline, "_none")
+            not in ("_none", self._placement.pipeline if pipeline == "default_pipeline" else None)
         ]
-        if mappings.get("_routing", {}).get("required"):
-            faults.append("it requires routing")
+        required = str(mappings.get("_routing", {}).get("required", False)).lower() == "true"
+        if required != (self._placement.routing is not None):
+            faults.append("it requires routing" if required else "it does not require routing, the plan has one")
+        if self._placement.alias is not None and self._placement.alias not in described.get("aliases", {}):
+            faults.append(f"it lacks the alias {self._placement.alias}")
+        faults += [
+            f"it rolls over ({name}), which moves the index that is written to"
+            for name, value in _flat(chosen).items()
+            if name.endswith("rollover_alias") and value
+        ]
         if str(chosen.get("translog", {}).get("durability", "request")).lower() != "request":
             faults.append("its translog durability is async, which acknowledges what a crash loses")
         return ", ".join(faults)
@@ -229,5 +288,26 @@ def _types(properties: Mapping[str, Any], above: str = "") -> dict[str, str]:
     return types
 
 
-def _holds_vectors(properties: Mapping[str, Any]) -> bool:
-    return not _VECTORS.isdisjoint(_types(properties).values())
+def _holds(kinds: frozenset[str], properties: Mapping[str, Any]) -> bool:
+    return not kinds.isdisjoint(_types(properties).values())
+
+
+def _in_opensearch(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a census's fields with the types that OpenSearch knows."""
+    made: dict[str, Any] = {}
+    for name, definition in properties.items():
+        if definition.get("type") == "flattened":
+            made[name] = {"type": "flat_object"}
+        elif "properties" in definition:
+            made[name] = {**definition, "properties": _in_opensearch(definition["properties"])}
+        else:
+            made[name] = definition
+    return made
+
+
+def _flat(found: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Return settings by their whole names; servers tell them nested, or in part."""
+    flat: dict[str, Any] = {}
+    for name, value in found.items():
+        flat |= _flat(value, f"{above}{name}.") if isinstance(value, Mapping) else {above + name: value}
+    return flat

@@ -32,6 +32,7 @@ from stores.redis_commands import (
     read_steps,
     record,
     shared_step,
+    too_large,
     under,
     unfit,
     whole_step,
@@ -211,7 +212,10 @@ class RedisTarget:
         fit = [
             one
             for one in records
-            if self._unfit(one, limit) is None and (one.expires_at_ms is None or one.expires_at_ms > now_ms)
+            if not isinstance(one, Foreign)
+            and self._unfit(one) is None
+            and too_large(one, limit) is None
+            and (one.expires_at_ms is None or one.expires_at_ms > now_ms)
         ]
         size_bytes = int(growth_bytes(self._server, fit) * times)
         left = room(self._server, self._memory_percent)
@@ -335,7 +339,7 @@ class RedisTarget:
     def _write_steps(self, records: Sequence[Held], limit: int, rejected: list[Rejected]) -> Iterator[Step]:
         entries: dict[str, tuple[tuple[int, int], int, Entry]] = {}
         for number, one in enumerate(records):
-            refused = self._unfit(one, limit)
+            refused = self._unfit(one) or (too_large(one, limit) if isinstance(one, Shared) else None)
             if refused is not None:
                 rejected.append(Rejected(number, *refused))
             elif isinstance(one, Entry):
@@ -346,6 +350,9 @@ class RedisTarget:
                 step = whole_step(number, one, self._ttl_ms)
                 if step.size_bytes > _BIG_BYTES:
                     self._big.append(step.size_bytes)
+                if step.size_bytes > limit and (refused := too_large(one, limit)) is not None:
+                    rejected.append(Rejected(number, *refused))
+                    continue
                 yield step
         # In the order of their ids, which is the only one a stream takes them in; the last of an address wins.
         for _, number, entry in sorted(entries.values(), key=lambda each: each[0]):
@@ -359,11 +366,11 @@ class RedisTarget:
             raise self._server.refusal(error) from error
         return Rejected(number, "E-RDS-TYPE", f"its key holds something that is no {SHARED[type(one)]}")
 
-    def _unfit(self, record: Held, limit: int) -> tuple[str, str] | None:
-        """Return code and reason for a record that is not to be sent."""
+    def _unfit(self, record: Held) -> tuple[str, str] | None:
+        """Return code and reason for a record that is not to be sent, whatever its size."""
         if not isinstance(record, Foreign) and not self._own.holds(record.key):
             return "E-RDS-KEY", "its key is not among those of this route; see the route's `key`"
-        return unfit(record, limit, expiring=self._ttl_ms is not None)
+        return unfit(record, expiring=self._ttl_ms is not None)
 
     def _limit(self) -> int:
         if self._limit_bytes is None:

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from mappers.redis import Hash, Member, String
@@ -61,16 +62,19 @@ SHARED: Mapping[type[Held], str] = {Member: "sorted set", SetMember: "set", Entr
 """What a key must be to hold such records."""
 
 
-def unfit(record: Held, limit: int, *, expiring: bool) -> tuple[str, str] | None:
-    """Return code and reason for a record that is not to be sent; one that is, the server can refuse by type only.
+def unfit(record: Held, *, expiring: bool) -> tuple[str, str] | None:
+    """Return code and reason for a record that is not to be sent, whatever its size.
 
-    The server answers a text beyond its limit by closing the connection, which would look like a failure to retry.
+    One that is, and is not too large, the server can refuse by type only. It answers a text beyond its limit by closing
+    the connection, which would look like a failure to retry.
     """
     if isinstance(record, Foreign):
         return "E-RDS-RECORD", "it stands for something that no mapper gives"
     try:
         # Text that is no Unicode would share its bytes, and so its address, with another text.
-        sizes = [len(record.key.encode()), *(len(text) for text in _texts(record))]
+        record.key.encode()
+        if isinstance(record, Member | SetMember):
+            record.member.encode()
     except UnicodeEncodeError:
         return "E-RDS-KEY", "its key or member is not valid Unicode"
     if isinstance(record, Shared):
@@ -78,10 +82,13 @@ def unfit(record: Held, limit: int, *, expiring: bool) -> tuple[str, str] | None
             return "E-RDS-EXPIRY", f"a part of a {SHARED[type(record)]} cannot expire; drop ttl_s from the route"
     elif record.expires_at_ms is not None and record.expires_at_ms > INT64:
         return "E-RDS-EXPIRY", "its expiry is beyond 64 bits"
-    refused = _contents_unfit(record)
-    if refused is None and max(sizes) > limit:
-        return "E-RDS-SIZE", f"a key or value has {max(sizes)} bytes; the server takes {limit}"
-    return refused
+    return _contents_unfit(record)
+
+
+def too_large(record: Whole | Shared, limit: int) -> tuple[str, str] | None:
+    """Return code and reason for a record with a text beyond the server's limit."""
+    longest = max(len(record.key.encode()), *(len(text) for text in _texts(record)))
+    return ("E-RDS-SIZE", f"a key or value has {longest} bytes; the server takes {limit}") if longest > limit else None
 
 
 def _contents_unfit(record: Whole | Shared) -> tuple[str, str] | None:
@@ -90,7 +97,7 @@ def _contents_unfit(record: Whole | Shared) -> tuple[str, str] | None:
             return "E-RDS-SCORE", "NaN cannot order a sorted set"
         case Hash(fields=()) | Set(members=()) | List(elements=()) | Entry(fields=()):
             return "E-RDS-EMPTY", f"a {type(record).__name__.lower()} that holds nothing cannot exist"  # R67
-        case Hash(fields=fields) if len({name for name, _ in fields}) < len(fields):
+        case Hash(fields=fields) if len(dict(fields)) < len(fields):
             return "E-RDS-FIELDS", "two fields of the hash have the same name"
         case Set(members=members) if len(set(members)) < len(members):
             return "E-RDS-MEMBERS", "two members of the set are the same"
@@ -153,10 +160,10 @@ def whole_step(number: int, record: Whole, ttl_ms: int | None) -> Step:
         life = ("", str(ttl_ms))
     if isinstance(record, String):
         return Step.of(number, record.key, ("SET", key, record.value, *(("PX" + life[0], life[1]) if life else ())))
-    commands: list[Command] = [("MULTI",), ("DEL", key)]
+    commands: list[Command] = [("DEL", key)]
     if isinstance(record, Hash):
         parts = _parts(record.fields)
-        commands.extend(("HSET", key, *(text for field in some for text in field)) for some in parts)
+        commands.extend(("HSET", key, *chain.from_iterable(some)) for some in parts)
     elif isinstance(record, Json):
         commands.append(("JSON.SET", key, "$", record.value))
     elif isinstance(record, Set):
@@ -165,7 +172,7 @@ def whole_step(number: int, record: Whole, ttl_ms: int | None) -> Step:
         commands.extend(("RPUSH", key, *some) for some in _parts(record.elements))
     if life:
         commands.append(("PEXPIRE" + life[0], key, life[1]))
-    return Step.of(number, record.key, *commands, ("EXEC",), atomic=True)
+    return Step.together(number, record.key, *commands)
 
 
 def _parts(whole: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:

@@ -131,7 +131,7 @@ def _made_anew(wire: Wire, key: str, wanted: dict[str, Entry], length: int) -> t
         return refused, False
     merged = _by_id(key, replies[1]) | wanted
     entries = (added(merged[text]) for text in sorted(merged, key=_number))
-    step = Step.of(0, key, ("MULTI",), ("DEL", name), *entries, ("EXEC",), atomic=True)
+    step = Step.together(0, key, ("DEL", name), *entries)
     (replies,) = wire.exchange([step])
     return failure(step, replies), replies[-1] is not None
 

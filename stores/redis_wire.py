@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain, islice
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import redis.exceptions as driver
 from hiredis import pack_command
 from redis import ConnectionPool
 from redis.backoff import NoBackoff
-from redis.connection import parse_url
+from redis.connection import Connection, DefaultParser, parse_url
 from redis.retry import Retry
 
 from stores.errors import PermanentError, TransientError
 from stores.pacing import Pace
 from stores.retrying import Backoff
 
-_COMMANDS = 500
+_STEPS = 500
 _PIPELINE_BYTES = 2**20
 """What one pipeline holds at most (R72); a larger step goes alone."""
 
@@ -61,8 +62,10 @@ Refused = driver.ResponseError
 """One command's error reply."""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+_MULTI, _EXEC, _ASKING = (pack_command((name,)) for name in ("MULTI", "EXEC", "ASKING"))
+
+
+class Step(NamedTuple):
     """The commands of one record or address, packed: they succeed, fail and are sent again together."""
 
     number: int
@@ -72,22 +75,29 @@ class Step:
     atomic: bool
     """Whether they stand between MULTI and EXEC, so that the last reply holds the others' outcomes."""
 
-    @property
-    def size_bytes(self) -> int:
-        """What it takes on the wire."""
-        return sum(map(len, self.packed))
+    size_bytes: int
+    """What it takes on the wire."""
 
     @classmethod
-    def of(cls, number: int, key: str, *commands: Command, atomic: bool = False) -> Step:
+    def of(cls, number: int, key: str, *commands: Command) -> Step:
         """Return the step of these commands; steps of one key are applied in their order."""
-        return cls(number, key, [pack_command(command) for command in commands], atomic)  # type: ignore[arg-type]
+        packed = [pack_command(command) for command in commands]  # type: ignore[arg-type]
+        return cls(number, key, packed, False, sum(map(len, packed)))
+
+    @classmethod
+    def together(cls, number: int, key: str, *commands: Command) -> Step:
+        """Return the step of these commands in a transaction."""
+        packed = [_MULTI, *(pack_command(command) for command in commands), _EXEC]  # type: ignore[arg-type]
+        return cls(number, key, packed, True, sum(map(len, packed)))
 
 
 def failure(step: Step, replies: Sequence[Any]) -> Refused | None:
     """Return the first error among a step's replies; that of a command in a transaction tells more than EXEC's."""
-    for reply in (*replies, *replies[-1]) if step.atomic and isinstance(replies[-1], list) else replies:
+    for reply in replies:
         if isinstance(reply, Refused):
             return reply
+        if step.atomic and type(reply) is list:  # EXEC's
+            return next((one for one in reply if isinstance(one, Refused)), None)
     return None
 
 
@@ -284,9 +294,11 @@ class Wire:
         With `asking`, a node of a cluster serves a slot that is still being moved to it.
         """
         try:
-            sent = (part for step in steps for part in (_asked(step) if asking else step.packed))
-            self._connection.send_packed_command([b"".join(sent)], check_health=False)
-            return [self._replies(step, asking=asking) for step in steps]
+            sent = [_asked(step) if asking else step.packed for step in steps]
+            self._connection.send_packed_command([b"".join(chain.from_iterable(sent))], check_health=False)
+            replies = iter(self._connection.replies(sum(map(len, sent))))
+            answers = [list(islice(replies, len(parts))) for parts in sent]
+            return [_unasked(step, answer) for step, answer in zip(steps, answers, strict=True)] if asking else answers
         except BaseException as error:
             self._connection.disconnect()
             # NOAUTH is an error of the connection to the driver, but not one that waiting helps.
@@ -305,17 +317,38 @@ class Wire:
                 raise self._server.refusal(reply) from reply
         return replies
 
-    def _replies(self, step: Step, *, asking: bool) -> list[Any]:
-        if not asking:
-            return [self._reply() for _ in step.packed]
-        replies = [self._reply() for _ in _asked(step)]
-        return replies[1:] if step.atomic else replies[1::2]
 
-    def _reply(self) -> Any:
-        try:
-            return self._connection.read_response()
-        except Refused as error:
-            return error
+class _Parser(DefaultParser):  # type: ignore[valid-type,misc]  # a name for one of two classes
+    """The driver's parser, which gives many replies at once too: by one, each takes as long as making its command."""
+
+    def on_connect(self, connection: Any, **options: Any) -> None:
+        """Begin with an empty reader, and see what it answers while there is no whole reply."""
+        super().on_connect(connection, **options)
+        self._nothing_yet = self._reader.gets()
+
+    def many(self, count: int) -> list[Any]:
+        """Return so many replies, errors among them; raises one of `LOST` for a connection that ends or must end."""
+        gets, nothing_yet = self._reader.gets, self._nothing_yet
+        replies: list[Any] = []
+        while len(replies) < count:
+            reply = gets()
+            if reply is nothing_yet:
+                self.read_from_socket()
+                continue
+            if isinstance(reply, driver.ConnectionError):
+                raise reply
+            replies.append(reply)
+        return replies
+
+
+class _ManyReplies:
+    """What a connection of ours can do beside the driver's own, whichever kind it is."""
+
+    _parser: _Parser
+
+    def replies(self, count: int) -> list[Any]:
+        """Return the next replies, errors among them."""
+        return self._parser.many(count)
 
 
 def _throttling(cause: Exception | None) -> bool:
@@ -333,7 +366,9 @@ class _Unreplicated(driver.ConnectionError):
     """Too few replicas hold what was written: as good as a connection lost."""
 
 
-_ASKING = pack_command(("ASKING",))
+def _unasked(step: Step, replies: Sequence[Any]) -> list[Any]:
+    """Return the replies to the step's own commands."""
+    return list(replies[1:] if step.atomic else replies[1::2])
 
 
 def _asked(step: Step) -> Sequence[bytes]:
@@ -367,7 +402,9 @@ def opened(url: str, at: tuple[str, int] | None = None) -> tuple[ConnectionPool,
             "url is not of the form redis://[user:password@]host[:port][/database number]; "
             "percent-encode what is special in user and password"
         ) from None
-    options = TIMEOUTS | options | ONE_TRY
+    options = TIMEOUTS | options | ONE_TRY | {"parser_class": _Parser}
+    kind = options.get("connection_class", Connection)
+    options["connection_class"] = type(f"Many{kind.__name__}", (_ManyReplies, kind), {})
     if at is not None:
         options["host"], options["port"] = at
     pool = ConnectionPool(**options)
@@ -383,15 +420,14 @@ def opened(url: str, at: tuple[str, int] | None = None) -> tuple[ConnectionPool,
 
 
 def _pipelines(steps: Iterable[Step]) -> Iterator[list[Step]]:
-    """Yield the steps in their order, cut where a pipeline would pass its number of commands or bytes (R72)."""
+    """Yield the steps in their order, cut where a pipeline would pass its number of steps or bytes (R72)."""
     pipeline: list[Step] = []
-    commands = size_bytes = 0
+    size_bytes = 0
     for step in steps:
-        commands += len(step.packed)
         size_bytes += step.size_bytes
-        if pipeline and (commands > _COMMANDS or size_bytes > _PIPELINE_BYTES):
+        if pipeline and (len(pipeline) == _STEPS or size_bytes > _PIPELINE_BYTES):
             yield pipeline
-            pipeline, commands, size_bytes = [], len(step.packed), step.size_bytes
+            pipeline, size_bytes = [], step.size_bytes
         pipeline.append(step)
     if pipeline:
         yield pipeline

@@ -105,6 +105,12 @@ def elasticsearch_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
         yield url
 
 
+@pytest.fixture(scope="session")
+def opensearch_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with localservers.opensearch(tmp_path_factory.mktemp("opensearch")) as url:
+        yield url
+
+
 @pytest.fixture
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
     """Start another Redis with options of its own: ``redis_server("--maxmemory", "5mb") -> url``."""

@@ -14,11 +14,13 @@ from bson import Binary, Code, DBRef, Decimal128, MinKey, ObjectId, Regex, Times
 from bson.datetime_ms import DatetimeMS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from strategies import decimals, doubles, integers
 
 from mappers.contract import Losses, MappingError
-from mappers.dynamodb import ITEM_LIMIT_BYTES, Item, ItemMapper, Key, item, item_from_store, item_size
+from mappers.decimals import dynamodb_text
+from mappers.dynamodb import _ODD_NUMBER, ITEM_LIMIT_BYTES, Item, ItemMapper, Key, item, item_from_store, item_size
 from mappers.identity import encode
-from mappers.values import DynamoDBValues
+from mappers.values_dynamodb import DynamoDBValues
 
 
 def mapped(document: dict[str, Any], **options: Any) -> Item:
@@ -338,3 +340,21 @@ def test_one_mapper_maps_many_documents_after_a_refusal() -> None:
         with pytest.raises(MappingError):
             mapper({"_id": 1, "f": deep})
         assert list(mapper(DOCUMENT)) == [mapped(DOCUMENT)]
+
+
+@given(doubles(), integers(), decimals())
+def test_numbers_as_the_store_gives_them_back_are_told_from_those_it_writes(
+    double: float, number: int, decimal: Decimal128
+) -> None:
+    made = [DynamoDBValues().value(one) for one in (double, number, decimal)]
+    for text in (one["N"] for one in made if "N" in one):
+        assert _ODD_NUMBER.search(orjson.dumps({"n": {"N": text}})) is None
+        sign, digits = ("-", text[1:]) if text[0] == "-" else ("", text)
+        for other in (f"{sign}0{digits}", f"{text}E0", f"{text}.0" if "." not in text else f"{text}0"):
+            assert orjson.loads(item_from_store({"_id": {"S": "s"}, "n": {"N": other}}, Key()).body)["n"] == {"N": text}
+
+
+@pytest.mark.parametrize("text", ["-0", "1.10", "1E2", "01", "1.", ".5", "-0.0", "+1", "0.10", "10.0"])
+def test_an_odd_number_is_put_right(text: str) -> None:
+    held = item_from_store({"_id": {"S": "s"}, "n": {"M": {"a": {"L": [{"N": text}]}}}}, Key())
+    assert orjson.loads(held.body)["n"]["M"]["a"]["L"] == [{"N": dynamodb_text(Decimal(text))}]

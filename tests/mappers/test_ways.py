@@ -27,7 +27,8 @@ from mappers.policies import JSON_POLICIES, ItemPolicies, JsonPolicies
 from mappers.redis import HashMapper, StringMapper
 from mappers.remembering import Remembered
 from mappers.tags import date_text
-from mappers.values import DynamoDBValues, JsonValues, elasticsearch_json, redis_json
+from mappers.values import JsonValues, elasticsearch_json, redis_json
+from mappers.values_dynamodb import DynamoDBValues
 
 POLICIES = (
     JSON_POLICIES,

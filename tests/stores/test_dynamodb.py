@@ -4,6 +4,7 @@ import copy
 import datetime as dt
 import pickle
 import socket
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
@@ -35,11 +36,13 @@ def server(dynamodb_endpoint: str) -> Any:
 
 @pytest.fixture
 def place(dynamodb_endpoint: str, unique: str) -> Iterator[Callable[..., DynamoDBTarget]]:
-    """Make targets of one table; a `deadline_s` of 0 gives up at the first failure."""
+    """Make targets of one table, which send one request after another; a `deadline_s` of 0 gives up at once."""
     made: list[DynamoDBTarget] = []
 
-    def target(deadline_s: float = 60, route: str = "", **placement: Any) -> DynamoDBTarget:
-        connection = DynamoDBTarget.Connection(endpoint=dynamodb_endpoint, retry_deadline_s=deadline_s)
+    def target(deadline_s: float = 60, route: str = "", requests: int = 1, **placement: Any) -> DynamoDBTarget:
+        connection = DynamoDBTarget.Connection(
+            endpoint=dynamodb_endpoint, retry_deadline_s=deadline_s, requests=requests
+        )
         made.append(DynamoDBTarget(connection, DynamoDBTarget.Placement(**placement), route or unique))
         return made[-1]
 
@@ -837,6 +840,42 @@ def test_an_answer_about_items_not_asked_for_stops_the_route(target: DynamoDBTar
         target.write([one])
     with pytest.raises(PermanentError):
         target.read([one.address])
+
+
+def test_requests_go_side_by_side_up_to_the_limit_and_none_is_left_behind(place: Any, server: Any, unique: str) -> None:
+    target = place(requests=4)
+    target.prepare()
+    together, most, lock = 0, 0, threading.Lock()
+    met = threading.Barrier(4)
+
+    def count(**_: Any) -> None:
+        nonlocal together, most
+        with lock:
+            together += 1
+            most = max(most, together)
+        met.wait(30)  # As many as the limit are on their way before any goes on.
+        with lock:
+            together -= 1
+
+    target.calls.client().meta.events.register("before-send.dynamodb.BatchWriteItem", count)
+    assert target.write(items(200)) == []
+    assert most == 4
+    assert len(held(server, unique)) == 200
+
+
+def test_after_an_error_of_one_request_the_same_write_succeeds(place: Any, server: Any, unique: str) -> None:
+    target = place(requests=4)
+    target.prepare()
+    Schedule(target, server, "BatchWriteItem", failure("AccessDeniedException"))
+    with pytest.raises(PermanentError):
+        target.write(items(100))
+    assert target.write(items(100)) == []
+
+
+@pytest.mark.parametrize("requests", [0, 33])
+def test_a_number_of_requests_that_is_not_allowed_is_refused(place: Any, requests: int) -> None:
+    with pytest.raises(ValueError, match="requests: is"):
+        place(requests=requests)
 
 
 def test_an_answer_damaged_on_the_way_is_asked_for_again(target: DynamoDBTarget, server: Any, unique: str) -> None:

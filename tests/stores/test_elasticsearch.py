@@ -949,7 +949,7 @@ def test_many_documents_are_read_in_parts(target: ElasticsearchTarget, proxy: Pr
     records = [document(f"{number}", n=number) for number in range(1100)]
     target.write(records)
     assert target.read([record.id for record in records]) == {record.id: record for record in records}
-    assert [len(json.loads(request.body)["ids"]) for request in proxy.asked("/_mget")] == [500, 500, 100]
+    assert [len(json.loads(request.body)["docs"]) for request in proxy.asked("/_mget")] == [500, 500, 100]
 
 
 def failing_shard(answer: Any) -> None:
@@ -968,7 +968,10 @@ def test_a_document_whose_shard_did_not_answer_is_asked_for_again_and_never_abse
     target.write(records)
     proxy.faults = [edited("/_mget", failing_shard)]
     assert set(target.read(["a", "b", "c"])) == {"a", "b", "c"}
-    assert [json.loads(request.body)["ids"] for request in proxy.asked("/_mget")] == [["a", "b", "c"], ["b"]]
+    assert [[doc["_id"] for doc in json.loads(request.body)["docs"]] for request in proxy.asked("/_mget")] == [
+        ["a", "b", "c"],
+        ["b"],
+    ]
     proxy.faults = [edited("/_mget", failing_shard)]
     with pytest.raises(TransientError) as away:
         make(deadline_s=0).read(["a", "b", "c"])

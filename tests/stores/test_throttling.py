@@ -29,7 +29,7 @@ from pymongo.database import Database
 from waiting import until
 
 import stores.dynamodb
-import stores.elasticsearch
+import stores.elasticsearch_documents
 from flows.books import Report
 from flows.copying import copy_partition
 from flows.jobs import CopyJob
@@ -99,7 +99,7 @@ class Capacity:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """A clock by which a target's own retries wait too."""
     made = Clock()
-    for module in (stores.dynamodb, stores.elasticsearch):
+    for module in (stores.dynamodb, stores.elasticsearch_documents):
         monkeypatch.setattr(module, "Backoff", partial(Backoff, clock=made, sleep=made.sleep))
     return made
 
