@@ -37,8 +37,9 @@ class Clock:
         return self._wall + self.now
 
     def sleep(self, seconds: float) -> None:
-        with self._lock:
-            self.now += seconds
+        end = self.now + seconds
+        with self._lock:  # Those who wait at the same time wait side by side.
+            self.now = max(self.now, end)
 
 
 class Throttled:
@@ -180,9 +181,9 @@ def test_a_ceiling_holds_over_all_threads(limits: Any, each: float) -> None:
     with ThreadPoolExecutor(8) as threads:
         for done in [threads.submit(work) for _ in range(8)]:
             done.result()
-    # Each thread's last request goes too, and threads that wait at once make this clock run faster.
-    assert counted["units"] <= 500 * clock.now + 125 + 63
-    assert counted["units"] >= 0.1 * 500 * 60
+    # A quarter of a second may be saved up, and each thread's last request goes too.
+    assert counted["units"] <= 500 * clock.now + 125 + 8 * 63
+    assert counted["units"] >= 0.9 * 500 * 60
 
 
 def test_a_ceiling_is_reached_and_kept() -> None:
