@@ -54,6 +54,23 @@ class RouteReport:
     """The losses by field, most frequent first, each with a few typed `_id`s and whether the plan accepts it."""
     place: str = ""
     """Where readers find the records, for a target that publishes them; "" until then."""
+    pace: Pace | None = None
+    """How this run was held back while it copied; None where it copied nothing."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How copying a route was held back, by its target or by the plan's ceilings."""
+
+    throttled: int
+    """Answers by which the target asked for less."""
+    waited_s: float
+    """Seconds that its partitions waited for the target, added up."""
+    source_waited_s: float
+    """Seconds that they waited for leave to read."""
+    rate: float | None
+    """Units a second (capacity units in DynamoDB, else records) that each process sends at the most in the end; None
+    for as many as it can."""
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from mappers.expiry import IndexExpires
 from stores.contract import Auditable, Tally, Target, staging_of
 from stores.errors import PermanentError, TransientError
 from stores.mongodb import MongoDB
+from stores.pacing import Paced, Waits, divide
 from stores.state import Lease, State
 
 _log = logging.getLogger(__name__)
@@ -66,6 +67,8 @@ class CopyJob:
     """The kind of `_id` proven for plain keys."""
     expires: IndexExpires | None = None
     """What `expires: from_index` came to."""
+    processes: int = 1
+    """The processes that copy at the same time: each keeps to its part of the plan's ceilings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,10 @@ class Span:
 
     began: float
     ended: float
+    waits: Waits = Waits()  # noqa: RUF009 - frozen, so that it can be shared
+    """How the target held it back."""
+    source_waited_s: float = 0.0
+    """How long it waited for leave to read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +123,7 @@ def copy_job(
     """The partition is copied from its last checkpoint on, with clients of its own; returns when that was."""
     route = expiring(plan.routes[job.route], job.expires)
     began = time.time()
+    divide(job.processes)
     with opened_state(plan) as state, opened_source(plan) as database, seldom():
         part = next((part for part in state.partitions(job.route) if part.partition.number == job.number), None)
         if part is None:
@@ -151,7 +159,14 @@ def copy_job(
         finally:
             target.close()
             observer.ended(job.route, "copy")
-    span = Span(began, time.time())
+    waits = target.pace.waits if isinstance(target, Paced) else Waits()
+    span = Span(began, time.time(), waits, source.pace.waits.waited_s if isinstance(source, Paced) else 0.0)
+    if waits.throttled or waits.waited_s or span.source_waited_s:
+        _log.info(
+            "%s partition %d: throttled %d times, waited %.1f s for the target and %.1f s for the source%s",
+            *(job.route, job.number, waits.throttled, waits.waited_s, span.source_waited_s),
+            f"; now {waits.rate:.0f} units a second" if waits.rate is not None else "",
+        )
     _log.info(
         "%s partition %d: %d documents in %.1f s, %d rejected",
         *(job.route, job.number, seen.read, span.ended - span.began, seen.rejected),

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from flows.books import FieldLoss, Report, RouteReport
+from flows.books import FieldLoss, Pace, Report, RouteReport
 from flows.plan import Plan
 
 NOT_CHECKED = "-"
@@ -61,6 +61,8 @@ def as_text(report: Report) -> str:
             lines.append(f"{route.route}: published, {route.place}")
         lines.extend(f"{route.route}: {kind} at {_visible(found[0])}" for kind, found in route.samples.items())
         lines.extend(f"{route.route}: {_lost(loss)}" for loss in route.lost)
+        if told := _held_back(route.pace):
+            lines.append(f"{route.route}: {told}")
     lines.append("")
     lines.append(_closing(report))
     return "\n".join(lines)
@@ -77,7 +79,8 @@ def as_markdown(report: Report) -> str:
         lines.extend("| " + " | ".join(cut) + " |" for cut in (names, rule, *body))
         lines.append("")
     for route in report.routes:
-        if route.reasons or route.samples or route.lost:
+        told = _held_back(route.pace)
+        if route.reasons or route.samples or route.lost or told:
             lines += [f"## {_plain(route.route)}", ""]
             lines.extend(f"- {_plain(reason)}" for reason in route.reasons)
             lines.extend(
@@ -86,6 +89,7 @@ def as_markdown(report: Report) -> str:
                 for address in found
             )
             lines.extend(f"- {_plain(_lost(loss))}" for loss in route.lost)
+            lines.extend([f"- {told}"] if told else [])
             lines.append("")
     lines += [
         f"`{NOT_CHECKED}` means not checked. Fingerprint `{report.fingerprint}`,",
@@ -118,6 +122,15 @@ def _lost(loss: FieldLoss) -> str:
     accepted = "accepted" if loss.accepted else "not accepted"
     examples = f"; such as {', '.join(loss.examples)}" if loss.examples else ""
     return f"lost {loss.count} x {loss.kind} at {loss.field or 'the document'} ({accepted}{examples})"
+
+
+def _held_back(pace: Pace | None) -> str:
+    """Return how copying was held back, "" if it was not."""
+    if pace is None or not (pace.throttled or pace.waited_s or pace.source_waited_s):
+        return ""
+    rate = "" if pace.rate is None else f"; {pace.rate:.0f} units a second in the end"
+    source = f" and {pace.source_waited_s:.1f} s to read" if pace.source_waited_s else ""
+    return f"throttled {pace.throttled} times, its partitions waited {pace.waited_s:.1f} s to write{source}{rate}"
 
 
 def _closing(report: Report) -> str:

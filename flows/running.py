@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
-from flows.books import Books, Level, Report, RouteReport, settle
+from flows.books import Books, Level, Pace, Report, RouteReport, settle
 from flows.designing import designed, following, needed, opened_target
 from flows.expiring import expiring, index_rule, told
 from flows.identities import kind_of_ids, refuse_other_kinds
@@ -31,6 +31,7 @@ from flows.jobs import (
 )
 from flows.leasing import leased
 from flows.loading import refuse_unloaded, staged, taken
+from flows.pacing import held_back, spread_out
 from flows.plan import Plan, Route, digest
 from mappers.expiry import IndexExpires
 from stores.contract import Auditable, Publishable, Tally, Tunable, staging_of
@@ -136,6 +137,7 @@ class Run:
                     for part in state.partitions(route.name)
                     if not part.done and route.name not in failures
                 ]
+                jobs = spread_out(jobs, self.plan.run.workers)
                 copied = self.workers.copy(jobs)
                 spans: dict[str, list[Span]] = {}
                 for job, outcome in zip(jobs, copied, strict=True):
@@ -150,7 +152,8 @@ class Run:
                     )
             finally:
                 self._restore(state, failures)
-            return self._conclude(state, leases, level, failures, found, publishing=True)
+            paces = {name: held_back(ran) for name, ran in spans.items()}
+            return self._conclude(state, leases, level, failures, found, paces, publishing=True)
 
     def verification(self, level: Level) -> Report:
         """Every chosen route is verified to this level against what the source says now; no target is written.
@@ -253,6 +256,7 @@ class Run:
         level: Level,
         failures: dict[str, str],
         found: Mapping[str, Checked],
+        paces: Mapping[str, Pace] | None = None,
         *,
         publishing: bool = False,
     ) -> Report:
@@ -275,6 +279,7 @@ class Run:
         with opened_source(self.plan) as database:
             for route in self.routes:
                 row = self._settled(route, state, database, level, failures, verified.get(route.name))
+                row = replace(row, pace=(paces or {}).get(route.name))
                 if publishing and row.verdict == "clean" and row.verified == "full":
                     row = self._published(route, state, row)
                 rows.append(row)

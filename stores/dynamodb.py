@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
-from mappers.dynamodb import Item, item_from_store
+from mappers.dynamodb import Item, item_from_store, item_size
 from stores import dynamodb_options as options
 from stores.contract import Rejected
 from stores.dynamodb_calls import Calls, Refused
@@ -20,6 +20,7 @@ from stores.dynamodb_parts import Parts
 from stores.dynamodb_s3 import Objects
 from stores.dynamodb_table import Table
 from stores.errors import PermanentError, TransientError
+from stores.pacing import pace, spread
 from stores.retrying import Backoff
 from stores.side_by_side import SideBySide
 
@@ -53,6 +54,9 @@ class DynamoDBTarget:
         )
         self._requests = SideBySide(options.checked_requests(connection))
         self._described = Table(self._table, self.calls, options.wanted(placement))
+        ceilings = connection.ceilings()
+        self.pace = pace(f"table {self._table}", ceilings, f"{connection.endpoint} {connection.region}")
+        self._exactly = ceilings.in_units
         place = f"{placement.oversize_prefix}{self._table}/{route}/"
         self._folding = options.folding(placement, place)
         self._objects: Objects | None = None
@@ -125,7 +129,8 @@ class DynamoDBTarget:
         for one in foreign:
             last.pop(records[one.index].address, None)
         if self._folding is None and not self._shared:
-            puts = (_Operation(index, address, _put(records[index].body)) for address, index in last.items())
+            order = spread(list(last.items()), _WRITE_LIMIT)
+            puts = (_Operation(index, address, _put(records[index].body)) for address, index in order)
             return foreign + self._apply(puts)
         before = self._pieces_held(list(last))
         rejected = foreign
@@ -145,7 +150,7 @@ class DynamoDBTarget:
                 operations.append(_Operation(index, address, _put(body)))
             except Unfit as unfit:
                 rejected.append(Rejected(index, unfit.code, unfit.reason))
-        rejected += self._apply(operations)
+        rejected += self._apply(spread(operations, _WRITE_LIMIT))
         if self._beside is not None:
             # Whatever the item at an address does not point at now is deleted: the old pieces, or the new ones of a
             # record that was refused.
@@ -301,9 +306,12 @@ class DynamoDBTarget:
         pending = {operation.address: operation for operation in batch}
         backoff = Backoff(self._retry_deadline_s)
         while pending:
+            turn = self.pace.ask(len(pending), self._units(pending.values()))
+            backoff.extend(turn.waited_s)
             try:
                 left = self._send(pending)
-            except TransientError:
+            except TransientError as error:
+                self.pace.tell(turn, len(pending), throttled=error.code == "E-DDB-BUSY")
                 if not backoff.wait():
                     raise
                 continue
@@ -316,11 +324,18 @@ class DynamoDBTarget:
                 yield from self._apply_batch(operations[:half])
                 yield from self._apply_batch(operations[half:])
                 return
+            self.pace.tell(turn, len(left))
             if len(left) < len(pending):
                 backoff = Backoff(self._retry_deadline_s)
             pending = {address: pending[address] for address in left}
             if pending and not backoff.wait():
                 raise self._throttled(len(pending))
+
+    def _units(self, operations: Collection[_Operation]) -> float:
+        """Return the write capacity units of operations: exactly where there is a ceiling, else at most those."""
+        if not self._exactly:
+            return len(operations) + sum([len(one.request) for one in operations]) / 1024
+        return sum([one.units() for one in operations])
 
     def _send(self, pending: Mapping[str, _Operation]) -> Collection[str]:
         """Send one BatchWriteItem and return the addresses it left unprocessed."""
@@ -388,6 +403,13 @@ class _Operation(NamedTuple):
     place: int
     address: str
     request: bytes
+
+    def units(self) -> int:
+        """Return the write capacity units it takes, those of indexes apart (R53)."""
+        size = len(self.request)  # The item is never larger.
+        if size > 1024:
+            size = item_size(orjson.loads(self.request).get("PutRequest", {}).get("Item", {}))
+        return max(1, -(-size // 1024))
 
 
 def _batches(operations: Iterable[_Operation]) -> Iterator[list[_Operation]]:

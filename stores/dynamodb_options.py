@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from mappers.dynamodb import Index, Key, Oversize
 from mappers.dynamodb_indexes import check_indexes, measured
 from mappers.expiry import Expires
+from stores.ceilings import Ceilings, UnitsWindow, ceilings
 from stores.dynamodb_overflow import Folding
 from stores.dynamodb_s3 import Objects
 from stores.dynamodb_table import Wanted
@@ -35,6 +36,22 @@ class Connection:
     """How many requests about documents may be on their way at once for a route, from 1 to 32."""
     import_deadline_s: float = 86_400
     """How long a run waits for an import from S3 before it stops, fit to be resumed: the import itself goes on."""
+    max_write_units: float | None = None
+    """Write capacity units a second that a run takes of each table at the most: a KB of an item, rounded up, is one."""
+    max_rate: float | None = None
+    """Items a second that a run writes to each table at the most."""
+    windows: Sequence[UnitsWindow] = ()
+    """Hours of the day with ceilings of their own in place of these."""
+    time_zone: str = "UTC"
+    """The time zone of `windows`, such as Europe/Berlin."""
+
+    def __post_init__(self) -> None:
+        """Refuse ceilings that cannot be kept."""
+        self.ceilings()
+
+    def ceilings(self) -> Ceilings:
+        """Return how fast each table may be written to."""
+        return ceilings(self.windows, self.time_zone, max_rate=self.max_rate, max_write_units=self.max_write_units)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from stores.elasticsearch_index import IndexPlan
 from stores.elasticsearch_pipelines import simulated
 from stores.elasticsearch_serving import Serving
 from stores.errors import PermanentError, PlanError
+from stores.pacing import pace
 from stores.retrying import Backoff
 
 _CHECK_DEADLINE_S = 10.0
@@ -47,6 +48,7 @@ class ElasticsearchTarget:
         name = placement.index if placement.index is not None else connection.index_prefix + route
         self._placement = placement
         self._cluster = Cluster(connection)
+        self.pace = pace(self._cluster.name, connection.ceilings())
         self._periods = Periods.parse(placement.index, placement.undated_index)
         names = [name] if self._periods is None else self._periods.examples()
         for one in names:
@@ -300,6 +302,7 @@ class ElasticsearchTarget:
     def _of(self, index: str) -> Documents:
         return Documents(
             self._cluster,
+            self.pace,
             index,
             self._deadline_s,
             routed=self._placement.routing is not None,

@@ -13,6 +13,7 @@ import orjson
 from mappers.elasticsearch import ID_LIMIT_BYTES
 from stores.elasticsearch_http import DROPPED, NDJSON, NO_ANSWER, Answer, Cluster, Fault
 from stores.errors import OfframpError, PermanentError, TransientError
+from stores.pacing import Pace
 from stores.retrying import Backoff
 
 _LOG = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ class Documents:
     def __init__(
         self,
         cluster: Cluster,
+        pace: Pace,
         index: str,
         deadline_s: float,
         *,
@@ -77,6 +79,7 @@ class Documents:
         With `pipeline` writes pass through that ingest pipeline.
         """
         self._cluster = cluster
+        self._pace = pace
         self._name = index
         self._what = f"index {index}"
         self._path = "/" + quote(index, safe="")
@@ -135,7 +138,14 @@ class Documents:
         waiting = batch
         while True:
             body = b"".join([lines for _, lines in waiting])
-            answer = self._cluster.ask("POST", target, body, media=NDJSON, backoff=backoff, allowed=(413,))
+            turn = self._pace.ask(len(waiting))
+            backoff.extend(turn.waited_s)
+            answer = self._cluster.ask("POST", target, body, media=NDJSON, backoff=backoff, allowed=(413, 429))
+            if answer.status == 429:
+                self._pace.tell(turn, len(waiting))
+                if not backoff.wait():
+                    raise answer.fault().away(self._what)
+                continue
             if answer.status == 413 and len(waiting) > 1:
                 half = len(waiting) // 2
                 return refused | self._send(waiting[:half]) | self._send(waiting[half:])
@@ -145,6 +155,7 @@ class Documents:
             if self._pipeline == NO_PIPELINE and isinstance(items, list) and len(items) == len(waiting):
                 held = (self._holds(item, spot.id) for item, (spot, _) in zip(items, waiting, strict=True))
                 if all(held):
+                    self._pace.tell(turn)
                     return refused
             again: list[tuple[Spot, bytes]] = []
             pushed = Fault(NO_ANSWER)
@@ -158,10 +169,13 @@ class Documents:
                     refused[action[0]] = fault.refusal()
                 else:
                     raise fault.error(self._what)
+            self._pace.tell(turn, len(again))
             if not again:
                 return refused
             if len(waiting) == len(batch):
                 _LOG.warning("%s: %d of %d actions put off by %s", self._name, len(again), len(batch), pushed.text)
+            if len(again) < len(waiting):
+                backoff = self._patiently()
             waiting = again
             if not backoff.wait():
                 raise pushed.away(self._what)

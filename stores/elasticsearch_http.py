@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,6 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import orjson
 
+from stores.ceilings import Ceilings, Window, ceilings
 from stores.errors import PermanentError, TransientError, redacted
 from stores.opensearch_signing import Signer
 from stores.retrying import Backoff
@@ -87,6 +88,20 @@ class Connection:
     """Put before the route's name where a route does not name its index."""
     retry_deadline_s: float = 600
     """How long a cluster that pushes back or does not answer is asked again before the run stops."""
+    max_rate: float | None = None
+    """Records a second that a run writes to the cluster at the most, over all routes."""
+    windows: Sequence[Window] = ()
+    """Hours of the day with a ceiling of their own in place of this one."""
+    time_zone: str = "UTC"
+    """The time zone of `windows`, such as Europe/Berlin."""
+
+    def __post_init__(self) -> None:
+        """Refuse ceilings that cannot be kept."""
+        self.ceilings()
+
+    def ceilings(self) -> Ceilings:
+        """Return how fast the cluster may be written to."""
+        return ceilings(self.windows, self.time_zone, max_rate=self.max_rate)
 
 
 class Cluster:

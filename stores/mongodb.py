@@ -31,9 +31,11 @@ from pymongo.uri_parser import split_options
 from mappers.decoding import CODEC, documents, position
 from mappers.expiry import IndexExpires
 from mappers.identity import encode
+from stores.ceilings import Ceilings, Window, ceilings
 from stores.contract import Batch, Partition
 from stores.errors import OfframpError, PermanentError, PlanError, TransientError
 from stores.mongodb_ttl import ttl_notes, ttl_rule
+from stores.pacing import pace
 from stores.retrying import Backoff
 
 _BATCH_DOCUMENTS = 1000
@@ -70,6 +72,20 @@ class Connection:
     """Which members are read; secondaries may lag behind what the application has just written."""
     retry_deadline_s: float = 120
     """How long a source that does not answer is asked again before the run stops."""
+    max_read_rate: float | None = None
+    """Documents a second that a run reads at the most, over all routes."""
+    windows: Sequence[Window] = ()
+    """Hours of the day with a ceiling of their own, their `max_rate`, in place of this one."""
+    time_zone: str = "UTC"
+    """The time zone of `windows`, such as Europe/Berlin."""
+
+    def __post_init__(self) -> None:
+        """Refuse ceilings that cannot be kept."""
+        self.ceilings()
+
+    def ceilings(self) -> Ceilings:
+        """Return how fast the source may be read."""
+        return ceilings(self.windows, self.time_zone, name="max_read_rate", max_rate=self.max_read_rate)
 
 
 class MongoDB:
@@ -119,6 +135,7 @@ class CollectionSource:
         self._name = collection
         self._where = where
         self._described: _Described | None = None
+        self.pace = pace("the source", connection.ceilings(), connection.uri)
 
     def check(self) -> Sequence[str]:
         """Return what a person should know; raises PlanError for a collection that is absent or cannot be read.
@@ -206,6 +223,7 @@ class CollectionSource:
         last = after
         backoff: Backoff | None = None
         ids = _Ids(self._name, self._describe().unique_ids, after)
+        expected = self._batch_documents()
         bounds = [_typed(self._name, bound) for bound in (partition.lower, partition.upper) if bound is not None]
         if len(bounds) == 2 and bounds[0] == bounds[1]:
             return  # Half-open, so empty; a server refuses to be asked for it.
@@ -216,11 +234,15 @@ class CollectionSource:
                     cursor = self._cursor(partition, last)
                 resumed_at = last
                 while True:
+                    turn = self.pace.ask(expected)
+                    if backoff is not None:
+                        backoff.extend(turn.waited_s)
                     with _translated(self._name):
                         chunk = next(cursor, None)
+                    found = documents(chunk) if chunk is not None else []
+                    self.pace.pacer.give_back(expected - len(found))
                     if chunk is None:
                         return
-                    found = documents(chunk)
                     if resumed_at is not None:
                         # The bound is inclusive, as index bounds are: the document itself was read before (R104, R132).
                         if found and position(found[0]) == resumed_at:
@@ -253,16 +275,22 @@ class CollectionSource:
                 bounds.append({"$gte": ["$_id", {"$literal": _bound(self._name, lower)}]})
             where = {"$and": [self._where, {"$expr": {"$and": bounds}}]} if bounds else self._where
             return collection.find_raw_batches(
-                where, sort=[("_id", 1)], batch_size=_BATCH_DOCUMENTS, allow_disk_use=True
+                where, sort=[("_id", 1)], batch_size=self._batch_documents(), allow_disk_use=True
             )
         cursor = collection.find_raw_batches(
-            self._where, sort=[("_id", 1)], hint=[("_id", 1)], batch_size=described.batch_documents
+            self._where, sort=[("_id", 1)], hint=[("_id", 1)], batch_size=self._batch_documents()
         )
         if lower is not None:
             cursor = cursor.min([("_id", _bound(self._name, lower))])
         if partition.upper is not None:
             cursor = cursor.max([("_id", _bound(self._name, partition.upper))])
         return cursor
+
+    def _batch_documents(self) -> int:
+        """Return how many documents are asked for at once: under a ceiling no more than it allows in a second."""
+        described = self._describe()
+        most = _BATCH_DOCUMENTS if described.kind == "view" else described.batch_documents
+        return int(min(most, max(2, self._connection.ceilings().least)))
 
     def _collection(self) -> Collection[dict[str, Any]]:
         described = self._describe()

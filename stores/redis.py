@@ -14,8 +14,10 @@ from typing import Any, ClassVar
 from mappers.expiry import Expires
 from mappers.redis_json import Json
 from mappers.redis_shapes import Entry
+from stores.ceilings import Ceilings, Window, ceilings
 from stores.contract import Rejected
 from stores.errors import PermanentError, PlanError
+from stores.pacing import pace
 from stores.redis_cluster import Cluster
 from stores.redis_commands import (
     INT64,
@@ -85,6 +87,20 @@ class RedisTarget:
         """The replicas that must hold what was written before it counts as acknowledged."""
         max_memory_percent: float = 70
         """How full of its `maxmemory` a copy may make the server, as measured by a sample; more than 100 for any."""
+        max_rate: float | None = None
+        """Records a second that a run writes to the server at the most, over all routes."""
+        windows: Sequence[Window] = ()
+        """Hours of the day with a ceiling of their own in place of this one."""
+        time_zone: str = "UTC"
+        """The time zone of `windows`, such as Europe/Berlin."""
+
+        def __post_init__(self) -> None:
+            """Refuse ceilings that cannot be kept."""
+            self.ceilings()
+
+        def ceilings(self) -> Ceilings:
+            """Return how fast the server may be written to."""
+            return ceilings(self.windows, self.time_zone, max_rate=self.max_rate)
 
     @dataclass(frozen=True, slots=True)
     class Placement:
@@ -139,6 +155,8 @@ class RedisTarget:
             self._server = Cluster(connection.url, connection.retry_deadline_s, connection.durability)
         else:
             self._server = Server(*opened(connection.url), connection.retry_deadline_s, connection.durability)
+        place = re.sub(r"(:\d+)/\d+$", r"\1", self._server.place)
+        self.pace = self._server.pace = pace(place, connection.ceilings())
         self._limit_bytes: int | None = None
         self._turns = Turns()
         self._big: list[int] = []

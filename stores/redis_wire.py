@@ -17,6 +17,7 @@ from redis.connection import Connection, DefaultParser, parse_url
 from redis.retry import Retry
 
 from stores.errors import PermanentError, TransientError
+from stores.pacing import Pace
 from stores.retrying import Backoff
 
 _STEPS = 500
@@ -40,6 +41,9 @@ AGAIN: frozenset[str] = frozenset(
     ("OOM", "READONLY", "BUSY", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN", "MISCONF", "NOREPLICAS")
 )
 """Refusals that pass: the same command may succeed later (R70, R72). LOADING ends the driver's connection instead."""
+
+THROTTLING = frozenset(("OOM", "BUSY", "MISCONF", "TRYAGAIN", "NOREPLICAS"))
+"""Those of them, and LOADING, by which a server asks for less."""
 
 AUTH = (
     driver.AuthenticationError,
@@ -129,6 +133,8 @@ class Server:
         self.place = place
         self._deadline_s = retry_deadline_s
         self._durability = durability
+        self.pace: Pace | None = None
+        """What writing waits for."""
 
     def run(
         self, steps: Iterable[Step], deadline_s: float | None = None, *, durable: bool = False
@@ -228,6 +234,10 @@ class Server:
         while steps:
             again: list[Step] = []
             late: set[str] = set()
+            turn = None
+            if durable and self.pace is not None:
+                turn = self.pace.ask(len(steps))
+                backoff.extend(turn.waited_s)
             answers, cause = self.attempt(steps, durable=durable)
             for step, replies in zip(steps, answers, strict=True):
                 refused = failure(step, replies) if replies is not None else None
@@ -239,6 +249,8 @@ class Server:
                     again.append(step)
                 else:
                     settled.append((step, replies))
+            if turn is not None and self.pace is not None:
+                self.pace.tell(turn, len(again), throttled=_throttling(cause))
             if again:
                 self.stale()
             if len(again) < len(steps):
@@ -337,6 +349,11 @@ class _ManyReplies:
     def replies(self, count: int) -> list[Any]:
         """Return the next replies, errors among them."""
         return self._parser.many(count)
+
+
+def _throttling(cause: Exception | None) -> bool:
+    loading = isinstance(cause, driver.BusyLoadingError)
+    return loading or (isinstance(cause, Refused) and code(cause) in THROTTLING)
 
 
 def parsed_info(reply: bytes) -> Mapping[str, str]:

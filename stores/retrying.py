@@ -30,6 +30,10 @@ class Backoff:
         self._clock = clock
         self._sleep = sleep
 
+    def extend(self, seconds: float) -> None:
+        """The deadline is so much later: time in which nothing was tried does not count."""
+        self._give_up += seconds
+
     def wait(self) -> bool:
         """Sleep a random part of the current ceiling and double it.
 

@@ -1,0 +1,134 @@
+"""Ceilings of a plan: how fast a target may be written to, or the source read, and at which hours."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from zoneinfo import ZoneInfo
+
+_TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
+_DAY_MINUTES = 24 * 60
+
+
+@dataclass(frozen=True)
+class Window:
+    """Hours of every day with a ceiling of their own, in place of the one that holds otherwise."""
+
+    begin: str
+    """The hour it begins at, such as "22:00"."""
+    end: str
+    """The hour it ends at; one before `begin` is the next day's."""
+    max_rate: float | None = None
+    """Records a second in these hours (documents, for the source); 0 for none at all."""
+
+    def __post_init__(self) -> None:
+        """Refuse hours that are none, a window of no length, and one that says nothing."""
+        for key, text in (("begin", self.begin), ("end", self.end)):
+            if not _TIME.fullmatch(text):
+                raise ValueError(f'{key}: {text!r} is no time of day; write hours and minutes such as "06:30"')
+        if self.begin == self.end:
+            raise ValueError("end: is when it begins; a ceiling for the whole day stands beside `windows`")
+        said = [(key, value) for key in _CEILINGS if (value := getattr(self, key, None)) is not None]
+        if not said:
+            raise ValueError(f"says no ceiling; add {' or '.join(key for key in _CEILINGS if hasattr(self, key))}")
+        for key, value in said:
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{key}: is {value:g}; a number a second, or 0 for nothing in these hours")
+
+    @property
+    def minutes(self) -> Iterator[int]:
+        """Yield each minute of the day that it covers."""
+        first, last = _minute(self.begin), _minute(self.end)
+        return (minute % _DAY_MINUTES for minute in range(first, last if last > first else last + _DAY_MINUTES))
+
+
+@dataclass(frozen=True)
+class UnitsWindow(Window):
+    """The same for DynamoDB, which counts capacity units too."""
+
+    max_write_units: float | None = None
+    """Write capacity units a second in these hours, for each table; 0 for none at all."""
+
+
+_CEILINGS = ("max_rate", "max_write_units")
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """The most that may be sent, or read, in a second, at every hour."""
+
+    max_rate: float | None = None
+    max_write_units: float | None = None
+    windows: tuple[Window, ...] = ()
+    time_zone: str = "UTC"
+
+    @property
+    def in_units(self) -> bool:
+        """Whether units are ever counted."""
+        return self.max_write_units is not None or any(isinstance(one, UnitsWindow) for one in self.windows)
+
+    @property
+    def least(self) -> float:
+        """The lowest of the ceilings on records that is above 0."""
+        rates = (self.max_rate, *(one.max_rate for one in self.windows))
+        return min((rate for rate in rates if rate), default=math.inf)
+
+    @cached_property
+    def _zone(self) -> ZoneInfo:
+        return ZoneInfo(self.time_zone)
+
+    def at(self, moment: float) -> tuple[float, float]:
+        """Return the records and the units a second allowed at a moment, in seconds since 1970; infinite for no end."""
+        rate, units = self.max_rate, self.max_write_units
+        if self.windows:
+            local = dt.datetime.fromtimestamp(moment, self._zone)
+            minute = local.hour * 60 + local.minute
+            for window in self.windows:
+                first, last = _minute(window.begin), _minute(window.end)
+                if first <= minute < last if first < last else not last <= minute < first:
+                    rate, units = window.max_rate, getattr(window, "max_write_units", None)
+        return math.inf if rate is None else rate, math.inf if units is None else units
+
+
+def ceilings(
+    windows: Sequence[Window],
+    time_zone: str,
+    *,
+    name: str = "max_rate",
+    max_rate: float | None = None,
+    max_write_units: float | None = None,
+) -> Ceilings:
+    """Return the ceilings; raises ValueError, "key: text", for those that cannot be kept or would never let go on.
+
+    `name` is the key of `max_rate`.
+    """
+    for key, value in ((name, max_rate), ("max_write_units", max_write_units)):
+        if value is not None and not 0 < value < math.inf:
+            raise ValueError(f"{key}: is {value:g}; a number above 0, or leave it out for no ceiling")
+    try:
+        ZoneInfo(time_zone)
+    except (OSError, ValueError, LookupError):  # ZoneInfoNotFoundError is a KeyError.
+        raise ValueError(f"time_zone: {time_zone!r} is none that this machine knows; such as Europe/Berlin") from None
+    covered: set[int] = set()
+    shut: set[int] = set()
+    for window in windows:
+        minutes = set(window.minutes)
+        if covered & minutes:
+            at = min(covered & minutes)
+            raise ValueError(
+                f"windows: two of them hold at {at // 60:02}:{at % 60:02}; let one end where another begins"
+            )
+        covered |= minutes
+        if 0 in (window.max_rate, getattr(window, "max_write_units", None)):
+            shut |= minutes
+    if len(shut) == _DAY_MINUTES:
+        raise ValueError("windows: leave no hour of the day in which anything may be done")
+    return Ceilings(max_rate, max_write_units, tuple(windows), time_zone)
+
+
+def _minute(text: str) -> int:
+    return int(text[:2]) * 60 + int(text[3:])

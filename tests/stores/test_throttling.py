@@ -1,0 +1,477 @@
+"""Targets that throttle, over their real protocols: the rate settles near what they take, and nothing is lost.
+
+Their capacity is by a clock that only pacing moves, so what was sent is counted, and nothing depends on how fast this
+machine is.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+import orjson
+import pytest
+import redis
+import yaml
+from botocore.awsrequest import AWSResponse
+from pymongo.database import Database
+from waiting import until
+
+import stores.dynamodb
+import stores.elasticsearch_documents
+from flows.books import Report
+from flows.copying import copy_partition
+from flows.jobs import CopyJob
+from flows.plan import load
+from flows.projecting import Projection
+from flows.report import as_markdown, as_text
+from flows.running import Run, Threads
+from mappers.contract import Losses
+from mappers.dynamodb import Item, Key, item
+from mappers.elasticsearch import index_document
+from mappers.redis import String
+from stores import pacing
+from stores.ceilings import ceilings
+from stores.contract import Partition, Reject, Tally
+from stores.dynamodb import DynamoDBTarget
+from stores.elasticsearch import ElasticsearchTarget
+from stores.errors import TransientError
+from stores.memory import MemorySource
+from stores.mongodb import Connection, MongoDB
+from stores.pacing import Pace, Pacer
+from stores.redis import RedisTarget
+from stores.retrying import STOPPING, Backoff
+
+
+class Clock:
+    """Time that passes only where somebody waits for it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._lock = threading.Lock()
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        end = self.now + seconds
+        with self._lock:  # Those who wait at the same time wait side by side.
+            self.now = max(self.now, end)
+
+
+class Capacity:
+    """So many units a second by the clock, a quarter of a second of them at once."""
+
+    def __init__(self, clock: Clock, rate: float, request_s: float = 0.002) -> None:
+        self._clock, self.rate, self._request_s = clock, rate, request_s
+        self._left, self._at = 0.0, 0.0
+        self._lock = threading.Lock()
+        self.offered = self.taken = 0
+
+    def take(self, units: int) -> bool:
+        self._left = min(self.rate / 4, self._left + self.rate * (self._clock.now - self._at))
+        self._at = self._clock.now
+        self.offered += units
+        if self._left < units:
+            return False
+        self._left -= units
+        self.taken += units
+        return True
+
+    def some(self, sizes: list[int]) -> list[bool]:
+        """Return which of the records get through; a request takes a moment."""
+        self._clock.sleep(self._request_s)
+        with self._lock:
+            return [self.take(size) for size in sizes]
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """A clock by which a target's own retries wait too."""
+    made = Clock()
+    for module in (stores.dynamodb, stores.elasticsearch_documents):
+        monkeypatch.setattr(module, "Backoff", partial(Backoff, clock=made, sleep=made.sleep))
+    return made
+
+
+def by(clock: Clock, target: Any, limits: Any = None) -> Any:
+    """Give the target a pacer of this clock."""
+    pacer = Pacer("the place", limits or ceilings((), "UTC"), clock=clock, sleep=clock.sleep)
+    target.pace = Pace(pacer)
+    if isinstance(target, RedisTarget):
+        target._server.pace = target.pace
+    return target
+
+
+# DynamoDB
+
+
+@pytest.fixture
+def table(dynamodb_endpoint: str, unique: str) -> Iterator[Callable[..., DynamoDBTarget]]:
+    made: list[DynamoDBTarget] = []
+
+    def target(key: Key = Key("_id"), **keys: Any) -> DynamoDBTarget:  # noqa: B008 - frozen
+        connection = DynamoDBTarget.Connection(endpoint=dynamodb_endpoint, region="eu-west-1", **keys)
+        made.append(DynamoDBTarget(connection, DynamoDBTarget.Placement(key=key), unique))
+        made[-1].prepare()
+        return made[-1]
+
+    yield target
+    for one in made:
+        one.close()
+
+
+def throttling(target: DynamoDBTarget, takes: Callable[[list[dict[str, Any]]], list[bool]]) -> list[list[Any]]:
+    """Leave those puts of a batch unprocessed that are not taken; returns the puts of each request."""
+    client = target.calls.client()
+    server = boto3.client("dynamodb", endpoint_url=client.meta.endpoint_url, region_name="eu-west-1")
+    requests: list[list[Any]] = []
+
+    def respond(request: Any, **_: Any) -> AWSResponse:
+        [(name, puts)] = orjson.loads(request.body)["RequestItems"].items()
+        requests.append([put["PutRequest"]["Item"] for put in puts])
+        taken = takes(requests[-1])
+        done = [put for put, got in zip(puts, taken, strict=True) if got]
+        if done:
+            server.batch_write_item(RequestItems={name: done})
+        left = [put for put, got in zip(puts, taken, strict=True) if not got]
+        if left and not done:
+            body = b'{"__type":"x#ProvisionedThroughputExceededException","message":""}'
+            return AWSResponse("", 400, {}, SimpleNamespace(stream=lambda: iter([body])))
+        body = orjson.dumps({"UnprocessedItems": {name: left} if left else {}})
+        return AWSResponse("", 200, {}, SimpleNamespace(stream=lambda: iter([body])))
+
+    client.meta.events.register("before-send.dynamodb.BatchWriteItem", respond)
+    return requests
+
+
+class Notebook:
+    """A journal that adds up."""
+
+    def __init__(self) -> None:
+        self.tally = Tally()
+        self.rejects: list[Reject] = []
+        self.done = False
+
+    def ensure(self) -> None:
+        """Always ours."""
+
+    def checkpoint(self, number: int, position: Any, tally: Tally, rejects: Any = (), *, done: bool = False) -> None:
+        self.tally.add(tally)
+        self.rejects += rejects
+        self.done = done
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["refusing requests", "leaving items unprocessed"])
+def test_a_table_that_throttles_is_written_near_its_capacity_and_the_books_balance(
+    table: Any, clock: Clock, whole: bool
+) -> None:
+    target = by(clock, table(retry_deadline_s=60))
+    capacity = Capacity(clock, 1000)
+
+    def takes(puts: list[Any]) -> list[bool]:
+        sizes = [len(puts)] if whole else [1] * len(puts)
+        return capacity.some(sizes) * (len(puts) if whole else 1)
+
+    throttling(target, takes)
+    documents = [{"_id": number, "n": number} for number in range(3_000)]
+    journal = Notebook()
+    projection = Projection(
+        lambda document: [item({"_id": str(document["_id"]), "n": document["n"]})], Losses(), (Item,)
+    )
+    assert copy_partition(MemorySource(documents, batch_documents=500), projection, target, journal, Partition(0))
+    assert journal.done
+    assert (journal.tally.read, journal.tally.copied, journal.tally.records, journal.rejects) == (
+        3_000,
+        3_000,
+        3_000,
+        [],
+    )
+    assert sum(1 for _ in target.addresses()) == 3_000
+    assert capacity.taken == 3_000
+    assert capacity.offered <= 2 * 3_000, "it went on asking for more than the table takes"
+    assert clock.now <= 3_000 / 1000 * 2, "it asked for far less than the table takes"
+    assert target.pace.waits.throttled > 0
+    assert target.pace.waits.waited_s > 0
+
+
+def test_a_ceiling_in_write_units_counts_each_item_by_its_size(table: Any, clock: Clock) -> None:
+    limits = ceilings((), "UTC", max_write_units=100)
+    target = by(clock, table(max_write_units=100), limits)
+    # Control characters grow sixfold in JSON: by its length this item of 1.5 KB would be nine units.
+    sizes = [(300, 1), (1_000, 1), (1_500, 2), (5_000, 5)]
+    target.write(
+        [
+            item({"_id": f"{size}-{number}", "text": ("\x01" if size == 1_500 else "t") * size})
+            for size, _ in sizes
+            for number in range(100)
+        ]
+    )
+    assert clock.now == pytest.approx(100 * sum(units for _, units in sizes) / 100, abs=1.5)
+    assert sum(1 for _ in target.addresses()) == 400
+
+
+def test_records_of_one_partition_key_after_another_are_written_far_apart(table: Any, clock: Clock) -> None:
+    """Each simulated partition takes a third of all; customer after customer would wait for one at a time (R51)."""
+    partitions = 6
+    target = by(clock, table(Key("customer", "number")))
+    capacities = [Capacity(clock, 200) for _ in range(partitions)]
+
+    def partition(put: Any) -> int:
+        return zlib.crc32(put["customer"]["S"].encode()) % partitions
+
+    def takes(puts: list[Any]) -> list[bool]:
+        clock.sleep(0.005)
+        return [capacities[partition(put)].take(1) for put in puts]
+
+    requests = throttling(target, takes)
+    records = [
+        item({"customer": f"c{number // 50}", "number": str(number)}, Key("customer", "number"))
+        for number in range(3_000)
+    ]
+    for at in range(0, 3_000, 1_000):
+        assert not target.write(records[at : at + 1_000])
+    assert sum(1 for _ in target.addresses()) == 3_000
+    firsts = [puts for puts in requests if len(puts) == 25]
+    hottest = max(max(Counter(map(partition, puts)).values()) / 25 for puts in firsts)
+    assert hottest <= 0.6, "a request goes to one partition"
+    assert clock.now < 0.6 * 3_000 / 200, "the partitions were written to one after another"
+
+
+def test_a_stop_ends_the_wait_for_a_ceiling(table: Any) -> None:
+    target = table(max_rate=0.01)
+    target.write([item({"_id": "1"})])
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(target.write, [item({"_id": "2"})])
+        try:
+            STOPPING.set()
+            with pytest.raises(TransientError) as stopped:
+                waiting.result(20)
+        finally:
+            STOPPING.clear()
+    assert stopped.value.code == "E-STOPPED"
+    assert list(target.read(['{"_id":{"S":"1"}}', '{"_id":{"S":"2"}}'])) == ['{"_id":{"S":"1"}}']
+
+
+# Elasticsearch
+
+
+class Bulk:
+    """A server that speaks enough of Elasticsearch to be written to, and pushes back beyond its capacity."""
+
+    def __init__(self, capacity: Capacity) -> None:
+        self.held: dict[str, Any] = {}
+        self.requests = self.whole = self.partly = 0
+        bulk = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            wbufsize = -1
+
+            def do_GET(self) -> None:
+                self.reply(200, {"things": {"settings": {"index": {"uuid": "one"}}}})
+
+            def do_POST(self) -> None:
+                lines = self.rfile.read(int(self.headers["content-length"])).splitlines()
+                actions = list(zip(lines[::2], lines[1::2], strict=True))
+                taken = capacity.some([1] * len(actions))
+                bulk.requests += 1
+                if not any(taken) or 10 <= bulk.requests < 13:
+                    capacity.taken -= sum(taken)
+                    bulk.whole += 1
+                    self.reply(429, {"error": {"type": "es_rejected_execution_exception", "reason": ""}})
+                    return
+                bulk.partly += not all(taken)
+                self.reply(
+                    200,
+                    {
+                        "errors": not all(taken),
+                        "items": [
+                            bulk.outcome(json.loads(action)["index"]["_id"], source, got)
+                            for (action, source), got in zip(actions, taken, strict=True)
+                        ],
+                    },
+                )
+
+            def reply(self, status: int, content: Any) -> None:
+                body = json.dumps(content).encode()
+                self.send_response(status)
+                self.send_header("X-Elastic-Product", "Elasticsearch")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *args: Any) -> None:
+                """Say nothing."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    def outcome(self, name: str, source: bytes, got: bool) -> Any:
+        if got:
+            self.held[name] = json.loads(source)
+            return {"index": {"_id": name, "_index": "things", "status": 201, "_shards": {"failed": 0}}}
+        error = {"type": "es_rejected_execution_exception", "reason": ""}
+        return {"index": {"_id": name, "_index": "things", "status": 429, "error": error}}
+
+
+def test_a_cluster_that_pushes_back_is_written_near_its_capacity_and_holds_everything(clock: Clock) -> None:
+    capacity = Capacity(clock, 1_000)
+    bulk = Bulk(capacity)
+    serving = threading.Thread(target=bulk.server.serve_forever, args=(0.02,))
+    serving.start()
+    target = by(
+        clock,
+        ElasticsearchTarget(
+            ElasticsearchTarget.Connection(bulk.url), ElasticsearchTarget.Placement(index="things"), "things"
+        ),
+    )
+    try:
+        for at in range(60):
+            assert target.write([index_document({"n": n}, f"{at}-{n}") for n in range(100)]) == []
+    finally:
+        target.close()
+        bulk.server.shutdown()
+        bulk.server.server_close()
+        serving.join()
+    assert len(bulk.held) == 6_000
+    assert bulk.whole, "no request was pushed back as a whole"
+    assert capacity.offered <= 2 * 6_000
+    assert clock.now <= 6_000 / 1_000 * 2
+    assert bulk.partly
+    assert target.pace.waits.throttled == bulk.whole + bulk.partly
+
+
+# Redis
+
+
+def test_a_server_without_memory_is_asked_for_less_until_it_has_some(
+    redis_server: Callable[..., str], unique: str
+) -> None:
+    url = redis_server()
+    target = RedisTarget(RedisTarget.Connection(url), RedisTarget.Placement(), unique)
+    records = [String(f"{unique}:{n}", b"v" * 1000) for n in range(2_000)]
+    with redis.Redis.from_url(url) as server, ThreadPoolExecutor(1) as thread:
+        server.config_set("maxmemory", 1)
+        writing = thread.submit(target.write, records)
+        until(lambda: target.pace.pacer.rate is not None, "cut of the rate")
+        server.config_set("maxmemory", 0)
+        assert writing.result(60) == []
+        assert server.dbsize() == 2_000
+    assert target.pace.waits.throttled > 0
+    target.close()
+
+
+def test_reading_back_a_redis_is_not_paced(redis_url: str, unique: str) -> None:
+    clock = Clock()
+    connection = RedisTarget.Connection(redis_url, max_rate=1)
+    target = by(clock, RedisTarget(connection, RedisTarget.Placement(), unique), connection.ceilings())
+    target.write([String(f"{unique}:{n}", b"v") for n in range(10)])
+    target.write([String(f"{unique}:10", b"v")])
+    assert clock.now == pytest.approx(10, abs=1.5)
+    before = clock.now
+    assert len(target.read([f"{unique}:{n}" for n in range(11)])) == 11
+    assert clock.now == before
+    target.close()
+
+
+# The source
+
+
+def test_the_source_is_read_no_faster_than_its_ceiling_in_batches_of_a_second(
+    mongodb_url: str, database: Database[dict[str, Any]]
+) -> None:
+    database.things.insert_many([{"_id": n} for n in range(1_050)])
+    clock = Clock()
+    opened = MongoDB(Connection(mongodb_url, database.name, max_read_rate=100))
+    pacer = Pacer("the source", ceilings((), "UTC", max_rate=100), clock=clock, sleep=clock.sleep)
+
+    def read(**where: Any) -> list[int]:
+        source = opened.source("things", where)
+        source.pace = Pace(pacer)
+        return [len(batch.documents) for batch in source.read(Partition(0))]
+
+    batches = read()
+    assert sum(batches) == 1_050
+    assert max(batches) <= 101
+    assert 9 <= clock.now <= 12
+    began = clock.now
+    for number in range(40):
+        assert read(_id=number) == [1]
+    assert clock.now - began <= 2, "a request counts as more than what it gave"
+    opened.close()
+
+
+# A whole run
+
+
+@dataclass(frozen=True)
+class OneOfFour(Threads):
+    """Workers as they are in one of four processes."""
+
+    order: list[int] = field(default_factory=list)
+
+    def copy(self, jobs: Sequence[CopyJob], /) -> Sequence[Any]:
+        self.order.extend(job.number for job in jobs)
+        return super().copy([replace(job, processes=4) for job in jobs])
+
+
+@pytest.fixture
+def undivided() -> Iterator[None]:
+    yield
+    pacing.divide(1)
+
+
+def test_a_run_tells_how_it_was_held_back(
+    tmp_path: Path,
+    mongodb_url: str,
+    redis_url: str,
+    database: Database[dict[str, Any]],
+    unique: str,
+    caplog: Any,
+    undivided: None,
+) -> None:
+    database.things.insert_many([{"_id": n} for n in range(400)])
+    plan = {
+        "source": {"uri": mongodb_url, "database": database.name, "max_read_rate": 800},
+        "state": f"sqlite:///{tmp_path / 'state.db'}",
+        "run": {"workers": 2},
+        "targets": {"redis": {"url": redis_url, "max_rate": 8_000}},
+        "routes": {"things": {"use_case": "session", "key": f"{unique}:{{_id}}", "partitions": 3}},
+    }
+    path = tmp_path / "plan.yaml"
+    path.write_text(yaml.safe_dump(plan), encoding="utf-8")
+    loaded = load(path)
+    caplog.set_level("INFO", "flows")
+    workers = OneOfFour(loaded)
+    report: Report = Run(loaded, loaded.chosen([]), workers).backfill("full")
+    assert workers.order == [0, 2, 1], "partitions side by side are next to each other"
+    assert report.verdict == "clean", as_text(report)
+    pace = report.as_json()["routes"][0]["pace"]
+    assert pace["throttled"] == 0
+    # A quarter of 800 read a second; the first batches go at once.
+    assert pace["source_waited_s"] > 0
+    assert pace["rate"] is None
+    told = f"throttled 0 times, its partitions waited {pace['waited_s']:.1f} s to write"
+    assert f"things: {told}" in as_text(report)
+    assert f"- {told}" in as_markdown(report)
+    assert any("for the source" in record.getMessage() for record in caplog.records)
+    again = Run(loaded, loaded.chosen([]), Threads(loaded)).verification("full")
+    assert again.as_json()["routes"][0]["pace"] is None
+    # A changed ceiling is no other plan: the run goes on.
+    plan["targets"]["redis"]["max_rate"] = 10_000  # type: ignore[index]
+    path.write_text(yaml.safe_dump(plan), encoding="utf-8")
+    changed = load(path)
+    assert Run(changed, changed.chosen([]), Threads(changed)).backfill("full").verdict == "clean"
