@@ -41,7 +41,7 @@ def copy_partition(
 
     reached: bytes | None = None
     owed, rejects = Tally(), list[Reject]()
-    saved = time.monotonic()
+    saved = float("-inf")
 
     def settle() -> None:
         nonlocal reached
