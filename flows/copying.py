@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,6 +11,8 @@ from flows.projecting import ProjectedBatch, Projection
 from mappers.contract import Record
 from stores.contract import Journal, Partition, Reject, Rejected, Source, Tally, Target, staging_of
 
+_CHECKPOINT_S = 0.5
+"""What is copied again after a crash is at most what was acknowledged in this time, and what was in flight."""
 _WINDOW_BYTES = 16 << 20
 """Bytes of documents in flight past which no further batch is read: a batch is about 1 MB, but may be one of 16 MB."""
 
@@ -36,11 +39,23 @@ def copy_partition(
     """
     flight: deque[tuple[bytes, ProjectedBatch, Future[Sequence[Rejected]]]] = deque()
 
+    reached: bytes | None = None
+    owed, rejects = Tally(), list[Reject]()
+    saved = float("-inf")
+
     def settle() -> None:
-        position, batch, answer = flight.popleft()
-        refused = _reject_refused(batch, answer.result())
-        journal.checkpoint(partition.number, position, batch.tally, [*batch.rejects, *refused])
+        nonlocal reached
+        reached, batch, answer = flight.popleft()
+        rejects.extend((*_reject_refused(batch, answer.result()), *batch.rejects))
+        owed.add(batch.tally)
         copied(batch.tally)
+        if time.monotonic() - saved > _CHECKPOINT_S:
+            save()
+
+    def save(*, done: bool = False) -> None:
+        nonlocal owed, rejects, saved
+        journal.checkpoint(partition.number, reached, owed, rejects, done=done)
+        owed, rejects, saved = Tally(), [], time.monotonic()
 
     staging = staging_of(target)
     if staging is not None:
@@ -65,8 +80,7 @@ def copy_partition(
             done += projected.tally.read
         while flight:
             settle()
-        if complete:
-            journal.checkpoint(partition.number, None, Tally(), done=True)
+        save(done=complete)
         return complete
     finally:
         # Nothing may still be written once the caller knows the outcome and gives the lease back.

@@ -25,6 +25,10 @@ DYNAMODB_DEPTH = 31
 """Nested lists and maps below an attribute that DynamoDB takes; one more is refused (R16)."""
 
 
+_BOOLEANS = {True: {"BOOL": True}, False: {"BOOL": False}}
+_NULL = {"NULL": True}
+
+
 class DynamoDBValues(Form):
     """BSON to DynamoDB's typed JSON (``{"S": …}``), as BatchWriteItem takes it.
 
@@ -50,8 +54,8 @@ class DynamoDBValues(Form):
         self._table: Table = Table(
             {
                 str: lambda value: {"S": value},
-                bool: lambda value: {"BOOL": value},
-                type(None): lambda _: {"NULL": True},
+                bool: _BOOLEANS.__getitem__,
+                type(None): lambda _: _NULL,
                 int: lambda value: {"N": str(whole(value))},
                 Int64: lambda value: {"N": str(int(value))},
                 float: self._double,

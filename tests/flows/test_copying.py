@@ -208,17 +208,19 @@ def test_the_checkpoint_waits_for_the_oldest_batch_not_the_newest() -> None:
 
 def test_no_more_batches_are_in_flight_than_the_window_allows() -> None:
     target, book, most = prepared("window"), Notebook(), 0
+    settled: list[Tally] = []
 
     class Counting(MemorySource):
         def read(self, partition: Partition, after: bytes | None = None) -> Iterator[Batch]:
             nonlocal most
-            # Reading, and recording what is acknowledged, are the work of one thread: what is between is in flight.
+            # Reading, and noting what is acknowledged, are the work of one thread: what is between is in flight.
             for before, batch in enumerate(super().read(partition, after)):
-                most = max(most, before - book.calls)
+                most = max(most, before - len(settled))
                 yield batch
 
     documents = [{"_id": number, "wish": "one", "n": number} for number in range(24)]
-    copy_partition(Counting(documents, batch_documents=2), projection(), target, book, Partition(0), window=3)
+    source = Counting(documents, batch_documents=2)
+    copy_partition(source, projection(), target, book, Partition(0), window=3, copied=settled.append)
     assert most == 3
 
 
