@@ -19,6 +19,7 @@ from flows.designing import following
 from flows.expiring import expiring
 from flows.plan import Plan
 from flows.projecting import route_projection
+from flows.splitting import divisible
 from mappers.contract import Losses, Record
 from mappers.expiry import IndexExpires
 from stores.contract import Auditable, Tally, Target, staging_of
@@ -135,7 +136,7 @@ def copy_job(
         observer.began(job.route, "copy", max(0, source.estimate() - before))
         try:
             copy_partition(
-                source,
+                source if route.keys.partitions else divisible(source, state, job.lease),
                 route_projection(
                     route, target.records, following(route.mapper(losses := Losses()), design), losses, job.id_kind
                 ),
