@@ -19,7 +19,7 @@ from flows.designing import following
 from flows.expiring import expiring
 from flows.plan import Plan
 from flows.projecting import route_projection
-from flows.splitting import divisible
+from flows.splitting import divisible, may_split
 from mappers.contract import Losses, Record
 from mappers.expiry import IndexExpires
 from stores.contract import Auditable, Tally, Target, staging_of
@@ -136,7 +136,7 @@ def copy_job(
         observer.began(job.route, "copy", max(0, source.estimate() - before))
         try:
             copy_partition(
-                source if route.keys.partitions else divisible(source, state, job.lease),
+                divisible(source, state, job.lease) if may_split(plan, route) else source,
                 route_projection(
                     route, target.records, following(route.mapper(losses := Losses()), design), losses, job.id_kind
                 ),

@@ -17,6 +17,8 @@ from flows.jobs import CopyJob, LoadJob, Span, Verified, VerifyJob, opened_sourc
 from flows.leasing import leased
 from flows.loading import refuse_unloaded, staged, taken
 from flows.plan import Plan, Route, digest
+from flows.plankeys import RunKeys
+from flows.splitting import may_split
 from flows.workers import More, Workers
 from mappers.expiry import IndexExpires
 from stores.contract import Auditable, Publishable, Tally, Tunable, staging_of
@@ -161,7 +163,7 @@ class Run:
                                 staging.clear()
                     if known is None:
                         partitions = source.split(
-                            route.keys.partitions or _partitions(source.estimate(), self.plan.run.workers)
+                            route.keys.partitions or _partitions(source.estimate(), self.plan.run)
                         )
                         state.begin(leases[route.name], route.fingerprint(), source.identity(), identity, partitions)
                         _log.info("%s: %d partitions", route.name, len(partitions))
@@ -172,12 +174,9 @@ class Run:
         return failures
 
     def _more(self, state: State, jobs: Sequence[CopyJob]) -> More:
-        """Return what asks the partitions under way to be split for idle workers and tells of those that came of it.
-
-        A route whose partitions were counted by the plan keeps them.
-        """
+        """Return what asks the partitions under way to be split for idle workers and tells of those that came of it."""
         handed = {(job.route, job.number) for job in jobs}
-        models = {job.route: job for job in jobs if self.plan.routes[job.route].keys.partitions is None}
+        models = {job.route: job for job in jobs if may_split(self.plan, self.plan.routes[job.route])}
 
         def look(idle: int) -> Sequence[CopyJob]:
             found: list[CopyJob] = []
@@ -391,11 +390,14 @@ def _noted(route: Route, faults: list[PlanError], failures: dict[str, OfframpErr
         failures.setdefault(str(error), error)
 
 
-def _partitions(documents: int, workers: int) -> int:
-    """Return enough partitions to keep the workers busy to the end, each large enough to be worth opening."""
+def _partitions(documents: int, run: RunKeys) -> int:
+    """Return enough partitions to keep the workers busy to the end, each large enough to be worth opening.
+
+    Threads share one interpreter, which one partition keeps busy; more of them would only hold more batches.
+    """
     by_size = 1 + documents // _DOCUMENTS_PER_PARTITION
-    by_workers = min(_PARTITIONS_PER_WORKER * workers, documents // _FEWEST_DOCUMENTS)
-    return min(_MOST_PARTITIONS, max(by_size, by_workers))
+    by_workers = min(_PARTITIONS_PER_WORKER * run.workers, documents // _FEWEST_DOCUMENTS)
+    return min(_MOST_PARTITIONS, by_size if run.runner == "threads" else max(by_size, by_workers))
 
 
 def _complete(state: State, route: Route) -> bool | None:

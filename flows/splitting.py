@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from flows.plan import Plan, Route
 from stores.contract import Batch, Partition, Source
 from stores.errors import OfframpError
 from stores.state import Lease, State
@@ -62,7 +63,7 @@ class Divisible:
         """Yield the documents of the partition, or of what it keeps of itself."""
         last = after
         divisible = True
-        look = time.monotonic() + self.every_s
+        look = time.monotonic()
         while True:
             left: Partition | None = None
             for batch in self.source.read(partition, last):
@@ -87,6 +88,14 @@ class Divisible:
         except OfframpError as error:
             _log.info("partition %d is not split: %s", partition.number, error)
             return None  # It only balances the work.
+
+
+def may_split(plan: Plan, route: Route) -> bool:
+    """Whether the route's partitions are split for idle workers: not where the plan says how many there are.
+
+    Nor for threads: they share one interpreter, which one partition keeps busy.
+    """
+    return route.keys.partitions is None and plan.run.runner != "threads"
 
 
 def divisible(source: Source, state: State, lease: Lease) -> Divisible:

@@ -131,7 +131,7 @@ def _runner(run: RunKeys) -> TaskRunner[Any]:
     elif run.runner == "dask":
         from prefect_dask.task_runners import DaskTaskRunner
 
-        local = {"n_workers": run.workers, "threads_per_worker": 1, "dashboard_address": None}
+        local = {"n_workers": run.workers, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
         runner = DaskTaskRunner(address=run.address) if run.address else DaskTaskRunner(cluster_kwargs=local)
     elif run.runner == "ray":
         from prefect_ray.task_runners import RayTaskRunner

@@ -230,7 +230,7 @@ def test_a_straggler_is_split_for_the_worker_that_has_nothing_to_do(
     more = 12_000
     database.things.insert_many([{"_id": number, "n": number} for number in range(DOCUMENTS, DOCUMENTS + more)])
     plan = plan_of("wait", gate, stores, database, unique, options={"gate": str(gate), "prefix": f"{unique}:"})
-    running = start("backfill", plan, "--json", folder=tmp_path)
+    running = start("-v", "backfill", plan, "--json", folder=tmp_path)
     until(lambda: wished(tmp_path) or running.poll() is not None, "a wish for another partition")
     gate.touch()
     out, err = running.communicate(timeout=60)
@@ -240,7 +240,7 @@ def test_a_straggler_is_split_for_the_worker_that_has_nothing_to_do(
     assert (row["documents"], row["read"], row["records"], row["held"]) == (*[documents] * 4,)
     with sqlite3.connect(tmp_path / "state.db") as db:
         tallies = [json.loads(tally)["read"] for (tally,) in db.execute("SELECT tally FROM partitions")]
-    assert len(tallies) > 1
+    assert len(tallies) > 1, err
     assert all(tallies)
     assert sum(tallies) == documents
 
