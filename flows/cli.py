@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from flows.collecting import seldom
 from stores.errors import OfframpError, PlanError, origin
 from stores.retrying import STOPPING
 
@@ -205,7 +206,8 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):  # What a store holds must not stop a report from being printed.
             stream.reconfigure(errors="backslashreplace")
     try:
-        offramp(standalone_mode=False)
+        with seldom():  # What is imported is no garbage: a tenth of starting was looking for some.
+            offramp(standalone_mode=False)
     except click.ClickException as error:
         error.show()
         _fail("E-USAGE", error.format_message(), 2)

@@ -42,7 +42,7 @@ def server() -> Iterator[None]:
 @pytest.mark.parametrize(
     ("runner", "retried"),
     [
-        pytest.param("processes", False, id="processes"),
+        pytest.param("processes", False, id="processes", marks=pytest.mark.soak),
         pytest.param("dask", True, id="dask"),
         pytest.param("ray", True, id="ray", marks=pytest.mark.ray),
     ],
