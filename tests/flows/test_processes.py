@@ -33,6 +33,8 @@ from mappers.identity import identity
 
 def wait(document, *, gate, prefix):
     """Wait at a document until the file appears."""
+    if document["n"] == 2_600:
+        Path(gate + ".reached").touch()
     while document["n"] == 2_600 and not Path(gate).exists():
         threading.Event().wait(0.02)
     return [String(prefix + identity(document), str(document["n"]).encode())]
@@ -176,7 +178,8 @@ def test_workers_whose_parent_was_killed_end_and_the_same_command_resumes_at_onc
 ) -> None:
     plan = plan_of("wait", gate, stores, database, unique)
     running = start("backfill", plan, "--json", folder=tmp_path)
-    until(lambda: begun(tmp_path) or running.poll() is not None, "a first checkpoint")
+    reached = Path(f"{gate}.reached")  # Where the worker tells its parent nothing.
+    until(lambda: reached.exists() or running.poll() is not None, "the document where the mapper waits")
     workers = workers_of(running.pid)
     running.kill()
     running.communicate()

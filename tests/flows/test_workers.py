@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from flows.plan import load
 from flows.remote import copy
 from flows.workers import hand_out, in_order
 from stores.contract import Partition
-from stores.errors import OfframpError, TransientError
+from stores.errors import TransientError
 from stores.state import State
 
 
@@ -55,18 +55,21 @@ def test_more_jobs_are_asked_for_while_somebody_is_idle_and_once_at_the_end() ->
 
 
 def test_a_signal_tells_the_workers_to_stop_and_waits_for_them() -> None:
-    told, pending = threading.Event(), Future[int | OfframpError]()
+    told, wrote = threading.Event(), threading.Event()
+
+    def work(number: int) -> int:
+        assert told.wait(20)
+        threading.Event().wait(0.1)  # A last batch is on its way.
+        wrote.set()
+        return number
 
     def more(_: int) -> Sequence[int]:
         raise KeyboardInterrupt
 
-    def stop() -> None:
-        told.set()
-        pending.set_result(1)
-
-    with pytest.raises(KeyboardInterrupt):
-        hand_out([1], 2, lambda _: pending, more, stop)
-    assert told.is_set()
+    with ThreadPoolExecutor(2) as pool:
+        with pytest.raises(KeyboardInterrupt):
+            hand_out([1], 2, lambda number: pool.submit(work, number), more, told.set)
+        assert wrote.is_set()
 
 
 def test_a_task_elsewhere_stops_at_a_checkpoint_where_the_state_says_so(
