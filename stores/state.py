@@ -18,82 +18,20 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError, SQLAl
 from stores.contract import Partition, Reject, Tally
 from stores.errors import LeaseLost, PermanentError, PlanError, TransientError
 from stores.owners import is_gone, owner_of_this_process
+from stores.state_tables import designs as _designs
+from stores.state_tables import leases as _leases
+from stores.state_tables import loads as _loads
+from stores.state_tables import meta as _meta
+from stores.state_tables import metadata as _metadata
+from stores.state_tables import partitions as _partitions
+from stores.state_tables import rejects as _rejects
+from stores.state_tables import routes as _routes
+from stores.state_tables import wishes as _wishes
 
 _SCHEMA_VERSION = "1"
 _BUSY_MS = 30_000
 _STOP = -1
 """Stands where partitions are wished for."""
-
-_metadata = sa.MetaData()
-_meta = sa.Table("meta", _metadata, sa.Column("key", sa.Text, primary_key=True), sa.Column("value", sa.Text))
-_routes = sa.Table(
-    "routes",
-    _metadata,
-    sa.Column("plan", sa.Text, primary_key=True),
-    sa.Column("route", sa.Text, primary_key=True),
-    sa.Column("fingerprint", sa.Text, nullable=False),  # JSON of all that decides what is copied and how
-    sa.Column("source_identity", sa.Text, nullable=False),
-    sa.Column("target_identity", sa.Text, nullable=False),
-    sa.Column("started", sa.Float, nullable=False),
-    sa.Column("backfill_s", sa.Float, nullable=False, default=0.0),
-    sa.Column("outcome", sa.Text),  # JSON of the last row of the report
-)
-_partitions = sa.Table(
-    "partitions",
-    _metadata,
-    sa.Column("plan", sa.Text, primary_key=True),
-    sa.Column("route", sa.Text, primary_key=True),
-    sa.Column("number", sa.Integer, primary_key=True),
-    sa.Column("lower", sa.LargeBinary),
-    sa.Column("upper", sa.LargeBinary),
-    sa.Column("position", sa.LargeBinary),
-    sa.Column("done", sa.Boolean, nullable=False, default=False),
-    sa.Column("tally", sa.Text, nullable=False, default="{}"),
-)
-_wishes = sa.Table(
-    "wishes",
-    _metadata,
-    sa.Column("plan", sa.Text, primary_key=True),
-    sa.Column("route", sa.Text, primary_key=True),
-    sa.Column("wanted", sa.Integer, nullable=False),
-)
-_rejects = sa.Table(
-    "rejects",
-    _metadata,
-    sa.Column("plan", sa.Text, primary_key=True),
-    sa.Column("route", sa.Text, primary_key=True),
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("stage", sa.Text, primary_key=True),
-    sa.Column("code", sa.Text, nullable=False),
-    sa.Column("field", sa.Text, nullable=False),
-    sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("attempts", sa.Integer, nullable=False, default=1),
-    sa.Column("at", sa.Float, nullable=False),
-)
-_loads = sa.Table(
-    "loads",
-    _metadata,
-    sa.Column("plan", sa.Text, primary_key=True),
-    sa.Column("route", sa.Text, primary_key=True),
-    sa.Column("memory", sa.Text, nullable=False),  # JSON
-)
-_designs = sa.Table(
-    "designs",
-    _metadata,
-    sa.Column("plan", sa.Text, primary_key=True),
-    sa.Column("route", sa.Text, primary_key=True),
-    sa.Column("fingerprint", sa.Text, nullable=False),  # JSON, of the plan it was made for
-    sa.Column("design", sa.Text, nullable=False),  # JSON
-)
-_leases = sa.Table(
-    "leases",
-    _metadata,
-    sa.Column("plan", sa.Text, primary_key=True),
-    sa.Column("route", sa.Text, primary_key=True),
-    sa.Column("owner", sa.Text, nullable=False),
-    sa.Column("fence", sa.Integer, nullable=False),
-    sa.Column("expires", sa.Float, nullable=False),
-)
 
 
 @dataclass(frozen=True, slots=True)
