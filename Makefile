@@ -1,4 +1,4 @@
-.PHONY: check format test soak demo docs bench
+.PHONY: check format test soak ray demo docs bench
 
 check:  ## format, lint, types, layering, generated files current
 	ruff format --check .
@@ -19,6 +19,9 @@ test:  ## every test, on real local servers: two processes, a file's tests in on
 
 soak:  ## the longer variants
 	pytest -m soak
+
+ray:  ## a run on a local Ray, which needs the extra `ray`
+	pytest -m ray
 
 bench:  ## what the program costs, against plain scripts and against reading alone
 	python -m benchmarks

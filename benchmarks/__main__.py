@@ -22,8 +22,10 @@ from benchmarks.measuring import FEW
 from benchmarks.rig import LEGS, Documents, Leg, LegName, Rig, null_rig, prefect_api, real_rig
 from flows.report import table
 
-PARTS = ("legs", "memory", "verify", "latency_5ms", "orchestration", "checks")
+PARTS = ("legs", "processes", "memory", "verify", "latency_5ms", "orchestration", "checks")
 _LATENCY_MS = 5
+_PROCESSES_TIMES = 4
+"""Two workers start in the time that so small a collection takes: more of them show what they do."""
 _LARGE = 1_000_000
 
 
@@ -111,6 +113,12 @@ def _legs(wanted: Wanted, folder: Path) -> dict[str, Any]:
     return {"legs": found, "startup": startup}
 
 
+def _processes(wanted: Wanted, folder: Path) -> dict[str, Any]:
+    leg, documents = wanted.legs[0], wanted.documents * _PROCESSES_TIMES
+    with _rig(wanted, folder, {1: [documents]}, [leg]) as rig:
+        return {"processes": measuring.processes(rig, leg, documents, wanted.rounds)}
+
+
 def _memory(wanted: Wanted, folder: Path) -> dict[str, Any]:
     leg = wanted.legs[0]
     with _rig(wanted, folder, {1: wanted.memory}, [leg]) as rig:
@@ -145,6 +153,7 @@ def _checks(_: Wanted, __: Path) -> dict[str, Any]:
 
 _MEASURES: Mapping[str, Callable[[Wanted, Path], dict[str, Any]]] = {
     "legs": _legs,
+    "processes": _processes,
     "memory": _memory,
     "verify": _verify,
     "latency_5ms": _latency,

@@ -137,6 +137,22 @@ def latency(rig: Rig, leg: Leg, documents: int, rounds: int) -> dict[str, Any]:
     }
 
 
+def processes(rig: Rig, leg: Leg, documents: int, rounds: int) -> dict[str, Any]:
+    """Return how many times faster two worker processes are than one."""
+    found = alternated(
+        {
+            "one": lambda some: rig.backfill(rig.plan(leg, some, runner="processes", workers=1)),
+            "two": lambda some: rig.backfill(rig.plan(leg, some, runner="processes", workers=2)),
+        },
+        1,
+        documents,
+        rounds,
+    )
+    rates = {name: series.rate(documents) for name, series in found.items()}
+    told = {f"{name}_docs_s": round(rate) for name, rate in rates.items()}
+    return {"wall_speedup": round(rates["two"] / rates["one"], 2)} | told
+
+
 def orchestration(rig: Rig, leg: Leg, api: Callable[[], AbstractContextManager[str]], rounds: int) -> dict[str, Any]:
     """Return the share of a run of a minute that the same run takes longer as a Prefect flow, in CPU seconds.
 

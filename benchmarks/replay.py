@@ -187,9 +187,12 @@ class Server:
         match [next(iter(stage)) for stage in stages]:
             case ["$group"]:
                 rows = [{"_id": "objectId", "documents": end - first}] if first < end else []
-            case ["$sample", "$project", "$sort"]:
+            case ["$sample", "$project", "$sort"] | ["$sample", "$project", "$match", "$sort"]:
                 size = min(end - first, int(stages[0]["$sample"]["size"]))
                 numbers = sorted(random.Random(size).sample(range(first, end), size))
+                if "$match" in stages[2]:
+                    within = range(*collection.span({"filter": {"_id": _bounds(stages[2]["$match"])}}))
+                    numbers = [number for number in numbers if number in within]
                 rows = [{"_id": ObjectId(identifier(number))} for number in numbers]
             case ["$limit"] | []:
                 return self._cursor("firstBatch", name, first, end if not stages else min(end, first + 1), None)
@@ -234,6 +237,12 @@ class Server:
                 if not flag_bits & _MORE_TO_COME:
                     writer.write(_message(request, _MESSAGE, bytes(5), reply))
             await writer.drain()
+
+
+def _bounds(match: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the bounds of ``{$expr: {$and: [{$gt: ["$_id", {$literal: bound}]}, …]}}`` as a query has them."""
+    told = [comparison for comparison in match["$expr"]["$and"] if isinstance(comparison, Mapping)]
+    return {operator: pair[1]["$literal"] for comparison in told for operator, pair in comparison.items()}
 
 
 def _command(body: bytes) -> tuple[int, dict[str, Any]]:

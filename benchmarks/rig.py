@@ -94,7 +94,7 @@ class Rig:
             self._table(place)
         return run([sys.executable, "-m", leg.script, self.source, documents.name, self.targets[leg.target], place])
 
-    def plan(self, leg: Leg, documents: Documents, **run_keys: int) -> Copy:
+    def plan(self, leg: Leg, documents: Documents, **run_keys: int | str) -> Copy:
         """Return a plan to copy the collection into a new place; no other copy to this target stands any more."""
         place = self._place()
         self._make_way(leg)

@@ -12,7 +12,7 @@ from flows.books import Level, Report
 from flows.plan import load
 from flows.report import default_folder
 from flows.running import Run
-from flows.tasks import NotClean, PrefectWorkers, concluded
+from flows.tasks import NotClean, concluded, prefect_workers
 
 
 @flow(name="offramp backfill", persist_result=False)
@@ -35,8 +35,10 @@ def backfill(
         report: Folder for report.json and report.md; .offramp/reports/<plan> beside the plan unless given.
     """
     loaded = load(Path(plan))
-    run_of_plan = Run(loaded, loaded.chosen(routes or ()), PrefectWorkers(loaded))
-    return concluded(run_of_plan.backfill(verify, restart=restart), Path(report) if report else default_folder(loaded))
+    chosen = loaded.chosen(routes or ())
+    with prefect_workers(loaded) as workers:
+        found = Run(loaded, chosen, workers).backfill(verify, restart=restart)
+    return concluded(found, Path(report) if report else default_folder(loaded))
 
 
 def run(

@@ -15,18 +15,24 @@ from flows.planfile import PlanFile, Where
 T = TypeVar("T")
 
 _ATTEMPTS = 5
-_CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
 @cache
 def _holder(kind: type) -> type[BaseModel]:
     # Pydantic gives the model's configuration to plain dataclasses below it, so stores and mappers need no pydantic.
+    return create_model("Holder", __config__=ConfigDict(extra="forbid"), keys=(kind, ...))
+
+
+@cache
+def _described(kind: type) -> type[BaseModel]:
+    """Return the same with the docstrings of the keys, whose reading takes longer than all the rest of a plan."""
+    config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
     for _ in range(_ATTEMPTS - 1):
         # It reads docstrings by ast, and in CPython 3.11 one thread's parsing makes another's fail (gh-106905), such as
         # one of Prefect's.
         with suppress(SystemError):
-            return create_model("Holder", __config__=_CONFIG, keys=(kind, ...))
-    return create_model("Holder", __config__=_CONFIG, keys=(kind, ...))
+            return create_model("Holder", __config__=config, keys=(kind, ...))
+    return create_model("Holder", __config__=config, keys=(kind, ...))
 
 
 def checked(kind: type[T], keys: Any, where: Where, file: PlanFile) -> T | None:
@@ -45,7 +51,7 @@ def checked(kind: type[T], keys: Any, where: Where, file: PlanFile) -> T | None:
 
 def schema(kind: type) -> dict[str, Any]:
     """Return the JSON schema of a dataclass's keys, with their docstrings as descriptions and `$defs` of its own."""
-    whole = _holder(kind).model_json_schema()
+    whole = _described(kind).model_json_schema()
     definitions = whole.get("$defs", {})
     name = whole["properties"]["keys"]["$ref"].rpartition("/")[2]
     return {**definitions.pop(name), "$defs": definitions}

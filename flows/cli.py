@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from flows.collecting import seldom
 from stores.errors import OfframpError, PlanError, origin
 from stores.retrying import STOPPING
 
 if TYPE_CHECKING:
     from flows.books import Level, Report
+    from flows.plan import Plan
 
 _PLAN = click.argument("plan_path", metavar="PLAN", type=click.Path(path_type=Path))
 _ROUTES = click.option("--route", "routes", metavar="ROUTE", multiple=True, help="Only this route; may be repeated.")
@@ -46,11 +48,9 @@ def offramp(verbose: bool) -> None:
     checkpoint, the same command resumes.
     """
     if verbose:
-        import logging
+        from flows.logs import to_stderr
 
-        logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s %(message)s")
-        for package in ("flows", "stores"):
-            logging.getLogger(package).setLevel(logging.INFO)
+        to_stderr()
 
 
 @offramp.command()
@@ -115,13 +115,13 @@ def backfill(
     prefect: bool,
 ) -> None:
     """Copy the collections of PLAN, from the last checkpoint on, then verify and report."""
-    folder = _folder(plan_path, folder)
-    if prefect or os.environ.get("PREFECT_API_URL"):
+    plan, folder = _opened(plan_path, folder)
+    if prefect or _needs_prefect(plan):
         from flows import backfill as flow
 
         report = flow.run(plan_path, routes, level, restart=restart, folder=folder)
     else:
-        report = _run(plan_path, routes, as_json, lambda run: run.backfill(level, restart=restart))
+        report = _run(plan, routes, as_json, lambda run: run.backfill(level, restart=restart))
     _conclude(report, folder, as_json)
 
 
@@ -142,13 +142,13 @@ def verify(
     plan_path: Path, routes: tuple[str, ...], level: Level, folder: Path | None, as_json: bool, prefect: bool
 ) -> None:
     """Compare what the targets hold with what the source of PLAN says now, and report; no target is written."""
-    folder = _folder(plan_path, folder)
-    if prefect or os.environ.get("PREFECT_API_URL"):
+    plan, folder = _opened(plan_path, folder)
+    if prefect or _needs_prefect(plan):
         from flows import verification as flow
 
         report = flow.run(plan_path, routes, level, folder=folder)
     else:
-        report = _run(plan_path, routes, as_json, lambda run: run.verification(level))
+        report = _run(plan, routes, as_json, lambda run: run.verification(level))
     _conclude(report, folder, as_json)
 
 
@@ -206,7 +206,8 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):  # What a store holds must not stop a report from being printed.
             stream.reconfigure(errors="backslashreplace")
     try:
-        offramp(standalone_mode=False)
+        with seldom():  # What is imported is no garbage: a tenth of starting was looking for some.
+            offramp(standalone_mode=False)
     except click.ClickException as error:
         error.show()
         _fail("E-USAGE", error.format_message(), 2)
@@ -229,24 +230,37 @@ def _fail(code: str, message: str, exit_code: int) -> NoReturn:
     sys.exit(exit_code)
 
 
-def _run(plan_path: Path, routes: Sequence[str], quiet: bool, work: Callable[[Any], Report]) -> Report:
-    from flows.plan import load
+def _run(plan: Plan, routes: Sequence[str], quiet: bool, work: Callable[[Any], Report]) -> Report:
+    from flows.processes import local_workers
     from flows.progress import display
-    from flows.running import Run, Threads
+    from flows.running import Run
 
-    plan = load(plan_path)
     chosen = plan.chosen(routes)
     # A mapper of the user's own may print; standard output is the report's.
-    with _interruptible() as stopping, display(quiet) as observer, redirect_stdout(sys.stderr):
-        return work(Run(plan, chosen, Threads(plan, observer, stopping), stopping))
+    with (
+        _interruptible() as stopping,
+        display(quiet) as observer,
+        redirect_stdout(sys.stderr),
+        local_workers(plan, observer, stopping) as workers,
+    ):
+        return work(Run(plan, chosen, workers, stopping))
 
 
-def _folder(plan_path: Path, folder: Path | None) -> Path:
-    """Return where the report goes, which can be written; raises PlanError before any work is done if it cannot."""
+def _needs_prefect(plan: Plan) -> bool:
+    """Whether the plan's runs are flows without being asked: by their environment, or for workers Prefect leads to."""
+    return bool(os.environ.get("PREFECT_API_URL")) or plan.run.runner in ("dask", "ray")
+
+
+def _opened(plan_path: Path, folder: Path | None) -> tuple[Plan, Path]:
+    """Return the plan and where the report goes, which can be written.
+
+    Raises PlanError before any work is done if it cannot.
+    """
     from flows.plan import load
     from flows.report import default_folder
 
-    chosen = folder or default_folder(load(plan_path))
+    plan = load(plan_path)
+    chosen = folder or default_folder(plan)
     try:
         chosen.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=chosen):
@@ -255,7 +269,7 @@ def _folder(plan_path: Path, folder: Path | None) -> Path:
         raise PlanError(
             "E-REPORT-DIR", f"the report cannot be written to {str(chosen)!r}: {error.strerror}; say --report DIR"
         ) from error
-    return chosen
+    return plan, chosen
 
 
 def _conclude(report: Report, folder: Path, as_json: bool) -> NoReturn:

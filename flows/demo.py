@@ -22,8 +22,9 @@ from flows.books import Report
 from flows.plan import Plan, load
 from flows.progress import display
 from flows.report import as_text, write
-from flows.running import Run, Threads
+from flows.running import Run
 from flows.seeding import counts, marketplace
+from flows.workers import Threads
 from stores.errors import PermanentError, PlanError
 
 _MARKER = ".offramp-demo"

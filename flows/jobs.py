@@ -19,6 +19,7 @@ from flows.designing import following
 from flows.expiring import expiring
 from flows.plan import Plan
 from flows.projecting import route_projection
+from flows.splitting import divisible, may_split
 from mappers.contract import Losses, Record
 from mappers.expiry import IndexExpires
 from stores.contract import Auditable, Tally, Target, staging_of
@@ -67,8 +68,6 @@ class CopyJob:
     """The kind of `_id` proven for plain keys."""
     expires: IndexExpires | None = None
     """What `expires: from_index` came to."""
-    processes: int = 1
-    """The processes that copy at the same time: each keeps to its part of the plan's ceilings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +122,7 @@ def copy_job(
     """The partition is copied from its last checkpoint on, with clients of its own; returns when that was."""
     route = expiring(plan.routes[job.route], job.expires)
     began = time.time()
-    divide(job.processes)
+    divide(plan.run.processes)
     with opened_state(plan) as state, opened_source(plan) as database, seldom():
         part = next((part for part in state.partitions(job.route) if part.partition.number == job.number), None)
         if part is None:
@@ -143,7 +142,7 @@ def copy_job(
         observer.began(job.route, "copy", max(0, source.estimate() - before))
         try:
             copy_partition(
-                source,
+                divisible(source, state, job.lease) if may_split(plan, route) else source,
                 route_projection(
                     route, target.records, following(route.mapper(losses := Losses()), design), losses, job.id_kind
                 ),

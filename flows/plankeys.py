@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le
@@ -30,7 +31,9 @@ USE_CASES: Mapping[str, tuple[str, str]] = {
 UseCase = Literal[
     "entity", "session", "cache", "counter", "set", "leaderboard", "feed", "queue", "geo", "search", "log"
 ]
+Runner = Literal["threads", "processes", "dask", "ray"]
 Positive = Annotated[int, Ge(1)]
+_RUNNER_PACKAGES: Mapping[str, str] = {"dask": "prefect_dask", "ray": "prefect_ray"}
 
 
 @dataclass(frozen=True)
@@ -56,12 +59,32 @@ class Fields:
 class RunKeys:
     """The key `run` of the plan: how the work is done; none of it changes what is copied."""
 
+    runner: Runner = "threads"
+    """Who copies partitions: threads of one process, processes of one machine, or the workers of Dask or Ray."""
     workers: Positive = 4
-    """Partitions copied at the same time."""
+    """Partitions copied at the same time: so many threads, processes or workers."""
+    address: str | None = None
+    """The Dask scheduler or Ray cluster to use; one of `workers` processes is started here unless said."""
     window: Positive = 4
     """Batches of a partition in flight at the same time."""
     lease_s: Annotated[float, Ge(5), Le(86_400)] = 60
     """How long a run that died keeps others from its routes."""
+
+    @property
+    def processes(self) -> int:
+        """The processes that copy at the same time: each keeps to its part of the plan's ceilings."""
+        return 1 if self.runner == "threads" else self.workers
+
+    def __post_init__(self) -> None:
+        """Refuse a runner that is not installed, and an address where nothing is there to be found."""
+        package = _RUNNER_PACKAGES.get(self.runner)
+        if package is None and self.address is not None:
+            raise ValueError(f"address: is where Dask or Ray is; with runner {self.runner} leave it out")
+        if package is not None and find_spec(package) is None:
+            raise ValueError(
+                f"runner: {self.runner} is not installed; run pip install 'mongo-offramp[{self.runner}]' here and where"
+                " the workers are"
+            )
 
 
 @dataclass(frozen=True)

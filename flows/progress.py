@@ -8,10 +8,6 @@ import time
 from types import TracebackType
 from typing import Protocol
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
-
 from flows.jobs import SILENT, Observer
 
 _LINE_EVERY_S = 10.0
@@ -33,7 +29,11 @@ def display(quiet: bool) -> Display:
     """Return what suits standard error: nothing when quiet, bars on a terminal, lines otherwise."""
     if quiet:
         return _Nothing()
-    return _Bars() if sys.stderr.isatty() else _Lines()
+    if not sys.stderr.isatty():
+        return _Lines()
+    from flows.bars import Bars  # A tenth of a second, for a terminal alone.
+
+    return Bars()
 
 
 class _Nothing:
@@ -50,50 +50,6 @@ class _Nothing:
     began = SILENT.began
     advanced = SILENT.advanced
     ended = SILENT.ended
-
-
-class _Rate(ProgressColumn):
-    """Documents a second."""
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:,.0f}/s" if speed else "", style="progress.data.speed")
-
-
-class _Bars:
-    """A bar for each route and stage; partitions of a route share theirs."""
-
-    def __init__(self) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            _Rate(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-        )
-        self._tasks: dict[tuple[str, str], object] = {}
-        self._lock = threading.Lock()
-
-    def __enter__(self) -> Observer:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-
-    def began(self, route: str, stage: str, documents: int) -> None:
-        with self._lock:
-            if (route, stage) not in self._tasks:
-                self._tasks[route, stage] = self._progress.add_task(f"{stage} {route}", total=documents or None)
-
-    def advanced(self, route: str, stage: str, documents: int) -> None:
-        self._progress.advance(self._tasks[route, stage], documents)  # type: ignore[arg-type]
-
-    def ended(self, route: str, stage: str) -> None:
-        pass
 
 
 class _Lines:

@@ -6,92 +6,33 @@ import datetime as dt
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Protocol, TypeVar
 
 from flows.books import Books, Level, Pace, Report, RouteReport, settle
 from flows.designing import designed, following, needed, opened_target
 from flows.expiring import expiring, index_rule, told
 from flows.identities import kind_of_ids, refuse_other_kinds
-from flows.jobs import (
-    SILENT,
-    CopyJob,
-    LoadJob,
-    Observer,
-    Span,
-    Verified,
-    VerifyJob,
-    copy_job,
-    load_job,
-    opened_source,
-    opened_state,
-    verify_job,
-)
+from flows.jobs import CopyJob, LoadJob, Span, Verified, VerifyJob, opened_source, opened_state
 from flows.leasing import leased
 from flows.loading import refuse_unloaded, staged, taken
 from flows.pacing import held_back, spread_out
 from flows.plan import Plan, Route, digest
+from flows.plankeys import RunKeys
+from flows.splitting import may_split
+from flows.workers import More, Workers
 from mappers.expiry import IndexExpires
 from stores.contract import Auditable, Publishable, Tally, Tunable, staging_of
-from stores.errors import OfframpError, PermanentError, PlanError, origin
+from stores.errors import OfframpError, PermanentError, PlanError
 from stores.mongodb import MongoDB
 from stores.state import Lease, RouteState, State
 
 _log = logging.getLogger(__name__)
 
 _DOCUMENTS_PER_PARTITION = 250_000
+_FEWEST_DOCUMENTS = 50_000
+_PARTITIONS_PER_WORKER = 4
 _MOST_PARTITIONS = 256
-Job = TypeVar("Job")
-Result = TypeVar("Result")
-
-
-class Workers(Protocol):
-    """Runs jobs, some at a time; an OfframpError takes the place of a result, in the order of the jobs."""
-
-    def copy(self, jobs: Sequence[CopyJob], /) -> Sequence[Span | OfframpError]:
-        """Copy each partition."""
-
-    def load(self, jobs: Sequence[LoadJob], /) -> Sequence[Span | OfframpError]:
-        """Load each route that is staged."""
-
-    def verify(self, jobs: Sequence[VerifyJob], /) -> Sequence[Verified | OfframpError]:
-        """Verify each route."""
-
-
-@dataclass(frozen=True)
-class Threads:
-    """Workers that are threads of this process."""
-
-    plan: Plan
-    observer: Observer = SILENT
-    stopping: Callable[[], bool] = lambda: False
-
-    def copy(self, jobs: Sequence[CopyJob], /) -> Sequence[Span | OfframpError]:
-        """Copy each partition."""
-        return self._each(lambda job: copy_job(self.plan, job, observer=self.observer, stopping=self.stopping), jobs)
-
-    def load(self, jobs: Sequence[LoadJob], /) -> Sequence[Span | OfframpError]:
-        """Load each route that is staged."""
-        return self._each(lambda job: load_job(self.plan, job, observer=self.observer, stopping=self.stopping), jobs)
-
-    def verify(self, jobs: Sequence[VerifyJob], /) -> Sequence[Verified | OfframpError]:
-        """Verify each route."""
-        return self._each(lambda job: verify_job(self.plan, job, observer=self.observer, stopping=self.stopping), jobs)
-
-    def _each(self, run: Callable[[Job], Result], jobs: Sequence[Job]) -> Sequence[Result | OfframpError]:
-        def answer(job: Job) -> Result | OfframpError:
-            try:
-                return run(job)
-            except OfframpError as error:
-                return error
-            except Exception as error:  # noqa: BLE001 - a fault in one route must not cost the others their report
-                _log.exception("a job failed")
-                return PermanentError("E-INTERNAL", f"unexpected {origin(error)}")
-
-        with ThreadPoolExecutor(self.plan.run.workers, thread_name_prefix="job") as pool:
-            return list(pool.map(answer, jobs))
 
 
 @dataclass(frozen=True)
@@ -138,9 +79,8 @@ class Run:
                     if not part.done and route.name not in failures
                 ]
                 jobs = spread_out(jobs, self.plan.run.workers)
-                copied = self.workers.copy(jobs)
                 spans: dict[str, list[Span]] = {}
-                for job, outcome in zip(jobs, copied, strict=True):
+                for job, outcome in self.workers.copy(jobs, self._more(state, jobs)):
                     if isinstance(outcome, OfframpError):
                         failures.setdefault(job.route, str(outcome))
                     else:
@@ -225,7 +165,9 @@ class Run:
                             if (staging := staging_of(target)) is not None:
                                 staging.clear()
                     if known is None:
-                        partitions = source.split(route.keys.partitions or _partitions(source.estimate()))
+                        partitions = source.split(
+                            route.keys.partitions or _partitions(source.estimate(), self.plan.run)
+                        )
                         state.begin(leases[route.name], route.fingerprint(), source.identity(), identity, partitions)
                         _log.info("%s: %d partitions", route.name, len(partitions))
                     else:
@@ -233,6 +175,32 @@ class Run:
             except OfframpError as error:
                 failures[route.name] = str(error)
         return failures
+
+    def _more(self, state: State, jobs: Sequence[CopyJob]) -> More:
+        """Return what asks the partitions under way to be split for idle workers and tells of those that came of it."""
+        handed = {(job.route, job.number) for job in jobs}
+        models = {job.route: job for job in jobs if may_split(self.plan, self.plan.routes[job.route])}
+
+        def look(idle: int) -> Sequence[CopyJob]:
+            found: list[CopyJob] = []
+            for model in models.values():
+                parts = {part.partition.number for part in state.partitions(model.route) if not part.done}
+                new = [number for number in sorted(parts) if (model.route, number) not in handed]
+                found.extend(replace(model, number=number) for number in new)
+                handed.update((model.route, number) for number in new)
+                if len(parts) > len(new):
+                    state.wish(model.lease, max(0, idle - len(found)))
+            return found
+
+        def more(idle: int) -> Sequence[CopyJob]:
+            try:
+                return () if self.stopping() else look(idle)
+            except OfframpError as error:
+                # What was not handed out is not done, and its route says so.
+                _log.warning("%s", error)
+                return ()
+
+        return more
 
     def _load(
         self, state: State, leases: Mapping[str, Lease], spans: dict[str, list[Span]], failures: dict[str, str]
@@ -427,8 +395,14 @@ def _noted(route: Route, faults: list[PlanError], failures: dict[str, OfframpErr
         failures.setdefault(str(error), error)
 
 
-def _partitions(documents: int) -> int:
-    return min(_MOST_PARTITIONS, 1 + documents // _DOCUMENTS_PER_PARTITION)
+def _partitions(documents: int, run: RunKeys) -> int:
+    """Return enough partitions to keep the workers busy to the end, each large enough to be worth opening.
+
+    Threads share one interpreter, which one partition keeps busy; more of them would only hold more batches.
+    """
+    by_size = 1 + documents // _DOCUMENTS_PER_PARTITION
+    by_workers = min(_PARTITIONS_PER_WORKER * run.workers, documents // _FEWEST_DOCUMENTS)
+    return min(_MOST_PARTITIONS, by_size if run.runner == "threads" else max(by_size, by_workers))
 
 
 def _complete(state: State, route: Route) -> bool | None:

@@ -3,34 +3,43 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import BoundedSemaphore
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from prefect import get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.futures import PrefectFuture
+from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 from prefect.tasks import Task, exponential_backoff
 
+from flows import remote
 from flows.books import Level, Report
-from flows.jobs import CopyJob, LoadJob, Span, Verified, VerifyJob, copy_job, load_job, verify_job
-from flows.plan import Plan, load
+from flows.jobs import CopyJob, LoadJob, Span, Verified, VerifyJob, opened_state
+from flows.plan import Plan
+from flows.plankeys import RunKeys
 from flows.report import as_text, cells, write
+from flows.workers import More, Pending, hand_out, in_order
 from mappers.expiry import IndexExpires
 from stores.errors import OfframpError, TransientError
 from stores.retrying import STOPPING
-from stores.state import Lease
 
+AnyJob = CopyJob | LoadJob | VerifyJob
 _RETRIES = 3
 _FIRST_DELAY_S = 10
 _JITTER = 0.5
+# By name, as Dask and Ray need not be installed.
+_DEATHS = frozenset(
+    ("BrokenProcessPool", "CrashedRun", "KilledWorker", "NodeDiedError", "OutOfMemoryError", "WorkerCrashedError")
+)
 
-Job = TypeVar("Job")
 Result = TypeVar("Result")
+R_co = TypeVar("R_co", covariant=True)
 
 
 class NotClean(Exception):
@@ -72,9 +81,7 @@ def copy_partition(
     expires: IndexExpires | None = None,
 ) -> Span:
     """The partition is copied from its last checkpoint on, by the run that holds this lease; returns when that was."""
-    loaded = load(Path(plan))
-    job = CopyJob(route, number, Lease(loaded.name, route, owner, fence), id_kind, expires)
-    return copy_job(loaded, job, stopping=STOPPING.is_set)
+    return remote.copy(plan, route, number, owner, fence, id_kind, expires)
 
 
 @task(
@@ -89,8 +96,7 @@ def copy_partition(
 )
 def load_route(plan: str, route: str, owner: str, fence: int) -> Span:
     """The route's target has loaded what was staged, for the run that holds this lease; returns when that was."""
-    loaded = load(Path(plan))
-    return load_job(loaded, LoadJob(route, Lease(loaded.name, route, owner, fence)), stopping=STOPPING.is_set)
+    return remote.load_staged(plan, route, owner, fence)
 
 
 @task(
@@ -107,70 +113,141 @@ def verify_route(
     plan: str, route: str, level: Level, id_kind: str = "", expires: IndexExpires | None = None
 ) -> Verified:
     """Return what the route's target holds against what its source says now."""
-    return verify_job(load(Path(plan)), VerifyJob(route, level, id_kind, expires), stopping=STOPPING.is_set)
+    return remote.verify(plan, route, level, id_kind, expires)
+
+
+@contextmanager
+def prefect_workers(plan: Plan) -> Iterator[PrefectWorkers]:
+    """Give workers that are tasks of the flow run at hand, on the task runner the plan names."""
+    with _runner(plan.run) as runner:
+        yield PrefectWorkers(plan, runner)
+
+
+def _runner(run: RunKeys) -> TaskRunner[Any]:
+    """Return the task runner: of threads or processes here, or of workers that Dask or Ray have or start here."""
+    runner: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=run.workers)
+    if run.runner == "processes":
+        runner = ProcessPoolTaskRunner(max_workers=run.workers)
+    elif run.runner == "dask":
+        from prefect_dask.task_runners import DaskTaskRunner
+
+        local = {"n_workers": run.workers, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
+        runner = DaskTaskRunner(address=run.address) if run.address else DaskTaskRunner(cluster_kwargs=local)
+    elif run.runner == "ray":
+        from prefect_ray.task_runners import RayTaskRunner
+
+        alone = {"num_cpus": run.workers, "include_dashboard": False}
+        runner = RayTaskRunner(address=run.address) if run.address else RayTaskRunner(init_kwargs=alone)
+    return runner
 
 
 @dataclass(frozen=True)
 class PrefectWorkers:
-    """Workers that are tasks of the flow run at hand, on whatever task runner it has."""
+    """Workers that are tasks of the flow run at hand, on a task runner that was started."""
 
     plan: Plan
+    runner: TaskRunner[Any]
 
-    def copy(self, jobs: Sequence[CopyJob], /) -> Sequence[Span | OfframpError]:
+    def copy(self, jobs: Sequence[CopyJob], more: More, /) -> Sequence[tuple[CopyJob, Span | OfframpError]]:
         """Copy each partition."""
-        return self._each(
-            lambda job: copy_partition.submit(
-                self._path, job.route, job.number, job.lease.owner, job.lease.fence, job.id_kind, job.expires
-            ),
-            jobs,
-        )
+        return hand_out(jobs, self._most, lambda job: self._start(copy_partition, job), more, lambda: self._stop(jobs))
 
     def load(self, jobs: Sequence[LoadJob], /) -> Sequence[Span | OfframpError]:
         """Load each route."""
-        return self._each(lambda job: load_route.submit(self._path, job.route, job.lease.owner, job.lease.fence), jobs)
+        return in_order(jobs, self._most, lambda job: self._start(load_route, job), lambda: self._stop(jobs))
 
     def verify(self, jobs: Sequence[VerifyJob], /) -> Sequence[Verified | OfframpError]:
         """Verify each route."""
-        return self._each(
-            lambda job: verify_route.submit(self._path, job.route, job.level, job.id_kind, job.expires), jobs
-        )
+        return in_order(jobs, self._most, lambda job: self._start(verify_route, job), lambda: self._stop(jobs))
 
     @property
-    def _path(self) -> str:
-        return str(self.plan.path.absolute())
+    def _most(self) -> int:
+        return self.plan.run.workers
 
-    def _each(
-        self, submit: Callable[[Job], PrefectFuture[Result]], jobs: Sequence[Job]
-    ) -> Sequence[Result | OfframpError]:
-        # Prefect's thread runner is unbounded unless told when the flow is defined; the plan is known only now.
-        free = BoundedSemaphore(self.plan.run.workers)
-        futures: list[PrefectFuture[Result]] = []
+    def _start(self, one: Task[..., Result], job: AnyJob) -> Pending[Result]:
+        parameters: dict[str, Any] = {"plan": str(self.plan.path.absolute()), "route": job.route}
+        if not isinstance(job, VerifyJob):
+            parameters |= {"owner": job.lease.owner, "fence": job.lease.fence}
+        if not isinstance(job, LoadJob):
+            parameters |= {"id_kind": job.id_kind, "expires": job.expires}
+        match job:
+            case CopyJob():
+                parameters["number"] = job.number
+            case VerifyJob():
+                parameters["level"] = job.level
         try:
-            for job in jobs:
-                free.acquire()
-                future = submit(job)
-                future.add_done_callback(lambda _: free.release())
-                futures.append(future)
-            _all_ended(futures)
-        except BaseException as error:
-            if not isinstance(error, Exception):
-                # Prefect ends a flow by raising a signal here: the tasks of this process stop at a checkpoint.
-                STOPPING.set()
-            # Nothing may write any more when the leases are given back.
-            _all_ended(futures)
+            return _Submitted(job.route, self.runner.submit(one, parameters))
+        except BrokenProcessPool as error:  # An earlier task's worker died, and with it the pool.
+            return _Refused(_died(job.route, error))
+
+    def _stop(self, jobs: Sequence[AnyJob]) -> None:
+        """Prefect ends a flow by raising a signal: its tasks, here or elsewhere, stop at a checkpoint."""
+        STOPPING.set()
+        with opened_state(self.plan) as state:
+            state.stop({job.route for job in jobs})
+
+
+@dataclass(frozen=True, slots=True)
+class _Submitted(Generic[R_co]):
+    """A task under way; a worker that died with it is an outcome of its route, not of the run."""
+
+    route: str
+    future: PrefectFuture[R_co]
+
+    def result(self) -> R_co:
+        """Return the task's result, or raise its error."""
+        try:
+            return self.future.result()
+        except OfframpError:
             raise
-        outcomes: list[Result | OfframpError] = []
-        for future in futures:
-            try:
-                outcomes.append(future.result())
-            except OfframpError as error:
-                outcomes.append(error)
-        return outcomes
+        except Exception as error:
+            if _is_death(error):
+                raise _died(self.route, error) from error
+            raise
+
+    def add_done_callback(self, call: Callable[[Any], object], /) -> None:
+        """Call when it ends, at once if it has."""
+        self.future.add_done_callback(lambda _: _told(call, self))
 
 
-def _all_ended(futures: Sequence[PrefectFuture[Any]]) -> None:
-    for future in futures:
-        future.wait()
+def _told(call: Callable[[Any], object], pending: object) -> None:
+    call(pending)
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """A task that no worker could be given."""
+
+    error: OfframpError
+
+    def result(self) -> Any:
+        """Raise why."""
+        raise self.error
+
+    def add_done_callback(self, call: Callable[[Any], object], /) -> None:
+        """Call at once."""
+        call(self)
+
+
+def _is_death(error: BaseException) -> bool:
+    """Tell whether the error is about the process that the task ran in, in the words of each runner."""
+    known = {
+        "BrokenProcessPool",
+        "KilledWorker",
+        "WorkerCrashedError",
+        "OutOfMemoryError",
+        "NodeDiedError",
+        "CrashedRun",
+    }
+    return any(kind.__name__ in known for kind in type(error).__mro__)
+
+
+def _died(route: str, error: BaseException) -> TransientError:
+    return TransientError(
+        "E-WORKER-DIED",
+        f"route {route}: a worker at work on it was killed ({type(error).__name__}); with too little memory, lower"
+        " run.workers or run.window. The same command resumes",
+    )
 
 
 def concluded(report: Report, folder: Path) -> Report:

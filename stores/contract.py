@@ -47,6 +47,12 @@ class Source(Protocol):
     def split(self, partitions: int) -> Sequence[Partition]:
         """Return at most so many partitions that are disjoint and cover every document, whatever its `_id` (R105)."""
 
+    def middle(self, partition: Partition, after: bytes, least: int) -> bytes | None:
+        """Return about the middle of what is left of the partition past `after`: a bound past `after`, below its end.
+
+        None where fewer than about `least` documents are left, or where the collection cannot be split.
+        """
+
     def read(self, partition: Partition, after: bytes | None = None) -> Iterator[Batch]:
         """Yield the partition's documents in ascending BSON order of `_id`, past the position `after` if given.
 

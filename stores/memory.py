@@ -174,6 +174,12 @@ class MemorySource:
             for number, (lower, upper) in enumerate(zip([None, *bounds], [*bounds, None], strict=True))
         ]
 
+    def middle(self, partition: Partition, after: bytes, least: int) -> bytes | None:
+        """Return the middle of what is left past `after`; None where fewer than `least` documents are."""
+        start = self._find(after) + 1
+        end = len(self._documents) if partition.upper is None else self._find(partition.upper)
+        return self._positions[(start + end) // 2] if end - start >= max(1, least) else None
+
     def read(self, partition: Partition, after: bytes | None = None) -> Iterator[Batch]:
         """Yield the partition's documents in the order given, past the position `after` if given."""
         start = 0 if partition.lower is None else self._find(partition.lower)

@@ -41,6 +41,7 @@ from stores.retrying import Backoff
 _BATCH_DOCUMENTS = 1000
 _BATCH_BYTES = 1 << 20
 _SAMPLES_PER_PARTITION = 20
+_SAMPLES_PER_COLLECTION = 1_000
 _NAMES = 20
 _STALENESS_S = 90
 _PREFERENCES = {
@@ -217,6 +218,33 @@ class CollectionSource:
             Partition(number, lower, upper)
             for number, (lower, upper) in enumerate(zip([None, *bounds], [*bounds, None], strict=True))
         ]
+
+    def middle(self, partition: Partition, after: bytes, least: int) -> bytes | None:
+        """Return the median of a random sample of what is left past `after`; None where too little is.
+
+        The sample is of the whole collection, without the filter, so that no server reads all that matches; it is the
+        server that compares `_id`s of mixed types.
+        """
+        described = self._describe()
+        if described.kind == "view" or described.capped:
+            return None
+        within = [{"$gt": ["$_id", {"$literal": _bound(self._name, after)}]}]
+        if partition.upper is not None:
+            within.append({"$lt": ["$_id", {"$literal": _bound(self._name, partition.upper)}]})
+        pipeline: list[Mapping[str, Any]] = [
+            {"$sample": {"size": _SAMPLES_PER_COLLECTION}},
+            {"$project": {"_id": 1}},
+            {"$match": {"$expr": {"$and": within}}},
+            {"$sort": {"_id": 1}},
+        ]
+        with _translated(self._name), closing(self._raw(pipeline)) as chunks:
+            found = [_position(self._name, raw) for chunk in chunks for raw in documents(chunk)]
+        if not found or len(found) * max(1, self.estimate() / _SAMPLES_PER_COLLECTION) < least:
+            return None
+        at = found[len(found) // 2]
+        # By the typed text, as in `split`: a range must not begin where it ends.
+        ends = [after] if partition.upper is None else [after, partition.upper]
+        return None if _typed(self._name, at) in {_typed(self._name, end) for end in ends} else at
 
     def read(self, partition: Partition, after: bytes | None = None) -> Iterator[Batch]:
         """Yield the partition's documents in ascending BSON order of `_id`, past the position `after` if given."""

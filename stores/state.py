@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,73 +17,21 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError, SQLAl
 
 from stores.contract import Partition, Reject, Tally
 from stores.errors import LeaseLost, PermanentError, PlanError, TransientError
+from stores.owners import is_gone, owner_of_this_process
+from stores.state_tables import designs as _designs
+from stores.state_tables import leases as _leases
+from stores.state_tables import loads as _loads
+from stores.state_tables import meta as _meta
+from stores.state_tables import metadata as _metadata
+from stores.state_tables import partitions as _partitions
+from stores.state_tables import rejects as _rejects
+from stores.state_tables import routes as _routes
+from stores.state_tables import wishes as _wishes
 
 _SCHEMA_VERSION = "1"
 _BUSY_MS = 30_000
-
-_metadata = sa.MetaData()
-_meta = sa.Table("meta", _metadata, sa.Column("key", sa.Text, primary_key=True), sa.Column("value", sa.Text))
-_routes = sa.Table(
-    "routes",
-    _metadata,
-    sa.Column("plan", sa.Text, primary_key=True),
-    sa.Column("route", sa.Text, primary_key=True),
-    sa.Column("fingerprint", sa.Text, nullable=False),  # JSON of all that decides what is copied and how
-    sa.Column("source_identity", sa.Text, nullable=False),
-    sa.Column("target_identity", sa.Text, nullable=False),
-    sa.Column("started", sa.Float, nullable=False),
-    sa.Column("backfill_s", sa.Float, nullable=False, default=0.0),
-    sa.Column("outcome", sa.Text),  # JSON of the last row of the report
-)
-_partitions = sa.Table(
-    "partitions",
-    _metadata,
-    sa.Column("plan", sa.Text, primary_key=True),
-    sa.Column("route", sa.Text, primary_key=True),
-    sa.Column("number", sa.Integer, primary_key=True),
-    sa.Column("lower", sa.LargeBinary),
-    sa.Column("upper", sa.LargeBinary),
-    sa.Column("position", sa.LargeBinary),
-    sa.Column("done", sa.Boolean, nullable=False, default=False),
-    sa.Column("tally", sa.Text, nullable=False, default="{}"),
-)
-_rejects = sa.Table(
-    "rejects",
-    _metadata,
-    sa.Column("plan", sa.Text, primary_key=True),
-    sa.Column("route", sa.Text, primary_key=True),
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("stage", sa.Text, primary_key=True),
-    sa.Column("code", sa.Text, nullable=False),
-    sa.Column("field", sa.Text, nullable=False),
-    sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("attempts", sa.Integer, nullable=False, default=1),
-    sa.Column("at", sa.Float, nullable=False),
-)
-_loads = sa.Table(
-    "loads",
-    _metadata,
-    sa.Column("plan", sa.Text, primary_key=True),
-    sa.Column("route", sa.Text, primary_key=True),
-    sa.Column("memory", sa.Text, nullable=False),  # JSON
-)
-_designs = sa.Table(
-    "designs",
-    _metadata,
-    sa.Column("plan", sa.Text, primary_key=True),
-    sa.Column("route", sa.Text, primary_key=True),
-    sa.Column("fingerprint", sa.Text, nullable=False),  # JSON, of the plan it was made for
-    sa.Column("design", sa.Text, nullable=False),  # JSON
-)
-_leases = sa.Table(
-    "leases",
-    _metadata,
-    sa.Column("plan", sa.Text, primary_key=True),
-    sa.Column("route", sa.Text, primary_key=True),
-    sa.Column("owner", sa.Text, nullable=False),
-    sa.Column("fence", sa.Integer, nullable=False),
-    sa.Column("expires", sa.Float, nullable=False),
-)
+_STOP = -1
+"""Stands where partitions are wished for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,17 +86,20 @@ class State:
 
         A lease is free when it was released, has expired, or its process on this machine is gone.
         """
-        owner = _owner()
+        owner = owner_of_this_process()
         where = self._where(_leases, route)
         with self._begin() as db:
             held = db.execute(sa.select(_leases).where(where)).one_or_none()
             now = time.time()
+            free = held is None or not held.owner or held.expires <= now or is_gone(held.owner)
+            if free:  # What an earlier run wished of its workers is void.
+                db.execute(sa.delete(_wishes).where(self._where(_wishes, route)))
             if held is None:
                 db.execute(
                     sa.insert(_leases).values(**self._key(route), owner=owner, fence=1, expires=now + self._lease_s)
                 )
                 return Lease(self._plan, route, owner, 1)
-            if held.owner and held.expires > now and not _is_gone(held.owner):
+            if not free:
                 raise TransientError(
                     "E-LEASE-HELD",
                     f"route {route}: another run ({held.owner.partition(' ')[0]}) is at work on it; wait for it, or"
@@ -184,7 +134,7 @@ class State:
         """Return who holds the route now, "" for nobody."""
         with self._reading() as db:
             held = db.execute(sa.select(_leases).where(self._where(_leases, route))).one_or_none()
-        alive = held is not None and held.owner and held.expires > time.time() and not _is_gone(held.owner)
+        alive = held is not None and held.owner and held.expires > time.time() and not is_gone(held.owner)
         return str(held.owner).partition(" ")[0] if held is not None and alive else ""
 
     def journal(self, lease: Lease) -> Journal:
@@ -236,7 +186,7 @@ class State:
     def forget(self, lease: Lease) -> None:
         """Nothing is remembered of the route but its lease: the next run begins anew."""
         with self._fenced(lease) as db:
-            for table in (_routes, _partitions, _rejects, _designs, _loads):
+            for table in (_routes, _partitions, _wishes, _rejects, _designs, _loads):
                 db.execute(sa.delete(table).where(self._where(table, lease.route)))
 
     def load(self, route: str) -> Mapping[str, Any]:
@@ -308,6 +258,52 @@ class State:
             db.execute(sa.update(_partitions).where(where).values(**values))
             for reject in rejects:
                 self._keep_reject(db, lease.route, reject)
+
+    def wish(self, lease: Lease, wanted: int) -> None:
+        """So many more partitions of the route are wanted, for workers that have nothing to do."""
+        where = self._where(_wishes, lease.route)
+        with self._fenced(lease) as db:
+            if not db.execute(sa.update(_wishes).where(where).values(wanted=wanted)).rowcount:
+                db.execute(sa.insert(_wishes).values(**self._key(lease.route), wanted=wanted))
+
+    def wished(self, route: str) -> bool:
+        """Whether another partition of the route is wanted."""
+        with self._reading() as db:
+            wanted = db.execute(sa.select(_wishes.c.wanted).where(self._where(_wishes, route))).scalar_one_or_none()
+        return wanted is not None and wanted > 0
+
+    def stop(self, routes: Iterable[str]) -> None:
+        """Workers elsewhere stop at their next checkpoint of these routes, until the next `wish`."""
+        with self._begin() as db:
+            for route in routes:
+                db.execute(sa.delete(_wishes).where(self._where(_wishes, route)))
+                db.execute(sa.insert(_wishes).values(**self._key(route), wanted=_STOP))
+
+    def stopped(self, route: str) -> bool:
+        """Whether workers of the route are to stop."""
+        with self._reading() as db:
+            wanted = db.execute(sa.select(_wishes.c.wanted).where(self._where(_wishes, route))).scalar_one_or_none()
+        return wanted == _STOP
+
+    def split(self, lease: Lease, number: int, at: bytes) -> Partition | None:
+        """The partition ends before `at` and a new one goes on from there, all or nothing; returns what is left of it.
+
+        None, and nothing changes, if none is wanted any more. Call only as the one who copies it, while nothing at or
+        past `at` was read: what the new partition counts, nobody has counted.
+        """
+        where = sa.and_(self._where(_partitions, lease.route), _partitions.c.number == number)
+        wishes = self._where(_wishes, lease.route)
+        with self._fenced(lease) as db:
+            if not db.execute(
+                sa.update(_wishes).where(wishes, _wishes.c.wanted > 0).values(wanted=_wishes.c.wanted - 1)
+            ).rowcount:
+                return None
+            row = db.execute(sa.select(_partitions).where(where)).one()
+            every = sa.select(sa.func.max(_partitions.c.number)).where(self._where(_partitions, lease.route))
+            new = {"number": db.execute(every).scalar_one() + 1, "lower": at, "upper": row.upper}
+            db.execute(sa.insert(_partitions).values(**self._key(lease.route), **new))
+            db.execute(sa.update(_partitions).where(where).values(upper=at))
+        return Partition(number, row.lower, at)
 
     def _keep_reject(self, db: Connection, route: str, reject: Reject) -> None:
         """Keep one row for a document and stage, however often a batch is replayed (R140)."""
@@ -456,34 +452,3 @@ def _on_connect(connection: Any, _record: Any) -> None:
 def _on_begin(connection: Connection) -> None:
     # IMMEDIATE takes the write lock at once: no transaction of ours fails half-way for another's sake.
     connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("writes") else "BEGIN")
-
-
-def _owner() -> str:
-    """Return who we are: ``host/pid`` for people, then the process namespace and start time to tell pids apart."""
-    pid = os.getpid()
-    return f"{socket.gethostname()}/{pid} {_namespace()} {_started(pid)}"
-
-
-def _is_gone(owner: str) -> bool:
-    """Tell whether the owner ran on this machine, in our process namespace, and certainly runs no more."""
-    name, _, rest = owner.partition(" ")
-    host, _, pid = name.rpartition("/")
-    namespace, _, started = rest.partition(" ")
-    if host != socket.gethostname() or not namespace or namespace != _namespace() or not started:
-        return False
-    return _started(int(pid)) != started
-
-
-def _namespace() -> str:
-    try:
-        return os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return ""  # No /proc: only time tells whether the owner is gone.
-
-
-def _started(pid: int) -> str:
-    """Return the process's start time in clock ticks since boot (proc(5), field 22), "" if there is no such process."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        return ""

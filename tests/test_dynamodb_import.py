@@ -21,8 +21,9 @@ from pymongo.database import Database
 from waiting import until
 
 from flows.plan import Plan, load
-from flows.running import Run, Threads
+from flows.running import Run
 from flows.standing import status
+from flows.workers import Threads
 from mappers.contract import Losses
 from stores import dynamodb_files
 from stores.contract import staging_of

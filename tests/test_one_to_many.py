@@ -12,7 +12,8 @@ from plans import Stores, write_plan
 from pymongo.database import Database
 
 from flows.plan import load
-from flows.running import Run, Threads
+from flows.running import Run
+from flows.workers import Threads
 
 
 @pytest.fixture

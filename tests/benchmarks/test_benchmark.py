@@ -30,6 +30,12 @@ def test_a_run_of_one_part_prints_it_as_json() -> None:
     assert found["startup"][0]["offramp_s"] > 0.1
 
 
+def test_one_process_is_compared_with_two() -> None:
+    small = ["--rounds", "1", "--documents", "11", "--leg", "dynamodb", "--part", "processes"]
+    found = json.loads(CliRunner().invoke(main, ["--json", *small], catch_exceptions=False).stdout)
+    assert set(found["processes"]) == {"wall_speedup", "one_docs_s", "two_docs_s"}
+
+
 def test_what_was_copied_into_a_keeping_sink_verifies_and_what_another_wrote_there_does_not(tmp_path: Path) -> None:
     some, leg = Documents(1, 30), LEGS["elasticsearch"]
     with null_rig(tmp_path, [some], [leg], keep=True) as rig:

@@ -40,7 +40,7 @@ from waiting import ending, until
 
 from flows import backfill, plan, tasks, verification
 from flows.jobs import CopyJob, Verified, VerifyJob
-from flows.tasks import NotClean, PrefectWorkers, artifact_key, copy_partition, verify_route
+from flows.tasks import NotClean, artifact_key, copy_partition, prefect_workers, verify_route
 from stores.contract import Partition
 from stores.errors import LeaseLost, PlanError, TransientError
 from stores.state import State
@@ -262,13 +262,16 @@ def test_an_error_takes_the_place_of_its_result_and_an_unknown_one_ends_the_run(
 
     @flow
     def two_copies() -> Any:
-        first, second = PrefectWorkers(loaded).copy([CopyJob(unique, 0, lease), CopyJob(unique, 0, lease)])
-        (verified,) = PrefectWorkers(loaded).verify([VerifyJob(unique, "counts")])
+        with prefect_workers(loaded) as workers:
+            jobs = [CopyJob(unique, 0, lease), CopyJob(unique, 0, lease)]
+            (_, first), (_, second) = workers.copy(jobs, lambda _: ())
+            (verified,) = workers.verify([VerifyJob(unique, "counts")])
         return first, second, verified
 
     @flow
     def stray() -> None:
-        PrefectWorkers(loaded).verify([VerifyJob("nowhere", "counts")])
+        with prefect_workers(loaded) as workers:
+            workers.verify([VerifyJob("nowhere", "counts")])
 
     first, second, verified = two_copies()
     assert (type(first), type(second), type(verified)) == (LeaseLost, LeaseLost, Verified)

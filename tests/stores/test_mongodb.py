@@ -223,6 +223,24 @@ def test_bounds_only_balance_the_work(
     assert read(source("mixed"), *cut(*bounds)) == mixed
 
 
+def test_the_middle_of_what_is_left_bounds_two_ranges_that_cover_it(
+    source: Callable[..., mongodb.CollectionSource], mixed: list[bytes], pages_of_three: None
+) -> None:
+    one = source("mixed")
+    for lower, upper in combinations(range(0, len(mixed) - 1, 3), 2):
+        part = Partition(5, mixed[lower], mixed[upper])
+        at = one.middle(part, mixed[lower], 1)
+        assert (at is None) == (upper == lower + 1)
+        if at is not None:
+            halves = [
+                *read(one, Partition(5, mixed[lower], at), after=mixed[lower]),
+                *read(one, Partition(6, at, mixed[upper])),
+            ]
+            assert [mixed[lower], *halves] == mixed[lower:upper]
+    assert one.middle(Partition(0), mixed[0], len(mixed)) is None
+    assert one.middle(Partition(0), mixed[-2], 1) in (mixed[-1], None)
+
+
 def test_twenty_thousand_documents_in_eight_partitions_lose_none_and_repeat_none(
     database: Documents, source: Callable[..., mongodb.CollectionSource]
 ) -> None:

@@ -12,7 +12,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -36,7 +36,8 @@ from flows.jobs import CopyJob
 from flows.plan import load
 from flows.projecting import Projection
 from flows.report import as_markdown, as_text
-from flows.running import Run, Threads
+from flows.running import Run
+from flows.workers import More, Threads
 from mappers.contract import Losses
 from mappers.dynamodb import Item, Key, item
 from mappers.elasticsearch import index_document
@@ -418,14 +419,14 @@ def test_the_source_is_read_no_faster_than_its_ceiling_in_batches_of_a_second(
 
 
 @dataclass(frozen=True)
-class OneOfFour(Threads):
-    """Workers as they are in one of four processes."""
+class Ordered(Threads):
+    """Threads that note the order of their jobs."""
 
     order: list[int] = field(default_factory=list)
 
-    def copy(self, jobs: Sequence[CopyJob], /) -> Sequence[Any]:
+    def copy(self, jobs: Sequence[CopyJob], more: More, /) -> Sequence[Any]:
         self.order.extend(job.number for job in jobs)
-        return super().copy([replace(job, processes=4) for job in jobs])
+        return super().copy(jobs, more)
 
 
 @pytest.fixture
@@ -445,9 +446,9 @@ def test_a_run_tells_how_it_was_held_back(
 ) -> None:
     database.things.insert_many([{"_id": n} for n in range(400)])
     plan = {
-        "source": {"uri": mongodb_url, "database": database.name, "max_read_rate": 800},
+        "source": {"uri": mongodb_url, "database": database.name, "max_read_rate": 400},
         "state": f"sqlite:///{tmp_path / 'state.db'}",
-        "run": {"workers": 2},
+        "run": {"workers": 2, "runner": "processes"},
         "targets": {"redis": {"url": redis_url, "max_rate": 8_000}},
         "routes": {"things": {"use_case": "session", "key": f"{unique}:{{_id}}", "partitions": 3}},
     }
@@ -455,13 +456,13 @@ def test_a_run_tells_how_it_was_held_back(
     path.write_text(yaml.safe_dump(plan), encoding="utf-8")
     loaded = load(path)
     caplog.set_level("INFO", "flows")
-    workers = OneOfFour(loaded)
+    workers = Ordered(loaded)
     report: Report = Run(loaded, loaded.chosen([]), workers).backfill("full")
     assert workers.order == [0, 2, 1], "partitions side by side are next to each other"
     assert report.verdict == "clean", as_text(report)
     pace = report.as_json()["routes"][0]["pace"]
     assert pace["throttled"] == 0
-    # A quarter of 800 read a second; the first batches go at once.
+    # Each of two processes keeps to half of 400 read a second; the first batches go at once.
     assert pace["source_waited_s"] > 0
     assert pace["rate"] is None
     told = f"throttled 0 times, its partitions waited {pace['waited_s']:.1f} s to write"

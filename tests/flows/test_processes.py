@@ -1,0 +1,256 @@
+"""Workers that are processes: killed, stopped, orphaned, and what they tell their parent."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from plans import Stores, offramp, start, write_plan
+from pymongo.database import Database
+from waiting import until
+
+from flows.jobs import CopyJob
+from flows.plan import load
+from flows.processes import Processes, local_workers
+from stores.contract import Partition
+from stores.errors import LeaseLost, PermanentError
+from stores.state import Lease, State
+
+DOCUMENTS = 3_500
+MAPPERS = '''
+import os, signal, threading
+from pathlib import Path
+from mappers.redis import String
+from mappers.identity import identity
+
+def wait(document, *, gate, prefix):
+    """Wait at a document until the file appears."""
+    if document["n"] == 2_600:
+        Path(gate + ".reached").touch()
+    while document["n"] == 2_600 and not Path(gate).exists():
+        threading.Event().wait(0.02)
+    return [String(prefix + identity(document), str(document["n"]).encode())]
+
+def die(document, *, gate, prefix):
+    """End the process without a word at a document, once or as long as the file is there."""
+    if document["n"] == 2_600 and Path(gate).exists():
+        if not Path(gate).read_text():
+            Path(gate).unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return [String(prefix + identity(document), str(document["n"]).encode())]
+'''
+
+
+class Heard:
+    """An observer that counts."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+        self.documents: Counter[str] = Counter()
+
+    def began(self, route: str, stage: str, documents: int) -> None:
+        self.calls[f"began {stage}"] += 1
+
+    def advanced(self, route: str, stage: str, documents: int) -> None:
+        self.documents[stage] += documents
+
+    def ended(self, route: str, stage: str) -> None:
+        self.calls[f"ended {stage}"] += 1
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    return tmp_path / "go"
+
+
+@pytest.fixture
+def stores(mongodb_url: str, redis_url: str) -> Stores:
+    return Stores(mongodb_url, redis_url, "", "")
+
+
+def plan_of(
+    use: str, gate: Path, stores: Stores, database: Database[dict[str, Any]], unique: str, **route: Any
+) -> Path:
+    (gate.parent / "own.py").write_text(MAPPERS, encoding="utf-8")
+    database.things.insert_many([{"_id": number, "n": number} for number in range(DOCUMENTS)])
+    things = {
+        "target": "redis",
+        "use": f"own.py:{use}",
+        "options": {"gate": str(gate), "prefix": f"{unique}:"},
+        "key": f"{unique}:{{_id}}",
+        **route,
+    }
+    run = {"runner": "processes", "workers": 2, "window": 1}
+    return write_plan(gate.parent, stores, database.name, {"things": things}, run=run)
+
+
+def positions(folder: Path) -> list[bytes | None]:
+    with sqlite3.connect(f"file:{folder / 'state.db'}?mode=ro", uri=True) as db:
+        return [at for (at,) in db.execute("SELECT position FROM partitions ORDER BY number")]
+
+
+def begun(folder: Path) -> bool:
+    try:
+        return any(at is not None for at in positions(folder))
+    except sqlite3.OperationalError:
+        return False
+
+
+def whole(row: Mapping[str, Any]) -> bool:
+    return (row["read"], row["records"], row["held"], row["extra"], row["verdict"]) == (*[DOCUMENTS] * 3, 0, "clean")
+
+
+def workers_of(process: int) -> list[psutil.Process]:
+    """The worker processes among the children; Python's own tracker of resources is one, too."""
+    children = psutil.Process(process).children()
+    return [child for child in children if any("spawn_main" in part for part in child.cmdline())]
+
+
+def test_a_worker_that_is_killed_is_replaced_and_its_partition_goes_on_at_its_checkpoint(
+    gate: Path, stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
+) -> None:
+    plan = plan_of("wait", gate, stores, database, unique, partitions=1)
+    running = start("-v", "backfill", plan, "--json", folder=tmp_path)
+    until(lambda: begun(tmp_path) or running.poll() is not None, "a first checkpoint")
+    assert running.poll() is None, running.communicate()
+    (worker,) = workers_of(running.pid)
+    # No address of a store stands where every user of the machine may read it.
+    assert not any(stores.mongodb in part or stores.redis in part for part in worker.cmdline())
+    worker.kill()
+    gate.touch()
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == 0, err
+    assert "was ended by signal 9; its job begins again at its last checkpoint" in err
+    assert whole(json.loads(out)["routes"][0])
+    # What a worker logs is in the program's log.
+    assert "things partition 0: " in err
+
+
+def test_a_job_that_kills_every_worker_fails_its_route_and_the_same_command_resumes(
+    gate: Path, stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
+) -> None:
+    plan = plan_of("die", gate, stores, database, unique)
+    gate.write_text("always")
+    failed = offramp("backfill", plan, "--json", folder=tmp_path)
+    row = failed.route("things")
+    assert failed.code == 3
+    assert row["verdict"] == "failed"
+    assert "E-WORKER-DIED" in row["reasons"][0]
+    assert 1_000 <= row["read"] < DOCUMENTS
+    gate.write_text("")  # Once.
+    resumed = offramp("backfill", plan, "--json", folder=tmp_path)
+    assert resumed.code == 0, resumed.out
+    assert not gate.exists()
+    assert whole(resumed.route("things"))
+
+
+def test_a_stop_by_signal_reaches_the_workers_and_ends_them_at_a_checkpoint(
+    gate: Path, stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
+) -> None:
+    plan = plan_of("wait", gate, stores, database, unique)
+    running = start("backfill", plan, "--json", folder=tmp_path)
+    until(lambda: begun(tmp_path) or running.poll() is not None, "a first checkpoint")
+    workers = workers_of(running.pid)
+    for each in (*workers, psutil.Process(running.pid)):  # As a terminal does, and as systemd does.
+        each.send_signal(signal.SIGINT)
+    gate.touch()
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == 128 + signal.SIGINT, err
+    assert "Traceback" not in err
+    row = json.loads(out)["routes"][0]
+    assert row["verdict"] == "failed"
+    assert 1_000 <= row["read"] < DOCUMENTS
+    assert not any(worker.is_running() for worker in workers)
+    resumed = offramp("backfill", plan, "--json", folder=tmp_path)
+    assert whole(resumed.route("things"))
+
+
+def test_workers_whose_parent_was_killed_end_and_the_same_command_resumes_at_once(
+    gate: Path, stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
+) -> None:
+    plan = plan_of("wait", gate, stores, database, unique)
+    running = start("backfill", plan, "--json", folder=tmp_path)
+    reached = Path(f"{gate}.reached")  # Where the worker tells its parent nothing.
+    until(lambda: reached.exists() or running.poll() is not None, "the document where the mapper waits")
+    workers = workers_of(running.pid)
+    running.kill()
+    running.communicate()
+    assert workers
+    gone, alive = psutil.wait_procs(workers, timeout=30)
+    assert (len(gone), alive) == (len(workers), [])
+    gate.touch()
+    resumed = offramp("backfill", plan, "--json", folder=tmp_path)
+    assert resumed.code == 0, resumed.out
+    assert whole(resumed.route("things"))
+
+
+def test_what_workers_find_and_how_far_they_are_comes_back_and_errors_keep_their_class(
+    gate: Path, stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
+) -> None:
+    gate.touch()
+    path = plan_of("wait", gate, stores, database, unique, partitions=3)
+    plan, heard = load(path), Heard()
+    state = State(plan.state, plan.name)
+    stale = state.acquire("things")
+    state.begin(stale, {}, "", "", [Partition(0)])
+    state.release(stale)
+    lease = state.acquire("things")
+    with local_workers(plan, heard) as workers:
+        assert isinstance(workers, Processes)
+        ((_, lost),) = workers.copy([CopyJob("things", 0, stale)], lambda _: ())
+        assert isinstance(lost, LeaseLost)
+        ((_, unknown),) = workers.copy([CopyJob("nowhere", 0, Lease(plan.name, "nowhere", "", 1))], lambda _: ())
+        assert isinstance(unknown, PermanentError)
+        assert "E-INTERNAL" in str(unknown)
+        ((_, span),) = workers.copy([CopyJob("things", 0, lease)], lambda _: ())
+        assert not isinstance(span, Exception), span
+        assert len(workers.pids) == 1  # The one that was idle was taken again.
+        assert os.getpid() not in workers.pids
+        assert heard.documents["copy"] == DOCUMENTS
+        # The plan's file is no longer the plan of the run: a worker that begins now must not follow it.
+        path.write_text(path.read_text().replace("things:", "others:"))
+        psutil.Process(workers.pids[0]).kill()
+        ((_, changed),) = workers.copy([CopyJob("things", 0, lease)], lambda _: ())
+        assert isinstance(changed, PermanentError)
+        assert "E-CONFIG-CHANGED" in str(changed)
+        pids = workers.pids
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+    state.release(lease)
+    state.close()
+
+
+def test_a_straggler_is_split_for_the_worker_that_has_nothing_to_do(
+    gate: Path, stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
+) -> None:
+    more = 12_000
+    database.things.insert_many([{"_id": number, "n": number} for number in range(DOCUMENTS, DOCUMENTS + more)])
+    plan = plan_of("wait", gate, stores, database, unique, options={"gate": str(gate), "prefix": f"{unique}:"})
+    running = start("-v", "backfill", plan, "--json", folder=tmp_path)
+    until(lambda: wished(tmp_path) or running.poll() is not None, "a wish for another partition")
+    gate.touch()
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == 0, err
+    row = json.loads(out)["routes"][0]
+    documents = DOCUMENTS + more
+    assert (row["documents"], row["read"], row["records"], row["held"]) == (*[documents] * 4,)
+    with sqlite3.connect(tmp_path / "state.db") as db:
+        tallies = [json.loads(tally)["read"] for (tally,) in db.execute("SELECT tally FROM partitions")]
+    assert len(tallies) > 1, err
+    assert all(tallies)
+    assert sum(tallies) == documents
+
+
+def wished(folder: Path) -> bool:
+    try:
+        with sqlite3.connect(f"file:{folder / 'state.db'}?mode=ro", uri=True) as db:
+            return any(wanted > 0 for (wanted,) in db.execute("SELECT wanted FROM wishes"))
+    except sqlite3.OperationalError:
+        return False

@@ -1,0 +1,173 @@
+"""A partition under way that gives away its end: whoever stops when, each document is counted once."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flows.copying import copy_partition
+from flows.projecting import Projection
+from flows.splitting import Divisible
+from mappers.contract import Document, Losses
+from mappers.identity import encode
+from mappers.redis import String
+from stores import memory
+from stores.contract import Partition
+from stores.errors import LeaseLost, TransientError
+from stores.memory import MemorySource, MemoryTarget
+from stores.state import Lease, State
+
+_routes = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[State]:
+    opened = State(f"sqlite:///{tmp_path_factory.mktemp('state') / 'state.db'}", "shop")
+    yield opened
+    opened.close()
+
+
+def begun(state: State, source: MemorySource, partitions: int) -> Lease:
+    lease = state.acquire(f"route {next(_routes)}")
+    state.begin(lease, {}, "", "", source.split(partitions))
+    return lease
+
+
+def strings(document: Document) -> Iterator[String]:
+    yield String(encode(document["_id"]), b"held")
+
+
+@dataclass
+class Faults:
+    """What goes wrong, by the number of the call: the run stops, or fails before or after a split is on record."""
+
+    wished: frozenset[int]
+    stops: frozenset[int]
+    fails: frozenset[int]
+    calls: Counter[str] = field(default_factory=Counter)
+
+    def happens(self, what: str, at: frozenset[int]) -> bool:
+        self.calls[what] += 1
+        return self.calls[what] in at
+
+
+calls = st.frozensets(st.integers(1, 30), max_size=12)
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 60), st.integers(1, 7), st.integers(1, 3), st.integers(1, 8), calls, calls, calls, st.data())
+def test_no_document_is_lost_or_counted_twice_wherever_partitions_are_split(
+    state: State,
+    count: int,
+    batch_documents: int,
+    partitions: int,
+    least: int,
+    wished: frozenset[int],
+    stops: frozenset[int],
+    fails: frozenset[int],
+    data: st.DataObject,
+) -> None:
+    source = MemorySource([{"_id": number} for number in range(count)], batch_documents=batch_documents)
+    lease = begun(state, source, partitions)
+    faults = Faults(wished, stops, fails)
+    memory.forget("split")
+    target = MemoryTarget(MemoryTarget.Connection(), MemoryTarget.Placement(), "split")
+    target.prepare()
+
+    def wanted() -> bool:
+        if faults.happens("wish", wished):
+            state.wish(lease, 1)
+        return state.wished(lease.route)
+
+    def give(number: int, at: bytes) -> Partition | None:
+        failing = faults.happens("give", fails)
+        if failing and faults.calls["give"] % 2:
+            raise TransientError("E-STATE-BUSY", "before the commit")
+        left = state.split(lease, number, at)
+        if failing:
+            raise TransientError("E-STATE-BUSY", "after the commit")
+        return left
+
+    divisible = Divisible(source, wanted, give, least, every_s=0)
+    while undone := [part for part in state.partitions(lease.route) if not part.done]:
+        part = data.draw(st.sampled_from(undone))
+        try:
+            copy_partition(
+                divisible,
+                Projection(strings, Losses(), (String,)),
+                target,
+                state.journal(lease),
+                part.partition,
+                after=part.position,
+                done=part.tally.read,
+                window=1,
+                stopping=lambda: faults.happens("stop", stops),
+            )
+        except TransientError:
+            continue
+    parts = state.partitions(lease.route)
+    assert sum(part.tally.read for part in parts) == sum(part.tally.records for part in parts) == count
+    assert set(memory.held("split")) == {f"n:{number}" for number in range(count)}
+    # The ranges on record are disjoint and cover everything.
+    by_lower = {part.partition.lower: part.partition.upper for part in parts}
+    assert len(by_lower) == len(parts)
+    walked, at = 1, by_lower[None]
+    while at is not None:
+        walked, at = walked + 1, by_lower[at]
+    assert walked == len(parts)
+
+
+def test_a_partition_is_split_as_often_as_wished_and_not_below_the_least(state: State) -> None:
+    source = MemorySource([{"_id": number} for number in range(100)], batch_documents=1)
+    lease = begun(state, source, 1)
+    state.wish(lease, 3)
+    divisible = Divisible(
+        source, lambda: state.wished(lease.route), lambda number, at: state.split(lease, number, at), 20, every_s=0
+    )
+    assert (
+        len([*divisible.read(Partition(0))]) == 14
+    )  # Behind the first 99 are left, then 48 and 23; all three wishes came true.
+    assert len(state.partitions(lease.route)) == 4
+    assert not state.wished(lease.route)
+    assert state.split(lease, 0, b"") is None
+    state.wish(lease, 1)
+    few = Divisible(source, lambda: True, lambda number, at: state.split(lease, number, at), 200, every_s=0)
+    assert len([*few.read(Partition(0))]) == 100
+
+
+def test_who_was_overtaken_splits_nothing(state: State) -> None:
+    source = MemorySource([{"_id": number} for number in range(4)])
+    lease = begun(state, source, 1)
+    state.wish(lease, 1)
+    state.release(lease)
+    again = state.acquire(lease.route)
+    # The next run begins without the wishes of the one before it, and can stop what is left of that.
+    assert not state.wished(lease.route)
+    state.wish(again, 1)
+    before = state.partitions(lease.route)
+    with pytest.raises(LeaseLost):
+        state.split(lease, 0, source.split(2)[1].lower or b"")
+    assert state.partitions(lease.route) == before
+    assert state.wished(lease.route)
+    state.stop([lease.route])
+    assert (state.stopped(lease.route), state.wished(lease.route)) == (True, False)
+    state.wish(again, 0)
+    assert not state.stopped(lease.route)
+
+
+def test_a_source_that_cannot_say_where_its_middle_is_is_read_to_its_end(state: State, tmp_path: Path) -> None:
+    class Away(MemorySource):
+        def middle(self, partition: Partition, after: bytes, least: int) -> bytes | None:
+            raise TransientError("E-SRC-AWAY", "no answer")
+
+    documents: list[dict[str, Any]] = [{"_id": number} for number in range(10)]
+    away = Divisible(Away(documents, batch_documents=1), lambda: True, lambda number, at: None, 0, every_s=0)
+    assert len([*away.read(Partition(0))]) == 10
