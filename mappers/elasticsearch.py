@@ -51,8 +51,14 @@ class IndexDocument:
         return None
 
     def canonical(self) -> bytes:
-        """Return the source with names sorted at every level: their order has no meaning there (R11)."""
-        return orjson.dumps(orjson.loads(self.source), option=orjson.OPT_SORT_KEYS)
+        """Return the source with names sorted at every level: their order has no meaning there (R11).
+
+        Raises for an id, a routing or an index that is no text, and for a source that is no bytes.
+        """
+        for part in (self.id, self.routing, self.index):
+            if part is not None:
+                part.encode()
+        return orjson.dumps(orjson.loads(bytes(self.source)), option=orjson.OPT_SORT_KEYS)
 
 
 def index_document(values: Mapping[str, Any], identifier: str, *, index: str | None = None) -> IndexDocument:
