@@ -15,6 +15,7 @@ from mappers.anomalies import stored_bytes
 from mappers.contract import Document, Losses, MappingError
 from mappers.expiry import Expires, Expiry
 from mappers.fields import MISSING, Template, key_text, lookup
+from mappers.forms import below
 from mappers.identity import IdEncoding
 from mappers.packing import packed
 from mappers.policies import HASH_POLICIES, JSON_POLICIES, Fidelity, HashPolicies, JsonPolicies
@@ -336,7 +337,7 @@ def _texts(document: Document, values: JsonValues) -> Iterator[tuple[str, Any, b
         try:
             yield name, value, flat_text(value, values, name)
         except MappingError as error:
-            raise MappingError(error.code, f"{name}.{error.field}" if error.field else name, error.reason) from None
+            raise below(name, error) from None
 
 
 def member_address(key: str, member: str) -> str:

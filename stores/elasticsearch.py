@@ -49,6 +49,8 @@ class ElasticsearchTarget:
         self._cluster = Cluster(connection)
         self._periods = Periods.parse(placement.index, placement.undated_index)
         names = [name] if self._periods is None else self._periods.examples()
+        if self._periods is not None and placement.alias is not None and self._periods.owns(placement.alias):
+            raise ValueError("alias: is the name of one of the route's own indices; give another")
         for one in names:
             self._plan = IndexPlan(one, placement, opensearch=self._cluster.opensearch)
         self._deadline_s = connection.retry_deadline_s
