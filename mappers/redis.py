@@ -151,7 +151,7 @@ class StringMapper:
             return value.encode()
         if isinstance(value, bytes):
             if isinstance(value, Binary) and value.subtype != 0:
-                self._losses.add("binary_subtype")
+                self._losses.add("binary_subtype", field)
             return bytes(value)
         what = "is missing" if value is MISSING else f"is {type(value).__name__}"
         raise MappingError("E-MAP-RAW", field, f"a text or binary is needed but it {what}")
@@ -197,7 +197,7 @@ class CounterMapper:
         if not finite or not -(2**63) <= number < 2**63 or number != int(number):
             raise MappingError("E-MAP-COUNTER", field, "a counter holds whole numbers of 64 bits only")
         if number == 0 and not isinstance(number, int) and math.copysign(1, number) < 0:
-            self._losses.add("neg_zero")
+            self._losses.add("neg_zero", field)
         return int(number)
 
 
