@@ -27,6 +27,7 @@ from mappers.decoding import CODEC
 from mappers.expiry import FROM_INDEX, Expires
 from mappers.fields import Template
 from mappers.transform_checks import faults as transform_faults
+from mappers.transform_checks import lacking, undating
 from mappers.transforms import Transform, Transformation, compose
 from stores.contract import Source, Target, TargetType
 from stores.errors import PlanError, redacted
@@ -308,8 +309,10 @@ def _route(name: str, raw: Any, connections: Mapping[str, Any], file: PlanFile) 
         file.fault(
             (*where, "id_encoding"), "plain needs the `_id`s the source has; its transforms change them: say typed"
         )
-    for key, path in _needed(options) if function is None and not keys.transforms else ():
-        if left_out(path, keys.fields):
+    for key, path in _needed(options) if function is None else ():
+        if keys.transforms:
+            _check_needed(key, path, keys, where, file)
+        elif left_out(path, keys.fields):
             file.fault((*where, "fields"), f"leaves out {path!r}, which {key} needs; let it go along")
     return route
 
@@ -352,6 +355,16 @@ def _check_transforms(keys: RouteKeys, where: Where, file: PlanFile) -> None:
         salt: Where = (*where, "transforms", number, "hash", "salt")
         if transform.hash is not None and salt not in file.written:
             file.fault(salt, "stands in the plan for all to read; keep it in the environment and write ${NAME}")
+
+
+def _check_needed(key: str, path: str, keys: RouteKeys, where: Where, file: PlanFile) -> None:
+    """Note that what a mapper reads by name is gone when it comes to the mapper: no record would ever expire."""
+    fields = keys.fields
+    told = lacking(keys.transforms, path, keep=fields.keep, drop=fields.drop or ())
+    if told is None and key == "expires" and (by := undating(keys.transforms, path)):
+        told = f"{by} leaves no date in {path}"
+    if told is not None:
+        file.fault((*where, key), f"is judged after the transforms, and {told}")
 
 
 def _sound(raw: Mapping[str, Any], common: Iterable[str], where: Where, file: PlanFile) -> RouteKeys:

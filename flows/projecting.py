@@ -109,6 +109,10 @@ class Projection:
                     raise MappingError("E-MAP-RECORD", "", f"the mapper gave {type(record).__name__}, not {wanted}")
                 if self._guarded:
                     # A dataclass takes whatever its field is given; better a reject here than a failure in a store.
+                    expires: object = record.expires_at_ms
+                    if not isinstance(expires, int | None):
+                        found = f"expires_at_ms is {type(expires).__name__}, not whole milliseconds"
+                        raise MappingError("E-MAP-RECORD", "", found)
                     record.address.encode("utf-8", "surrogateescape")
                     record.canonical()
             if self._lossless and not _restores(records, raw):

@@ -62,8 +62,8 @@ class Item:
     expires_at_ms: int | None = None
 
     def canonical(self) -> bytes:
-        """Return the body with names sorted: DynamoDB's maps have no order (R11)."""
-        return orjson.dumps(orjson.loads(self.body), option=orjson.OPT_SORT_KEYS)
+        """Return the body with names sorted: DynamoDB's maps have no order (R11). Raises for a body not of bytes."""
+        return orjson.dumps(orjson.loads(bytes(self.body)), option=orjson.OPT_SORT_KEYS)
 
 
 def item(

@@ -136,9 +136,9 @@ class IndexKeys:
             coerced = _coerced(value, one.type) if self._mismatch == "coerce" else None
             if coerced is not None and not key_fault(coerced, one.type, limit):
                 attributes[name] = coerced
-                self._losses.add("index_coerced")
+                self._losses.add("index_coerced", name)
             else:
-                self._losses.add("index_omitted")
+                self._losses.add("index_omitted", name)
         if aside:
             if UNINDEXED in attributes:
                 raise collision(UNINDEXED)

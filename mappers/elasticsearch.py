@@ -22,6 +22,8 @@ from mappers.tags import base64_text
 from mappers.values import elasticsearch_json, joined
 
 ID_LIMIT_BYTES = 512
+SAMPLE = 10_000
+"""Documents that `census: sample` looks at unless said."""
 FULL_ID = "offramp_id"
 """The field that keeps the whole text of the id where the document's id had to be shortened (R32)."""
 RAW = "offramp_raw"
@@ -51,8 +53,14 @@ class IndexDocument:
         return None
 
     def canonical(self) -> bytes:
-        """Return the source with names sorted at every level: their order has no meaning there (R11)."""
-        return orjson.dumps(orjson.loads(self.source), option=orjson.OPT_SORT_KEYS)
+        """Return the source with names sorted at every level: their order has no meaning there (R11).
+
+        Raises for an id, a routing or an index that is no text, and for a source that is no bytes.
+        """
+        for part in (self.id, self.routing, self.index):
+            if part is not None:
+                part.encode()
+        return orjson.dumps(orjson.loads(bytes(self.source)), option=orjson.OPT_SORT_KEYS)
 
 
 def index_document(values: Mapping[str, Any], identifier: str, *, index: str | None = None) -> IndexDocument:
@@ -83,7 +91,7 @@ class DocumentMapper:
         census: Literal["full", "sample", "none"] | None = None
         """Documents looked at before the index is made, for a mapping of every field; all of them unless said, and
         none where `mapping` says how the index is mapped."""
-        census_documents: int = 10_000
+        census_documents: int = SAMPLE
         """How many documents `census: sample` looks at, spread over the collection."""
         conflict: Conflict = "keep"
         """A field with values of several kinds: ``keep`` them all (as text, or unsearchable with objects among them),
@@ -105,7 +113,7 @@ class DocumentMapper:
             """Yield the fields it reads by name, each with the key that names it."""
             if self.routing is not None:
                 yield from (("routing", path) for path in _routing(self.routing).paths)
-            if (periods := Periods.parse(self.index, self.undated_index)) is not None and periods.undated is None:
+            if (periods := Periods.parse(self.index, self.undated_index)) is not None:
                 yield "index", periods.field
 
     target: ClassVar[str] = "elasticsearch"
@@ -115,6 +123,8 @@ class DocumentMapper:
         """Take the options; raises ValueError for options that contradict each other."""
         if options.census_documents < 1:
             raise ValueError("census_documents: at least one document must be looked at")
+        if options.census_documents != SAMPLE and options.census != "sample":
+            raise ValueError("census_documents: is for census: sample; full looks at all of them")
         if options.field_limit < 3:
             raise ValueError("field_limit: an index takes at least 3 fields here")
         for key in ("nested", "geo"):
@@ -123,6 +133,10 @@ class DocumentMapper:
                 raise ValueError(f"{key}: a part of a path is empty")
             if paths and options.census == "none":
                 raise ValueError(f"{key}: needs a census; with census: none, say it in mapping")
+        if options.field_limit != FIELD_LIMIT and options.census == "none":
+            raise ValueError(
+                "field_limit: needs a census, which chooses the fields; with census: none, say it in mapping"
+            )
         if options.conflict != "keep" and options.census == "none":
             raise ValueError("conflict: needs a census, which finds the conflicts")
         self._routing = None if options.routing is None else _routing(options.routing)
@@ -185,7 +199,8 @@ class DocumentMapper:
         return spread(document, lose) if self._options.values.name_escape == "paths" else document
 
     def _asks(self) -> bool:
-        return bool(self._options.nested or self._options.geo or self._options.conflict != "keep")
+        options = self._options
+        return bool(options.nested or options.geo or options.conflict != "keep" or options.field_limit != FIELD_LIMIT)
 
 
 def _without_id(document: Document) -> Document:

@@ -15,6 +15,7 @@ from mappers.anomalies import stored_bytes
 from mappers.contract import Document, Losses, MappingError
 from mappers.expiry import Expires, Expiry
 from mappers.fields import MISSING, Template, key_text, lookup
+from mappers.forms import below
 from mappers.identity import IdEncoding
 from mappers.packing import packed
 from mappers.policies import HASH_POLICIES, JSON_POLICIES, Fidelity, HashPolicies, JsonPolicies
@@ -150,7 +151,7 @@ class StringMapper:
             return value.encode()
         if isinstance(value, bytes):
             if isinstance(value, Binary) and value.subtype != 0:
-                self._losses.add("binary_subtype")
+                self._losses.add("binary_subtype", field)
             return bytes(value)
         what = "is missing" if value is MISSING else f"is {type(value).__name__}"
         raise MappingError("E-MAP-RAW", field, f"a text or binary is needed but it {what}")
@@ -196,7 +197,7 @@ class CounterMapper:
         if not finite or not -(2**63) <= number < 2**63 or number != int(number):
             raise MappingError("E-MAP-COUNTER", field, "a counter holds whole numbers of 64 bits only")
         if number == 0 and not isinstance(number, int) and math.copysign(1, number) < 0:
-            self._losses.add("neg_zero")
+            self._losses.add("neg_zero", field)
         return int(number)
 
 
@@ -336,7 +337,7 @@ def _texts(document: Document, values: JsonValues) -> Iterator[tuple[str, Any, b
         try:
             yield name, value, flat_text(value, values, name)
         except MappingError as error:
-            raise MappingError(error.code, f"{name}.{error.field}" if error.field else name, error.reason) from None
+            raise below(name, error) from None
 
 
 def member_address(key: str, member: str) -> str:

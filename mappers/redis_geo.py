@@ -47,7 +47,7 @@ class GeoMapper:
         longitude, latitude = self._place(lookup(document, self._options.location))
         score = cell(longitude, latitude)
         if place(score) != (longitude, latitude):
-            self._losses.add("geo_rounded")
+            self._losses.add("geo_rounded", self._options.location)
         return (Member(self._key.fill(document), key_text(document, self._options.member), float(score)),)
 
     def _place(self, value: Any) -> tuple[float, float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -17,6 +19,8 @@ from mappers.redis_shapes import own_key
 from mappers.values import redis_json
 
 _EXACT = 2.0**53
+_LONG = re.compile(rb"\d{20}")
+"""Digits that may be a whole number of more than 64 bits, which orjson reads as a double, as servers do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +30,21 @@ class Json(OwnKey):
     value: bytes
     expires_at_ms: int | None = None
 
+    def readable(self) -> bool:
+        """Whether its text is JSON."""
+        try:
+            orjson.loads(self.value)
+        except orjson.JSONDecodeError:
+            return False
+        return True
+
     def canonical(self) -> bytes:
         """Return the expiry and the values: the server keeps neither the order of names nor how a number is written."""
         try:
-            told = orjson.dumps(_by_value(orjson.loads(self.value)), option=orjson.OPT_SORT_KEYS)
+            value = orjson.loads(bytes(self.value))
+            if _LONG.search(self.value):
+                value = json.loads(self.value)
+            told = orjson.dumps(_by_value(value), option=orjson.OPT_SORT_KEYS)
         except orjson.JSONDecodeError:
             told = b"no JSON: " + self.value
         return b"json %b " % expiry_text(self.expires_at_ms) + told
@@ -43,6 +58,8 @@ def _by_value(value: Any) -> Any:
         return [_by_value(inner) for inner in value]
     if isinstance(value, float) and value.is_integer() and 0 < abs(value) <= _EXACT:
         return int(value)
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        return {"$long": str(value)}  # Equal to no double.
     return value
 
 

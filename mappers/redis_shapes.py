@@ -125,9 +125,10 @@ class SetMapper:
         """Return the document's set or members; none for an empty array, as an empty set cannot exist (R67)."""
         if self._options.member is not None:
             return self._joined(document, self._options.member)
-        elements = element_texts(document, self._options.values or "", self._values)
+        field = self._options.values or ""
+        elements = element_texts(document, field, self._values)
         members = tuple(dict.fromkeys(elements))
-        self._count_repeated(len(elements) - len(members))
+        self._count_repeated(field, len(elements) - len(members))
         if not members:
             return ()
         return (Set(self._key.fill(document), members, self._expiry(document)),)
@@ -139,12 +140,12 @@ class SetMapper:
         names = each.split(".")
         keys = [self._key.fill(_with(document, names, element)) for element in _array(document, each)]
         distinct = dict.fromkeys(keys)
-        self._count_repeated(len(keys) - len(distinct))
+        self._count_repeated(each, len(keys) - len(distinct))
         return [SetMember(key, member) for key in distinct]
 
-    def _count_repeated(self, repeated: int) -> None:
+    def _count_repeated(self, field: str, repeated: int) -> None:
         for _ in range(repeated):
-            self._losses.add("set_duplicate")
+            self._losses.add("set_duplicate", field)
 
 
 class ListMapper:

@@ -37,11 +37,7 @@ def faults(
     transforms: Sequence[Transform], *, keep: Sequence[str] | None = None, drop: Sequence[str] = ()
 ) -> list[Fault]:
     """Return every fault of the transforms that follow `fields` with these lists; none means they compose."""
-    known = _Known()
-    if keep is not None:
-        known.select(keep, "fields.keep")
-    for path in drop:
-        known.remove(path, "fields.drop")
+    known = _known(keep, drop)
     found: list[Fault] = []
     for at, transform in enumerate(transforms):
         (name,) = transform.named
@@ -51,6 +47,41 @@ def faults(
             told = [((at, name, *where), text) for where, text in known.follow(name, keys, f"transforms.{at}.{name}")]
         found += told
     return found
+
+
+def lacking(
+    transforms: Sequence[Transform], path: str, *, keep: Sequence[str] | None = None, drop: Sequence[str] = ()
+) -> str | None:
+    """Return why no document has the field after these transforms, which have no faults; None where one may."""
+    known = _known(keep, drop)
+    for at, transform in enumerate(transforms):
+        (name,) = transform.named
+        list(known.follow(name, getattr(transform, name), f"transforms.{at}.{name}"))
+    return known.lacking(path, "")
+
+
+def undating(transforms: Sequence[Transform], path: str) -> str | None:
+    """Return which of the transforms leaves something else than a date in the field, None where none does."""
+    by: str | None = None
+    for at, transform in enumerate(transforms):
+        (name,) = transform.named
+        keys = getattr(transform, name)
+        if name == "cast" and path in keys.fields:
+            by = None if keys.fields[path] == "date" else f"transforms.{at}.cast"
+        elif (name == "hash" and path in keys.fields) or (name == "embed" and path in keys):
+            by = f"transforms.{at}.{name}"
+        elif path in _made(name, keys):
+            by = None
+    return by
+
+
+def _known(keep: Sequence[str] | None, drop: Sequence[str]) -> _Known:
+    known = _Known()
+    if keep is not None:
+        known.select(keep, "fields.keep")
+    for path in drop:
+        known.remove(path, "fields.drop")
+    return known
 
 
 # --- each transform by itself -----------------------------------------------------------------------------------------

@@ -208,7 +208,7 @@ def _cast(keys: CastKeys, losses: Losses) -> Transformation:
         if path not in defaults:
             raise MappingError(code, path, reason)
         if value is not MISSING:
-            losses.add("cast_default")
+            losses.add("cast_default", path)
         return copy.deepcopy(defaults[path])
 
     def converted(path: str, to: CastType, value: Any) -> Any:
@@ -226,7 +226,7 @@ def _cast(keys: CastKeys, losses: Losses) -> Transformation:
         if lost == ROUNDED and not keys.lossy:
             return instead(path, value, "E-TRANSFORM-LOSSY", f"would lose digits as {to}; say lossy: true to count it")
         if lost:
-            losses.add(lost)
+            losses.add(lost, path)
         return made
 
     def blocked(path: str, value: Any) -> None:

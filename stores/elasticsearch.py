@@ -51,6 +51,8 @@ class ElasticsearchTarget:
         self.pace = pace(self._cluster.name, connection.ceilings())
         self._periods = Periods.parse(placement.index, placement.undated_index)
         names = [name] if self._periods is None else self._periods.examples()
+        if self._periods is not None and placement.alias is not None and self._periods.owns(placement.alias):
+            raise ValueError("alias: is the name of one of the route's own indices; give another")
         for one in names:
             self._plan = IndexPlan(one, placement, opensearch=self._cluster.opensearch)
         self._deadline_s = connection.retry_deadline_s
@@ -334,16 +336,22 @@ class ElasticsearchTarget:
         return None
 
     def _placed(self, addresses: Sequence[str]) -> Mapping[str, list[Spot]]:
-        """Return the spots that the addresses stand for, by index."""
+        """Return the spots that the addresses stand for, by index; a refused record's address may stand for none."""
+        if self._periods is None and self._placement.routing is None:
+            return {self._known(): [Spot(address) for address in dict.fromkeys(addresses)]}
         places: dict[str, list[Spot]] = {}
+        count = 1 + (self._periods is not None) + (self._placement.routing is not None)
         for address in dict.fromkeys(addresses):
-            if self._periods is None and self._placement.routing is None:
-                places.setdefault(self._known(), []).append(Spot(address))
+            try:
+                parts = orjson.loads(address)
+            except orjson.JSONDecodeError:
                 continue
-            parts = orjson.loads(address)
+            if not isinstance(parts, list) or len(parts) != count:
+                continue
             index = self._known() if self._periods is None else parts.pop(0)
             routing = None if self._placement.routing is None else parts.pop(0)
-            places.setdefault(index, []).append(Spot(parts.pop(0), routing))
+            if self._periods is None or self._periods.owns(index):
+                places.setdefault(index, []).append(Spot(parts.pop(0), routing))
         return places
 
     def _document(self, index: str, spot: Spot, source: bytes) -> IndexDocument:

@@ -362,6 +362,8 @@ class RedisTarget:
         """Return the answer for a record that its key, or JSON, cannot hold; raises PermanentError for all else."""
         if isinstance(one, Json) and "limit" in str(error):
             return Rejected(number, "E-RDS-JSON", "nested deeper, or larger, than the server's JSON module takes")
+        if isinstance(one, Json) and not one.readable():
+            return Rejected(number, "E-RDS-JSON", "its text is no JSON")
         if code(error) != "WRONGTYPE":
             raise self._server.refusal(error) from error
         return Rejected(number, "E-RDS-TYPE", f"its key holds something that is no {SHARED[type(one)]}")

@@ -39,6 +39,7 @@ def own_mapper(folder: Path, body: str, unique: str) -> dict[str, Any]:
         "return [String(PREFIX + '1', 'a text, no bytes')]",
         "return [String(7, b'')]",
         "return [String(PREFIX + chr(0xd800), b'')]",
+        "return [String(PREFIX + '1', b'', 1.5)]",
         "return None",
     ],
 )
@@ -56,6 +57,52 @@ def test_whatever_a_mapper_does_with_one_document_the_others_arrive(
     told = offramp("status", plan, folder=tmp_path)
     assert len(told.out) < 2000
     assert chr(27) not in told.out
+
+
+ODD = """
+from mappers.elasticsearch import IndexDocument as I, index_document
+from mappers.redis_json import Json as J
+
+def places(document):
+    at, name = document["_id"], "NAME-2024.01"
+    odd = [(chr(0xdc80), b"{}", None, name), ("1", b"{}", 5, name), ("2", b"{}", None, 5), (3, b"{}", None, name),
+           ("4", "{}", None, name), ("5", b"[]", None, name), ("6", b"{}", None, "NAME-x"), ("7", b"{}"), ("8", b"{")]
+    return [I(*odd[at]) if at < len(odd) else index_document({"n": at}, str(at), index=name)]
+
+def json(document):
+    at = document["_id"]
+    odd = [b'{"a":1e400}', b'{"a":NaN}', b"", b'{"a":' * 200 + b"1" + b"}" * 200]
+    return [J(f"NAME:{at}", odd[at] if at < len(odd) else b'{"n":1}', 1.5 if at == len(odd) else None)]
+"""
+
+
+@pytest.mark.parametrize(
+    ("route", "odd"),
+    [
+        ({"target": "elasticsearch", "use": "own.py:places", "index": "NAME-{at:%Y.%m}"}, 9),
+        ({"target": "redis", "use": "own.py:json", "key": "NAME:{_id}", "json": True}, 5),
+    ],
+    ids=["elasticsearch", "json"],
+)
+def test_whatever_records_a_mapper_makes_the_others_arrive(
+    route: dict[str, Any],
+    odd: int,
+    mongodb_url: str,
+    redis_json_url: str,
+    elasticsearch_url: str,
+    database: Database[dict[str, Any]],
+    unique: str,
+    tmp_path: Path,
+) -> None:
+    database.things.insert_many([{"_id": number} for number in range(20)])
+    (tmp_path / "own.py").write_text(ODD.replace("NAME", unique), encoding="utf-8")
+    named = {key: value.replace("NAME", unique) if isinstance(value, str) else value for key, value in route.items()}
+    stores = Stores(mongodb_url, redis_json_url, "", elasticsearch_url)
+    done = offramp(
+        "backfill", write_plan(tmp_path, stores, database.name, {"things": named}), "--json", folder=tmp_path
+    )
+    row = done.route("things")
+    assert (row["read"], row["rejected"], row["held"], row["missing"]) == (20, odd, 20 - odd, 0), row["reasons"]
 
 
 def test_what_a_mapper_prints_does_not_spoil_the_json(

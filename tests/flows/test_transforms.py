@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from mappers.decoding import CODEC
 from mappers.identity import encode
 from mappers.redis import String, StringMapper
 from stores.contract import Batch, Partition, Reject
+from stores.errors import PlanError
 from stores.mongodb import MongoDB
 
 SALT = "a salt of many bytes"
@@ -217,6 +219,31 @@ def test_steps_come_after_fields_and_before_the_mapper(route: Callable[..., plan
     losses = Losses()
     projection = Projection(made.mapper(losses), losses, (String,), transformation=made.transformation(losses))
     assert projection(bson.encode({"_id": 1, "a": 2, "z": 3})) == [String("k:1", b'{"_id":1,"b":2,"c":1}')]
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ("expires: at\ntransforms: [{drop: [at]}]", "expires: is judged after the transforms, and no document has at"),
+        ("expires: {field: at}\ntransforms: [{rename: {at: until}}]", "transforms.0.rename takes at away"),
+        ("expires: at\ntransforms: [{select: [k]}]", "transforms.0.select does not keep it"),
+        ("expires: at\nfields: {drop: [at]}\ntransforms: [{drop: [k]}]", "fields.drop takes at away"),
+        ("expires: at\ntransforms: [{cast: {fields: {at: string}}}]", "transforms.0.cast leaves no date in at"),
+        ("expires: at\ntransforms: [{drop: [k]}, {embed: [at]}]", "transforms.1.embed leaves no date in at"),
+        ("key: 'x:{k}'\ntransforms: [{drop: [k]}]", "key: is judged after the transforms, and no document has k"),
+        ("expires: until\ntransforms: [{move: {at: until}}]", ""),
+        ("expires: at\ntransforms: [{cast: {fields: {at: string}}}, {cast: {fields: {at: date}}}]", ""),
+        ("expires: at\ntransforms: [{drop: [at]}, {move: {k: at}}]", ""),
+    ],
+)
+def test_a_field_that_a_transform_takes_from_its_mapper_is_a_fault(
+    route: Callable[..., plan.Route], keys: str, told: str
+) -> None:
+    """Without its date no record would ever expire, and the run would be clean."""
+    with pytest.raises(PlanError) if told else nullcontext() as refused:
+        route(keys)
+    if refused is not None:
+        assert told in str(refused.value)
 
 
 def projection_of(route: plan.Route) -> Projection:

@@ -107,6 +107,9 @@ def test_a_conflict_within_a_field_that_conflicts_itself_is_split_too() -> None:
         ({"geo": [""]}, "geo"),
         ({"census": "none", "nested": ["a"]}, "nested"),
         ({"census": "none", "conflict": "split"}, "conflict"),
+        ({"census": "none", "field_limit": 500}, "field_limit"),
+        ({"census": "full", "census_documents": 7}, "census_documents"),
+        ({"census_documents": 7}, "census_documents"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(options: dict[str, Any], key: str) -> None:
@@ -123,6 +126,7 @@ def test_options_that_contradict_each_other_are_refused(options: dict[str, Any],
         ({"census": "none"}, False, None),
         ({"census": "sample", "census_documents": 7}, True, 7),
         ({"geo": ["at"]}, True, 0),
+        ({"field_limit": 500}, True, 0),
     ],
 )
 def test_all_documents_are_looked_at_unless_the_plan_says_otherwise(

@@ -240,6 +240,8 @@ def test_a_name_by_date_that_cannot_be_is_refused(index: str, undated: str | Non
         {"index": "logs", "alias": "all"},
         {"index": "logs-{at:%Y}", "alias": "All"},
         {"index": "logs-{at:%Y}", "undated_index": "logs-é ü"},
+        {"index": "logs-{at:%Y}", "alias": "logs-2024"},
+        {"index": "logs-{at:%Y}", "undated_index": "logs-none", "alias": "logs-none"},
         {"pipeline": "_none"},
     ],
 )
