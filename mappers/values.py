@@ -266,12 +266,28 @@ def _as_is(escape: Callable[[str, bool], str]) -> Callable[[str, bool], str]:
     return lambda name, top: unescaped(name, escape(name, top))
 
 
+_FLAT: Mapping[type, Callable[[Any], str | None]] = {
+    str: same,
+    bool: lambda value: "true" if value else "false",
+    int: lambda value: str(value) if abs(value) < 2**63 else None,
+    Int64: str,
+    float: lambda value: orjson.dumps(value).decode() if math.isfinite(value) else None,
+    ObjectId: str,
+    DatetimeMS: lambda value: date_text(int(value)),
+    Decimal128: plain_text,
+}
+"""The text of a scalar that no policy touches; None, or nothing, for one that another way must judge."""
+
+
 def flat_text(value: Any, values: JsonValues, path: str = "") -> bytes:
     r"""Return one value as the text a Redis hash field holds: strings raw, null tagged ``\x00null``, the rest JSON.
 
     Text as it is, not quoted, is what applications read from a hash; that a hash cannot tell ``"1"`` from ``1`` is
     part of that form (R19, R68).
     """
+    quick = _FLAT.get(type(value))
+    if quick is not None and (text := quick(value)):
+        return text.encode()
     if isinstance(value, str) and not isinstance(value, Code):  # Code is a str, and may have a scope.
         return value.encode()
     if value is None:

@@ -14,7 +14,7 @@ from bson import Code, DBRef, Decimal128, Int64
 from bson.datetime_ms import DatetimeMS
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import decimals, documents, doubles, raw_documents
+from strategies import decimals, documents, doubles, raw_documents, scalars
 
 from mappers.anomalies import decode_all
 from mappers.contract import Losses, MapperType, MappingError
@@ -27,7 +27,7 @@ from mappers.policies import JSON_POLICIES, ItemPolicies, JsonPolicies
 from mappers.redis import HashMapper, StringMapper
 from mappers.remembering import Remembered
 from mappers.tags import date_text
-from mappers.values import JsonValues, elasticsearch_json, redis_json
+from mappers.values import NULL_TEXT, JsonValues, elasticsearch_json, flat_text, redis_json
 from mappers.values_dynamodb import DynamoDBValues
 
 POLICIES = (
@@ -154,3 +154,18 @@ def test_only_so_many_names_are_remembered() -> None:
         assert names[f"n{number}"] == f"n{number}"
         assert values.dumps({f"n{number}": number}) == b'{"n%d":%d}' % (number, number)
     assert len(names) == 60_000
+
+
+@given(scalars())
+def test_a_hash_fields_text_is_the_same_on_the_short_way(value: Any) -> None:
+    values = redis_json()
+
+    def long() -> bytes:
+        if value is None:
+            return NULL_TEXT
+        if isinstance(value, str) and not isinstance(value, Code):
+            return value.encode()
+        made = value if type(value) is bytes else values.value(value)
+        return made if isinstance(made, bytes) else made.encode() if isinstance(made, str) else orjson.dumps(made)
+
+    assert told(lambda: flat_text(value, values)) == told(long)
