@@ -159,6 +159,11 @@ class Template:
         b = "y:z".
         """
         key = self.parts[0][0]
+        if len(self.parts) == 2 and self.parts[0][1] == "_id" and self.encoding == "typed":
+            # The usual key. The prefix of a typed id is a letter and a colon; what follows is then all that is escaped.
+            text = identity(document)
+            if text[2:].isalnum():
+                return key + text + self.parts[1][0]
         for (_, path), (behind, following) in itertools.pairwise(self.parts):
             text = key_text(document, path, self.encoding)
             # The prefix of a typed id has a colon of its own, always as its second character.

@@ -78,30 +78,29 @@ class JsonValues(Form):
         self._top = Remembered[str](lambda text: name(text, True))
         self._below = Remembered[str](lambda text: name(text, False))
         number = _whole_or_text if large_as_text else whole
-        self._table: Table = Table(
-            {
-                str: same,
-                bool: same,
-                type(None): same,
-                int: number,
-                Int64: (lambda value: number(int(value))) if large_as_text else int,
-                float: lambda value: value if math.isfinite(value) else self._nonfinite(double_tag(value)),
-                dict: self._object,
-                list: self._array,
-                ObjectId: str,
-                dt.datetime: iso_text,
-                DatetimeMS: lambda value: date_text(int(value)) or date_tag(value),
-                Decimal128: lambda value: (
-                    plain_text(value)
-                    or (_text(value) if value.to_decimal().is_finite() else self._nonfinite(decimal_tag(value)))
-                ),
-                bytes: base64_text,
-                Binary: lambda value: uuid_text(value, self._policies.uuid_legacy) or binary_tag(value),
-                Code: self._code,
-                DBRef: lambda value: self._object(value.as_doc().to_dict()),
-                **TAGS,
-            }
-        )
+        rows: dict[type, Convert] = {
+            str: same,
+            bool: same,
+            type(None): same,
+            int: number,
+            Int64: (lambda value: number(int(value))) if large_as_text else int,
+            float: lambda value: value if math.isfinite(value) else self._nonfinite(double_tag(value)),
+            dict: self._object,
+            list: self._array,
+            ObjectId: str,
+            dt.datetime: iso_text,
+            DatetimeMS: lambda value: date_text(int(value)) or date_tag(value),
+            Decimal128: lambda value: (
+                plain_text(value)
+                or (_text(value) if value.to_decimal().is_finite() else self._nonfinite(decimal_tag(value)))
+            ),
+            bytes: base64_text,
+            Binary: lambda value: uuid_text(value, self._policies.uuid_legacy) or binary_tag(value),
+            Code: self._code,
+            DBRef: lambda value: self._object(value.as_doc().to_dict()),
+            **TAGS,
+        }
+        self._table = Table(rows)
         # What orjson may meet in a plain document, with the text or the tag it becomes.
         leaves = {
             kind: self._table[kind]

@@ -51,27 +51,26 @@ class DynamoDBValues(Form):
         self._naming = False
         strict = self._rules.name_escape == "reject"
         self._names = Remembered((lambda name: unescaped(name, dynamodb_name(name))) if strict else dynamodb_name)
-        self._table: Table = Table(
-            {
-                str: lambda value: {"S": value},
-                bool: _BOOLEANS.__getitem__,
-                type(None): lambda _: _NULL,
-                int: lambda value: {"N": str(whole(value))},
-                Int64: lambda value: {"N": str(int(value))},
-                float: self._double,
-                dict: self._map,
-                list: self._list,
-                ObjectId: lambda value: {"S": str(value)},
-                dt.datetime: lambda value: {"N": str(milliseconds(value))},
-                DatetimeMS: lambda value: {"N": str(int(value))},
-                Decimal128: self._decimal,
-                bytes: lambda value: {"B": base64_text(value)},
-                Binary: self._binary,
-                Code: self._code,
-                DBRef: lambda value: self._map(value.as_doc().to_dict()),
-                **{kind: self._tagging(tag) for kind, tag in TAGS.items()},
-            }
-        )
+        rows: dict[type, Convert] = {
+            str: lambda value: {"S": value},
+            bool: _BOOLEANS.__getitem__,
+            type(None): lambda _: _NULL,
+            int: lambda value: {"N": str(whole(value))},
+            Int64: lambda value: {"N": str(int(value))},
+            float: self._double,
+            dict: self._map,
+            list: self._list,
+            ObjectId: lambda value: {"S": str(value)},
+            dt.datetime: lambda value: {"N": str(milliseconds(value))},
+            DatetimeMS: lambda value: {"N": str(int(value))},
+            Decimal128: self._decimal,
+            bytes: lambda value: {"B": base64_text(value)},
+            Binary: self._binary,
+            Code: self._code,
+            DBRef: lambda value: self._map(value.as_doc().to_dict()),
+            **{kind: self._tagging(tag) for kind, tag in TAGS.items()},
+        }
+        self._table = Table(rows)
 
     def item(self, document: Document) -> dict[str, Any]:
         """Return the document's attributes; raises MappingError naming the field DynamoDB cannot hold."""
