@@ -13,7 +13,8 @@ from redis import Redis
 
 from flows import plan as plans
 from flows.books import Report
-from flows.running import Run, Threads
+from flows.running import Run
+from flows.workers import Threads
 
 
 @pytest.fixture
