@@ -32,7 +32,7 @@ class Connection:
     """The URL of an S3 other than AWS's own, where a route puts oversize items or an import's files into S3."""
     retry_deadline_s: float = 600
     """How long a batch of which nothing gets through is tried again before the run stops, fit to be resumed."""
-    requests: int = 16
+    requests: int = 8
     """How many requests about documents may be on their way at once for a route, from 1 to 32."""
     import_deadline_s: float = 86_400
     """How long a run waits for an import from S3 before it stops, fit to be resumed: the import itself goes on."""
