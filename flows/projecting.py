@@ -35,11 +35,8 @@ class ProjectedBatch:
     owners: Sequence[int]
     """Which of the documents each record is of."""
     rejects: Sequence[Reject]
-
-    @property
-    def size_bytes(self) -> int:
-        """The bytes of its documents as they are stored."""
-        return sum(map(len, self.documents))
+    size_bytes: int
+    """The bytes of its documents as they are stored."""
 
     def name(self, owner: int) -> str:
         """Return the typed text of the `_id` of one of the documents."""
@@ -147,7 +144,8 @@ class Projection:
         tally.records = len(records)
         tally.losses = Counter(self.losses.take())
         tally.lost = self.losses.take_fields()
-        return ProjectedBatch(tally, records, batch.documents, owners, rejects)
+        size_bytes = sum(map(len, batch.documents))
+        return ProjectedBatch(tally, records, batch.documents, owners, rejects, size_bytes)
 
 
 def route_projection(

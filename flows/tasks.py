@@ -61,15 +61,20 @@ def may_pass(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
 
 # Nothing here is cached or persisted: what was done is in the plan's state, which alone is fenced by the lease, and a
 # Verified holds addresses, which are none of Prefect's business.
+_OPTIONS: dict[str, Any] = {
+    "cache_policy": NO_CACHE,
+    "persist_result": False,
+    "retries": _RETRIES,
+    "retry_delay_seconds": exponential_backoff(_FIRST_DELAY_S),
+    "retry_jitter_factor": _JITTER,
+    "retry_condition_fn": may_pass,
+}
+
+
 @task(
     name="copy",
     task_run_name="copy {route} partition {number}",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    retries=_RETRIES,
-    retry_delay_seconds=exponential_backoff(_FIRST_DELAY_S),
-    retry_jitter_factor=_JITTER,
-    retry_condition_fn=may_pass,
+    **_OPTIONS,
 )
 def copy_partition(
     plan: str,
@@ -87,12 +92,7 @@ def copy_partition(
 @task(
     name="load",
     task_run_name="load {route}",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    retries=_RETRIES,
-    retry_delay_seconds=exponential_backoff(_FIRST_DELAY_S),
-    retry_jitter_factor=_JITTER,
-    retry_condition_fn=may_pass,
+    **_OPTIONS,
 )
 def load_route(plan: str, route: str, owner: str, fence: int) -> Span:
     """The route's target has loaded what was staged, for the run that holds this lease; returns when that was."""
@@ -102,12 +102,7 @@ def load_route(plan: str, route: str, owner: str, fence: int) -> Span:
 @task(
     name="verify",
     task_run_name="verify {route}",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    retries=_RETRIES,
-    retry_delay_seconds=exponential_backoff(_FIRST_DELAY_S),
-    retry_jitter_factor=_JITTER,
-    retry_condition_fn=may_pass,
+    **_OPTIONS,
 )
 def verify_route(
     plan: str, route: str, level: Level, id_kind: str = "", expires: IndexExpires | None = None

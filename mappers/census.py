@@ -12,6 +12,7 @@ from bson import Binary, Code, DBRef, Decimal128, Int64, ObjectId
 from bson.datetime_ms import DatetimeMS
 
 from mappers.contract import Document
+from mappers.fields import without_id
 from mappers.policies import INDEX_POLICIES, IndexPolicies
 from mappers.tags import date_text, milliseconds, uuid_text
 from mappers.values import EXACT_IN_DOUBLE
@@ -121,7 +122,7 @@ class Census:
 
     def add(self, document: Document) -> None:
         """Count one document; its `_id` names it in the target and is no field."""
-        self.root.fields({name: value for name, value in document.items() if name != "_id"}, self._kind)
+        self.root.fields(without_id(document), self._kind)
         self.documents += 1
 
 

@@ -25,6 +25,7 @@ from mappers.dynamodb_keys import (
 from mappers.dynamodb_sets import checked_path, make_set
 from mappers.dynamodb_size import ITEM_LIMIT_BYTES, item_size, value_size
 from mappers.expiry import Expires, Expiry
+from mappers.fields import without_id
 from mappers.identity import IdEncoding, identity
 from mappers.policies import ITEM_POLICIES, Fidelity, ItemPolicies
 from mappers.values import trimmed
@@ -153,9 +154,7 @@ class ItemMapper:
     def __call__(self, document: Document, /) -> Iterable[Item]:
         """Return the document's one item."""
         typed = identity(document, self._options.id_encoding)
-        fields = dict(document)
-        del fields["_id"]
-        attributes = self._values.item(fields)
+        attributes = self._values.item(without_id(document))
         for path in self._sets:
             make_set(attributes, path)
         added = self._key(document, typed, attributes)

@@ -13,7 +13,7 @@ from mappers.census import Census, kind
 from mappers.contract import Document, Losses, MappingError
 from mappers.elasticsearch_mapping import FIELD_LIMIT, Conflict, Wishes, design
 from mappers.elasticsearch_periods import Periods
-from mappers.fields import Template, key_text
+from mappers.fields import Template, key_text, without_id
 from mappers.identity import IdEncoding, identity, shortened
 from mappers.names import spread
 from mappers.policies import INDEX_POLICIES, Fidelity, IndexPolicies
@@ -157,7 +157,7 @@ class DocumentMapper:
 
     def seen(self, document: Document, /) -> Document:
         """Return the document with the fields an index will see; raises MappingError where two would be one."""
-        return self._named(_without_id(document), lambda _: None)
+        return self._named(without_id(document), lambda _: None)
 
     def kind(self, value: Any, /) -> str:
         """Return the kind of a scalar as the route's policies write it."""
@@ -175,7 +175,7 @@ class DocumentMapper:
     def __call__(self, document: Document, /) -> Iterable[IndexDocument]:
         """Return the document's one index document."""
         full = identity(document, self._options.id_encoding)
-        named = self._named(_without_id(document), lambda path: self._losses.add("name_path", path))
+        named = self._named(without_id(document), lambda path: self._losses.add("name_path", path))
         fields = self._reshaping(named)
         source = self._values.dumps(fields)
         identifier = shortened(full, ID_LIMIT_BYTES)
@@ -201,12 +201,6 @@ class DocumentMapper:
     def _asks(self) -> bool:
         options = self._options
         return bool(options.nested or options.geo or options.conflict != "keep" or options.field_limit != FIELD_LIMIT)
-
-
-def _without_id(document: Document) -> Document:
-    fields = dict(document)
-    fields.pop("_id", None)
-    return fields
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,13 @@ def lookup(document: Document, path: str) -> Any:
     return value
 
 
+def without_id(document: Document) -> dict[str, Any]:
+    """Return every field but `_id`, for a record that keeps the id elsewhere."""
+    fields = dict(document)
+    fields.pop("_id", None)
+    return fields
+
+
 def keeping(document: Document, paths: Iterable[str]) -> Document:
     """Return the document with `_id` and the named fields only, in their stored order."""
     wanted = _tree([*paths, "_id"])
