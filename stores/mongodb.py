@@ -9,8 +9,6 @@ from hashlib import blake2b
 from typing import Any, Literal
 
 import bson
-from bson.errors import InvalidBSON
-from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 from pymongo.collection import Collection
 from pymongo.errors import (
@@ -30,10 +28,10 @@ from pymongo.uri_parser import split_options
 
 from mappers.decoding import CODEC, documents, position
 from mappers.expiry import IndexExpires
-from mappers.identity import encode
 from stores.ceilings import Ceilings, Window, ceilings
 from stores.contract import Batch, Partition
 from stores.errors import OfframpError, PermanentError, PlanError, TransientError
+from stores.mongodb_ids import Ids, bound_of, position_of, typed_of
 from stores.mongodb_ttl import ttl_notes, ttl_rule
 from stores.pacing import pace
 from stores.retrying import Backoff
@@ -205,14 +203,14 @@ class CollectionSource:
             {"$sort": {"_id": 1}},
         ]
         with _translated(self._name), closing(self._raw(pipeline)) as chunks:
-            sampled = [_position(self._name, raw) for chunk in chunks for raw in documents(chunk)]
+            sampled = [position_of(self._name, raw) for chunk in chunks for raw in documents(chunk)]
         step = len(sampled) / partitions
         quantiles = [sampled[int(step * number)] for number in range(1, partitions)] if sampled else []
         # By the typed text: on shards 1 and 1.0 may both stand, and a server takes no range that begins where it ends.
         distinct: dict[str, bytes] = {}
         for bound in quantiles:
             with suppress(PermanentError):  # An _id that cannot be decoded bounds nothing.
-                distinct.setdefault(_typed(self._name, bound), bound)
+                distinct.setdefault(typed_of(self._name, bound), bound)
         bounds = list(distinct.values())
         return [
             Partition(number, lower, upper)
@@ -228,9 +226,9 @@ class CollectionSource:
         described = self._describe()
         if described.kind == "view" or described.capped:
             return None
-        within = [{"$gt": ["$_id", {"$literal": _bound(self._name, after)}]}]
+        within = [{"$gt": ["$_id", {"$literal": bound_of(self._name, after)}]}]
         if partition.upper is not None:
-            within.append({"$lt": ["$_id", {"$literal": _bound(self._name, partition.upper)}]})
+            within.append({"$lt": ["$_id", {"$literal": bound_of(self._name, partition.upper)}]})
         pipeline: list[Mapping[str, Any]] = [
             {"$sample": {"size": _SAMPLES_PER_COLLECTION}},
             {"$project": {"_id": 1}},
@@ -238,21 +236,21 @@ class CollectionSource:
             {"$sort": {"_id": 1}},
         ]
         with _translated(self._name), closing(self._raw(pipeline)) as chunks:
-            found = [_position(self._name, raw) for chunk in chunks for raw in documents(chunk)]
+            found = [position_of(self._name, raw) for chunk in chunks for raw in documents(chunk)]
         if not found or len(found) * max(1, self.estimate() / _SAMPLES_PER_COLLECTION) < least:
             return None
         at = found[len(found) // 2]
         # By the typed text, as in `split`: a range must not begin where it ends.
         ends = [after] if partition.upper is None else [after, partition.upper]
-        return None if _typed(self._name, at) in {_typed(self._name, end) for end in ends} else at
+        return None if typed_of(self._name, at) in {typed_of(self._name, end) for end in ends} else at
 
     def read(self, partition: Partition, after: bytes | None = None) -> Iterator[Batch]:
         """Yield the partition's documents in ascending BSON order of `_id`, past the position `after` if given."""
         last = after
         backoff: Backoff | None = None
-        ids = _Ids(self._name, self._describe().unique_ids, after)
+        ids = Ids(self._name, self._describe().unique_ids, after)
         expected = self._batch_documents()
-        bounds = [_typed(self._name, bound) for bound in (partition.lower, partition.upper) if bound is not None]
+        bounds = [typed_of(self._name, bound) for bound in (partition.lower, partition.upper) if bound is not None]
         if len(bounds) == 2 and bounds[0] == bounds[1]:
             return  # Half-open, so empty; a server refuses to be asked for it.
         while True:
@@ -300,7 +298,7 @@ class CollectionSource:
             # only match the bound's own type (R104).
             bounds: list[Mapping[str, Any]] = []
             if lower is not None:
-                bounds.append({"$gte": ["$_id", {"$literal": _bound(self._name, lower)}]})
+                bounds.append({"$gte": ["$_id", {"$literal": bound_of(self._name, lower)}]})
             where = {"$and": [self._where, {"$expr": {"$and": bounds}}]} if bounds else self._where
             return collection.find_raw_batches(
                 where, sort=[("_id", 1)], batch_size=self._batch_documents(), allow_disk_use=True
@@ -309,9 +307,9 @@ class CollectionSource:
             self._where, sort=[("_id", 1)], hint=[("_id", 1)], batch_size=self._batch_documents()
         )
         if lower is not None:
-            cursor = cursor.min([("_id", _bound(self._name, lower))])
+            cursor = cursor.min([("_id", bound_of(self._name, lower))])
         if partition.upper is not None:
-            cursor = cursor.max([("_id", _bound(self._name, partition.upper))])
+            cursor = cursor.max([("_id", bound_of(self._name, partition.upper))])
         return cursor
 
     def _batch_documents(self) -> int:
@@ -397,32 +395,6 @@ class _Described:
     batch_documents: int
 
 
-class _Ids:
-    """Watches that no two documents share an `_id` where the server does not promise it (R34)."""
-
-    def __init__(self, collection: str, unique: bool, after: bytes | None) -> None:
-        self._collection = collection
-        self._unique = unique
-        self._before = _typed(collection, after) if after is not None and not unique else None
-
-    def last(self, found: Sequence[bytes]) -> bytes:
-        """Return the position of the last document; raises PermanentError for a missing or repeated `_id`."""
-        if self._unique:
-            return _position(self._collection, found[-1])
-        at = b""
-        for raw in found:
-            at = _position(self._collection, raw)
-            typed = _typed(self._collection, at)
-            if typed == self._before:
-                raise PermanentError(
-                    "E-ID-DUP",
-                    f"{self._collection!r} gives two documents with the _id {typed}; a target could hold only one."
-                    " Give each document its own _id (a view can build one) and run again",
-                )
-            self._before = typed
-        return at
-
-
 def _some(infos: Iterable[str]) -> str:
     names = sorted(name for name in infos if not name.startswith("system."))
     more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
@@ -442,36 +414,6 @@ def _check_options(uri: str) -> None:
             raise PlanError(
                 "E-SRC-URI", f"source.uri has the option {name!r}, unknown or with a value it does not take; correct it"
             ) from None
-
-
-def _position(collection: str, raw: bytes) -> bytes:
-    at = position(raw)
-    if at is None:
-        raise PermanentError(
-            "E-ID-MISSING",
-            f"{collection!r} gives a document without _id; nothing would name it in a target. Keep _id in the view",
-        )
-    return at
-
-
-def _bound(collection: str, at: bytes) -> Any:
-    # RawBSONDocument keeps the value's own bytes where decoding might change them (an old DBRef, say).
-    return RawBSONDocument(at)["_id"] if at[4] == 0x03 else _value(collection, at)
-
-
-def _typed(collection: str, at: bytes) -> str:
-    return encode(_value(collection, at))
-
-
-def _value(collection: str, at: bytes) -> Any:
-    try:
-        return bson.decode(at, CODEC)["_id"]
-    except (InvalidBSON, UnicodeDecodeError) as error:
-        raise PermanentError(
-            "E-ID-DECODE",
-            f"{collection!r} holds an _id that is no valid BSON (a string that is not UTF-8, most often); reading"
-            " cannot go on from it. Give that document another _id and run again",
-        ) from error
 
 
 def _translated(collection: str) -> AbstractContextManager[None]:
