@@ -199,6 +199,8 @@ class _Designer:
         if node.repeated and not nested:
             self._note("arrays of objects, matched as if they were one unless named in nested", ".".join(path))
         inner = self._fields(node, path)
+        if not inner and not nested:  # Every name within it is one that no index takes; a field needs a type.
+            return _Field(dict(_UNSEARCHED))
         return _Field({"type": "nested"} if nested else {}, inner, node.height)
 
     def _geographic(self, node: Node, path: Path) -> Mapping[str, Any]:

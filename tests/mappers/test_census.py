@@ -96,6 +96,8 @@ def test_every_value_has_the_kind_of_its_form_in_json(value: Any, expected: str)
         ({"a": 1}, {"properties": {"a": LONG}}),
         ([{"a": 1}, {"b": "x"}], {"properties": {"a": LONG, "b": TEXT}}),
         (DBRef("c", 1), {"properties": {"$$ref": TEXT, "$$id": LONG}}),
+        ({" ": 1}, UNSEARCHED),
+        ({"a": {" ": {"b": 1}}}, {"properties": {"a": UNSEARCHED}}),
     ],
 )
 def test_a_field_of_one_kind_is_mapped_as_that_kind(value: Any, mapping: Any) -> None:
