@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from flows.projecting import ProjectedBatch, Projection
 from mappers.contract import Record
-from stores.contract import Journal, Partition, Reject, Rejected, Source, Tally, Target, staging_of
+from stores.contract import Journal, Partition, Readable, Reject, Rejected, Tally, Target, staging_of
 
 _CHECKPOINT_S = 0.5
 """What is copied again after a crash is at most what was acknowledged in this time, and what was in flight."""
@@ -18,7 +18,7 @@ _WINDOW_BYTES = 16 << 20
 
 
 def copy_partition(
-    source: Source,
+    source: Readable,
     projection: Projection,
     target: Target[Record],
     journal: Journal,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from flows.plan import Plan, Route
@@ -34,30 +34,6 @@ class Divisible:
     """The partition ends there on record, and another goes on; None if that is not wanted any more."""
     least: int = LEAST_DOCUMENTS
     every_s: float = _LOOK_EVERY_S
-
-    def check(self) -> Sequence[str]:
-        """As the source."""
-        return self.source.check()
-
-    def identity(self) -> str:
-        """As the source."""
-        return self.source.identity()
-
-    def count_by_type(self) -> Mapping[str, int]:
-        """As the source."""
-        return self.source.count_by_type()
-
-    def estimate(self) -> int:
-        """As the source."""
-        return self.source.estimate()
-
-    def split(self, partitions: int) -> Sequence[Partition]:
-        """As the source."""
-        return self.source.split(partitions)
-
-    def middle(self, partition: Partition, after: bytes, least: int) -> bytes | None:
-        """As the source."""
-        return self.source.middle(partition, after, least)
 
     def read(self, partition: Partition, after: bytes | None = None) -> Iterator[Batch]:
         """Yield the documents of the partition, or of what it keeps of itself."""

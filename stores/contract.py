@@ -29,7 +29,18 @@ class Batch:
     """BSON ``{"_id": last}``: reading again `after` it starts past this batch."""
 
 
-class Source(Protocol):
+class Readable(Protocol):
+    """What copying a partition needs of a source."""
+
+    def read(self, partition: Partition, after: bytes | None = None) -> Iterator[Batch]:
+        """Yield the partition's documents in ascending BSON order of `_id`, past the position `after` if given.
+
+        A cursor that dies is reopened after the last document yielded. Raises TransientError when the source stays
+        away, PermanentError when it refuses.
+        """
+
+
+class Source(Readable, Protocol):
     """The documents of one route: one collection seen through the route's filter."""
 
     def check(self) -> Sequence[str]:
@@ -53,11 +64,68 @@ class Source(Protocol):
         None where fewer than about `least` documents are left, or where the collection cannot be split.
         """
 
-    def read(self, partition: Partition, after: bytes | None = None) -> Iterator[Batch]:
-        """Yield the partition's documents in ascending BSON order of `_id`, past the position `after` if given.
+    def fetch(self, ids: Sequence[bytes]) -> Sequence[bytes]:
+        """Return the documents with these ids (BSON ``{"_id": id}``) that the filter lets through, in any order.
 
-        A cursor that dies is reopened after the last document yielded. Raises TransientError when the source stays
-        away, PermanentError when it refuses.
+        Errors as `read`.
+        """
+
+    def advance(self, time: int) -> None:
+        """Whatever is read from now on is of this cluster time or later (R102)."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamPosition:
+    """Where a stream of changes goes on: past this token, or at this time where there is no token yet."""
+
+    time: int
+    """A cluster time, ``seconds << 32 | increment``: no event still to come is older."""
+    token: bytes = b""
+    """The BSON of a resume token, opaque."""
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """A document that was inserted, changed or deleted, or all of it in turns: what it is now is for a read to say."""
+
+    collection: str
+    id: bytes
+    """BSON ``{"_id": id}``, as a batch's position."""
+    before: Sequence[bytes] = ()
+    """What it was before each change, where the stream was asked for it and the server has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeBatch:
+    """Consecutive changes of a database, each document named once."""
+
+    touched: Sequence[Touched]
+    position: StreamPosition
+    """Once everything touched is as it should be, the stream goes on from here."""
+    events: int
+    halts: Mapping[str, str]
+    """Collections of which nothing more can be said from this stream (dropped, renamed, …), and what happened."""
+
+
+class Changes(Protocol):
+    """The changes of one database (R101, R120-R124)."""
+
+    def begin(self) -> StreamPosition:
+        """Return the position now, with the stream opened there and proven to go on from it (R101)."""
+
+    def follow(
+        self,
+        collections: Mapping[str, bool],
+        since: StreamPosition,
+        *,
+        until: int | None = None,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> Iterator[ChangeBatch]:
+        """Yield what was touched in these collections, in order, by batches of bounded time and size.
+
+        The value of each collection says whether `before` is wanted. Quiet streams yield empty batches, whose position
+        still moves on. Ends once its position has reached `until`, or when `stopping`; never without either.
+        Raises PermanentError E-SRC-HISTORY-LOST where changes between `since` and now can no longer be told (R121).
         """
 
 

@@ -190,6 +190,13 @@ class MemorySource:
             last = min(first + self._batch_documents, end)
             yield Batch(self._documents[first:last], self._positions[last - 1])
 
+    def fetch(self, ids: Sequence[bytes]) -> Sequence[bytes]:
+        """Return the documents with these ids."""
+        return [self._documents[self._index[at]] for at in ids if at in self._index]
+
+    def advance(self, time: int) -> None:
+        """Do nothing: its documents never change."""
+
     def _find(self, at: bytes) -> int:
         if at not in self._index:
             raise PermanentError(

@@ -286,6 +286,18 @@ class CollectionSource:
                 if cursor is not None:
                     cursor.close()
 
+    def fetch(self, ids: Sequence[bytes]) -> Sequence[bytes]:
+        """Return the documents with these ids that the filter lets through, in any order."""
+        wanted: Mapping[str, Any] = {"_id": {"$in": [bound_of(self._name, at) for at in ids]}}
+        where = {"$and": [wanted, self._where]} if self._where else wanted
+        with _translated(self._name):
+            chunks: Any = self._collection().find_raw_batches(where)
+            return [raw for chunk in chunks for raw in documents(chunk)]
+
+    def advance(self, time: int) -> None:
+        """Whatever is read from now on is of this cluster time or later."""
+        raise NotImplementedError
+
     def _raw(self, pipeline: Sequence[Mapping[str, Any]]) -> Any:
         return self._collection().aggregate_raw_batches(pipeline)
 

@@ -87,16 +87,16 @@ class State:
         A lease is free when it was released, has expired, or its process on this machine is gone.
         """
         owner = owner_of_this_process()
-        where = self._where(_leases, route)
-        with self._begin() as db:
+        where = self.where(_leases, route)
+        with self.writing() as db:
             held = db.execute(sa.select(_leases).where(where)).one_or_none()
             now = time.time()
             free = held is None or not held.owner or held.expires <= now or is_gone(held.owner)
             if free:  # What an earlier run wished of its workers is void.
-                db.execute(sa.delete(_wishes).where(self._where(_wishes, route)))
+                db.execute(sa.delete(_wishes).where(self.where(_wishes, route)))
             if held is None:
                 db.execute(
-                    sa.insert(_leases).values(**self._key(route), owner=owner, fence=1, expires=now + self._lease_s)
+                    sa.insert(_leases).values(**self.key(route), owner=owner, fence=1, expires=now + self._lease_s)
                 )
                 return Lease(self._plan, route, owner, 1)
             if not free:
@@ -111,7 +111,7 @@ class State:
 
     def renew(self, lease: Lease) -> None:
         """The lease lasts another full term; raises LeaseLost if another run has taken it over."""
-        with self._begin() as db:
+        with self.writing() as db:
             changed = db.execute(
                 sa.update(_leases).where(self._mine(lease)).values(expires=time.time() + self._lease_s)
             ).rowcount
@@ -120,20 +120,20 @@ class State:
 
     def release(self, lease: Lease) -> None:
         """The route is free at once; nothing happens if another run has taken it over."""
-        with self._begin() as db:
+        with self.writing() as db:
             db.execute(sa.update(_leases).where(self._mine(lease)).values(owner="", expires=0.0))
 
     def ensure(self, lease: Lease) -> None:
         """Return only while this run may write: the lease is ours and has not expired; raises LeaseLost otherwise."""
-        with self._reading() as db:
+        with self.reading() as db:
             expires = db.execute(sa.select(_leases.c.expires).where(self._mine(lease))).scalar_one_or_none()
         if expires is None or expires <= time.time():
             raise self._lost(lease)
 
     def holder(self, route: str) -> str:
         """Return who holds the route now, "" for nobody."""
-        with self._reading() as db:
-            held = db.execute(sa.select(_leases).where(self._where(_leases, route))).one_or_none()
+        with self.reading() as db:
+            held = db.execute(sa.select(_leases).where(self.where(_leases, route))).one_or_none()
         alive = held is not None and held.owner and held.expires > time.time() and not is_gone(held.owner)
         return str(held.owner).partition(" ")[0] if held is not None and alive else ""
 
@@ -145,8 +145,8 @@ class State:
 
     def route(self, route: str) -> RouteState | None:
         """Return what is remembered of a route, None before its first run."""
-        with self._reading() as db:
-            row = db.execute(sa.select(_routes).where(self._where(_routes, route))).one_or_none()
+        with self.reading() as db:
+            row = db.execute(sa.select(_routes).where(self.where(_routes, route))).one_or_none()
         if row is None:
             return None
         return RouteState(
@@ -167,10 +167,10 @@ class State:
         partitions: Sequence[Partition],
     ) -> None:
         """The route's run is on record with its partitions, all or nothing; a resumed run never splits again."""
-        with self._fenced(lease) as db:
+        with self.fenced(lease) as db:
             db.execute(
                 sa.insert(_routes).values(
-                    **self._key(lease.route),
+                    **self.key(lease.route),
                     fingerprint=json.dumps(fingerprint, sort_keys=True),
                     source_identity=source_identity,
                     target_identity=target_identity,
@@ -178,53 +178,54 @@ class State:
                 )
             )
             rows = [
-                self._key(lease.route) | {"number": part.number, "lower": part.lower, "upper": part.upper}
+                self.key(lease.route) | {"number": part.number, "lower": part.lower, "upper": part.upper}
                 for part in partitions
             ]
             db.execute(sa.insert(_partitions), rows)
 
     def forget(self, lease: Lease) -> None:
         """Nothing is remembered of the route but its lease: the next run begins anew."""
-        with self._fenced(lease) as db:
-            for table in (_routes, _partitions, _wishes, _rejects, _designs, _loads):
-                db.execute(sa.delete(table).where(self._where(table, lease.route)))
+        with self.fenced(lease) as db:
+            for table in _metadata.tables.values():
+                if "route" in table.c and table is not _leases:
+                    db.execute(sa.delete(table).where(self.where(table, lease.route)))
 
     def load(self, route: str) -> Mapping[str, Any]:
         """Return what a target remembers of the load of a route, nothing before it was begun."""
-        with self._reading() as db:
-            kept = db.execute(sa.select(_loads.c.memory).where(self._where(_loads, route))).scalar_one_or_none()
+        with self.reading() as db:
+            kept = db.execute(sa.select(_loads.c.memory).where(self.where(_loads, route))).scalar_one_or_none()
         memory: Mapping[str, Any] = {} if kept is None else json.loads(kept)
         return memory
 
     def keep_load(self, lease: Lease, memory: Mapping[str, Any]) -> None:
         """What a target remembers of the route's load is on record; raises LeaseLost if the route was taken over."""
-        with self._fenced(lease) as db:
-            db.execute(sa.delete(_loads).where(self._where(_loads, lease.route)))
-            db.execute(sa.insert(_loads).values(**self._key(lease.route), memory=json.dumps(memory)))
+        with self.fenced(lease) as db:
+            db.execute(sa.delete(_loads).where(self.where(_loads, lease.route)))
+            db.execute(sa.insert(_loads).values(**self.key(lease.route), memory=json.dumps(memory)))
 
     def design(self, route: str, fingerprint: Mapping[str, Any] | None = None) -> Mapping[str, Any] | None:
         """Return the design the route's place follows; None where it has none, or none made for this fingerprint."""
-        where = self._where(_designs, route)
+        where = self.where(_designs, route)
         if fingerprint is not None:
             where = sa.and_(where, _designs.c.fingerprint == json.dumps(fingerprint, sort_keys=True))
-        with self._reading() as db:
+        with self.reading() as db:
             kept = db.execute(sa.select(_designs.c.design).where(where)).scalar_one_or_none()
         return None if kept is None else json.loads(kept)
 
     def keep_design(self, lease: Lease, fingerprint: Mapping[str, Any], design: Mapping[str, Any] | None) -> None:
         """The route's design is on record, or that it has none: resuming and verifying follow it."""
         made_for = json.dumps(fingerprint, sort_keys=True)
-        with self._fenced(lease) as db:
-            db.execute(sa.delete(_designs).where(self._where(_designs, lease.route)))
+        with self.fenced(lease) as db:
+            db.execute(sa.delete(_designs).where(self.where(_designs, lease.route)))
             if design is not None:
-                row = {**self._key(lease.route), "fingerprint": made_for, "design": json.dumps(design)}
+                row = {**self.key(lease.route), "fingerprint": made_for, "design": json.dumps(design)}
                 db.execute(sa.insert(_designs).values(**row))
 
     def partitions(self, route: str) -> list[PartitionState]:
         """Return the route's partitions in order."""
-        with self._reading() as db:
+        with self.reading() as db:
             rows = db.execute(
-                sa.select(_partitions).where(self._where(_partitions, route)).order_by(_partitions.c.number)
+                sa.select(_partitions).where(self.where(_partitions, route)).order_by(_partitions.c.number)
             ).all()
         return [
             PartitionState(
@@ -248,8 +249,8 @@ class State:
         Call only when every record up to `position` is acknowledged. Raises LeaseLost, leaving everything as it was,
         if another run has taken the route over.
         """
-        where = sa.and_(self._where(_partitions, lease.route), _partitions.c.number == number)
-        with self._fenced(lease) as db:
+        where = sa.and_(self.where(_partitions, lease.route), _partitions.c.number == number)
+        with self.fenced(lease) as db:
             kept = Tally.from_json(db.execute(sa.select(_partitions.c.tally).where(where)).scalar_one())
             kept.add(tally)
             values: dict[str, Any] = {"tally": kept.to_json(), "done": done}
@@ -261,28 +262,28 @@ class State:
 
     def wish(self, lease: Lease, wanted: int) -> None:
         """So many more partitions of the route are wanted, for workers that have nothing to do."""
-        where = self._where(_wishes, lease.route)
-        with self._fenced(lease) as db:
+        where = self.where(_wishes, lease.route)
+        with self.fenced(lease) as db:
             if not db.execute(sa.update(_wishes).where(where).values(wanted=wanted)).rowcount:
-                db.execute(sa.insert(_wishes).values(**self._key(lease.route), wanted=wanted))
+                db.execute(sa.insert(_wishes).values(**self.key(lease.route), wanted=wanted))
 
     def wished(self, route: str) -> bool:
         """Whether another partition of the route is wanted."""
-        with self._reading() as db:
-            wanted = db.execute(sa.select(_wishes.c.wanted).where(self._where(_wishes, route))).scalar_one_or_none()
+        with self.reading() as db:
+            wanted = db.execute(sa.select(_wishes.c.wanted).where(self.where(_wishes, route))).scalar_one_or_none()
         return wanted is not None and wanted > 0
 
     def stop(self, routes: Iterable[str]) -> None:
         """Workers elsewhere stop at their next checkpoint of these routes, until the next `wish`."""
-        with self._begin() as db:
+        with self.writing() as db:
             for route in routes:
-                db.execute(sa.delete(_wishes).where(self._where(_wishes, route)))
-                db.execute(sa.insert(_wishes).values(**self._key(route), wanted=_STOP))
+                db.execute(sa.delete(_wishes).where(self.where(_wishes, route)))
+                db.execute(sa.insert(_wishes).values(**self.key(route), wanted=_STOP))
 
     def stopped(self, route: str) -> bool:
         """Whether workers of the route are to stop."""
-        with self._reading() as db:
-            wanted = db.execute(sa.select(_wishes.c.wanted).where(self._where(_wishes, route))).scalar_one_or_none()
+        with self.reading() as db:
+            wanted = db.execute(sa.select(_wishes.c.wanted).where(self.where(_wishes, route))).scalar_one_or_none()
         return wanted == _STOP
 
     def split(self, lease: Lease, number: int, at: bytes) -> Partition | None:
@@ -291,55 +292,55 @@ class State:
         None, and nothing changes, if none is wanted any more. Call only as the one who copies it, while nothing at or
         past `at` was read: what the new partition counts, nobody has counted.
         """
-        where = sa.and_(self._where(_partitions, lease.route), _partitions.c.number == number)
-        wishes = self._where(_wishes, lease.route)
-        with self._fenced(lease) as db:
+        where = sa.and_(self.where(_partitions, lease.route), _partitions.c.number == number)
+        wishes = self.where(_wishes, lease.route)
+        with self.fenced(lease) as db:
             if not db.execute(
                 sa.update(_wishes).where(wishes, _wishes.c.wanted > 0).values(wanted=_wishes.c.wanted - 1)
             ).rowcount:
                 return None
             row = db.execute(sa.select(_partitions).where(where)).one()
-            every = sa.select(sa.func.max(_partitions.c.number)).where(self._where(_partitions, lease.route))
+            every = sa.select(sa.func.max(_partitions.c.number)).where(self.where(_partitions, lease.route))
             new = {"number": db.execute(every).scalar_one() + 1, "lower": at, "upper": row.upper}
-            db.execute(sa.insert(_partitions).values(**self._key(lease.route), **new))
+            db.execute(sa.insert(_partitions).values(**self.key(lease.route), **new))
             db.execute(sa.update(_partitions).where(where).values(upper=at))
         return Partition(number, row.lower, at)
 
     def _keep_reject(self, db: Connection, route: str, reject: Reject) -> None:
         """Keep one row for a document and stage, however often a batch is replayed (R140)."""
-        where = sa.and_(self._where(_rejects, route), _rejects.c.id == reject.id, _rejects.c.stage == reject.stage)
+        where = sa.and_(self.where(_rejects, route), _rejects.c.id == reject.id, _rejects.c.stage == reject.stage)
         told = {"code": reject.code, "field": reject.field, "reason": reject.reason, "at": time.time()}
         again = db.execute(sa.update(_rejects).where(where).values(**told, attempts=_rejects.c.attempts + 1)).rowcount
         if not again:
-            db.execute(sa.insert(_rejects).values(**self._key(route), id=reject.id, stage=reject.stage, **told))
+            db.execute(sa.insert(_rejects).values(**self.key(route), id=reject.id, stage=reject.stage, **told))
 
     def finished(self, lease: Lease, seconds: float, outcome: Mapping[str, Any] | None) -> None:
         """The time spent copying is added and the last outcome kept, for `status`."""
-        with self._fenced(lease) as db:
+        with self.fenced(lease) as db:
             values: dict[str, Any] = {"backfill_s": _routes.c.backfill_s + seconds}
             if outcome is not None:
                 values["outcome"] = json.dumps(outcome)
-            db.execute(sa.update(_routes).where(self._where(_routes, lease.route)).values(**values))
+            db.execute(sa.update(_routes).where(self.where(_routes, lease.route)).values(**values))
 
     def rejects(self, route: str) -> Iterator[Reject]:
         """Yield the route's rejects in order of id."""
-        query = sa.select(_rejects).where(self._where(_rejects, route)).order_by(_rejects.c.id, _rejects.c.stage)
-        with self._reading() as db:
+        query = sa.select(_rejects).where(self.where(_rejects, route)).order_by(_rejects.c.id, _rejects.c.stage)
+        with self.reading() as db:
             for row in db.execute(query):
                 yield Reject(row.id, row.stage, row.code, row.field, row.reason)
 
-    # --- inside -------------------------------------------------------------------------------------------------------
+    # --- for the rooms of a state: tables of their own, with the columns `plan` and `route` ---------------------------
 
-    def _key(self, route: str) -> dict[str, Any]:
+    def key(self, route: str) -> dict[str, Any]:
+        """Return the columns that name the route in every table."""
         return {"plan": self._plan, "route": route}
 
-    def _where(self, table: sa.Table, route: str) -> sa.ColumnElement[bool]:
+    def where(self, table: sa.Table, route: str) -> sa.ColumnElement[bool]:
+        """Return what picks the route's rows of a table."""
         return sa.and_(table.c.plan == self._plan, table.c.route == route)
 
     def _mine(self, lease: Lease) -> sa.ColumnElement[bool]:
-        return sa.and_(
-            self._where(_leases, lease.route), _leases.c.owner == lease.owner, _leases.c.fence == lease.fence
-        )
+        return sa.and_(self.where(_leases, lease.route), _leases.c.owner == lease.owner, _leases.c.fence == lease.fence)
 
     def _lost(self, lease: Lease) -> LeaseLost:
         return LeaseLost(
@@ -349,18 +350,21 @@ class State:
         )
 
     @contextmanager
-    def _begin(self) -> Iterator[Connection]:
+    def writing(self) -> Iterator[Connection]:
+        """Give a transaction that writes, all of it or nothing."""
         with _translated(), self._engine.execution_options(writes=True).begin() as db:
             yield db
 
     @contextmanager
-    def _reading(self) -> Iterator[Connection]:
+    def reading(self) -> Iterator[Connection]:
+        """Give a transaction that reads."""
         with _translated(), self._engine.connect() as db:
             yield db
 
     @contextmanager
-    def _fenced(self, lease: Lease) -> Iterator[Connection]:
-        with self._begin() as db:
+    def fenced(self, lease: Lease) -> Iterator[Connection]:
+        """Give a transaction that writes as the holder of the lease; raises LeaseLost if the route was taken over."""
+        with self.writing() as db:
             if db.execute(sa.select(_leases.c.fence).where(self._mine(lease))).scalar_one_or_none() is None:
                 raise self._lost(lease)
             yield db
