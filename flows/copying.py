@@ -6,10 +6,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
 
-from flows.projecting import ProjectedBatch, Projection
+from flows.projecting import ProjectedBatch
 from mappers.contract import Record
-from stores.contract import Journal, Partition, Readable, Reject, Rejected, Tally, Target, staging_of
+from stores.contract import Batch, Journal, Partition, Readable, Reject, Rejected, Tally, Target, staging_of
 
 _CHECKPOINT_S = 0.5
 """What is copied again after a crash is at most what was acknowledged in this time, and what was in flight."""
@@ -17,9 +18,16 @@ _WINDOW_BYTES = 16 << 20
 """Bytes of documents in flight past which no further batch is read: a batch is about 1 MB, but may be one of 16 MB."""
 
 
+class Projecting(Protocol):
+    """What copying needs of a projection."""
+
+    def batch(self, batch: Batch) -> ProjectedBatch:
+        """Return what the batch becomes; its documents are read = dropped + rejected + copied."""
+
+
 def copy_partition(
     source: Readable,
-    projection: Projection,
+    projection: Projecting,
     target: Target[Record],
     journal: Journal,
     partition: Partition,
@@ -27,12 +35,13 @@ def copy_partition(
     after: bytes | None = None,
     done: int = 0,
     window: int = 4,
+    staged: bool = True,
     stopping: Callable[[], bool] = lambda: False,
     copied: Callable[[Tally], None] = lambda _: None,
 ) -> bool:
     """Every document of the partition past `after` is in the target or kept as a reject, and the journal says so.
 
-    Up to `after` there are `done` documents. Where the target loads what is staged, in its staging is in the target.
+    Up to `after` there are `done` documents. Where the target loads what is `staged`, in its staging is in the target.
     At most `window` batches are in flight, and fewer of large ones; the checkpoint moves only to a batch below which
     all are acknowledged (R131). Returns False when `stopping` ended it early, at a checkpoint. On an error nothing is
     in flight any more, and the same call goes on from the last checkpoint.
@@ -57,7 +66,7 @@ def copy_partition(
         journal.checkpoint(partition.number, reached, owed, rejects, done=done)
         owed, rejects, saved = Tally(), [], time.monotonic()
 
-    staging = staging_of(target)
+    staging = staging_of(target) if staged else None
     if staging is not None:
         journal.ensure()
         staging.trim(partition.number, done)  # Batches past the checkpoint may be cut elsewhere this time.

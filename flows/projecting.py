@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from hashlib import blake2b
+from typing import Any
 
 import bson
 
@@ -13,12 +14,13 @@ from flows.identities import is_plain
 from flows.plan import Route
 from flows.plugins import MapFunction
 from mappers.anomalies import decode_all
-from mappers.contract import Losses, MappingError, Record
+from mappers.contract import Addressing, Losses, MappingError, Record
 from mappers.decoding import CODEC, CODEC_MS, decode, identity_type, position
+from mappers.filters import Filter, compiled
 from mappers.identity import PLAIN_KINDS, encode, plain
 from mappers.policies import Anomalies
 from mappers.restoring import restore
-from mappers.transforms import Transformation, unchanged
+from mappers.transforms import Transform, Transformation, compose, unchanged
 from stores.contract import Batch, Reject, Tally
 from stores.errors import PermanentError, origin
 
@@ -40,7 +42,7 @@ class ProjectedBatch:
 
     def name(self, owner: int) -> str:
         """Return the typed text of the `_id` of one of the documents."""
-        return _identify(self.documents[owner])
+        return named(self.documents[owner])
 
 
 class Projection:
@@ -58,6 +60,8 @@ class Projection:
         id_kind: str | None = None,
         anomalies: Anomalies | None = None,
         lossless: bool = False,
+        naming: Transformation | None = None,
+        matches: Filter | None = None,
     ) -> None:
         """Take the route's mapper, what its target holds and what is done to documents before; they share `losses`.
 
@@ -66,6 +70,10 @@ class Projection:
 
         `anomalies` says what to do with bytes a decoder would change, which are rejected without it; `lossless` rejects
         every document that cannot be restored from its one record. `dates_in_ms`: the mapper takes dates as stored.
+
+        `naming` is what of the transformation befalls a document of which only the `_id` is known; without it, or with
+        a mapper that cannot tell, no address is known by `_id` alone. `matches` judges earlier forms of documents,
+        which no source has filtered.
         """
         self.losses = losses
         self._mapper = mapper
@@ -75,6 +83,8 @@ class Projection:
         self._id_kind = id_kind
         self._anomalies = anomalies
         self._lossless = lossless
+        self._naming = naming
+        self._matches = matches
         self._codec = CODEC_MS if dates_in_ms and transformation is unchanged else CODEC
 
     def __call__(self, raw: bytes) -> Sequence[Record] | Reject:
@@ -116,12 +126,12 @@ class Projection:
                 raise MappingError("E-MAP-LOSSLESS", "", "the document cannot be restored from its record byte by byte")
         except MappingError as error:
             self.losses.discard()
-            return Reject(_identify(raw), stage, _line(error.code), _line(error.field or ""), _line(error.reason))
+            return Reject(named(raw), stage, _line(error.code), _line(error.field or ""), _line(error.reason))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a mapper is the user's code: see docs/decisions.md
             self.losses.discard()
-            return Reject(_identify(raw), stage, "E-MAP-FAILED", "", f"the mapper failed with {origin(error)}")
+            return Reject(named(raw), stage, "E-MAP-FAILED", "", f"the mapper failed with {origin(error)}")
         if self.losses.pending:
-            self.losses.keep(_identify(raw))
+            self.losses.keep(named(raw))
         return records
 
     def batch(self, batch: Batch) -> ProjectedBatch:
@@ -146,6 +156,45 @@ class Projection:
         tally.lost = self.losses.take_fields()
         size_bytes = sum(map(len, batch.documents))
         return ProjectedBatch(tally, records, batch.documents, owners, rejects, size_bytes)
+
+    def addresses(self, at: bytes) -> Sequence[str] | None:
+        """Return where the records of a document with this id (BSON ``{"_id": id}``) are, if there is such a document.
+
+        None, whatever the id, where other fields decide that.
+        """
+        mapper: object = self._mapper
+        if self._naming is None or not isinstance(mapper, Addressing):
+            return None
+        try:
+            if self._id_kind is not None:
+                _refuse_other_kind(at, self._id_kind)
+            if self._anomalies is None:
+                identity = decode(at, self._codec)
+            else:
+                identity = decode_all(at, self._anomalies, self.losses, self._codec)
+            found: list[str] = []
+            for one in self._naming(identity):
+                addresses = mapper.addresses(one)
+                if addresses is None:
+                    return None
+                found += addresses
+            return found
+        except (MappingError, PermanentError):  # Such a document was never written.
+            return ()
+        finally:
+            self.losses.discard()
+
+    def former(self, raw: bytes) -> Sequence[str]:
+        """Return where the records were of a document that had this form; the form counts for nothing else."""
+        try:
+            if self._matches is not None and not self._matches(decode(raw)):
+                return ()
+            made = self(raw)
+        except (MappingError, PermanentError):  # Such a document was never written.
+            return ()
+        self.losses.take()
+        self.losses.take_fields()
+        return () if isinstance(made, Reject) else [record.address for record in made]
 
 
 def route_projection(
@@ -172,7 +221,26 @@ def route_projection(
         guarded=route.function is not None,
         anomalies=getattr(route.options, "values", None) if built_in else None,
         lossless=lossless and id_kind is not None,
+        naming=_naming(route),
+        matches=_judged(route.where),
     )
+
+
+def _naming(route: Route) -> Transformation | None:
+    """Return what the route's transforms do to an `_id`; None where they make several documents of one."""
+    transforms = route.keys.transforms
+    if any(one.explode is not None for one in transforms):
+        return None
+    hashed = [one.hash for one in transforms if one.hash is not None and "_id" in one.hash.fields]
+    return compose([Transform(hash=replace(one, fields=["_id"])) for one in hashed], Losses())
+
+
+def _judged(where: Mapping[str, Any]) -> Filter | None:
+    """Return what judges documents by the route's filter; what cannot be judged here counts as passed."""
+    try:
+        return compiled(where) if where else None
+    except ValueError:
+        return None
 
 
 def _line(text: object) -> str:
@@ -188,7 +256,7 @@ def _restores(records: Sequence[Record], raw: bytes) -> bool:
         return False
 
 
-def _identify(raw: bytes) -> str:
+def named(raw: bytes) -> str:
     """Return the typed text of the document's id even where the rest of it cannot be decoded."""
     try:
         at = position(raw)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
@@ -63,6 +63,18 @@ class Designer(Protocol):
 
     def follow(self, design: Mapping[str, Any], /) -> None:
         """From now on documents are mapped by this design."""
+
+
+@runtime_checkable
+class Addressing(Protocol):
+    """A mapper that can tell from an `_id` where a document's records are, for documents that are gone."""
+
+    def addresses(self, identity: Document, /) -> Sequence[str] | None:
+        """Return the addresses of all records of a document of which only the `_id` is known.
+
+        None, whatever the `_id`, where other fields have a say in them. Raises MappingError for an `_id` that is
+        mapped to nothing.
+        """
 
 
 class MapperType(Protocol):

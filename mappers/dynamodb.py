@@ -25,7 +25,7 @@ from mappers.dynamodb_keys import (
 from mappers.dynamodb_sets import checked_path, make_set
 from mappers.dynamodb_size import ITEM_LIMIT_BYTES, item_size, value_size
 from mappers.expiry import Expires, Expiry
-from mappers.fields import without_id
+from mappers.fields import by_identity, without_id
 from mappers.identity import IdEncoding, identity
 from mappers.policies import ITEM_POLICIES, Fidelity, ItemPolicies
 from mappers.values import trimmed
@@ -173,6 +173,13 @@ class ItemMapper:
         limited = self._options.oversize == "reject"
         size_of = self._indexes.size if limited else None
         return (_item(whole, self._names, expires_at_ms, size_of, self._indexes.copies),)
+
+    def addresses(self, identity_only: Document, /) -> Sequence[str] | None:
+        """Return the key of the item of a document with this `_id`; None where the key needs other fields."""
+        if not by_identity(path for one in self._options.key.attributes for path in one.paths):
+            return None
+        typed = identity(identity_only, self._options.id_encoding)
+        return [address(self._key(identity_only, typed, {}), self._names)]
 
     def _key(self, document: Document, typed: str, attributes: Mapping[str, Any]) -> dict[str, Any]:
         """Return the key attributes that are not the document's own, and the whole id where none of them holds it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
@@ -50,6 +50,11 @@ class KeyAttribute:
     def path(self) -> str | None:
         """The field it has the value of, None for a template."""
         return None if self.value is not None else self.field if self.field is not None else self.name
+
+    @property
+    def paths(self) -> Sequence[str]:
+        """The fields that decide its value."""
+        return Template.parse(self.value).paths if self.value is not None else [self.path or ""]
 
     @property
     def own(self) -> bool:

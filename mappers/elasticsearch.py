@@ -13,7 +13,7 @@ from mappers.census import Census, kind
 from mappers.contract import Document, Losses, MappingError
 from mappers.elasticsearch_mapping import FIELD_LIMIT, Conflict, Wishes, design
 from mappers.elasticsearch_periods import Periods
-from mappers.fields import Template, key_text, without_id
+from mappers.fields import Template, by_identity, key_text, without_id
 from mappers.identity import IdEncoding, identity, shortened
 from mappers.names import spread
 from mappers.policies import INDEX_POLICIES, Fidelity, IndexPolicies
@@ -194,6 +194,14 @@ class DocumentMapper:
             raise MappingError("E-ES-ROUTING", self._options.routing or "", "is empty, and routing must not be")
         index = None if self._periods is None else self._periods.index(document)
         return (IndexDocument(identifier, joined(source, added) if added else source, routing, index),)
+
+    def addresses(self, identity_only: Document, /) -> Sequence[str] | None:
+        """Return where the document with this `_id` is; None where a date or the routing have a say."""
+        if self._periods is not None or (self._routing is not None and not by_identity(self._routing.paths)):
+            return None
+        identifier = shortened(identity(identity_only, self._options.id_encoding), ID_LIMIT_BYTES)
+        routing = None if self._routing is None else self._routing.fill(identity_only)
+        return [] if routing == "" else [IndexDocument(identifier, b"", routing).address]
 
     def _named(self, document: Document, lose: Callable[[str], None]) -> Document:
         return spread(document, lose) if self._options.values.name_escape == "paths" else document

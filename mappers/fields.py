@@ -105,6 +105,11 @@ def _within(value: Any, below: Mapping[str, Any], apply: Callable[..., dict[str,
     return apply(value, below) if isinstance(value, Mapping) else value
 
 
+def by_identity(paths: Iterable[str]) -> bool:
+    """Tell whether all these fields are `_id` or parts of it."""
+    return all(path.partition(".")[0] == "_id" for path in paths)
+
+
 @dataclass(frozen=True, slots=True)
 class Template:
     """A key with fields in braces, such as ``session:{_id}``; `_id` is put in its typed encoding unless said (R31).
@@ -157,6 +162,10 @@ class Template:
     def paths(self) -> Sequence[str]:
         """The fields it needs."""
         return [path for _, path in self.parts if path]
+
+    def addresses(self, identity: Document) -> Sequence[str] | None:
+        """Return the one key of a document of which only the `_id` is known, None where the key needs other fields."""
+        return [self.fill(identity)] if by_identity(self.paths) else None
 
     def fill(self, document: Document) -> str:
         """Return the key of a document; raises MappingError if a field is missing or no scalar.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, ClassVar, Literal
@@ -14,7 +14,7 @@ from bson import Binary, Code, Decimal128, Int64
 from mappers.anomalies import stored_bytes
 from mappers.contract import Document, Losses, MappingError
 from mappers.expiry import Expires, Expiry
-from mappers.fields import MISSING, Template, key_text, lookup
+from mappers.fields import MISSING, Template, by_identity, key_text, lookup
 from mappers.forms import below
 from mappers.identity import IdEncoding
 from mappers.packing import packed
@@ -140,6 +140,10 @@ class StringMapper:
         """Return the document's one string."""
         return (String(self._key.fill(document), self._contents(document), self._expiry(document)),)
 
+    def addresses(self, identity: Document, /) -> Sequence[str] | None:
+        """Return the key of a document with this `_id`; None where the key needs other fields."""
+        return self._key.addresses(identity)
+
     def _contents(self, document: Document) -> bytes:
         if self._options.format == "json":
             return json_text(document, self._values, lossless=self._lossless)
@@ -185,6 +189,10 @@ class CounterMapper:
         """Return the document's one counter."""
         count = self._count(lookup(document, self._options.value))
         return (String(self._key.fill(document), b"%d" % count, self._expiry(document)),)
+
+    def addresses(self, identity: Document, /) -> Sequence[str] | None:
+        """Return the key of a document with this `_id`; None where the key needs other fields."""
+        return self._key.addresses(identity)
 
     def _count(self, value: Any) -> int:
         field = self._options.value
@@ -251,6 +259,10 @@ class HashMapper:
             fields.append((HASH_RAW.encode(), stored_bytes(document)))
         return (Hash(self._key.fill(document), tuple(fields), self._expiry(document)),)
 
+    def addresses(self, identity: Document, /) -> Sequence[str] | None:
+        """Return the key of a document with this `_id`; None where the key needs other fields."""
+        return self._key.addresses(identity)
+
 
 class SortedSetMapper:
     """One document to one member of a sorted set; its other fields are not kept there."""
@@ -281,6 +293,10 @@ class SortedSetMapper:
         """Return the document's one member."""
         member = key_text(document, self._options.member, self._options.id_encoding)
         return (Member(self._key.fill(document), member, self._score(lookup(document, self._options.score))),)
+
+    def addresses(self, identity: Document, /) -> Sequence[str] | None:
+        """Return the place of a member with this `_id`; None where key or member need other fields."""
+        return member_addresses(self._key, self._options.member, identity, self._options.id_encoding)
 
     def _score(self, value: Any) -> float:
         field = self._options.score
@@ -343,3 +359,12 @@ def _texts(document: Document, values: JsonValues) -> Iterator[tuple[str, Any, b
 def member_address(key: str, member: str) -> str:
     """Return the address of one member of a key that many documents share: JSON of both."""
     return orjson.dumps([key, member]).decode()
+
+
+def member_addresses(
+    key: Template, member: str, identity: Document, encoding: IdEncoding = "typed"
+) -> Sequence[str] | None:
+    """Return the address of a member of which only the `_id` is known; None where key or member need other fields."""
+    if not by_identity((*key.paths, member)):
+        return None
+    return [member_address(key.fill(identity), key_text(identity, member, encoding))]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,7 +10,7 @@ from bson import Decimal128, Int64
 
 from mappers.contract import Document, Losses, MappingError
 from mappers.fields import MISSING, Template, key_text, lookup
-from mappers.redis import Member
+from mappers.redis import Member, member_addresses
 
 LONGITUDE = 180.0
 LATITUDE = 85.05112878
@@ -49,6 +49,10 @@ class GeoMapper:
         if place(score) != (longitude, latitude):
             self._losses.add("geo_rounded", self._options.location)
         return (Member(self._key.fill(document), key_text(document, self._options.member), float(score)),)
+
+    def addresses(self, identity: Document, /) -> Sequence[str] | None:
+        """Return the address of a place with this `_id`; None where key or member need other fields."""
+        return member_addresses(self._key, self._options.member, identity)
 
     def _place(self, value: Any) -> tuple[float, float]:
         if isinstance(value, Mapping):

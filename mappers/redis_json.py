@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -96,3 +96,7 @@ class JsonMapper:
         """Return the document's one JSON document."""
         text = json_text(document, self._values, lossless=self._lossless)
         return (Json(self._key.fill(document), text, self._expiry(document)),)
+
+    def addresses(self, identity: Document, /) -> Sequence[str] | None:
+        """Return the key of a document with this `_id`; None where the key needs other fields."""
+        return self._key.addresses(identity)

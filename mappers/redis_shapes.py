@@ -13,9 +13,17 @@ from bson.datetime_ms import DatetimeMS
 
 from mappers.contract import Document, Losses, MappingError
 from mappers.expiry import Expires, Expiry
-from mappers.fields import MISSING, Template, key_text, lookup
+from mappers.fields import MISSING, Template, by_identity, key_text, lookup
 from mappers.identity import IdEncoding, identity
-from mappers.redis import OwnKey, SharedKey, default_key, expiry_text, hash_fields, member_address
+from mappers.redis import (
+    OwnKey,
+    SharedKey,
+    default_key,
+    expiry_text,
+    hash_fields,
+    member_address,
+    member_addresses,
+)
 from mappers.values import JsonValues, flat_text, milliseconds, redis_json
 
 
@@ -133,6 +141,12 @@ class SetMapper:
             return ()
         return (Set(self._key.fill(document), members, self._expiry(document)),)
 
+    def addresses(self, identity: Document, /) -> Sequence[str] | None:
+        """Return where a document with this `_id` is; None where other fields have a say."""
+        if self._options.member is None:
+            return self._key.addresses(identity)
+        return None if self._options.each else member_addresses(self._key, self._options.member, identity)
+
     def _joined(self, document: Document, path: str) -> Iterable[SetMember]:
         member, each = key_text(document, path), self._options.each
         if each is None:
@@ -179,6 +193,10 @@ class ListMapper:
             return ()
         return (List(self._key.fill(document), tuple(elements), self._expiry(document)),)
 
+    def addresses(self, identity: Document, /) -> Sequence[str] | None:
+        """Return the key of a document with this `_id`; None where the key needs other fields."""
+        return self._key.addresses(identity)
+
 
 class StreamMapper:
     """One document to one entry of a stream: a field for each top-level field, as in a hash."""
@@ -205,6 +223,12 @@ class StreamMapper:
         """Return the document's one entry."""
         entry = entry_id(document, self._entry)
         return (Entry(self._key.fill(document), entry, hash_fields(document, self._values)),)
+
+    def addresses(self, identity: Document, /) -> Sequence[str] | None:
+        """Return the address of an entry with this `_id`; None where its key or its place need other fields."""
+        if not by_identity((*self._key.paths, self._entry)):
+            return None
+        return [member_address(self._key.fill(identity), entry_id(identity, self._entry))]
 
 
 def entry_id(document: Document, path: str) -> str:

@@ -392,6 +392,19 @@ class Journal(Protocol):
         """
 
 
+class Mending(Protocol):
+    """One route's rejects, as the run that holds the route's lease may change them."""
+
+    def ensure(self) -> None:
+        """Return only while this run may write; raises LeaseLost otherwise."""
+
+    def mend(self, ids: Sequence[str], rejects: Sequence[Reject]) -> None:
+        """Of the documents with these ids (typed texts) exactly these rejects are on record: all of it or nothing.
+
+        Call only when every record of theirs is acknowledged, and what they no longer have is deleted (R140).
+        """
+
+
 class TargetType(Protocol):
     """What an entry point of the group `offramp.targets` names: a class that makes targets."""
 

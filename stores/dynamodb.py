@@ -162,8 +162,17 @@ class DynamoDBTarget:
         return rejected
 
     def delete(self, addresses: Sequence[str], /) -> None:
-        """Nothing is held at these addresses: no item, and then no piece of one."""
-        items = [address for address in dict.fromkeys(addresses) if not address.startswith(_OBJECT)]
+        """Nothing of the route is held at these addresses: no item, and then no piece of one.
+
+        An item that is not the route's, which a record for its place was refused for, stays.
+        """
+        items = [
+            address
+            for address in dict.fromkeys(addresses)
+            if not address.startswith(_OBJECT)
+            and self._keyed(address)
+            and (not self._shared or self._mine(orjson.loads(address)))
+        ]
         pieces = [address.removeprefix(_OBJECT) for address in addresses if address.startswith(_OBJECT)]
         pieces += [name for names in self._pieces_held(items).values() for name in names]
         self._delete_items(items)

@@ -16,7 +16,7 @@ from mappers.redis_json import Json
 from mappers.redis_shapes import Entry
 from stores.ceilings import Ceilings, Window, ceilings
 from stores.contract import Rejected
-from stores.errors import PermanentError, PlanError
+from stores.errors import PlanError
 from stores.pacing import pace
 from stores.redis_cluster import Cluster
 from stores.redis_commands import (
@@ -242,16 +242,11 @@ class RedisTarget:
             return self._write(records)
 
     def delete(self, addresses: Sequence[str], /) -> None:
-        """Nothing is held at these addresses; raises PermanentError, deleting nothing, for one the route does not own.
+        """Nothing of the route is held at these addresses; what is under another's key, which it refuses, stays.
 
         A key of another type holds no member, so its member is absent already.
         """
-        existing: list[str] = []
-        for address in addresses:
-            if not self._own.holds(parsed(address)[0]):
-                raise PermanentError("E-RDS-KEY", "a key to delete is not among those of this route; see its `key`")
-            if self._can_exist(address):
-                existing.append(address)
+        existing = [one for one in addresses if self._own.holds(parsed(one)[0]) and self._can_exist(one)]
         kinds = self._kinds(address for address in existing if parsed(address)[1] is not None)
         steps = (delete_step(number, one, kinds.get(parsed(one)[0], "none")) for number, one in enumerate(existing))
         for step, replies in self._server.run((step for step in steps if step is not None), durable=True):

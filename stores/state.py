@@ -30,6 +30,7 @@ from stores.state_tables import wishes as _wishes
 
 _SCHEMA_VERSION = "1"
 _BUSY_MS = 30_000
+_IDS_AT_ONCE = 500
 _STOP = -1
 """Stands where partitions are wished for."""
 
@@ -260,6 +261,24 @@ class State:
             for reject in rejects:
                 self._keep_reject(db, lease.route, reject)
 
+    def mend(self, lease: Lease, ids: Sequence[str], rejects: Sequence[Reject]) -> None:
+        """Of the documents with these ids exactly these rejects are on record: all of it or nothing (R140)."""
+        with self.reading() as db:
+            kept = db.execute(sa.select(_rejects.c.id).where(self.where(_rejects, lease.route)).limit(1)).first()
+        if kept is None and not rejects:
+            return
+        with self.fenced(lease) as db:
+            standing = {(reject.id, reject.stage) for reject in rejects}
+            for first in range(0, len(ids), _IDS_AT_ONCE):
+                some = _rejects.c.id.in_(ids[first : first + _IDS_AT_ONCE])
+                query = sa.select(_rejects.c.id, _rejects.c.stage).where(self.where(_rejects, lease.route), some)
+                for id_, stage in db.execute(query).tuples().all():
+                    if (id_, stage) not in standing:
+                        row = sa.and_(_rejects.c.id == id_, _rejects.c.stage == stage)
+                        db.execute(sa.delete(_rejects).where(self.where(_rejects, lease.route), row))
+            for reject in rejects:
+                self._keep_reject(db, lease.route, reject)
+
     def wish(self, lease: Lease, wanted: int) -> None:
         """So many more partitions of the route are wanted, for workers that have nothing to do."""
         where = self.where(_wishes, lease.route)
@@ -372,7 +391,7 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """`stores.contract.Journal` on this state, for the run that holds the lease."""
+    """`stores.contract.Journal` and `Mending` on this state, for the run that holds the lease."""
 
     state: State
     lease: Lease
@@ -386,6 +405,10 @@ class Journal:
     ) -> None:
         """The partition stands at `position`, with its counts and rejects: all of it or nothing."""
         self.state.checkpoint(self.lease, number, position, tally, rejects, done=done)
+
+    def mend(self, ids: Sequence[str], rejects: Sequence[Reject]) -> None:
+        """Of the documents with these ids exactly these rejects are on record: all of it or nothing."""
+        self.state.mend(self.lease, ids, rejects)
 
 
 @contextmanager

@@ -783,7 +783,7 @@ def test_an_unknown_refusal_does_not_repeat_the_stores_text(target: DynamoDBTarg
 def test_a_delete_the_store_refuses_stops_the_route(target: DynamoDBTarget) -> None:
     target.write(items(2))
     with pytest.raises(PermanentError) as stopped:
-        target.delete([items(1)[0].address, '{"other":{"S":"secret"}}'])
+        target.delete([items(1)[0].address, '{"_id":{"N":"secret"}}', '{"other":{"S":"x"}}'])
     assert stopped.value.code == "E-DDB-REFUSED"
     assert "secret" not in stopped.value.message
     assert list(target.addresses()) == [items(2)[1].address]

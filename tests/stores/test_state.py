@@ -232,6 +232,25 @@ def test_a_checkpoint_that_fails_half_way_leaves_everything_as_it_was(state: Sta
     assert everything(url) == before
 
 
+def test_documents_copied_again_have_exactly_the_rejects_of_that_time(state: State, url: str) -> None:
+    lease = begun(state)
+    journal = state.journal(lease)
+    kept = [Reject(f"n:{number}", stage, "E", "", "r") for number in range(4) for stage in ("map", "write")]
+    state.checkpoint(lease, 0, None, tally(8), kept)
+    again = Reject("n:2", "map", "E-OTHER", "", "r")
+    journal.mend(["n:1", "n:2", "n:9"], [again, Reject("n:9", "map", "E", "", "r")])
+    found = [(one.id, one.stage, one.code) for one in state.rejects("orders")]
+    assert found == [
+        *(("n:0", "map", "E"), ("n:0", "write", "E"), ("n:2", "map", "E-OTHER")),
+        *(("n:3", "map", "E"), ("n:3", "write", "E"), ("n:9", "map", "E")),
+    ]
+    assert rows(url, "SELECT attempts FROM rejects WHERE id = 'n:2'") == [(2,)]
+    state.release(lease)
+    state.acquire("orders")
+    with pytest.raises(LeaseLost):
+        journal.mend(["n:0"], [])
+
+
 def test_ids_that_differ_after_a_nul_or_in_case_are_two_rejects(state: State) -> None:
     lease = begun(state)
     ids = ["s:a\0b", "s:a\0c", "s:A\0b", "s:a", "s:é", "s:e\u0301"]
