@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any, Literal
 
-import bson
 from pymongo import MongoClient
+from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
-from pymongo.errors import (
-    AutoReconnect,
-    ConfigurationError,
-    ConnectionFailure,
-    CursorNotFound,
-    ExecutionTimeout,
-    InvalidURI,
-    OperationFailure,
-    PyMongoError,
-    WaitQueueTimeoutError,
-)
+from pymongo.errors import ConfigurationError, InvalidURI
 from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import Nearest, Primary, PrimaryPreferred, Secondary, SecondaryPreferred
 from pymongo.uri_parser import split_options
@@ -30,7 +20,10 @@ from mappers.decoding import CODEC, documents, position
 from mappers.expiry import IndexExpires
 from stores.ceilings import Ceilings, Window, ceilings
 from stores.contract import Batch, Partition
-from stores.errors import OfframpError, PermanentError, PlanError, TransientError
+from stores.errors import PermanentError, PlanError, TransientError
+from stores.mongodb_changes import DatabaseChanges, timestamp
+from stores.mongodb_described import Described, described
+from stores.mongodb_errors import translated
 from stores.mongodb_ids import Ids, bound_of, position_of, typed_of
 from stores.mongodb_ttl import ttl_notes, ttl_rule
 from stores.pacing import pace
@@ -38,9 +31,9 @@ from stores.retrying import Backoff
 
 _BATCH_DOCUMENTS = 1000
 _BATCH_BYTES = 1 << 20
+_FETCH_BYTES = 4 << 20
 _SAMPLES_PER_PARTITION = 20
 _SAMPLES_PER_COLLECTION = 1_000
-_NAMES = 20
 _STALENESS_S = 90
 _PREFERENCES = {
     "primary": Primary,
@@ -49,12 +42,6 @@ _PREFERENCES = {
     "secondaryPreferred": SecondaryPreferred,
     "nearest": Nearest,
 }
-# Server answers after which the same read may succeed: a killed cursor or operation, a fail-over, a moved chunk (R108).
-_TRANSIENT_CODES = frozenset(
-    {6, 7, 43, 63, 64, 89, 91, 133, 134, 150, 175, 189, 202, 237, 262, 290, 317}
-    | {9001, 10107, 11600, 11601, 11602, 13388, 13435, 13436}
-)
-_AUTH_CODES = frozenset((13, 18, 8000))
 
 Preference = Literal["primary", "primaryPreferred", "secondary", "secondaryPreferred", "nearest"]
 
@@ -113,6 +100,14 @@ class MongoDB:
         """Return the documents of one collection that match the filter, all of them without one."""
         return CollectionSource(self._client, self._connection, collection, where or {})
 
+    def changes(self, window_s: float | None = None) -> DatabaseChanges:
+        """Return the changes of all its collections, as one stream.
+
+        `window_s` is how far back the source tells changes, for where it cannot be asked (R122).
+        """
+        connection = self._connection
+        return DatabaseChanges(self._client, connection.database, connection.retry_deadline_s, window_s=window_s)
+
     def close(self) -> None:
         """Release connections."""
         self._client.close()
@@ -133,7 +128,9 @@ class CollectionSource:
         self._connection = connection
         self._name = collection
         self._where = where
-        self._described: _Described | None = None
+        self._described: Described | None = None
+        self._time = 0
+        self._advancing = threading.Lock()
         self.pace = pace("the source", connection.ceilings(), connection.uri)
 
     def check(self) -> Sequence[str]:
@@ -155,10 +152,10 @@ class CollectionSource:
 
     def _try_filter(self) -> None:
         try:
-            with _translated(self._name):
-                self._collection().find_one(self._where, projection=["_id"])
+            with translated(self._name), self._session() as session:
+                self._collection().find_one(self._where, projection=["_id"], session=session)
                 # Counting needs it as a stage, which takes less than a query: not $where, $near or $text.
-                self._collection().aggregate([{"$match": self._where}, {"$limit": 1}]).close()
+                self._collection().aggregate([{"$match": self._where}, {"$limit": 1}], session).close()
         except PermanentError as error:
             raise PlanError("E-SRC-WHERE", f"the filter `where` cannot be used: {error.message}") from error
 
@@ -178,14 +175,18 @@ class CollectionSource:
         """Return the source's own count per BSON type of `_id`, by an aggregation that reads every `_id` (R157)."""
         pipeline: list[Mapping[str, Any]] = [{"$match": self._where}] if self._where else []
         pipeline.append({"$group": {"_id": {"$type": "$_id"}, "documents": {"$sum": 1}}})
-        with _translated(self._name), closing(self._collection().aggregate(pipeline, allowDiskUse=True)) as rows:
+        with (
+            translated(self._name),
+            self._session() as session,
+            closing(self._collection().aggregate(pipeline, session, allowDiskUse=True)) as rows,
+        ):
             return {str(row["_id"]): int(row["documents"]) for row in rows}
 
     def estimate(self) -> int:
         """Return the collection's metadata count, all documents for a filter, 0 for a view."""
         if self._describe().kind == "view":
             return 0
-        with _translated(self._name):
+        with translated(self._name):
             return int(self._collection().estimated_document_count())
 
     def split(self, partitions: int) -> Sequence[Partition]:
@@ -202,7 +203,7 @@ class CollectionSource:
             {"$project": {"_id": 1}},
             {"$sort": {"_id": 1}},
         ]
-        with _translated(self._name), closing(self._raw(pipeline)) as chunks:
+        with translated(self._name), self._raw(pipeline) as chunks:
             sampled = [position_of(self._name, raw) for chunk in chunks for raw in documents(chunk)]
         step = len(sampled) / partitions
         quantiles = [sampled[int(step * number)] for number in range(1, partitions)] if sampled else []
@@ -235,7 +236,7 @@ class CollectionSource:
             {"$match": {"$expr": {"$and": within}}},
             {"$sort": {"_id": 1}},
         ]
-        with _translated(self._name), closing(self._raw(pipeline)) as chunks:
+        with translated(self._name), self._raw(pipeline) as chunks:
             found = [position_of(self._name, raw) for chunk in chunks for raw in documents(chunk)]
         if not found or len(found) * max(1, self.estimate() / _SAMPLES_PER_COLLECTION) < least:
             return None
@@ -254,56 +255,103 @@ class CollectionSource:
         if len(bounds) == 2 and bounds[0] == bounds[1]:
             return  # Half-open, so empty; a server refuses to be asked for it.
         while True:
-            cursor: Any = None
             try:
-                with _translated(self._name):
-                    cursor = self._cursor(partition, last)
-                resumed_at = last
-                while True:
-                    turn = self.pace.ask(expected)
-                    if backoff is not None:
-                        backoff.extend(turn.waited_s)
-                    with _translated(self._name):
-                        chunk = next(cursor, None)
-                    found = documents(chunk) if chunk is not None else []
-                    self.pace.pacer.give_back(expected - len(found))
-                    if chunk is None:
-                        return
-                    if resumed_at is not None:
-                        # The bound is inclusive, as index bounds are: the document itself was read before (R104, R132).
-                        if found and position(found[0]) == resumed_at:
-                            del found[0]
-                        resumed_at = None
-                    if found:
-                        backoff = None  # Only a new document is progress: the one at the bound comes every time.
-                        last = ids.last(found)
-                        yield Batch(found, last)
+                with self._session() as session, ExitStack() as opened:
+                    with translated(self._name):
+                        cursor = opened.enter_context(closing(self._cursor(partition, last, session)))
+                    resumed_at = last
+                    while True:
+                        turn = self.pace.ask(expected)
+                        if backoff is not None:
+                            backoff.extend(turn.waited_s)
+                        with translated(self._name):
+                            chunk = next(cursor, None)
+                        found = documents(chunk) if chunk is not None else []
+                        self.pace.pacer.give_back(expected - len(found))
+                        if chunk is None:
+                            return
+                        if resumed_at is not None:
+                            # The bound is inclusive, as index bounds are: the document itself was read before (R104,
+                            # R132).
+                            if found and position(found[0]) == resumed_at:
+                                del found[0]
+                            resumed_at = None
+                        if found:
+                            backoff = None  # Only a new document is progress: the one at the bound comes every time.
+                            last = ids.last(found)
+                            yield Batch(found, last)
             except TransientError:
                 backoff = backoff or Backoff(self._connection.retry_deadline_s)
                 if not backoff.wait():
                     raise
-            finally:
-                if cursor is not None:
-                    cursor.close()
 
     def fetch(self, ids: Sequence[bytes]) -> Sequence[bytes]:
-        """Return the documents with these ids that the filter lets through, in any order."""
+        """Return the documents with these ids that the filter lets through, in any order; any number of ids.
+
+        The server compares as its index does: asked for 1 it may give a document whose `_id` is 1.0, and by a collation
+        one that is spelt otherwise. Who needs the very id compares the bytes of `position`.
+        """
+        found: list[bytes] = []
+        for some in _shares(ids, int(min(_BATCH_DOCUMENTS, max(1, self._connection.ceilings().least)))):
+            backoff: Backoff | None = None
+            self.pace.ask(len(some))
+            while True:
+                try:
+                    some_found = self._fetch(some)
+                    self.pace.pacer.give_back(len(some) - len(some_found))
+                    found += some_found
+                    break
+                except TransientError:
+                    backoff = backoff or Backoff(self._connection.retry_deadline_s)
+                    if not backoff.wait():
+                        raise
+        return found
+
+    def _fetch(self, ids: Sequence[bytes]) -> list[bytes]:
         wanted: Mapping[str, Any] = {"_id": {"$in": [bound_of(self._name, at) for at in ids]}}
         where = {"$and": [wanted, self._where]} if self._where else wanted
-        with _translated(self._name):
-            chunks: Any = self._collection().find_raw_batches(where)
+        with (
+            translated(self._name),
+            self._session() as session,
+            closing(self._found(where, session=session)) as chunks,
+        ):
             return [raw for chunk in chunks for raw in documents(chunk)]
 
     def advance(self, time: int) -> None:
-        """Whatever is read from now on is of this cluster time or later."""
-        raise NotImplementedError
+        """Whatever is read from now on is of this cluster time or later (R102); never goes back.
 
-    def _raw(self, pipeline: Sequence[Mapping[str, Any]]) -> Any:
-        return self._collection().aggregate_raw_batches(pipeline)
+        Raises PermanentError for a standalone server, which has no such time.
+        """
+        if not self._describe().replicated:
+            raise PermanentError(
+                "E-SRC-STANDALONE", "the source is a standalone server: it has no cluster time to read by; copy only"
+            )
+        with self._advancing:
+            self._time = max(self._time, time)
 
-    def _cursor(self, partition: Partition, after: bytes | None) -> Any:
+    @contextmanager
+    def _session(self) -> Iterator[ClientSession | None]:
+        """What is read in it is of the time advanced to, or later; each read has its own, as threads must not share."""
+        if not self._time:
+            yield None
+            return
+        with self._client.start_session(causal_consistency=True) as session:
+            session.advance_operation_time(timestamp(self._time))
+            yield session
+
+    def _found(self, where: Mapping[str, Any], **how: Any) -> Any:
+        return self._collection().find_raw_batches(where, **how)
+
+    @contextmanager
+    def _raw(self, pipeline: Sequence[Mapping[str, Any]]) -> Iterator[Any]:
+        with (
+            self._session() as session,
+            closing(self._collection().aggregate_raw_batches(pipeline, session=session)) as chunks,
+        ):
+            yield chunks
+
+    def _cursor(self, partition: Partition, after: bytes | None, session: ClientSession | None) -> Any:
         described = self._describe()
-        collection = self._collection()
         lower = after if after is not None else partition.lower
         if described.kind == "view":
             # Index bounds need an index, which a view has not; $expr compares across types where a plain $gte would
@@ -312,11 +360,11 @@ class CollectionSource:
             if lower is not None:
                 bounds.append({"$gte": ["$_id", {"$literal": bound_of(self._name, lower)}]})
             where = {"$and": [self._where, {"$expr": {"$and": bounds}}]} if bounds else self._where
-            return collection.find_raw_batches(
-                where, sort=[("_id", 1)], batch_size=self._batch_documents(), allow_disk_use=True
+            return self._found(
+                where, sort=[("_id", 1)], batch_size=self._batch_documents(), allow_disk_use=True, session=session
             )
-        cursor = collection.find_raw_batches(
-            self._where, sort=[("_id", 1)], hint=[("_id", 1)], batch_size=self._batch_documents()
+        cursor = self._found(
+            self._where, sort=[("_id", 1)], hint=[("_id", 1)], batch_size=self._batch_documents(), session=session
         )
         if lower is not None:
             cursor = cursor.min([("_id", bound_of(self._name, lower))])
@@ -326,8 +374,9 @@ class CollectionSource:
 
     def _batch_documents(self) -> int:
         """Return how many documents are asked for at once: under a ceiling no more than it allows in a second."""
-        described = self._describe()
-        most = _BATCH_DOCUMENTS if described.kind == "view" else described.batch_documents
+        average = self._describe().average_bytes
+        # Two at least: a batch that begins at the bound brings one document already read.
+        most = max(2, min(_BATCH_DOCUMENTS, _BATCH_BYTES // average)) if average else _BATCH_DOCUMENTS
         return int(min(most, max(2, self._connection.ceilings().least)))
 
     def _collection(self) -> Collection[dict[str, Any]]:
@@ -344,73 +393,29 @@ class CollectionSource:
             read_concern=ReadConcern("majority" if described.replicated else "local"),
         )
 
-    def _describe(self) -> _Described:
+    def _describe(self) -> Described:
         if self._described is None:
             backoff = Backoff(min(self._connection.retry_deadline_s, 15))
             while self._described is None:
                 try:
-                    with _translated(self._name):
-                        self._described = self._ask()
+                    with translated(self._name):
+                        self._described = described(self._client, self._connection.database, self._name)
                 except TransientError:
                     if not backoff.wait():
                         raise
         return self._described
 
-    def _ask(self) -> _Described:
-        database = self._client[self._connection.database]
-        hello = self._client.admin.command("hello")
-        sharded = hello.get("msg") == "isdbgrid"
-        infos = {info["name"]: info for info in database.list_collections()}
-        info = infos.get(self._name)
-        if info is None:
-            raise PlanError(
-                "E-SRC-COLLECTION",
-                f"database {self._connection.database!r} has no collection {self._name!r}; it has: {_some(infos)}",
-            )
-        kind = info.get("type", "collection")
-        if kind == "timeseries" or "timeseries" in info.get("options", {}):
-            raise PlanError(
-                "E-SRC-TIMESERIES",
-                f"{self._name!r} is a time-series collection: its _id is not unique, so its documents cannot be told"
-                " apart or proven; copy it into an ordinary collection first",
-            )
-        uuid = info.get("info", {}).get("uuid")
-        if kind == "view":
-            uuid = blake2b(bson.encode(info.get("options", {})), digest_size=16).digest()
-        average = 0
-        indexes: list[Mapping[str, Any]] = []
-        if kind == "collection":
-            indexes = list(database[self._name].list_indexes())
-            average = int(database.command("collStats", self._name).get("avgObjSize") or 0)
-        return _Described(
-            kind=kind,
-            indexes=indexes,
-            capped=bool(info.get("options", {}).get("capped")),
-            uuid="" if uuid is None else bytes(uuid).hex(),
-            replicated=sharded or "setName" in hello,
-            unique_ids=kind == "collection" and not sharded,
-            # Two at least: a batch that begins at the bound brings one document already read.
-            batch_documents=max(2, min(_BATCH_DOCUMENTS, _BATCH_BYTES // average)) if average else _BATCH_DOCUMENTS,
-        )
 
-
-@dataclass(frozen=True, slots=True)
-class _Described:
-    """What the server says of a collection."""
-
-    kind: str
-    indexes: Sequence[Mapping[str, Any]]
-    capped: bool
-    uuid: str
-    replicated: bool
-    unique_ids: bool
-    batch_documents: int
-
-
-def _some(infos: Iterable[str]) -> str:
-    names = sorted(name for name in infos if not name.startswith("system."))
-    more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
-    return (", ".join(names[:_NAMES]) or "none") + more
+def _shares(ids: Sequence[bytes], most: int) -> Iterator[Sequence[bytes]]:
+    """Cut the ids into parts of at most so many, a query for which is well below the 16 MB that a command may have."""
+    first = size = 0
+    for end, at in enumerate(ids):
+        size += len(at)
+        if end > first and (end - first == most or size > _FETCH_BYTES):
+            yield ids[first:end]
+            first, size = end, len(at)
+    if first < len(ids):
+        yield ids[first:]
 
 
 def _check_options(uri: str) -> None:
@@ -426,34 +431,3 @@ def _check_options(uri: str) -> None:
             raise PlanError(
                 "E-SRC-URI", f"source.uri has the option {name!r}, unknown or with a value it does not take; correct it"
             ) from None
-
-
-def _translated(collection: str) -> AbstractContextManager[None]:
-    return _translating(lambda error: _translate(collection, error))
-
-
-@contextmanager
-def _translating(translate: Callable[[PyMongoError], OfframpError]) -> Iterator[None]:
-    try:
-        yield
-    except PyMongoError as error:
-        raise translate(error) from error
-
-
-def _translate(collection: str, error: PyMongoError) -> OfframpError:
-    """Return the error by who must act; what is unknown needs a person."""
-    name = type(error).__name__
-    if isinstance(error, CursorNotFound | AutoReconnect | ExecutionTimeout | WaitQueueTimeoutError | ConnectionFailure):
-        return TransientError("E-SRC-AWAY", f"reading {collection!r}: the source does not answer ({name})")
-    if isinstance(error, OperationFailure):
-        code = error.code or 0
-        if code in _TRANSIENT_CODES:
-            return TransientError("E-SRC-AWAY", f"reading {collection!r}: the source interrupted the read ({code})")
-        if code in _AUTH_CODES:
-            return PermanentError(
-                "E-SRC-AUTH",
-                f"reading {collection!r}: the source's user may not (code {code}); it needs the role read there",
-            )
-        known = (error.details or {}).get("codeName", "no name")
-        return PermanentError("E-SRC-REFUSED", f"reading {collection!r}: the source refused the read ({known}, {code})")
-    return PermanentError("E-SRC-FAILED", f"reading {collection!r}: {name}")

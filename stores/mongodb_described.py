@@ -1,0 +1,83 @@
+"""What a MongoDB says of one collection: its kind, its indexes, and what may be done with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import bson
+from pymongo import MongoClient
+
+from stores.errors import PlanError
+
+_NAMES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What the server says of a collection."""
+
+    kind: str
+    """collection or view."""
+    indexes: Sequence[Mapping[str, Any]]
+    capped: bool
+    uuid: str
+    """"" for servers without."""
+    replicated: bool
+    sharded: bool
+    unique_ids: bool
+    """Whether the server promises that no two documents share an `_id`."""
+    before_images: bool
+    """Whether it keeps what documents were before each change."""
+    average_bytes: int
+    """How large its documents are, 0 where nothing tells."""
+
+
+def described(client: MongoClient[dict[str, Any]], name: str, collection: str) -> Described:
+    """Return what the server says; raises PlanError for a collection that is absent or a time series, else pymongo's.
+
+    `name` is the database's.
+    """
+    database = client[name]
+    hello = client.admin.command("hello")
+    sharded = hello.get("msg") == "isdbgrid"
+    infos = {info["name"]: info for info in database.list_collections()}
+    info = infos.get(collection)
+    if info is None:
+        raise PlanError(
+            "E-SRC-COLLECTION", f"database {name!r} has no collection {collection!r}; it has: {_some(infos)}"
+        )
+    kind, options = info.get("type", "collection"), info.get("options", {})
+    if kind == "timeseries" or "timeseries" in options:
+        raise PlanError(
+            "E-SRC-TIMESERIES",
+            f"{collection!r} is a time-series collection: its _id is not unique, so its documents cannot be told"
+            " apart or proven; copy it into an ordinary collection first",
+        )
+    uuid = info.get("info", {}).get("uuid")
+    if kind == "view":
+        uuid = blake2b(bson.encode(options), digest_size=16).digest()
+    average = 0
+    indexes: list[Mapping[str, Any]] = []
+    if kind == "collection":
+        indexes = list(database[collection].list_indexes())
+        average = int(database.command("collStats", collection).get("avgObjSize") or 0)
+    return Described(
+        kind=kind,
+        indexes=indexes,
+        capped=bool(options.get("capped")),
+        uuid="" if uuid is None else bytes(uuid).hex(),
+        replicated=sharded or "setName" in hello,
+        sharded=sharded,
+        unique_ids=kind == "collection" and not sharded,
+        before_images=bool(options.get("changeStreamPreAndPostImages", {}).get("enabled")),
+        average_bytes=average,
+    )
+
+
+def _some(infos: Iterable[str]) -> str:
+    names = sorted(name for name in infos if not name.startswith("system."))
+    more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+    return (", ".join(names[:_NAMES]) or "none") + more
