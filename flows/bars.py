@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 
 from flows.jobs import Observer
+
+if TYPE_CHECKING:
+    from flows.syncing import Progress as SyncProgress
+    from flows.syncing import Watching
 
 
 class _Rate(ProgressColumn):
@@ -58,3 +67,21 @@ class Bars:
 
     def ended(self, route: str, stage: str) -> None:
         """The bar stays as it is."""
+
+
+@contextmanager
+def followed() -> Iterator[Watching]:
+    """Give what is told how far a sync has come; a table shows it while the body lasts."""
+    with Live(console=Console(stderr=True), refresh_per_second=4) as live:
+        yield lambda progress: live.update(_table(progress))
+
+
+def _table(progress: Sequence[SyncProgress]) -> Table:
+    table = Table("route", "changes", "copied", "deleted", "behind", "rate", "source keeps", box=None)
+    for one in progress:
+        kept = "" if one.window_s is None else f"{one.window_s / 3600:.1f} h"
+        table.add_row(
+            *(one.route, str(one.events), str(one.applied), str(one.deleted)),
+            *(one.ended or f"{one.lag_s:.1f} s", f"{one.rate:.0f}/s", kept),
+        )
+    return table

@@ -56,6 +56,28 @@ class RouteReport:
     """Where readers find the records, for a target that publishes them; "" until then."""
     pace: Pace | None = None
     """How this run was held back while it copied; None where it copied nothing."""
+    sync: Following | None = None
+    """How far the target follows the source; None for a route that was never synced."""
+
+
+@dataclass(frozen=True)
+class Following:
+    """How far a route's target follows its source, by its sync."""
+
+    position: str
+    """The time in the source up to which everything is in the target, in ISO 8601."""
+    lag_s: float
+    """How far that was behind the source's own time when it was noted."""
+    age_s: float
+    """How far it is behind the time of this report; the source must keep its changes for longer."""
+    window_s: float | None
+    """For how long the source keeps its changes; None where it cannot be asked, or was not."""
+    events: int
+    """Changes since the route was first copied."""
+    applied: int
+    """Documents copied again since then."""
+    deleted: int
+    """Addresses deleted since then, whether or not something was there."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +167,10 @@ class Books:
     """The losses the plan accepts: kinds, fields, or field:kind."""
     faults: Sequence[str] = ()
     """Why the target does not serve what it holds as the plan says."""
+    sync: Following | None = None
+    """How far the target follows the source; what copying recorded is then history, not what the target holds."""
+    refused: int = 0
+    """Documents on record as refused by the target."""
 
 
 def settle(books: Books) -> RouteReport:
@@ -152,6 +178,9 @@ def settle(books: Books) -> RouteReport:
     reasons: list[tuple[Verdict, str]] = []
     compared = books.comparison
     tally = books.backfilled or (compared.tally if compared else Tally())
+    if books.sync is not None and compared is not None:
+        tally = _as_followed(compared, books.refused)
+    copied = books.backfilled is not None and books.sync is None
     if books.failure:
         reasons.append(("failed", books.failure))
     elif not books.complete:
@@ -164,11 +193,9 @@ def settle(books: Books) -> RouteReport:
                 f" + {tally.copied} copied",
             )
         )
-    if books.source_counts is not None and (books.complete or compared) and not books.failure:
-        reasons.extend(
-            _source_differences(books.source_counts, tally, "copying" if books.backfilled else "verification")
-        )
-        if compared is not None and books.backfilled is not None and compared.tally.id_types != tally.id_types:
+    if books.source_counts is not None and (compared or (books.complete and copied)) and not books.failure:
+        reasons.extend(_source_differences(books.source_counts, tally, "copying" if copied else "verification"))
+        if compared is not None and copied and compared.tally.id_types != tally.id_types:
             reasons.extend(_source_differences(books.source_counts, compared.tally, "verification"))
     if tally.rejected:
         reasons.append(("rejects", f"{tally.rejected} documents were rejected; `offramp status` shows why"))
@@ -218,7 +245,17 @@ def settle(books: Books) -> RouteReport:
         reasons=[reason for _, reason in reasons],
         samples=balance.samples if balance else {},
         lost=lost,
+        sync=books.sync,
     )
+
+
+def _as_followed(compared: Comparison, refused: int) -> Tally:
+    """Return what became of the documents there are now, as the comparison mapped them and the target took them."""
+    now = dataclasses.replace(compared.tally)
+    now.rejected += refused
+    now.copied -= refused
+    now.records -= compared.balance.refused
+    return now
 
 
 _EXPLAINED = {
@@ -269,6 +306,8 @@ def _source_differences(counts: Mapping[str, int], tally: Tally, who: str) -> li
 
 
 def _count_differences(books: Books, tally: Tally) -> list[tuple[Verdict, str]]:
+    if books.sync is not None:
+        return [("failed", "what was copied has been synced since, so there is no count to go by; use --level full")]
     if books.backfilled is None:
         return [("failed", "there is nothing to count against: this plan has not copied the route; use --level full")]
     if books.counted is None:

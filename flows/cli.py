@@ -154,6 +154,41 @@ def verify(
 
 @offramp.command()
 @_PLAN
+@_ROUTES
+@click.option("--follow", is_flag=True, help="Stay, and go on with what changes, until a signal.")
+@click.option(
+    "--report",
+    "folder",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write report.json and report.md there too.",
+)
+@_JSON
+def sync(plan_path: Path, routes: tuple[str, ...], follow: bool, folder: Path | None, as_json: bool) -> None:
+    """Bring the targets of PLAN up to what its source is now: what changed since the backfill, deletes too.
+
+    It ends once it has come to the time at which it began, unless it is to stay; nothing is compared. A route's first
+    sync goes on from the position that its backfill noted before it read the first document.
+    """
+    from flows.plan import load
+    from flows.progress import following
+    from flows.report import as_text
+    from flows.syncing import sync as engine
+
+    plan = load(plan_path) if folder is None else _opened(plan_path, folder)[0]
+    with _interruptible() as stopping, following(as_json) as watching, redirect_stdout(sys.stderr):
+        report = engine(plan, plan.chosen(routes), follow=follow, stopping=stopping, watching=watching)
+    if folder is not None:
+        _conclude(report, folder, as_json)
+    if as_json:
+        _print_json(report.as_json())
+    else:
+        print(as_text(report))
+    _exit(report)
+
+
+@offramp.command()
+@_PLAN
 @_JSON
 def status(plan_path: Path, as_json: bool) -> None:
     """Show how far each route of PLAN has come, from its state alone: no store is asked."""
@@ -165,10 +200,15 @@ def status(plan_path: Path, as_json: bool) -> None:
     if as_json:
         _print_json({"routes": rows})
         return
-    shown = ("route", "stage", "partitions", "read", "dropped", "rejected", "records", "verdict", "at_work")
+    shown = (
+        *("route", "stage", "partitions", "read", "dropped", "rejected", "records", "lag_s", "synced_to"),
+        *("verdict", "at_work"),
+    )
     cells = [{name: "-" if row[name] in (None, "") else str(row[name]) for name in shown} for row in rows]
-    print(report.table(cells, left=("route", "stage", "verdict", "at_work")))
+    print(report.table(cells, left=("route", "stage", "synced_to", "verdict", "at_work")))
     for row in rows:
+        if row["halted"]:
+            print(f"{row['route']}: halted: its collection {row['halted']}")
         for reject in row["rejects"]:
             where = f" {reject['field']}" if reject["field"] else ""
             print(f"{row['route']}: {reject['id']}: {reject['stage']}: {reject['code']}{where}: {reject['reason']}")

@@ -70,7 +70,7 @@ def compare(
             settle()
     finally:
         readers.shutdown(wait=True, cancel_futures=True)
-    if not _list(target, ledger, stopping):
+    if not list_held(target, ledger, stopping):
         return None
     return Comparison(total, ledger.balance(listed=isinstance(target, Listable)))
 
@@ -81,12 +81,12 @@ def count(target: Target[Record], folder: Path, stopping: Callable[[], bool] = l
     None where it cannot list them, or when `stopping` ended it.
     """
     ledger = Ledger(folder)
-    if not isinstance(target, Listable) or not _list(target, ledger, stopping):
+    if not isinstance(target, Listable) or not list_held(target, ledger, stopping):
         return None
     return ledger.balance(listed=True).listed
 
 
-def _list(target: Target[Record], ledger: Ledger, stopping: Callable[[], bool]) -> bool:
+def list_held(target: Target[Record], ledger: Ledger, stopping: Callable[[], bool]) -> bool:
     """Note what the target lists, if it can; False when `stopping` ended it early."""
     if isinstance(target, Listable):
         addresses = target.addresses()

@@ -17,16 +17,17 @@ from flows.comparing import Comparison, compare, count
 from flows.copying import copy_partition
 from flows.designing import following
 from flows.expiring import expiring
-from flows.plan import Plan
+from flows.plan import Plan, Route
 from flows.projecting import route_projection
 from flows.splitting import divisible, may_split
 from mappers.contract import Losses, Record
 from mappers.expiry import IndexExpires
-from stores.contract import Auditable, Tally, Target, staging_of
+from stores.contract import Auditable, Source, Tally, Target, staging_of
 from stores.errors import PermanentError, TransientError
 from stores.mongodb import MongoDB
 from stores.pacing import Paced, Waits, divide
 from stores.state import Lease, State
+from stores.state_sync import Syncs
 
 _log = logging.getLogger(__name__)
 
@@ -129,7 +130,7 @@ def copy_job(
             raise PermanentError("E-STATE-GONE", f"route {job.route}: the state lost its partitions during the run")
         if part.done:
             return Span(began, began)
-        source = route.source(database)
+        source = reading(state, route, database)
         design = state.design(job.route)
         target = following(route.target(), design)
         seen = Tally()
@@ -213,7 +214,7 @@ def verify_job(
         tempfile.TemporaryDirectory(prefix="offramp-verify-") as folder,
         seldom(),
     ):
-        source = route.source(database)
+        source = reading(state, route, database)
         design = state.design(job.route)
         target = following(route.target(), design)
         observer.began(job.route, "verify", source.estimate())
@@ -238,6 +239,15 @@ def verify_job(
             target.close()
             observer.ended(job.route, "verify")
     return Verified(comparison, None, time.monotonic() - began, faults)
+
+
+def reading(state: State, route: Route, database: MongoDB) -> Source:
+    """Return the route's documents, none of them as it was before the position from which changes follow (R102)."""
+    source = route.source(database)
+    standing = Syncs(state).standing(route.name)
+    if standing is not None:
+        source.advance(standing.position.time)
+    return source
 
 
 def _audited(target: Target[Record]) -> Sequence[str]:

@@ -84,6 +84,13 @@ class Ledger:
             self._balance_bucket(bucket, balance)
         return balance
 
+    def extras(self) -> Iterator[str]:
+        """Yield every listed address that nobody expects."""
+        for bucket in range(_BUCKETS):
+            expected = {address for _, address in self._entries("expected", bucket)}
+            listed = {address for _, address in self._entries("listed", bucket)}
+            yield from map(_text, listed - expected)
+
     def _balance_bucket(self, bucket: int, balance: Balance) -> None:
         expected: dict[bytes, list[int]] = {}
         for finding, address in self._entries("expected", bucket):

@@ -5,10 +5,15 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from flows.jobs import SILENT, Observer
+
+if TYPE_CHECKING:
+    from flows.syncing import Progress, Watching
 
 _LINE_EVERY_S = 10.0
 
@@ -34,6 +39,38 @@ def display(quiet: bool) -> Display:
     from flows.bars import Bars  # A tenth of a second, for a terminal alone.
 
     return Bars()
+
+
+@contextmanager
+def following(quiet: bool) -> Iterator[Watching]:
+    """Give what is told how far a sync has come, and shows it on standard error unless quiet."""
+    if quiet:
+        yield lambda _: None
+    elif sys.stderr.isatty():
+        from flows.bars import followed  # A tenth of a second, for a terminal alone.
+
+        with followed() as watching:
+            yield watching
+    else:
+        yield _Following()
+
+
+class _Following:
+    """A line for each route every ten seconds."""
+
+    def __init__(self) -> None:
+        self._said = float("-inf")
+
+    def __call__(self, progress: Sequence[Progress], /) -> None:
+        if time.monotonic() - self._said < _LINE_EVERY_S:
+            return
+        self._said = time.monotonic()
+        for one in progress:
+            line = (
+                f"sync {one.route}: {one.events} changes, {one.applied} copied, {one.deleted} deleted,"
+                f" {one.lag_s:.1f} s behind, {one.rate:.0f}/s{', ended' if one.ended else ''}"
+            )
+            print(line, file=sys.stderr, flush=True)  # noqa: T201 - progress is for the person at the terminal
 
 
 class _Nothing:

@@ -25,6 +25,7 @@ from stores.contract import Batch, Reject, Tally
 from stores.errors import PermanentError, origin
 
 _LONGEST_REASON = 500
+_ANY_ID = bson.encode({"_id": bson.ObjectId("0" * 24)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +157,11 @@ class Projection:
         tally.lost = self.losses.take_fields()
         size_bytes = sum(map(len, batch.documents))
         return ProjectedBatch(tally, records, batch.documents, owners, rejects, size_bytes)
+
+    @property
+    def told_by_id(self) -> bool:
+        """Whether an `_id` alone tells where a document's records are."""
+        return self.addresses(_ANY_ID) is not None
 
     def addresses(self, at: bytes) -> Sequence[str] | None:
         """Return where the records of a document with this id (BSON ``{"_id": id}``) are, if there is such a document.

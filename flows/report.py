@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from flows.books import FieldLoss, Pace, Report, RouteReport
+from flows.books import FieldLoss, Following, Pace, Report, RouteReport
 from flows.plan import Plan
 
 NOT_CHECKED = "-"
@@ -63,6 +63,8 @@ def as_text(report: Report) -> str:
         lines.extend(f"{route.route}: {_lost(loss)}" for loss in route.lost)
         if told := _held_back(route.pace):
             lines.append(f"{route.route}: {told}")
+        if route.sync is not None:
+            lines.append(f"{route.route}: {_followed(route.sync)}")
     lines.append("")
     lines.append(_closing(report))
     return "\n".join(lines)
@@ -80,7 +82,7 @@ def as_markdown(report: Report) -> str:
         lines.append("")
     for route in report.routes:
         told = _held_back(route.pace)
-        if route.reasons or route.samples or route.lost or told:
+        if route.reasons or route.samples or route.lost or told or route.sync:
             lines += [f"## {_plain(route.route)}", ""]
             lines.extend(f"- {_plain(reason)}" for reason in route.reasons)
             lines.extend(
@@ -122,6 +124,14 @@ def _lost(loss: FieldLoss) -> str:
     accepted = "accepted" if loss.accepted else "not accepted"
     examples = f"; such as {', '.join(loss.examples)}" if loss.examples else ""
     return f"lost {loss.count} x {loss.kind} at {loss.field or 'the document'} ({accepted}{examples})"
+
+
+def _followed(sync: Following) -> str:
+    kept = "" if sync.window_s is None else f"; the source keeps its changes for {sync.window_s / 3600:.1f} h"
+    return (
+        f"synced to {sync.position}, {sync.lag_s:g} s behind: {sync.events} changes, {sync.applied} documents copied"
+        f" again, {sync.deleted} addresses deleted since the backfill{kept}"
+    )
 
 
 def _held_back(pace: Pace | None) -> str:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from flows.books import Books, Level, Pace, Report, RouteReport, settle
 from flows.designing import designed, following, needed, opened_target
@@ -19,13 +20,16 @@ from flows.loading import refuse_unloaded, staged, taken
 from flows.pacing import held_back, spread_out
 from flows.plan import Plan, Route, digest
 from flows.plankeys import RunKeys
+from flows.positions import FirstPosition, followed
 from flows.splitting import may_split
+from flows.sweeping import sweep
 from flows.workers import More, Workers
 from mappers.expiry import IndexExpires
 from stores.contract import Auditable, Publishable, Tally, Tunable, staging_of
 from stores.errors import OfframpError, PermanentError, PlanError
 from stores.mongodb import MongoDB
 from stores.state import Lease, RouteState, State
+from stores.state_sync import Syncs
 
 _log = logging.getLogger(__name__)
 
@@ -60,12 +64,12 @@ class Run:
     def _backfill(self, found: Mapping[str, Checked], level: Level, restart: bool) -> Report:
         with opened_state(self.plan) as state, leased(state, self.routes, self.plan.run.lease_s / 3) as leases:
             if faults := taken([route for route in self.routes if restart or state.route(route.name) is None]):
-                raise _joined(faults)
+                raise joined(faults)
             if restart:
                 for lease in leases.values():
                     state.forget(lease)
             else:
-                _refuse_changes(state, self.routes, found)
+                refuse_changes(state, self.routes, found)
             failures: dict[str, str] = {}
             try:
                 failures |= self._begin(state, leases)
@@ -86,6 +90,7 @@ class Run:
                     else:
                         spans.setdefault(job.route, []).append(outcome)
                 self._load(state, leases, spans, failures)
+                self._sweep(state, leases, found, failures)
                 for name, ran in spans.items():
                     state.finished(
                         leases[name], max(span.ended for span in ran) - min(span.began for span in ran), None
@@ -94,6 +99,15 @@ class Run:
                 self._restore(state, failures)
             paces = {name: held_back(ran) for name, ran in spans.items()}
             return self._conclude(state, leases, level, failures, found, paces, publishing=True)
+
+    def sync(self, *, follow: bool = False, watching: Callable[[Any], None] = lambda _: None) -> Report:
+        """Every chosen route's target is what its source was when this began, or later; returns the report.
+
+        See `flows.syncing.sync`.
+        """
+        from flows.syncing import sync  # It is built on this module.
+
+        return sync(self.plan, self.routes, follow=follow, stopping=self.stopping, watching=watching)
 
     def verification(self, level: Level) -> Report:
         """Every chosen route is verified to this level against what the source says now; no target is written.
@@ -105,14 +119,14 @@ class Run:
 
     def _verification(self, found: Mapping[str, Checked], level: Level) -> Report:
         with opened_state(self.plan) as state, leased(state, self.routes, self.plan.run.lease_s / 3) as leases:
-            _refuse_changes(state, self.routes, found)
+            refuse_changes(state, self.routes, found)
             failures: dict[str, str] = {}
             with opened_source(self.plan) as database:
                 for route in self.routes:
                     known = state.route(route.name)
                     try:
                         if known is not None:
-                            _refuse_other_identity(known, source=route.source(database).identity())
+                            refuse_other_identity(known, source=route.source(database).identity())
                             refuse_unloaded(state, route)
                     except OfframpError as error:
                         failures[route.name] = str(error)
@@ -143,13 +157,14 @@ class Run:
             finally:
                 target.close()
         if faults:
-            raise _joined(faults)
+            raise joined(faults)
         return failures
 
     def _begin(self, state: State, leases: Mapping[str, Lease]) -> dict[str, str]:
         """Each route has its target prepared and its partitions on record; returns the failures by route."""
         failures = self._design(state, leases)
         beside: Counter[str] = Counter()
+        first = FirstPosition(state)
         for route in self.routes:
             if route.name in failures:
                 continue
@@ -165,13 +180,14 @@ class Run:
                             if (staging := staging_of(target)) is not None:
                                 staging.clear()
                     if known is None:
+                        first.take(leases[route.name], database)
                         partitions = source.split(
                             route.keys.partitions or _partitions(source.estimate(), self.plan.run)
                         )
                         state.begin(leases[route.name], route.fingerprint(), source.identity(), identity, partitions)
                         _log.info("%s: %d partitions", route.name, len(partitions))
                     else:
-                        _refuse_other_identity(known, source=source.identity(), target=identity)
+                        refuse_other_identity(known, source=source.identity(), target=identity)
             except OfframpError as error:
                 failures[route.name] = str(error)
         return failures
@@ -216,6 +232,17 @@ class Run:
                 failures[job.route] = str(outcome)
             elif job.route in spans:  # Else an earlier run has loaded it.
                 spans[job.route].append(outcome)
+
+    def _sweep(
+        self, state: State, leases: Mapping[str, Lease], found: Mapping[str, Checked], failures: dict[str, str]
+    ) -> None:
+        """No route that was begun anew has anything left of its earlier runs; the failures are added by route."""
+        for route in self.routes:
+            if route.name not in failures and _complete(state, route) and Syncs(state).owes_sweep(route.name):
+                try:
+                    sweep(self.plan, route, state, leases[route.name], found[route.name].id_kind, self.stopping)
+                except OfframpError as error:
+                    failures[route.name] = str(error)
 
     def _conclude(
         self,
@@ -325,6 +352,8 @@ class Run:
                 failure=failure,
                 accept_loss=route.keys.accept_loss,
                 faults=verified.faults if verified else (),
+                sync=followed(state, route.name),
+                refused=len({reject.id for reject in state.rejects(route.name) if reject.stage == "write"}),
             )
         )
 
@@ -378,7 +407,7 @@ def check(plan: Plan, routes: Sequence[Route]) -> list[Checked]:
                 )
             )
     if faults:
-        raise _joined([*faults, *(PlanError(error.code, error.message) for error in failures.values())])
+        raise joined([*faults, *(PlanError(error.code, error.message) for error in failures.values())])
     if failures:
         raise next(iter(failures.values()))
     return found
@@ -420,7 +449,7 @@ def total(state: State, route: Route) -> Tally:
     return total
 
 
-def _refuse_changes(state: State, routes: Iterable[Route], found: Mapping[str, Checked]) -> None:
+def refuse_changes(state: State, routes: Iterable[Route], found: Mapping[str, Checked]) -> None:
     """Raise PlanError if a route was begun under a plan that makes other records or puts them elsewhere (R137)."""
     faults: list[PlanError] = []
     for route in routes:
@@ -443,10 +472,10 @@ def _refuse_changes(state: State, routes: Iterable[Route], found: Mapping[str, C
         except PlanError as error:
             faults.append(error)
     if faults:
-        raise _joined(faults)
+        raise joined(faults)
 
 
-def _refuse_other_identity(known: RouteState, *, source: str, target: str | None = None) -> None:
+def refuse_other_identity(known: RouteState, *, source: str, target: str | None = None) -> None:
     """Raise PermanentError if what was copied from, or to, is no longer there but another of its name (R137)."""
     pairs = [("collection", known.source_identity, source)]
     if target is not None:
@@ -460,7 +489,8 @@ def _refuse_other_identity(known: RouteState, *, source: str, target: str | None
             )
 
 
-def _joined(faults: Sequence[PlanError]) -> PlanError:
+def joined(faults: Sequence[PlanError]) -> PlanError:
+    """Return one error that tells all of them."""
     if len(faults) == 1:
         return faults[0]
     return PlanError("E-PLAN", "\n  ".join([f"{len(faults)} faults; nothing has been written", *map(str, faults)]))

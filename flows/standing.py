@@ -9,7 +9,9 @@ from typing import Any
 from flows.jobs import opened_state
 from flows.loading import is_waiting
 from flows.plan import Plan
+from flows.positions import followed
 from flows.running import total
+from stores.state_sync import Syncs
 
 _SHOWN_REJECTS = 5
 
@@ -26,6 +28,14 @@ def status(plan: Plan) -> list[dict[str, Any]]:
             stage = "not begun" if known is None else "copying" if done < len(parts) else "copied"
             if stage == "copied" and is_waiting(state, route):
                 stage = "loading"
+            rejected = counted.rejected
+            standing = Syncs(state).standing(name)
+            if standing is not None and standing.synced:
+                stage = "synced"
+                rejected = len({reject.id for reject in state.rejects(name)})
+            if standing is not None and standing.halted:
+                stage = "halted"
+            told = followed(state, name)
             rows.append(
                 {
                     "route": name,
@@ -33,9 +43,13 @@ def status(plan: Plan) -> list[dict[str, Any]]:
                     "partitions": f"{done}/{len(parts)}",
                     "read": counted.read,
                     "dropped": counted.dropped,
-                    "rejected": counted.rejected,
+                    "rejected": rejected,
                     "records": counted.records,
                     "losses": dict(counted.losses),
+                    "lag_s": told.age_s if told else None,
+                    "synced_to": told.position if told else None,
+                    "sync": asdict(told) if told else None,
+                    "halted": standing.halted if standing else "",
                     "verdict": (known.outcome or {}).get("verdict") if known else None,
                     "at_work": state.holder(name),
                     "rejects": [asdict(reject) for reject in islice(state.rejects(name), _SHOWN_REJECTS)],

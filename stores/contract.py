@@ -73,6 +73,12 @@ class Source(Readable, Protocol):
     def advance(self, time: int) -> None:
         """Whatever is read from now on is of this cluster time or later (R102)."""
 
+    def followable(self, *, before: bool) -> None:
+        """Return if its changes can be followed, with what documents were `before` each one where that is wanted.
+
+        Raises PlanError otherwise.
+        """
+
 
 @dataclass(frozen=True, slots=True)
 class StreamPosition:
@@ -127,6 +133,12 @@ class Changes(Protocol):
         still moves on. Ends once its position has reached `until`, or when `stopping`; never without either.
         Raises PermanentError E-SRC-HISTORY-LOST where changes between `since` and now can no longer be told (R121).
         """
+
+    def now(self) -> int:
+        """Return the source's cluster time, at or after everything it has acknowledged so far."""
+
+    def window_s(self) -> float | None:
+        """Return how far back the source could tell changes now, in seconds; None where it cannot be asked."""
 
 
 @dataclass(frozen=True, slots=True)

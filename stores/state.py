@@ -26,10 +26,12 @@ from stores.state_tables import metadata as _metadata
 from stores.state_tables import partitions as _partitions
 from stores.state_tables import rejects as _rejects
 from stores.state_tables import routes as _routes
+from stores.state_tables import sweeps as _sweeps
 from stores.state_tables import wishes as _wishes
 
 _SCHEMA_VERSION = "1"
 _BUSY_MS = 30_000
+_BEGUN = (_routes, _sweeps)
 _IDS_AT_ONCE = 500
 _STOP = -1
 """Stands where partitions are wished for."""
@@ -185,11 +187,17 @@ class State:
             db.execute(sa.insert(_partitions), rows)
 
     def forget(self, lease: Lease) -> None:
-        """Nothing is remembered of the route but its lease: the next run begins anew."""
+        """Nothing is remembered of the route but its lease: the next run begins anew.
+
+        And what the route left in its target is to be swept, once what takes its place is there.
+        """
         with self.fenced(lease) as db:
+            begun = any(db.execute(sa.select(one).where(self.where(one, lease.route))).first() for one in _BEGUN)
             for table in _metadata.tables.values():
                 if "route" in table.c and table is not _leases:
                     db.execute(sa.delete(table).where(self.where(table, lease.route)))
+            if begun:
+                db.execute(sa.insert(_sweeps).values(**self.key(lease.route)))
 
     def load(self, route: str) -> Mapping[str, Any]:
         """Return what a target remembers of the load of a route, nothing before it was begun."""

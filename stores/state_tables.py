@@ -74,3 +74,24 @@ leases = sa.Table(
     sa.Column("fence", sa.Integer, nullable=False),
     sa.Column("expires", sa.Float, nullable=False),
 )
+syncs = sa.Table(
+    "syncs",
+    metadata,
+    sa.Column("plan", sa.Text, primary_key=True),
+    sa.Column("route", sa.Text, primary_key=True),
+    sa.Column("began", sa.BigInteger, nullable=False),  # cluster times: seconds << 32 | increment
+    sa.Column("time", sa.BigInteger, nullable=False),
+    sa.Column("token", sa.LargeBinary, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("lag_s", sa.Float),
+    sa.Column("events", sa.Integer, nullable=False),
+    sa.Column("applied", sa.Integer, nullable=False),
+    sa.Column("deleted", sa.Integer, nullable=False),
+    sa.Column("halted", sa.Text, nullable=False),
+)
+sweeps = sa.Table(
+    "sweeps",
+    metadata,
+    sa.Column("plan", sa.Text, primary_key=True),
+    sa.Column("route", sa.Text, primary_key=True),
+)

@@ -1,0 +1,93 @@
+"""Sweeping: a route begun anew over what an earlier run left deletes what its source no longer has (R121)."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+
+from flows.comparing import list_held
+from flows.designing import following
+from flows.jobs import opened_source, reading
+from flows.ledger import Finding, Ledger
+from flows.plan import Plan, Route
+from flows.projecting import Projection, route_projection
+from mappers.contract import Losses, Record
+from stores.contract import Listable, Mending, Partition, Source, Target
+from stores.errors import TransientError
+from stores.state import Lease, State
+from stores.state_sync import Syncs
+
+_log = logging.getLogger(__name__)
+
+_AT_ONCE = 1_000
+
+
+def sweep(plan: Plan, route: Route, state: State, lease: Lease, id_kind: str, stopping: Callable[[], bool]) -> None:
+    """Nothing is left in the route's target but what its documents map to; that is on record.
+
+    Raises TransientError when `stopping` ended it: the same command goes on.
+    """
+    design = state.design(route.name)
+    target = following(route.target(), design)
+    try:
+        if isinstance(target, Listable):
+            mapper = following(route.mapper(losses := Losses()), design)
+            projection = route_projection(route, target.records, mapper, losses, id_kind)
+            refused = {reject.id for reject in state.rejects(route.name) if reject.stage == "write"}
+            with opened_source(plan) as database, tempfile.TemporaryDirectory(prefix="offramp-sweep-") as folder:
+                deleted = swept(
+                    *(reading(state, route, database), projection, target, state.journal(lease), Path(folder)),
+                    refused=refused,
+                    stopping=stopping,
+                )
+            _log.info("%s: %d records deleted that an earlier run left", route.name, deleted)
+        else:
+            _log.warning("%s: its target cannot list what it holds, so what is gone may be left in it", route.name)
+    finally:
+        target.close()
+    Syncs(state).swept(lease)
+
+
+def swept(
+    source: Source,
+    projection: Projection,
+    target: Target[Record],
+    journal: Mending,
+    folder: Path,
+    *,
+    refused: set[str],
+    stopping: Callable[[], bool] = lambda: False,
+) -> int:
+    """Return how many addresses were deleted, at each of which stood what no document maps to now.
+
+    What becomes of a document after it was read here is for the sync to do again: its position is older. `refused`
+    names documents whose records the target did not take: what stands there is older. `folder` is empty.
+    """
+    ledger = Ledger(folder)
+    for batch in source.read(Partition(0)):
+        _go_on(stopping)
+        made = projection.batch(batch)
+        names = {owner: refused and made.name(owner) for owner in set(made.owners)} if refused else {}
+        ledger.expect(
+            (record.address, Finding.SAME)
+            for record, owner in zip(made.records, made.owners, strict=True)
+            if names.get(owner) not in refused
+        )
+    if not list_held(target, ledger, stopping):
+        _go_on(lambda: True)
+    extras: Iterator[str] = ledger.extras()
+    deleted = 0
+    while some := list(islice(extras, _AT_ONCE)):
+        _go_on(stopping)
+        journal.ensure()
+        target.delete(some)
+        deleted += len(some)
+    return deleted
+
+
+def _go_on(stopping: Callable[[], bool]) -> None:
+    if stopping():
+        raise TransientError("E-STOPPED", "stopped by a signal during its sweep; the same command goes on")

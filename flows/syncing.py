@@ -1,0 +1,325 @@
+"""Sync: what was touched in the source since a route's position is copied again, or deleted, in its target (R101-R136).
+
+The stream of changes says which documents; what they are now is for the source to say, in one read of many. So nothing
+is ever applied out of order, replays and ties do no harm, and a position saved too early is the only way to lose a
+change: it is saved last.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from flows.books import Report, RouteReport, Verdict
+from flows.designing import following
+from flows.expiring import expiring
+from flows.jobs import opened_source, opened_state
+from flows.lanes import Lane
+from flows.leasing import leased
+from flows.loading import refuse_unloaded
+from flows.plan import Plan, Route, digest
+from flows.positions import followed
+from flows.projecting import route_projection
+from flows.running import Checked, check, joined, refuse_changes, refuse_other_identity
+from mappers.contract import Losses
+from mappers.filters import compiled
+from stores.contract import ChangeBatch, Changes, StreamPosition, Touched, Tunable
+from stores.errors import OfframpError, PermanentError, PlanError
+from stores.mongodb import MongoDB
+from stores.state import Lease, State
+from stores.state_sync import Syncs
+
+_log = logging.getLogger(__name__)
+
+_LOOK_EVERY_S = 60.0
+"""How often a source that is followed is asked for how long it keeps its changes."""
+
+
+class Watching(Protocol):
+    """Is told how far a sync has come."""
+
+    def __call__(self, progress: Sequence[Progress], /) -> None:
+        """Each batch has been applied, or there was none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far one route has come in this sync."""
+
+    route: str
+    events: int
+    applied: int
+    deleted: int
+    lag_s: float
+    rate: float
+    """Documents copied again a second, so far."""
+    window_s: float | None
+    ended: str = ""
+    """Why it goes no further, "" while it does."""
+
+
+def sync(
+    plan: Plan,
+    routes: Sequence[Route],
+    *,
+    follow: bool = False,
+    stopping: Callable[[], bool] = lambda: False,
+    watching: Watching = lambda _: None,
+) -> Report:
+    """Every chosen route's target is what its source was when this began, or later; returns the report.
+
+    With `follow` it goes on until `stopping`. Raises PlanError, having written nothing, if a route was not backfilled
+    or cannot be followed, TransientError if another run is at work on one of them. What stops a route later is that
+    route's failure in the report; the others go on.
+    """
+    started = dt.datetime.now(dt.UTC)
+    found = {one.route: one for one in check(plan, routes)}
+    routes = [expiring(route, found[route.name].expires) for route in routes]
+    with (
+        opened_state(plan) as state,
+        leased(state, routes, plan.run.lease_s / 3) as leases,
+        opened_source(plan) as database,
+        ExitStack() as closing,
+    ):
+        refuse_changes(state, routes, found)
+        following_ = _Sync(plan, state, database, routes, stopping, watching)
+        following_.open(leases, found, closing)
+        following_.run(follow=follow)
+        return following_.report(started)
+
+
+@dataclass
+class _Sync:
+    plan: Plan
+    state: State
+    database: MongoDB
+    routes: Sequence[Route]
+    stopping: Callable[[], bool]
+    watching: Watching
+    lanes: dict[str, Lane] = field(default_factory=dict)
+    """The routes that go on."""
+    every: dict[str, Lane] = field(default_factory=dict)
+    """Those and the ones that went no further."""
+    failures: dict[str, str] = field(default_factory=dict)
+    window_s: float | None = None
+    _behind_s: float = 0.0
+    """How far the source's clock is behind ours."""
+    _looked: float = float("-inf")
+
+    def open(self, leases: Mapping[str, Lease], found: Mapping[str, Checked], closing: ExitStack) -> None:
+        """Each route that can be followed has its lane; raises PlanError with what none of them should have said."""
+        faults: list[PlanError] = []
+        for route in self.routes:
+            try:
+                lane = self._lane(route, leases[route.name], found[route.name], closing)
+                self.lanes[route.name] = self.every[route.name] = lane
+            except PlanError as error:
+                faults.append(PlanError(error.code, f"route {route.name}: {error.message}"))
+            except OfframpError as error:
+                self.failures[route.name] = str(error)
+        if faults:
+            raise joined(faults)
+
+    def _lane(self, route: Route, lease: Lease, found: Checked, closing: ExitStack) -> Lane:
+        known, standing = self.state.route(route.name), Syncs(self.state).standing(route.name)
+        if known is None or not all(part.done for part in self.state.partitions(route.name)):
+            raise PlanError("E-SYNC-BACKFILL", "it was not copied to its end yet; run backfill first, which goes on")
+        refuse_unloaded(self.state, route)
+        if Syncs(self.state).owes_sweep(route.name):
+            raise PlanError("E-SYNC-BACKFILL", "what an earlier run left is not swept yet; run backfill, which goes on")
+        if standing is None:
+            raise PlanError(
+                "E-SYNC-POSITION",
+                "its backfill noted no position in the source's changes to follow from; where the source has changes"
+                " (a replica set, and a collection that is no view) begin anew with backfill --restart",
+            )
+        if standing.halted:
+            raise PermanentError("E-SYNC-HALTED", _halted(route, standing.halted))
+        source = route.source(self.database)
+        refuse_other_identity(known, source=source.identity())
+        design = self.state.design(route.name)
+        target = following(route.target(), design)
+        closing.callback(target.close)
+        mapper = following(route.mapper(losses := Losses()), design)
+        projection = route_projection(route, target.records, mapper, losses, found.id_kind)
+        before = not projection.told_by_id
+        source.followable(before=before)
+        if before:
+            _refuse_unjudged(route)
+        try:
+            refuse_other_identity(known, source=known.source_identity, target=target.prepare())
+        finally:
+            if isinstance(target, Tunable):
+                target.restore()
+        return Lane(
+            *(source, projection, target, self.state.journal(lease), Syncs(self.state), lease, standing.position),
+            before=before,
+            window=self.plan.run.window,
+        )
+
+    def run(self, *, follow: bool) -> None:
+        """Every lane is at the source's time of now or later, or has failed; with `follow` until it is to stop."""
+        if not self.lanes:
+            return
+        changes = self.database.changes()
+        try:
+            self._look(changes)
+            until = None if follow else changes.now()
+            wanted: dict[str, bool] = {}
+            for name, lane in self.lanes.items():
+                collection = self.plan.routes[name].collection
+                wanted[collection] = wanted.get(collection, False) or lane.before
+            since = oldest([lane.position for lane in self.lanes.values()])
+            with ThreadPoolExecutor(len(self.lanes), thread_name_prefix="lane") as threads:
+                for batch in changes.follow(wanted, since, until=until, stopping=self.stopping):
+                    self._apply(batch, threads)
+                    if not self.lanes:
+                        break
+                    if follow and time.monotonic() - self._looked > _LOOK_EVERY_S:
+                        self._look(changes)
+        except OfframpError as error:
+            # The stream is all routes' own: what ends it ends them.
+            for name in list(self.lanes):
+                self._fail(name, str(error))
+        for name, lane in list(self.lanes.items()):
+            if self.stopping() and not follow:
+                self.failures[name] = "stopped by a signal before it had caught up; the same command goes on"
+            try:
+                lane.save(self._lag_s(lane.position))
+            except OfframpError as error:
+                self._fail(name, str(error))
+
+    def _look(self, changes: Changes) -> None:
+        self.window_s = changes.window_s()
+        self._behind_s = time.time() - (changes.now() >> 32)
+        self._looked = time.monotonic()
+        for name, lane in self.lanes.items():
+            lag_s = self._lag_s(lane.position)
+            if self.window_s is not None and lag_s > self.window_s / 2:
+                _log.warning(
+                    "%s: %.0f s behind a source that keeps its changes for %.0f s; beyond that it must be copied anew",
+                    *(name, lag_s, self.window_s),
+                )
+
+    def _lag_s(self, position: StreamPosition) -> float:
+        return max(0.0, time.time() - self._behind_s - (position.time >> 32))
+
+    def _apply(self, batch: ChangeBatch, threads: ThreadPoolExecutor) -> None:
+        """The batch is in every lane's target, or the lane has failed."""
+        of: dict[str, list[Touched]] = {}
+        for one in batch.touched:
+            of.setdefault(one.collection, []).append(one)
+        for name in list(self.lanes):
+            why = batch.halts.get(self.plan.routes[name].collection)
+            if why is not None:
+                self._halt(name, why)
+        lag_s = self._lag_s(batch.position)
+        began = {
+            name: threads.submit(
+                lane.apply, (mine := of.get(self.plan.routes[name].collection, [])), batch.position, lag_s, len(mine)
+            )
+            for name, lane in self.lanes.items()
+        }
+        for name, applied in began.items():
+            try:
+                applied.result()
+            except OfframpError as error:
+                self._fail(name, str(error))
+        self.watching([self._progress(name, lane) for name, lane in self.every.items()])
+
+    def _halt(self, name: str, why: str) -> None:
+        lane = self.lanes[name]
+        try:
+            Syncs(self.state).halt(lane.lease, why)
+        except OfframpError as error:
+            self._fail(name, str(error))
+        else:
+            self._fail(name, str(PermanentError("E-SYNC-HALTED", _halted(self.plan.routes[name], why))))
+
+    def _fail(self, name: str, why: str) -> None:
+        _log.error("%s: %s", name, why)
+        self.failures.setdefault(name, why)
+        self.lanes.pop(name, None)
+
+    def _progress(self, name: str, lane: Lane) -> Progress:
+        return Progress(
+            *(name, lane.events, lane.tally.copied, lane.deleted, self._lag_s(lane.position)),
+            *(lane.rate, self.window_s, self.failures.get(name, "")),
+        )
+
+    def report(self, started: dt.datetime) -> Report:
+        """Return what this sync did; nothing was compared."""
+        return Report(
+            plan=self.plan.name,
+            fingerprint=digest(route.fingerprint() for route in self.routes),
+            started=started,
+            finished=dt.datetime.now(dt.UTC),
+            routes=[self._row(route) for route in self.routes],
+        )
+
+    def _row(self, route: Route) -> RouteReport:
+        lane = self.every.get(route.name)
+        reasons: list[tuple[Verdict, str]] = []
+        if route.name in self.failures:
+            reasons.append(("failed", self.failures[route.name]))
+        rejected = len({reject.id for reject in self.state.rejects(route.name)})
+        if rejected:
+            reasons.append(("rejects", f"{rejected} documents are rejected; `offramp status` shows why"))
+        tally = lane.tally if lane is not None else None
+        return RouteReport(
+            route=route.name,
+            collection=route.collection,
+            target=route.target_name,
+            documents=None,
+            read=tally.read if tally else 0,
+            dropped=tally.dropped if tally else 0,
+            rejected=tally.rejected if tally else 0,
+            copied=tally.copied if tally else 0,
+            records=tally.records if tally else 0,
+            held=None,
+            missing=None,
+            differs=None,
+            extra=None,
+            collides=None,
+            expired=None,
+            losses=dict(tally.losses) if tally else {},
+            verdict=reasons[0][0] if reasons else "clean",
+            verified="none",
+            backfill_s=None,
+            verify_s=None,
+            reasons=[reason for _, reason in reasons],
+            sync=followed(self.state, route.name, self.window_s),
+        )
+
+
+def oldest(positions: Sequence[StreamPosition]) -> StreamPosition:
+    """Return a position from which all that follows any of these comes."""
+    first = min(position.time for position in positions)
+    tokens = {position.token for position in positions if position.time == first}
+    # Which of two tokens of one time is the earlier nothing tells; from the time itself on all of it comes (R119).
+    return StreamPosition(first, tokens.pop() if len(tokens) == 1 else b"")
+
+
+def _halted(route: Route, why: str) -> str:
+    return (
+        f"the collection {route.collection} {why}, so what changed cannot be told any more; look at it, then copy the"
+        f" route anew: backfill --restart --route {route.name} (it also deletes what is gone)"
+    )
+
+
+def _refuse_unjudged(route: Route) -> None:
+    """Raise PlanError if nothing here can tell whether what a document was had passed the route's filter."""
+    try:
+        compiled(route.where)
+    except ValueError as error:
+        raise PlanError(
+            "E-KEY-NOTDERIVABLE",
+            "where its records are depends on other fields than _id, so what documents were is judged by `where`,"
+            f" which cannot be done here for {error}; simplify `where`, or key the records by _id",
+        ) from None
