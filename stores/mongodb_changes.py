@@ -5,6 +5,9 @@ time, and no older one follows. MongoDB's own resume tokens begin with the clust
 And a stream that is opened by a read causally at or after a time reads at least up to it before it answers that there
 is nothing: this holds for a replica set, whatever its tokens look like, but not through a mongos, which answers so
 before all of its shards have.
+
+The driver's own change stream is not used: it resumes by itself, once for every failed read and without end, and then
+gives "nothing" as its answer where nothing was read.
 """
 
 from __future__ import annotations
@@ -20,8 +23,8 @@ from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from bson.timestamp import Timestamp
 from pymongo import MongoClient
-from pymongo.change_stream import DatabaseChangeStream
 from pymongo.client_session import ClientSession
+from pymongo.command_cursor import CommandCursor
 from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import Primary
@@ -36,6 +39,7 @@ AGAIN = "make a new backfill of each route of this database: offramp backfill PL
 _RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 _BATCH_S = 1.0
 _AWAIT_MS = 500
+_CATCHING_UP_MS = 50
 _PROVE_S = 5.0
 """How long a quiet stream whose tokens tell no time is read before it is opened anew, to prove how far it has got."""
 _KEYSTRING = "82"
@@ -44,7 +48,7 @@ _LOST_CODES = frozenset((136, 286))
 _TOKEN_CODES = frozenset((9, 260, 280))
 """The token is none, is of a notification that nothing can be resumed after, or is not found."""
 _TOO_LARGE_CODE, _STANDALONE_CODE, _RETRY_CODE = 10334, 40573, 234
-_EXPANDED_SINCE, _IMAGES_SINCE, _SPLIT_SINCE = (6, 0, 0), (6, 0, 0), (6, 0, 9)
+_EXPANDED_SINCE, _SPLIT_SINCE = (6, 0, 0), (6, 0, 9)
 
 
 class _TokenRefused(PermanentError):
@@ -53,7 +57,7 @@ class _TokenRefused(PermanentError):
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    stream: DatabaseChangeStream[RawBSONDocument]
+    cursor: CommandCursor[RawBSONDocument]
     at_least: int
     """Once it has nothing to tell, it has told everything up to this time."""
 
@@ -83,10 +87,10 @@ class DatabaseChanges:
         while True:
             try:
                 with self._opened({}, None, await_ms=1) as opened:
-                    token = _token(opened.stream)
+                    token = _token_after(opened.cursor)
                     with self._translated():
-                        opened.stream.try_next()
-                    return StreamPosition(opened.at_least, token)
+                        opened.cursor.try_next()
+                    return StreamPosition(opened.at_least, token or b"")
             except TransientError:
                 backoff = backoff or Backoff(self._retry_deadline_s)
                 if not backoff.wait():
@@ -149,22 +153,25 @@ class DatabaseChanges:
         judge: bool,
     ) -> Iterator[tuple[ChangeBatch, bool]]:
         """Yield batches and whether `until` is reached; ends where the stream must be opened anew."""
-        with self._opened(followed, at, until or 0, judge=judge) as opened:
+        await_ms = _AWAIT_MS if until is None else _CATCHING_UP_MS
+        with self._opened(followed, at, until or 0, judge=judge, await_ms=await_ms) as opened:
             renew_at = time.monotonic() + _PROVE_S
-            gathering = Gathering(self._name, followed)
+            gathering, token = Gathering(self._name, followed), at.token
             while not stopping():
                 with self._translated():
-                    raw = opened.stream.try_next()
+                    raw = opened.cursor.try_next()
                 if raw is not None:
                     gathering.take(raw)
-                closed = not opened.stream.alive
+                    token = bytes(raw["_id"].raw)
+                else:
+                    token = _token_after(opened.cursor) or token
+                closed = not opened.cursor.alive
                 if gathering.partial and (raw is None or closed):
                     raise TransientError(
                         "E-SRC-AWAY", f"the changes of {self._name}: the rest of an event did not come"
                     )
                 if raw is not None and not closed and not gathering.ready(_BATCH_S):
                     continue
-                token = _token(opened.stream)
                 told = _time_of(token)
                 proven = opened.at_least if raw is None and not closed and not self._sharded else 0
                 at = StreamPosition(max(at.time, gathering.time, told or 0, proven), token)
@@ -186,7 +193,7 @@ class DatabaseChanges:
         least: int = 0,
         *,
         judge: bool = True,
-        await_ms: int = _AWAIT_MS,
+        await_ms: int,
     ) -> Iterator[_Opened]:
         """The stream is open at the position, or at the present, and its answers are of `least` or later."""
         with self._client.start_session(causal_consistency=True) as session, self._translated():
@@ -194,32 +201,32 @@ class DatabaseChanges:
             now = max(self._now(session), least)
             session.advance_operation_time(timestamp(now))
             at = at or StreamPosition(now)
-            with closing(self._watch(followed, at, session, await_ms)) as stream:
+            with closing(self._watch(followed, at, session, await_ms)) as cursor:
                 if judge:
                     self._judge(at, now)  # After opening: what is there now was there then.
-                yield _Opened(stream, now)
+                yield _Opened(cursor, now)
 
     def _watch(
         self, followed: Mapping[str, bool], at: StreamPosition, session: ClientSession, await_ms: int
-    ) -> DatabaseChangeStream[RawBSONDocument]:
+    ) -> CommandCursor[RawBSONDocument]:
         version = tuple(self._version or ())
         imaged = [name for name, wanted in followed.items() if wanted]
-        token = RawBSONDocument(at.token, _RAW) if at.token else None
+        since = {"resumeAfter": RawBSONDocument(at.token)} if at.token else {"startAtOperationTime": timestamp(at.time)}
+        stream: dict[str, Any] = dict(since)
+        if imaged:
+            stream["fullDocumentBeforeChange"] = "whenAvailable"
+        if version >= _EXPANDED_SINCE:
+            stream["showExpandedEvents"] = True
         database: Any = self._client.get_database(
             self._name, codec_options=_RAW, read_preference=Primary(), read_concern=ReadConcern("majority")
         )
-        stream: DatabaseChangeStream[RawBSONDocument] = database.watch(
-            _pipeline(followed, imaged, split=bool(imaged) and version >= _SPLIT_SINCE),
-            resume_after=token,
-            start_at_operation_time=None if token else timestamp(at.time),
-            full_document_before_change="whenAvailable" if imaged else None,
-            show_expanded_events=True if version >= _EXPANDED_SINCE else None,
-            # The first answer has no events, but says where the stream begins (R101).
-            batch_size=0,
-            max_await_time_ms=await_ms,
-            session=session,
+        cursor: CommandCursor[RawBSONDocument] = database.aggregate(
+            [{"$changeStream": stream}, *_stages(followed, imaged, split=bool(imaged) and version >= _SPLIT_SINCE)],
+            session,
+            batchSize=0,  # The first answer has no events, but says where the stream begins (R101).
+            maxAwaitTimeMS=await_ms,
         )
-        return stream
+        return cursor
 
     def _ask(self) -> None:
         if self._version is None:
@@ -237,18 +244,23 @@ class DatabaseChanges:
 
     def _oldest(self) -> int | None:
         """Return the cluster time that the oplog begins with; None where it cannot be asked for."""
+        oplog = self._client.get_database("local", read_preference=Primary())["oplog.rs"]
+        first = self._allowed(lambda: oplog.find_one({}, {"ts": 1}, sort=[("$natural", 1)]) or {})
+        if isinstance(told := first.get("ts"), Timestamp):
+            return as_int(told)
+        status = self._allowed(lambda: self._client.admin.command({"serverStatus": 1, "oplog": 1}))
+        told = status.get("oplog", {}).get("earliestOptime")
+        return as_int(told) if isinstance(told, Timestamp) else None
+
+    def _allowed(self, ask: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Return the answer, an empty one where the server refuses it."""
         try:
-            first = self._client.local["oplog.rs"].find_one({}, {"ts": 1}, sort=[("$natural", 1)])
-            if first is not None:
-                return as_int(first["ts"])
-            told = self._client.admin.command({"serverStatus": 1, "oplog": 1}).get("oplog", {}).get("earliestOptime")
-            return as_int(told) if isinstance(told, Timestamp) else None
-        except OperationFailure as error:
-            if isinstance(found := translate(self._name, error), TransientError):
-                raise found from error
-            return None
-        except PyMongoError as error:
-            raise translate(self._name, error) from error
+            with self._translated():
+                return ask()
+        except PermanentError as error:
+            if isinstance(error.__cause__, OperationFailure):
+                return {}
+            raise
 
     def _judge(self, at: StreamPosition, now: int) -> None:
         """Raise PermanentError if changes since the position may be lost, though the stream opened (R121, R122)."""
@@ -294,7 +306,7 @@ class DatabaseChanges:
         return translate(what, error)
 
 
-def _pipeline(followed: Mapping[str, bool], imaged: Sequence[str], *, split: bool) -> list[Mapping[str, Any]]:
+def _stages(followed: Mapping[str, bool], imaged: Sequence[str], *, split: bool) -> list[Mapping[str, Any]]:
     """Return the stages after $changeStream: by name, never by what documents hold (R127), and little of each event."""
     kept: dict[str, Any] = {"operationType": 1, "ns": 1, "to": 1, "clusterTime": 1, "documentKey._id": 1}
     if imaged:
@@ -313,9 +325,13 @@ def _pipeline(followed: Mapping[str, bool], imaged: Sequence[str], *, split: boo
     ]
 
 
-def _token(stream: DatabaseChangeStream[RawBSONDocument]) -> bytes:
-    token = stream.resume_token
-    return bytes(token.raw) if isinstance(token, RawBSONDocument) else b""
+def _token_after(cursor: CommandCursor[RawBSONDocument]) -> bytes | None:
+    """Return the token of where the last answer ends; None from servers that give none.
+
+    The driver has it for its own change stream and keeps it private; a test sees that it is still there.
+    """
+    token = cursor._post_batch_resume_token
+    return bytes(token.raw) if isinstance(token, RawBSONDocument) else None
 
 
 def _time_of(token: bytes) -> int | None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -16,8 +14,7 @@ import bson
 import pytest
 from bson import Binary, Code, DBRef, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
 from bson.raw_bson import RawBSONDocument
-from pymongo import monitoring
-from pymongo.database import Database
+from mongodbs import MIXED_IDS, Documents, failing
 
 from flows import localservers
 from mappers.decoding import identity_type, position
@@ -25,41 +22,6 @@ from stores import mongodb
 from stores.contract import Batch, Partition
 from stores.errors import PermanentError, PlanError, TransientError
 from stores.mongodb import Connection, MongoDB
-
-Documents = Database[dict[str, Any]]
-
-MIXED_IDS: Sequence[Any] = [
-    *(MinKey(), None, math.nan, -math.inf, -(2**31), 0.5, 1, Decimal128("3.3"), Int64(2**40), math.inf),
-    *("", "a\0b", "é"),
-    *({}, {"a": 1, "b": [1, "x"]}),
-    *(b"\x00\xff", Binary(uuid.UUID(int=7).bytes, 4)),
-    *(ObjectId("5f0000000000000000000001"), False, dt.datetime(1960, 2, 29, tzinfo=dt.UTC), Timestamp(1, 2), MaxKey()),
-]
-"""One of each kind, in BSON order (two that SecantusDB cannot keep apart or order aside: Code and Regex)."""
-
-
-@pytest.fixture
-def opened(mongodb_url: str) -> Iterator[Callable[..., MongoDB]]:
-    """Open a database as the tool does, with a retry deadline that no test waits for in vain."""
-    running: list[MongoDB] = []
-
-    def open_one(database: str, url: str = mongodb_url, **keys: Any) -> MongoDB:
-        running.append(MongoDB(Connection(url, database, **{"retry_deadline_s": 20, **keys})))
-        return running[-1]
-
-    yield open_one
-    for one in running:
-        one.close()
-
-
-@pytest.fixture
-def source(database: Documents, opened: Callable[..., MongoDB]) -> Callable[..., mongodb.CollectionSource]:
-    """Return the source of a collection: ``source("things", where={...}, read_preference="nearest")``."""
-
-    def of(collection: str, where: Mapping[str, Any] | None = None, **keys: Any) -> mongodb.CollectionSource:
-        return opened(database.name, **keys).source(collection, where)
-
-    return of
 
 
 @pytest.fixture
@@ -72,47 +34,6 @@ def mixed(database: Documents) -> list[bytes]:
 @pytest.fixture
 def pages_of_three(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mongodb, "_BATCH_DOCUMENTS", 3)
-
-
-class Listener(monitoring.CommandListener):
-    """What a client sent; the driver offers no way to take a listener away again, so it listens on demand."""
-
-    def __init__(self) -> None:
-        self.heard: list[Mapping[str, Any]] | None = None
-
-    def started(self, event: monitoring.CommandStartedEvent) -> None:
-        if self.heard is not None:
-            self.heard.append(dict(event.command))
-
-    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
-        pass
-
-    def failed(self, event: monitoring.CommandFailedEvent) -> None:
-        pass
-
-
-LISTENER = Listener()
-monitoring.register(LISTENER)
-
-
-@pytest.fixture
-def sent() -> Iterator[list[Mapping[str, Any]]]:
-    """The commands that clients opened since this module was imported send during the test."""
-    LISTENER.heard = []
-    yield LISTENER.heard
-    LISTENER.heard = None
-
-
-@contextmanager
-def failing(database: Documents, times: int, *commands: str, **how: Any) -> Iterator[None]:
-    """The server fails the next commands of these names."""
-    admin = database.client.admin
-    data = {"failCommands": list(commands), **how}
-    admin.command("configureFailPoint", "failCommand", mode={"times": times}, data=data)
-    try:
-        yield
-    finally:
-        admin.command("configureFailPoint", "failCommand", mode="off")
 
 
 def positions(documents: Iterable[Any]) -> list[bytes]:

@@ -1,0 +1,58 @@
+"""A MongoDB as tests want it: with ids of every kind, overheard, and failing on demand."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from bson import Binary, Decimal128, Int64, MaxKey, MinKey, ObjectId, Timestamp
+from pymongo import monitoring
+from pymongo.database import Database
+
+Documents = Database[dict[str, Any]]
+
+MIXED_IDS: Sequence[Any] = [
+    *(MinKey(), None, math.nan, -math.inf, -(2**31), 0.5, 1, Decimal128("3.3"), Int64(2**40), math.inf),
+    *("", "a\0b", "é"),
+    *({}, {"a": 1, "b": [1, "x"]}),
+    *(b"\x00\xff", Binary(uuid.UUID(int=7).bytes, 4)),
+    *(ObjectId("5f0000000000000000000001"), False, dt.datetime(1960, 2, 29, tzinfo=dt.UTC), Timestamp(1, 2), MaxKey()),
+]
+"""One of each kind, in BSON order (two that SecantusDB cannot keep apart or order aside: Code and Regex)."""
+
+
+class Listener(monitoring.CommandListener):
+    """What a client sent; the driver offers no way to take a listener away again, so it listens on demand."""
+
+    def __init__(self) -> None:
+        self.heard: list[Mapping[str, Any]] | None = None
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        if self.heard is not None:
+            self.heard.append(dict(event.command))
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
+        pass
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None:
+        pass
+
+
+LISTENER = Listener()
+monitoring.register(LISTENER)
+
+
+@contextmanager
+def failing(database: Documents, times: int, *commands: str, **how: Any) -> Iterator[None]:
+    """The server fails the next commands of these names."""
+    admin = database.client.admin
+    data = {"failCommands": list(commands), **how}
+    admin.command("configureFailPoint", "failCommand", mode={"times": times}, data=data)
+    try:
+        yield
+    finally:
+        admin.command("configureFailPoint", "failCommand", mode="off")

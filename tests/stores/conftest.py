@@ -1,0 +1,44 @@
+"""A MongoDB opened as the tool does, and what is sent to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+from mongodbs import LISTENER, Documents
+
+from stores import mongodb
+from stores.mongodb import Connection, MongoDB
+
+
+@pytest.fixture
+def opened(mongodb_url: str) -> Iterator[Callable[..., MongoDB]]:
+    """Open a database as the tool does, with a retry deadline that no test waits for in vain."""
+    running: list[MongoDB] = []
+
+    def open_one(database: str, url: str = mongodb_url, **keys: Any) -> MongoDB:
+        running.append(MongoDB(Connection(url, database, **{"retry_deadline_s": 20, **keys})))
+        return running[-1]
+
+    yield open_one
+    for one in running:
+        one.close()
+
+
+@pytest.fixture
+def source(database: Documents, opened: Callable[..., MongoDB]) -> Callable[..., mongodb.CollectionSource]:
+    """Return the source of a collection: ``source("things", where={...}, read_preference="nearest")``."""
+
+    def of(collection: str, where: Mapping[str, Any] | None = None, **keys: Any) -> mongodb.CollectionSource:
+        return opened(database.name, **keys).source(collection, where)
+
+    return of
+
+
+@pytest.fixture
+def sent() -> Iterator[list[Mapping[str, Any]]]:
+    """The commands that clients opened since this module was imported send during the test."""
+    LISTENER.heard = []
+    yield LISTENER.heard
+    LISTENER.heard = None
