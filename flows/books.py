@@ -73,7 +73,7 @@ class Following:
     window_s: float | None
     """For how long the source keeps its changes; None where it cannot be asked, or was not."""
     events: int
-    """Changes since the route was first copied."""
+    """Documents that changed since the route was first copied, each counted once a batch."""
     applied: int
     """Documents copied again since then."""
     deleted: int

@@ -5,16 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from flows.projecting import Projection
 from flows.recopying import copy_documents
 from mappers.contract import Record
 from stores.contract import Mending, Source, StreamPosition, Tally, Target, Touched
-from stores.state import Lease
-from stores.state_sync import Syncs
 
 _SAVE_EVERY_S = 5.0
 """How often a position is saved at which nothing was touched: an idle stream's must move on too (R120)."""
+
+
+class Saving(Protocol):
+    """Puts on record where a route stands, with what was done since the last time: all of it or nothing."""
+
+    def __call__(self, position: StreamPosition, lag_s: float, /, *, events: int, applied: int, deleted: int) -> None:
+        """Raises LeaseLost if the route was taken over."""
 
 
 @dataclass(slots=True)
@@ -25,8 +31,7 @@ class Lane:
     projection: Projection
     target: Target[Record]
     journal: Mending
-    syncs: Syncs
-    lease: Lease
+    record: Saving
     position: StreamPosition
     before: bool = False
     """Whether what documents were before is needed to find what became of them."""
@@ -40,7 +45,7 @@ class Lane:
     _owed: list[int] = field(default_factory=lambda: [0, 0, 0])
     _saved: float = field(default_factory=time.monotonic)
 
-    def apply(self, touched: Sequence[Touched], position: StreamPosition, lag_s: float, events: int) -> None:
+    def apply(self, touched: Sequence[Touched], position: StreamPosition, lag_s: float) -> None:
         """The target holds what these documents are at the position or later, and the position is on record (R131).
 
         Raises an OfframpError after which the lane is where it was: the same batch may be applied again, and any
@@ -61,10 +66,10 @@ class Lane:
                 window=self.window,
             )
             self.tally.add(done.tally)
-            self.events += events
+            self.events += len(touched)
             self.absent += done.absent
             self.deleted += done.deleted
-            for at, more in enumerate((events, done.tally.copied, done.deleted)):
+            for at, more in enumerate((len(touched), done.tally.copied, done.deleted)):
                 self._owed[at] += more
         self.position = position
         if touched or time.monotonic() - self._saved > _SAVE_EVERY_S:
@@ -78,6 +83,6 @@ class Lane:
     def save(self, lag_s: float) -> None:
         """The position, and what was done up to it, are on record."""
         events, applied, deleted = self._owed
-        self.syncs.save(self.lease, self.position, lag_s, events=events, applied=applied, deleted=deleted)
+        self.record(self.position, lag_s, events=events, applied=applied, deleted=deleted)
         self._owed = [0, 0, 0]
         self._saved = time.monotonic()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from flows.books import Report, RouteReport, Verdict
@@ -88,10 +89,10 @@ def sync(
         ExitStack() as closing,
     ):
         refuse_changes(state, routes, found)
-        following_ = _Sync(plan, state, database, routes, stopping, watching)
-        following_.open(leases, found, closing)
-        following_.run(follow=follow)
-        return following_.report(started)
+        synced = _Sync(plan, state, database, routes, leases, stopping, watching)
+        synced.open(found, closing)
+        synced.run(follow=follow)
+        return synced.report(started)
 
 
 @dataclass
@@ -100,6 +101,7 @@ class _Sync:
     state: State
     database: MongoDB
     routes: Sequence[Route]
+    leases: Mapping[str, Lease]
     stopping: Callable[[], bool]
     watching: Watching
     lanes: dict[str, Lane] = field(default_factory=dict)
@@ -112,12 +114,12 @@ class _Sync:
     """How far the source's clock is behind ours."""
     _looked: float = float("-inf")
 
-    def open(self, leases: Mapping[str, Lease], found: Mapping[str, Checked], closing: ExitStack) -> None:
+    def open(self, found: Mapping[str, Checked], closing: ExitStack) -> None:
         """Each route that can be followed has its lane; raises PlanError with what none of them should have said."""
         faults: list[PlanError] = []
         for route in self.routes:
             try:
-                lane = self._lane(route, leases[route.name], found[route.name], closing)
+                lane = self._lane(route, self.leases[route.name], found[route.name], closing)
                 self.lanes[route.name] = self.every[route.name] = lane
             except PlanError as error:
                 faults.append(PlanError(error.code, f"route {route.name}: {error.message}"))
@@ -158,7 +160,8 @@ class _Sync:
             if isinstance(target, Tunable):
                 target.restore()
         return Lane(
-            *(source, projection, target, self.state.journal(lease), Syncs(self.state), lease, standing.position),
+            *(source, projection, target, self.state.journal(lease), partial(Syncs(self.state).save, lease)),
+            position=standing.position,
             before=before,
             window=self.plan.run.window,
         )
@@ -201,7 +204,7 @@ class _Sync:
         self._looked = time.monotonic()
         for name, lane in self.lanes.items():
             lag_s = self._lag_s(lane.position)
-            if self.window_s is not None and lag_s > self.window_s / 2:
+            if self.window_s is not None and lag_s > max(_LOOK_EVERY_S, self.window_s / 2):
                 _log.warning(
                     "%s: %.0f s behind a source that keeps its changes for %.0f s; beyond that it must be copied anew",
                     *(name, lag_s, self.window_s),
@@ -221,9 +224,7 @@ class _Sync:
                 self._halt(name, why)
         lag_s = self._lag_s(batch.position)
         began = {
-            name: threads.submit(
-                lane.apply, (mine := of.get(self.plan.routes[name].collection, [])), batch.position, lag_s, len(mine)
-            )
+            name: threads.submit(lane.apply, of.get(self.plan.routes[name].collection, ()), batch.position, lag_s)
             for name, lane in self.lanes.items()
         }
         for name, applied in began.items():
@@ -234,9 +235,8 @@ class _Sync:
         self.watching([self._progress(name, lane) for name, lane in self.every.items()])
 
     def _halt(self, name: str, why: str) -> None:
-        lane = self.lanes[name]
         try:
-            Syncs(self.state).halt(lane.lease, why)
+            Syncs(self.state).halt(self.leases[name], why)
         except OfframpError as error:
             self._fail(name, str(error))
         else:

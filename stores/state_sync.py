@@ -25,7 +25,7 @@ class Standing:
     lag_s: float | None
     """How far that was behind the source's own time; None before the first sync."""
     events: int
-    """Changes seen since the route began."""
+    """Documents that changed since the route began, each counted once a batch."""
     applied: int
     """Documents copied again since then."""
     deleted: int
