@@ -80,19 +80,44 @@ def sync(
     route's failure in the report; the others go on.
     """
     started = dt.datetime.now(dt.UTC)
-    found = {one.route: one for one in check(plan, routes)}
-    routes = [expiring(route, found[route.name].expires) for route in routes]
+    found, gone = _checked(plan, routes)
+    routes = [expiring(route, found[route.name].expires) if route.name in found else route for route in routes]
     with (
         opened_state(plan) as state,
         leased(state, routes, plan.run.lease_s / 3) as leases,
         opened_source(plan) as database,
         ExitStack() as closing,
     ):
-        refuse_changes(state, routes, found)
+        refuse_changes(state, [route for route in routes if route.name in found], found)
         synced = _Sync(plan, state, database, routes, leases, stopping, watching)
+        synced.failures |= gone
         synced.open(found, closing)
         synced.run(follow=follow)
         return synced.report(started)
+
+
+def _checked(plan: Plan, routes: Sequence[Route]) -> tuple[dict[str, Checked], dict[str, str]]:
+    """Return what there is to know of each route, and of those whose collection is gone the failure.
+
+    Raises PlanError for any other fault.
+    """
+    try:
+        return {one.route: one for one in check(plan, routes)}, {}
+    except PlanError:
+        found: dict[str, Checked] = {}
+        gone: dict[str, str] = {}
+        faults: list[PlanError] = []
+        for route in routes:  # One that is gone must not keep the others.
+            try:
+                found.update((one.route, one) for one in check(plan, [route]))
+            except PlanError as error:
+                if error.code == "E-SRC-COLLECTION":
+                    gone[route.name] = str(PermanentError("E-SYNC-HALTED", _halted(route, "is not there any more")))
+                else:
+                    faults.append(error)
+        if faults:
+            raise joined(faults) from None
+        return found, gone
 
 
 @dataclass
@@ -117,7 +142,7 @@ class _Sync:
     def open(self, found: Mapping[str, Checked], closing: ExitStack) -> None:
         """Each route that can be followed has its lane; raises PlanError with what none of them should have said."""
         faults: list[PlanError] = []
-        for route in self.routes:
+        for route in (route for route in self.routes if route.name in found):
             try:
                 lane = self._lane(route, self.leases[route.name], found[route.name], closing)
                 self.lanes[route.name] = self.every[route.name] = lane

@@ -1,0 +1,227 @@
+"""Sync as its user runs it: against real servers, under a writer, killed, and when its stream breaks."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bson import Decimal128
+from plans import Finished, Stores, offramp, start, write_plan
+from pymongo.database import Database
+from waiting import until
+
+Documents = Database[dict[str, Any]]
+
+WRITER = """
+import random, sys, threading
+from pymongo import MongoClient
+url, name, seed = sys.argv[1:]
+database, chance = MongoClient(url)[name], random.Random(seed)
+print("begun", flush=True)
+number = 0
+while True:
+    number += 1
+    one = chance.randrange(400)
+    for collection in ("things", "players"):
+        documents = database[collection]
+        what = chance.random()
+        if what < 0.6:
+            change = {"$set": {"n": number, "player": f"{one} {number}", "pad": "x" * chance.randrange(300)}}
+            documents.update_one({"_id": one}, change, upsert=True)
+        elif what < 0.8:
+            documents.delete_one({"_id": one})
+        elif what < 0.9:
+            documents.delete_one({"_id": one})
+            documents.insert_one({"_id": one, "n": number, "player": f"{one} {number}", "again": True})
+        else:
+            several = [{"_id": f"{number}.{at}", "n": number, "player": f"{at} of {number}"} for at in range(5)]
+            documents.insert_many(several)
+    threading.Event().wait(0.003)
+"""
+
+
+@pytest.fixture(scope="session")
+def stores(mongodb_url: str, redis_url: str, dynamodb_endpoint: str, elasticsearch_url: str) -> Stores:
+    return Stores(mongodb_url, redis_url, dynamodb_endpoint, elasticsearch_url)
+
+
+@contextmanager
+def writing(stores: Stores, database: Documents) -> Iterator[None]:
+    writer = subprocess.Popen(
+        [sys.executable, "-c", WRITER, stores.mongodb, database.name, "7"], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "begun\n"
+        yield
+        assert writer.poll() is None, "the writer ended before its time"
+    finally:
+        writer.kill()
+        writer.communicate()
+
+
+def seeded(database: Documents, count: int = 400) -> None:
+    for name in ("things", "players"):
+        database[name].insert_many([{"_id": n, "n": n, "player": f"{n} 0"} for n in range(count)])
+    database.command({"collMod": "players", "changeStreamPreAndPostImages": {"enabled": True}})
+
+
+def routes(unique: str) -> dict[str, Any]:
+    """A route to each target by `_id`, and one whose members are named by another field."""
+    return {
+        "items": {"collection": "things", "use_case": "entity", "table": unique},
+        "strings": {"collection": "things", "use_case": "session", "key": f"{unique}:{{_id}}"},
+        "texts": {"collection": "things", "use_case": "search", "index": unique, "where": {"n": {"$gte": 0}}},
+        "scores": {
+            "collection": "players",
+            "use_case": "leaderboard",
+            "key": f"{unique}-scores",
+            "score": "n",
+            "member": "player",
+            "where": {"n": {"$gte": 0}},
+        },
+    }
+
+
+def synced(folder: Path, route: str = "items") -> int:
+    with sqlite3.connect(f"file:{folder / 'state.db'}?mode=ro", uri=True) as db:
+        (events,) = db.execute("SELECT events FROM syncs WHERE route = ?", (route,)).fetchone()
+    return int(events)
+
+
+def findings(finished: Finished, route: str) -> dict[str, int]:
+    row = finished.route(route)
+    return {name: row[name] for name in ("missing", "differs", "extra")}
+
+
+def test_a_sync_killed_again_and_again_under_a_writer_ends_with_what_the_source_has(
+    stores: Stores, database: Documents, tmp_path: Path, unique: str
+) -> None:
+    seeded(database)
+    plan = write_plan(tmp_path, stores, database.name, routes(unique))
+    with writing(stores, database):
+        offramp("backfill", plan, "--verify", "none", folder=tmp_path)
+        for ending in (signal.SIGKILL, signal.SIGKILL, signal.SIGKILL, signal.SIGTERM):
+            before = synced(tmp_path)
+            process = start("sync", plan, "--follow", "--json", folder=tmp_path)
+            try:
+                until(lambda: synced(tmp_path) > before + 30, "changes to be synced")  # noqa: B023
+            finally:
+                process.send_signal(ending)
+                out, err = process.communicate(timeout=60)
+        assert process.returncode == 128 + signal.SIGTERM, err
+        assert {route["verdict"] for route in json.loads(out)["routes"]} == {"clean"}
+    caught_up = offramp("sync", plan, "--json", folder=tmp_path)
+    assert caught_up.code == 0, caught_up.out + caught_up.err
+    verified = offramp("verify", plan, "--json", folder=tmp_path)
+    assert verified.code == 0, verified.out + verified.err
+    for name in routes(unique):
+        row = verified.route(name)
+        assert row["documents"] == row["read"] == row["held"] > 0
+        assert row["sync"]["events"] > 0
+
+
+def test_what_changed_is_told_before_the_sync_and_gone_after_it(
+    stores: Stores, database: Documents, tmp_path: Path, unique: str
+) -> None:
+    seeded(database, 50)
+    plan = write_plan(tmp_path, stores, database.name, routes(unique))
+    refused = offramp("sync", plan, "--json", folder=tmp_path)
+    assert (refused.code, "E-SYNC-BACKFILL" in refused.err) == (2, True)
+    assert offramp("backfill", plan, folder=tmp_path).code == 0
+    for name in ("things", "players"):
+        database[name].update_one({"_id": 1}, {"$set": {"n": -1}})  # Leaves the filter.
+        database[name].update_one({"_id": 2}, {"$set": {"player": "moved"}})
+        database[name].delete_one({"_id": 3})
+        database[name].insert_one({"_id": "new", "n": 7, "player": "new"})
+    database["players"].update_one({"_id": 4}, {"$set": {"n": Decimal128("Infinity")}})
+    stale = offramp("verify", plan, "--json", folder=tmp_path)
+    assert stale.code == 1
+    assert findings(stale, "items") == {"missing": 1, "differs": 2, "extra": 1}
+    assert findings(stale, "texts") == {"missing": 1, "differs": 1, "extra": 2}
+    assert findings(stale, "scores") == {"missing": 2, "differs": 0, "extra": 4}
+    report = tmp_path / "sync report"
+    done = offramp("sync", plan, "--json", "--report", report, folder=tmp_path)
+    assert done.code == 1
+    assert done.json == json.loads((report / "report.json").read_text())
+    assert [done.route(name)["verdict"] for name in routes(unique)] == ["clean", "clean", "clean", "rejects"]
+    assert (done.route("texts")["copied"], done.route("texts")["sync"]["deleted"]) == (2, 2)
+    verified = offramp("verify", plan, "--json", folder=tmp_path)
+    for name in routes(unique):
+        assert findings(verified, name) == {"missing": 0, "differs": 0, "extra": 0}
+    assert verified.route("scores")["rejected"] == 1
+    database["players"].update_one({"_id": 4}, {"$set": {"n": 4}})
+    assert offramp("sync", plan, folder=tmp_path).code == 0
+    assert offramp("verify", plan, folder=tmp_path).code == 0
+    counted = offramp("verify", plan, "--level", "counts", "--route", "items", "--json", folder=tmp_path)
+    assert "use --level full" in counted.route("items")["reasons"][0]
+    (row, *_) = offramp("status", plan, "--json", folder=tmp_path).json["routes"]
+    assert (row["stage"], row["rejected"], row["sync"]["events"]) == ("synced", 0, 4)
+    assert "synced" in offramp("status", plan, folder=tmp_path).out
+
+
+def test_a_collection_that_is_gone_halts_its_route_alone_and_one_command_copies_it_anew(
+    stores: Stores, database: Documents, tmp_path: Path, unique: str
+) -> None:
+    seeded(database, 30)
+    chosen = {name: keys for name, keys in routes(unique).items() if name != "texts"}
+    plan = write_plan(tmp_path, stores, database.name, chosen)
+    assert offramp("backfill", plan, folder=tmp_path).code == 0
+    database["things"].drop()
+    database["players"].delete_one({"_id": 1})
+    for what in ("E-SYNC-HALTED", "E-MADE-ANEW"):
+        halted = offramp("sync", plan, "--json", folder=tmp_path)
+        assert halted.code == 3
+        assert [halted.route(name)["verdict"] for name in chosen] == ["failed", "failed", "clean"]
+        assert what in halted.route("items")["reasons"][0]
+        assert "backfill --restart" in halted.route("items")["reasons"][0]
+        for n in range(10, 15):
+            database["things"].update_one({"_id": n}, {"$set": {"n": n}}, upsert=True)
+    anew = offramp("backfill", plan, "--restart", "--route", "items", "--route", "strings", "--json", folder=tmp_path)
+    assert anew.code == 0, anew.out
+    for name in ("items", "strings"):
+        assert findings(anew, name) == {"missing": 0, "differs": 0, "extra": 0}
+        assert anew.route(name)["held"] == 5
+    database["things"].delete_one({"_id": 10})
+    assert offramp("sync", plan, folder=tmp_path).code == 0
+    assert offramp("verify", plan, folder=tmp_path).code == 0
+    # What one document was before it changed was not kept.
+    for kept in (False, True):
+        database.command({"collMod": "players", "changeStreamPreAndPostImages": {"enabled": kept}})
+        database["players"].update_one({"_id": 2}, {"$set": {"player": f"moved {kept}"}})
+    for _again in range(2):
+        halted = offramp("sync", plan, "--json", folder=tmp_path)
+        assert halted.code == 3
+        assert [halted.route(name)["verdict"] for name in chosen] == ["clean", "clean", "failed"]
+        assert "--restart --route scores" in halted.route("scores")["reasons"][0]
+    stages = {row["route"]: row["stage"] for row in offramp("status", plan, "--json", folder=tmp_path).json["routes"]}
+    assert stages == {"items": "synced", "strings": "synced", "scores": "halted"}
+    # A position from before all the source can tell: nothing is guessed, and the same command helps.
+    with sqlite3.connect(tmp_path / "state.db") as db:
+        db.execute("UPDATE syncs SET time = 1, token = ''")
+    lost = offramp("sync", plan, "--json", folder=tmp_path)
+    assert lost.code == 3
+    assert all("E-SRC-HISTORY-LOST" in row["reasons"][0] for row in lost.json["routes"])
+    assert offramp("backfill", plan, "--restart", folder=tmp_path).code == 0
+    assert offramp("sync", plan, folder=tmp_path).code == 0
+
+
+def test_a_route_whose_addresses_move_is_refused_without_what_documents_were(
+    stores: Stores, database: Documents, tmp_path: Path, unique: str
+) -> None:
+    seeded(database, 5)
+    database.command({"collMod": "players", "changeStreamPreAndPostImages": {"enabled": False}})
+    plan = write_plan(tmp_path, stores, database.name, {"scores": routes(unique)["scores"]})
+    assert offramp("backfill", plan, folder=tmp_path).code == 0
+    refused = offramp("sync", plan, folder=tmp_path)
+    assert refused.code == 2
+    assert "E-KEY-NOTDERIVABLE" in refused.err
+    assert 'collMod: "players", changeStreamPreAndPostImages: {enabled: true}' in refused.err
