@@ -19,14 +19,16 @@ import click
 from benchmarks import checks, measuring
 from benchmarks.documents import Size
 from benchmarks.measuring import FEW
-from benchmarks.rig import LEGS, Documents, Leg, LegName, Rig, null_rig, prefect_api, real_rig
+from benchmarks.rig import LEGS, Documents, Leg, LegName, Rig, changing_rig, null_rig, prefect_api, real_rig
 from flows.report import table
 
-PARTS = ("legs", "processes", "memory", "verify", "latency_5ms", "orchestration", "checks")
+PARTS = ("legs", "processes", "memory", "verify", "sync", "latency_5ms", "orchestration", "checks")
 _LATENCY_MS = 5
 _PROCESSES_TIMES = 4
 """Two workers start in the time that so small a collection takes: more of them show what they do."""
 _LARGE = 1_000_000
+_SYNCED_PART = 5
+"""The embedded source takes long to change as many documents as are copied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,12 @@ def _verify(wanted: Wanted, folder: Path) -> dict[str, Any]:
     return {"verify": rows}
 
 
+def _sync(wanted: Wanted, folder: Path) -> dict[str, Any]:
+    documents = max(FEW + 1, wanted.documents // _SYNCED_PART)
+    with changing_rig(folder, [Documents(1, FEW), Documents(1, documents)], wanted.legs) as rig:
+        return {"sync": [measuring.syncing(rig, leg, documents, wanted.rounds) for leg in wanted.legs]}
+
+
 def _latency(wanted: Wanted, folder: Path) -> dict[str, Any]:
     legs = [leg for leg in wanted.legs if leg.target != "redis"]  # A real server, whose answers nothing delays.
     if wanted.real or not legs:
@@ -156,6 +164,7 @@ _MEASURES: Mapping[str, Callable[[Wanted, Path], dict[str, Any]]] = {
     "processes": _processes,
     "memory": _memory,
     "verify": _verify,
+    "sync": _sync,
     "latency_5ms": _latency,
     "orchestration": _orchestration,
     "checks": _checks,

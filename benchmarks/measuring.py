@@ -55,6 +55,29 @@ class Series:
 Program = Callable[[Documents], Cost]
 
 
+def syncing(rig: Rig, leg: Leg, documents: int, rounds: int) -> dict[str, Any]:
+    """Return what it costs to sync documents of 1 KB that all changed, against what it cost to copy them."""
+    found = {"backfill": Series(), "sync": Series()}
+    for _ in range(rounds):
+        for some in (Documents(1, FEW), Documents(1, documents)):
+            copy = rig.plan(leg, some)
+            costs = {"backfill": rig.backfill(copy)}
+            rig.touch(some)
+            costs["sync"] = rig.sync(copy)
+            for name, cost in costs.items():
+                (found[name].few if some.number == FEW else found[name].many).append(cost)
+    copied, synced = (found[name].us(documents) for name in ("backfill", "sync"))
+    return {
+        "leg": leg.name,
+        "documents": documents,
+        "backfill_us": round(copied, 1),
+        "sync_us": round(synced, 1),
+        "of_backfills_rate": round(copied / max(_LEAST_US, synced), 2),
+        "sync_per_cpu_s": round(1e6 / max(_LEAST_US, synced)),
+        "sync_per_s": round(found["sync"].rate(documents)),
+    }
+
+
 def alternated(programs: dict[str, Program], size: Size, documents: int, rounds: int) -> dict[str, Series]:
     """Return each program's runs, made in turns, so that a busier moment of the machine meets all alike."""
     found = {name: Series() for name in programs}

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from flows import localservers
 
 LegName = Literal["dynamodb", "redis_string", "redis_hash", "elasticsearch"]
 _INSERTED_AT_ONCE = 1_000
+FEWEST = 1
 _SOON = {"retry_deadline_s": 20}
 """A server of ours that does not answer is a fault, not something to wait for."""
 
@@ -123,6 +124,17 @@ class Rig:
         """Return what `offramp verify` of what was copied costs; a difference is a failure."""
         return _offramp(["verify", str(copy.plan), "--json"])
 
+    def sync(self, copy: Copy) -> Cost:
+        """Return what `offramp sync` of what changed costs."""
+        return _offramp(["sync", str(copy.plan), "--json"])
+
+    def touch(self, documents: Documents) -> None:
+        """Every document of the collection has changed."""
+        from pymongo import MongoClient
+
+        with MongoClient[dict[str, Any]](self.source) as client:
+            client[DATABASE][documents.name].update_many({}, {"$inc": {"views": 1}})
+
     def _place(self) -> str:
         return f"place{next(self._numbers)}"
 
@@ -189,6 +201,17 @@ def real_rig(folder: Path, collections: Sequence[Documents], legs: Sequence[Leg]
         for kind in sorted({leg.target for leg in legs}):
             targets[kind] = running.enter_context(starting[kind](folder / kind))
         yield Rig(source, targets, folder)
+
+
+@contextmanager
+def changing_rig(folder: Path, collections: Sequence[Documents], legs: Sequence[Leg]) -> Iterator[Rig]:
+    """Give a rig whose source is the embedded server, which tells changes; its targets are those of `null_rig`."""
+    with (
+        localservers.mongodb(folder / "mongodb") as source,
+        null_rig(folder, [Documents(1, FEWEST)], legs) as rig,
+    ):
+        _insert(source, collections)
+        yield replace(rig, source=source)
 
 
 def _insert(source: str, collections: Sequence[Documents]) -> None:
