@@ -131,6 +131,8 @@ class Changes(Protocol):
 
         The value of each collection says whether `before` is wanted. Quiet streams yield empty batches, whose position
         still moves on. Ends once its position has reached `until`, or when `stopping`; never without either.
+        Ends also when each of the collections has halted. Of a halting collection a batch names no documents: read
+        now, they would look deleted.
         Raises PermanentError E-SRC-HISTORY-LOST where changes between `since` and now can no longer be told (R121).
         """
 
@@ -139,6 +141,22 @@ class Changes(Protocol):
 
     def window_s(self) -> float | None:
         """Return how far back the source could tell changes now, in seconds; None where it cannot be asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Streaming:
+    """Whether a collection's changes can be streamed; by a rescan or a watermark they can be found either way."""
+
+    possible: bool
+    reason: str = ""
+    """Why not."""
+    before_images: bool = False
+    """Whether the source keeps what each document was before a change."""
+    command: str = ""
+    """What grants the stream, or else what makes the source keep those; "" where nothing is missing, or nothing helps.
+    """
+    window_s: float | None = None
+    """How far back the source tells changes now, in seconds; None where it cannot be asked (R121)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,13 +19,15 @@ from pymongo.uri_parser import split_options
 from mappers.decoding import CODEC, documents, position
 from mappers.expiry import IndexExpires
 from stores.ceilings import Ceilings, Window, ceilings
-from stores.contract import Batch, Partition
+from stores.contract import Batch, Partition, Streaming
 from stores.errors import PermanentError, PlanError, TransientError
 from stores.mongodb_changes import DatabaseChanges, timestamp
 from stores.mongodb_described import Described, described
 from stores.mongodb_errors import translated
 from stores.mongodb_ids import Ids, bound_of, position_of, typed_of
+from stores.mongodb_streaming import streaming
 from stores.mongodb_ttl import ttl_notes, ttl_rule
+from stores.mongodb_watermark import Watermark
 from stores.pacing import pace
 from stores.retrying import Backoff
 
@@ -108,6 +110,12 @@ class MongoDB:
         connection = self._connection
         return DatabaseChanges(self._client, connection.database, connection.retry_deadline_s, window_s=window_s)
 
+    def watermark(self, collection: str, field: str, overlap_s: float = 60) -> Watermark:
+        """Return the changes of one collection as far as a date field tells them, from so long before the last seen."""
+        connection = self._connection
+        found = described(self._client, connection.database, collection)
+        return Watermark(self._client, found, field, overlap_s, connection.retry_deadline_s)
+
     def close(self) -> None:
         """Release connections."""
         self._client.close()
@@ -158,6 +166,11 @@ class CollectionSource:
                 self._collection().aggregate([{"$match": self._where}, {"$limit": 1}], session).close()
         except PermanentError as error:
             raise PlanError("E-SRC-WHERE", f"the filter `where` cannot be used: {error.message}") from error
+
+    def streaming(self) -> Streaming:
+        """Return whether its changes can be streamed, by opening the stream as a sync would (R100)."""
+        changes = DatabaseChanges(self._client, self._connection.database, self._connection.retry_deadline_s)
+        return streaming(self._client, self._describe(), changes)
 
     def expiry(self) -> IndexExpires:
         """Return when the collection's TTL indexes delete its documents; raises PlanError without such a rule."""

@@ -48,7 +48,7 @@ _LOST_CODES = frozenset((136, 286))
 _TOKEN_CODES = frozenset((9, 260, 280))
 """The token is none, is of a notification that nothing can be resumed after, or is not found."""
 _TOO_LARGE_CODE, _STANDALONE_CODE, _RETRY_CODE = 10334, 40573, 234
-_EXPANDED_SINCE, _SPLIT_SINCE = (6, 0, 0), (6, 0, 9)
+_EXPANDED_SINCE, _IMAGES_SINCE, _SPLIT_SINCE = (6, 0, 0), (6, 0, 0), (6, 0, 9)
 
 
 class _TokenRefused(PermanentError):
@@ -130,6 +130,12 @@ class DatabaseChanges:
                 backoff = backoff or Backoff(self._retry_deadline_s)
                 if not backoff.wait():
                     raise
+
+    def knows_images(self) -> bool:
+        """Whether the server can keep what documents were before a change at all."""
+        with self._translated():
+            self._ask()
+        return tuple(self._version or ()) >= _IMAGES_SINCE
 
     def window_s(self) -> float | None:
         """Return how far back the source could tell now, in seconds; None where it cannot be asked."""

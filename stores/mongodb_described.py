@@ -19,6 +19,8 @@ _NAMES = 20
 class Described:
     """What the server says of a collection."""
 
+    database: str
+    collection: str
     kind: str
     """collection or view."""
     indexes: Sequence[Mapping[str, Any]]
@@ -65,6 +67,8 @@ def described(client: MongoClient[dict[str, Any]], name: str, collection: str) -
         indexes = list(database[collection].list_indexes())
         average = int(database.command("collStats", collection).get("avgObjSize") or 0)
     return Described(
+        database=name,
+        collection=collection,
         kind=kind,
         indexes=indexes,
         capped=bool(options.get("capped")),

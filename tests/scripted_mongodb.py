@@ -53,6 +53,7 @@ class Scripted(Server):
     """What the oplog begins with; None where it may not be read."""
     earliest: int | None = None
     """The same as serverStatus tells it; None where it may not be asked."""
+    users: Sequence[Mapping[str, str]] = ()
     sharded: bool = False
     version: tuple[int, int, int] = (8, 0, 4)
     port: int = 0
@@ -84,6 +85,8 @@ class Scripted(Server):
             return told | {"setName": "rs", "setVersion": 1, "hosts": [own], "me": own, "primary": own}
         if name == "buildinfo":
             return {"version": ".".join(map(str, self.version)), "versionArray": [*self.version, 0]}
+        if name == "connectionstatus":
+            return {"authInfo": {"authenticatedUsers": self.users}}
         if name == "aggregate":
             return _error(self.refusals.pop(0)) if self.refusals else self._batch("firstBatch", [])
         if name == "getmore":

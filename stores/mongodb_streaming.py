@@ -1,0 +1,58 @@
+"""What kind of sync a MongoDB allows for a collection, and the command that allows more (R100, R111, R125)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pymongo import MongoClient
+
+from stores.contract import Streaming
+from stores.errors import PermanentError
+from stores.mongodb_changes import DatabaseChanges
+from stores.mongodb_described import Described
+from stores.mongodb_errors import translated
+
+
+def streaming(client: MongoClient[dict[str, Any]], found: Described, changes: DatabaseChanges) -> Streaming:
+    """Return whether the collection's changes can be streamed, having opened the stream; TransientError if it is away.
+
+    Opening it is what asks for the privileges: a user may have them in many ways.
+    """
+    never = _never(found)
+    if never:
+        return Streaming(False, never)
+    try:
+        changes.begin()
+    except PermanentError as error:
+        granting = _granting(client, found) if error.code == "E-SRC-AUTH" else ""
+        return Streaming(False, error.message + _elsewhere(error), command=granting)
+    command = ""
+    if not found.before_images and changes.knows_images():
+        options = {"collMod": found.collection, "changeStreamPreAndPostImages": {"enabled": True}}
+        command = f"db.getSiblingDB({json.dumps(found.database)}).runCommand({json.dumps(options)})"
+    return Streaming(True, before_images=found.before_images, command=command, window_s=changes.window_s())
+
+
+def _never(found: Described) -> str:
+    if found.kind == "view":
+        return f"{found.collection} is a view, and a view tells no changes"
+    if not found.replicated:
+        return "the source is a standalone server, which tells no changes; a replica set of one member does"
+    if found.capped:
+        return f"{found.collection} is capped, and what rolls off a capped collection is not told as a delete"
+    return ""
+
+
+def _granting(client: MongoClient[dict[str, Any]], found: Described) -> str:
+    with translated(found.collection):
+        status = client.admin.command("connectionStatus")
+    users = status.get("authInfo", {}).get("authenticatedUsers") or [{"user": "USER", "db": "admin"}]
+    role = json.dumps([{"role": "read", "db": found.database}])
+    return f"db.getSiblingDB({json.dumps(users[0]['db'])}).grantRolesToUser({json.dumps(users[0]['user'])}, {role})"
+
+
+def _elsewhere(error: PermanentError) -> str:
+    if error.code != "E-SRC-REFUSED":
+        return ""
+    return "; on Amazon DocumentDB they are off until db.adminCommand({modifyChangeStreams: 1, ...}) turns them on"
