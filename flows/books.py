@@ -58,6 +58,8 @@ class RouteReport:
     """How this run was held back while it copied; None where it copied nothing."""
     sync: Following | None = None
     """How far the target follows the source; None for a route that was never synced."""
+    source_keeps_s: float | None = None
+    """For how long the source keeps its changes: a first sync must not come later. None where it was not asked."""
 
 
 @dataclass(frozen=True)

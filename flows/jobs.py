@@ -245,7 +245,7 @@ def reading(state: State, route: Route, database: MongoDB) -> Source:
     """Return the route's documents, none of them as it was before the position from which changes follow (R102)."""
     source = route.source(database)
     standing = Syncs(state).standing(route.name)
-    if standing is not None:
+    if standing is not None and route.keys.sync == "stream":
         source.advance(standing.position.time)
     return source
 

@@ -8,12 +8,19 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from flows.projecting import Projection
-from flows.recopying import copy_documents
+from flows.recopying import Fetching, copy_documents
 from mappers.contract import Record
-from stores.contract import Mending, Source, StreamPosition, Tally, Target, Touched
+from stores.contract import Mending, StreamPosition, Tally, Target, Touched
 
 _SAVE_EVERY_S = 5.0
 """How often a position is saved at which nothing was touched: an idle stream's must move on too (R120)."""
+
+
+class Reading(Fetching, Protocol):
+    """A source's documents by their ids, as of a time or later."""
+
+    def advance(self, time: int) -> None:
+        """Whatever is read from now on is of this cluster time or later."""
 
 
 class Saving(Protocol):
@@ -27,12 +34,14 @@ class Saving(Protocol):
 class Lane:
     """One route while it is synced. One batch is done before the next begins, so that no `_id` is in flight twice."""
 
-    source: Source
+    source: Reading
     projection: Projection
     target: Target[Record]
     journal: Mending
     record: Saving
     position: StreamPosition
+    advancing: bool = True
+    """Whether positions are of the source's cluster time, by which it can be read (R102)."""
     before: bool = False
     """Whether what documents were before is needed to find what became of them."""
     window: int = 4
@@ -54,7 +63,8 @@ class Lane:
         if position.time < self.position.time:
             return  # Another route of the stream is further behind.
         if touched:
-            self.source.advance(position.time)
+            if self.advancing:
+                self.source.advance(position.time)
             before: Mapping[bytes, Sequence[bytes]] = {one.id: one.before for one in touched} if self.before else {}
             done = copy_documents(
                 self.source,

@@ -100,6 +100,7 @@ class Route:
             "placement": _plain(self.placement),
             "mapper": self.mapper_name,
             "mapper file": self.digest,
+            "watermark": self.keys.watermark,
             "options": {name: self._told(f"options.{name}", value) for name, value in _plain(self.options).items()},
         }
 

@@ -127,9 +127,21 @@ class RouteKeys:
     """Which fields of each document go along."""
     transforms: Sequence[Annotated[Transform, Field(json_schema_extra={"minProperties": 1, "maxProperties": 1})]] = ()
     """What is done to each document after `fields` and before its mapper, in this order."""
+    sync: Literal["stream", "rescan", "watermark"] = "stream"
+    """How a sync finds what changed: by the source's ``stream`` of changes; by a ``rescan`` of every document, where a
+    source has none; or by the date in `watermark`, which cannot tell deletes."""
+    watermark: str | None = None
+    """With `sync: watermark`: the date field, by dotted path, that every write sets to its time."""
     partitions: Positive | None = None
     """Parts the collection is split in; chosen by its size unless said."""
     allow_empty: bool = False
     """Whether a route for which nothing could be compared may be called clean: an empty collection, say."""
     accept_loss: Sequence[str] = ()
     """Losses that still count as clean: a kind (score_rounded), a field, or field:kind (docs/values.md)."""
+
+    def __post_init__(self) -> None:
+        """Refuse a way of syncing without its field, and a field without its way."""
+        if self.sync == "watermark" and not all((self.watermark or "").split(".")):
+            raise ValueError("watermark: sync: watermark goes by a date field that every write sets; name it here")
+        if self.sync != "watermark" and self.watermark is not None:
+            raise ValueError(f"watermark: is for sync: watermark, and the route says sync: {self.sync}; drop one")

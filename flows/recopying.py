@@ -8,15 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from flows.copying import copy_partition
 from flows.projecting import ProjectedBatch, Projection, named
 from mappers.contract import Record
 from mappers.decoding import position
-from stores.contract import Batch, Mending, Partition, Reject, Source, Tally, Target
+from stores.contract import Batch, Mending, Partition, Reject, Tally, Target
 
 _AT_ONCE = 500
 """Documents fetched by one read; and addresses deleted between two looks at the lease."""
+
+
+class Fetching(Protocol):
+    """What copying documents again needs of a source."""
+
+    def fetch(self, ids: Sequence[bytes]) -> Sequence[bytes]:
+        """Return the documents with these ids that the filter lets through, in any order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +41,7 @@ class Recopied:
 
 
 def copy_documents(
-    source: Source,
+    source: Fetching,
     projection: Projection,
     target: Target[Record],
     journal: Mending,
@@ -78,7 +86,7 @@ def copy_documents(
 class _Documents:
     """Documents by their ids, to be copied as if they were a partition."""
 
-    source: Source
+    source: Fetching
     ids: Sequence[bytes]
     found: set[bytes] = field(default_factory=set)
 

@@ -20,7 +20,7 @@ from flows.loading import refuse_unloaded, staged, taken
 from flows.pacing import held_back, spread_out
 from flows.plan import Plan, Route, digest
 from flows.plankeys import RunKeys
-from flows.positions import FirstPosition, followed
+from flows.positions import FirstPosition, first_sync_within, followed
 from flows.splitting import may_split
 from flows.sweeping import sweep
 from flows.workers import More, Workers
@@ -180,7 +180,7 @@ class Run:
                             if (staging := staging_of(target)) is not None:
                                 staging.clear()
                     if known is None:
-                        first.take(leases[route.name], database)
+                        first.take(route, leases[route.name], database)
                         partitions = source.split(
                             route.keys.partitions or _partitions(source.estimate(), self.plan.run)
                         )
@@ -272,9 +272,10 @@ class Run:
             self._audit(state, failures)
         rows = []
         with opened_source(self.plan) as database:
+            keeps_s = first_sync_within(state, database, self.routes) if publishing else {}
             for route in self.routes:
                 row = self._settled(route, state, database, level, failures, verified.get(route.name))
-                row = replace(row, pace=(paces or {}).get(route.name))
+                row = replace(row, pace=(paces or {}).get(route.name), source_keeps_s=keeps_s.get(route.name))
                 if publishing and row.verdict == "clean" and row.verified == "full":
                     row = self._published(route, state, row)
                 rows.append(row)

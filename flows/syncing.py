@@ -27,13 +27,18 @@ from flows.loading import refuse_unloaded
 from flows.plan import Plan, Route, digest
 from flows.positions import followed
 from flows.projecting import route_projection
+from flows.rescanning import RESCANNED, rescan
 from flows.running import Checked, check, joined, refuse_changes, refuse_other_identity
+from flows.sweeping import sweep
 from mappers.contract import Losses
 from mappers.filters import compiled
 from stores.contract import ChangeBatch, Changes, StreamPosition, Touched, Tunable
 from stores.errors import OfframpError, PermanentError, PlanError
 from stores.mongodb import MongoDB
+from stores.mongodb_changes import DatabaseChanges
+from stores.retrying import STOPPING
 from stores.state import Lease, State
+from stores.state_scans import Scans
 from stores.state_sync import Syncs
 
 _log = logging.getLogger(__name__)
@@ -134,6 +139,7 @@ class _Sync:
     every: dict[str, Lane] = field(default_factory=dict)
     """Those and the ones that went no further."""
     failures: dict[str, str] = field(default_factory=dict)
+    found: Mapping[str, Checked] = field(default_factory=dict)
     window_s: float | None = None
     _behind_s: float = 0.0
     """How far the source's clock is behind ours."""
@@ -142,6 +148,7 @@ class _Sync:
     def open(self, found: Mapping[str, Checked], closing: ExitStack) -> None:
         """Each route that can be followed has its lane; raises PlanError with what none of them should have said."""
         faults: list[PlanError] = []
+        self.found = found
         for route in (route for route in self.routes if route.name in found):
             try:
                 lane = self._lane(route, self.leases[route.name], found[route.name], closing)
@@ -158,13 +165,16 @@ class _Sync:
         if known is None or not all(part.done for part in self.state.partitions(route.name)):
             raise PlanError("E-SYNC-BACKFILL", "it was not copied to its end yet; run backfill first, which goes on")
         refuse_unloaded(self.state, route)
-        if Syncs(self.state).owes_sweep(route.name):
+        if Syncs(self.state).owes_sweep(route.name) and route.keys.sync != "rescan":
             raise PlanError("E-SYNC-BACKFILL", "what an earlier run left is not swept yet; run backfill, which goes on")
-        if standing is None:
+        if standing is None and route.keys.sync == "rescan":
+            Syncs(self.state).begin(lease, RESCANNED)  # It goes by no position, so any time will do.
+            standing = Syncs(self.state).standing(route.name)
+        if standing is None or (standing.position.token == RESCANNED.token) != (route.keys.sync == "rescan"):
             raise PlanError(
                 "E-SYNC-POSITION",
-                "its backfill noted no position in the source's changes to follow from; where the source has changes"
-                " (a replica set, and a collection that is no view) begin anew with backfill --restart",
+                f"its backfill noted no position to go on from with sync: {route.keys.sync}; begin anew with backfill"
+                " --restart (which for sync: stream needs a replica set, and a collection that is no view)",
             )
         if standing.halted:
             raise PermanentError("E-SYNC-HALTED", _halted(route, standing.halted))
@@ -176,9 +186,7 @@ class _Sync:
         mapper = following(route.mapper(losses := Losses()), design)
         projection = route_projection(route, target.records, mapper, losses, found.id_kind)
         before = not projection.told_by_id
-        source.followable(before=before)
-        if before:
-            _refuse_unjudged(route)
+        _refuse_unfollowable(route, self.database, before=before)
         try:
             refuse_other_identity(known, source=known.source_identity, target=target.prepare())
         finally:
@@ -187,34 +195,23 @@ class _Sync:
         return Lane(
             *(source, projection, target, self.state.journal(lease), partial(Syncs(self.state).save, lease)),
             position=standing.position,
+            advancing=route.keys.sync == "stream",
             before=before,
             window=self.plan.run.window,
         )
 
     def run(self, *, follow: bool) -> None:
         """Every lane is at the source's time of now or later, or has failed; with `follow` until it is to stop."""
-        if not self.lanes:
+        groups: dict[str, list[str]] = {}
+        for name in self.lanes:
+            keys = self.plan.routes[name].keys
+            # One stream tells the changes of all its routes; what goes another way goes alone.
+            groups.setdefault("" if keys.sync == "stream" else name, []).append(name)
+        if not groups:
             return
-        changes = self.database.changes()
-        try:
-            self._look(changes)
-            until = None if follow else changes.now()
-            wanted: dict[str, bool] = {}
-            for name, lane in self.lanes.items():
-                collection = self.plan.routes[name].collection
-                wanted[collection] = wanted.get(collection, False) or lane.before
-            since = oldest([lane.position for lane in self.lanes.values()])
-            with ThreadPoolExecutor(len(self.lanes), thread_name_prefix="lane") as threads:
-                for batch in changes.follow(wanted, since, until=until, stopping=self.stopping):
-                    self._apply(batch, threads)
-                    if not self.lanes:
-                        break
-                    if follow and time.monotonic() - self._looked > _LOOK_EVERY_S:
-                        self._look(changes)
-        except OfframpError as error:
-            # The stream is all routes' own: what ends it ends them.
-            for name in list(self.lanes):
-                self._fail(name, str(error))
+        with ThreadPoolExecutor(len(groups), thread_name_prefix="sync") as threads:
+            for done in [threads.submit(self._group, names, follow) for names in groups.values()]:
+                done.result()
         for name, lane in list(self.lanes.items()):
             if self.stopping() and not follow:
                 self.failures[name] = "stopped by a signal before it had caught up; the same command goes on"
@@ -223,7 +220,54 @@ class _Sync:
             except OfframpError as error:
                 self._fail(name, str(error))
 
-    def _look(self, changes: Changes) -> None:
+    def _group(self, names: Sequence[str], follow: bool) -> None:
+        """The lanes of these routes, which share one way of finding changes, have come as far as they can."""
+        route = self.plan.routes[names[0]]
+        try:
+            match route.keys.sync:
+                case "stream":
+                    changes = self.database.changes()
+                    self._look(changes)
+                    self._stream(names, changes, follow)
+                case "watermark":
+                    self._stream(names, self.database.watermark(route.collection, route.keys.watermark or ""), follow)
+                case "rescan":
+                    self._rescan(names[0], follow)
+        except OfframpError as error:
+            for name in names:  # What ends the stream ends all that go by it.
+                if name in self.lanes:
+                    self._fail(name, str(error))
+
+    def _stream(self, names: Sequence[str], changes: Changes, follow: bool) -> None:
+        until = None if follow else changes.now()
+        wanted: dict[str, bool] = {}
+        for name in names:
+            collection = self.plan.routes[name].collection
+            wanted[collection] = wanted.get(collection, False) or self.lanes[name].before
+        since = oldest([self.lanes[name].position for name in names])
+        with ThreadPoolExecutor(len(names), thread_name_prefix="lane") as threads:
+            for batch in changes.follow(wanted, since, until=until, stopping=self.stopping):
+                self._apply([name for name in names if name in self.lanes], batch, threads)
+                if not any(name in self.lanes for name in names):
+                    break
+                if follow and isinstance(changes, DatabaseChanges) and time.monotonic() - self._looked > _LOOK_EVERY_S:
+                    self._look(changes)
+
+    def _rescan(self, name: str, follow: bool) -> None:
+        lane, route = self.lanes[name], self.plan.routes[name]
+        while not self.stopping():
+            readable = route.source(self.database)
+            if not Scans(self.state).last(name):  # Nothing tells what was deleted since the copy.
+                Syncs(self.state).owe_sweep(self.leases[name])
+            rescan(self.state, self.leases[name], readable, lane, self.stopping)
+            if Syncs(self.state).owes_sweep(name):
+                sweep(self.plan, route, self.state, self.leases[name], self.found[name].id_kind, self.stopping)
+            self._tell()
+            if not follow:
+                break
+            STOPPING.wait(_LOOK_EVERY_S)
+
+    def _look(self, changes: DatabaseChanges) -> None:
         self.window_s = changes.window_s()
         self._behind_s = time.time() - (changes.now() >> 32)
         self._looked = time.monotonic()
@@ -238,25 +282,28 @@ class _Sync:
     def _lag_s(self, position: StreamPosition) -> float:
         return max(0.0, time.time() - self._behind_s - (position.time >> 32))
 
-    def _apply(self, batch: ChangeBatch, threads: ThreadPoolExecutor) -> None:
-        """The batch is in every lane's target, or the lane has failed."""
+    def _apply(self, names: Sequence[str], batch: ChangeBatch, threads: ThreadPoolExecutor) -> None:
+        """The batch is in the target of each of these lanes, or the lane has failed."""
         of: dict[str, list[Touched]] = {}
         for one in batch.touched:
             of.setdefault(one.collection, []).append(one)
-        for name in list(self.lanes):
+        for name in names:
             why = batch.halts.get(self.plan.routes[name].collection)
             if why is not None:
                 self._halt(name, why)
         lag_s = self._lag_s(batch.position)
         began = {
             name: threads.submit(lane.apply, of.get(self.plan.routes[name].collection, ()), batch.position, lag_s)
-            for name, lane in self.lanes.items()
+            for name, lane in [(name, self.lanes[name]) for name in names if name in self.lanes]
         }
         for name, applied in began.items():
             try:
                 applied.result()
             except OfframpError as error:
                 self._fail(name, str(error))
+        self._tell()
+
+    def _tell(self) -> None:
         self.watching([self._progress(name, lane) for name, lane in self.every.items()])
 
     def _halt(self, name: str, why: str) -> None:
@@ -338,8 +385,29 @@ def _halted(route: Route, why: str) -> str:
     )
 
 
-def _refuse_unjudged(route: Route) -> None:
-    """Raise PlanError if nothing here can tell whether what a document was had passed the route's filter."""
+def _refuse_unfollowable(route: Route, database: MongoDB, *, before: bool) -> None:
+    """Raise PlanError if what the route says of its sync cannot be done, or nothing tells where records were (R125)."""
+    moving = "where its records are depends on other fields than _id, so nothing tells what to delete when a document"
+    if route.keys.sync != "stream":
+        if before:
+            text = f"{moving} changes or goes; only the stream of changes may tell: say sync: stream"
+            raise PlanError("E-KEY-NOTDERIVABLE", text)
+        return
+    streaming = database.source(route.collection).streaming()
+    if not streaming.possible:
+        raise PlanError(
+            "E-SYNC-STREAM",
+            f"{streaming.reason}{'; run ' + streaming.command if streaming.command else ''}; or say sync: rescan, or"
+            " sync: watermark",
+        )
+    if not before:
+        return
+    if not streaming.before_images:
+        raise PlanError(
+            "E-KEY-NOTDERIVABLE",
+            f"{moving} changes or goes, unless the source keeps what it was: run"
+            f" {streaming.command or 'a newer server'}, then backfill --restart",
+        )
     try:
         compiled(route.where)
     except ValueError as error:

@@ -73,12 +73,6 @@ class Source(Readable, Protocol):
     def advance(self, time: int) -> None:
         """Whatever is read from now on is of this cluster time or later (R102)."""
 
-    def followable(self, *, before: bool) -> None:
-        """Return if its changes can be followed, with what documents were `before` each one where that is wanted.
-
-        Raises PlanError otherwise.
-        """
-
 
 @dataclass(frozen=True, slots=True)
 class StreamPosition:
@@ -138,9 +132,6 @@ class Changes(Protocol):
 
     def now(self) -> int:
         """Return the source's cluster time, at or after everything it has acknowledged so far."""
-
-    def window_s(self) -> float | None:
-        """Return how far back the source could tell changes now, in seconds; None where it cannot be asked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ import bson
 from mappers.contract import Record
 from mappers.decoding import CODEC, identity_type, position
 from stores.contract import Batch, Partition, Rejected
-from stores.errors import PermanentError, PlanError
+from stores.errors import PermanentError
 
 
 @dataclass(slots=True)
@@ -196,10 +196,6 @@ class MemorySource:
 
     def advance(self, time: int) -> None:
         """Do nothing: its documents never change."""
-
-    def followable(self, *, before: bool) -> None:
-        """Raise PlanError: there is nothing to follow."""
-        raise PlanError("E-SRC-STANDALONE", "the documents of this source never change")
 
     def _find(self, at: bytes) -> int:
         if at not in self._index:

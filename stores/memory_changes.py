@@ -15,7 +15,7 @@ import bson
 
 from mappers.decoding import CODEC, identity_type
 from stores.contract import Batch, ChangeBatch, Partition, StreamPosition, Touched
-from stores.errors import PermanentError, PlanError
+from stores.errors import PermanentError
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +137,6 @@ class ChangingSource:
         """Whatever is read from now on is of this time or later."""
         self._advanced = max(self._advanced, time)
 
-    def followable(self, *, before: bool) -> None:
-        """Return if its changes can be followed."""
-        if before and not self.database.images:
-            raise PlanError("E-KEY-NOTDERIVABLE", "memory keeps no earlier forms here")
-
     def _now(self) -> dict[bytes, bytes]:
         time = max(self._advanced, self.database.time - self.behind)
         found = self.database.documents(self.collection, time)
@@ -162,10 +157,6 @@ class MemoryChanges:
     def now(self) -> int:
         """Return the time of the last change."""
         return self.database.time
-
-    def window_s(self) -> float | None:
-        """Return None: its clock counts changes, not seconds."""
-        return None
 
     def follow(
         self,

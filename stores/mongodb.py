@@ -342,27 +342,6 @@ class CollectionSource:
         with self._advancing:
             self._time = max(self._time, time)
 
-    def followable(self, *, before: bool) -> None:
-        """Return if its changes can be followed; raises PlanError for a view, a standalone server, or without images.
-
-        `before`: what documents were before each change is wanted (R125).
-        """
-        described = self._describe()
-        if described.kind == "view":
-            raise PlanError("E-SYNC-VIEW", f"{self._name} is a view, which tells no changes; it can only be copied")
-        if not described.replicated:
-            raise PlanError(
-                "E-SRC-STANDALONE", "the source is a standalone server, which tells no changes; it can only be copied"
-            )
-        if before and not described.before_images:
-            command = f'{{collMod: "{self._name}", changeStreamPreAndPostImages: {{enabled: true}}}}'
-            raise PlanError(
-                "E-KEY-NOTDERIVABLE",
-                "where its records are depends on other fields than _id, so nothing tells what to delete when a"
-                " document changes or goes, unless the source keeps what it was: run there"
-                f" db.runCommand({command}), then backfill --restart",
-            )
-
     @contextmanager
     def _session(self) -> Iterator[ClientSession | None]:
         """What is read in it is of the time advanced to, or later; each read has its own, as threads must not share."""

@@ -86,9 +86,15 @@ class Syncs:
             db.execute(sa.update(syncs).where(self.state.where(syncs, lease.route)).values(halted=why))
 
     def owes_sweep(self, route: str) -> bool:
-        """Whether the route was begun anew over what an earlier run of it left, and that is still there."""
+        """Whether the target may hold what an earlier run left, or what was deleted while nobody looked."""
         with self.state.reading() as db:
             return db.execute(sa.select(sweeps).where(self.state.where(sweeps, route))).first() is not None
+
+    def owe_sweep(self, lease: Lease) -> None:
+        """It is on record that the target may hold what nothing tells to be gone."""
+        with self.state.fenced(lease) as db:
+            db.execute(sa.delete(sweeps).where(self.state.where(sweeps, lease.route)))
+            db.execute(sa.insert(sweeps).values(**self.state.key(lease.route)))
 
     def swept(self, lease: Lease) -> None:
         """Nothing is left of earlier runs of the route."""

@@ -95,3 +95,12 @@ sweeps = sa.Table(
     sa.Column("plan", sa.Text, primary_key=True),
     sa.Column("route", sa.Text, primary_key=True),
 )
+scans = sa.Table(
+    "scans",
+    metadata,
+    sa.Column("plan", sa.Text, primary_key=True),
+    sa.Column("route", sa.Text, primary_key=True),
+    sa.Column("id", sa.LargeBinary, primary_key=True),
+    sa.Column("hash", sa.LargeBinary, nullable=False),
+    sa.Column("pass_", sa.Integer, nullable=False),
+)

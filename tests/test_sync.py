@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import signal
 import sqlite3
@@ -225,4 +226,44 @@ def test_a_route_whose_addresses_move_is_refused_without_what_documents_were(
     refused = offramp("sync", plan, folder=tmp_path)
     assert refused.code == 2
     assert "E-KEY-NOTDERIVABLE" in refused.err
-    assert 'collMod: "players", changeStreamPreAndPostImages: {enabled: true}' in refused.err
+    command = '{"collMod": "players", "changeStreamPreAndPostImages": {"enabled": true}}'
+    assert command in refused.err
+    assert command in offramp("check", plan, folder=tmp_path).out
+
+
+def test_a_rescan_and_a_watermark_find_what_changed_where_there_is_no_stream(
+    stores: Stores, database: Documents, tmp_path: Path, unique: str
+) -> None:
+    def now() -> dt.datetime:
+        return dt.datetime.now(dt.UTC)
+
+    things = database["things"]
+    things.insert_many([{"_id": n, "n": n, "at": now()} for n in range(30)])
+    keys = {"collection": "things", "use_case": "session"}
+    plan = write_plan(
+        tmp_path,
+        stores,
+        database.name,
+        {
+            "scanned": {**keys, "key": f"{unique}s:{{_id}}", "sync": "rescan"},
+            "dated": {**keys, "key": f"{unique}d:{{_id}}", "sync": "watermark", "watermark": "at"},
+        },
+    )
+    assert offramp("backfill", plan, folder=tmp_path).code == 0
+    things.delete_one({"_id": 1})  # Before the first pass, which has nothing to compare with.
+    for round_ in range(2):
+        things.update_one({"_id": 2}, {"$set": {"n": -round_, "at": now()}})
+        things.update_one({"_id": f"new {round_}"}, {"$set": {"at": now()}}, upsert=True)
+        things.update_one({"_id": 3}, {"$set": {"n": round_ + 100}})  # Without its date.
+        things.delete_one({"_id": 4 + round_})
+        done = offramp("sync", plan, "--json", folder=tmp_path)
+        assert done.code == 0, done.out + done.err
+        verified = offramp("verify", plan, "--json", folder=tmp_path)
+        assert findings(verified, "scanned") == {"missing": 0, "differs": 0, "extra": 0}
+        assert verified.route("scanned")["verdict"] == "clean"
+        # It cannot see deletes, nor writes that leave the date as it is, and verification says so.
+        assert findings(verified, "dated")["extra"] == 2 + round_
+        assert findings(verified, "dated")["missing"] == 0
+    assert done.route("scanned")["copied"] == 3
+    notes = offramp("check", plan, folder=tmp_path).out
+    assert "dated: things: sync by at cannot see deletes" in notes
