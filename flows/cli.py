@@ -231,13 +231,19 @@ def status(plan_path: Path, as_json: bool) -> None:
 @click.option(
     "--documents", type=click.IntRange(min=100), default=12_000, show_default=True, help="Documents to seed in all."
 )
+@click.option("--live", is_flag=True, help="Write to the source meanwhile: copy, follow, catch up, then verify.")
+@click.option(
+    "--seconds", type=click.FloatRange(min=1), default=20, show_default=True, help="How long --live follows the source."
+)
 @_JSON
-def demo(folder: Path, documents: int, as_json: bool) -> None:
+def demo(folder: Path, documents: int, live: bool, seconds: float, as_json: bool) -> None:
     """Seed a small marketplace in a local MongoDB, move it to three local stores, verify and report."""
     from flows import demo as demonstration
 
     with _interruptible() as stopping:
-        report = demonstration.run(folder, documents, quiet=as_json, stopping=stopping)
+        report = demonstration.run(
+            folder, documents, live_s=seconds if live else None, quiet=as_json, stopping=stopping
+        )
     if as_json:
         _print_json(report.as_json())
     _exit(report)

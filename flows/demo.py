@@ -19,11 +19,13 @@ from pymongo.errors import PyMongoError
 
 from flows import localservers, running
 from flows.books import Report
+from flows.livewriter import writing
 from flows.plan import Plan, load
-from flows.progress import display
+from flows.progress import display, following
 from flows.report import as_text, write
 from flows.running import Run
 from flows.seeding import counts, marketplace
+from flows.syncing import sync
 from flows.workers import Threads
 from stores.errors import PermanentError, PlanError
 
@@ -42,9 +44,17 @@ _AWS = {
 _AWS_UNSET = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_CA_BUNDLE")
 
 
-def run(folder: Path, documents: int, *, quiet: bool = False, stopping: Callable[[], bool] = lambda: False) -> Report:
+def run(
+    folder: Path,
+    documents: int,
+    *,
+    live_s: float | None = None,
+    quiet: bool = False,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Report:
     """Return the report of the demo's run, which also lies in the folder; its servers have stopped.
 
+    With `live_s` the source is written to meanwhile, and the targets follow it for so many seconds.
     Raises PlanError, before anything is written, for a folder that holds something else than an earlier demo.
     """
     steps = _Steps(quiet)
@@ -64,7 +74,12 @@ def run(folder: Path, documents: int, *, quiet: bool = False, stopping: Callable
         steps.done(
             f"seeded {_grouped(seeded)} documents in {len(counts(documents))} collections", "database marketplace"
         )
-        report = _moved(plan, steps, quiet, stopping) if not stopping() else _nothing(plan)
+        if stopping():
+            report = _nothing(plan)
+        elif live_s is None:
+            report = _moved(plan, steps, quiet, stopping)
+        else:
+            report = _moved_live(plan, live_s, steps, quiet, stopping)
     written = write(report, folder / "report")
     if not quiet:
         _say(f"\n{as_text(report)}\n\nreport: {written[0]} and {written[1].name}\n\n{_next()}")
@@ -95,6 +110,45 @@ def _moved(plan: Plan, steps: _Steps, quiet: bool, stopping: Callable[[], bool])
     held = sum(row.held or 0 for row in report.routes)
     steps.done(f"compared every document with {_grouped(held)} records held, and back", "offramp verify")
     return report
+
+
+def _moved_live(plan: Plan, live_s: float, steps: _Steps, quiet: bool, stopping: Callable[[], bool]) -> Report:
+    """Copy and follow while the source is written to, then catch up and verify; return what the last step reports."""
+    routes = plan.chosen(())
+    with MongoClient[dict[str, object]](plan.source.uri, serverSelectionTimeoutMS=10_000) as client:
+        # Where a mapper of one's own puts records nothing tells but what the documents were (R125).
+        for name in {route.collection for route in routes if route.function is not None}:
+            images = {"enabled": True}
+            client[plan.source.database].command({"collMod": name, "changeStreamPreAndPostImages": images})
+    with writing(plan.source.uri, plan.source.database):
+        with display(quiet) as observer:
+            report = Run(plan, routes, Threads(plan, observer, stopping), stopping).backfill("none")
+        steps.done(f"copied {_grouped(sum(row.read for row in report.routes))} documents", "offramp backfill")
+        if report.verdict == "failed":
+            return report
+        until = time.monotonic() + live_s
+        with following(quiet) as watching:
+            report = sync(
+                plan, routes, follow=True, stopping=lambda: stopping() or time.monotonic() > until, watching=watching
+            )
+        steps.done(f"followed {_changes(report)} changes under a writer: {_behind(report)}", "offramp sync --follow")
+    report = sync(plan, routes, stopping=stopping)
+    steps.done(f"caught up once the writer had stopped: {_behind(report)}", "offramp sync")
+    if report.verdict == "failed":
+        return report
+    with display(quiet) as observer:
+        report = Run(plan, routes, Threads(plan, observer, stopping), stopping).verification("full")
+    held = sum(row.held or 0 for row in report.routes)
+    steps.done(f"compared every document with {_grouped(held)} records held, and back", "offramp verify")
+    return report
+
+
+def _changes(report: Report) -> str:
+    return _grouped(sum(row.sync.events for row in report.routes if row.sync is not None))
+
+
+def _behind(report: Report) -> str:
+    return f"{max((row.sync.lag_s for row in report.routes if row.sync is not None), default=0):.1f} s behind at most"
 
 
 def _nothing(plan: Plan) -> Report:

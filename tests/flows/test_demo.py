@@ -236,3 +236,14 @@ def test_sessions_expire_after_the_run_or_never() -> None:
     ends = [session["expires_at"] for session in sessions if "expires_at" in session]
     assert min(ends) >= NOW + dt.timedelta(minutes=59)
     assert 0 < len(ends) < len(sessions)
+
+
+def test_the_live_demo_follows_a_writer_and_is_clean_once_it_has_stopped(tmp_path: Path) -> None:
+    folder = tmp_path / "live"
+    code, out, err = ran(folder, "--documents", "300", "--live", "--seconds", "2")
+    assert code == 0, out + err
+    assert "changes under a writer" in out
+    report = json.loads((folder / "report" / "report.json").read_text(encoding="utf-8"))
+    assert {(route["verdict"], route["verified"]) for route in report["routes"]} == {("clean", "full")}
+    assert all(route["sync"]["events"] > 0 for route in report["routes"])
+    assert at_work_in(folder) == []
