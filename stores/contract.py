@@ -67,7 +67,8 @@ class Source(Readable, Protocol):
     def fetch(self, ids: Sequence[bytes]) -> Sequence[bytes]:
         """Return the documents with these ids (BSON ``{"_id": id}``) that the filter lets through, in any order.
 
-        Errors as `read`.
+        Any number of ids. A server compares as its index does: asked for 1 it may give the document 1.0, so the bytes
+        of a document's own position say which id it has. Errors as `read`.
         """
 
     def advance(self, time: int) -> None:

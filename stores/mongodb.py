@@ -301,8 +301,7 @@ class CollectionSource:
     def fetch(self, ids: Sequence[bytes]) -> Sequence[bytes]:
         """Return the documents with these ids that the filter lets through, in any order; any number of ids.
 
-        The server compares as its index does: asked for 1 it may give a document whose `_id` is 1.0, and by a collation
-        one that is spelt otherwise. Who needs the very id compares the bytes of `position`.
+        By the collection's collation it may also give one whose `_id` is spelt otherwise.
         """
         found: list[bytes] = []
         for some in _shares(ids, int(min(_BATCH_DOCUMENTS, max(1, self._connection.ceilings().least)))):

@@ -35,7 +35,7 @@ from stores.mongodb_errors import AUTH_CODES, translate, translating
 from stores.mongodb_events import Gathering
 from stores.retrying import Backoff
 
-AGAIN = "make a new backfill of each route of this database: offramp backfill PLAN --restart --route NAME"
+_AGAIN = "make a new backfill of each route of this database: offramp backfill PLAN --restart --route NAME"
 _RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 _BATCH_S = 1.0
 _AWAIT_MS = 500
@@ -78,7 +78,7 @@ class DatabaseChanges:
         self._name = database
         self._retry_deadline_s = retry_deadline_s
         self._told_window_s = window_s
-        self._version: Sequence[int] | None = None
+        self._version: tuple[int, ...] = ()
         self._sharded = False
 
     def begin(self) -> StreamPosition:
@@ -122,7 +122,11 @@ class DatabaseChanges:
                     raise
                 oldest = self._oldest()
                 if oldest is None or oldest > at.time:
-                    raise PermanentError("E-SRC-HISTORY-LOST", f"{refused.message}; {AGAIN}") from refused
+                    raise PermanentError(
+                        "E-SRC-HISTORY-LOST",
+                        f"{refused.message}, and nothing shows that it still has the changes since"
+                        f" {as_text(at.time)}; {_AGAIN}",
+                    ) from refused
                 # From its time on is from no later than the token; what comes twice does no harm (R119, R132).
                 at, renewed = StreamPosition(at.time), False
             except TransientError:
@@ -135,7 +139,7 @@ class DatabaseChanges:
         """Whether the server can keep what documents were before a change at all."""
         with self._translated():
             self._ask()
-        return tuple(self._version or ()) >= _IMAGES_SINCE
+        return self._version >= _IMAGES_SINCE
 
     def window_s(self) -> float | None:
         """Return how far back the source could tell now, in seconds; None where it cannot be asked."""
@@ -215,10 +219,11 @@ class DatabaseChanges:
     def _watch(
         self, followed: Mapping[str, bool], at: StreamPosition, session: ClientSession, await_ms: int
     ) -> CommandCursor[RawBSONDocument]:
-        version = tuple(self._version or ())
+        version = self._version
         imaged = [name for name, wanted in followed.items() if wanted]
-        since = {"resumeAfter": RawBSONDocument(at.token)} if at.token else {"startAtOperationTime": timestamp(at.time)}
-        stream: dict[str, Any] = dict(since)
+        stream: dict[str, Any] = {"startAtOperationTime": timestamp(at.time)}
+        if at.token:
+            stream = {"resumeAfter": RawBSONDocument(at.token)}
         if imaged:
             stream["fullDocumentBeforeChange"] = "whenAvailable"
         if version >= _EXPANDED_SINCE:
@@ -235,7 +240,7 @@ class DatabaseChanges:
         return cursor
 
     def _ask(self) -> None:
-        if self._version is None:
+        if not self._version:
             self._sharded = self._client.admin.command("hello").get("msg") == "isdbgrid"
             self._version = tuple(self._client.server_info()["versionArray"][:3])
 
@@ -290,7 +295,7 @@ class DatabaseChanges:
         if code in _LOST_CODES:
             return PermanentError(
                 "E-SRC-HISTORY-LOST",
-                f"{what}: the source no longer has those since the position ({code}); they are lost: {AGAIN}",
+                f"{what}: the source no longer has those since the position ({code}); they are lost: {_AGAIN}",
             )
         if code in _TOKEN_CODES:
             return _TokenRefused("E-SRC-REFUSED", f"{what}: the source does not know the resume token ({code})")
@@ -299,7 +304,7 @@ class DatabaseChanges:
         if code == _TOO_LARGE_CODE:
             return PermanentError(
                 "E-SRC-EVENT-SIZE",
-                f"{what}: one is larger than the 16 MB a source may send, and stays in the way: {AGAIN}",
+                f"{what}: one is larger than the 16 MB a source may send, and stays in the way: {_AGAIN}",
             )
         if code in AUTH_CODES:
             return PermanentError(
@@ -355,7 +360,7 @@ def _lost(time: int, why: str) -> PermanentError:
     return PermanentError(
         "E-SRC-HISTORY-LOST",
         f"the stream's position {as_text(time)} is older than what the source can tell ({why}): the changes between are"
-        f" lost; {AGAIN}",
+        f" lost; {_AGAIN}",
     )
 
 
