@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import select
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -35,6 +36,7 @@ def writing(uri: str, database: str) -> Iterator[None]:
 
 def main(uri: str, name: str) -> None:
     """Write until standard input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Of a terminal: it is for the demo, which ends this process.
     chance = random.Random(name)
     with MongoClient[dict[str, Any]](uri) as client:
         database = client[name]

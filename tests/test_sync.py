@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from bson import Decimal128
+from mongodbs import LISTENER
 from plans import Finished, Stores, offramp, start, write_plan
 from pymongo.database import Database
 from waiting import until
@@ -229,6 +230,26 @@ def test_a_route_whose_addresses_move_is_refused_without_what_documents_were(
     command = '{"collMod": "players", "changeStreamPreAndPostImages": {"enabled": true}}'
     assert command in refused.err
     assert command in offramp("check", plan, folder=tmp_path).out
+
+
+def test_what_a_backfill_reads_is_of_its_position_or_later(
+    stores: Stores, database: Documents, tmp_path: Path, unique: str
+) -> None:
+    """R102: a member that lags would else give a state from before what the stream tells."""
+    seeded(database, 20)
+    plan = write_plan(tmp_path, stores, database.name, {"strings": routes(unique)["strings"]})
+    LISTENER.heard = []
+    try:
+        assert offramp("backfill", plan, folder=tmp_path).code == 0
+        heard = [one["readConcern"] for one in LISTENER.heard if one.get("find") == "things"]
+    finally:
+        LISTENER.heard = None
+    with sqlite3.connect(tmp_path / "state.db") as db:
+        ((began,),) = db.execute("SELECT began FROM syncs").fetchall()
+    assert len(heard) == 2  # The copy and its verification.
+    for concern in heard:
+        assert concern["level"] == "majority"
+        assert concern["afterClusterTime"].time << 32 | concern["afterClusterTime"].inc >= began
 
 
 def test_a_rescan_and_a_watermark_find_what_changed_where_there_is_no_stream(

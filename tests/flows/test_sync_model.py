@@ -253,17 +253,19 @@ class Syncing(RuleBasedStateMachine):
         self.source.behind = behind
 
     @precondition(lambda self: not self.journal.copied)
-    @rule(batches=st.integers(1, 3))
+    @rule(batches=st.sampled_from((1, 2, 9)))
     def backfill(self, batches: int) -> None:
         asked = iter([False] * batches)
         self.run(lambda: self.copy(lambda: next(asked, True)))
 
     @precondition(lambda self: self.journal.copied)
-    @rule(events=st.integers(1, 5))
-    def sync(self, events: int) -> None:
-        """One batch."""
+    @rule(events=st.integers(1, 5), ending=st.none() | st.tuples(st.integers(0, 6), st.booleans()))
+    def sync(self, events: int, ending: tuple[int, bool] | None) -> None:
+        """One batch, which the process may not outlive."""
 
         def once() -> None:
+            if ending is not None:
+                self.end_the_process_soon(*ending)
             lane = self.lane()
             changes = self.database.changes(events)
             self.apply(lane, next(iter(changes.follow({"docs": lane.before}, lane.position))))

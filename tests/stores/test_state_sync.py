@@ -1,0 +1,105 @@
+"""Positions, sweeps and scans in the state: whole or not at all, and only by the run that holds the lease."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flows.syncing import oldest
+from stores.contract import Partition, StreamPosition
+from stores.errors import LeaseLost
+from stores.state import Lease, State
+from stores.state_scans import Scans
+from stores.state_sync import Syncs
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[State]:
+    one = State(f"sqlite:///{tmp_path / 'state.db'}", "shop")
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def lease(state: State) -> Lease:
+    return state.acquire("orders")
+
+
+def test_a_position_is_saved_with_what_was_done_up_to_it(state: State, lease: Lease) -> None:
+    syncs = Syncs(state)
+    assert syncs.standing("orders") is None
+    syncs.begin(lease, StreamPosition(7 << 32 | 1, b"first"))
+    begun = syncs.standing("orders")
+    assert begun is not None
+    assert (begun.began, begun.position.token, begun.synced) == (7 << 32 | 1, b"first", False)
+    for number in (1, 2):
+        syncs.save(lease, StreamPosition(2**62 + number, b"later"), 0.5, events=3, applied=2, deleted=number)
+    syncs.halt(lease, "was dropped")
+    now = syncs.standing("orders")
+    assert now is not None
+    assert (now.began, now.position, now.synced) == (7 << 32 | 1, StreamPosition(2**62 + 2, b"later"), True)
+    assert (now.events, now.applied, now.deleted, now.halted) == (6, 4, 3, "was dropped")
+    syncs.begin(lease, StreamPosition(9))
+    anew = syncs.standing("orders")
+    assert anew is not None
+    assert (anew.began, anew.events, anew.halted, anew.synced) == (9, 0, "", False)
+
+
+def test_a_run_that_was_overtaken_records_nothing(state: State, lease: Lease) -> None:
+    syncs, scans = Syncs(state), Scans(state)
+    syncs.begin(lease, StreamPosition(1))
+    state.release(lease)
+    state.acquire("orders")
+    before = syncs.standing("orders")
+    for write in (
+        lambda: syncs.save(lease, StreamPosition(2), 0, events=1, applied=1, deleted=1),
+        lambda: syncs.begin(lease, StreamPosition(2)),
+        lambda: syncs.halt(lease, "why"),
+        lambda: syncs.owe_sweep(lease),
+        lambda: scans.keep(lease, [(b"id", b"hash")], 1),
+        lambda: scans.drop(lease, [b"id"]),
+    ):
+        with pytest.raises(LeaseLost):
+            write()
+    assert syncs.standing("orders") == before
+    assert not syncs.owes_sweep("orders")
+    assert scans.last("orders") == 0
+
+
+def test_a_route_that_is_forgotten_owes_a_sweep_until_it_is_swept(state: State, lease: Lease) -> None:
+    syncs = Syncs(state)
+    state.forget(lease)
+    assert not syncs.owes_sweep("orders")  # It never wrote.
+    state.begin(lease, {}, "source", "target", [Partition(0)])
+    syncs.begin(lease, StreamPosition(1))
+    state.forget(lease)
+    assert syncs.standing("orders") is None
+    state.forget(lease)
+    assert syncs.owes_sweep("orders")
+    syncs.swept(lease)
+    assert not syncs.owes_sweep("orders")
+
+
+def test_what_a_pass_did_not_see_is_gone(state: State, lease: Lease) -> None:
+    scans = Scans(state)
+    ids = [number.to_bytes(3, "big") for number in range(1200)]
+    scans.keep(lease, [(at, b"old") for at in ids], 1)
+    scans.keep(lease, [(at, b"new") for at in ids[::2]], 2)
+    assert scans.last("orders") == 2
+    assert scans.known("orders", [ids[0], ids[1], b"none"]) == {ids[0]: b"new", ids[1]: b"old"}
+    gone = [at for some in scans.gone("orders", 2) for at in some]
+    assert gone == ids[1::2]
+    for some in scans.gone("orders", 2):
+        scans.drop(lease, some)
+    assert [*scans.gone("orders", 2)] == []
+    assert len(scans.known("orders", ids)) == 600
+
+
+def test_routes_of_one_stream_begin_where_the_one_furthest_behind_stands() -> None:
+    early, late = StreamPosition(1 << 32, b"a"), StreamPosition(2 << 32, b"b")
+    assert oldest([late, early]) == early
+    assert oldest([early, early]) == early
+    # Of two tokens of one time nothing tells the earlier one: all of that time is told again.
+    assert oldest([early, StreamPosition(1 << 32, b"c"), late]) == StreamPosition(1 << 32)
