@@ -140,10 +140,14 @@ class _Sync:
     """Those and the ones that went no further."""
     failures: dict[str, str] = field(default_factory=dict)
     found: Mapping[str, Checked] = field(default_factory=dict)
+    by_name: dict[str, Route] = field(init=False)
     window_s: float | None = None
     _behind_s: float = 0.0
     """How far the source's clock is behind ours."""
     _looked: float = float("-inf")
+
+    def __post_init__(self) -> None:
+        self.by_name = {route.name: route for route in self.routes}
 
     def open(self, found: Mapping[str, Checked], closing: ExitStack) -> None:
         """Each route that can be followed has its lane; raises PlanError with what none of them should have said."""
@@ -204,7 +208,7 @@ class _Sync:
         """Every lane is at the source's time of now or later, or has failed; with `follow` until it is to stop."""
         groups: dict[str, list[str]] = {}
         for name in self.lanes:
-            keys = self.plan.routes[name].keys
+            keys = self.by_name[name].keys
             # One stream tells the changes of all its routes; what goes another way goes alone.
             groups.setdefault("" if keys.sync == "stream" else name, []).append(name)
         if not groups:
@@ -222,7 +226,7 @@ class _Sync:
 
     def _group(self, names: Sequence[str], follow: bool) -> None:
         """The lanes of these routes, which share one way of finding changes, have come as far as they can."""
-        route = self.plan.routes[names[0]]
+        route = self.by_name[names[0]]
         try:
             match route.keys.sync:
                 case "stream":
@@ -242,7 +246,7 @@ class _Sync:
         until = None if follow else changes.now()
         wanted: dict[str, bool] = {}
         for name in names:
-            collection = self.plan.routes[name].collection
+            collection = self.by_name[name].collection
             wanted[collection] = wanted.get(collection, False) or self.lanes[name].before
         since = oldest([self.lanes[name].position for name in names])
         with ThreadPoolExecutor(len(names), thread_name_prefix="lane") as threads:
@@ -254,7 +258,7 @@ class _Sync:
                     self._look(changes)
 
     def _rescan(self, name: str, follow: bool) -> None:
-        lane, route = self.lanes[name], self.plan.routes[name]
+        lane, route = self.lanes[name], self.by_name[name]
         while not self.stopping():
             readable = route.source(self.database)
             if not Scans(self.state).last(name):  # Nothing tells what was deleted since the copy.
@@ -288,12 +292,12 @@ class _Sync:
         for one in batch.touched:
             of.setdefault(one.collection, []).append(one)
         for name in names:
-            why = batch.halts.get(self.plan.routes[name].collection)
+            why = batch.halts.get(self.by_name[name].collection)
             if why is not None:
                 self._halt(name, why)
         lag_s = self._lag_s(batch.position)
         began = {
-            name: threads.submit(lane.apply, of.get(self.plan.routes[name].collection, ()), batch.position, lag_s)
+            name: threads.submit(lane.apply, of.get(self.by_name[name].collection, ()), batch.position, lag_s)
             for name, lane in [(name, self.lanes[name]) for name in names if name in self.lanes]
         }
         for name, applied in began.items():
@@ -312,7 +316,7 @@ class _Sync:
         except OfframpError as error:
             self._fail(name, str(error))
         else:
-            self._fail(name, str(PermanentError("E-SYNC-HALTED", _halted(self.plan.routes[name], why))))
+            self._fail(name, str(PermanentError("E-SYNC-HALTED", _halted(self.by_name[name], why))))
 
     def _fail(self, name: str, why: str) -> None:
         _log.error("%s: %s", name, why)

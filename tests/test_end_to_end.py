@@ -195,7 +195,8 @@ def test_a_record_deleted_changed_or_added_behind_its_back_is_found(
     counted = offramp("verify", plan, "--level", "counts", "--json", folder=tmp_path)
     assert counted.code == 0, "counting cannot see one lost and one added; the report says it only counted"
     assert counted.route("things")["missing"] is None
-    assert offramp("backfill", plan, "--restart", "--json", folder=tmp_path).route("things")["extra"] == 1
+    mended = offramp("backfill", plan, "--restart", "--json", folder=tmp_path)
+    assert (mended.code, mended.route("things")["extra"]) == (0, 0)
 
 
 def test_documents_that_no_store_can_take_are_rejects_and_the_rest_arrives(
