@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from flows.books import Level
+from flows.budgets import Spending, budget, keeps_documents
 from flows.collecting import seldom
 from flows.comparing import Comparison, compare, count
 from flows.copying import copy_partition
@@ -130,6 +131,8 @@ def copy_job(
             raise PermanentError("E-STATE-GONE", f"route {job.route}: the state lost its partitions during the run")
         if part.done:
             return Span(began, began)
+        spending = Spending(state, job.lease, budget(plan, route))
+        spending.judge()
         source = reading(state, route, database)
         design = state.design(job.route)
         target = following(route.target(), design)
@@ -148,11 +151,12 @@ def copy_job(
                     route, target.records, following(route.mapper(losses := Losses()), design), losses, job.id_kind
                 ),
                 target,
-                state.journal(job.lease),
+                state.journal(job.lease, documents=keeps_documents(plan, route)),
                 part.partition,
                 after=part.position,
                 done=part.tally.read,
                 window=plan.run.window,
+                spending=spending,
                 stopping=stopping,
                 copied=copied,
             )

@@ -20,7 +20,7 @@ from bson.errors import BSONError
 from flows import plugins
 from flows.checking import checked, key_names, unknown
 from flows.planfile import PlanFile, Where, read
-from flows.plankeys import USE_CASES, Fields, PlanKeys, RouteKeys, RunKeys
+from flows.plankeys import USE_CASES, Fields, PlanKeys, RejectKeys, RouteKeys, RunKeys
 from flows.plugins import MapFunction, PluginError
 from mappers.contract import Losses, MapperType
 from mappers.decoding import CODEC
@@ -119,6 +119,7 @@ class Plan:
     source: SourceConnection
     state: str
     run: RunKeys
+    rejects: RejectKeys
     routes: Mapping[str, Route]
 
     def chosen(self, names: Iterable[str]) -> list[Route]:
@@ -155,6 +156,7 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> Plan:
         source=keys.source,
         state=_beside(path, keys.state),
         run=keys.run,
+        rejects=keys.rejects,
         routes={
             name: dataclasses.replace(route, database=keys.source.database)
             for name, route in routes.items()

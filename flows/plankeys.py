@@ -88,6 +88,23 @@ class RunKeys:
 
 
 @dataclass(frozen=True)
+class RejectKeys:
+    """The key `rejects` of the plan, and of a route, whose keys go before the plan's."""
+
+    documents: bool | None = None
+    """Whether rejected documents are kept whole in the state, beside their `_id`s; not unless said: personal data."""
+    most: Annotated[int, Ge(0)] | None = None
+    """Rejected documents of a route beyond which it stops; 1,000 unless said."""
+    share: Annotated[float, Ge(0), Le(1)] | None = None
+    """Rejected documents by those read, beyond which a route stops, from 100,000 read on; 0.001 unless said."""
+    in_a_row: Positive | None = None
+    """Documents rejected one after another in a partition, at which its route stops; 100 unless said."""
+    batch_share: Annotated[float, Ge(0), Le(1)] | None = None
+    """Documents of a batch that the target refused, by all of 100 or more, beyond which a route stops; 0.2 unless said.
+    """
+
+
+@dataclass(frozen=True)
 class PlanKeys:
     """The keys of a plan."""
 
@@ -103,6 +120,8 @@ class PlanKeys:
     """Where checkpoints, rejects and leases are kept."""
     run: RunKeys = RunKeys()
     """How the work is done."""
+    rejects: RejectKeys = RejectKeys()
+    """What is kept of rejected documents, and how many a route may have before it stops."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +157,8 @@ class RouteKeys:
     """Whether a route for which nothing could be compared may be called clean: an empty collection, say."""
     accept_loss: Sequence[str] = ()
     """Losses that still count as clean: a kind (score_rounded), a field, or field:kind (docs/values.md)."""
+    rejects: RejectKeys | None = None
+    """What is kept of rejected documents, and how many there may be, where it is not as the plan's own `rejects` say."""
 
     def __post_init__(self) -> None:
         """Refuse a way of syncing without its field, and a field without its way."""

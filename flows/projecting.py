@@ -40,6 +40,8 @@ class ProjectedBatch:
     rejects: Sequence[Reject]
     size_bytes: int
     """The bytes of its documents as they are stored."""
+    rejected: Sequence[int] = ()
+    """Which of the documents the rejects are."""
 
     def name(self, owner: int) -> str:
         """Return the typed text of the `_id` of one of the documents."""
@@ -127,10 +129,10 @@ class Projection:
                 raise MappingError("E-MAP-LOSSLESS", "", "the document cannot be restored from its record byte by byte")
         except MappingError as error:
             self.losses.discard()
-            return Reject(named(raw), stage, _line(error.code), _line(error.field or ""), _line(error.reason))
+            return Reject(named(raw), stage, _line(error.code), _line(error.field or ""), _line(error.reason), raw)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a mapper is the user's code: see docs/decisions.md
             self.losses.discard()
-            return Reject(named(raw), stage, "E-MAP-FAILED", "", f"the mapper failed with {origin(error)}")
+            return Reject(named(raw), stage, "E-MAP-FAILED", "", f"the mapper failed with {origin(error)}", raw)
         if self.losses.pending:
             self.losses.keep(named(raw))
         return records
@@ -141,10 +143,12 @@ class Projection:
         records: list[Record] = []
         owners: list[int] = []
         rejects: list[Reject] = []
+        rejected: list[int] = []
         for owner, raw in enumerate(batch.documents):
             made = self(raw)
             if isinstance(made, Reject):
                 rejects.append(made)
+                rejected.append(owner)
             elif not made:
                 tally.dropped += 1
             else:
@@ -156,7 +160,7 @@ class Projection:
         tally.losses = Counter(self.losses.take())
         tally.lost = self.losses.take_fields()
         size_bytes = sum(map(len, batch.documents))
-        return ProjectedBatch(tally, records, batch.documents, owners, rejects, size_bytes)
+        return ProjectedBatch(tally, records, batch.documents, owners, rejects, size_bytes, rejected)
 
     @property
     def told_by_id(self) -> bool:

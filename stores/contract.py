@@ -397,6 +397,8 @@ class Reject:
     code: str
     field: str
     reason: str
+    document: bytes = field(default=b"", repr=False, compare=False)
+    """Its BSON as it was stored: names it exactly, and is kept itself only where the plan allows it."""
 
 
 class Journal(Protocol):

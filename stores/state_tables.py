@@ -48,7 +48,20 @@ rejects = sa.Table(
     sa.Column("field", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False, default=1),
-    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("first", sa.Float, nullable=False),
+    sa.Column("last", sa.Float, nullable=False),
+    sa.Column("position", sa.LargeBinary),  # BSON {"_id": id}, where the document has one
+    sa.Column("document", sa.Text),  # canonical Extended JSON, where the plan allows it
+    sa.Column("accepted_by", sa.Text),  # what a person said, NULL until then
+    sa.Column("accepted_at", sa.Float),
+    sa.Column("accepted_why", sa.Text),
+)
+halts = sa.Table(
+    "halts",
+    metadata,
+    sa.Column("plan", sa.Text, primary_key=True),
+    sa.Column("route", sa.Text, primary_key=True),
+    sa.Column("why", sa.Text, nullable=False),
 )
 loads = sa.Table(
     "loads",
