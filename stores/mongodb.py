@@ -31,7 +31,7 @@ from mappers.expiry import IndexExpires
 from stores.ceilings import Ceilings, Window, ceilings
 from stores.contract import Batch, Partition
 from stores.errors import OfframpError, PermanentError, PlanError, TransientError
-from stores.mongodb_ids import Ids, bound_of, position_of, typed_of
+from stores.mongodb_ids import Ids, bound_of, place_among, position_of, typed_of
 from stores.mongodb_ttl import ttl_notes, ttl_rule
 from stores.pacing import pace
 from stores.retrying import Backoff
@@ -285,6 +285,25 @@ class CollectionSource:
             finally:
                 if cursor is not None:
                     cursor.close()
+
+    def count_by_partition(self, partitions: Sequence[Partition]) -> Sequence[Mapping[str, int]]:
+        """Return the server's own count per partition and BSON type of `_id`, by one read of every `_id`."""
+        bounds = [bound_of(self._name, part.lower) for part in partitions if part.lower is not None]
+        pipeline: list[Mapping[str, Any]] = [{"$match": self._where}] if self._where else []
+        group = {"type": {"$type": "$_id"}, "part": place_among(bounds)}
+        pipeline.append({"$group": {"_id": group, "documents": {"$sum": 1}}})
+        counts: list[dict[str, int]] = [{} for _ in partitions]
+        with _translated(self._name), closing(self._collection().aggregate(pipeline, allowDiskUse=True)) as rows:
+            for row in rows:
+                counts[int(row["_id"]["part"])][str(row["_id"]["type"])] = int(row["documents"])
+        return counts
+
+    def sample(self, number: int) -> Sequence[bytes]:
+        """Return the positions of about so many documents, drawn by the server, each once."""
+        pipeline: list[Mapping[str, Any]] = [{"$match": self._where}] if self._where else []
+        pipeline += [{"$sample": {"size": number}}, {"$project": {"_id": 1}}]
+        with _translated(self._name), closing(self._raw(pipeline)) as chunks:
+            return list(dict.fromkeys(position_of(self._name, raw) for chunk in chunks for raw in documents(chunk)))
 
     def fetch(self, ids: Sequence[bytes]) -> Sequence[bytes]:
         """Return the documents with these ids that the filter lets through, in any order."""

@@ -150,7 +150,7 @@ class Verifications:
             {
                 **self._state.key(lease.route),
                 "kind": one.kind,
-                "address": _bytes(one.address),
+                "address": address_bytes(one.address),
                 "position": one.position,
                 "id": one.id,
                 "pass": pass_id,
@@ -172,14 +172,14 @@ class Verifications:
             query = query.where(_findings.c.kind.in_(kinds))
         with self._state.reading() as db:
             for row in db.execute(query.order_by(_findings.c.address, _findings.c.kind)):
-                yield Found(row.kind, _text(row.address), row.position, row.id, row._mapping["pass"])
+                yield Found(row.kind, address_text(row.address), row.position, row.id, row._mapping["pass"])
 
     def settled(self, lease: Lease, addresses: Sequence[str]) -> None:
         """Nothing is found at these addresses any more, as whoever repaired them has verified."""
         with self._state.fenced(lease) as db:
             for address in addresses:
                 where = self._state.where(_findings, lease.route)
-                db.execute(sa.delete(_findings).where(where, _findings.c.address == _bytes(address)))
+                db.execute(sa.delete(_findings).where(where, _findings.c.address == address_bytes(address)))
 
     def _end(self, db: sa.Connection, route: str) -> None:
         for table in (_passes, _parts):
@@ -197,12 +197,14 @@ def _told(scope: Mapping[str, Any]) -> str:
     return json.dumps(scope, sort_keys=True)
 
 
-def _bytes(address: str) -> bytes:
+def address_bytes(address: str) -> bytes:
+    """Return the address as bytes: a store's own keys may be any, and none must stop a pass."""
     try:
         return address.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         return address.encode("utf-8", "surrogatepass")
 
 
-def _text(address: bytes) -> str:
+def address_text(address: bytes) -> str:
+    """Return the address that `address_bytes` encoded."""
     return address.decode("utf-8", "surrogateescape")
