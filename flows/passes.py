@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,6 +24,8 @@ _log = logging.getLogger(__name__)
 _FEWEST_DOCUMENTS = 50_000
 _PARTS_PER_WORKER = 4
 _MOST_PARTS = 256
+_IN_ONE = 2
+"""A pass of no more parts, one to list and one to compare, is a single job."""
 
 
 @dataclass(frozen=True)
@@ -41,34 +44,45 @@ class Passes:
         The jobs are for one level. A full pass lists what the target holds before it reads the source: a record that
         sync adds meanwhile is then none that nobody expects.
         """
-        if not jobs or jobs[0].asked.level != "full":
-            return self._done(jobs)
         outcomes: dict[str, Verified | OfframpError] = {}
+        if not jobs or jobs[0].asked.level != "full":
+            outcomes.update(self._done(jobs))
+            return outcomes
         passes: dict[str, Pass] = {}
         for job in jobs:
             try:
                 passes[job.route] = self._begun(job, routes[job.route])
             except OfframpError as error:
                 outcomes[job.route] = error
+        begun = [job for job in jobs if job.route in passes]
+        parts = {job.route: Verifications(self.state).parts(job.route) for job in begun}
+        spent: defaultdict[str, float] = defaultdict(float)
         for stage in ("list", "compare"):
             waiting = [
                 replace(job, stage=stage, number=part.number)
-                for job in jobs
-                if job.route not in outcomes
-                for part in Verifications(self.state).parts(job.route)
+                for job in begun
+                if job.route not in outcomes and len(parts[job.route]) > _IN_ONE
+                for part in parts[job.route]
                 if part.stage == stage and not part.done
             ]
             for job, outcome in zip(waiting, self.workers.verify(waiting), strict=True):
                 if isinstance(outcome, OfframpError):
                     outcomes.setdefault(job.route, outcome)
+                else:
+                    spent[job.route] += outcome.seconds
             if self.stopping():
                 return outcomes
-        closing = [replace(job, stage="close") for job in jobs if job.route not in outcomes]
-        closed = self._done(closing)
-        for name in closed:
-            if not isinstance(closed[name], OfframpError):
+        closing = [
+            replace(job, stage="close") if len(parts[job.route]) > _IN_ONE else job
+            for job in begun
+            if job.route not in outcomes
+        ]
+        for name, closed in self._done(closing).items():
+            outcomes[name] = closed
+            if isinstance(closed, Verified):
+                outcomes[name] = replace(closed, seconds=closed.seconds + spent[name])
                 shutil.rmtree(folder(self.plan.state, self.plan.name, name), ignore_errors=True)
-        return outcomes | closed
+        return outcomes
 
     def _done(self, jobs: Sequence[VerifyJob]) -> dict[str, Verified | OfframpError]:
         return {job.route: outcome for job, outcome in zip(jobs, self.workers.verify(jobs), strict=True)}

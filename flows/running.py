@@ -54,7 +54,7 @@ class Run:
         work on one of them. A store that fails later is a route's failure in the report.
         """
         found = {checked.route: checked for checked in check(self.plan, self.routes)}
-        return self._found(found)._backfill(found, _asked(level), restart)
+        return self._found(found)._backfill(found, Asked.of(level), restart)
 
     def _found(self, found: Mapping[str, Checked]) -> Run:
         return replace(self, routes=[expiring(route, found[route.name].expires) for route in self.routes])
@@ -103,7 +103,7 @@ class Run:
         Raises PlanError if a route cannot be served, TransientError if a run is at work on one of them.
         """
         found = {checked.route: checked for checked in check(self.plan, self.routes)}
-        return self._found(found)._verification(found, _asked(level))
+        return self._found(found)._verification(found, Asked.of(level))
 
     def _verification(self, found: Mapping[str, Checked], asked: Asked) -> Report:
         with opened_state(self.plan) as state, leased(state, self.routes, self.plan.run.lease_s / 3) as leases:
@@ -334,10 +334,6 @@ class Run:
                 faults=verified.faults if verified else (),
             )
         )
-
-
-def _asked(level: Level | Asked) -> Asked:
-    return level if isinstance(level, Asked) else Asked(level)
 
 
 @dataclass(frozen=True, slots=True)

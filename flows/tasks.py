@@ -102,7 +102,7 @@ def load_route(plan: str, route: str, owner: str, fence: int) -> Span:
 
 @task(
     name="verify",
-    task_run_name="verify {route} {stage} {number}",
+    task_run_name="verify {route}{part}",
     **_OPTIONS,
 )
 def verify_route(
@@ -115,8 +115,12 @@ def verify_route(
     expires: IndexExpires | None = None,
     stage: Stage = "whole",
     number: int = 0,
+    part: str = "",
 ) -> Verified:
-    """Return what the route's target holds against what its source says now, or that a part of it was looked at."""
+    """Return what the route's target holds against what its source says now, or that a part of it was looked at.
+
+    `part` is what the run is called by.
+    """
     return remote.verify(plan, route, asked, owner, fence, id_kind, expires, stage, number)
 
 
@@ -178,6 +182,7 @@ class PrefectWorkers:
                 parameters["number"] = job.number
             case VerifyJob():
                 parameters |= {"asked": job.asked, "stage": job.stage, "number": job.number}
+                parameters["part"] = "" if job.stage == "whole" else f" {job.stage} {job.number}"
         try:
             return _Submitted(job.route, self.runner.submit(one, parameters))
         except BrokenProcessPool as error:  # An earlier task's worker died, and with it the pool.

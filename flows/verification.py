@@ -8,7 +8,7 @@ from typing import Literal
 
 from prefect import flow
 
-from flows.books import Report
+from flows.books import Level, Report
 from flows.plan import load
 from flows.report import default_folder
 from flows.running import Run
@@ -51,11 +51,12 @@ def verification(
     return concluded(found, Path(report) if report else default_folder(loaded))
 
 
-def run(plan_path: Path, routes: Sequence[str], asked: Asked, *, folder: Path | None = None) -> Report:
+def run(plan_path: Path, routes: Sequence[str], wanted: Level | Asked, *, folder: Path | None = None) -> Report:
     """The flow has run here and Prefect has its record; returns the report, clean or not.
 
     An OfframpError, such as a plan at fault, propagates as itself; raises ValueError for the level none.
     """
+    asked = Asked.of(wanted)
     if asked.level == "none":
         raise ValueError("level is none, which verifies nothing; give counts, sample or full")
     load(plan_path).chosen(routes)  # Before a temporary server is started only to hear that the plan is wrong.

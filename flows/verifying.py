@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from flows.books import Level
 from flows.collecting import seldom
-from flows.comparing import Comparison, compare_partition, list_share, unkept
+from flows.comparing import Comparison, Save, compare_partition, list_share, unkept
 from flows.counting import Counts, count_route
 from flows.designing import following
 from flows.expiring import expiring
@@ -52,6 +52,11 @@ class Asked:
     canary: bool = False
     """Whether known damage must be found first."""
 
+    @classmethod
+    def of(cls, wanted: Level | Asked) -> Asked:
+        """Return what is asked where a level may say all of it."""
+        return wanted if isinstance(wanted, Asked) else cls(wanted)
+
 
 @dataclass(frozen=True, slots=True)
 class VerifyJob:
@@ -65,7 +70,7 @@ class VerifyJob:
     expires: IndexExpires | None = None
     """What `expires: from_index` came to."""
     stage: Stage = "whole"
-    """What is to be done: all of it, or of a full pass to list, to compare, to close."""
+    """What is to be done: all of it, or of a full pass of many parts to list, to compare, to close."""
     number: int = 0
     """The part of the pass."""
 
@@ -105,11 +110,13 @@ def verify_job(
         try:
             match job.stage, job.asked.level:
                 case "list", _:
-                    found = work.list_share()
+                    found = work.list_share(job.number)
                 case "compare", _:
-                    found = work.compare()
+                    found = work.compare(job.number)
                 case "close", _:
                     found = work.close()
+                case _, "full":
+                    found = work.whole()
                 case _, "counts":
                     found = work.count()
                 case _:
@@ -155,14 +162,20 @@ class _Work:
         sampled = drawn.sampled([one.position for one in found], self.job.asked.confidence)
         return Verified(Comparison(tally, sums), faults=faults, sampled=sampled)
 
-    def list_share(self) -> Verified:
-        part, log = self._part()
+    def whole(self) -> Verified:
+        for part in Verifications(self.state).parts(self.job.route):
+            if not part.done:
+                (self.list_share if part.stage == "list" else self.compare)(part.number)
+        return self.close()
+
+    def list_share(self, number: int) -> Verified:
+        part, log = self._part(number)
         shares = sum(each.stage == "list" for each in Verifications(self.state).parts(self.job.route))
-        list_share(self.target, log, part.number, shares, stopping=self.stopping, save=self._save)
+        list_share(self.target, log, part.number, shares, stopping=self.stopping, save=self._save(number))
         return Verified()
 
-    def compare(self) -> Verified:
-        part, log = self._part()
+    def compare(self, number: int) -> Verified:
+        part, log = self._part(number)
         with self._watched():
             self._compared(log, self.source, part.partition, part)
         return Verified()
@@ -205,7 +218,7 @@ class _Work:
             rate=pace("the verification", self.plan.verification.ceilings(), self.plan.name),
             stopping=self.stopping,
             compared=lambda documents: self.observer.advanced(self.job.route, "verify", documents),
-            save=self._save if part else unkept,
+            save=self._save(part.number) if part else unkept,
         )
 
     def _look(self) -> SecondLook:
@@ -214,10 +227,10 @@ class _Work:
     def _refused(self) -> set[str]:
         return {reject.id for reject in self.state.rejects(self.job.route) if reject.stage == "write"}
 
-    def _part(self) -> tuple[Part, Log]:
+    def _part(self, number: int) -> tuple[Part, Log]:
         """Return the part as it stands and its log; one whose log was lost begins anew."""
         parts = Verifications(self.state).parts(self.job.route)
-        part = next((part for part in parts if part.number == self.job.number), None)
+        part = next((part for part in parts if part.number == number), None)
         if part is None:
             raise PermanentError("E-STATE-GONE", f"route {self.job.route}: the state lost its verification")
         try:
@@ -232,8 +245,11 @@ class _Work:
         place.mkdir(mode=0o700, parents=True, exist_ok=True)  # Addresses may be personal data (R145).
         return Log(place / f"part-{part.number:04d}", part.size)
 
-    def _save(self, position: bytes | None, tally: Tally, size: int, *, done: bool) -> None:
-        Verifications(self.state).checkpoint(self.job.lease, self.job.number, position, tally, size, done=done)
+    def _save(self, number: int) -> Save:
+        def save(position: bytes | None, tally: Tally, size: int, *, done: bool) -> None:
+            Verifications(self.state).checkpoint(self.job.lease, number, position, tally, size, done=done)
+
+        return save
 
     def _keep(self, pass_id: str, found: Sequence[Mismatch], *, whole: bool) -> None:
         kept = [
