@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from flows.books import Books, Level, Pace, Report, RouteReport, settle
+from flows.canary import canary
 from flows.designing import designed, following, needed, opened_target
 from flows.expiring import expiring, index_rule, told
 from flows.identities import kind_of_ids, refuse_other_kinds
@@ -233,6 +234,7 @@ class Run:
         complete = {route.name: _complete(state, route) for route in self.routes}
         # A route that is not wholly copied has its verdict already; comparing it would only list what is still to come.
         level = asked.level
+        planted = self._canary(failures) if asked.canary else {}
         jobs = [
             VerifyJob(route.name, asked, leases[route.name], found[route.name].id_kind, found[route.name].expires)
             for route in self.routes
@@ -251,7 +253,11 @@ class Run:
         with opened_source(self.plan) as database:
             for route in self.routes:
                 row = self._settled(route, state, database, level, failures, verified.get(route.name))
-                row = replace(row, pace=(paces or {}).get(route.name), notes=found[route.name].notes)
+                row = replace(
+                    row,
+                    pace=(paces or {}).get(route.name),
+                    notes=[*found[route.name].notes, *planted.get(route.name, ())],
+                )
                 if publishing and row.verdict == "clean" and row.verified == "full":
                     row = self._published(route, state, row)
                 rows.append(row)
@@ -264,6 +270,23 @@ class Run:
             finished=dt.datetime.now(dt.UTC),
             routes=rows,
         )
+
+    def _canary(self, failures: dict[str, str]) -> dict[str, list[str]]:
+        """Known damage was found in each target; returns what to say of it, and adds the failures, by route."""
+        told: dict[str, list[str]] = {}
+        by_target: dict[str, str | OfframpError] = {}
+        for route in self.routes:
+            if route.target_name not in by_target:
+                try:
+                    by_target[route.target_name] = canary(route)
+                except OfframpError as error:
+                    by_target[route.target_name] = error
+            outcome = by_target[route.target_name]
+            if isinstance(outcome, OfframpError):
+                failures.setdefault(route.name, str(outcome))
+            else:
+                told[route.name] = [outcome]
+        return told
 
     def _audit(self, state: State, failures: dict[str, str]) -> None:
         """What a target notices of itself counts against a route also where nothing is compared."""

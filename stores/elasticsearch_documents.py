@@ -70,7 +70,7 @@ class _Hit(Struct):
 
 
 class _Hits(Struct):
-    docs: list[_Hit] = []  # noqa: RUF012 - copied for each
+    docs: list[_Hit] = []
 
 
 _HITS = Decoder(_Hits)
@@ -275,6 +275,13 @@ class Documents:
             spots = again
             if not backoff.wait():
                 raise pushed.away(self._what)
+
+    def count(self) -> int:
+        """Return how many documents are held; raises TransientError if a shard did not answer."""
+        self._whole(self._cluster.ask("POST", self._path + "/_refresh", backoff=self._patiently()))
+        answer = self._cluster.ask("GET", self._path + "/_count", backoff=self._patiently())
+        self._whole(answer)
+        return int(answer.part("count"))
 
     def list(self) -> Iterator[Spot]:
         """Yield the spot of every document held when the listing began.

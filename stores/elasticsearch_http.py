@@ -160,9 +160,7 @@ class Cluster:
                 self._node.close()
                 self._node = None
 
-    def _once(
-        self, method: str, target: str, body: bytes | None, media: str, parsed: Callable[[bytes], Any]
-    ) -> Answer:
+    def _once(self, method: str, target: str, body: bytes | None, media: str, parsed: Callable[[bytes], Any]) -> Answer:
         from elastic_transport import HttpHeaders, TlsError, TransportError
 
         headers = {"accept": JSON} if body is None else {"accept": JSON, "content-type": media}

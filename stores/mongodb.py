@@ -32,7 +32,7 @@ from stores.ceilings import Ceilings, Window, ceilings
 from stores.contract import Batch, Partition
 from stores.errors import OfframpError, PermanentError, PlanError, TransientError
 from stores.mongodb_ids import Ids, bound_of, place_among, position_of, typed_of
-from stores.mongodb_ttl import ttl_notes, ttl_rule
+from stores.mongodb_ttl import ttl_notes, ttl_rule, unique_notes
 from stores.pacing import pace
 from stores.retrying import Backoff
 
@@ -144,7 +144,7 @@ class CollectionSource:
         described = self._describe()
         if self._where:
             self._try_filter()
-        notes = [*ttl_notes(self._name, described.indexes)]
+        notes = [*ttl_notes(self._name, described.indexes), *unique_notes(self._name, described.indexes)]
         if described.kind == "view":
             notes.append(f"{self._name} is a view: read in one partition, and it cannot be synced")
         if described.capped:
