@@ -67,6 +67,8 @@ class RouteReport:
     """Of a sample: the documents drawn uniformly, those beside them, how many are wrong, and the bound it gives."""
     verification: Mapping[str, Any] = field(default_factory=dict)
     """Of a full pass: its id, when it began, how often it was gone on with, and its partitions."""
+    counted_by: str = ""
+    """How `counts` counted what the target holds: its store's own count, or listing it."""
     not_checked: Sequence[str] = ()
     """What this verification has not looked at, a sentence each."""
     notes: Sequence[str] = ()
@@ -249,6 +251,7 @@ def settle(books: Books) -> RouteReport:
         inconclusive=balance.inconclusive if balance else None,
         sampled=_sampled(books) if books.sampled else None,
         verification=books.about,
+        counted_by=books.counts.way if books.counts else "",
         not_checked=not_checked(books),
     )
 
