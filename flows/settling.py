@@ -141,7 +141,9 @@ class SecondLook:
         assert self._progress is not None  # noqa: S101 - asked only where there is one
         backoff = Backoff(self._patience_s, first_s=0.05, most_s=1.0)
         while not self._progress.passed(since):
-            if self._stopping() or not backoff.wait():
+            if self._stopping():
+                raise TransientError("E-STOPPED", "stopped while sync was waited for; the same command looks again")
+            if not backoff.wait():
                 return False
         return True
 
