@@ -23,6 +23,7 @@ from stores.retrying import STOPPING
 if TYPE_CHECKING:
     from flows.books import Level, Report
     from flows.plan import Plan
+    from flows.verifying import Asked
 
 _PLAN = click.argument("plan_path", metavar="PLAN", type=click.Path(path_type=Path))
 _ROUTES = click.option("--route", "routes", metavar="ROUTE", multiple=True, help="Only this route; may be repeated.")
@@ -99,7 +100,7 @@ def check(plan_path: Path, routes: tuple[str, ...], as_json: bool) -> None:
 @click.option(
     "--verify",
     "level",
-    type=click.Choice(("none", "counts", "full")),
+    type=click.Choice(("none", "counts", "sample", "full")),
     default="full",
     show_default=True,
     help="How to compare the target afterwards.",
@@ -133,26 +134,67 @@ def backfill(
 @_ROUTES
 @click.option(
     "--level",
-    type=click.Choice(("counts", "full")),
+    type=click.Choice(("counts", "sample", "full")),
     default="full",
     show_default=True,
-    help="counts: only how many; full: every document, both directions.",
+    help="counts: how many, per partition and type of _id; sample: documents drawn at random, and the bound they give;"
+    " full: every document, both directions, going on where an earlier run stopped.",
 )
+@click.option("--sample", type=click.IntRange(min=1), help="Documents that --level sample draws. [default: 30000]")
+@click.option(
+    "--confidence",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.95,
+    show_default=True,
+    help="Of the bound that a sample gives.",
+)
+@click.option(
+    "--at-most",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Draw as many as prove, if none differs, that at most this part of all documents does, such as 0.001.",
+)
+@click.option("--restart", is_flag=True, help="Begin a full verification anew where one could go on.")
+@click.option("--canary", is_flag=True, help="First plant known damage in a scratch area of each target, and find it.")
 @_REPORT
 @_JSON
 @_PREFECT
 def verify(
-    plan_path: Path, routes: tuple[str, ...], level: Level, folder: Path | None, as_json: bool, prefect: bool
+    plan_path: Path,
+    routes: tuple[str, ...],
+    level: Level,
+    sample: int | None,
+    confidence: float,
+    at_most: float | None,
+    restart: bool,
+    canary: bool,
+    folder: Path | None,
+    as_json: bool,
+    prefect: bool,
 ) -> None:
-    """Compare what the targets hold with what the source of PLAN says now, and report; no target is written."""
+    """Compare what the targets hold with what the source of PLAN says now, and report; no record is written."""
     plan, folder = _opened(plan_path, folder)
+    asked = _asked(level, sample, confidence, at_most, restart=restart, canary=canary)
     if prefect or _needs_prefect(plan):
         from flows import verification as flow
 
-        report = flow.run(plan_path, routes, level, folder=folder)
+        report = flow.run(plan_path, routes, asked, folder=folder)
     else:
-        report = _run(plan, routes, as_json, lambda run: run.verification(level))
+        report = _run(plan, routes, as_json, lambda run: run.verification(asked))
     _conclude(report, folder, as_json)
+
+
+def _asked(
+    level: Level, sample: int | None, confidence: float, at_most: float | None, *, restart: bool, canary: bool
+) -> Asked:
+    from flows.sampling import DOCUMENTS, needed
+    from flows.verifying import Asked
+
+    if sample is not None and at_most is not None:
+        raise click.UsageError("--sample and --at-most both say how many documents are drawn; give one of them")
+    if level != "sample" and (sample is not None or at_most is not None):
+        raise click.UsageError(f"{'--sample' if at_most is None else '--at-most'} is for --level sample")
+    documents = sample or (needed(at_most, confidence) if at_most is not None else DOCUMENTS)
+    return Asked(level, documents, confidence, restart, canary)
 
 
 @offramp.command()

@@ -11,6 +11,7 @@ from annotated_types import Ge, Le
 from pydantic import Field
 
 from mappers.transforms import Transform
+from stores.ceilings import Ceilings, Window, ceilings
 from stores.mongodb import Connection as SourceConnection
 
 USE_CASES: Mapping[str, tuple[str, str]] = {
@@ -105,6 +106,26 @@ class RejectKeys:
 
 
 @dataclass(frozen=True)
+class VerificationKeys:
+    """The key `verification` of the plan: how fast documents may be compared (R159)."""
+
+    max_rate: float | None = None
+    """Documents a second that a verification compares at the most, over all routes."""
+    windows: Sequence[Window] = ()
+    """Hours of the day with a ceiling of their own, their `max_rate`, in place of this one; 0 for none at all."""
+    time_zone: str = "UTC"
+    """The time zone of `windows`, such as Europe/Berlin."""
+
+    def __post_init__(self) -> None:
+        """Refuse ceilings that cannot be kept."""
+        self.ceilings()
+
+    def ceilings(self) -> Ceilings:
+        """Return how fast documents may be compared."""
+        return ceilings(self.windows, self.time_zone, max_rate=self.max_rate)
+
+
+@dataclass(frozen=True)
 class PlanKeys:
     """The keys of a plan."""
 
@@ -120,6 +141,8 @@ class PlanKeys:
     """Where checkpoints, rejects and leases are kept."""
     run: RunKeys = RunKeys()
     """How the work is done."""
+    verification: VerificationKeys = VerificationKeys()
+    """How fast documents may be compared."""
     rejects: RejectKeys = RejectKeys()
     """What is kept of rejected documents, and how many a route may have before it stops."""
 

@@ -57,6 +57,8 @@ def as_text(report: Report) -> str:
     lines = [table([cells(route) for route in report.routes])] if report.routes else []
     for route in report.routes:
         lines.extend(f"{route.route}: {reason}" for reason in route.reasons)
+        if route.sampled:
+            lines.append(f"{route.route}: {route.sampled['says']}")
         if " -> " in route.place:
             lines.append(f"{route.route}: published, {route.place}")
         lines.extend(f"{route.route}: {kind} at {_visible(found[0])}" for kind, found in route.samples.items())
@@ -82,9 +84,10 @@ def as_markdown(report: Report) -> str:
         lines.append("")
     for route in report.routes:
         told = _held_back(route.pace)
-        if route.reasons or route.samples or route.lost or told or route.sync:
+        if route.reasons or route.samples or route.lost or route.sampled or told or route.sync:
             lines += [f"## {_plain(route.route)}", ""]
             lines.extend(f"- {_plain(reason)}" for reason in route.reasons)
+            lines.extend([f"- {route.sampled['says']}"] if route.sampled else [])
             lines.extend(
                 f"- {kind} at `{_visible(address).replace('`', ' ')}`"
                 for kind, found in route.samples.items()
@@ -149,6 +152,8 @@ def _closing(report: Report) -> str:
     counted = [route.route for route in report.routes if route.verified == "counts"]
     limits = f"; not verified: {', '.join(unverified)}" if unverified else ""
     limits += f"; only counted: {', '.join(counted)}" if counted else ""
+    sampled = [route.route for route in report.routes if route.verified == "sample"]
+    limits += f"; only sampled: {', '.join(sampled)}" if sampled else ""
     return f"verdict {report.verdict}: {len(report.routes)} routes in {_seconds(seconds)}{limits}"
 
 

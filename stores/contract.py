@@ -64,6 +64,18 @@ class Source(Readable, Protocol):
         None where fewer than about `least` documents are left, or where the collection cannot be split.
         """
 
+    def count_by_partition(self, partitions: Sequence[Partition]) -> Sequence[Mapping[str, int]]:
+        """Return the source's own count per BSON type of `_id` in each of the partitions, which cover everything.
+
+        The partitions stand in the order of their bounds.
+        """
+
+    def sample(self, number: int) -> Sequence[bytes]:
+        """Return BSON ``{"_id": id}`` of so many documents, or of all if there are fewer, drawn uniformly, each once.
+
+        A few less where a server draws some twice.
+        """
+
     def fetch(self, ids: Sequence[bytes]) -> Sequence[bytes]:
         """Return the documents with these ids (BSON ``{"_id": id}``) that the filter lets through, in any order.
 
@@ -218,6 +230,30 @@ class Listable(Protocol):
 
     def addresses(self) -> Iterator[str]:
         """Yield every address the place holds, at least once each."""
+
+
+@runtime_checkable
+class Divided(Protocol):
+    """A target whose listing can be divided among workers."""
+
+    def addresses_of(self, share: int, shares: int, /) -> Iterator[str]:
+        """Yield every address of one share of the place; all shares together are what `addresses` yields."""
+
+
+@runtime_checkable
+class Countable(Protocol):
+    """A target whose store counts what the place holds, exactly and as of now, sooner than it could list it."""
+
+    def count(self) -> int | None:
+        """Return how many addresses `addresses` would yield; None where only listing tells."""
+
+
+@runtime_checkable
+class Removable(Protocol):
+    """A target whose place is taken away as a whole: of scratch areas alone."""
+
+    def remove(self) -> None:
+        """The place is gone, with all it holds."""
 
 
 S = TypeVar("S", bound=Record, contravariant=True)

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import orjson
+from msgspec import Raw, Struct, field
+from msgspec.json import Decoder
 
 from mappers.elasticsearch import ID_LIMIT_BYTES
 from stores.elasticsearch_http import DROPPED, NDJSON, NO_ANSWER, Answer, Cluster, Fault
@@ -54,6 +56,28 @@ class Spot(NamedTuple):
     def named(self, name: str = "routing") -> dict[str, str]:
         """Return the spot as requests carry it."""
         return {"_id": self.id} if self.routing is None else {"_id": self.id, name: self.routing}
+
+
+class _Hit(Struct):
+    """One document of a read; its source stays the text it is, as the server was given it, and is not parsed."""
+
+    index: str = field(name="_index", default="")
+    id: str = field(name="_id", default="")
+    found: bool | None = None
+    routing: str | None = field(name="_routing", default=None)
+    source: Raw = field(name="_source", default=Raw())
+    error: Any = None
+
+
+class _Hits(Struct):
+    docs: list[_Hit] = []
+
+
+_HITS = Decoder(_Hits)
+
+
+def _parsed_hits(body: bytes) -> dict[str, Any]:
+    return {"docs": _HITS.decode(body).docs}
 
 
 Refusal = tuple[str, str]
@@ -225,31 +249,39 @@ class Documents:
         held: dict[Spot, bytes] = {}
         while True:
             body = orjson.dumps({"docs": [spot.named() for spot in spots]})
-            answer = self._cluster.ask("POST", self._path + "/_mget?realtime=true", body, backoff=backoff)
-            found = answer.part("docs", default=None)
-            wanted = [(self._name, spot.id) for spot in spots]
-            if not isinstance(found, list) or [(hit.get("_index"), hit.get("_id")) for hit in found] != wanted:
+            answer = self._cluster.ask(
+                "POST", self._path + "/_mget?realtime=true", body, backoff=backoff, parsed=_parsed_hits
+            )
+            found = answer.part("docs", default=())
+            if [(hit.index, hit.id) for hit in found] != [(self._name, spot.id) for spot in spots]:
                 raise answer.unclear(f"the read of {len(spots)} documents of {self._what}")
             again: list[Spot] = []
             pushed = Fault(NO_ANSWER)
             for spot, hit in zip(spots, found, strict=True):
-                if "error" in hit:
+                if hit.error is not None:
                     # A copy that did not answer says nothing about the document: it is never absent for that (R152).
-                    pushed = Fault.of(NO_ANSWER, hit["error"])
+                    pushed = Fault.of(NO_ANSWER, hit.error)
                     if pushed.no_index:
                         raise pushed.error(self._what)
                     again.append(spot)
-                elif hit.get("found") is True and "_source" in hit:
+                elif hit.found is True and hit.source:
                     # A shard has documents of many routings: one of this id under another is not the one asked for.
-                    if hit.get("_routing") == spot.routing:
-                        held[spot] = orjson.dumps(hit["_source"])
-                elif hit.get("found") is not False:
+                    if hit.routing == spot.routing:
+                        held[spot] = bytes(hit.source)
+                elif hit.found is not False:
                     raise answer.unclear(f"the read of {self._what} (a document without its source)")
             if not again:
                 return held
             spots = again
             if not backoff.wait():
                 raise pushed.away(self._what)
+
+    def count(self) -> int:
+        """Return how many documents are held; raises TransientError if a shard did not answer."""
+        self._whole(self._cluster.ask("POST", self._path + "/_refresh", backoff=self._patiently()))
+        answer = self._cluster.ask("GET", self._path + "/_count", backoff=self._patiently())
+        self._whole(answer)
+        return int(answer.part("count"))
 
     def list(self) -> Iterator[Spot]:
         """Yield the spot of every document held when the listing began.

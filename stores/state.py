@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -410,8 +411,13 @@ def _open(url: str) -> Engine:
     path, parsed = _path(url)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Before SQLite makes it, since its journal takes the file's mode: ids may be personal data (R145).
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        # Before SQLite makes it, since its journal takes the file's mode: ids may be personal data (R145). A file that
+        # is there is not opened: to close it would drop the locks of every state that this process has open on it, and
+        # another process, thinking itself the last, would then take away the log they write to.
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         path.chmod(0o600)
         engine = sa.create_engine(parsed)
         sa.event.listen(engine, "connect", _on_connect)

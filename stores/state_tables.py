@@ -117,3 +117,38 @@ scans = sa.Table(
     sa.Column("hash", sa.LargeBinary, nullable=False),
     sa.Column("pass_", sa.Integer, nullable=False),
 )
+passes = sa.Table(
+    "passes",
+    metadata,
+    sa.Column("plan", sa.Text, primary_key=True),
+    sa.Column("route", sa.Text, primary_key=True),
+    sa.Column("id", sa.Text, nullable=False),
+    sa.Column("began", sa.Float, nullable=False),
+    sa.Column("resumed", sa.Integer, nullable=False, default=0),
+    sa.Column("scope", sa.Text, nullable=False),  # JSON of all that the pass is about
+)
+pass_parts = sa.Table(
+    "pass_parts",
+    metadata,
+    sa.Column("plan", sa.Text, primary_key=True),
+    sa.Column("route", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("stage", sa.Text, nullable=False),  # list or compare
+    sa.Column("lower", sa.LargeBinary),
+    sa.Column("upper", sa.LargeBinary),
+    sa.Column("position", sa.LargeBinary),
+    sa.Column("done", sa.Boolean, nullable=False, default=False),
+    sa.Column("tally", sa.Text, nullable=False, default="{}"),
+    sa.Column("size", sa.Integer, nullable=False, default=0),  # bytes of its log that count
+)
+findings = sa.Table(
+    "findings",
+    metadata,
+    sa.Column("plan", sa.Text, primary_key=True),
+    sa.Column("route", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("address", sa.LargeBinary, primary_key=True),  # a store's own keys may be any bytes
+    sa.Column("position", sa.LargeBinary),  # BSON {"_id": id}, where it is known
+    sa.Column("id", sa.Text, nullable=False),  # its typed text, "" where it is not known
+    sa.Column("pass", sa.Text, nullable=False),
+)

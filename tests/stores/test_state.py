@@ -668,3 +668,19 @@ def test_what_is_kept_of_a_route_is_readable_json(state: State, url: str) -> Non
     state.checkpoint(lease, 0, b"p", tally(3))
     assert json.loads(str(rows(url, "SELECT fingerprint FROM routes")[0][0])) == FINGERPRINT
     assert json.loads(str(rows(url, "SELECT tally FROM partitions WHERE number = 0")[0][0]))["read"] == 3
+
+
+def test_what_is_written_lasts_although_others_open_and_close_the_state_meanwhile(tmp_path: Path) -> None:
+    """As jobs of one process and `offramp status` in another do: nobody takes away the log that another writes to."""
+    url = f"sqlite:///{tmp_path / 'state.db'}"
+    mine = State(url, "shop")
+    lease = mine.acquire("orders")
+    State(url, "shop").close()  # Another job of this process.
+    look = f"from stores.state import State; state = State({url!r}, 'shop'); state.holder('orders'); state.close()"
+    subprocess.run([sys.executable, "-c", look], check=True)
+    mine.begin(lease, {}, "", "", [Partition(0)])
+    file = str(tmp_path / "state.db")
+    after = f"import sqlite3; print(len(sqlite3.connect({file!r}).execute('SELECT * FROM partitions').fetchall()))"
+    told = subprocess.run([sys.executable, "-c", after], check=True, capture_output=True, text=True)
+    mine.close()
+    assert told.stdout.strip() == "1"
