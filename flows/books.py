@@ -15,6 +15,7 @@ from flows.counting import Counts
 from flows.sampling import Sampled
 from mappers.contract import OTHER_FIELDS, Loss, LossFields
 from stores.contract import Tally
+from stores.state_rejects import Accepted, Count
 
 Verdict = Literal["clean", "rejects", "mismatches", "failed"]
 Level = Literal["none", "counts", "sample", "full"]
@@ -77,6 +78,10 @@ class RouteReport:
     """What this verification has not looked at, a sentence each."""
     notes: Sequence[str] = ()
     """What a person should know of the route's stores, as `check` says it."""
+    accepted: int = 0
+    """Rejected documents that a person has accepted: they are not in the target, and that is all right."""
+    accepted_rejects: Sequence[Mapping[str, Any]] = ()
+    """What was accepted: how many documents, an `_id`, stage, code, by whom, when and why."""
 
 
 @dataclass(frozen=True)
@@ -188,8 +193,14 @@ class Books:
     """Why the target does not serve what it holds as the plan says."""
     sync: Following | None = None
     """How far the target follows the source; what copying recorded is then history, not what the target holds."""
-    refused: int = 0
-    """Documents on record as refused by the target."""
+    rejects: Count = Count(0, 0, 0, 0)  # noqa: RUF009 - frozen, so that it can be shared
+    """Documents on record as rejected."""
+    accepted: Sequence[Accepted] = ()
+    """What persons have accepted of them."""
+    halted: str = ""
+    """Why copying stopped early, at a checkpoint, for its rejects; "" if it did not."""
+    recopied: bool = False
+    """Whether documents were copied again since: by then, too, what copying recorded is history."""
     sampled: Sampled | None = None
     """What was drawn, for a pass over a sample."""
     about: Mapping[str, Any] = field(default_factory=dict)
@@ -203,12 +214,15 @@ def settle(books: Books) -> RouteReport:
     reasons: list[tuple[Verdict, str]] = []
     compared = books.comparison
     tally = books.backfilled or (compared.tally if compared else Tally())
-    if books.sync is not None and compared is not None:
-        tally = _as_followed(compared, books.refused if books.sampled is None else 0)
-    copied = books.backfilled is not None and books.sync is None
+    followed = books.sync is not None or books.recopied
+    if followed and compared is not None:
+        tally = _as_followed(compared, books)
+    copied = books.backfilled is not None and not followed
+    if books.halted:
+        reasons.append(("rejects", books.halted))
     if books.failure:
         reasons.append(("failed", books.failure))
-    elif not books.complete:
+    elif not books.complete and not books.halted:
         reasons.append(("failed", "not every partition was copied to its end; the same command resumes"))
     if tally.read != tally.dropped + tally.rejected + tally.copied:
         reasons.append(
@@ -224,8 +238,8 @@ def settle(books: Books) -> RouteReport:
     whole = compared if books.sampled is None else None
     if counted is not None and whole is not None and (not copied or whole.tally.id_types != tally.id_types):
         reasons.extend(_source_differences(counted, whole.tally, "verification"))
-    if tally.rejected:
-        reasons.append(("rejects", f"{tally.rejected} documents were rejected; `offramp status` shows why"))
+    if rejected := _open(books, tally):
+        reasons.append(("rejects", f"{rejected} documents were rejected; `offramp rejects list` shows why"))
     balance = compared.balance if compared else None
     if balance is not None:
         for kind, explanation in _EXPLAINED.items():
@@ -277,6 +291,8 @@ def settle(books: Books) -> RouteReport:
         samples=balance.samples if balance else {},
         lost=lost,
         sync=books.sync,
+        accepted=books.rejects.accepted,
+        accepted_rejects=[_accepted(one) for one in books.accepted],
         unsettled=balance.unsettled if balance else None,
         inconclusive=balance.inconclusive if balance else None,
         sampled=_sampled(books) if books.sampled else None,
@@ -286,8 +302,29 @@ def settle(books: Books) -> RouteReport:
     )
 
 
-def _as_followed(compared: Comparison, refused: int) -> Tally:
+def _open(books: Books, tally: Tally) -> int:
+    """Return how many documents are rejected and not accepted, by what copying and what a comparison saw.
+
+    An acceptance is of one document's reject, so that the comparison is asked too: what was rejected when it was copied
+    and accepted may be gone, and another document have come to be rejected that nobody knows of.
+    """
+    kept = books.rejects
+    if books.comparison is None:
+        if books.recopied or books.sync is not None:
+            return kept.open
+        return max(0, tally.rejected - kept.accepted) if books.backfilled is not None else tally.rejected
+    mapped = books.comparison.tally
+    seen = mapped.rejected - mapped.accepted
+    if books.sampled is None:
+        seen += kept.open_refused
+    if books.recopied or books.sync is not None or books.backfilled is None:
+        return seen
+    return max(seen, tally.rejected - kept.accepted)
+
+
+def _as_followed(compared: Comparison, books: Books) -> Tally:
     """Return what became of the documents there are now, as the comparison mapped them and the target took them."""
+    refused = books.rejects.open_refused + books.rejects.accepted_refused if books.sampled is None else 0
     now = dataclasses.replace(compared.tally)
     now.rejected += refused
     now.copied -= refused
@@ -305,6 +342,11 @@ _EXPLAINED = {
     "extra": "the target holds records no document of the source maps to",
     "collides": "two documents map to one address, and only one can stand there",
 }
+
+
+def _accepted(one: Accepted) -> Mapping[str, Any]:
+    at = dt.datetime.fromtimestamp(one.at, dt.UTC).isoformat(timespec="seconds")
+    return dataclasses.asdict(one) | {"at": at}
 
 
 def _field_losses(tally: Tally, accepted: Sequence[str]) -> list[FieldLoss]:
@@ -347,8 +389,9 @@ def _source_differences(counts: Mapping[str, int], tally: Tally, who: str) -> li
 
 
 def _count_differences(books: Books, tally: Tally) -> list[tuple[Verdict, str]]:
-    if books.sync is not None:
-        return [("failed", "what was copied has been synced since, so there is no count to go by; use --level full")]
+    if books.sync is not None or books.recopied:
+        what = "synced" if books.sync is not None else "repaired"
+        return [("failed", f"what was copied has been {what} since, so there is no count to go by; use --level full")]
     if books.backfilled is None:
         return [("failed", "there is nothing to count against: this plan has not copied the route; use --level full")]
     counts = books.counts

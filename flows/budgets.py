@@ -1,9 +1,10 @@
-"""How many rejects a route may have before it stops: so many in all, of what was read, in a row, of one batch (R142)."""
+"""How many rejects a route may have before it stops: in all, of what was read, in a row, of one batch (R142)."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import Any
 
 from flows.plan import Plan, Route
 from flows.plankeys import RejectKeys
@@ -96,7 +97,7 @@ class Spending:
         return ""
 
 
-def _said(plan: Plan, route: Route, name: str) -> object:
+def _said(plan: Plan, route: Route, name: str) -> Any:
     keys: list[RejectKeys | None] = [route.keys.rejects, plan.rejects]
     return next((value for one in keys if one is not None and (value := getattr(one, name)) is not None), None)
 

@@ -62,12 +62,12 @@ def check(plan_path: Path, routes: tuple[str, ...], as_json: bool) -> None:
     """Find every fault of PLAN, of its source and of its targets, and write nothing."""
     from dataclasses import asdict, replace
 
-    from flows import report, running
+    from flows import preflight, report
     from flows.forecasting import sync_notes
     from flows.plan import load
 
     plan = load(plan_path)
-    found = running.check(plan, plan.chosen(routes))
+    found = preflight.check(plan, plan.chosen(routes))
     notes = sync_notes(plan, plan.chosen(routes), {one.route: one.documents for one in found})
     found = [replace(one, notes=[*one.notes, *notes[one.route]]) for one in found]
     if as_json:

@@ -15,7 +15,7 @@ from flows.ledger import Balance, Entry, Finding, Log, balance
 from flows.projecting import ProjectedBatch, Projection
 from flows.settling import SecondLook, same, wanted
 from mappers.contract import Record
-from stores.contract import Divided, Listable, Partition, Readable, Source, Tally, Target
+from stores.contract import Divided, Listable, Partition, Readable, Reject, Source, Tally, Target
 from stores.errors import TransientError
 
 _LISTED_AT_ONCE = 1_000
@@ -63,6 +63,7 @@ def compare_partition(
     after: bytes | None = None,
     seen: Tally | None = None,
     refused: Container[str] = (),
+    accepted: Callable[[Reject], bool] = lambda _: False,
     window: int = 4,
     rate: Rate | None = None,
     stopping: Callable[[], bool] = lambda: False,
@@ -73,8 +74,9 @@ def compare_partition(
 
     None when `stopping` ended it, at a checkpoint. Each record is compared in canonical form (R10). `refused` names
     documents the target is known to have refused: what is absent for them is no mismatch but the reject already on
-    record. `seen` is what was read up to `after`. A store that does not answer for some leaves them inconclusive; one
-    that is away raises TransientError, and the same call goes on from the last checkpoint.
+    record; `accepted` tells the rejects that a person has accepted. `seen` is what was read up to `after`. A store that
+    does not answer for some leaves them inconclusive; one that is away raises TransientError, and the same call goes on
+    from the last checkpoint.
     """
     total = seen or Tally()
     reached = after
@@ -109,6 +111,7 @@ def compare_partition(
             if rate is not None:
                 rate.ask(len(batch.documents))
             expected = projection.batch(batch)
+            expected.tally.accepted = sum(map(accepted, expected.rejects))
             looking = readers.submit(_look_up, target, expected, refused)
             flight.append((batch.position, expected.tally, looking))
         while flight:

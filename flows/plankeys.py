@@ -181,7 +181,7 @@ class RouteKeys:
     accept_loss: Sequence[str] = ()
     """Losses that still count as clean: a kind (score_rounded), a field, or field:kind (docs/values.md)."""
     rejects: RejectKeys | None = None
-    """What is kept of rejected documents, and how many there may be, where it is not as the plan's own `rejects` say."""
+    """What is kept of rejected documents and how many there may be, where not as the plan's own `rejects` say."""
 
     def __post_init__(self) -> None:
         """Refuse a way of syncing without its field, and a field without its way."""

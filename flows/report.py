@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from flows.books import FieldLoss, Following, Pace, Report, RouteReport
 from flows.plan import Plan
@@ -57,6 +58,7 @@ def as_text(report: Report) -> str:
     lines = [table([cells(route) for route in report.routes])] if report.routes else []
     for route in report.routes:
         lines.extend(f"{route.route}: {reason}" for reason in route.reasons)
+        lines.extend(f"{route.route}: {accepted_text(one)}" for one in route.accepted_rejects)
         if route.sampled:
             lines.append(f"{route.route}: {route.sampled['says']}")
         if " -> " in route.place:
@@ -84,9 +86,18 @@ def as_markdown(report: Report) -> str:
         lines.append("")
     for route in report.routes:
         told = _held_back(route.pace)
-        if route.reasons or route.samples or route.lost or route.sampled or told or route.sync:
+        if (
+            route.reasons
+            or route.samples
+            or route.lost
+            or route.sampled
+            or told
+            or route.sync
+            or route.accepted_rejects
+        ):
             lines += [f"## {_plain(route.route)}", ""]
             lines.extend(f"- {_plain(reason)}" for reason in route.reasons)
+            lines.extend(f"- {_plain(accepted_text(one))}" for one in route.accepted_rejects)
             lines.extend([f"- {route.sampled['says']}"] if route.sampled else [])
             lines.extend(
                 f"- {kind} at `{_visible(address).replace('`', ' ')}`"
@@ -134,6 +145,14 @@ def _followed(sync: Following) -> str:
     return (
         f"synced to {sync.position}, {sync.lag_s:g} s behind: {sync.events} changes, {sync.applied} documents copied"
         f" again, {sync.deleted} addresses deleted since the backfill{kept}"
+    )
+
+
+def accepted_text(one: Mapping[str, Any]) -> str:
+    """Return what a person accepted, in words."""
+    return (
+        f"accepted by {one['by']} on {one['at']}: {one['documents']} documents are not in the target, such as"
+        f" {_visible(one['example'])} ({one['stage']}: {one['code']}), because: {_visible(one['why'])}"
     )
 
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from flows.books import Books, Level, Pace, Report, RouteReport, settle
 from flows.canary import canary
 from flows.designing import designed, following, needed, opened_target
-from flows.expiring import expiring, index_rule, told
-from flows.identities import kind_of_ids, refuse_other_kinds
+from flows.expiring import expiring
+from flows.identities import refuse_other_kinds
 from flows.jobs import CopyJob, LoadJob, Span, opened_source, opened_state
 from flows.leasing import leased
 from flows.loading import refuse_unloaded, staged, taken
@@ -23,15 +22,16 @@ from flows.passes import Passes
 from flows.plan import Plan, Route, digest
 from flows.plankeys import RunKeys
 from flows.positions import FirstPosition, first_sync_within, followed
+from flows.preflight import Checked, check, joined
 from flows.splitting import may_split
 from flows.sweeping import sweep
 from flows.verifying import Asked, Verified, VerifyJob
 from flows.workers import More, Workers
-from mappers.expiry import IndexExpires
 from stores.contract import Auditable, Publishable, Tally, Tunable, staging_of
 from stores.errors import OfframpError, PermanentError, PlanError
 from stores.mongodb import MongoDB
 from stores.state import Lease, RouteState, State
+from stores.state_rejects import Rejects
 from stores.state_sync import Syncs
 
 _log = logging.getLogger(__name__)
@@ -74,6 +74,8 @@ class Run:
             else:
                 refuse_changes(state, self.routes, found)
             failures: dict[str, str] = {}
+            for lease in leases.values():
+                Rejects(state).go_on(lease)
             try:
                 failures |= self._begin(state, leases)
                 jobs = [
@@ -357,6 +359,9 @@ class Run:
         failure = failures.get(route.name, "")
         if not failure and self.stopping():
             failure = "stopped by a signal; the same command resumes"
+        halted = Rejects(state).halted(route.name)
+        if halted and halted in failure:
+            failure = ""  # It stopped because it was to.
         counts: Mapping[str, int] | None = None
         try:
             counts = route.source(database).count_by_type()
@@ -385,75 +390,11 @@ class Run:
                 accept_loss=route.keys.accept_loss,
                 faults=verified.faults if verified else (),
                 sync=followed(state, route.name),
-                refused=len({reject.id for reject in state.rejects(route.name) if reject.stage == "write"}),
+                rejects=Rejects(state).count(route.name),
+                halted=halted if _complete(state, route) is False else "",
+                accepted=Rejects(state).acceptances(route.name),
             )
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """What `check` has to say of a route that can be served."""
-
-    route: str
-    collection: str
-    target: str
-    mapper: str
-    documents: int
-    """The source's estimate."""
-    notes: Sequence[str]
-    id_kind: str = ""
-    """The one kind of `_id` there is, where `id_encoding: plain` asked for the proof."""
-    expires: IndexExpires | None = None
-    """What the TTL indexes say, where `expires: from_index` asked."""
-
-
-def check(plan: Plan, routes: Sequence[Route]) -> list[Checked]:
-    """Return what a person should know of each route; raises PlanError with every fault found. Writes nothing.
-
-    Raises TransientError if a store does not answer.
-    """
-    found: list[Checked] = []
-    faults: list[PlanError] = []
-    failures: dict[str, OfframpError] = {}
-    with opened_source(plan) as database:
-        for route in routes:
-            source, target = route.source(database), route.target()
-            notes: list[str] = []
-            estimate, kind = 0, ""
-            expires: IndexExpires | None = None
-            for look in (source.check, target.check):
-                with _noted(route, faults, failures):
-                    notes.extend(look())
-            with _noted(route, faults, failures):
-                kind = kind_of_ids(route, database)
-            with _noted(route, faults, failures):
-                expires = index_rule(route, database)
-                notes.extend(told(expires))
-            target.close()
-            if not faults and not failures:
-                estimate = source.estimate()
-            found.append(
-                Checked(
-                    *(route.name, route.collection, route.target_name, route.mapper_name, estimate, notes, kind),
-                    expires,
-                )
-            )
-    if faults:
-        raise joined([*faults, *(PlanError(error.code, error.message) for error in failures.values())])
-    if failures:
-        raise next(iter(failures.values()))
-    return found
-
-
-@contextmanager
-def _noted(route: Route, faults: list[PlanError], failures: dict[str, OfframpError]) -> Iterator[None]:
-    """What the body raises is added to the faults of the plan, or to the stores that do not answer."""
-    try:
-        yield
-    except PlanError as error:
-        faults.append(PlanError(error.code, f"route {route.name}: {error.message}"))
-    except OfframpError as error:
-        failures.setdefault(str(error), error)
 
 
 def _partitions(documents: int, run: RunKeys) -> int:
@@ -519,10 +460,3 @@ def refuse_other_identity(known: RouteState, *, source: str, target: str | None 
                 f"the {what} was dropped and made anew since the run began, so its checkpoints say nothing about it;"
                 " begin anew with backfill --restart",
             )
-
-
-def joined(faults: Sequence[PlanError]) -> PlanError:
-    """Return one error that tells all of them."""
-    if len(faults) == 1:
-        return faults[0]
-    return PlanError("E-PLAN", "\n  ".join([f"{len(faults)} faults; nothing has been written", *map(str, faults)]))

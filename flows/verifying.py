@@ -31,6 +31,7 @@ from stores.contract import Auditable, Listable, Partition, Readable, Source, Ta
 from stores.errors import PermanentError, TransientError
 from stores.pacing import divide, pace
 from stores.state import Lease, State
+from stores.state_rejects import Refused, Rejects
 from stores.state_verification import MOST_FINDINGS, Found, Part, Verifications, folder
 
 _log = logging.getLogger(__name__)
@@ -214,6 +215,7 @@ class _Work:
             after=part.position if part else None,
             seen=part.tally if part else None,
             refused=self._refused(),
+            accepted=lambda reject: Rejects(self.state).is_accepted(self.job.route, reject),
             window=self.plan.run.window,
             rate=pace("the verification", self.plan.verification.ceilings(), self.plan.name),
             stopping=self.stopping,
@@ -224,8 +226,8 @@ class _Work:
     def _look(self) -> SecondLook:
         return SecondLook(self.source, self.projection, self.target, refused=self._refused(), stopping=self.stopping)
 
-    def _refused(self) -> set[str]:
-        return {reject.id for reject in self.state.rejects(self.job.route) if reject.stage == "write"}
+    def _refused(self) -> Refused:
+        return Rejects(self.state).refused(self.job.route)
 
     def _part(self, number: int) -> tuple[Part, Log]:
         """Return the part as it stands and its log; one whose log was lost begins anew."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -394,6 +395,8 @@ class Tally:
     """Values not held exactly, by kind."""
     lost: LossFields = field(default_factory=dict)
     """The same by field and kind, with examples."""
+    accepted: int = 0
+    """Of the rejected documents, those that a person has accepted; only a verification asks."""
 
     def add(self, other: Tally) -> None:
         """Count the other's documents too."""
@@ -402,6 +405,7 @@ class Tally:
         self.rejected += other.rejected
         self.copied += other.copied
         self.records += other.records
+        self.accepted += other.accepted
         self.id_types += other.id_types
         self.losses += other.losses
         add_losses(self.lost, other.lost)
@@ -433,7 +437,7 @@ class Reject:
     code: str
     field: str
     reason: str
-    document: bytes = field(default=b"", repr=False, compare=False)
+    document: bytes = dataclasses.field(default=b"", repr=False, compare=False)
     """Its BSON as it was stored: names it exactly, and is kept itself only where the plan allows it."""
 
 

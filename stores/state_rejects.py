@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -52,7 +53,7 @@ class Kept:
     last: float
     position: bytes | None
     """BSON ``{"_id": id}``, by which the source can be asked for it; None for a document without an `_id`."""
-    document: str | None = field(repr=False)
+    document: str | None = dataclasses.field(repr=False)
     """Canonical Extended JSON of the document as it was then, where the plan allows it to be kept."""
     acceptance: Acceptance | None
 
@@ -92,7 +93,23 @@ class Kind:
     """Why that one was rejected."""
 
 
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Rejects that a person accepted for one reason."""
+
+    stage: str
+    code: str
+    by: str
+    why: str
+    at: float
+    """When the last of them was, in seconds since 1970."""
+    documents: int
+    example: str
+    """The typed text of the `_id` of one of them."""
+
+
 EVERY = Chosen()
+ACCEPTED = Chosen(accepted=True)
 OPEN = Chosen(accepted=False)
 
 
@@ -175,6 +192,19 @@ class Rejects:
         )
         with self._state.reading() as db:
             return [Kind(*row) for row in db.execute(query).tuples()]
+
+    def acceptances(self, route: str) -> list[Accepted]:
+        """Return what persons have accepted, and how much of it, the latest first."""
+        told = (rejects.c.stage, rejects.c.code, rejects.c.accepted_by, rejects.c.accepted_why)
+        latest = sa.func.max(rejects.c.accepted_at)
+        query = (
+            sa.select(*told, latest, sa.func.count(), sa.func.min(rejects.c.id))
+            .where(self._where(route, ACCEPTED))
+            .group_by(*told)
+            .order_by(latest.desc(), *told)
+        )
+        with self._state.reading() as db:
+            return [Accepted(*row) for row in db.execute(query).tuples()]
 
     def mend(self, lease: Lease, ids: Sequence[str], some: Sequence[Reject], *, documents: bool = False) -> None:
         """Of the documents with these ids exactly these rejects are on record: all of it or nothing."""
