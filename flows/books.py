@@ -15,6 +15,7 @@ from flows.counting import Counts
 from flows.sampling import Sampled
 from mappers.contract import OTHER_FIELDS, Loss, LossFields
 from stores.contract import Tally
+from stores.state_mending import Sum
 from stores.state_rejects import Accepted, Count
 
 Verdict = Literal["clean", "rejects", "mismatches", "failed"]
@@ -80,6 +81,8 @@ class RouteReport:
     """What a person should know of the route's stores, as `check` says it."""
     accepted: int = 0
     """Rejected documents that a person has accepted: they are not in the target, and that is all right."""
+    repairs: Sequence[Mapping[str, Any]] = ()
+    """What retry and repair have done to the target since its backfill: command, what was done, how often and when."""
     accepted_rejects: Sequence[Mapping[str, Any]] = ()
     """What was accepted: how many documents, an `_id`, stage, code, by whom, when and why."""
 
@@ -201,6 +204,8 @@ class Books:
     """Why copying stopped early, at a checkpoint, for its rejects; "" if it did not."""
     recopied: bool = False
     """Whether documents were copied again since: by then, too, what copying recorded is history."""
+    repairs: Sequence[Sum] = ()
+    """What was done to the target since its backfill, but for its sync."""
     sampled: Sampled | None = None
     """What was drawn, for a pass over a sample."""
     about: Mapping[str, Any] = field(default_factory=dict)
@@ -292,6 +297,7 @@ def settle(books: Books) -> RouteReport:
         lost=lost,
         sync=books.sync,
         accepted=books.rejects.accepted,
+        repairs=[dataclasses.asdict(one) | {"last": _iso(one.last)} for one in books.repairs],
         accepted_rejects=[_accepted(one) for one in books.accepted],
         unsettled=balance.unsettled if balance else None,
         inconclusive=balance.inconclusive if balance else None,
@@ -345,8 +351,11 @@ _EXPLAINED = {
 
 
 def _accepted(one: Accepted) -> Mapping[str, Any]:
-    at = dt.datetime.fromtimestamp(one.at, dt.UTC).isoformat(timespec="seconds")
-    return dataclasses.asdict(one) | {"at": at}
+    return dataclasses.asdict(one) | {"at": _iso(one.at)}
+
+
+def _iso(seconds: float) -> str:
+    return dt.datetime.fromtimestamp(seconds, dt.UTC).isoformat(timespec="seconds")
 
 
 def _field_losses(tally: Tally, accepted: Sequence[str]) -> list[FieldLoss]:

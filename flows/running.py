@@ -31,6 +31,7 @@ from stores.contract import Auditable, Publishable, Tally, Tunable, staging_of
 from stores.errors import OfframpError, PermanentError, PlanError
 from stores.mongodb import MongoDB
 from stores.state import Lease, RouteState, State
+from stores.state_mending import Mendings
 from stores.state_rejects import Rejects
 from stores.state_sync import Syncs
 
@@ -391,6 +392,8 @@ class Run:
                 faults=verified.faults if verified else (),
                 sync=followed(state, route.name),
                 rejects=Rejects(state).count(route.name),
+                recopied=Mendings(state).recopied(route.name),
+                repairs=Mendings(state).sums(route.name),
                 halted=halted if _complete(state, route) is False else "",
                 accepted=Rejects(state).acceptances(route.name),
             )

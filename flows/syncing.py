@@ -25,6 +25,7 @@ from flows.jobs import opened_source, opened_state
 from flows.lanes import Lane
 from flows.leasing import leased
 from flows.loading import refuse_unloaded
+from flows.mending import confirm
 from flows.plan import Plan, Route, digest
 from flows.positions import followed
 from flows.preflight import Checked, check, joined
@@ -34,7 +35,7 @@ from flows.running import refuse_changes, refuse_other_identity
 from flows.sweeping import sweep
 from mappers.contract import Losses
 from mappers.filters import compiled
-from stores.contract import ChangeBatch, Changes, StreamPosition, Touched, Tunable
+from stores.contract import ChangeBatch, Changes, StreamPosition, Touched
 from stores.errors import OfframpError, OverBudget, PermanentError, PlanError
 from stores.mongodb import MongoDB
 from stores.mongodb_changes import DatabaseChanges
@@ -196,11 +197,7 @@ class _Sync:
         projection = route_projection(route, target.records, mapper, losses, found.id_kind)
         before = not projection.told_by_id
         _refuse_unfollowable(route, self.database, before=before)
-        try:
-            refuse_other_identity(known, source=known.source_identity, target=target.prepare())
-        finally:
-            if isinstance(target, Tunable):
-                target.restore()
+        confirm(target, known)
         Rejects(self.state).go_on(lease)
         journal = self.state.journal(lease, documents=keeps_documents(self.plan, route))
         return Lane(

@@ -153,7 +153,8 @@ class Documents:
         # Required: an alias of this name would answer with another index.
         return str(answer.part(self._name, "settings", "index", "uuid"))
 
-    def _send(self, batch: Sequence[tuple[Spot, bytes]]) -> dict[Spot, Refusal]:
+    def _send(self, batch: Sequence[tuple[Spot, bytes]], *, half: bool = False) -> dict[Spot, Refusal]:
+        """Return the refused spots; of a request that is refused whole the halves are tried apart (R142)."""
         backoff = self._patiently()
         target = f"{self._path}/_bulk?pipeline={quote(self._pipeline, safe='')}&timeout={_SERVER_TIMEOUT}"
         if self._pipeline == NO_PIPELINE:  # A pipeline might send a document elsewhere, or nowhere: then all is told.
@@ -164,15 +165,23 @@ class Documents:
             body = b"".join([lines for _, lines in waiting])
             turn = self._pace.ask(len(waiting))
             backoff.extend(turn.waited_s)
-            answer = self._cluster.ask("POST", target, body, media=NDJSON, backoff=backoff, allowed=(413, 429))
-            if answer.status == 429:
+            answer = self._cluster.ask("POST", target, body, media=NDJSON, backoff=backoff, allowed=(400, 413, 429))
+            if answer.status == 429 or (answer.status == 400 and answer.fault().passes):
                 self._pace.tell(turn, len(waiting))
                 if not backoff.wait():
                     raise answer.fault().away(self._what)
                 continue
-            if answer.status == 413 and len(waiting) > 1:
-                half = len(waiting) // 2
-                return refused | self._send(waiting[:half]) | self._send(waiting[half:])
+            if answer.status in (400, 413) and len(waiting) > 1:
+                middle = len(waiting) // 2
+                apart = self._send(waiting[:middle], half=True) | self._send(waiting[middle:], half=True)
+                if answer.status == 400 and len(apart) == len(waiting) and not half:
+                    raise answer.fault().error(self._what)  # What spoils every request alike is no document.
+                return refused | apart
+            if answer.status == 400:
+                fault = answer.fault()
+                if not fault.blames_document:
+                    raise fault.error(self._what)
+                return refused | {waiting[0][0]: fault.refusal()}
             if answer.status == 413:
                 return refused | {waiting[0][0]: ("E-ES-SIZE", f"the server takes no request of {len(body)} bytes")}
             items = answer.part("items", default=None)

@@ -17,6 +17,7 @@ routes = sa.Table(
     sa.Column("started", sa.Float, nullable=False),
     sa.Column("backfill_s", sa.Float, nullable=False, default=0.0),
     sa.Column("outcome", sa.Text),  # JSON of the last row of the report
+    sa.Column("recopied", sa.Boolean, nullable=False, default=False),  # some of it again, but for its sync
 )
 partitions = sa.Table(
     "partitions",
@@ -151,4 +152,17 @@ findings = sa.Table(
     sa.Column("position", sa.LargeBinary),  # BSON {"_id": id}, where it is known
     sa.Column("id", sa.Text, nullable=False),  # its typed text, "" where it is not known
     sa.Column("pass", sa.Text, nullable=False),
+)
+mendings = sa.Table(
+    "mendings",
+    metadata,
+    sa.Column("plan", sa.Text, primary_key=True),
+    sa.Column("route", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("command", sa.Text, nullable=False),  # retry or repair
+    sa.Column("done", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("address", sa.LargeBinary, nullable=False),
+    sa.Column("id", sa.Text, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
 )
