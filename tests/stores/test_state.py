@@ -668,3 +668,18 @@ def test_what_is_kept_of_a_route_is_readable_json(state: State, url: str) -> Non
     state.checkpoint(lease, 0, b"p", tally(3))
     assert json.loads(str(rows(url, "SELECT fingerprint FROM routes")[0][0])) == FINGERPRINT
     assert json.loads(str(rows(url, "SELECT tally FROM partitions WHERE number = 0")[0][0]))["read"] == 3
+
+
+def test_a_process_that_opens_the_state_twice_keeps_what_it_writes_while_others_come_and_go(
+    url: str, opened: Callable[..., State], process: Callable[..., subprocess.Popen[str]]
+) -> None:
+    first = opened()
+    lease = begun(first)
+    opened().close()  # By the same process: an open and close of the file would drop the locks of `first`.
+    look = "state = State(sys.argv[1], 'shop', 60)\nprint(state.route('orders').source_identity)\nstate.close()"
+    assert line(process(look, url)) == "source-uuid"
+
+    first.checkpoint(lease, 0, b"k", Tally(read=1, copied=1, records=1))
+
+    look = "state = State(sys.argv[1], 'shop', 60)\nprint(state.partitions('orders')[0].tally.read)\nstate.close()"
+    assert line(process(look, url)) == "1"
