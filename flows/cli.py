@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from flows.collecting import seldom
+from flows.deploy_command import deploy
 from stores.errors import OfframpError, PlanError, origin
 from stores.retrying import STOPPING
 
@@ -247,6 +248,9 @@ def demo(folder: Path, documents: int, live: bool, seconds: float, as_json: bool
     if as_json:
         _print_json(report.as_json())
     _exit(report)
+
+
+offramp.add_command(deploy)
 
 
 def main() -> None:

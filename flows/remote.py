@@ -13,6 +13,7 @@ from pathlib import Path
 from flows.books import Level
 from flows.jobs import CopyJob, LoadJob, Span, Verified, VerifyJob, copy_job, load_job, opened_state, verify_job
 from flows.plan import load
+from flows.showing import Counted, artifact_key, shown
 from mappers.expiry import IndexExpires
 from stores.retrying import STOPPING
 from stores.state import Lease, State
@@ -33,15 +34,19 @@ def copy(
 def load_staged(plan: str, route: str, owner: str, fence: int) -> Span:
     """The route's target has loaded what was staged; returns when that was."""
     loaded = load(Path(plan))
-    with opened_state(loaded) as state:
-        return load_job(loaded, LoadJob(route, Lease(loaded.name, route, owner, fence)), stopping=_asked(state, route))
+    job = LoadJob(route, Lease(loaded.name, route, owner, fence))
+    counted = Counted(route)
+    with opened_state(loaded) as state, shown(artifact_key(loaded.name, route, "load"), counted.far):
+        return load_job(loaded, job, observer=counted, stopping=_asked(state, route))
 
 
 def verify(plan: str, route: str, level: Level, id_kind: str, expires: IndexExpires | None) -> Verified:
     """Return what the route's target holds against what its source says now."""
     loaded = load(Path(plan))
-    with opened_state(loaded) as state:
-        return verify_job(loaded, VerifyJob(route, level, id_kind, expires), stopping=_asked(state, route))
+    job = VerifyJob(route, level, id_kind, expires)
+    counted = Counted(route)
+    with opened_state(loaded) as state, shown(artifact_key(loaded.name, route, "verify"), counted.far):
+        return verify_job(loaded, job, observer=counted, stopping=_asked(state, route))
 
 
 def _asked(state: State, route: str) -> Callable[[], bool]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from prefect import flow
+from pydantic import Field
 
 from flows.books import Level, Report
 from flows.plan import load
 from flows.report import default_folder
 from flows.running import Run
 from flows.tasks import NotClean, concluded, prefect_workers
+from flows.turns import in_turn
 
 
 @flow(name="offramp verification", persist_result=False)
@@ -21,21 +23,24 @@ def verification(
     routes: list[str] | None = None,
     level: Literal["counts", "full"] = "full",
     report: str | None = None,
+    wait_minutes: Annotated[float, Field(ge=0, le=1440)] = 0,
 ) -> Report:
     """Compare what the targets hold with what the source says now, and report; no target is written.
 
-    The flow run fails unless the verdict is clean, and at once if a backfill is at work on one of the routes.
+    The flow run fails unless the verdict is clean, and if another run is still at work on one of the routes when
+    `wait_minutes` are over.
 
     Args:
         plan: Path of the plan's YAML file, absolute or relative to the run's working directory.
         routes: Only these routes of the plan; all of them unless given.
         level: counts compares only how many records there are; full compares every document, in both directions.
         report: Folder for report.json and report.md; .offramp/reports/<plan> beside the plan unless given.
+        wait_minutes: Wait up to so long for another run at work on these routes, such as a sync, before failing.
     """
     loaded = load(Path(plan))
     chosen = loaded.chosen(routes or ())
     with prefect_workers(loaded) as workers:
-        found = Run(loaded, chosen, workers).verification(level)
+        found = in_turn(lambda: Run(loaded, chosen, workers).verification(level), wait_minutes)
     return concluded(found, Path(report) if report else default_folder(loaded))
 
 
