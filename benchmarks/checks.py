@@ -13,7 +13,7 @@ import bson
 import orjson
 
 from benchmarks.documents import encoded
-from flows.ledger import Finding, Ledger
+from flows.ledger import Entry, Finding, Log
 from flows.projecting import Projection
 from mappers.contract import Document, Losses
 from mappers.decoding import CODEC, decode, identity_type
@@ -57,8 +57,8 @@ def checks() -> Iterator[dict[str, Any]]:
     yield _row("canonical form, Redis hash (R11)", each(Hash.canonical, hashes))
     yield _row("canonical form, DynamoDB (R11)", each(_sorted, [orjson.dumps(item) for item in items]))
     with tempfile.TemporaryDirectory() as folder:
-        ledger = Ledger(Path(folder))
-        expected = [(document.address, Finding.SAME) for document in documents]
+        ledger = Log(Path(folder) / "log")
+        expected = [Entry(document.address, Finding.SAME) for document in documents]
         yield _row("ledger of addresses, expected and listed", _listed(ledger, expected))
     yield from _state()
 
@@ -91,8 +91,10 @@ def _lossless(raws: list[bytes]) -> float:
     return (with_it - without) / len(raws)
 
 
-def _listed(ledger: Ledger, expected: list[tuple[str, Finding]]) -> float:
-    return (_timed(ledger.expect, [expected]) + _timed(ledger.list, [[at for at, _ in expected]])) / len(expected)
+def _listed(ledger: Log, expected: list[Entry]) -> float:
+    return (_timed(ledger.expect, [expected]) + _timed(ledger.list, [[one.address for one in expected]])) / len(
+        expected
+    )
 
 
 def _state() -> Iterator[dict[str, Any]]:

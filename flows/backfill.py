@@ -22,7 +22,7 @@ from flows.turns import in_turn
 def backfill(
     plan: str,
     routes: list[str] | None = None,
-    verify: Literal["none", "counts", "full"] = "full",
+    verify: Literal["none", "counts", "sample", "full"] = "full",
     restart: bool = False,
     report: str | None = None,
     wait_minutes: Annotated[float, Field(ge=0, le=1440)] = 0,
@@ -34,7 +34,7 @@ def backfill(
     Args:
         plan: Path of the plan's YAML file, absolute or relative to the run's working directory.
         routes: Only these routes of the plan; all of them unless given.
-        verify: How to compare the targets afterwards: none, counts, or full (every document, both directions).
+        verify: How to compare the targets afterwards: none, counts, sample, or full (every document, both directions).
         restart: Forget the checkpoints of these routes and copy everything again.
         report: Folder for report.json and report.md; .offramp/reports/<plan> beside the plan unless given.
         wait_minutes: Wait up to so long for another run at work on these routes, such as a sync, before failing.

@@ -5,16 +5,21 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from flows.comparing import Comparison
+from flows.counting import Counts
+from flows.sampling import Sampled
 from mappers.contract import OTHER_FIELDS, Loss, LossFields
 from stores.contract import Tally
+from stores.state_mending import Sum
+from stores.state_rejects import Accepted, Count
 
 Verdict = Literal["clean", "rejects", "mismatches", "failed"]
-Level = Literal["none", "counts", "full"]
+Level = Literal["none", "counts", "sample", "full"]
 
 _SEVERITY: Sequence[Verdict] = ("clean", "rejects", "mismatches", "failed")
 EXIT_CODES: Mapping[Verdict, int] = {"clean": 0, "rejects": 1, "mismatches": 1, "failed": 3}
@@ -43,7 +48,7 @@ class RouteReport:
     losses: Mapping[str, int]
     verdict: Verdict
     verified: Level
-    """The pass that compared the target: none, counts or full."""
+    """The pass that compared the target: none, counts, sample or full."""
     backfill_s: float | None
     verify_s: float | None
     reasons: Sequence[str] = ()
@@ -60,6 +65,26 @@ class RouteReport:
     """How far the target follows the source; None for a route that was never synced."""
     source_keeps_s: float | None = None
     """For how long the source keeps its changes: a first sync must not come later. None where it was not asked."""
+    unsettled: int | None = None
+    """Records that seemed wrong and of which another look could prove nothing, as their documents kept changing."""
+    inconclusive: int | None = None
+    """Records for which the target did not answer."""
+    sampled: Mapping[str, Any] | None = None
+    """Of a sample: the documents drawn uniformly, those beside them, how many are wrong, and the bound it gives."""
+    verification: Mapping[str, Any] = field(default_factory=dict)
+    """Of a full pass: its id, when it began, how often it was gone on with, and its partitions."""
+    counted_by: str = ""
+    """How `counts` counted what the target holds: its store's own count, or listing it."""
+    not_checked: Sequence[str] = ()
+    """What this verification has not looked at, a sentence each."""
+    notes: Sequence[str] = ()
+    """What a person should know of the route's stores, as `check` says it."""
+    accepted: int = 0
+    """Rejected documents that a person has accepted: they are not in the target, and that is all right."""
+    repairs: Sequence[Mapping[str, Any]] = ()
+    """What retry and repair have done to the target since its backfill: command, what was done, how often and when."""
+    accepted_rejects: Sequence[Mapping[str, Any]] = ()
+    """What was accepted: how many documents, an `_id`, stage, code, by whom, when and why."""
 
 
 @dataclass(frozen=True)
@@ -156,8 +181,8 @@ class Books:
     """The source's own count per BSON type of `_id`."""
     verified: Level
     comparison: Comparison | None
-    counted: int | None
-    """Addresses the target listed, for a pass that only counts."""
+    counts: Counts | None
+    """What the target holds, for a pass that only counts."""
     allow_empty: bool
     expires: bool
     """Whether records of this route may expire."""
@@ -171,8 +196,22 @@ class Books:
     """Why the target does not serve what it holds as the plan says."""
     sync: Following | None = None
     """How far the target follows the source; what copying recorded is then history, not what the target holds."""
-    refused: int = 0
-    """Documents on record as refused by the target."""
+    rejects: Count = Count(0, 0, 0, 0)  # noqa: RUF009 - frozen, so that it can be shared
+    """Documents on record as rejected."""
+    accepted: Sequence[Accepted] = ()
+    """What persons have accepted of them."""
+    halted: str = ""
+    """Why copying stopped early, at a checkpoint, for its rejects; "" if it did not."""
+    recopied: bool = False
+    """Whether documents were copied again since: by then, too, what copying recorded is history."""
+    repairs: Sequence[Sum] = ()
+    """What was done to the target since its backfill, but for its sync."""
+    sampled: Sampled | None = None
+    """What was drawn, for a pass over a sample."""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """The full pass itself."""
+    own_mapper: bool = False
+    """Whether the mapper is the user's own."""
 
 
 def settle(books: Books) -> RouteReport:
@@ -180,12 +219,15 @@ def settle(books: Books) -> RouteReport:
     reasons: list[tuple[Verdict, str]] = []
     compared = books.comparison
     tally = books.backfilled or (compared.tally if compared else Tally())
-    if books.sync is not None and compared is not None:
-        tally = _as_followed(compared, books.refused)
-    copied = books.backfilled is not None and books.sync is None
+    followed = books.sync is not None or books.recopied
+    if followed and compared is not None:
+        tally = _as_followed(compared, books)
+    copied = books.backfilled is not None and not followed
+    if books.halted:
+        reasons.append(("rejects", books.halted))
     if books.failure:
         reasons.append(("failed", books.failure))
-    elif not books.complete:
+    elif not books.complete and not books.halted:
         reasons.append(("failed", "not every partition was copied to its end; the same command resumes"))
     if tally.read != tally.dropped + tally.rejected + tally.copied:
         reasons.append(
@@ -195,24 +237,30 @@ def settle(books: Books) -> RouteReport:
                 f" + {tally.copied} copied",
             )
         )
-    if books.source_counts is not None and (compared or (books.complete and copied)) and not books.failure:
-        reasons.extend(_source_differences(books.source_counts, tally, "copying" if copied else "verification"))
-        if compared is not None and copied and compared.tally.id_types != tally.id_types:
-            reasons.extend(_source_differences(books.source_counts, compared.tally, "verification"))
-    if tally.rejected:
-        reasons.append(("rejects", f"{tally.rejected} documents were rejected; `offramp status` shows why"))
+    counted = books.source_counts if not books.failure else None
+    if counted is not None and copied and (books.complete or compared):
+        reasons.extend(_source_differences(counted, tally, "copying"))
+    whole = compared if books.sampled is None else None
+    if counted is not None and whole is not None and (not copied or whole.tally.id_types != tally.id_types):
+        reasons.extend(_source_differences(counted, whole.tally, "verification"))
+    if rejected := _open(books, tally):
+        reasons.append(("rejects", f"{rejected} documents were rejected; `offramp rejects list` shows why"))
     balance = compared.balance if compared else None
     if balance is not None:
         for kind, explanation in _EXPLAINED.items():
             found = getattr(balance, kind)
             if found:
                 reasons.append(("mismatches", f"{found} {kind}: {explanation}"))
-        accounted = balance.held + balance.missing + balance.collides + balance.expired
-        if accounted != tally.records and not any(verdict == "mismatches" for verdict, _ in reasons):
+        for kind, explanation in _UNPROVEN.items():
+            if unproven := getattr(balance, kind):
+                reasons.append(("failed", f"{unproven} {kind}: {explanation}"))
+        accounted = balance.held + balance.missing + balance.collides + balance.expired + balance.settled
+        expected = tally.records if books.sampled is None else balance.records - balance.refused
+        if accounted != expected and not any(verdict != "rejects" for verdict, _ in reasons):
             reasons.append(
                 (
                     "mismatches",
-                    f"the books do not close: {tally.records} records, {accounted} held, missing, colliding or expired",
+                    f"the books do not close: {expected} records, {accounted} held, missing, colliding or expired",
                 )
             )
         gone = f": all {balance.expired} records have expired" if balance.expired else ""
@@ -233,7 +281,7 @@ def settle(books: Books) -> RouteReport:
         rejected=tally.rejected,
         copied=tally.copied,
         records=tally.records,
-        held=balance.held if balance else books.counted,
+        held=balance.held if balance else books.counts.held if books.counts else None,
         missing=balance.missing if balance else None,
         differs=balance.differs if balance else None,
         extra=balance.extra if balance else None,
@@ -241,18 +289,48 @@ def settle(books: Books) -> RouteReport:
         expired=balance.expired if balance else None,
         losses=dict(sorted(tally.losses.items())),
         verdict=max((verdict for verdict, _ in reasons), key=_SEVERITY.index, default="clean"),
-        verified=books.verified if compared or books.counted is not None else "none",
+        verified=books.verified if compared or (books.counts and books.counts.held is not None) else "none",
         backfill_s=round(books.backfill_s, 1) if books.backfill_s is not None else None,
         verify_s=round(books.verify_s, 1) if books.verify_s is not None else None,
         reasons=[reason for _, reason in reasons],
         samples=balance.samples if balance else {},
         lost=lost,
         sync=books.sync,
+        accepted=books.rejects.accepted,
+        repairs=[dataclasses.asdict(one) | {"last": _iso(one.last)} for one in books.repairs],
+        accepted_rejects=[_accepted(one) for one in books.accepted],
+        unsettled=balance.unsettled if balance else None,
+        inconclusive=balance.inconclusive if balance else None,
+        sampled=_sampled(books) if books.sampled else None,
+        verification=books.about,
+        counted_by=books.counts.way if books.counts else "",
+        not_checked=not_checked(books),
     )
 
 
-def _as_followed(compared: Comparison, refused: int) -> Tally:
+def _open(books: Books, tally: Tally) -> int:
+    """Return how many documents are rejected and not accepted, by what copying and what a comparison saw.
+
+    An acceptance is of one document's reject, so that the comparison is asked too: what was rejected when it was copied
+    and accepted may be gone, and another document have come to be rejected that nobody knows of.
+    """
+    kept = books.rejects
+    if books.comparison is None:
+        if books.recopied or books.sync is not None:
+            return kept.open
+        return max(0, tally.rejected - kept.accepted) if books.backfilled is not None else tally.rejected
+    mapped = books.comparison.tally
+    seen = mapped.rejected - mapped.accepted
+    if books.sampled is None:
+        seen += kept.open_refused
+    if books.recopied or books.sync is not None or books.backfilled is None:
+        return seen
+    return max(seen, tally.rejected - kept.accepted)
+
+
+def _as_followed(compared: Comparison, books: Books) -> Tally:
     """Return what became of the documents there are now, as the comparison mapped them and the target took them."""
+    refused = books.rejects.open_refused + books.rejects.accepted_refused if books.sampled is None else 0
     now = dataclasses.replace(compared.tally)
     now.rejected += refused
     now.copied -= refused
@@ -260,12 +338,24 @@ def _as_followed(compared: Comparison, refused: int) -> Tally:
     return now
 
 
+_UNPROVEN = {
+    "unsettled": "their documents kept changing, or sync had not come so far; verify again",
+    "inconclusive": "the target did not answer for them; the same command looks again",
+}
 _EXPLAINED = {
     "missing": "the source has them, the target does not",
     "differs": "the target holds something else than the source's document maps to",
     "extra": "the target holds records no document of the source maps to",
     "collides": "two documents map to one address, and only one can stand there",
 }
+
+
+def _accepted(one: Accepted) -> Mapping[str, Any]:
+    return dataclasses.asdict(one) | {"at": _iso(one.at)}
+
+
+def _iso(seconds: float) -> str:
+    return dt.datetime.fromtimestamp(seconds, dt.UTC).isoformat(timespec="seconds")
 
 
 def _field_losses(tally: Tally, accepted: Sequence[str]) -> list[FieldLoss]:
@@ -308,20 +398,64 @@ def _source_differences(counts: Mapping[str, int], tally: Tally, who: str) -> li
 
 
 def _count_differences(books: Books, tally: Tally) -> list[tuple[Verdict, str]]:
-    if books.sync is not None:
-        return [("failed", "what was copied has been synced since, so there is no count to go by; use --level full")]
+    if books.sync is not None or books.recopied:
+        what = "synced" if books.sync is not None else "repaired"
+        return [("failed", f"what was copied has been {what} since, so there is no count to go by; use --level full")]
     if books.backfilled is None:
         return [("failed", "there is nothing to count against: this plan has not copied the route; use --level full")]
-    if books.counted is None:
+    counts = books.counts
+    if counts is None or counts.held is None:
         return [("failed", "the target cannot list what it holds, so nothing was counted; use --level full")]
-    if tally.records == 0 and books.counted == 0 and not books.allow_empty:
+    if tally.records == 0 and counts.held == 0 and not books.allow_empty:
         return [("failed", "verification compared nothing (allow_empty: true accepts an empty collection)")]
-    if books.counted != tally.records:
+    reasons: list[tuple[Verdict, str]] = []
+    if not counts.ordered:
+        reasons.append(("mismatches", "the partitions that were copied do not cover the collection just once"))
+    reasons += [("mismatches", f"{told} were copied of those the source now counts") for told in counts.differing]
+    if counts.held != tally.records:
         hint = " (expired records cannot be told from missing ones by counting)" if books.expires else ""
-        return [
-            (
-                "mismatches",
-                f"the target holds {books.counted} records, {tally.records} were written{hint}; use --level full",
-            )
-        ]
-    return []
+        told = f"the target holds {counts.held} records, {tally.records} were written{hint}; use --level full"
+        reasons.append(("mismatches", told))
+    return reasons
+
+
+def _sampled(books: Books) -> Mapping[str, Any]:
+    """Return what the sample proves, and never more (R149)."""
+    drawn = books.sampled
+    assert drawn is not None  # noqa: S101 - asked only for a sample
+    total = sum(books.source_counts.values()) if books.source_counts is not None else None
+    told: dict[str, Any] = dataclasses.asdict(drawn) | {"at_most": drawn.bound, "at_most_documents": None}
+    percent = f"{drawn.confidence * 100:g} % confidence"
+    of = f"{drawn.documents:,}" + (f" of {total:,}" if total is not None else "")
+    if drawn.bound is None:
+        told["says"] = f"{drawn.wrong:,} wrong in {of} documents drawn; verify in full"
+    elif total is None:
+        told["says"] = f"no difference in {of} documents drawn; at {percent} at most {drawn.bound:.3%} differ"
+    else:
+        most = min(total, math.ceil(drawn.bound * total))
+        told["at_most_documents"] = most
+        told["says"] = (
+            f"no difference in {of} documents drawn; at {percent} at most {most:,} documents ({drawn.bound:.3%}) differ"
+        )
+    return told
+
+
+def not_checked(books: Books) -> list[str]:
+    """Return what the verification of a route has not looked at, a sentence each (R160)."""
+    balance = books.comparison.balance if books.comparison else None
+    told: list[str] = []
+    if balance is None and books.counts is None:
+        return ["Nothing was compared: neither what the target holds, nor that it holds anything."]
+    if books.counts is not None:
+        told.append("Contents: records were counted, none was read. As many missing as extra would not show.")
+    if books.sampled is not None:
+        told.append("All documents but those of the sample: a rare difference is unlikely to be among them.")
+    if balance is not None and balance.extra is None:
+        told.append("Records in the target that no document maps to: the target was not listed.")
+    if books.expires:
+        told.append("Records that have expired: one that is gone may have been right or wrong.")
+    if books.own_mapper:
+        told.append("Whether the mapper is right: its own mapper says what the target should hold.")
+    told.append("What the plan leaves out or changes on purpose: where, fields, transforms, accepted losses.")
+    told.append("Reads by the application: queries, permissions and latency.")
+    return told

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import io
-import json
 import os
-import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -18,16 +16,15 @@ import click
 
 from flows.collecting import seldom
 from flows.deploy_command import deploy
+from flows.mending_commands import rejects, repair
+from flows.terminal import JSON, PLAN, ROUTES, interruptible, leave, print_json
 from stores.errors import OfframpError, PlanError, origin
-from stores.retrying import STOPPING
 
 if TYPE_CHECKING:
     from flows.books import Level, Report
     from flows.plan import Plan
+    from flows.verifying import Asked
 
-_PLAN = click.argument("plan_path", metavar="PLAN", type=click.Path(path_type=Path))
-_ROUTES = click.option("--route", "routes", metavar="ROUTE", multiple=True, help="Only this route; may be repeated.")
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, on standard output.")
 _REPORT = click.option(
     "--report",
     "folder",
@@ -55,23 +52,23 @@ def offramp(verbose: bool) -> None:
 
 
 @offramp.command()
-@_PLAN
-@_ROUTES
-@_JSON
+@PLAN
+@ROUTES
+@JSON
 def check(plan_path: Path, routes: tuple[str, ...], as_json: bool) -> None:
     """Find every fault of PLAN, of its source and of its targets, and write nothing."""
     from dataclasses import asdict, replace
 
-    from flows import report, running
+    from flows import preflight, report
     from flows.forecasting import sync_notes
     from flows.plan import load
 
     plan = load(plan_path)
-    found = running.check(plan, plan.chosen(routes))
+    found = preflight.check(plan, plan.chosen(routes))
     notes = sync_notes(plan, plan.chosen(routes), {one.route: one.documents for one in found})
     found = [replace(one, notes=[*one.notes, *notes[one.route]]) for one in found]
     if as_json:
-        _print_json({"plan": plan.name, "routes": [asdict(one) for one in found]})
+        print_json({"plan": plan.name, "routes": [asdict(one) for one in found]})
         return
     print(
         report.table(
@@ -95,19 +92,19 @@ def check(plan_path: Path, routes: tuple[str, ...], as_json: bool) -> None:
 
 
 @offramp.command()
-@_PLAN
-@_ROUTES
+@PLAN
+@ROUTES
 @click.option(
     "--verify",
     "level",
-    type=click.Choice(("none", "counts", "full")),
+    type=click.Choice(("none", "counts", "sample", "full")),
     default="full",
     show_default=True,
     help="How to compare the target afterwards.",
 )
 @click.option("--restart", is_flag=True, help="Forget the checkpoints of these routes and copy everything again.")
 @_REPORT
-@_JSON
+@JSON
 @_PREFECT
 def backfill(
     plan_path: Path,
@@ -130,35 +127,76 @@ def backfill(
 
 
 @offramp.command()
-@_PLAN
-@_ROUTES
+@PLAN
+@ROUTES
 @click.option(
     "--level",
-    type=click.Choice(("counts", "full")),
+    type=click.Choice(("counts", "sample", "full")),
     default="full",
     show_default=True,
-    help="counts: only how many; full: every document, both directions.",
+    help="counts: how many, per partition and type of _id; sample: documents drawn at random, and the bound they give;"
+    " full: every document, both directions, going on where an earlier run stopped.",
 )
+@click.option("--sample", type=click.IntRange(min=1), help="Documents that --level sample draws. [default: 30000]")
+@click.option(
+    "--confidence",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.95,
+    show_default=True,
+    help="Of the bound that a sample gives.",
+)
+@click.option(
+    "--at-most",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Draw as many as prove, if none differs, that at most this part of all documents does, such as 0.001.",
+)
+@click.option("--restart", is_flag=True, help="Begin a full verification anew where one could go on.")
+@click.option("--canary", is_flag=True, help="First plant known damage in a scratch area of each target, and find it.")
 @_REPORT
-@_JSON
+@JSON
 @_PREFECT
 def verify(
-    plan_path: Path, routes: tuple[str, ...], level: Level, folder: Path | None, as_json: bool, prefect: bool
+    plan_path: Path,
+    routes: tuple[str, ...],
+    level: Level,
+    sample: int | None,
+    confidence: float,
+    at_most: float | None,
+    restart: bool,
+    canary: bool,
+    folder: Path | None,
+    as_json: bool,
+    prefect: bool,
 ) -> None:
-    """Compare what the targets hold with what the source of PLAN says now, and report; no target is written."""
+    """Compare what the targets hold with what the source of PLAN says now, and report; no record is written."""
     plan, folder = _opened(plan_path, folder)
+    asked = _asked(level, sample, confidence, at_most, restart=restart, canary=canary)
     if prefect or _needs_prefect(plan):
         from flows import verification as flow
 
-        report = flow.run(plan_path, routes, level, folder=folder)
+        report = flow.run(plan_path, routes, asked, folder=folder)
     else:
-        report = _run(plan, routes, as_json, lambda run: run.verification(level))
+        report = _run(plan, routes, as_json, lambda run: run.verification(asked))
     _conclude(report, folder, as_json)
 
 
+def _asked(
+    level: Level, sample: int | None, confidence: float, at_most: float | None, *, restart: bool, canary: bool
+) -> Asked:
+    from flows.sampling import DOCUMENTS, needed
+    from flows.verifying import Asked
+
+    if sample is not None and at_most is not None:
+        raise click.UsageError("--sample and --at-most both say how many documents are drawn; give one of them")
+    if level != "sample" and (sample is not None or at_most is not None):
+        raise click.UsageError(f"{'--sample' if at_most is None else '--at-most'} is for --level sample")
+    documents = sample or (needed(at_most, confidence) if at_most is not None else DOCUMENTS)
+    return Asked(level, documents, confidence, restart, canary)
+
+
 @offramp.command()
-@_PLAN
-@_ROUTES
+@PLAN
+@ROUTES
 @click.option("--follow", is_flag=True, help="Stay, and go on with what changes, until a signal.")
 @click.option(
     "--report",
@@ -167,7 +205,7 @@ def verify(
     type=click.Path(path_type=Path, file_okay=False),
     help="Write report.json and report.md there too.",
 )
-@_JSON
+@JSON
 def sync(plan_path: Path, routes: tuple[str, ...], follow: bool, folder: Path | None, as_json: bool) -> None:
     """Bring the targets of PLAN up to what its source is now: what changed since the backfill, deletes too.
 
@@ -180,20 +218,20 @@ def sync(plan_path: Path, routes: tuple[str, ...], follow: bool, folder: Path | 
     from flows.syncing import sync as engine
 
     plan = load(plan_path) if folder is None else _opened(plan_path, folder)[0]
-    with _interruptible() as stopping, following(as_json) as watching, redirect_stdout(sys.stderr):
+    with interruptible() as stopping, following(as_json) as watching, redirect_stdout(sys.stderr):
         report = engine(plan, plan.chosen(routes), follow=follow, stopping=stopping, watching=watching)
     if folder is not None:
         _conclude(report, folder, as_json)
     if as_json:
-        _print_json(report.as_json())
+        print_json(report.as_json())
     else:
         print(as_text(report))
-    _exit(report)
+    leave(report.exit_code)
 
 
 @offramp.command()
-@_PLAN
-@_JSON
+@PLAN
+@JSON
 def status(plan_path: Path, as_json: bool) -> None:
     """Show how far each route of PLAN has come, from its state alone: no store is asked."""
     from flows import report
@@ -202,7 +240,7 @@ def status(plan_path: Path, as_json: bool) -> None:
 
     rows = statuses(load(plan_path))
     if as_json:
-        _print_json({"routes": rows})
+        print_json({"routes": rows})
         return
     shown = (
         *("route", "stage", "partitions", "read", "dropped", "rejected", "records", "lag_s", "synced_to"),
@@ -236,18 +274,22 @@ def status(plan_path: Path, as_json: bool) -> None:
 @click.option(
     "--seconds", type=click.FloatRange(min=1), default=20, show_default=True, help="How long --live follows the source."
 )
-@_JSON
+@JSON
 def demo(folder: Path, documents: int, live: bool, seconds: float, as_json: bool) -> None:
     """Seed a small marketplace in a local MongoDB, move it to three local stores, verify and report."""
     from flows import demo as demonstration
 
-    with _interruptible() as stopping:
+    with interruptible() as stopping:
         report = demonstration.run(
             folder, documents, live_s=seconds if live else None, quiet=as_json, stopping=stopping
         )
     if as_json:
-        _print_json(report.as_json())
-    _exit(report)
+        print_json(report.as_json())
+    leave(report.exit_code)
+
+
+offramp.add_command(rejects)
+offramp.add_command(repair)
 
 
 offramp.add_command(deploy)
@@ -279,7 +321,7 @@ def main() -> None:
 
 def _fail(code: str, message: str, exit_code: int) -> NoReturn:
     if "--json" in sys.argv:
-        _print_json({"error": {"code": code, "message": message}})
+        print_json({"error": {"code": code, "message": message}})
     sys.exit(exit_code)
 
 
@@ -291,7 +333,7 @@ def _run(plan: Plan, routes: Sequence[str], quiet: bool, work: Callable[[Any], R
     chosen = plan.chosen(routes)
     # A mapper of the user's own may print; standard output is the report's.
     with (
-        _interruptible() as stopping,
+        interruptible() as stopping,
         display(quiet) as observer,
         redirect_stdout(sys.stderr),
         local_workers(plan, observer, stopping) as workers,
@@ -330,7 +372,7 @@ def _conclude(report: Report, folder: Path, as_json: bool) -> NoReturn:
     from flows.report import as_text, write
 
     if as_json:
-        _print_json(report.as_json())
+        print_json(report.as_json())
     else:
         print(as_text(report))
     try:
@@ -339,38 +381,7 @@ def _conclude(report: Report, folder: Path, as_json: bool) -> NoReturn:
         print(f"offramp: the report was not written to {str(folder)!r}: {error.strerror}", file=sys.stderr)
     else:
         print(f"report: {written[0]} and {written[1].name}", file=sys.stderr if as_json else sys.stdout)
-    _exit(report)
-
-
-_signalled: list[int] = []
-
-
-def _exit(report: Report) -> NoReturn:
-    sys.exit(128 + _signalled[0] if _signalled else report.exit_code)
-
-
-@contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C or SIGTERM into a stop at the next checkpoint, a second one into an exit at once."""
-
-    def note(number: int, _frame: object) -> None:
-        if _signalled:
-            os._exit(128 + number)
-        _signalled.append(number)
-        STOPPING.set()
-        print("stopping at the next checkpoint; run it again to go on (a second signal stops at once)", file=sys.stderr)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield STOPPING.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _print_json(value: Any) -> None:
-    # ASCII: a store's own keys may hold bytes that no terminal and no JSON reader takes.
-    print(json.dumps(value, indent=2))
+    leave(report.exit_code)
 
 
 if __name__ == "__main__":

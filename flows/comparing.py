@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Protocol
 
-from flows.ledger import Balance, Finding, Ledger
+from flows.ledger import Balance, Entry, Finding, Log, balance
 from flows.projecting import ProjectedBatch, Projection
+from flows.settling import SecondLook, same, wanted
 from mappers.contract import Record
-from stores.contract import Converting, Listable, Partition, Source, Tally, Target
+from stores.contract import Divided, Listable, Partition, Readable, Reject, Source, Tally, Target
+from stores.errors import TransientError
 
 _LISTED_AT_ONCE = 1_000
 _EXPIRY_GRACE_MS = 5_000
 """A store's clock may be ahead of ours: what expires within this may already be gone (R65, R150)."""
+_CHECKPOINT_S = 2.0
+_SILENT_BATCHES = 3
+"""So many batches in a row that a store does not answer for are a store that is away, and end the pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +33,117 @@ class Comparison:
     tally: Tally
     """The documents it read and what they map to now; nothing was written."""
     balance: Balance
+
+
+class Save(Protocol):
+    """Keeps how far a part of a pass has come."""
+
+    def __call__(self, position: bytes | None, tally: Tally, size: int, *, done: bool) -> None:
+        """The part stands at this position, with all it saw so far and so many bytes of its log, which are on disk."""
+
+
+class Rate(Protocol):
+    """Holds a pass back to the plan's own ceiling for it (R159)."""
+
+    def ask(self, records: int, /) -> object:
+        """Return once so many documents may be compared."""
+
+
+def unkept(position: bytes | None, tally: Tally, size: int, *, done: bool) -> None:
+    """Keep nothing: a pass that is not resumed."""
+
+
+def compare_partition(
+    source: Readable,
+    projection: Projection,
+    target: Target[Record],
+    log: Log,
+    partition: Partition,
+    *,
+    after: bytes | None = None,
+    seen: Tally | None = None,
+    refused: Container[str] = (),
+    accepted: Callable[[Reject], bool] = lambda _: False,
+    window: int = 4,
+    rate: Rate | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+    compared: Callable[[int], None] = lambda _: None,
+    save: Save = unkept,
+) -> Tally | None:
+    """Return what was read, once each record of the partition past `after` is compared and noted in the log.
+
+    None when `stopping` ended it, at a checkpoint. Each record is compared in canonical form (R10). `refused` names
+    documents the target is known to have refused: what is absent for them is no mismatch but the reject already on
+    record; `accepted` tells the rejects that a person has accepted. `seen` is what was read up to `after`. A store that
+    does not answer for some leaves them inconclusive; one that is away raises TransientError, and the same call goes on
+    from the last checkpoint.
+    """
+    total = seen or Tally()
+    reached = after
+    saved = time.monotonic()
+    silent = 0
+    flight: deque[tuple[bytes, Tally, Future[_Looked]]] = deque()
+    readers = ThreadPoolExecutor(window, thread_name_prefix="read")
+
+    def settle() -> None:
+        nonlocal reached, saved, silent
+        position, tally, answer = flight.popleft()
+        looked = answer.result()
+        silent = silent + 1 if looked.error else 0
+        if looked.error and silent >= _SILENT_BATCHES:
+            raise looked.error
+        log.expect(looked.entries)
+        total.add(tally)
+        reached = position
+        compared(tally.read)
+        if not silent and time.monotonic() - saved > _CHECKPOINT_S:
+            save(reached, total, log.flush(), done=False)
+            saved = time.monotonic()
+
+    try:
+        complete = True
+        for batch in source.read(partition, after):
+            if stopping():
+                complete = False
+                break
+            while len(flight) >= window:
+                settle()
+            if rate is not None:
+                rate.ask(len(batch.documents))
+            expected = projection.batch(batch)
+            expected.tally.accepted = sum(map(accepted, expected.rejects))
+            looking = readers.submit(_look_up, target, expected, refused)
+            flight.append((batch.position, expected.tally, looking))
+        while flight:
+            settle()
+        save(reached, total, log.flush(), done=complete)
+    finally:
+        readers.shutdown(wait=True, cancel_futures=True)
+    return total if complete else None
+
+
+def list_share(
+    target: Target[Record],
+    log: Log,
+    share: int = 0,
+    shares: int = 1,
+    *,
+    stopping: Callable[[], bool] = lambda: False,
+    save: Save = unkept,
+) -> bool:
+    """What the target lists, if it can, is noted in the log; False when `stopping` ended it early."""
+    addresses: Iterator[str] = iter(())
+    if shares > 1 and isinstance(target, Divided):
+        addresses = target.addresses_of(share, shares)
+    elif isinstance(target, Listable):
+        addresses = target.addresses()
+    while some := list(islice(addresses, _LISTED_AT_ONCE)):
+        if stopping():
+            return False
+        log.list(some)
+    # A listing cannot be gone on with: what an interrupted one noted is forgotten.
+    save(None, Tally(), log.flush(), done=True)
+    return True
 
 
 def compare(
@@ -40,39 +157,24 @@ def compare(
     stopping: Callable[[], bool] = lambda: False,
     compared: Callable[[int], None] = lambda _: None,
 ) -> Comparison | None:
-    """Return how the target differs from what the source's documents map to now, or None when `stopping` ended it.
+    """Return how the target differs from what the source's documents map to, or None when `stopping` ended it.
 
-    The collection is read in one range, not in the partitions it was copied in, so that a fault of splitting shows.
-    Each document's records are compared in canonical form (R10); then the target lists its addresses, if it can, and
-    whatever nobody expects is extra. `refused` names documents the target is known to have refused: what is absent for
-    them is no mismatch but the reject already on record. `folder` is empty and holds the ledger meanwhile.
+    A whole pass at once, in one range, that nobody can go on with; `folder` is empty and holds its log meanwhile.
     """
-    total = Tally()
-    ledger = Ledger(folder)
-    flight: deque[tuple[Tally, Future[list[tuple[str, Finding]]]]] = deque()
-    readers = ThreadPoolExecutor(window, thread_name_prefix="read")
-
-    def settle() -> None:
-        tally, answer = flight.popleft()
-        ledger.expect(answer.result())
-        total.add(tally)
-        compared(tally.read)
-
-    try:
-        for batch in source.read(Partition(0)):
-            if stopping():
-                return None
-            while len(flight) >= window:
-                settle()
-            expected = projection.batch(batch)
-            flight.append((expected.tally, readers.submit(_look_up, target, expected, refused)))
-        while flight:
-            settle()
-    finally:
-        readers.shutdown(wait=True, cancel_futures=True)
-    if not list_held(target, ledger, stopping):
+    log = Log(folder / "log")
+    if not list_share(target, log, stopping=stopping):
         return None
-    return Comparison(total, ledger.balance(listed=isinstance(target, Listable)))
+    tally = compare_partition(
+        *(source, projection, target, log, Partition(0)),
+        refused=refused,
+        window=window,
+        stopping=stopping,
+        compared=compared,
+    )
+    if tally is None:
+        return None
+    look = SecondLook(source, projection, target, refused=refused, stopping=stopping)
+    return Comparison(tally, balance([log.path], listed=isinstance(target, Listable), look=look))
 
 
 def count(target: Target[Record], folder: Path, stopping: Callable[[], bool] = lambda: False) -> int | None:
@@ -80,37 +182,43 @@ def count(target: Target[Record], folder: Path, stopping: Callable[[], bool] = l
 
     None where it cannot list them, or when `stopping` ended it.
     """
-    ledger = Ledger(folder)
-    if not isinstance(target, Listable) or not list_held(target, ledger, stopping):
+    log = Log(folder / "log")
+    if not isinstance(target, Listable) or not list_share(target, log, stopping=stopping):
         return None
-    return ledger.balance(listed=True).listed
+    log.flush(durable=False)
+    return balance([log.path], listed=True).listed
 
 
-def list_held(target: Target[Record], ledger: Ledger, stopping: Callable[[], bool]) -> bool:
-    """Note what the target lists, if it can; False when `stopping` ended it early."""
-    if isinstance(target, Listable):
-        addresses = target.addresses()
-        while some := list(islice(addresses, _LISTED_AT_ONCE)):
-            if stopping():
-                return False
-            ledger.list(some)
-    return True
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """What was seen of a batch; `error` is why nothing was."""
+
+    entries: Sequence[Entry]
+    error: TransientError | None = None
 
 
-def _look_up(target: Target[Record], expected: ProjectedBatch, refused: Container[str]) -> list[tuple[str, Finding]]:
-    held = target.read([record.address for record in expected.records])
-    wanted = target.converted(expected.records) if isinstance(target, Converting) else expected.records
+def _look_up(target: Target[Record], expected: ProjectedBatch, refused: Container[str]) -> _Looked:
+    try:
+        held = target.read([record.address for record in expected.records])
+        promised = wanted(target, expected.records)
+    except TransientError as error:
+        entries = [
+            Entry(record.address, Finding.INCONCLUSIVE, expected.position(owner))
+            for record, owner in zip(expected.records, expected.owners, strict=True)
+        ]
+        return _Looked(entries, error)
     now_ms = time.time() * 1000
-    findings: list[tuple[str, Finding]] = []
-    for record, owner in zip(wanted, expected.owners, strict=True):
+    entries = []
+    for record, owner in zip(promised, expected.owners, strict=True):
         found = held.get(record.address)
+        if found is not None and same(found, record):
+            entries.append(Entry(record.address, Finding.SAME))
+            continue
         if found is not None:
-            # What is the same as it stands is so in canonical form too, which takes longer to make than to map.
-            same = found == record or found.canonical() == record.canonical()
-            finding = Finding.SAME if same else Finding.DIFFERS
+            finding = Finding.DIFFERS
         elif record.expires_at_ms is not None and record.expires_at_ms <= now_ms + _EXPIRY_GRACE_MS:
             finding = Finding.EXPIRED
         else:
             finding = Finding.REFUSED if expected.name(owner) in refused else Finding.MISSING
-        findings.append((record.address, finding))
-    return findings
+        entries.append(Entry(record.address, finding, expected.position(owner)))
+    return _Looked(entries)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
@@ -25,6 +25,30 @@ class Projecting(Protocol):
         """Return what the batch becomes; its documents are read = dropped + rejected + copied."""
 
 
+class Spending(Protocol):
+    """Says when a route has too many rejects to go on."""
+
+    def rejected(self, read: int, rejected: Collection[int], refused: int) -> bool:
+        """Count a batch's rejects, by place in it, so many of them the target's; whether they alone are too many."""
+
+    def judge(self) -> None:
+        """Return while the route may go on; raises OverBudget otherwise. Asked once a checkpoint is on record."""
+
+
+class Unlimited:
+    """A budget that nothing exhausts."""
+
+    def rejected(self, _read: int, _rejected: Collection[int], _refused: int) -> bool:
+        """Return that there are never too many."""
+        return False
+
+    def judge(self) -> None:
+        """Return: the route may go on."""
+
+
+UNLIMITED = Unlimited()
+
+
 def copy_partition(
     source: Readable,
     projection: Projecting,
@@ -36,6 +60,7 @@ def copy_partition(
     done: int = 0,
     window: int = 4,
     staged: bool = True,
+    spending: Spending = UNLIMITED,
     stopping: Callable[[], bool] = lambda: False,
     copied: Callable[[Tally], None] = lambda _: None,
 ) -> bool:
@@ -44,7 +69,7 @@ def copy_partition(
     Up to `after` there are `done` documents. Where the target loads what is `staged`, in its staging is in the target.
     At most `window` batches are in flight, and fewer of large ones; the checkpoint moves only to a batch below which
     all are acknowledged (R131). Returns False when `stopping` ended it early, at a checkpoint. On an error nothing is
-    in flight any more, and the same call goes on from the last checkpoint.
+    in flight any more, and the same call goes on from the last checkpoint; OverBudget is one, raised at a checkpoint.
     """
     flight: deque[tuple[bytes, ProjectedBatch, Future[Sequence[Rejected]]]] = deque()
 
@@ -55,16 +80,20 @@ def copy_partition(
     def settle() -> None:
         nonlocal reached
         reached, batch, answer = flight.popleft()
-        rejects.extend((*_reject_refused(batch, answer.result()), *batch.rejects))
+        refused = _reject_refused(batch, answer.result())
+        rejects.extend((*refused.values(), *batch.rejects))
         owed.add(batch.tally)
         copied(batch.tally)
-        if time.monotonic() - saved > _CHECKPOINT_S:
+        too_many = spending.rejected(len(batch.documents), {*refused, *batch.rejected}, len(refused))
+        if too_many or time.monotonic() - saved > _CHECKPOINT_S:
             save()
 
     def save(*, done: bool = False) -> None:
         nonlocal owed, rejects, saved
         journal.checkpoint(partition.number, reached, owed, rejects, done=done)
         owed, rejects, saved = Tally(), [], time.monotonic()
+        if not done:
+            spending.judge()
 
     staging = staging_of(target) if staged else None
     if staging is not None:
@@ -96,12 +125,18 @@ def copy_partition(
         writers.shutdown(wait=True, cancel_futures=True)
 
 
-def _reject_refused(batch: ProjectedBatch, refused: Sequence[Rejected]) -> list[Reject]:
-    """Count a document as rejected if the target refused any of its records; the others of it stay acknowledged."""
+def _reject_refused(batch: ProjectedBatch, refused: Sequence[Rejected]) -> dict[int, Reject]:
+    """Count a document as rejected if the target refused any of its records; the others of it stay acknowledged.
+
+    Returns the rejects by their documents' places in the batch.
+    """
     by_document: dict[int, Rejected] = {}
     for one in refused:
         by_document.setdefault(batch.owners[one.index], one)
     batch.tally.records -= len(refused)
     batch.tally.rejected += len(by_document)
     batch.tally.copied -= len(by_document)
-    return [Reject(batch.name(owner), "write", one.code, "", one.reason) for owner, one in by_document.items()]
+    return {
+        owner: Reject(batch.name(owner), "write", one.code, "", one.reason, batch.documents[owner])
+        for owner, one in by_document.items()
+    }

@@ -17,7 +17,7 @@ from bson.codec_options import CodecOptions
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from flows import localservers, running
+from flows import localservers, preflight
 from flows.books import Report
 from flows.livewriter import writing
 from flows.plan import Plan, load
@@ -95,7 +95,7 @@ def configuration() -> Path:
 def _moved(plan: Plan, steps: _Steps, quiet: bool, stopping: Callable[[], bool]) -> Report:
     """Check, copy and verify as the commands of these names do; return what the last of them that ran reports."""
     routes = plan.chosen(())
-    checked = running.check(plan, routes)
+    checked = preflight.check(plan, routes)
     stores = sorted({one.target for one in checked})
     steps.done(f"checked {len(checked)} routes to {len(stores)} stores: no fault", ", ".join(stores))
     with display(quiet) as observer:

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
-from flows.books import Level
+from flows.budgets import Spending, budget, keeps_documents
 from flows.collecting import seldom
-from flows.comparing import Comparison, compare, count
 from flows.copying import copy_partition
 from flows.designing import following
 from flows.expiring import expiring
 from flows.plan import Plan, Route
 from flows.projecting import route_projection
 from flows.splitting import divisible, may_split
-from mappers.contract import Losses, Record
+from mappers.contract import Losses
 from mappers.expiry import IndexExpires
-from stores.contract import Auditable, Source, Tally, Target, staging_of
+from stores.contract import Source, Tally, staging_of
 from stores.errors import PermanentError, TransientError
 from stores.mongodb import MongoDB
 from stores.pacing import Paced, Waits, divide
@@ -80,18 +77,6 @@ class LoadJob:
 
 
 @dataclass(frozen=True, slots=True)
-class VerifyJob:
-    """One route to verify."""
-
-    route: str
-    level: Level
-    id_kind: str = ""
-    """The kind of `_id` proven for plain keys."""
-    expires: IndexExpires | None = None
-    """What `expires: from_index` came to."""
-
-
-@dataclass(frozen=True, slots=True)
 class Span:
     """When a job ran, in seconds since 1970."""
 
@@ -101,17 +86,6 @@ class Span:
     """How the target held it back."""
     source_waited_s: float = 0.0
     """How long it waited for leave to read."""
-
-
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """What a verification pass over one route saw."""
-
-    comparison: Comparison | None
-    counted: int | None
-    seconds: float
-    faults: Sequence[str] = ()
-    """Why the target does not serve what it holds as the plan says."""
 
 
 SILENT = Silent()
@@ -130,6 +104,8 @@ def copy_job(
             raise PermanentError("E-STATE-GONE", f"route {job.route}: the state lost its partitions during the run")
         if part.done:
             return Span(began, began)
+        spending = Spending(state, job.lease, budget(plan, route))
+        spending.judge()
         source = reading(state, route, database)
         design = state.design(job.route)
         target = following(route.target(), design)
@@ -148,11 +124,12 @@ def copy_job(
                     route, target.records, following(route.mapper(losses := Losses()), design), losses, job.id_kind
                 ),
                 target,
-                state.journal(job.lease),
+                state.journal(job.lease, documents=keeps_documents(plan, route)),
                 part.partition,
                 after=part.position,
                 done=part.tally.read,
                 window=plan.run.window,
+                spending=spending,
                 stopping=stopping,
                 copied=copied,
             )
@@ -202,45 +179,6 @@ def load_job(
     return Span(began, time.time())
 
 
-def verify_job(
-    plan: Plan, job: VerifyJob, *, observer: Observer = SILENT, stopping: Callable[[], bool] = lambda: False
-) -> Verified:
-    """Return what the target holds against what the source's documents map to now, with clients of its own."""
-    route = expiring(plan.routes[job.route], job.expires)
-    began = time.monotonic()
-    with (
-        opened_state(plan) as state,
-        opened_source(plan) as database,
-        tempfile.TemporaryDirectory(prefix="offramp-verify-") as folder,
-        seldom(),
-    ):
-        source = reading(state, route, database)
-        design = state.design(job.route)
-        target = following(route.target(), design)
-        observer.began(job.route, "verify", source.estimate())
-        try:
-            if job.level == "counts":
-                counted = count(target, Path(folder), stopping)
-                return Verified(None, counted, time.monotonic() - began, _audited(target))
-            comparison = compare(
-                source,
-                route_projection(
-                    route, target.records, following(route.mapper(losses := Losses()), design), losses, job.id_kind
-                ),
-                target,
-                Path(folder),
-                refused={reject.id for reject in state.rejects(job.route) if reject.stage == "write"},
-                window=plan.run.window,
-                stopping=stopping,
-                compared=lambda documents: observer.advanced(job.route, "verify", documents),
-            )
-            faults = _audited(target)
-        finally:
-            target.close()
-            observer.ended(job.route, "verify")
-    return Verified(comparison, None, time.monotonic() - began, faults)
-
-
 def reading(state: State, route: Route, database: MongoDB) -> Source:
     """Return the route's documents, none of them as it was before the position from which changes follow (R102)."""
     source = route.source(database)
@@ -248,10 +186,6 @@ def reading(state: State, route: Route, database: MongoDB) -> Source:
     if standing is not None and route.keys.sync == "stream":
         source.advance(standing.position.time)
     return source
-
-
-def _audited(target: Target[Record]) -> Sequence[str]:
-    return target.audit() if isinstance(target, Auditable) else ()
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -45,6 +45,8 @@ class Lane:
     before: bool = False
     """Whether what documents were before is needed to find what became of them."""
     window: int = 4
+    judge: Callable[[], None] = lambda: None
+    """Raises OverBudget once the route has too many rejects."""
     tally: Tally = field(default_factory=Tally)
     """Of the documents copied again by this lane."""
     events: int = 0
@@ -75,6 +77,8 @@ class Lane:
                 before=before,
                 window=self.window,
             )
+            if done.rejects:
+                self.judge()
             self.tally.add(done.tally)
             self.events += len(touched)
             self.absent += done.absent

@@ -20,7 +20,7 @@ from bson.errors import BSONError
 from flows import plugins
 from flows.checking import checked, key_names, unknown
 from flows.planfile import PlanFile, Where, read
-from flows.plankeys import USE_CASES, Fields, PlanKeys, RouteKeys, RunKeys
+from flows.plankeys import USE_CASES, Fields, PlanKeys, RejectKeys, RouteKeys, RunKeys, VerificationKeys
 from flows.plugins import MapFunction, PluginError
 from mappers.contract import Losses, MapperType
 from mappers.decoding import CODEC
@@ -120,6 +120,8 @@ class Plan:
     state: str
     run: RunKeys
     routes: Mapping[str, Route]
+    verification: VerificationKeys = VerificationKeys()  # noqa: RUF009 - frozen, so that it can be shared
+    rejects: RejectKeys = RejectKeys()  # noqa: RUF009 - frozen, so that it can be shared
 
     def chosen(self, names: Iterable[str]) -> list[Route]:
         """Return the routes of these names, all for none; raises PlanError for a name that is no route."""
@@ -155,6 +157,8 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> Plan:
         source=keys.source,
         state=_beside(path, keys.state),
         run=keys.run,
+        rejects=keys.rejects,
+        verification=keys.verification,
         routes={
             name: dataclasses.replace(route, database=keys.source.database)
             for name, route in routes.items()

@@ -11,6 +11,7 @@ from annotated_types import Ge, Le
 from pydantic import Field
 
 from mappers.transforms import Transform
+from stores.ceilings import Ceilings, Window, ceilings
 from stores.mongodb import Connection as SourceConnection
 
 USE_CASES: Mapping[str, tuple[str, str]] = {
@@ -88,6 +89,43 @@ class RunKeys:
 
 
 @dataclass(frozen=True)
+class RejectKeys:
+    """The key `rejects` of the plan, and of a route, whose keys go before the plan's."""
+
+    documents: bool | None = None
+    """Whether rejected documents are kept whole in the state, beside their `_id`s; not unless said: personal data."""
+    most: Annotated[int, Ge(0)] | None = None
+    """Rejected documents of a route beyond which it stops; 1,000 unless said."""
+    share: Annotated[float, Ge(0), Le(1)] | None = None
+    """Rejected documents by those read, beyond which a route stops, from 100,000 read on; 0.001 unless said."""
+    in_a_row: Positive | None = None
+    """Documents rejected one after another in a partition, at which its route stops; 100 unless said."""
+    batch_share: Annotated[float, Ge(0), Le(1)] | None = None
+    """Documents of a batch that the target refused, by all of 100 or more, beyond which a route stops; 0.2 unless said.
+    """
+
+
+@dataclass(frozen=True)
+class VerificationKeys:
+    """The key `verification` of the plan: how fast documents may be compared (R159)."""
+
+    max_rate: float | None = None
+    """Documents a second that a verification compares at the most, over all routes."""
+    windows: Sequence[Window] = ()
+    """Hours of the day with a ceiling of their own, their `max_rate`, in place of this one; 0 for none at all."""
+    time_zone: str = "UTC"
+    """The time zone of `windows`, such as Europe/Berlin."""
+
+    def __post_init__(self) -> None:
+        """Refuse ceilings that cannot be kept."""
+        self.ceilings()
+
+    def ceilings(self) -> Ceilings:
+        """Return how fast documents may be compared."""
+        return ceilings(self.windows, self.time_zone, max_rate=self.max_rate)
+
+
+@dataclass(frozen=True)
 class PlanKeys:
     """The keys of a plan."""
 
@@ -103,6 +141,10 @@ class PlanKeys:
     """Where checkpoints, rejects and leases are kept."""
     run: RunKeys = RunKeys()
     """How the work is done."""
+    verification: VerificationKeys = VerificationKeys()
+    """How fast documents may be compared."""
+    rejects: RejectKeys = RejectKeys()
+    """What is kept of rejected documents, and how many a route may have before it stops."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +180,8 @@ class RouteKeys:
     """Whether a route for which nothing could be compared may be called clean: an empty collection, say."""
     accept_loss: Sequence[str] = ()
     """Losses that still count as clean: a kind (score_rounded), a field, or field:kind (docs/values.md)."""
+    rejects: RejectKeys | None = None
+    """What is kept of rejected documents and how many there may be, where not as the plan's own `rejects` say."""
 
     def __post_init__(self) -> None:
         """Refuse a way of syncing without its field, and a field without its way."""

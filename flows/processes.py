@@ -28,14 +28,12 @@ from flows.jobs import (
     LoadJob,
     Observer,
     Span,
-    Verified,
-    VerifyJob,
     copy_job,
     load_job,
-    verify_job,
 )
 from flows.logs import to_stderr
 from flows.plan import Plan, digest, load
+from flows.verifying import Verified, VerifyJob, verify_job
 from flows.workers import More, Threads, Workers, answer, hand_out, in_order
 from stores.errors import OfframpError, PermanentError, TransientError
 from stores.retrying import STOPPING

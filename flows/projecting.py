@@ -40,10 +40,16 @@ class ProjectedBatch:
     rejects: Sequence[Reject]
     size_bytes: int
     """The bytes of its documents as they are stored."""
+    rejected: Sequence[int] = ()
+    """Which of the documents the rejects are."""
 
     def name(self, owner: int) -> str:
         """Return the typed text of the `_id` of one of the documents."""
-        return named(self.documents[owner])
+        return identify(self.documents[owner])
+
+    def position(self, owner: int) -> bytes:
+        """Return BSON ``{"_id": id}`` of one of the documents, b"" for one whose `_id` cannot be found."""
+        return position(self.documents[owner]) or b""
 
 
 class Projection:
@@ -127,12 +133,12 @@ class Projection:
                 raise MappingError("E-MAP-LOSSLESS", "", "the document cannot be restored from its record byte by byte")
         except MappingError as error:
             self.losses.discard()
-            return Reject(named(raw), stage, _line(error.code), _line(error.field or ""), _line(error.reason))
+            return Reject(identify(raw), stage, _line(error.code), _line(error.field or ""), _line(error.reason), raw)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a mapper is the user's code: see docs/decisions.md
             self.losses.discard()
-            return Reject(named(raw), stage, "E-MAP-FAILED", "", f"the mapper failed with {origin(error)}")
+            return Reject(identify(raw), stage, "E-MAP-FAILED", "", f"the mapper failed with {origin(error)}", raw)
         if self.losses.pending:
-            self.losses.keep(named(raw))
+            self.losses.keep(identify(raw))
         return records
 
     def batch(self, batch: Batch) -> ProjectedBatch:
@@ -141,10 +147,12 @@ class Projection:
         records: list[Record] = []
         owners: list[int] = []
         rejects: list[Reject] = []
+        rejected: list[int] = []
         for owner, raw in enumerate(batch.documents):
             made = self(raw)
             if isinstance(made, Reject):
                 rejects.append(made)
+                rejected.append(owner)
             elif not made:
                 tally.dropped += 1
             else:
@@ -156,7 +164,7 @@ class Projection:
         tally.losses = Counter(self.losses.take())
         tally.lost = self.losses.take_fields()
         size_bytes = sum(map(len, batch.documents))
-        return ProjectedBatch(tally, records, batch.documents, owners, rejects, size_bytes)
+        return ProjectedBatch(tally, records, batch.documents, owners, rejects, size_bytes, rejected)
 
     @property
     def told_by_id(self) -> bool:
@@ -262,7 +270,7 @@ def _restores(records: Sequence[Record], raw: bytes) -> bool:
         return False
 
 
-def named(raw: bytes) -> str:
+def identify(raw: bytes) -> str:
     """Return the typed text of the document's id even where the rest of it cannot be decoded."""
     try:
         at = position(raw)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from flows.copying import copy_partition
-from flows.projecting import ProjectedBatch, Projection, named
+from flows.projecting import ProjectedBatch, Projection, identify
 from mappers.contract import Record
 from mappers.decoding import position
 from stores.contract import Batch, Mending, Partition, Reject, Tally, Target
@@ -62,7 +62,7 @@ def copy_documents(
     pages = _Page(journal)
     copy_partition(here, looking, target, pages, Partition(0), window=window, staged=False)
     refused = {reject.id for reject in pages.rejects if reject.stage == "write"}
-    gone = {at for at in looking.held if refused and named(at) in refused}
+    gone = {at for at in looking.held if refused and identify(at) in refused}
     written = {address for at, addresses in looking.held.items() if at not in gone for address in addresses}
     stale: dict[str, None] = {}
     every = [*ids, *here.found.difference(ids)]
@@ -78,7 +78,7 @@ def copy_documents(
     for first in range(0, len(addresses), _AT_ONCE):
         journal.ensure()
         target.delete(addresses[first : first + _AT_ONCE])
-    journal.mend([named(at) for at in every], pages.rejects)
+    journal.mend([identify(at) for at in every], pages.rejects)
     return Recopied(pages.tally, len(set(ids) - here.found), len(addresses), pages.rejects)
 
 

@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from flows.books import Level
-from flows.jobs import CopyJob, LoadJob, Span, Verified, VerifyJob, copy_job, load_job, opened_state, verify_job
+from flows.jobs import CopyJob, LoadJob, Span, copy_job, load_job, opened_state
 from flows.plan import load
 from flows.showing import Counted, artifact_key, shown
+from flows.verifying import Asked, Stage, Verified, VerifyJob, verify_job
 from mappers.expiry import IndexExpires
 from stores.retrying import STOPPING
 from stores.state import Lease, State
@@ -40,10 +40,20 @@ def load_staged(plan: str, route: str, owner: str, fence: int) -> Span:
         return load_job(loaded, job, observer=counted, stopping=_asked(state, route))
 
 
-def verify(plan: str, route: str, level: Level, id_kind: str, expires: IndexExpires | None) -> Verified:
-    """Return what the route's target holds against what its source says now."""
+def verify(
+    plan: str,
+    route: str,
+    asked: Asked,
+    owner: str,
+    fence: int,
+    id_kind: str,
+    expires: IndexExpires | None,
+    stage: Stage,
+    number: int,
+) -> Verified:
+    """Return what the route's target holds against what its source says now, or that a part of it was looked at."""
     loaded = load(Path(plan))
-    job = VerifyJob(route, level, id_kind, expires)
+    job = VerifyJob(route, asked, Lease(loaded.name, route, owner, fence), id_kind, expires, stage, number)
     counted = Counted(route)
     with opened_state(loaded) as state, shown(artifact_key(loaded.name, route, "verify"), counted.far):
         return verify_job(loaded, job, observer=counted, stopping=_asked(state, route))

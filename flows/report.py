@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from flows.books import FieldLoss, Following, Pace, Report, RouteReport
 from flows.plan import Plan
@@ -57,9 +58,13 @@ def as_text(report: Report) -> str:
     lines = [table([cells(route) for route in report.routes])] if report.routes else []
     for route in report.routes:
         lines.extend(f"{route.route}: {reason}" for reason in route.reasons)
+        lines.extend(f"{route.route}: {accepted_text(one)}" for one in route.accepted_rejects)
+        lines.extend(f"{route.route}: {repaired_text(one)}" for one in route.repairs)
+        if route.sampled:
+            lines.append(f"{route.route}: {route.sampled['says']}")
         if " -> " in route.place:
             lines.append(f"{route.route}: published, {route.place}")
-        lines.extend(f"{route.route}: {kind} at {_visible(found[0])}" for kind, found in route.samples.items())
+        lines.extend(f"{route.route}: {kind} at {visible(found[0])}" for kind, found in route.samples.items())
         lines.extend(f"{route.route}: {_lost(loss)}" for loss in route.lost)
         if told := _held_back(route.pace):
             lines.append(f"{route.route}: {told}")
@@ -82,11 +87,23 @@ def as_markdown(report: Report) -> str:
         lines.append("")
     for route in report.routes:
         told = _held_back(route.pace)
-        if route.reasons or route.samples or route.lost or told or route.sync:
+        if (
+            route.reasons
+            or route.samples
+            or route.lost
+            or route.sampled
+            or told
+            or route.sync
+            or route.accepted_rejects
+            or route.repairs
+        ):
             lines += [f"## {_plain(route.route)}", ""]
             lines.extend(f"- {_plain(reason)}" for reason in route.reasons)
+            lines.extend(f"- {_plain(accepted_text(one))}" for one in route.accepted_rejects)
+            lines.extend(f"- {repaired_text(one)}" for one in route.repairs)
+            lines.extend([f"- {route.sampled['says']}"] if route.sampled else [])
             lines.extend(
-                f"- {kind} at `{_visible(address).replace('`', ' ')}`"
+                f"- {kind} at `{visible(address).replace('`', ' ')}`"
                 for kind, found in route.samples.items()
                 for address in found
             )
@@ -134,6 +151,20 @@ def _followed(sync: Following) -> str:
     )
 
 
+def accepted_text(one: Mapping[str, Any]) -> str:
+    """Return what a person accepted, in words."""
+    return (
+        f"accepted by {one['by']} on {one['at']}: {one['documents']} documents are not in the target, such as"
+        f" {visible(one['example'])} ({one['stage']}: {one['code']}), because: {visible(one['why'])}"
+    )
+
+
+def repaired_text(one: Mapping[str, Any]) -> str:
+    """Return what was done to a target after its backfill, in words."""
+    kind = f" {one['kind']}" if one["kind"] else ""
+    return f"{one['command']}: {one['count']}{kind} {one['done']}, the last on {one['last']}"
+
+
 def _held_back(pace: Pace | None) -> str:
     """Return how copying was held back, "" if it was not."""
     if pace is None or not (pace.throttled or pace.waited_s or pace.source_waited_s):
@@ -149,10 +180,12 @@ def _closing(report: Report) -> str:
     counted = [route.route for route in report.routes if route.verified == "counts"]
     limits = f"; not verified: {', '.join(unverified)}" if unverified else ""
     limits += f"; only counted: {', '.join(counted)}" if counted else ""
+    sampled = [route.route for route in report.routes if route.verified == "sample"]
+    limits += f"; only sampled: {', '.join(sampled)}" if sampled else ""
     return f"verdict {report.verdict}: {len(report.routes)} routes in {_seconds(seconds)}{limits}"
 
 
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
     """Return the text with what a terminal would obey, or could not show, written out."""
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 

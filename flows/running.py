@@ -5,30 +5,34 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from flows.books import Books, Level, Pace, Report, RouteReport, settle
+from flows.canary import canary
 from flows.designing import designed, following, needed, opened_target
-from flows.expiring import expiring, index_rule, told
-from flows.identities import kind_of_ids, refuse_other_kinds
-from flows.jobs import CopyJob, LoadJob, Span, Verified, VerifyJob, opened_source, opened_state
+from flows.expiring import expiring
+from flows.identities import refuse_other_kinds
+from flows.jobs import CopyJob, LoadJob, Span, opened_source, opened_state
 from flows.leasing import leased
 from flows.loading import refuse_unloaded, staged, taken
 from flows.pacing import held_back, spread_out
+from flows.passes import Passes
 from flows.plan import Plan, Route, digest
 from flows.plankeys import RunKeys
 from flows.positions import FirstPosition, first_sync_within, followed
+from flows.preflight import Checked, check, joined
 from flows.splitting import may_split
 from flows.sweeping import sweep
+from flows.verifying import Asked, Verified, VerifyJob
 from flows.workers import More, Workers
-from mappers.expiry import IndexExpires
 from stores.contract import Auditable, Publishable, Tally, Tunable, staging_of
 from stores.errors import OfframpError, PermanentError, PlanError
 from stores.mongodb import MongoDB
 from stores.state import Lease, RouteState, State
+from stores.state_mending import Mendings
+from stores.state_rejects import Rejects
 from stores.state_sync import Syncs
 
 _log = logging.getLogger(__name__)
@@ -49,19 +53,19 @@ class Run:
     stopping: Callable[[], bool] = lambda: False
     _started: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
 
-    def backfill(self, level: Level, *, restart: bool = False) -> Report:
+    def backfill(self, level: Level | Asked, *, restart: bool = False) -> Report:
         """Every chosen route is copied, from its last checkpoint on, and verified to this level; returns the report.
 
         Raises PlanError before anything is written if a route cannot be served, TransientError if another run is at
         work on one of them. A store that fails later is a route's failure in the report.
         """
         found = {checked.route: checked for checked in check(self.plan, self.routes)}
-        return self._found(found)._backfill(found, level, restart)
+        return self._found(found)._backfill(found, Asked.of(level), restart)
 
     def _found(self, found: Mapping[str, Checked]) -> Run:
         return replace(self, routes=[expiring(route, found[route.name].expires) for route in self.routes])
 
-    def _backfill(self, found: Mapping[str, Checked], level: Level, restart: bool) -> Report:
+    def _backfill(self, found: Mapping[str, Checked], asked: Asked, restart: bool) -> Report:
         with opened_state(self.plan) as state, leased(state, self.routes, self.plan.run.lease_s / 3) as leases:
             if faults := taken([route for route in self.routes if restart or state.route(route.name) is None]):
                 raise joined(faults)
@@ -71,6 +75,8 @@ class Run:
             else:
                 refuse_changes(state, self.routes, found)
             failures: dict[str, str] = {}
+            for lease in leases.values():
+                Rejects(state).go_on(lease)
             try:
                 failures |= self._begin(state, leases)
                 jobs = [
@@ -98,7 +104,7 @@ class Run:
             finally:
                 self._restore(state, failures)
             paces = {name: held_back(ran) for name, ran in spans.items()}
-            return self._conclude(state, leases, level, failures, found, paces, publishing=True)
+            return self._conclude(state, leases, asked, failures, found, paces, publishing=True)
 
     def sync(self, *, follow: bool = False, watching: Callable[[Any], None] = lambda _: None) -> Report:
         """Every chosen route's target is what its source was when this began, or later; returns the report.
@@ -109,15 +115,15 @@ class Run:
 
         return sync(self.plan, self.routes, follow=follow, stopping=self.stopping, watching=watching)
 
-    def verification(self, level: Level) -> Report:
+    def verification(self, level: Level | Asked) -> Report:
         """Every chosen route is verified to this level against what the source says now; no target is written.
 
         Raises PlanError if a route cannot be served, TransientError if a run is at work on one of them.
         """
         found = {checked.route: checked for checked in check(self.plan, self.routes)}
-        return self._found(found)._verification(found, level)
+        return self._found(found)._verification(found, Asked.of(level))
 
-    def _verification(self, found: Mapping[str, Checked], level: Level) -> Report:
+    def _verification(self, found: Mapping[str, Checked], asked: Asked) -> Report:
         with opened_state(self.plan) as state, leased(state, self.routes, self.plan.run.lease_s / 3) as leases:
             refuse_changes(state, self.routes, found)
             failures: dict[str, str] = {}
@@ -130,7 +136,7 @@ class Run:
                             refuse_unloaded(state, route)
                     except OfframpError as error:
                         failures[route.name] = str(error)
-            return self._conclude(state, leases, level, failures, found)
+            return self._conclude(state, leases, asked, failures, found)
 
     def _design(self, state: State, leases: Mapping[str, Lease]) -> dict[str, str]:
         """Each route that begins has its place designed and the design on record; returns the failures by route.
@@ -248,7 +254,7 @@ class Run:
         self,
         state: State,
         leases: Mapping[str, Lease],
-        level: Level,
+        asked: Asked,
         failures: dict[str, str],
         found: Mapping[str, Checked],
         paces: Mapping[str, Pace] | None = None,
@@ -257,17 +263,20 @@ class Run:
     ) -> Report:
         complete = {route.name: _complete(state, route) for route in self.routes}
         # A route that is not wholly copied has its verdict already; comparing it would only list what is still to come.
+        level = asked.level
+        planted = self._canary(failures) if asked.canary else {}
         jobs = [
-            VerifyJob(route.name, level, found[route.name].id_kind, found[route.name].expires)
+            VerifyJob(route.name, asked, leases[route.name], found[route.name].id_kind, found[route.name].expires)
             for route in self.routes
             if level != "none" and route.name not in failures and complete[route.name] is not False
         ]
         verified: dict[str, Verified] = {}
-        for job, outcome in zip(jobs, self.workers.verify(jobs), strict=True):
+        passes = Passes(self.plan, state, leases, self.workers, self.stopping)
+        for name, outcome in passes.verify(jobs, {route.name: route for route in self.routes}).items():
             if isinstance(outcome, OfframpError):
-                failures[job.route] = str(outcome)
+                failures[name] = str(outcome)
             else:
-                verified[job.route] = outcome
+                verified[name] = outcome
         if level == "none":
             self._audit(state, failures)
         rows = []
@@ -275,7 +284,12 @@ class Run:
             keeps_s = first_sync_within(state, database, self.routes) if publishing else {}
             for route in self.routes:
                 row = self._settled(route, state, database, level, failures, verified.get(route.name))
-                row = replace(row, pace=(paces or {}).get(route.name), source_keeps_s=keeps_s.get(route.name))
+                row = replace(
+                    row,
+                    pace=(paces or {}).get(route.name),
+                    source_keeps_s=keeps_s.get(route.name),
+                    notes=[*found[route.name].notes, *planted.get(route.name, ())],
+                )
                 if publishing and row.verdict == "clean" and row.verified == "full":
                     row = self._published(route, state, row)
                 rows.append(row)
@@ -288,6 +302,23 @@ class Run:
             finished=dt.datetime.now(dt.UTC),
             routes=rows,
         )
+
+    def _canary(self, failures: dict[str, str]) -> dict[str, list[str]]:
+        """Known damage was found in each target; returns what to say of it, and adds the failures, by route."""
+        told: dict[str, list[str]] = {}
+        by_target: dict[str, str | OfframpError] = {}
+        for route in self.routes:
+            if route.target_name not in by_target:
+                try:
+                    by_target[route.target_name] = canary(route)
+                except OfframpError as error:
+                    by_target[route.target_name] = error
+            outcome = by_target[route.target_name]
+            if isinstance(outcome, OfframpError):
+                failures.setdefault(route.name, str(outcome))
+            else:
+                told[route.name] = [outcome]
+        return told
 
     def _audit(self, state: State, failures: dict[str, str]) -> None:
         """What a target notices of itself counts against a route also where nothing is compared."""
@@ -329,6 +360,9 @@ class Run:
         failure = failures.get(route.name, "")
         if not failure and self.stopping():
             failure = "stopped by a signal; the same command resumes"
+        halted = Rejects(state).halted(route.name)
+        if halted and halted in failure:
+            failure = ""  # It stopped because it was to.
         counts: Mapping[str, int] | None = None
         try:
             counts = route.source(database).count_by_type()
@@ -345,7 +379,10 @@ class Run:
                 source_counts=counts,
                 verified=level,
                 comparison=verified.comparison if verified else None,
-                counted=verified.counted if verified else None,
+                counts=verified.counts if verified else None,
+                sampled=verified.sampled if verified else None,
+                about=verified.about if verified else {},
+                own_mapper=route.function is not None,
                 allow_empty=route.keys.allow_empty,
                 expires=getattr(route.options, "expires", None) is not None,
                 backfill_s=known.backfill_s if known else None,
@@ -354,75 +391,13 @@ class Run:
                 accept_loss=route.keys.accept_loss,
                 faults=verified.faults if verified else (),
                 sync=followed(state, route.name),
-                refused=len({reject.id for reject in state.rejects(route.name) if reject.stage == "write"}),
+                rejects=Rejects(state).count(route.name),
+                recopied=Mendings(state).recopied(route.name),
+                repairs=Mendings(state).sums(route.name),
+                halted=halted if _complete(state, route) is False else "",
+                accepted=Rejects(state).acceptances(route.name),
             )
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """What `check` has to say of a route that can be served."""
-
-    route: str
-    collection: str
-    target: str
-    mapper: str
-    documents: int
-    """The source's estimate."""
-    notes: Sequence[str]
-    id_kind: str = ""
-    """The one kind of `_id` there is, where `id_encoding: plain` asked for the proof."""
-    expires: IndexExpires | None = None
-    """What the TTL indexes say, where `expires: from_index` asked."""
-
-
-def check(plan: Plan, routes: Sequence[Route]) -> list[Checked]:
-    """Return what a person should know of each route; raises PlanError with every fault found. Writes nothing.
-
-    Raises TransientError if a store does not answer.
-    """
-    found: list[Checked] = []
-    faults: list[PlanError] = []
-    failures: dict[str, OfframpError] = {}
-    with opened_source(plan) as database:
-        for route in routes:
-            source, target = route.source(database), route.target()
-            notes: list[str] = []
-            estimate, kind = 0, ""
-            expires: IndexExpires | None = None
-            for look in (source.check, target.check):
-                with _noted(route, faults, failures):
-                    notes.extend(look())
-            with _noted(route, faults, failures):
-                kind = kind_of_ids(route, database)
-            with _noted(route, faults, failures):
-                expires = index_rule(route, database)
-                notes.extend(told(expires))
-            target.close()
-            if not faults and not failures:
-                estimate = source.estimate()
-            found.append(
-                Checked(
-                    *(route.name, route.collection, route.target_name, route.mapper_name, estimate, notes, kind),
-                    expires,
-                )
-            )
-    if faults:
-        raise joined([*faults, *(PlanError(error.code, error.message) for error in failures.values())])
-    if failures:
-        raise next(iter(failures.values()))
-    return found
-
-
-@contextmanager
-def _noted(route: Route, faults: list[PlanError], failures: dict[str, OfframpError]) -> Iterator[None]:
-    """What the body raises is added to the faults of the plan, or to the stores that do not answer."""
-    try:
-        yield
-    except PlanError as error:
-        faults.append(PlanError(error.code, f"route {route.name}: {error.message}"))
-    except OfframpError as error:
-        failures.setdefault(str(error), error)
 
 
 def _partitions(documents: int, run: RunKeys) -> int:
@@ -488,10 +463,3 @@ def refuse_other_identity(known: RouteState, *, source: str, target: str | None 
                 f"the {what} was dropped and made anew since the run began, so its checkpoints say nothing about it;"
                 " begin anew with backfill --restart",
             )
-
-
-def joined(faults: Sequence[PlanError]) -> PlanError:
-    """Return one error that tells all of them."""
-    if len(faults) == 1:
-        return faults[0]
-    return PlanError("E-PLAN", "\n  ".join([f"{len(faults)} faults; nothing has been written", *map(str, faults)]))

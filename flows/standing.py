@@ -11,6 +11,7 @@ from flows.loading import is_waiting
 from flows.plan import Plan
 from flows.positions import followed
 from flows.running import total
+from stores.state_rejects import OPEN, Kept, Rejects
 from stores.state_sync import Syncs
 
 _SHOWN_REJECTS = 5
@@ -29,10 +30,11 @@ def status(plan: Plan) -> list[dict[str, Any]]:
             if stage == "copied" and is_waiting(state, route):
                 stage = "loading"
             rejected = counted.rejected
+            kept = Rejects(state).count(name)
             standing = Syncs(state).standing(name)
             if standing is not None and standing.synced:
                 stage = "synced"
-                rejected = len({reject.id for reject in state.rejects(name)})
+                rejected = kept.open + kept.accepted
             if standing is not None and standing.halted:
                 stage = "halted"
             told = followed(state, name)
@@ -50,9 +52,15 @@ def status(plan: Plan) -> list[dict[str, Any]]:
                     "synced_to": told.position if told else None,
                     "sync": asdict(told) if told else None,
                     "halted": standing.halted if standing else "",
+                    "accepted": kept.accepted,
+                    "stopped": Rejects(state).halted(name),
                     "verdict": (known.outcome or {}).get("verdict") if known else None,
                     "at_work": state.holder(name),
-                    "rejects": [asdict(reject) for reject in islice(state.rejects(name), _SHOWN_REJECTS)],
+                    "rejects": [_told(reject) for reject in islice(Rejects(state).kept(name, OPEN), _SHOWN_REJECTS)],
                 }
             )
     return rows
+
+
+def _told(reject: Kept) -> dict[str, str]:
+    return {name: getattr(reject, name) for name in ("id", "stage", "code", "field", "reason")}

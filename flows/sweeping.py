@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from itertools import islice
 from pathlib import Path
 
-from flows.comparing import list_held
+from flows.comparing import list_share
 from flows.designing import following
 from flows.jobs import opened_source, reading
-from flows.ledger import Finding, Ledger
+from flows.ledger import Entry, Finding, Log, extras
 from flows.plan import Plan, Route
 from flows.projecting import Projection, route_projection
 from mappers.contract import Losses, Record
 from stores.contract import Listable, Mending, Partition, Source, Target
 from stores.errors import TransientError
 from stores.state import Lease, State
+from stores.state_rejects import Rejects
 from stores.state_sync import Syncs
 
 _log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ def sweep(plan: Plan, route: Route, state: State, lease: Lease, id_kind: str, st
         if isinstance(target, Listable):
             mapper = following(route.mapper(losses := Losses()), design)
             projection = route_projection(route, target.records, mapper, losses, id_kind)
-            refused = {reject.id for reject in state.rejects(route.name) if reject.stage == "write"}
+            refused = Rejects(state).refused(route.name)
             with opened_source(plan) as database, tempfile.TemporaryDirectory(prefix="offramp-sweep-") as folder:
                 deleted = swept(
                     *(reading(state, route, database), projection, target, state.journal(lease), Path(folder)),
@@ -58,7 +59,7 @@ def swept(
     journal: Mending,
     folder: Path,
     *,
-    refused: set[str],
+    refused: Container[str] = (),
     stopping: Callable[[], bool] = lambda: False,
 ) -> int:
     """Return how many addresses were deleted, at each of which stood what no document maps to now.
@@ -66,21 +67,21 @@ def swept(
     What becomes of a document after it was read here is for the sync to do again: its position is older. `refused`
     names documents whose records the target did not take: what stands there is older. `folder` is empty.
     """
-    ledger = Ledger(folder)
+    log = Log(folder / "log")
     for batch in source.read(Partition(0)):
         _go_on(stopping)
         made = projection.batch(batch)
         names = {owner: refused and made.name(owner) for owner in set(made.owners)} if refused else {}
-        ledger.expect(
-            (record.address, Finding.SAME)
+        log.expect(
+            Entry(record.address, Finding.SAME)
             for record, owner in zip(made.records, made.owners, strict=True)
             if names.get(owner) not in refused
         )
-    if not list_held(target, ledger, stopping):
+    if not list_share(target, log, stopping=stopping):
         _go_on(lambda: True)
-    extras: Iterator[str] = ledger.extras()
+    left: Iterator[str] = extras([log.path])
     deleted = 0
-    while some := list(islice(extras, _AT_ONCE)):
+    while some := list(islice(left, _AT_ONCE)):
         _go_on(stopping)
         journal.ensure()
         target.delete(some)

@@ -18,26 +18,30 @@ from functools import partial
 from typing import Protocol
 
 from flows.books import Report, RouteReport, Verdict
+from flows.budgets import Spending, budget, keeps_documents
 from flows.designing import following
 from flows.expiring import expiring
 from flows.jobs import opened_source, opened_state
 from flows.lanes import Lane
 from flows.leasing import leased
 from flows.loading import refuse_unloaded
+from flows.mending import confirm
 from flows.plan import Plan, Route, digest
 from flows.positions import followed
+from flows.preflight import Checked, check, joined
 from flows.projecting import route_projection
 from flows.rescanning import RESCANNED, rescan
-from flows.running import Checked, check, joined, refuse_changes, refuse_other_identity
+from flows.running import refuse_changes, refuse_other_identity
 from flows.sweeping import sweep
 from mappers.contract import Losses
 from mappers.filters import compiled
-from stores.contract import ChangeBatch, Changes, StreamPosition, Touched, Tunable
-from stores.errors import OfframpError, PermanentError, PlanError
+from stores.contract import ChangeBatch, Changes, StreamPosition, Touched
+from stores.errors import OfframpError, OverBudget, PermanentError, PlanError
 from stores.mongodb import MongoDB
 from stores.mongodb_changes import DatabaseChanges
 from stores.retrying import STOPPING
 from stores.state import Lease, State
+from stores.state_rejects import Rejects
 from stores.state_scans import Scans
 from stores.state_sync import Syncs
 
@@ -139,6 +143,8 @@ class _Sync:
     every: dict[str, Lane] = field(default_factory=dict)
     """Those and the ones that went no further."""
     failures: dict[str, str] = field(default_factory=dict)
+    over_budget: set[str] = field(default_factory=set)
+    """Those of the failures that are a matter of rejects."""
     found: Mapping[str, Checked] = field(default_factory=dict)
     by_name: dict[str, Route] = field(init=False)
     window_s: float | None = None
@@ -191,17 +197,16 @@ class _Sync:
         projection = route_projection(route, target.records, mapper, losses, found.id_kind)
         before = not projection.told_by_id
         _refuse_unfollowable(route, self.database, before=before)
-        try:
-            refuse_other_identity(known, source=known.source_identity, target=target.prepare())
-        finally:
-            if isinstance(target, Tunable):
-                target.restore()
+        confirm(target, known)
+        Rejects(self.state).go_on(lease)
+        journal = self.state.journal(lease, documents=keeps_documents(self.plan, route))
         return Lane(
-            *(source, projection, target, self.state.journal(lease), partial(Syncs(self.state).save, lease)),
+            *(source, projection, target, journal, partial(Syncs(self.state).save, lease)),
             position=standing.position,
             advancing=route.keys.sync == "stream",
             before=before,
             window=self.plan.run.window,
+            judge=lambda: Spending(self.state, lease, budget(self.plan, route)).judge(),
         )
 
     def run(self, *, follow: bool) -> None:
@@ -303,6 +308,9 @@ class _Sync:
         for name, applied in began.items():
             try:
                 applied.result()
+            except OverBudget as error:
+                self.over_budget.add(name)
+                self._fail(name, str(error))
             except OfframpError as error:
                 self._fail(name, str(error))
         self._tell()
@@ -343,10 +351,11 @@ class _Sync:
         lane = self.every.get(route.name)
         reasons: list[tuple[Verdict, str]] = []
         if route.name in self.failures:
-            reasons.append(("failed", self.failures[route.name]))
-        rejected = len({reject.id for reject in self.state.rejects(route.name)})
+            over = route.name in self.over_budget
+            reasons.append(("rejects" if over else "failed", self.failures[route.name]))
+        rejected = Rejects(self.state).count(route.name).open
         if rejected:
-            reasons.append(("rejects", f"{rejected} documents are rejected; `offramp status` shows why"))
+            reasons.append(("rejects", f"{rejected} documents are rejected; `offramp rejects list` shows why"))
         tally = lane.tally if lane is not None else None
         return RouteReport(
             route=route.name,

@@ -17,12 +17,13 @@ from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTa
 from prefect.tasks import Task, exponential_backoff
 
 from flows import remote
-from flows.books import Level, Report
-from flows.jobs import CopyJob, LoadJob, Span, Verified, VerifyJob, opened_state
+from flows.books import Report
+from flows.jobs import CopyJob, LoadJob, Span, opened_state
 from flows.plan import Plan
 from flows.plankeys import RunKeys
 from flows.report import as_text, write
 from flows.showing import show, show_sync
+from flows.verifying import Asked, Stage, Verified, VerifyJob
 from flows.workers import More, Pending, hand_out, in_order
 from mappers.expiry import IndexExpires
 from stores.errors import OfframpError, TransientError
@@ -100,14 +101,26 @@ def load_route(plan: str, route: str, owner: str, fence: int) -> Span:
 
 @task(
     name="verify",
-    task_run_name="verify {route}",
+    task_run_name="verify {route}{part}",
     **_OPTIONS,
 )
 def verify_route(
-    plan: str, route: str, level: Level, id_kind: str = "", expires: IndexExpires | None = None
+    plan: str,
+    route: str,
+    asked: Asked,
+    owner: str,
+    fence: int,
+    id_kind: str = "",
+    expires: IndexExpires | None = None,
+    stage: Stage = "whole",
+    number: int = 0,
+    part: str = "",
 ) -> Verified:
-    """Return what the route's target holds against what its source says now."""
-    return remote.verify(plan, route, level, id_kind, expires)
+    """Return what the route's target holds against what its source says now, or that a part of it was looked at.
+
+    `part` is what the run is called by.
+    """
+    return remote.verify(plan, route, asked, owner, fence, id_kind, expires, stage, number)
 
 
 @contextmanager
@@ -160,15 +173,15 @@ class PrefectWorkers:
 
     def _start(self, one: Task[..., Result], job: AnyJob) -> Pending[Result]:
         parameters: dict[str, Any] = {"plan": str(self.plan.path.absolute()), "route": job.route}
-        if not isinstance(job, VerifyJob):
-            parameters |= {"owner": job.lease.owner, "fence": job.lease.fence}
+        parameters |= {"owner": job.lease.owner, "fence": job.lease.fence}
         if not isinstance(job, LoadJob):
             parameters |= {"id_kind": job.id_kind, "expires": job.expires}
         match job:
             case CopyJob():
                 parameters["number"] = job.number
             case VerifyJob():
-                parameters["level"] = job.level
+                parameters |= {"asked": job.asked, "stage": job.stage, "number": job.number}
+                parameters["part"] = "" if job.stage == "whole" else f" {job.stage} {job.number}"
         try:
             return _Submitted(job.route, self.runner.submit(one, parameters))
         except BrokenProcessPool as error:  # An earlier task's worker died, and with it the pool.

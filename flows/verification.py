@@ -13,17 +13,23 @@ from flows.books import Level, Report
 from flows.plan import load
 from flows.report import default_folder
 from flows.running import Run
+from flows.sampling import DOCUMENTS
 from flows.tasks import NotClean, concluded, prefect_workers
 from flows.turns import in_turn
+from flows.verifying import Asked
 
 
 @flow(name="offramp verification", persist_result=False)
 def verification(
     plan: str,
     routes: list[str] | None = None,
-    level: Literal["counts", "full"] = "full",
+    level: Literal["counts", "sample", "full"] = "full",
     report: str | None = None,
     wait_minutes: Annotated[float, Field(ge=0, le=1440)] = 0,
+    sample: int = DOCUMENTS,
+    confidence: float = 0.95,
+    restart: bool = False,
+    canary: bool = False,
 ) -> Report:
     """Compare what the targets hold with what the source says now, and report; no target is written.
 
@@ -33,28 +39,42 @@ def verification(
     Args:
         plan: Path of the plan's YAML file, absolute or relative to the run's working directory.
         routes: Only these routes of the plan; all of them unless given.
-        level: counts compares only how many records there are; full compares every document, in both directions.
+        level: counts compares only how many records there are; sample compares documents drawn at random; full compares
+            every document, in both directions, and goes on where an earlier run stopped.
         report: Folder for report.json and report.md; .offramp/reports/<plan> beside the plan unless given.
         wait_minutes: Wait up to so long for another run at work on these routes, such as a sync, before failing.
+        sample: How many documents `sample` draws.
+        confidence: The confidence of the bound that a sample gives.
+        restart: Begin a full pass anew where one could go on.
+        canary: First plant known damage in a scratch area of each target, and find it.
     """
     loaded = load(Path(plan))
     chosen = loaded.chosen(routes or ())
     with prefect_workers(loaded) as workers:
-        found = in_turn(lambda: Run(loaded, chosen, workers).verification(level), wait_minutes)
+        asked = Asked(level, sample, confidence, restart, canary)
+        found = in_turn(lambda: Run(loaded, chosen, workers).verification(asked), wait_minutes)
     return concluded(found, Path(report) if report else default_folder(loaded))
 
 
-def run(plan_path: Path, routes: Sequence[str], level: Level, *, folder: Path | None = None) -> Report:
+def run(plan_path: Path, routes: Sequence[str], wanted: Level | Asked, *, folder: Path | None = None) -> Report:
     """The flow has run here and Prefect has its record; returns the report, clean or not.
 
     An OfframpError, such as a plan at fault, propagates as itself; raises ValueError for the level none.
     """
-    if level == "none":
-        raise ValueError("level is none, which verifies nothing; give counts or full")
+    asked = Asked.of(wanted)
+    if asked.level == "none":
+        raise ValueError("level is none, which verifies nothing; give counts, sample or full")
     load(plan_path).chosen(routes)  # Before a temporary server is started only to hear that the plan is wrong.
     try:
         return verification(
-            plan=str(plan_path), routes=list(routes), level=level, report=str(folder) if folder else None
+            plan=str(plan_path),
+            routes=list(routes),
+            level=asked.level,
+            report=str(folder) if folder else None,
+            sample=asked.sample,
+            confidence=asked.confidence,
+            restart=asked.restart,
+            canary=asked.canary,
         )
     except NotClean as unclean:
         return unclean.report

@@ -16,13 +16,11 @@ from flows.jobs import (
     LoadJob,
     Observer,
     Span,
-    Verified,
-    VerifyJob,
     copy_job,
     load_job,
-    verify_job,
 )
 from flows.plan import Plan
+from flows.verifying import Verified, VerifyJob, verify_job
 from stores.errors import OfframpError, PermanentError, origin
 
 _log = logging.getLogger(__name__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -62,6 +63,18 @@ class Source(Readable, Protocol):
         """Return about the middle of what is left of the partition past `after`: a bound past `after`, below its end.
 
         None where fewer than about `least` documents are left, or where the collection cannot be split.
+        """
+
+    def count_by_partition(self, partitions: Sequence[Partition]) -> Sequence[Mapping[str, int]]:
+        """Return the source's own count per BSON type of `_id` in each of the partitions, which cover everything.
+
+        The partitions stand in the order of their bounds.
+        """
+
+    def sample(self, number: int) -> Sequence[bytes]:
+        """Return BSON ``{"_id": id}`` of so many documents, or of all if there are fewer, drawn uniformly, each once.
+
+        A few less where a server draws some twice.
         """
 
     def fetch(self, ids: Sequence[bytes]) -> Sequence[bytes]:
@@ -220,6 +233,30 @@ class Listable(Protocol):
         """Yield every address the place holds, at least once each."""
 
 
+@runtime_checkable
+class Divided(Protocol):
+    """A target whose listing can be divided among workers."""
+
+    def addresses_of(self, share: int, shares: int, /) -> Iterator[str]:
+        """Yield every address of one share of the place; all shares together are what `addresses` yields."""
+
+
+@runtime_checkable
+class Countable(Protocol):
+    """A target whose store counts what the place holds, exactly and as of now, sooner than it could list it."""
+
+    def count(self) -> int | None:
+        """Return how many addresses `addresses` would yield; None where only listing tells."""
+
+
+@runtime_checkable
+class Removable(Protocol):
+    """A target whose place is taken away as a whole: of scratch areas alone."""
+
+    def remove(self) -> None:
+        """The place is gone, with all it holds."""
+
+
 S = TypeVar("S", bound=Record, contravariant=True)
 
 
@@ -358,6 +395,8 @@ class Tally:
     """Values not held exactly, by kind."""
     lost: LossFields = field(default_factory=dict)
     """The same by field and kind, with examples."""
+    accepted: int = 0
+    """Of the rejected documents, those that a person has accepted; only a verification asks."""
 
     def add(self, other: Tally) -> None:
         """Count the other's documents too."""
@@ -366,6 +405,7 @@ class Tally:
         self.rejected += other.rejected
         self.copied += other.copied
         self.records += other.records
+        self.accepted += other.accepted
         self.id_types += other.id_types
         self.losses += other.losses
         add_losses(self.lost, other.lost)
@@ -397,6 +437,8 @@ class Reject:
     code: str
     field: str
     reason: str
+    document: bytes = dataclasses.field(default=b"", repr=False, compare=False)
+    """Its BSON as it was stored: names it exactly, and is kept itself only where the plan allows it."""
 
 
 class Journal(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
@@ -195,25 +196,31 @@ class DynamoDBTarget:
                 unfolded[address] = whole
         return unfolded
 
+    def count(self) -> int | None:
+        """Return how many items a strongly consistent scan counts; None where only their keys tell whose they are."""
+        if self._shared or self._folding is not None:
+            return None
+        pages = self._pages({"Select": "COUNT"})
+        return sum(int(self._part(page, "Count")) for page in pages)
+
     def addresses(self) -> Iterator[str]:
         """Yield the address of every item of the route, a page at a time, and then of pieces no item points at."""
+        return self.addresses_of(0, 1)
+
+    def addresses_of(self, share: int, shares: int, /) -> Iterator[str]:
+        """Yield the addresses of one segment of a parallel scan; pieces need to be seen together, by the first."""
+        if self._folding is None:
+            return self._listed({} if shares == 1 else {"Segment": share, "TotalSegments": shares})
+        return self._listed({}) if share == 0 else iter(())
+
+    def _listed(self, segment: Mapping[str, int]) -> Iterator[str]:
         names = dict(zip(("#partition", "#sort"), self._key.names, strict=False))
         if self._beside is not None:
             names["#mark"] = MARK
-        position: dict[str, Any] = {}
         parts: dict[str, list[str]] = {}
         owned: set[str] = set()
-        while True:
-            asked = {
-                "TableName": self._table,
-                "ConsistentRead": True,
-                "ProjectionExpression": ", ".join(names),
-                "ExpressionAttributeNames": names,
-                **position,
-            }
-            page = self.calls.patiently(
-                self._retry_deadline_s, partial(self.calls.prepared, "scan", orjson.dumps(asked), TableName=self._table)
-            )
+        wanted = {"ProjectionExpression": ", ".join(names), "ExpressionAttributeNames": names}
+        for page in self._pages({**wanted, **segment}):
             for attributes in self._part(page, "Items"):
                 if self._shared and not self._mine(attributes):
                     continue
@@ -225,12 +232,30 @@ class DynamoDBTarget:
                 if self._folding is not None and MARK in attributes:
                     owned.update(self._folding.owned(attributes))
                 yield address
-            if not page.get("LastEvaluatedKey"):
-                break
-            position = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
         yield from (address for group, found in parts.items() if group not in owned for address in found)
         if self._objects is not None:
             yield from (_OBJECT + name for name in self._objects.names() if name not in owned)
+
+    def _pages(self, wanted: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+        """Yield the pages of a strongly consistent scan."""
+        position: dict[str, Any] = {}
+        while True:
+            asked = {"TableName": self._table, "ConsistentRead": True, **wanted, **position}
+            page = self.calls.patiently(
+                self._retry_deadline_s, partial(self.calls.prepared, "scan", orjson.dumps(asked), TableName=self._table)
+            )
+            yield page
+            if not page.get("LastEvaluatedKey"):
+                return
+            position = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+
+    def audit(self) -> Sequence[str]:
+        """Return why the table does not serve its items as planned: it is not active, or expires none."""
+        return self._described.audit()
+
+    def remove(self) -> None:
+        """There is no table."""
+        self._described.remove()
 
     def close(self) -> None:
         """Release connections."""
@@ -374,6 +399,8 @@ class DynamoDBTarget:
                 item = item_from_store(attributes, self._key)
                 if item.address not in wanted:
                     raise self.calls.no_answer()
+                if self._ttl_attribute is not None and (expires := attributes.get(self._ttl_attribute, {}).get("N")):
+                    item = replace(item, expires_at_ms=int(float(expires) * 1000))
                 held[item.address] = item
             left = self._left(wanted, self._part(answer, "UnprocessedKeys").get(self._table, {}).get("Keys", ()))
             if len(left) < len(wanted):

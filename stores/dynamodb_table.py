@@ -83,6 +83,39 @@ class Table:
         made = {name: value for name, value in creation(self._wanted).items() if name not in later}
         return {"TableName": self.name, **made}
 
+    def audit(self) -> Sequence[str]:
+        """Return why the table does not serve what it holds as planned."""
+        at = f"table {self.name!r}"
+        table = self._describe()
+        if table is None:
+            return [f"there is no {at}"]
+        faults: list[str] = []
+        if table["TableStatus"] not in ("ACTIVE", "UPDATING"):
+            faults.append(f"{at} is {table['TableStatus']}, not ACTIVE")
+        indexes = table.get("GlobalSecondaryIndexes") or ()
+        faults += [
+            f"index {one['IndexName']!r} of {at} is {one['IndexStatus']}, so queries on it do not find all items"
+            for one in indexes
+            if one["IndexName"] in self._wanted.indexes
+            and one.get("IndexStatus", "ACTIVE") not in ("ACTIVE", "UPDATING")
+        ]
+        if self._wanted.expires and self._ttl() != self._wanted.ttl_attribute:
+            faults.append(
+                f"{at} does not expire items by {self._wanted.ttl_attribute!r}: its time to live is switched off; run"
+                " backfill, or switch it on"
+            )
+        return faults
+
+    def remove(self) -> None:
+        """There is no table of this name."""
+        if self._describe() is not None:
+            self._calls.control("delete_table")
+        backoff = Backoff(_CREATION_DEADLINE_S, first_s=0.5, most_s=5.0)
+        while self._describe() is not None:
+            if not backoff.wait():
+                text = f"{self.name!r}: still there {_CREATION_DEADLINE_S:.0f} s after it was deleted; delete it"
+                raise TransientError("E-DDB-STATUS", text)
+
     def id(self) -> str | None:
         """Return the TableId of the table there is, None if there is none."""
         table = self._describe()

@@ -164,7 +164,15 @@ class ElasticsearchTarget:
 
     def audit(self) -> Sequence[str]:
         """Return why readers would not find all that the index holds."""
-        return tuple(fault for index in self._indices() for fault in self._serving.audit(index))
+        indices = self._indices()
+        faults = [fault for index in indices for fault in self._serving.audit(index)]
+        for index in indices:
+            try:
+                if self._inspect(index, self._version()) is None:
+                    faults.append(f"there is no index {index}")
+            except PlanError as error:  # Its mapping or a setting is not as it was made.
+                faults.append(error.message)
+        return tuple(faults)
 
     def _check_pipeline(self) -> None:
         if (name := self._placement.pipeline) is None:
@@ -300,6 +308,15 @@ class ElasticsearchTarget:
         for index in self._indices():
             for spot in self._of(index).list():
                 yield self._document(index, spot, b"").address
+
+    def count(self) -> int:
+        """Return how many documents the server counts, once all that was written can be seen."""
+        return sum(self._of(index).count() for index in self._indices())
+
+    def remove(self) -> None:
+        """There is no index."""
+        for index in self._indices():
+            self._cluster.ask("DELETE", _path(index), backoff=self._patiently(), allowed=(404,))
 
     def _of(self, index: str) -> Documents:
         return Documents(

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import orjson
+from msgspec import Raw, Struct, field
+from msgspec.json import Decoder
 
 from mappers.elasticsearch import ID_LIMIT_BYTES
 from stores.elasticsearch_http import DROPPED, NDJSON, NO_ANSWER, Answer, Cluster, Fault
@@ -54,6 +56,28 @@ class Spot(NamedTuple):
     def named(self, name: str = "routing") -> dict[str, str]:
         """Return the spot as requests carry it."""
         return {"_id": self.id} if self.routing is None else {"_id": self.id, name: self.routing}
+
+
+class _Hit(Struct):
+    """One document of a read; its source stays the text it is, as the server was given it, and is not parsed."""
+
+    index: str = field(name="_index", default="")
+    id: str = field(name="_id", default="")
+    found: bool | None = None
+    routing: str | None = field(name="_routing", default=None)
+    source: Raw = field(name="_source", default=Raw())
+    error: Any = None
+
+
+class _Hits(Struct):
+    docs: list[_Hit] = []
+
+
+_HITS = Decoder(_Hits)
+
+
+def _parsed_hits(body: bytes) -> dict[str, Any]:
+    return {"docs": _HITS.decode(body).docs}
 
 
 Refusal = tuple[str, str]
@@ -129,7 +153,8 @@ class Documents:
         # Required: an alias of this name would answer with another index.
         return str(answer.part(self._name, "settings", "index", "uuid"))
 
-    def _send(self, batch: Sequence[tuple[Spot, bytes]]) -> dict[Spot, Refusal]:
+    def _send(self, batch: Sequence[tuple[Spot, bytes]], *, half: bool = False) -> dict[Spot, Refusal]:
+        """Return the refused spots; of a request that is refused whole the halves are tried apart (R142)."""
         backoff = self._patiently()
         target = f"{self._path}/_bulk?pipeline={quote(self._pipeline, safe='')}&timeout={_SERVER_TIMEOUT}"
         if self._pipeline == NO_PIPELINE:  # A pipeline might send a document elsewhere, or nowhere: then all is told.
@@ -140,15 +165,23 @@ class Documents:
             body = b"".join([lines for _, lines in waiting])
             turn = self._pace.ask(len(waiting))
             backoff.extend(turn.waited_s)
-            answer = self._cluster.ask("POST", target, body, media=NDJSON, backoff=backoff, allowed=(413, 429))
-            if answer.status == 429:
+            answer = self._cluster.ask("POST", target, body, media=NDJSON, backoff=backoff, allowed=(400, 413, 429))
+            if answer.status == 429 or (answer.status == 400 and answer.fault().passes):
                 self._pace.tell(turn, len(waiting))
                 if not backoff.wait():
                     raise answer.fault().away(self._what)
                 continue
-            if answer.status == 413 and len(waiting) > 1:
-                half = len(waiting) // 2
-                return refused | self._send(waiting[:half]) | self._send(waiting[half:])
+            if answer.status in (400, 413) and len(waiting) > 1:
+                middle = len(waiting) // 2
+                apart = self._send(waiting[:middle], half=True) | self._send(waiting[middle:], half=True)
+                if answer.status == 400 and len(apart) == len(waiting) and not half:
+                    raise answer.fault().error(self._what)  # What spoils every request alike is no document.
+                return refused | apart
+            if answer.status == 400:
+                fault = answer.fault()
+                if not fault.blames_document:
+                    raise fault.error(self._what)
+                return refused | {waiting[0][0]: fault.refusal()}
             if answer.status == 413:
                 return refused | {waiting[0][0]: ("E-ES-SIZE", f"the server takes no request of {len(body)} bytes")}
             items = answer.part("items", default=None)
@@ -159,16 +192,16 @@ class Documents:
                     return refused
             again: list[tuple[Spot, bytes]] = []
             pushed = Fault(NO_ANSWER)
-            for action, fault in zip(waiting, self._outcomes(answer, waiting), strict=True):
-                if fault is None:
+            for action, found in zip(waiting, self._outcomes(answer, waiting), strict=True):
+                if found is None:
                     continue
-                if fault.passes:
+                if found.passes:
                     again.append(action)
-                    pushed = fault
-                elif fault.blames_document:
-                    refused[action[0]] = fault.refusal()
+                    pushed = found
+                elif found.blames_document:
+                    refused[action[0]] = found.refusal()
                 else:
-                    raise fault.error(self._what)
+                    raise found.error(self._what)
             self._pace.tell(turn, len(again))
             if not again:
                 return refused
@@ -225,31 +258,39 @@ class Documents:
         held: dict[Spot, bytes] = {}
         while True:
             body = orjson.dumps({"docs": [spot.named() for spot in spots]})
-            answer = self._cluster.ask("POST", self._path + "/_mget?realtime=true", body, backoff=backoff)
-            found = answer.part("docs", default=None)
-            wanted = [(self._name, spot.id) for spot in spots]
-            if not isinstance(found, list) or [(hit.get("_index"), hit.get("_id")) for hit in found] != wanted:
+            answer = self._cluster.ask(
+                "POST", self._path + "/_mget?realtime=true", body, backoff=backoff, parsed=_parsed_hits
+            )
+            found = answer.part("docs", default=())
+            if [(hit.index, hit.id) for hit in found] != [(self._name, spot.id) for spot in spots]:
                 raise answer.unclear(f"the read of {len(spots)} documents of {self._what}")
             again: list[Spot] = []
             pushed = Fault(NO_ANSWER)
             for spot, hit in zip(spots, found, strict=True):
-                if "error" in hit:
+                if hit.error is not None:
                     # A copy that did not answer says nothing about the document: it is never absent for that (R152).
-                    pushed = Fault.of(NO_ANSWER, hit["error"])
+                    pushed = Fault.of(NO_ANSWER, hit.error)
                     if pushed.no_index:
                         raise pushed.error(self._what)
                     again.append(spot)
-                elif hit.get("found") is True and "_source" in hit:
+                elif hit.found is True and hit.source:
                     # A shard has documents of many routings: one of this id under another is not the one asked for.
-                    if hit.get("_routing") == spot.routing:
-                        held[spot] = orjson.dumps(hit["_source"])
-                elif hit.get("found") is not False:
+                    if hit.routing == spot.routing:
+                        held[spot] = bytes(hit.source)
+                elif hit.found is not False:
                     raise answer.unclear(f"the read of {self._what} (a document without its source)")
             if not again:
                 return held
             spots = again
             if not backoff.wait():
                 raise pushed.away(self._what)
+
+    def count(self) -> int:
+        """Return how many documents are held; raises TransientError if a shard did not answer."""
+        self._whole(self._cluster.ask("POST", self._path + "/_refresh", backoff=self._patiently()))
+        answer = self._cluster.ask("GET", self._path + "/_count", backoff=self._patiently())
+        self._whole(answer)
+        return int(answer.part("count"))
 
     def list(self) -> Iterator[Spot]:
         """Yield the spot of every document held when the listing began.

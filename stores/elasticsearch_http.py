@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
@@ -137,10 +137,14 @@ class Cluster:
         backoff: Backoff,
         media: str = JSON,
         allowed: Container[int] = (),
+        parsed: Callable[[bytes], Any] = orjson.loads,
     ) -> Answer:
-        """Return the answer if it is 2xx or of an allowed status, waiting out what passes; raises for any other."""
+        """Return the answer if it is 2xx or of an allowed status, waiting out what passes; raises for any other.
+
+        `parsed` reads the content of a 200, and raises ValueError for what it cannot read.
+        """
         while True:
-            answer = self._once(method, target, body, media)
+            answer = self._once(method, target, body, media, parsed)
             if 200 <= answer.status < 300 or answer.status in allowed:
                 return answer
             fault = answer.fault()
@@ -156,7 +160,7 @@ class Cluster:
                 self._node.close()
                 self._node = None
 
-    def _once(self, method: str, target: str, body: bytes | None, media: str) -> Answer:
+    def _once(self, method: str, target: str, body: bytes | None, media: str, parsed: Callable[[bytes], Any]) -> Answer:
         from elastic_transport import HttpHeaders, TlsError, TransportError
 
         headers = {"accept": JSON} if body is None else {"accept": JSON, "content-type": media}
@@ -172,8 +176,8 @@ class Cluster:
                 ) from error
             return Answer(NO_ANSWER, "", None, error)
         try:
-            content = orjson.loads(response.body)
-        except orjson.JSONDecodeError:
+            content = (parsed if response.meta.status == 200 else orjson.loads)(response.body)
+        except ValueError:
             content = None
         return Answer(response.meta.status, response.meta.headers.get("x-elastic-product") or "", content)
 

@@ -5,6 +5,7 @@ OfframpError
     TransientError   the same call may succeed later; the run can be resumed
     PermanentError   this route cannot go on; a person must act
         LeaseLost    another run took over; this one stopped without writing
+        OverBudget   more documents were rejected than the plan allows; what was done is on record
 A document that cannot be mapped or written is no exception here but a reject (see `mappers.contract.MappingError`).
 """
 
@@ -41,6 +42,10 @@ class PermanentError(OfframpError):
 
 class LeaseLost(PermanentError):
     """Another run holds the route now; this one stopped writing."""
+
+
+class OverBudget(PermanentError):
+    """More documents of the route were rejected than its plan allows; it stopped at a checkpoint."""
 
 
 def redacted(url: str) -> str:

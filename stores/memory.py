@@ -5,6 +5,7 @@ They hold real records under the real contracts, so a mapper or the copying loop
 
 from __future__ import annotations
 
+import random
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -189,6 +190,17 @@ class MemorySource:
         for first in range(start, end, self._batch_documents):
             last = min(first + self._batch_documents, end)
             yield Batch(self._documents[first:last], self._positions[last - 1])
+
+    def count_by_partition(self, partitions: Sequence[Partition]) -> Sequence[Mapping[str, int]]:
+        """Return the number of documents per BSON type of `_id` in each partition."""
+        return [
+            dict(Counter(identity_type(raw) for batch in self.read(part) for raw in batch.documents))
+            for part in partitions
+        ]
+
+    def sample(self, number: int) -> Sequence[bytes]:
+        """Return the positions of so many documents, drawn at random."""
+        return random.sample(self._positions, min(number, len(self._positions)))
 
     def fetch(self, ids: Sequence[bytes]) -> Sequence[bytes]:
         """Return the documents with these ids."""

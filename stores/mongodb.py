@@ -24,9 +24,9 @@ from stores.errors import PermanentError, PlanError, TransientError
 from stores.mongodb_changes import DatabaseChanges, timestamp
 from stores.mongodb_described import Described, described
 from stores.mongodb_errors import translated
-from stores.mongodb_ids import Ids, bound_of, position_of, typed_of
+from stores.mongodb_ids import Ids, bound_of, place_among, position_of, typed_of
 from stores.mongodb_streaming import streaming
-from stores.mongodb_ttl import ttl_notes, ttl_rule
+from stores.mongodb_ttl import ttl_notes, ttl_rule, unique_notes
 from stores.mongodb_watermark import Watermark
 from stores.pacing import pace
 from stores.retrying import Backoff
@@ -149,7 +149,7 @@ class CollectionSource:
         described = self._describe()
         if self._where:
             self._try_filter()
-        notes = [*ttl_notes(self._name, described.indexes)]
+        notes = [*ttl_notes(self._name, described.indexes), *unique_notes(self._name, described.indexes)]
         if described.kind == "view":
             notes.append(f"{self._name} is a view: read in one partition, and it cannot be synced")
         if described.capped:
@@ -297,6 +297,29 @@ class CollectionSource:
                 backoff = backoff or Backoff(self._connection.retry_deadline_s)
                 if not backoff.wait():
                     raise
+
+    def count_by_partition(self, partitions: Sequence[Partition]) -> Sequence[Mapping[str, int]]:
+        """Return the server's own count per partition and BSON type of `_id`, by one read of every `_id`."""
+        bounds = [bound_of(self._name, part.lower) for part in partitions if part.lower is not None]
+        pipeline: list[Mapping[str, Any]] = [{"$match": self._where}] if self._where else []
+        group = {"type": {"$type": "$_id"}, "part": place_among(bounds)}
+        pipeline.append({"$group": {"_id": group, "documents": {"$sum": 1}}})
+        counts: list[dict[str, int]] = [{} for _ in partitions]
+        with (
+            translated(self._name),
+            self._session() as session,
+            closing(self._collection().aggregate(pipeline, allowDiskUse=True, session=session)) as rows,
+        ):
+            for row in rows:
+                counts[int(row["_id"]["part"])][str(row["_id"]["type"])] = int(row["documents"])
+        return counts
+
+    def sample(self, number: int) -> Sequence[bytes]:
+        """Return the positions of about so many documents, drawn by the server, each once."""
+        pipeline: list[Mapping[str, Any]] = [{"$match": self._where}] if self._where else []
+        pipeline += [{"$sample": {"size": number}}, {"$project": {"_id": 1}}]
+        with translated(self._name), self._raw(pipeline) as chunks:
+            return list(dict.fromkeys(position_of(self._name, raw) for chunk in chunks for raw in documents(chunk)))
 
     def fetch(self, ids: Sequence[bytes]) -> Sequence[bytes]:
         """Return the documents with these ids that the filter lets through, in any order; any number of ids.

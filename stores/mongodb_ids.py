@@ -58,6 +58,23 @@ def bound_of(collection: str, at: bytes) -> Any:
     return RawBSONDocument(at)["_id"] if at[4] == 0x03 else _value(collection, at)
 
 
+def place_among(bounds: Sequence[Any]) -> Any:
+    """Return the aggregation expression that says in which of the ranges between these bounds an `_id` is, from 0 on.
+
+    The server compares as it sorts: across all types. A tree, as a source may have hundreds of partitions.
+    """
+
+    def between(first: int, last: int) -> Any:
+        if first == last:
+            return first
+        middle = (first + last + 1) // 2
+        below = {"$lt": ["$_id", {"$literal": bounds[middle - 1]}]}
+        return {"$cond": [below, between(first, middle - 1), between(middle, last)]}
+
+    tree = between(0, len(bounds))
+    return {"$literal": 0} if tree == 0 else tree
+
+
 def typed_of(collection: str, at: bytes) -> str:
     """Return the typed text of a position's `_id`; raises PermanentError for one that is no valid BSON."""
     return encode(_value(collection, at))

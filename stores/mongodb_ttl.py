@@ -1,4 +1,4 @@
-"""What a collection's TTL indexes say about when its documents go, by MongoDB's own rules."""
+"""What a collection's indexes say: when its documents go, by MongoDB's own rules, and what is unique in it."""
 
 from __future__ import annotations
 
@@ -43,6 +43,17 @@ def ttl_notes(collection: str, indexes: Iterable[Index]) -> Iterator[str]:
                 f"{collection} has a TTL index: documents go {after_s} s after {next(iter(index['key']))!r}; a field's"
                 " name in a route's `expires` takes the date as the very moment, `expires: from_index` what the index"
                 " says"
+            )
+
+
+def unique_notes(collection: str, indexes: Iterable[Index]) -> Iterator[str]:
+    """Yield which promises of the collection's indexes no target keeps (R158)."""
+    for index in indexes:
+        if index.get("unique") and list(index["key"]) != ["_id"]:
+            fields = ", ".join(index["key"])
+            yield (
+                f"{collection} has the unique index {index['name']!r} ({fields}): it is not enforced on the target,"
+                " where the application must see to it"
             )
 
 

@@ -19,21 +19,20 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError, SQLAl
 from stores.contract import Partition, Reject, Tally
 from stores.errors import LeaseLost, PermanentError, PlanError, TransientError
 from stores.owners import is_gone, owner_of_this_process
+from stores.state_rejects import Rejects, keep
 from stores.state_tables import designs as _designs
 from stores.state_tables import leases as _leases
 from stores.state_tables import loads as _loads
 from stores.state_tables import meta as _meta
 from stores.state_tables import metadata as _metadata
 from stores.state_tables import partitions as _partitions
-from stores.state_tables import rejects as _rejects
 from stores.state_tables import routes as _routes
 from stores.state_tables import sweeps as _sweeps
 from stores.state_tables import wishes as _wishes
 
-_SCHEMA_VERSION = "1"
+_SCHEMA_VERSION = "2"
 _BUSY_MS = 30_000
 _BEGUN = (_routes, _sweeps)
-_IDS_AT_ONCE = 500
 _STOP = -1
 """Stands where partitions are wished for."""
 
@@ -141,9 +140,12 @@ class State:
         alive = held is not None and held.owner and held.expires > time.time() and not is_gone(held.owner)
         return str(held.owner).partition(" ")[0] if held is not None and alive else ""
 
-    def journal(self, lease: Lease) -> Journal:
-        """Return the route's checkpoints as the run that holds this lease may write them."""
-        return Journal(self, lease)
+    def journal(self, lease: Lease, *, documents: bool = False) -> Journal:
+        """Return the route's checkpoints and rejects as the run that holds this lease may write them.
+
+        With `documents` those that are rejected are kept.
+        """
+        return Journal(self, lease, documents)
 
     # --- routes and partitions ----------------------------------------------------------------------------------------
 
@@ -253,10 +255,12 @@ class State:
         rejects: Sequence[Reject] = (),
         *,
         done: bool = False,
+        documents: bool = False,
     ) -> None:
         """The partition stands at `position`, with its batch's counts and rejects: all of it or nothing (R131).
 
-        Call only when every record up to `position` is acknowledged. Raises LeaseLost, leaving everything as it was,
+        Call only when every record up to `position` is acknowledged; with `documents` those of the rejects are kept.
+        Raises LeaseLost, leaving everything as it was,
         if another run has taken the route over.
         """
         where = sa.and_(self.where(_partitions, lease.route), _partitions.c.number == number)
@@ -267,26 +271,7 @@ class State:
             if position is not None:
                 values["position"] = position
             db.execute(sa.update(_partitions).where(where).values(**values))
-            for reject in rejects:
-                self._keep_reject(db, lease.route, reject)
-
-    def mend(self, lease: Lease, ids: Sequence[str], rejects: Sequence[Reject]) -> None:
-        """Of the documents with these ids exactly these rejects are on record: all of it or nothing (R140)."""
-        with self.reading() as db:
-            kept = db.execute(sa.select(_rejects.c.id).where(self.where(_rejects, lease.route)).limit(1)).first()
-        if kept is None and not rejects:
-            return
-        with self.fenced(lease) as db:
-            standing = {(reject.id, reject.stage) for reject in rejects}
-            for first in range(0, len(ids), _IDS_AT_ONCE):
-                some = _rejects.c.id.in_(ids[first : first + _IDS_AT_ONCE])
-                query = sa.select(_rejects.c.id, _rejects.c.stage).where(self.where(_rejects, lease.route), some)
-                for id_, stage in db.execute(query).tuples().all():
-                    if (id_, stage) not in standing:
-                        row = sa.and_(_rejects.c.id == id_, _rejects.c.stage == stage)
-                        db.execute(sa.delete(_rejects).where(self.where(_rejects, lease.route), row))
-            for reject in rejects:
-                self._keep_reject(db, lease.route, reject)
+            keep(db, self.key(lease.route), rejects, documents=documents)
 
     def wish(self, lease: Lease, wanted: int) -> None:
         """So many more partitions of the route are wanted, for workers that have nothing to do."""
@@ -334,14 +319,6 @@ class State:
             db.execute(sa.update(_partitions).where(where).values(upper=at))
         return Partition(number, row.lower, at)
 
-    def _keep_reject(self, db: Connection, route: str, reject: Reject) -> None:
-        """Keep one row for a document and stage, however often a batch is replayed (R140)."""
-        where = sa.and_(self.where(_rejects, route), _rejects.c.id == reject.id, _rejects.c.stage == reject.stage)
-        told = {"code": reject.code, "field": reject.field, "reason": reject.reason, "at": time.time()}
-        again = db.execute(sa.update(_rejects).where(where).values(**told, attempts=_rejects.c.attempts + 1)).rowcount
-        if not again:
-            db.execute(sa.insert(_rejects).values(**self.key(route), id=reject.id, stage=reject.stage, **told))
-
     def finished(self, lease: Lease, seconds: float, outcome: Mapping[str, Any] | None) -> None:
         """The time spent copying is added and the last outcome kept, for `status`."""
         with self.fenced(lease) as db:
@@ -351,11 +328,9 @@ class State:
             db.execute(sa.update(_routes).where(self.where(_routes, lease.route)).values(**values))
 
     def rejects(self, route: str) -> Iterator[Reject]:
-        """Yield the route's rejects in order of id."""
-        query = sa.select(_rejects).where(self.where(_rejects, route)).order_by(_rejects.c.id, _rejects.c.stage)
-        with self.reading() as db:
-            for row in db.execute(query):
-                yield Reject(row.id, row.stage, row.code, row.field, row.reason)
+        """Yield the route's rejects in order of id, those a person accepted among them; see `Rejects` for more."""
+        for kept in Rejects(self).kept(route):
+            yield Reject(kept.id, kept.stage, kept.code, kept.field, kept.reason)
 
     # --- for the rooms of a state: tables of their own, with the columns `plan` and `route` ---------------------------
 
@@ -404,6 +379,8 @@ class Journal:
 
     state: State
     lease: Lease
+    documents: bool = False
+    """Whether rejected documents are kept: they are personal data, like as not."""
 
     def ensure(self) -> None:
         """Return only while this run may write; raises LeaseLost otherwise."""
@@ -413,11 +390,11 @@ class Journal:
         self, number: int, position: bytes | None, tally: Tally, rejects: Sequence[Reject] = (), *, done: bool = False
     ) -> None:
         """The partition stands at `position`, with its counts and rejects: all of it or nothing."""
-        self.state.checkpoint(self.lease, number, position, tally, rejects, done=done)
+        self.state.checkpoint(self.lease, number, position, tally, rejects, done=done, documents=self.documents)
 
     def mend(self, ids: Sequence[str], rejects: Sequence[Reject]) -> None:
         """Of the documents with these ids exactly these rejects are on record: all of it or nothing."""
-        self.state.mend(self.lease, ids, rejects)
+        Rejects(self.state).mend(self.lease, ids, rejects, documents=self.documents)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ routes = sa.Table(
     sa.Column("started", sa.Float, nullable=False),
     sa.Column("backfill_s", sa.Float, nullable=False, default=0.0),
     sa.Column("outcome", sa.Text),  # JSON of the last row of the report
+    sa.Column("recopied", sa.Boolean, nullable=False, default=False),  # some of it again, but for its sync
 )
 partitions = sa.Table(
     "partitions",
@@ -48,7 +49,20 @@ rejects = sa.Table(
     sa.Column("field", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False, default=1),
-    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("first", sa.Float, nullable=False),
+    sa.Column("last", sa.Float, nullable=False),
+    sa.Column("position", sa.LargeBinary),  # BSON {"_id": id}, where the document has one
+    sa.Column("document", sa.Text),  # canonical Extended JSON, where the plan allows it
+    sa.Column("accepted_by", sa.Text),  # what a person said, NULL until then
+    sa.Column("accepted_at", sa.Float),
+    sa.Column("accepted_why", sa.Text),
+)
+halts = sa.Table(
+    "halts",
+    metadata,
+    sa.Column("plan", sa.Text, primary_key=True),
+    sa.Column("route", sa.Text, primary_key=True),
+    sa.Column("why", sa.Text, nullable=False),
 )
 loads = sa.Table(
     "loads",
@@ -103,4 +117,52 @@ scans = sa.Table(
     sa.Column("id", sa.LargeBinary, primary_key=True),
     sa.Column("hash", sa.LargeBinary, nullable=False),
     sa.Column("pass_", sa.Integer, nullable=False),
+)
+passes = sa.Table(
+    "passes",
+    metadata,
+    sa.Column("plan", sa.Text, primary_key=True),
+    sa.Column("route", sa.Text, primary_key=True),
+    sa.Column("id", sa.Text, nullable=False),
+    sa.Column("began", sa.Float, nullable=False),
+    sa.Column("resumed", sa.Integer, nullable=False, default=0),
+    sa.Column("scope", sa.Text, nullable=False),  # JSON of all that the pass is about
+)
+pass_parts = sa.Table(
+    "pass_parts",
+    metadata,
+    sa.Column("plan", sa.Text, primary_key=True),
+    sa.Column("route", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("stage", sa.Text, nullable=False),  # list or compare
+    sa.Column("lower", sa.LargeBinary),
+    sa.Column("upper", sa.LargeBinary),
+    sa.Column("position", sa.LargeBinary),
+    sa.Column("done", sa.Boolean, nullable=False, default=False),
+    sa.Column("tally", sa.Text, nullable=False, default="{}"),
+    sa.Column("size", sa.Integer, nullable=False, default=0),  # bytes of its log that count
+)
+findings = sa.Table(
+    "findings",
+    metadata,
+    sa.Column("plan", sa.Text, primary_key=True),
+    sa.Column("route", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("address", sa.LargeBinary, primary_key=True),  # a store's own keys may be any bytes
+    sa.Column("position", sa.LargeBinary),  # BSON {"_id": id}, where it is known
+    sa.Column("id", sa.Text, nullable=False),  # its typed text, "" where it is not known
+    sa.Column("pass", sa.Text, nullable=False),
+)
+mendings = sa.Table(
+    "mendings",
+    metadata,
+    sa.Column("plan", sa.Text, primary_key=True),
+    sa.Column("route", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("command", sa.Text, nullable=False),  # retry or repair
+    sa.Column("done", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("address", sa.LargeBinary, nullable=False),
+    sa.Column("id", sa.Text, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
 )

@@ -13,6 +13,7 @@ import pytest
 
 from flows.books import Books, Report, RouteReport, settle
 from flows.comparing import Comparison
+from flows.counting import Counts
 from flows.ledger import Balance
 from flows.report import as_markdown, as_text, write
 from mappers.contract import Loss
@@ -38,7 +39,7 @@ CLEAN = Books(
     source_counts={"int": 7, "string": 3},
     verified="full",
     comparison=Comparison(tally(), balance()),
-    counted=None,
+    counts=None,
     allow_empty=False,
     expires=False,
     backfill_s=1.25,
@@ -79,18 +80,24 @@ WRONG: list[tuple[str, str, dict[str, Any]]] = [
         "failed",
         {"backfilled": NOTHING, "source_counts": {}, "comparison": Comparison(NOTHING, Balance(extra=0))},
     ),
-    ("fewer counted", "mismatches", {"verified": "counts", "comparison": None, "counted": 8}),
-    ("more counted", "mismatches", {"verified": "counts", "comparison": None, "counted": 10}),
-    ("nothing to count", "failed", {"verified": "counts", "comparison": None, "counted": None}),
+    ("fewer counted", "mismatches", {"verified": "counts", "comparison": None, "counts": Counts(8, "listing it")}),
+    ("more counted", "mismatches", {"verified": "counts", "comparison": None, "counts": Counts(10, "listing it")}),
+    ("nothing to count", "failed", {"verified": "counts", "comparison": None, "counts": Counts(None)}),
     (
         "counted nothing",
         "failed",
-        {"verified": "counts", "backfilled": NOTHING, "source_counts": {}, "comparison": None, "counted": 0},
+        {
+            "verified": "counts",
+            "backfilled": NOTHING,
+            "source_counts": {},
+            "comparison": None,
+            "counts": Counts(0, "listing it"),
+        },
     ),
     (
         "never copied, only counted",
         "failed",
-        {"verified": "counts", "backfilled": None, "comparison": None, "counted": 9},
+        {"verified": "counts", "backfilled": None, "comparison": None, "counts": Counts(9, "listing it")},
     ),
 ]
 

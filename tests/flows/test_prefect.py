@@ -33,9 +33,10 @@ from redis import Redis
 from waiting import until
 
 from flows import backfill, plan, tasks, verification
-from flows.jobs import CopyJob, Verified, VerifyJob
+from flows.jobs import CopyJob
 from flows.showing import artifact_key
 from flows.tasks import NotClean, copy_partition, prefect_workers, verify_route
+from flows.verifying import Asked, Verified, VerifyJob
 from stores.contract import Partition
 from stores.errors import LeaseLost, PlanError, TransientError
 from stores.state import State
@@ -236,9 +237,9 @@ def test_a_transient_error_is_tried_four_times_and_no_other(server: None, write_
     state.acquire(unique)
     state.close()
 
-    away = verify(str(path), unique, "counts", return_state=True)
+    away = verify(str(path), unique, Asked("counts"), "nobody", 1, return_state=True)
     lost = copy(str(path), unique, 0, stale.owner, stale.fence, return_state=True)
-    absent = verify("no such plan.yaml", unique, "counts", return_state=True)
+    absent = verify("no such plan.yaml", unique, Asked("counts"), "nobody", 1, return_state=True)
 
     found = [(type(ended.result(raise_on_failure=False)), attempts(ended)) for ended in (away, lost, absent)]
     assert found == [(TransientError, 4), (LeaseLost, 1), (PlanError, 1)]
@@ -260,13 +261,13 @@ def test_an_error_takes_the_place_of_its_result_and_an_unknown_one_ends_the_run(
         with prefect_workers(loaded) as workers:
             jobs = [CopyJob(unique, 0, lease), CopyJob(unique, 0, lease)]
             (_, first), (_, second) = workers.copy(jobs, lambda _: ())
-            (verified,) = workers.verify([VerifyJob(unique, "counts")])
+            (verified,) = workers.verify([VerifyJob(unique, Asked("counts"), lease)])
         return first, second, verified
 
     @flow
     def stray() -> None:
         with prefect_workers(loaded) as workers:
-            workers.verify([VerifyJob("nowhere", "counts")])
+            workers.verify([VerifyJob("nowhere", Asked("counts"), lease)])
 
     first, second, verified = two_copies()
     assert (type(first), type(second), type(verified)) == (LeaseLost, LeaseLost, Verified)

@@ -76,6 +76,29 @@ def test_each_type_of_id_is_counted_as_often_as_it_is_read(
     assert theirs == Counter(identity_type(bson.encode({"_id": own})) for own in MIXED_IDS)
 
 
+def test_each_partition_counts_its_own_by_type_of_id(
+    source: Callable[..., mongodb.CollectionSource], mixed: list[bytes]
+) -> None:
+    one = source("mixed")
+    for wanted in (1, 2, 3, 5, 8, 13):
+        parts = one.split(wanted)
+        assert one.count_by_partition(parts) == [
+            Counter(identity_type(raw) for raw in read(one, part)) for part in parts
+        ]
+
+
+def test_a_sample_is_of_distinct_documents_spread_over_all(
+    source: Callable[..., mongodb.CollectionSource], mixed: list[bytes]
+) -> None:
+    one = source("mixed")
+    everything = positions(read(one))
+    assert sorted(one.sample(10 * len(everything))) == sorted(everything)
+    drawn = {at for _ in range(30) for at in one.sample(3)}
+    assert drawn <= set(everything)
+    assert len(drawn) > 9
+    assert all(len(set(one.sample(3))) <= 3 for _ in range(5))
+
+
 @pytest.mark.parametrize("partitions", [1, 2, 3, 8, 100])
 def test_partitions_of_mixed_ids_cover_everything_once(
     source: Callable[..., mongodb.CollectionSource], mixed: list[bytes], pages_of_three: None, partitions: int

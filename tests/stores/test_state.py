@@ -590,7 +590,7 @@ def test_runs_that_start_together_make_the_file_once(url: str, process: Callable
         run.stdin.write("go\n")
         run.stdin.flush()
     assert [line(run) for run in runs] == ["open"] * 6
-    assert rows(url, "SELECT * FROM meta") == [("schema", "1")]
+    assert rows(url, "SELECT * FROM meta") == [("schema", "2")]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,81 @@
+"""Counting: per partition and type of `_id` what the source has against what was copied, and what the target holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.comparing import list_share
+from flows.ledger import Log, balance
+from mappers.contract import Record
+from stores.contract import Countable, Listable, Partition, Source, Target
+from stores.errors import TransientError
+from stores.state import PartitionState
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What a pass that only counts came to."""
+
+    held: int | None
+    """Addresses the target holds; None where it can neither count nor list them."""
+    way: str = ""
+    """How they were counted."""
+    differing: Sequence[str] = ()
+    """Each partition of which the source has another number than was copied, in words."""
+    ordered: bool = True
+    """Whether the partitions that were copied cover the collection just once."""
+
+
+def count_route(
+    source: Source,
+    target: Target[Record],
+    parts: Sequence[PartitionState],
+    folder: Path,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Counts:
+    """Return the counts of a route; `folder` is empty and holds a log of what the target lists meanwhile.
+
+    Partitions are counted where there are several: of one the source's own count says the same.
+    """
+    held, way = _held(target, folder, stopping)
+    chain = in_order(parts)
+    if chain is None:
+        return Counts(held, way, ordered=False)
+    differing: list[str] = []
+    if len(chain) > 1:
+        found = source.count_by_partition([part.partition for part in chain])
+        for part, now in zip(chain, found, strict=True):
+            differing += _told(part.partition, part.tally.id_types, now)
+    return Counts(held, way, differing)
+
+
+def in_order(parts: Sequence[PartitionState]) -> Sequence[PartitionState] | None:
+    """Return the partitions from the open lower end to the open upper one; None if they do not cover just once."""
+    by_lower = {part.partition.lower: part for part in parts}
+    chain: list[PartitionState] = []
+    at: bytes | None = None
+    while len(chain) < len(parts) and at in by_lower:
+        chain.append(by_lower.pop(at))
+        at = chain[-1].partition.upper
+        if at is None:
+            break
+    return chain if len(chain) == len(parts) and at is None else None
+
+
+def _held(target: Target[Record], folder: Path, stopping: Callable[[], bool]) -> tuple[int | None, str]:
+    if isinstance(target, Countable) and (counted := target.count()) is not None:
+        return counted, "its store's own count"
+    if not isinstance(target, Listable):
+        return None, ""
+    log = Log(folder / "log")
+    if not list_share(target, log, stopping=stopping):
+        raise TransientError("E-STOPPED", "stopped while the target was counted; the same command counts again")
+    return balance([log.path], listed=True).listed, "listing it"
+
+
+def _told(part: Partition, copied: Mapping[str, int], now: Mapping[str, int]) -> list[str]:
+    wrong = [kind for kind in sorted({*copied, *now}) if copied.get(kind, 0) != now.get(kind, 0)]
+    told = ", ".join(f"{kind} {copied.get(kind, 0)} of {now.get(kind, 0)}" for kind in wrong)
+    return [f"partition {part.number}: {told}"] if wrong else []

@@ -1,0 +1,64 @@
+"""Routes opened to copy some of their documents again, or to delete: under the lease, by the one write path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from flows.budgets import keeps_documents
+from flows.designing import following, opened_target
+from flows.jobs import reading
+from flows.loading import refuse_unloaded
+from flows.plan import Plan, Route
+from flows.projecting import Projection, route_projection
+from flows.running import refuse_other_identity
+from mappers.contract import Losses, Record
+from stores.contract import Mending, Source, Target, Tunable
+from stores.errors import PermanentError
+from stores.mongodb import MongoDB
+from stores.state import Lease, RouteState, State
+
+AT_ONCE = 500
+"""Documents copied again before what became of them is put on record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A route with its stores opened."""
+
+    route: Route
+    state: State
+    lease: Lease
+    source: Source
+    target: Target[Record]
+    projection: Projection
+    journal: Mending
+
+
+def confirm(target: Target[Record], known: RouteState) -> None:
+    """Return if the target is ready and the one that was copied to; raises PermanentError for another (R137)."""
+    try:
+        refuse_other_identity(known, source=known.source_identity, target=target.prepare())
+    finally:
+        if isinstance(target, Tunable):
+            target.restore()
+
+
+@contextmanager
+def opened_again(
+    plan: Plan, route: Route, state: State, lease: Lease, database: MongoDB, id_kind: str
+) -> Iterator[Opened]:
+    """Give the route, which was backfilled, with its stores for the length of the body; nothing is written yet."""
+    known = state.route(route.name)
+    if known is None:
+        raise PermanentError("E-NOT-COPIED", "it was never copied; run backfill first")
+    refuse_unloaded(state, route)
+    source = reading(state, route, database)
+    refuse_other_identity(known, source=source.identity())
+    with opened_target(route, state) as target:
+        confirm(target, known)
+        mapper = following(route.mapper(losses := Losses()), state.design(route.name))
+        projection = route_projection(route, target.records, mapper, losses, id_kind)
+        journal = state.journal(lease, documents=keeps_documents(plan, route))
+        yield Opened(route, state, lease, source, target, projection, journal)

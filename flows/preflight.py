@@ -1,0 +1,87 @@
+"""What is known of a plan's routes before anything is written: every fault of plan, source and targets at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from flows.expiring import index_rule, told
+from flows.identities import kind_of_ids
+from flows.jobs import opened_source
+from flows.plan import Plan, Route
+from mappers.expiry import IndexExpires
+from stores.errors import OfframpError, PlanError
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What `check` has to say of a route that can be served."""
+
+    route: str
+    collection: str
+    target: str
+    mapper: str
+    documents: int
+    """The source's estimate."""
+    notes: Sequence[str]
+    id_kind: str = ""
+    """The one kind of `_id` there is, where `id_encoding: plain` asked for the proof."""
+    expires: IndexExpires | None = None
+    """What the TTL indexes say, where `expires: from_index` asked."""
+
+
+def check(plan: Plan, routes: Sequence[Route]) -> list[Checked]:
+    """Return what a person should know of each route; raises PlanError with every fault found. Writes nothing.
+
+    Raises TransientError if a store does not answer.
+    """
+    found: list[Checked] = []
+    faults: list[PlanError] = []
+    failures: dict[str, OfframpError] = {}
+    with opened_source(plan) as database:
+        for route in routes:
+            source, target = route.source(database), route.target()
+            notes: list[str] = []
+            estimate, kind = 0, ""
+            expires: IndexExpires | None = None
+            for look in (source.check, target.check):
+                with _noted(route, faults, failures):
+                    notes.extend(look())
+            with _noted(route, faults, failures):
+                kind = kind_of_ids(route, database)
+            with _noted(route, faults, failures):
+                expires = index_rule(route, database)
+                notes.extend(told(expires))
+            target.close()
+            if not faults and not failures:
+                estimate = source.estimate()
+            found.append(
+                Checked(
+                    *(route.name, route.collection, route.target_name, route.mapper_name, estimate, notes, kind),
+                    expires,
+                )
+            )
+    if faults:
+        raise joined([*faults, *(PlanError(error.code, error.message) for error in failures.values())])
+    if failures:
+        raise next(iter(failures.values()))
+    return found
+
+
+@contextmanager
+def _noted(route: Route, faults: list[PlanError], failures: dict[str, OfframpError]) -> Iterator[None]:
+    """What the body raises is added to the faults of the plan, or to the stores that do not answer."""
+    try:
+        yield
+    except PlanError as error:
+        faults.append(PlanError(error.code, f"route {route.name}: {error.message}"))
+    except OfframpError as error:
+        failures.setdefault(str(error), error)
+
+
+def joined(faults: Sequence[PlanError]) -> PlanError:
+    """Return one error that tells all of them."""
+    if len(faults) == 1:
+        return faults[0]
+    return PlanError("E-PLAN", "\n  ".join([f"{len(faults)} faults; nothing has been written", *map(str, faults)]))

@@ -1,0 +1,116 @@
+"""Rejects replayed: their documents are read from the source again, mapped, written, and cleared if all is well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from flows.expiring import expiring
+from flows.jobs import opened_source, opened_state
+from flows.leasing import leased
+from flows.mending import AT_ONCE, Opened, opened_again
+from flows.plan import Plan, Route
+from flows.preflight import check
+from flows.projecting import identify
+from flows.recopying import copy_documents
+from flows.running import refuse_changes
+from stores.errors import OfframpError, PlanError, TransientError
+from stores.state import State
+from stores.state_mending import Action, Mendings
+from stores.state_rejects import Chosen, Kept, Rejects
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What became of a route's chosen rejects."""
+
+    route: str
+    chosen: int
+    """Documents that were to be copied again."""
+    mended: int = 0
+    """Of those, the ones that now are in the target, or rightly are not."""
+    gone: int = 0
+    """Of the mended, those that the source has no more, or that the filter does not let through any more."""
+    rejected: int = 0
+    """Those that were rejected again."""
+    nameless: int = 0
+    """Those that the source cannot be asked for, as they have no `_id`."""
+    failure: str = ""
+    """Why the route did not finish, "" if it did."""
+
+
+def chosen_rejects(state: State, routes: Sequence[Route], chosen: Chosen) -> dict[str, list[Kept]]:
+    """Return the chosen rejects of each route; raises PlanError if there is none at all."""
+    found = {route.name: list(Rejects(state).kept(route.name, chosen)) for route in routes}
+    if not any(found.values()):
+        raise PlanError("E-REJECTS-NONE", "no reject on record is as asked; `offramp rejects list` shows what there is")
+    return found
+
+
+def retry(
+    plan: Plan, routes: Sequence[Route], chosen: Chosen, stopping: Callable[[], bool] = lambda: False
+) -> list[Replayed]:
+    """The chosen rejects of each route are cleared, or on record with what is wrong with their documents now.
+
+    Raises PlanError, having written nothing, if there are none or a route cannot be served, TransientError if another
+    run is at work on one of them. What stops a route later is its `failure`.
+    """
+    with opened_state(plan) as state:
+        names = [route for route in routes if chosen_rejects(state, routes, chosen)[route.name]]
+        found = {one.route: one for one in check(plan, names)}
+        with leased(state, names, plan.run.lease_s / 3) as leases, opened_source(plan) as database:
+            refuse_changes(state, names, found)
+            outcomes: list[Replayed] = []
+            for route in (expiring(route, found[route.name].expires) for route in names):
+                kept = list(Rejects(state).kept(route.name, chosen))
+                ids = list(dict.fromkeys(one.position for one in kept if one.position))
+                named = {one.id for one in kept if one.position}
+                outcome = Replayed(route.name, len(named), nameless=len({one.id for one in kept} - named))
+                try:
+                    lease, id_kind = leases[route.name], found[route.name].id_kind
+                    with opened_again(plan, route, state, lease, database, id_kind) as opened:
+                        Mendings(state).begin(lease)
+                        for first in range(0, len(ids), AT_ONCE):
+                            if stopping():
+                                raise TransientError("E-STOPPED", "stopped by a signal; the same command goes on")
+                            outcome = _again(opened, ids[first : first + AT_ONCE], outcome)
+                except OfframpError as error:
+                    outcome = replace(outcome, failure=str(error))
+                outcomes.append(outcome)
+    return outcomes
+
+
+def accept(
+    plan: Plan, routes: Sequence[Route], chosen: Chosen, by: str, why: str, *, undo: bool = False
+) -> dict[str, int]:
+    """The chosen open rejects of each route are accepted, or with `undo` the accepted open again; returns how many."""
+    with opened_state(plan) as state:
+        asked = replace(chosen, accepted=undo)
+        names = [route for route in routes if chosen_rejects(state, routes, asked)[route.name]]
+        with leased(state, names, plan.run.lease_s / 3) as leases:
+            room = Rejects(state)
+            return {
+                name: room.reopen(lease, chosen) if undo else room.accept(lease, chosen, by, why)
+                for name, lease in leases.items()
+            }
+
+
+def left_open(plan: Plan, routes: Sequence[Route]) -> int:
+    """Return how many documents of the routes are rejected and not accepted."""
+    with opened_state(plan) as state:
+        return sum(Rejects(state).count(route.name).open for route in routes)
+
+
+def _again(opened: Opened, ids: Sequence[bytes], sofar: Replayed) -> Replayed:
+    done = copy_documents(opened.source, opened.projection, opened.target, opened.journal, ids)
+    rejected = {reject.id for reject in done.rejects}
+    names = [identify(at) for at in ids]
+    actions = [Action("retry", "rejected" if name in rejected else "copied", id=name) for name in names]
+    Mendings(opened.state).note(opened.lease, actions)
+    again = sum(name in rejected for name in names)
+    return replace(
+        sofar,
+        mended=sofar.mended + len(names) - again,
+        gone=sofar.gone + done.absent,
+        rejected=sofar.rejected + again,
+    )

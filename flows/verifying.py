@@ -1,0 +1,279 @@
+"""The pieces of a verification that may go elsewhere: plain values in, clients of their own inside."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+from uuid import uuid4
+
+from flows.books import Level
+from flows.collecting import seldom
+from flows.comparing import Comparison, Save, compare_partition, list_share, unkept
+from flows.counting import Counts, count_route
+from flows.designing import following
+from flows.expiring import expiring
+from flows.jobs import SILENT, Observer, opened_source, opened_state, reading
+from flows.ledger import Log, Mismatch, balance
+from flows.plan import Plan
+from flows.projecting import Projection, identify, route_projection
+from flows.sampling import DOCUMENTS, Sampled, draw
+from flows.settling import SecondLook
+from mappers.contract import Losses, Record
+from mappers.expiry import IndexExpires
+from stores.contract import Auditable, Listable, Partition, Readable, Source, Tally, Target
+from stores.errors import PermanentError, TransientError
+from stores.pacing import divide, pace
+from stores.state import Lease, State
+from stores.state_rejects import Refused, Rejects
+from stores.state_verification import MOST_FINDINGS, Found, Part, Verifications, folder
+
+_log = logging.getLogger(__name__)
+
+Stage = Literal["whole", "list", "compare", "close"]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked of a verification."""
+
+    level: Level = "full"
+    sample: int = DOCUMENTS
+    """Documents that `sample` draws."""
+    confidence: float = 0.95
+    """Of the bound that a sample gives."""
+    restart: bool = False
+    """Whether a full pass begins anew where one could go on."""
+    canary: bool = False
+    """Whether known damage must be found first."""
+
+    @classmethod
+    def of(cls, wanted: Level | Asked) -> Asked:
+        """Return what is asked where a level may say all of it."""
+        return wanted if isinstance(wanted, Asked) else cls(wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyJob:
+    """One route to verify, or one part of its full pass: plain values, so that it can go anywhere."""
+
+    route: str
+    asked: Asked
+    lease: Lease
+    id_kind: str = ""
+    """The kind of `_id` proven for plain keys."""
+    expires: IndexExpires | None = None
+    """What `expires: from_index` came to."""
+    stage: Stage = "whole"
+    """What is to be done: all of it, or of a full pass of many parts to list, to compare, to close."""
+    number: int = 0
+    """The part of the pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What verifying a route, or a part of it, came to."""
+
+    comparison: Comparison | None = None
+    seconds: float = 0.0
+    faults: Sequence[str] = ()
+    """Why the target does not serve what it holds as the plan says."""
+    counts: Counts | None = None
+    """What a pass that only counts came to."""
+    sampled: Sampled | None = None
+    """What was drawn, for a pass over a sample."""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """The pass: its id, when it began, how often it was gone on with, in how many parts."""
+
+
+def verify_job(
+    plan: Plan, job: VerifyJob, *, observer: Observer = SILENT, stopping: Callable[[], bool] = lambda: False
+) -> Verified:
+    """Return what the target holds against what the source's documents map to now, with clients of its own.
+
+    Of a part of a full pass all that counts is in the state and in its log.
+    """
+    route = expiring(plan.routes[job.route], job.expires)
+    began = time.monotonic()
+    divide(plan.run.processes)
+    with opened_state(plan) as state, opened_source(plan) as database, seldom():
+        design = state.design(job.route)
+        target = following(route.target(), design)
+        mapper = following(route.mapper(losses := Losses()), design)
+        projection = route_projection(route, target.records, mapper, losses, job.id_kind)
+        work = _Work(plan, job, state, reading(state, route, database), target, projection, observer, stopping)
+        try:
+            match job.stage, job.asked.level:
+                case "list", _:
+                    found = work.list_share(job.number)
+                case "compare", _:
+                    found = work.compare(job.number)
+                case "close", _:
+                    found = work.close()
+                case _, "full":
+                    found = work.whole()
+                case _, "counts":
+                    found = work.count()
+                case _:
+                    found = work.sample()
+        finally:
+            target.close()
+    return replace(found, seconds=time.monotonic() - began)
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """One job with its stores opened."""
+
+    plan: Plan
+    job: VerifyJob
+    state: State
+    source: Source
+    target: Target[Record]
+    projection: Projection
+    observer: Observer
+    stopping: Callable[[], bool]
+
+    def count(self) -> Verified:
+        with self._watched(), tempfile.TemporaryDirectory(prefix="offramp-verify-") as folder:
+            parts = self.state.partitions(self.job.route)
+            counts = count_route(self.source, self.target, parts, Path(folder), self.stopping)
+        return Verified(counts=counts, faults=_audited(self.target))
+
+    def sample(self) -> Verified:
+        parts = [
+            part for each in self.state.partitions(self.job.route) for part in (each.partition.lower, each.position)
+        ]
+        found: list[Mismatch] = []
+        with self._watched(), tempfile.TemporaryDirectory(prefix="offramp-verify-") as folder:
+            log = Log(Path(folder) / "log")
+            drawn = draw(self.source, self.job.asked.sample, [at for at in parts if at is not None])
+            tally = self._compared(log, drawn, Partition(0))
+            if tally is None:
+                raise _stopped()
+            sums = balance([log.path], listed=False, look=self._look(), found=found.append)
+        faults = _audited(self.target)
+        self._keep(uuid4().hex, found, whole=False)
+        sampled = drawn.sampled([one.position for one in found], self.job.asked.confidence)
+        return Verified(Comparison(tally, sums), faults=faults, sampled=sampled)
+
+    def whole(self) -> Verified:
+        for part in Verifications(self.state).parts(self.job.route):
+            if not part.done:
+                (self.list_share if part.stage == "list" else self.compare)(part.number)
+        return self.close()
+
+    def list_share(self, number: int) -> Verified:
+        part, log = self._part(number)
+        shares = sum(each.stage == "list" for each in Verifications(self.state).parts(self.job.route))
+        list_share(self.target, log, part.number, shares, stopping=self.stopping, save=self._save(number))
+        return Verified()
+
+    def compare(self, number: int) -> Verified:
+        part, log = self._part(number)
+        with self._watched():
+            self._compared(log, self.source, part.partition, part)
+        return Verified()
+
+    def close(self) -> Verified:
+        room = Verifications(self.state)
+        under_way, parts = room.under_way(self.job.route), room.parts(self.job.route)
+        if under_way is None:
+            raise PermanentError("E-STATE-GONE", f"route {self.job.route}: the state lost its verification")
+        if not all(part.done for part in parts):
+            raise _stopped()
+        tally = Tally()
+        for part in parts:
+            tally.add(part.tally)
+        found: list[Mismatch] = []
+
+        def keep(one: Mismatch) -> None:
+            if len(found) < MOST_FINDINGS:
+                found.append(one)
+
+        logs = [self._log(part).path for part in parts]
+        sums = balance(logs, listed=isinstance(self.target, Listable), look=self._look(), found=keep)
+        faults = _audited(self.target)
+        self._keep(under_way.id, found, whole=True)
+        about = {
+            "pass": under_way.id,
+            "began": dt.datetime.fromtimestamp(under_way.began, dt.UTC).isoformat(timespec="seconds"),
+            "resumed": under_way.resumed,
+            "partitions": sum(part.stage == "compare" for part in parts),
+        }
+        return Verified(Comparison(tally, sums), faults=faults, about=about)
+
+    def _compared(self, log: Log, source: Readable, partition: Partition, part: Part | None = None) -> Tally | None:
+        return compare_partition(
+            *(source, self.projection, self.target, log, partition),
+            after=part.position if part else None,
+            seen=part.tally if part else None,
+            refused=self._refused(),
+            accepted=lambda reject: Rejects(self.state).is_accepted(self.job.route, reject),
+            window=self.plan.run.window,
+            rate=pace("the verification", self.plan.verification.ceilings(), self.plan.name),
+            stopping=self.stopping,
+            compared=lambda documents: self.observer.advanced(self.job.route, "verify", documents),
+            save=self._save(part.number) if part else unkept,
+        )
+
+    def _look(self) -> SecondLook:
+        return SecondLook(self.source, self.projection, self.target, refused=self._refused(), stopping=self.stopping)
+
+    def _refused(self) -> Refused:
+        return Rejects(self.state).refused(self.job.route)
+
+    def _part(self, number: int) -> tuple[Part, Log]:
+        """Return the part as it stands and its log; one whose log was lost begins anew."""
+        parts = Verifications(self.state).parts(self.job.route)
+        part = next((part for part in parts if part.number == number), None)
+        if part is None:
+            raise PermanentError("E-STATE-GONE", f"route {self.job.route}: the state lost its verification")
+        try:
+            return part, self._log(part)
+        except ValueError as error:
+            _log.warning("%s: a part of the verification begins anew: %s", self.job.route, error)
+            anew = replace(part, position=None, tally=Tally(), size=0)
+            return anew, self._log(anew)
+
+    def _log(self, part: Part) -> Log:
+        place = folder(self.plan.state, self.plan.name, self.job.route)
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)  # Addresses may be personal data (R145).
+        return Log(place / f"part-{part.number:04d}", part.size)
+
+    def _save(self, number: int) -> Save:
+        def save(position: bytes | None, tally: Tally, size: int, *, done: bool) -> None:
+            Verifications(self.state).checkpoint(self.job.lease, number, position, tally, size, done=done)
+
+        return save
+
+    def _keep(self, pass_id: str, found: Sequence[Mismatch], *, whole: bool) -> None:
+        kept = [
+            Found(one.kind, one.address, one.position or None, identify(one.position) if one.position else "")
+            for one in found[:MOST_FINDINGS]
+        ]
+        Verifications(self.state).end(self.job.lease, pass_id, kept, whole=whole)
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        estimate = self.source.estimate()
+        ahead = min(self.job.asked.sample, estimate) if self.job.asked.level == "sample" else estimate
+        self.observer.began(self.job.route, "verify", ahead)
+        try:
+            yield
+        finally:
+            self.observer.ended(self.job.route, "verify")
+
+
+def _audited(target: Target[Record]) -> Sequence[str]:
+    return target.audit() if isinstance(target, Auditable) else ()
+
+
+def _stopped() -> TransientError:
+    return TransientError("E-STOPPED", "stopped during the verification; the same command goes on with it")

@@ -1,0 +1,167 @@
+"""Known damage is found in every target, the scratch area is gone afterwards, and a blind comparator is found out."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from elasticsearch import Elasticsearch
+from plans import Stores, offramp, write_plan
+from pymongo.database import Database
+from redis import Redis
+
+from flows import comparing, ledger, plan, settling
+from flows.canary import canary
+from flows.ledger import Entry, Finding, Mismatch
+from mappers.contract import Record
+from stores.errors import PermanentError
+
+ROUTES: Mapping[str, Mapping[str, Any]] = {
+    "dynamodb": {"use_case": "entity"},
+    "redis": {"use_case": "session"},
+    "elasticsearch": {"use_case": "search"},
+}
+
+
+@pytest.fixture(scope="session")
+def stores(mongodb_url: str, redis_url: str, dynamodb_endpoint: str, elasticsearch_url: str) -> Stores:
+    return Stores(mongodb_url, redis_url, dynamodb_endpoint, elasticsearch_url)
+
+
+@pytest.fixture
+def route(stores: Stores, unique: str, tmp_path: Path) -> Callable[[str], plan.Route]:
+    def opened(target: str) -> plan.Route:
+        path = write_plan(tmp_path, stores, "none", {unique: ROUTES[target]})
+        return plan.load(path).routes[unique]
+
+    return opened
+
+
+def left(stores: Stores) -> list[str]:
+    """What lies in scratch areas."""
+    with Redis.from_url(stores.redis) as redis:
+        keys = [key.decode() for key in redis.scan_iter("offramp-canary*")]
+    tables = boto3.client("dynamodb", endpoint_url=stores.dynamodb).list_tables()["TableNames"]
+    with Elasticsearch(stores.elasticsearch) as elastic:
+        indices = list(elastic.indices.get(index="*", expand_wildcards="all"))
+    return [name for name in (*keys, *tables, *indices) if "canary" in name]
+
+
+@pytest.mark.parametrize("target", list(ROUTES))
+def test_every_kind_of_damage_is_found_and_nothing_is_left(
+    target: str, route: Callable[[str], plan.Route], stores: Stores
+) -> None:
+    told = canary(route(target))
+    kinds = {"changed type", "truncated text", "swapped array order", "stale version", "lost field", "foreign field"}
+    kinds |= {"missing", "extra", "collided ids"} | ({"stale TTL"} if target != "elasticsearch" else set())
+    assert told.startswith(f"canary: found all of {len(kinds)} kinds")
+    assert all(kind in told for kind in kinds)
+    assert left(stores) == []
+
+
+def without(*findings: Finding) -> Callable[[pytest.MonkeyPatch], None]:
+    def blind(patch: pytest.MonkeyPatch) -> None:
+        real = ledger.Log.expect
+
+        def expect(self: ledger.Log, entries: Any) -> None:
+            real(self, [Entry(one.address, Finding.SAME) if one.finding in findings else one for one in entries])
+
+        patch.setattr(ledger.Log, "expect", expect)
+
+    return blind
+
+
+def all_the_same(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(comparing, "same", lambda found, record: True)
+
+
+def settled_too_soon(patch: pytest.MonkeyPatch) -> None:
+    def call(self: settling.SecondLook, seeming: Sequence[Mismatch]) -> Sequence[Mismatch]:
+        return [one._replace(kind="same") for one in seeming]
+
+    patch.setattr(settling.SecondLook, "__call__", call)
+
+
+def not_listed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ledger.Log, "list", lambda self, addresses: None)
+
+
+def no_collisions(patch: pytest.MonkeyPatch) -> None:
+    real = ledger._balance_bucket
+
+    def balanced(*arguments: Any) -> Iterator[Mismatch]:
+        return (one for one in real(*arguments) if one.kind != "collides")
+
+    patch.setattr(ledger, "_balance_bucket", balanced)
+
+
+def canonical(change: Callable[[bytes], bytes]) -> Callable[[pytest.MonkeyPatch], None]:
+    """Blind the canonical form of the records to something, as equal bytes would not come to it."""
+
+    def blind(patch: pytest.MonkeyPatch) -> None:
+        def same(found: Record, record: Record) -> bool:
+            return change(found.canonical()) == change(record.canonical())
+
+        patch.setattr(comparing, "same", same)
+
+    return blind
+
+
+def without_expiry(patch: pytest.MonkeyPatch) -> None:
+    def same(found: Any, record: Any) -> bool:
+        return bool(dataclasses.replace(found, expires_at_ms=None) == dataclasses.replace(record, expires_at_ms=None))
+
+    patch.setattr(comparing, "same", same)
+
+
+BLIND: Mapping[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
+    "what is missing": (without(Finding.MISSING), "missing"),
+    "what differs": (without(Finding.DIFFERS), "changed type"),
+    "contents": (all_the_same, "stale version"),
+    "the second look": (settled_too_soon, "extra"),
+    "what is listed": (not_listed, "extra"),
+    "collisions": (no_collisions, "collided ids"),
+    "the order of arrays": (canonical(lambda text: bytes(sorted(text))), "swapped array order"),
+    "types": (canonical(lambda text: text.replace(b'"5"', b"5")), "changed type"),
+    "the ends of texts": (canonical(lambda text: re.sub(rb"a text that is long[a-z ]*", b"", text)), "truncated text"),
+    "expiry": (without_expiry, "stale TTL"),
+}
+
+
+@pytest.mark.parametrize("branch", list(BLIND))
+def test_a_verification_that_is_blind_to_something_is_found_out(
+    branch: str, route: Callable[[str], plan.Route], stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blind, kind = BLIND[branch]
+    chosen = route("redis")
+    with monkeypatch.context() as patch:
+        blind(patch)
+        with pytest.raises(PermanentError, match="not to be trusted") as told:
+            canary(chosen)
+    assert told.value.code == "E-VERIFY-CANARY"
+    assert kind in told.value.message
+    with Redis.from_url(stores.redis) as redis:
+        assert list(redis.scan_iter("offramp-canary*")) == []
+
+
+def test_a_verdict_does_not_count_without_its_canary(
+    stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.things.insert_many([{"_id": number} for number in range(20)])
+    path = write_plan(tmp_path, stores, database.name, {"things": {"use_case": "session", "key": f"{unique}:{{_id}}"}})
+    assert offramp("backfill", path, folder=tmp_path).code == 0
+    trusted = offramp("verify", path, "--canary", "--json", folder=tmp_path)
+    assert trusted.code == 0
+    assert any(note.startswith("canary: found all of 10") for note in trusted.route("things")["notes"])
+    with monkeypatch.context() as patch:
+        all_the_same(patch)
+        assert offramp("verify", path, "--json", folder=tmp_path).code == 0
+        refused = offramp("verify", path, "--canary", "--json", folder=tmp_path)
+    row = refused.route("things")
+    assert (refused.code, row["verdict"], row["verified"]) == (3, "failed", "none")
+    assert "E-VERIFY-CANARY" in row["reasons"][0]

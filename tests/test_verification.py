@@ -1,0 +1,291 @@
+"""Targets damaged in every way they can hold wrong data, passes cheap and complete, killed and resumed."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import sqlite3
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from elasticsearch import Elasticsearch
+from plans import Stores, offramp, start, write_plan
+from pymongo.database import Database
+from redis import Redis
+from waiting import until
+
+from flows import plan as plans
+from flows.sampling import bound, needed
+from stores.state import State
+from stores.state_verification import Found, Verifications
+
+Damage = Callable[[Any, str], object]
+DOCUMENTS = 12
+UNTIL = dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
+
+
+@pytest.fixture(scope="session")
+def stores(mongodb_url: str, redis_url: str, dynamodb_endpoint: str, elasticsearch_url: str) -> Stores:
+    return Stores(mongodb_url, redis_url, dynamodb_endpoint, elasticsearch_url)
+
+
+def whole(number: int) -> dict[str, Any]:
+    return {"_id": number, "n": 5, "text": "long enough", "list": [1, 2, 3], "until": UNTIL, "map": {"a": None}}
+
+
+def route_of(target: str, unique: str) -> dict[str, Any]:
+    return {
+        "dynamodb": {"use_case": "entity", "table": unique, "expires": "until"},
+        "redis": {"use_case": "session", "key": f"{unique}:{{_id}}", "expires": "until"},
+        "elasticsearch": {"use_case": "search", "index": unique},
+    }[target]
+
+
+def found(path: Path) -> list[tuple[str, str, str]]:
+    """What the state says was found: kind, the text of the `_id`, whether the document's position is known."""
+    loaded = plans.load(path)
+    state = State(loaded.state, loaded.name)
+    rows: list[Found] = list(Verifications(state).findings("things"))
+    state.close()
+    return sorted((one.kind, one.id, "known" if one.position else "") for one in rows)
+
+
+class DynamoDB:
+    """Damages a table past the program."""
+
+    def __init__(self, stores: Stores, unique: str) -> None:
+        self.client = boto3.client("dynamodb", endpoint_url=stores.dynamodb)
+        self.table = unique
+
+    def put(self, number: int, change: Callable[[dict[str, Any]], object]) -> None:
+        key = {"_id": {"S": f"n:{number}"}}
+        item = self.client.get_item(TableName=self.table, Key=key)["Item"]
+        change(item)
+        self.client.put_item(TableName=self.table, Item=item)
+
+    def damage(self) -> None:
+        self.client.delete_item(TableName=self.table, Key={"_id": {"S": "n:0"}})
+        self.put(1, lambda item: item.update(n={"S": "5"}))
+        self.put(2, lambda item: item.update(text={"S": "long"}))
+        self.put(3, lambda item: item["list"]["L"].reverse())
+        self.put(4, lambda item: item.update(_ttl={"N": "4200000000"}))
+        self.put(5, lambda item: item.pop("map"))
+        self.put(6, lambda item: item.update(map={"M": {"a": {"BOOL": False}}}))
+        self.put(7, lambda item: item.update(_id={"S": "s:7"}))
+
+
+class InRedis:
+    """Damages keys past the program."""
+
+    def __init__(self, stores: Stores, unique: str) -> None:
+        self.client = Redis.from_url(stores.redis)
+        self.prefix = unique
+
+    def put(self, number: int, change: Callable[[dict[str, Any]], object]) -> None:
+        key = f"{self.prefix}:n:{number}"
+        value = json.loads(self.client.get(key) or b"{}")
+        change(value)
+        self.client.set(key, json.dumps(value, separators=(",", ":")), keepttl=True)
+
+    def damage(self) -> None:
+        self.client.delete(f"{self.prefix}:n:0")
+        self.put(1, lambda value: value.update(n="5"))
+        self.put(2, lambda value: value.update(text="long"))
+        self.put(3, lambda value: value["list"].reverse())
+        self.client.persist(f"{self.prefix}:n:4")
+        self.client.pexpireat(f"{self.prefix}:n:5", 4_200_000_000_123)
+        self.client.delete(f"{self.prefix}:n:6")
+        self.client.hset(f"{self.prefix}:n:6", "a", "b")
+        self.client.set(f"{self.prefix}:s:7", "{}")
+
+
+class InElasticsearch:
+    """Damages documents past the program."""
+
+    def __init__(self, stores: Stores, unique: str) -> None:
+        self.client = Elasticsearch(stores.elasticsearch)
+        self.index = unique
+
+    def put(self, number: int, change: Callable[[dict[str, Any]], object]) -> None:
+        source = dict(self.client.get(index=self.index, id=f"n:{number}")["_source"])
+        change(source)
+        self.client.index(index=self.index, id=f"n:{number}", document=source)
+
+    def damage(self) -> None:
+        self.client.delete(index=self.index, id="n:0")
+        self.put(1, lambda source: source.update(text=5))
+        self.put(2, lambda source: source.update(text="long"))
+        self.put(3, lambda source: source["list"].reverse())
+        self.put(4, lambda source: source.update(until="2100-01-02T00:00:00.000Z"))
+        self.put(5, lambda source: source.pop("map"))
+        self.put(6, lambda source: source.update(map={"a": []}))
+        self.client.index(index=self.index, id="s:7", document={})
+
+
+DAMAGED: Mapping[str, Any] = {"dynamodb": DynamoDB, "redis": InRedis, "elasticsearch": InElasticsearch}
+
+
+@pytest.mark.parametrize("target", list(DAMAGED))
+def test_whatever_is_wrong_in_a_target_is_found_and_named_rightly(
+    target: str, stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
+) -> None:
+    database.things.create_index("text", unique=False)
+    database.things.insert_many([whole(number) for number in range(DOCUMENTS)])
+    path = write_plan(tmp_path, stores, database.name, {"things": {**route_of(target, unique), "partitions": 3}})
+    assert offramp("backfill", path, folder=tmp_path).code == 0
+    counted = offramp("verify", path, "--level", "counts", "--json", folder=tmp_path)
+    assert (counted.code, counted.route("things")["held"]) == (0, DOCUMENTS)
+
+    DAMAGED[target](stores, unique).damage()
+
+    full = offramp("verify", path, "--json", folder=tmp_path)
+    row = full.route("things")
+    assert (full.code, row["verdict"]) == (1, "mismatches")
+    assert (row["missing"], row["differs"], row["extra"], row["collides"]) == (1, 6, 1, 0), row["samples"]
+    assert (row["unsettled"], row["inconclusive"]) == (0, 0)
+    differs = [("differs", f"n:{number}", "known") for number in range(1, 7)]
+    assert found(path) == [*differs, ("extra", "", ""), ("missing", "n:0", "known")]
+    # One is missing and another extra: counts cannot see it, and say so.
+    counted = offramp("verify", path, "--level", "counts", "--json", folder=tmp_path)
+    assert counted.code == 0
+    assert any("As many missing as extra" in one for one in counted.route("things")["not_checked"])
+    # A sample of all finds what is wrong with documents, and says that it has not listed.
+    sampled = offramp("verify", path, "--level", "sample", "--json", folder=tmp_path).route("things")
+    assert (sampled["missing"], sampled["differs"], sampled["extra"]) == (1, 6, None)
+    assert (sampled["sampled"]["wrong"], sampled["sampled"]["at_most"], sampled["verified"]) == (7, None, "sample")
+    assert any("not listed" in one for one in sampled["not_checked"])
+
+
+def test_a_table_whose_time_to_live_is_switched_off_is_not_clean(
+    stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
+) -> None:
+    database.things.insert_many([whole(number) for number in range(3)])
+    path = write_plan(tmp_path, stores, database.name, {"things": route_of("dynamodb", unique)})
+    assert offramp("backfill", path, folder=tmp_path).code == 0
+    client = boto3.client("dynamodb", endpoint_url=stores.dynamodb)
+    off = {"Enabled": False, "AttributeName": "_ttl"}
+    client.update_time_to_live(TableName=unique, TimeToLiveSpecification=off)
+    row = offramp("verify", path, "--json", folder=tmp_path).route("things")
+    assert row["verdict"] == "mismatches"
+    assert "time to live is switched off" in row["reasons"][0]
+
+
+def test_counts_name_the_partition_and_the_type_that_are_wrong(
+    stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
+) -> None:
+    ids: list[Any] = [*range(40), *(f"s{number:02}" for number in range(40))]
+    database.things.insert_many([{"_id": number} for number in ids])
+    database.things.create_index("email", unique=True, sparse=True)
+    route = {**route_of("redis", unique), "partitions": 4}
+    path = write_plan(tmp_path, stores, database.name, {"things": route})
+    assert offramp("backfill", path, folder=tmp_path).code == 0
+    clean = offramp("verify", path, "--level", "counts", "--json", folder=tmp_path).route("things")
+    assert (clean["verdict"], clean["held"], clean["verified"]) == ("clean", 80, "counts")
+    assert any("unique index 'email_1' (email): it is not enforced" in note for note in clean["notes"])
+    # The same number, of another type: no total shows it.
+    database.things.delete_one({"_id": 3})
+    database.things.insert_one({"_id": "s99"})
+    wrong = offramp("verify", path, "--level", "counts", "--json", folder=tmp_path).route("things")
+    assert wrong["verdict"] == "mismatches"
+    told = [reason for reason in wrong["reasons"] if reason.startswith("partition")]
+    assert len(told) == 2
+    assert any("int" in reason for reason in told)
+    assert any("string" in reason for reason in told)
+
+
+def test_a_sample_says_what_it_proves_and_never_more(
+    stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
+) -> None:
+    database.things.insert_many([{"_id": number} for number in range(2_000)])
+    path = write_plan(tmp_path, stores, database.name, {"things": route_of("redis", unique)})
+    assert offramp("backfill", path, folder=tmp_path).code == 0
+    told = offramp("verify", path, "--level", "sample", "--sample", "300", "--json", folder=tmp_path)
+    row = told.route("things")
+    drawn = row["sampled"]["documents"]
+    assert (told.code, row["verdict"]) == (0, "clean")
+    assert 200 <= drawn <= 300
+    assert row["sampled"]["at_most"] == pytest.approx(1 - 0.05 ** (1 / drawn))
+    assert row["sampled"]["at_most_documents"] == -(-2_000 * row["sampled"]["at_most"] // 1)
+    assert row["sampled"]["beside"] > 0
+    text = offramp("verify", path, "--level", "sample", "--at-most", "0.01", "--confidence", "0.99", folder=tmp_path)
+    assert "no difference in " in text.out
+    assert "at 99 % confidence at most" in text.out
+    assert "100 %" not in text.out
+    assert "only sampled: things" in text.out
+    wrong = offramp("verify", path, "--sample", "5", folder=tmp_path)
+    assert (wrong.code, "--sample is for --level sample" in wrong.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("documents", "confidence", "least"),
+    [(1_000, 0.95, 0.002991), (30_000, 0.95, 0.00009985), (300_000, 0.95, 0.000009986), (1_000, 0.99, 0.0045946)],
+)
+def test_the_bound_of_a_sample_is_exact(documents: int, confidence: float, least: float) -> None:
+    assert bound(documents, confidence) == pytest.approx(least, rel=1e-3)
+    assert needed(bound(documents, confidence), confidence) in (documents, documents + 1)
+
+
+def test_the_bound_needs_as_many_as_computed_to_see_one_in_a_million() -> None:
+    assert needed(1e-6, 0.95) == 2_995_731
+
+
+def kept(folder: Path) -> tuple[bytes | None, int]:
+    """How far the pass has come: the position of its second part, and how often it was gone on with."""
+    try:
+        with sqlite3.connect(f"file:{folder / 'state.db'}?mode=ro", uri=True) as db:
+            row = db.execute(
+                "SELECT position, resumed FROM pass_parts JOIN passes USING (route) WHERE stage = 'compare'"
+            ).fetchone()
+    except sqlite3.OperationalError:
+        return None, 0
+    return (row[0], row[1]) if row else (None, 0)
+
+
+def test_a_verification_that_is_killed_goes_on_and_keeps_to_its_ceiling(
+    stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
+) -> None:
+    documents = 4_000
+    database.things.insert_many([{"_id": number, "n": number} for number in range(documents)])
+    path = write_plan(
+        *(tmp_path, stores, database.name, {"things": route_of("redis", unique)}),
+        run={"window": 1},
+        verification={"max_rate": 700},
+    )
+    assert offramp("backfill", path, "--verify", "none", folder=tmp_path).code == 0
+    with Redis.from_url(stores.redis) as redis:
+        redis.delete(f"{unique}:n:10")
+        redis.set(f"{unique}:n:{documents - 10}", "wrong")
+    running = start("verify", path, folder=tmp_path)
+    try:
+        until(lambda: kept(tmp_path)[0] is not None or running.poll() is not None, "a first checkpoint")
+        assert running.poll() is None, running.communicate()
+    finally:
+        running.kill()
+        running.communicate()
+    resumed = offramp("verify", path, "--json", folder=tmp_path).route("things")
+    assert (resumed["missing"], resumed["differs"], resumed["held"]) == (1, 1, documents - 1)
+    assert resumed["verification"]["resumed"] == 1
+    assert found(path) == [("differs", f"n:{documents - 10}", "known"), ("missing", "n:10", "known")]
+    assert kept(tmp_path) == (None, 0)
+    logs = list((tmp_path / "state.db.verification").iterdir())
+    assert logs == []
+
+
+def test_a_pass_is_void_once_the_target_was_written_to(
+    stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
+) -> None:
+    database.things.insert_many([{"_id": number} for number in range(10)])
+    path = write_plan(tmp_path, stores, database.name, {"things": route_of("redis", unique)})
+    assert offramp("backfill", path, folder=tmp_path).code == 0
+    loaded = plans.load(path)
+    state = State(loaded.state, loaded.name)
+    lease = state.acquire("things")
+    room = Verifications(state)
+    room.begin(lease, {"plan": "as it was"}, 1, [])
+    state.release(lease)
+    state.close()
+    row = offramp("verify", path, "--json", folder=tmp_path).route("things")
+    assert (row["verdict"], row["verification"]["resumed"]) == ("clean", 0)
