@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from prefect import flow
+from pydantic import Field
 
 from flows.books import Level, Report
 from flows.plan import load
 from flows.report import default_folder
 from flows.running import Run
+from flows.showing import copying_shown
 from flows.tasks import NotClean, concluded, prefect_workers
+from flows.turns import in_turn
 
 
 @flow(name="offramp backfill", persist_result=False)
@@ -22,6 +25,7 @@ def backfill(
     verify: Literal["none", "counts", "sample", "full"] = "full",
     restart: bool = False,
     report: str | None = None,
+    wait_minutes: Annotated[float, Field(ge=0, le=1440)] = 0,
 ) -> Report:
     """Copy the collections of a plan, from the last checkpoint on, then verify and report.
 
@@ -33,11 +37,12 @@ def backfill(
         verify: How to compare the targets afterwards: none, counts, sample, or full (every document, both directions).
         restart: Forget the checkpoints of these routes and copy everything again.
         report: Folder for report.json and report.md; .offramp/reports/<plan> beside the plan unless given.
+        wait_minutes: Wait up to so long for another run at work on these routes, such as a sync, before failing.
     """
     loaded = load(Path(plan))
     chosen = loaded.chosen(routes or ())
-    with prefect_workers(loaded) as workers:
-        found = Run(loaded, chosen, workers).backfill(verify, restart=restart)
+    with prefect_workers(loaded) as workers, copying_shown(loaded, chosen):
+        found = in_turn(lambda: Run(loaded, chosen, workers).backfill(verify, restart=restart), wait_minutes)
     return concluded(found, Path(report) if report else default_folder(loaded))
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from flows.collecting import seldom
+from flows.deploy_command import deploy
 from flows.mending_commands import rejects, repair
 from flows.terminal import JSON, PLAN, ROUTES, interruptible, leave, print_json
 from stores.errors import OfframpError, PlanError, origin
@@ -289,6 +290,9 @@ def demo(folder: Path, documents: int, live: bool, seconds: float, as_json: bool
 
 offramp.add_command(rejects)
 offramp.add_command(repair)
+
+
+offramp.add_command(deploy)
 
 
 def main() -> None:

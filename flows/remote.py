@@ -12,6 +12,7 @@ from pathlib import Path
 
 from flows.jobs import CopyJob, LoadJob, Span, copy_job, load_job, opened_state
 from flows.plan import load
+from flows.showing import Counted, artifact_key, shown
 from flows.verifying import Asked, Stage, Verified, VerifyJob, verify_job
 from mappers.expiry import IndexExpires
 from stores.retrying import STOPPING
@@ -33,8 +34,10 @@ def copy(
 def load_staged(plan: str, route: str, owner: str, fence: int) -> Span:
     """The route's target has loaded what was staged; returns when that was."""
     loaded = load(Path(plan))
-    with opened_state(loaded) as state:
-        return load_job(loaded, LoadJob(route, Lease(loaded.name, route, owner, fence)), stopping=_asked(state, route))
+    job = LoadJob(route, Lease(loaded.name, route, owner, fence))
+    counted = Counted(route)
+    with opened_state(loaded) as state, shown(artifact_key(loaded.name, route, "load"), counted.far):
+        return load_job(loaded, job, observer=counted, stopping=_asked(state, route))
 
 
 def verify(
@@ -51,8 +54,9 @@ def verify(
     """Return what the route's target holds against what its source says now, or that a part of it was looked at."""
     loaded = load(Path(plan))
     job = VerifyJob(route, asked, Lease(loaded.name, route, owner, fence), id_kind, expires, stage, number)
-    with opened_state(loaded) as state:
-        return verify_job(loaded, job, stopping=_asked(state, route))
+    counted = Counted(route)
+    with opened_state(loaded) as state, shown(artifact_key(loaded.name, route, "verify"), counted.far):
+        return verify_job(loaded, job, observer=counted, stopping=_asked(state, route))
 
 
 def _asked(state: State, route: str) -> Callable[[], bool]:

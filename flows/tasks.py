@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from prefect import get_run_logger, task
-from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.futures import PrefectFuture
@@ -23,7 +21,8 @@ from flows.books import Report
 from flows.jobs import CopyJob, LoadJob, Span, opened_state
 from flows.plan import Plan
 from flows.plankeys import RunKeys
-from flows.report import as_text, cells, write
+from flows.report import as_text, write
+from flows.showing import show, show_sync
 from flows.verifying import Asked, Stage, Verified, VerifyJob
 from flows.workers import More, Pending, hand_out, in_order
 from mappers.expiry import IndexExpires
@@ -258,29 +257,24 @@ def _died(route: str, error: BaseException) -> TransientError:
     )
 
 
-def concluded(report: Report, folder: Path) -> Report:
-    """The report is written to the folder, shown as an artifact and returned; raises NotClean if it is not clean.
+def concluded(report: Report, folder: Path | None, *, lag_minutes: float | None = None) -> Report:
+    """The report is written to the folder, shown in Prefect and returned; raises NotClean if it is not clean.
 
-    The artifact holds the table, never an address.
+    A report with `lag_minutes` is of a sync: a route further behind than that is told of.
     """
     log = get_run_logger()
-    written = write(report, folder)
     closing = str(NotClean(report))
-    reasons = [f"{route.route}: {reason}" for route in report.routes for reason in route.reasons]
-    for reason in reasons:
-        log.warning("%s", reason)
-    log.info("report: %s and %s", written[0].absolute(), written[1].name)
-    create_table_artifact(
-        key=artifact_key(report.plan),
-        table=[cells(route) for route in report.routes],
-        description="\n".join([closing, "", *(f"- {reason}" for reason in reasons)]),
-    )
+    for route in report.routes:
+        for reason in route.reasons:
+            log.warning("%s: %s", route.route, reason)
+    if folder is not None:
+        written = write(report, folder)
+        log.info("report: %s and %s", written[0].absolute(), written[1].name)
+    if lag_minutes is None:
+        show(report, closing)
+    else:
+        show_sync(report, closing, 60 * lag_minutes)
     if report.verdict != "clean":
         raise NotClean(report)
     log.info("%s", closing)
     return report
-
-
-def artifact_key(plan: str) -> str:
-    """Return the key of a plan's reports among the artifacts: lowercase letters, digits and dashes."""
-    return re.sub(r"[^a-z0-9]+", "-", f"offramp {plan}".lower()).strip("-")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from prefect import flow
+from pydantic import Field
 
 from flows.books import Level, Report
 from flows.plan import load
@@ -14,6 +15,7 @@ from flows.report import default_folder
 from flows.running import Run
 from flows.sampling import DOCUMENTS
 from flows.tasks import NotClean, concluded, prefect_workers
+from flows.turns import in_turn
 from flows.verifying import Asked
 
 
@@ -23,6 +25,7 @@ def verification(
     routes: list[str] | None = None,
     level: Literal["counts", "sample", "full"] = "full",
     report: str | None = None,
+    wait_minutes: Annotated[float, Field(ge=0, le=1440)] = 0,
     sample: int = DOCUMENTS,
     confidence: float = 0.95,
     restart: bool = False,
@@ -30,7 +33,8 @@ def verification(
 ) -> Report:
     """Compare what the targets hold with what the source says now, and report; no target is written.
 
-    The flow run fails unless the verdict is clean, and at once if a backfill is at work on one of the routes.
+    The flow run fails unless the verdict is clean, and if another run is still at work on one of the routes when
+    `wait_minutes` are over.
 
     Args:
         plan: Path of the plan's YAML file, absolute or relative to the run's working directory.
@@ -38,6 +42,7 @@ def verification(
         level: counts compares only how many records there are; sample compares documents drawn at random; full compares
             every document, in both directions, and goes on where an earlier run stopped.
         report: Folder for report.json and report.md; .offramp/reports/<plan> beside the plan unless given.
+        wait_minutes: Wait up to so long for another run at work on these routes, such as a sync, before failing.
         sample: How many documents `sample` draws.
         confidence: The confidence of the bound that a sample gives.
         restart: Begin a full pass anew where one could go on.
@@ -47,7 +52,7 @@ def verification(
     chosen = loaded.chosen(routes or ())
     with prefect_workers(loaded) as workers:
         asked = Asked(level, sample, confidence, restart, canary)
-        found = Run(loaded, chosen, workers).verification(asked)
+        found = in_turn(lambda: Run(loaded, chosen, workers).verification(asked), wait_minutes)
     return concluded(found, Path(report) if report else default_folder(loaded))
 
 

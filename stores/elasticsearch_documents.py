@@ -192,16 +192,16 @@ class Documents:
                     return refused
             again: list[tuple[Spot, bytes]] = []
             pushed = Fault(NO_ANSWER)
-            for action, fault in zip(waiting, self._outcomes(answer, waiting), strict=True):
-                if fault is None:
+            for action, found in zip(waiting, self._outcomes(answer, waiting), strict=True):
+                if found is None:
                     continue
-                if fault.passes:
+                if found.passes:
                     again.append(action)
-                    pushed = fault
-                elif fault.blames_document:
-                    refused[action[0]] = fault.refusal()
+                    pushed = found
+                elif found.blames_document:
+                    refused[action[0]] = found.refusal()
                 else:
-                    raise fault.error(self._what)
+                    raise found.error(self._what)
             self._pace.tell(turn, len(again))
             if not again:
                 return refused

@@ -411,14 +411,7 @@ def _open(url: str) -> Engine:
     path, parsed = _path(url)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Before SQLite makes it, since its journal takes the file's mode: ids may be personal data (R145). A file that
-        # is there is not opened: to close it would drop the locks of every state that this process has open on it, and
-        # another process, thinking itself the last, would then take away the log they write to.
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        with suppress(FileExistsError):
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        path.chmod(0o600)
+        _make(path)
         engine = sa.create_engine(parsed)
         sa.event.listen(engine, "connect", _on_connect)
         sa.event.listen(engine, "begin", _on_begin)
@@ -441,6 +434,17 @@ def _open(url: str) -> Engine:
             "E-STATE-OPEN", f"state {str(path)!r} cannot be used: {reason}; name a file that can be written"
         ) from error
     return engine
+
+
+def _make(path: Path) -> None:
+    """The file is there and nobody else's to read: ids may be personal data; SQLite's journal takes its mode (R145)."""
+    # A file that is there is not opened: closing it would drop the locks this process has on it by other connections
+    # (POSIX), and the next process to close the state would delete the journal they go on writing to.
+    with suppress(FileExistsError):
+        os.close(os.open(path.resolve(), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    if not path.is_file():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    path.chmod(0o600)
 
 
 def _path(url: str) -> tuple[Path, URL]:

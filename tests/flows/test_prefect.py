@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import socket
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import boto3
-import httpx
-import psutil
 import pytest
 import yaml
 from prefect import flow
@@ -36,11 +30,12 @@ from prefect.testing.utilities import prefect_test_harness
 from prefect.utilities.callables import parameter_schema
 from pymongo.database import Database
 from redis import Redis
-from waiting import ending, until
+from waiting import until
 
 from flows import backfill, plan, tasks, verification
 from flows.jobs import CopyJob
-from flows.tasks import NotClean, artifact_key, copy_partition, prefect_workers, verify_route
+from flows.showing import artifact_key
+from flows.tasks import NotClean, copy_partition, prefect_workers, verify_route
 from flows.verifying import Asked, Verified, VerifyJob
 from stores.contract import Partition
 from stores.errors import LeaseLost, PlanError, TransientError
@@ -305,96 +300,3 @@ def test_a_report_that_is_not_clean_survives_pickling(server: None, write_plan: 
 )
 def test_an_artifacts_key_is_of_lowercase_letters_digits_and_dashes(name: str, key: str) -> None:
     assert artifact_key(name) == key
-
-
-# --- a schedule, a worker and a server of their own ---------------------------------------------------------------
-
-
-@contextmanager
-def running(log: Path, environment: Mapping[str, str], cwd: Path, *arguments: str) -> Iterator[psutil.Process]:
-    """A Prefect command of its own process, ended with all its children afterwards."""
-    with log.open("wb") as output:
-        process = psutil.Popen(
-            [sys.executable, "-m", "prefect", *arguments], env=environment, cwd=cwd, stdout=output, stderr=output
-        )
-        try:
-            yield process
-        finally:
-            family = [process, *process.children(recursive=True)] if process.is_running() else []
-            for member in family:
-                with suppress(psutil.NoSuchProcess):
-                    member.terminate()
-            _, left = psutil.wait_procs(family, timeout=5)
-            for member in left:
-                with suppress(psutil.NoSuchProcess):
-                    member.kill()
-            psutil.wait_procs(left, timeout=5)
-
-
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=2).status_code == 200
-    except httpx.TransportError:
-        return False
-
-
-def test_a_scheduled_run_of_the_shipped_deployment_completes_on_a_worker(
-    write_plan: WritePlan, redis_url: str, unique: str, tmp_path: Path
-) -> None:
-    write_plan()
-    shipped = yaml.safe_load(SHIPPED.read_text())
-    copying, verifying = shipped["deployments"]
-    copying["parameters"] = {"plan": "plan.yaml"}
-    copying["schedules"] = [{"interval": 10}]
-    verifying["parameters"] = {"plan": "plan.yaml"}
-    verifying["schedules"][0]["active"] = False
-    (tmp_path / "deployments.yaml").write_text(yaml.safe_dump(shipped))
-    port = free_port()
-    api = f"http://127.0.0.1:{port}/api"
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | {
-        "PREFECT_HOME": str(tmp_path / "prefect"),
-        "PREFECT_API_URL": api,
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_WORKER_QUERY_SECONDS": "1",
-        "DO_NOT_TRACK": "1",
-    }
-
-    def prefect(*arguments: str) -> None:
-        told = subprocess.run(
-            [sys.executable, "-m", "prefect", *arguments], env=environment, cwd=tmp_path, capture_output=True, text=True
-        )
-        assert told.returncode == 0, told.stdout + told.stderr
-
-    def found(what: str, **wanted: Any) -> list[dict[str, Any]]:
-        return list(httpx.post(f"{api}/{what}/filter", json=wanted, timeout=10).raise_for_status().json())
-
-    def finished_run() -> dict[str, Any] | None:
-        ended = found("flow_runs", flow_runs={"state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}}})
-        return ended[0] if ended else None
-
-    with ExitStack() as processes:
-
-        def start(name: str, *arguments: str) -> None:
-            processes.enter_context(running(tmp_path / f"{name}.log", environment, tmp_path, *arguments))
-
-        start("server", "server", "start", "--host", "127.0.0.1", "--port", str(port))
-        until(lambda: answers(f"{api}/health"), "answer of the server", tmp_path / "server.log", limit_s=LIMIT_S)
-        prefect("work-pool", "create", "offramp", "--type", "process")
-        start("worker", "worker", "start", "--pool", "offramp", "--type", "process")
-        prefect("--no-prompt", "deploy", "--prefect-file", "deployments.yaml", "--all")
-
-        logs = (tmp_path / "server.log", tmp_path / "worker.log")
-        run = until(finished_run, "run that ended", *logs, limit_s=LIMIT_S)
-
-        assert run is not None
-        assert run["state"]["type"] == "COMPLETED", ending(tmp_path / "worker.log")
-        assert run["auto_scheduled"]
-        deployments = {one["entrypoint"]: one for one in found("deployments")}
-        assert set(deployments) == {"flows.backfill.backfill", "flows.verification.verification"}
-        for one in deployments.values():
-            assert one["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
-            assert one["global_concurrency_limit"]["limit"] == 1
-    # Relative paths: the run worked in the folder from which it was deployed.
-    assert json.loads((tmp_path / ".offramp/reports" / unique / "report.json").read_text())["verdict"] == "clean"
-    with Redis.from_url(redis_url) as target:
-        assert target.exists(*(f"{unique}:n:{number}" for number in range(60))) == 60

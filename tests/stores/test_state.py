@@ -670,17 +670,16 @@ def test_what_is_kept_of_a_route_is_readable_json(state: State, url: str) -> Non
     assert json.loads(str(rows(url, "SELECT tally FROM partitions WHERE number = 0")[0][0]))["read"] == 3
 
 
-def test_what_is_written_lasts_although_others_open_and_close_the_state_meanwhile(tmp_path: Path) -> None:
-    """As jobs of one process and `offramp status` in another do: nobody takes away the log that another writes to."""
-    url = f"sqlite:///{tmp_path / 'state.db'}"
-    mine = State(url, "shop")
-    lease = mine.acquire("orders")
-    State(url, "shop").close()  # Another job of this process.
-    look = f"from stores.state import State; state = State({url!r}, 'shop'); state.holder('orders'); state.close()"
-    subprocess.run([sys.executable, "-c", look], check=True)
-    mine.begin(lease, {}, "", "", [Partition(0)])
-    file = str(tmp_path / "state.db")
-    after = f"import sqlite3; print(len(sqlite3.connect({file!r}).execute('SELECT * FROM partitions').fetchall()))"
-    told = subprocess.run([sys.executable, "-c", after], check=True, capture_output=True, text=True)
-    mine.close()
-    assert told.stdout.strip() == "1"
+def test_a_process_that_opens_the_state_twice_keeps_what_it_writes_while_others_come_and_go(
+    url: str, opened: Callable[..., State], process: Callable[..., subprocess.Popen[str]]
+) -> None:
+    first = opened()
+    lease = begun(first)
+    opened().close()  # By the same process: an open and close of the file would drop the locks of `first`.
+    look = "state = State(sys.argv[1], 'shop', 60)\nprint(state.route('orders').source_identity)\nstate.close()"
+    assert line(process(look, url)) == "source-uuid"
+
+    first.checkpoint(lease, 0, b"k", Tally(read=1, copied=1, records=1))
+
+    look = "state = State(sys.argv[1], 'shop', 60)\nprint(state.partitions('orders')[0].tally.read)\nstate.close()"
+    assert line(process(look, url)) == "1"

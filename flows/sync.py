@@ -1,0 +1,49 @@
+"""The sync of a plan as a Prefect flow, for deployments (entrypoint ``flows.sync.sync``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Cancelled
+from pydantic import Field
+
+from flows.books import Report
+from flows.plan import load
+from flows.showing import catching_up_shown
+from flows.syncing import sync as caught_up
+from flows.tasks import concluded
+from flows.turns import HELD, to_a_checkpoint
+from stores.errors import TransientError
+
+
+@flow(name="offramp sync", persist_result=False)
+def sync(
+    plan: str,
+    routes: list[str] | None = None,
+    report: str | None = None,
+    lag_minutes: Annotated[float, Field(gt=0)] = 15,
+) -> Report | State[Any]:
+    """Copy or delete in the targets what changed in the source, up to the time at which the run began.
+
+    The flow run fails unless every route got there. It is cancelled where another run, such as a verification, is at
+    work on one of the routes: the next one catches up.
+
+    Args:
+        plan: Path of the plan's YAML file, absolute or relative to the run's working directory.
+        routes: Only these routes of the plan; all of them unless given.
+        report: Folder for report.json and report.md; none are written unless given.
+        lag_minutes: A route that is further behind its source when the run ends is told of as lagging.
+    """
+    loaded = load(Path(plan))
+    chosen = loaded.chosen(routes or ())
+    try:
+        with to_a_checkpoint() as stopping, catching_up_shown(loaded) as watching:
+            found = caught_up(loaded, chosen, stopping=stopping, watching=watching)
+    except TransientError as error:
+        if error.code != HELD:
+            raise
+        return Cancelled(message=str(error))
+    return concluded(found, Path(report) if report else None, lag_minutes=lag_minutes)

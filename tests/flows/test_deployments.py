@@ -1,0 +1,496 @@
+"""Deployments on a Prefect server of their own: registered, pruned, scheduled, killed, taken over, served, watched."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime as dt
+import json
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+import yaml
+from plans import offramp
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogWorker
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from pymongo.database import Database
+from redis import Redis
+from waiting import ending, until
+
+from flows import backfill, deploying, deployments, showing, turns, verification
+from flows.books import Report
+from flows.deployments import SHIPPED, Wanted
+from flows.plan import load
+from flows.showing import artifact_key
+from stores.errors import TransientError
+from stores.state import State
+
+LIMIT_S = 90.0
+LAST_DAY = {"since": (dt.datetime.now(dt.UTC) - dt.timedelta(days=1)).isoformat()}
+AUTOMATIONS = SHIPPED.with_name("automations.yaml")
+
+Documents = Database[dict[str, Any]]
+WritePlan = Callable[..., Path]
+
+
+@dataclass(frozen=True)
+class Server:
+    """A Prefect server, and the environment of commands that use it."""
+
+    api: str
+    folder: Path
+    environment: Mapping[str, str]
+
+    def found(self, what: str, **wanted: Any) -> list[dict[str, Any]]:
+        answer = httpx.post(f"{self.api}/{what}/filter", json=wanted, timeout=10).raise_for_status().json()
+        return list(answer["events"] if what == "events" else answer)
+
+    def deployments(self, plan: str) -> dict[str, dict[str, Any]]:
+        """The plan's deployments by entrypoint and name."""
+        found = self.found("deployments", deployments={"tags": {"all_": [f"plan:{plan}"]}})
+        return {f"{one['entrypoint']} {one['name']}": one for one in found}
+
+    def runs(self, deployment: Mapping[str, Any], *states: str) -> list[dict[str, Any]]:
+        """The deployment's runs in these states, in the order they started."""
+        wanted = {"deployment_id": {"any_": [deployment["id"]]}, "state": {"type": {"any_": list(states)}}}
+        return self.found("flow_runs", flow_runs=wanted, sort="START_TIME_ASC")
+
+    def prefect(self, *arguments: str) -> None:
+        told = subprocess.run(
+            [sys.executable, "-m", "prefect", *arguments],
+            env=self.environment,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+        )
+        assert told.returncode == 0, told.stdout + told.stderr
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with a work pool, which flows and commands of this process use too."""
+    folder = tmp_path_factory.mktemp("server")
+    port = free_port()
+    api = f"http://127.0.0.1:{port}/api"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | {
+        "PREFECT_HOME": str(folder / "prefect"),
+        "PREFECT_API_URL": api,
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+        "DO_NOT_TRACK": "1",
+    }
+    log = folder / "server.log"
+    with running(log, environment, folder, "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)):
+        until(lambda: answers(f"{api}/health"), "answer of the server", log, limit_s=LIMIT_S)
+        httpx.post(f"{api}/work_pools/", json={"name": "offramp", "type": "process"}).raise_for_status()
+        with temporary_settings({PREFECT_API_URL: api}):
+            yield Server(api, folder, environment)
+            # What this process still has to tell, while there is who listens: it would try for a minute at its end.
+            APILogWorker.drain_all(timeout=10)
+            EventsWorker.drain_all(timeout=10)
+
+
+@pytest.fixture
+def write_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mongodb_url: str, redis_url: str, database: Documents, unique: str
+) -> WritePlan:
+    """Write a plan of one route of 400 documents, named as the test; keys replace those of the plan."""
+    database["sessions"].insert_many({"_id": number, "user": f"user {number}"} for number in range(400))
+
+    def write(target: Mapping[str, Any] | None = None, **keys: Any) -> Path:
+        content = {
+            "name": unique,
+            "source": {"uri": mongodb_url, "database": database.name},
+            "targets": {"redis": {"url": redis_url, "retry_deadline_s": 0.2} | dict(target or {})},
+            "routes": {unique: {"use_case": "session", "collection": "sessions", "partitions": 2}},
+        }
+        path = tmp_path / "plan.yaml"
+        path.write_text(yaml.safe_dump(content | keys))
+        return path
+
+    return write
+
+
+@contextmanager
+def running(log: Path, environment: Mapping[str, str], cwd: Path, *module: str) -> Iterator[psutil.Process]:
+    """A module run as a process of its own, ended with all its children afterwards."""
+    with log.open("wb") as output:
+        process = psutil.Popen([sys.executable, "-m", *module], env=environment, cwd=cwd, stdout=output, stderr=output)
+        try:
+            yield process
+        finally:
+            family = [process, *process.children(recursive=True)] if process.is_running() else []
+            for member in family:
+                with suppress(psutil.NoSuchProcess):
+                    member.terminate()
+            _, left = psutil.wait_procs(family, timeout=5)
+            for member in left:
+                with suppress(psutil.NoSuchProcess):
+                    member.kill()
+            psutil.wait_procs(left, timeout=5)
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+# --- what is registered -------------------------------------------------------------------------------------------
+
+
+def described(deployment: Mapping[str, Any]) -> dict[str, Any]:
+    """What a deployment comes to, without what a server adds of its own."""
+    same = ("name", "description", "entrypoint", "parameters", "tags", "paused", "work_pool_name", "job_variables")
+    more = ("parameter_openapi_schema", "enforce_parameter_schema", "concurrency_options")
+    schedules = [
+        (one["active"], one["slug"], {key: one["schedule"].get(key) for key in ("interval", "cron", "timezone")})
+        for one in deployment["schedules"]
+    ]
+    limit = deployment["global_concurrency_limit"]["limit"]
+    return {name: deployment[name] for name in (*same, *more)} | {"schedules": schedules, "limit": limit}
+
+
+def test_the_shipped_file_registers_what_the_command_does(server: Server, tmp_path: Path) -> None:
+    server.prefect("--no-prompt", "deploy", "--prefect-file", str(SHIPPED), "--all")
+    by_file = {name: described(one) for name, one in server.deployments("shop").items()}
+
+    made = deployments.deployments(deployments.EXAMPLE)
+    assert deploying.register(made, "shop", deploying.Place(str(tmp_path), "offramp")) == []
+    by_command = server.deployments("shop")
+
+    assert by_command.keys() == by_file.keys()
+    for name, one in by_command.items():
+        for what, value in described(one).items():
+            assert value == by_file[name][what], f"{name}: {what}"
+    assert [pull for one in by_command.values() for pull in one["pull_steps"]] == [
+        deployments.working_in(str(tmp_path))
+    ] * len(made)
+    level = by_file["flows.verification.verification shop"]["parameter_openapi_schema"]["properties"]["level"]
+    assert level["enum"] == ["counts", "full"]
+    assert by_file["flows.verification.verification shop"]["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
+
+
+def test_the_shipped_file_is_current(capsys: pytest.CaptureFixture[str]) -> None:
+    assert deployments.main(["--check"]) == 0, capsys.readouterr().err
+
+
+def test_a_flows_name_is_the_one_its_deployments_are_told_by() -> None:
+    flows = [backfill.backfill, verification.verification]
+    named = {one.entrypoint: one.full_name for one in deployments.deployments(deployments.EXAMPLE)}
+    for one in flows:
+        assert named[f"{one.fn.__module__}.{one.fn.__name__}"] == f"{one.name}/shop"
+
+
+def test_what_a_plan_no_longer_wants_is_removed_and_nothing_else(
+    server: Server, write_plan: WritePlan, unique: str, tmp_path: Path
+) -> None:
+    path = write_plan()
+    other = deployments.deployments(Wanted(f"{unique}b", "other.yaml", ("a",), kinds=("backfill",)))
+    deploying.register(other, f"{unique}b", deploying.Place("/", "offramp"))
+
+    first = offramp("deploy", path, "--sync-every", f"{unique}=1", folder=tmp_path)
+    again = offramp("deploy", path, "--only", "verification", "--verify-at", "23:10", folder=tmp_path)
+
+    assert (first.code, again.code) == (0, 0), first.err + again.err
+    assert f"offramp sync/{unique}-{unique}: every 1 minutes\n" in first.out
+    assert f"now:  prefect deployment run 'offramp backfill/{unique}'" in first.out
+    assert again.out.splitlines() == [
+        f"offramp verification/{unique}: each day at 23:10 UTC",
+        f"offramp backfill/{unique}: removed",
+        f"offramp sync/{unique}-{unique}: removed",
+        "next: prefect worker start --pool offramp",
+    ]
+    (left,) = server.deployments(unique).values()
+    assert [one["schedule"]["cron"] for one in left["schedules"]] == ["10 23 * * *"]
+    assert left["parameters"] == {"plan": str(path), "level": "full", "wait_minutes": 30}
+    assert len(server.deployments(f"{unique}b")) == 1
+
+
+def test_routes_with_a_schedule_of_their_own_are_not_in_the_common_one() -> None:
+    wanted = Wanted("shop", "plan.yaml", ("a", "b", "c"), kinds=("sync",), alone_s={"b": 60})
+
+    made = deployments.deployments(wanted)
+
+    assert [(one.name, one.parameters.get("routes"), one.schedule and one.schedule["interval"]) for one in made] == [
+        ("shop", ["a", "c"], 300),
+        ("shop-b", ["b"], 60),
+    ]
+    assert [tag for tag in made[0].tags if tag.startswith("route:")] == ["route:a", "route:c"]
+    (alone,) = deployments.deployments(dataclasses.replace(wanted, routes=("b",)))
+    assert alone.name == "shop-b"
+
+
+def test_a_pool_of_containers_is_taken_where_its_plan_is_named(
+    server: Server, write_plan: WritePlan, unique: str, tmp_path: Path
+) -> None:
+    path = write_plan()
+    httpx.post(f"{server.api}/work_pools/", json={"name": unique, "type": "docker"}).raise_for_status()
+
+    refused = offramp("deploy", path, "--work-pool", unique, folder=tmp_path)
+    taken = offramp("deploy", path, "--work-pool", unique, "--plan-at", "/srv/p/plan.yaml", folder=tmp_path)
+
+    assert refused.code == 2
+    assert "E-DEPLOY-POOL" in refused.err
+    assert "is of type docker" in refused.err
+    assert taken.code == 0, taken.err
+    for one in server.deployments(unique).values():
+        assert one["parameters"]["plan"] == "/srv/p/plan.yaml"
+        assert one["pull_steps"] == [deployments.working_in("/srv/p")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--work-pool", "nowhere"], "E-DEPLOY-POOL there is no work pool 'nowhere'"),
+        (["--sync-every", "0"], "'0' is not [ROUTE=]MINUTES"),
+        (["--sync-every", "nowhere=5"], "E-PLAN-ROUTE"),
+        (["--verify-at", "24:00"], "'24:00' is not HH:MM"),
+        (["--time-zone", "Mars/Olympus"], "'Mars/Olympus' is not a time zone"),
+        (["--serve", "--yaml"], "leave out --yaml"),
+    ],
+)
+def test_what_cannot_be_deployed_is_told_and_nothing_is_registered(
+    server: Server, write_plan: WritePlan, unique: str, tmp_path: Path, arguments: list[str], told: str
+) -> None:
+    refused = offramp("deploy", write_plan(), *arguments, folder=tmp_path)
+    assert refused.code == 2
+    assert told in refused.err
+    assert server.deployments(unique) == {}
+
+
+@pytest.mark.parametrize(
+    ("url", "code", "told"),
+    [
+        (None, 2, "set PREFECT_API_URL"),
+        ("http://127.0.0.1:{port}/api", 3, "does not answer as a Prefect server"),
+        ("{api}/../wrong", 3, "end in /api"),
+    ],
+    ids=["no server", "a server that is away", "not its API"],
+)
+def test_a_server_that_cannot_be_used_is_told_in_words(
+    server: Server, write_plan: WritePlan, tmp_path: Path, url: str | None, code: int, told: str
+) -> None:
+    named = url and url.format(port=free_port(), api=server.api)
+    with temporary_settings({PREFECT_API_URL: named}):
+        refused = offramp("deploy", write_plan(), folder=tmp_path)
+    assert (refused.code, told in refused.err) == (code, True), refused.err
+
+
+def test_a_name_that_prefect_refuses_is_refused_before(write_plan: WritePlan, tmp_path: Path) -> None:
+    refused = offramp("deploy", write_plan(name="shop/eu"), "--yaml", folder=tmp_path)
+    assert refused.code == 2
+    assert "E-DEPLOY-NAME" in refused.err
+
+
+def test_a_file_made_of_a_plan_names_the_plan_and_its_folder(write_plan: WritePlan, tmp_path: Path) -> None:
+    path = write_plan()
+    made = yaml.safe_load(offramp("deploy", path, "--yaml", "--work-pool", "big", folder=tmp_path).out)
+    assert made["pull"] == [deployments.working_in(str(tmp_path))]
+    assert {one["parameters"]["plan"] for one in made["deployments"]} == {str(path)}
+    assert {one["work_pool"]["name"] for one in made["deployments"]} == {"big"}
+
+
+# --- runs ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def worker(server: Server, tmp_path: Path) -> Iterator[Path]:
+    """A process worker; returns where it logs."""
+    log = tmp_path / "worker.log"
+    with running(log, server.environment, tmp_path, "prefect", "worker", "start", "--pool", "offramp"):
+        yield log
+
+
+def holder(path: Path, route: str) -> int | None:
+    """The process at work on the route."""
+    plan = load(path)
+    state = State(plan.state, plan.name)
+    try:
+        return int(name.rpartition("/")[2]) if (name := state.holder(route)) else None
+    finally:
+        state.close()
+
+
+def fence(path: Path) -> int:
+    """How often a run has taken the plan's only route."""
+    with contextlib.closing(sqlite3.connect(path.parent / ".offramp" / "state.db")) as db:
+        return int(db.execute("SELECT max(fence) FROM leases").fetchone()[0])
+
+
+def test_a_scheduled_sync_goes_on_where_one_was_killed_and_another_was_cancelled(
+    server: Server,
+    worker: Path,
+    write_plan: WritePlan,
+    database: Documents,
+    redis_url: str,
+    unique: str,
+    tmp_path: Path,
+) -> None:
+    path = write_plan()
+    assert backfill.run(path, [], "none").verdict == "clean"
+    database["sessions"].update_many({}, {"$set": {"again": True}})
+    database["sessions"].delete_many({"_id": {"$gte": 390}})
+    write_plan({"max_rate": 20})
+    (one,) = deployments.deployments(Wanted(unique, str(path), (unique,), kinds=("sync",), sync_every_s=4))
+    deploying.register([one], unique, deploying.Place(str(tmp_path), "offramp"))
+    (deployment,) = server.deployments(unique).values()
+
+    def held() -> list[Any]:
+        with Redis.from_url(redis_url) as target:
+            values = target.mget([f"{unique}:n:{number}" for number in range(400)])
+        return [json.loads(value) for value in values if value is not None]
+
+    def at_work(than: int | None) -> int | None:
+        """The process of a run that holds the route and has written something."""
+        process = holder(path, unique)
+        return process if process != than and any("again" in document for document in held()) else None
+
+    logs = (worker, server.folder / "server.log")
+    killed = until(lambda: at_work(None), "run at work", *logs, limit_s=LIMIT_S)
+    assert killed is not None
+    psutil.Process(killed).kill()
+    (crashed,) = until(lambda: server.runs(deployment, "CRASHED"), "crash noticed", *logs, limit_s=LIMIT_S)
+    until(lambda: at_work(killed), "run that takes over", *logs, limit_s=LIMIT_S)
+    (second,) = server.runs(deployment, "RUNNING")
+    write_plan()  # Without a ceiling from the next run on.
+    cancelling = {"state": {"type": "CANCELLING"}}
+    httpx.post(f"{server.api}/flow_runs/{second['id']}/set_state", json=cancelling).raise_for_status()
+    until(lambda: server.runs(deployment, "CANCELLED"), "cancellation", *logs, limit_s=LIMIT_S)
+    (completed,) = until(lambda: server.runs(deployment, "COMPLETED"), "run that completed", *logs, limit_s=LIMIT_S)
+
+    assert [run["auto_scheduled"] for run in (crashed, second, completed)] == [True] * 3
+    assert crashed["start_time"] < second["start_time"] < completed["start_time"]
+    assert fence(path) >= 4
+    assert [document.get("again") for document in held()] == [True] * 390
+    # No run failed: each that was not stopped went on from what it found.
+    assert server.runs(deployment, "FAILED") == [], ending(worker)
+    assert newest(server, artifact_key(unique, "sync"))["flow_run_id"] == completed["id"]
+    assert verification.run(path, [], "full").verdict == "clean"
+
+
+def test_a_served_plan_runs_here_and_its_schedules_rest_when_it_ends(
+    server: Server, write_plan: WritePlan, unique: str, tmp_path: Path
+) -> None:
+    path = write_plan()
+    made = deployments.deployments(Wanted(unique, str(path), (unique,), kinds=("verification", "backfill")))
+    deploying.register(made, unique, deploying.Place(str(tmp_path), "offramp"))
+    log = tmp_path / "serve.log"
+    arguments = ("flows.cli", "deploy", str(path), "--serve", "--only", "backfill", "--only", "verification")
+    with running(log, server.environment, tmp_path, *arguments) as process:
+
+        def taken_over() -> list[dict[str, Any]] | None:
+            found = list(server.deployments(unique).values())
+            return found if len(found) == 2 and all(one["work_pool_name"] is None for one in found) else None
+
+        served = until(taken_over, "deployments without a pool", log, server.folder / "server.log", limit_s=LIMIT_S)
+        copying = next(one for one in served if one["entrypoint"] == "flows.backfill.backfill")
+        start = f"{server.api}/deployments/{copying['id']}/create_flow_run"
+        wrong = httpx.post(start, json={"parameters": {"verify": "hastily"}})
+        httpx.post(start, json={"parameters": {"verify": "counts"}}).raise_for_status()
+        until(lambda: server.runs(copying, "COMPLETED"), "run that completed", log, limit_s=LIMIT_S)
+        process.terminate()
+        until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, "end of serving", log)
+
+    assert (wrong.status_code, "hastily" in wrong.text) == (409, True)
+    assert [one["paused"] for one in server.deployments(unique).values()] == [True, True]
+    assert json.loads((tmp_path / ".offramp/reports" / unique / "report.json").read_text())["verdict"] == "clean"
+
+
+def test_a_route_that_is_not_clean_raises_the_shipped_alert_and_no_address_leaves(
+    server: Server, write_plan: WritePlan, redis_url: str, unique: str
+) -> None:
+    server.prefect("automation", "create", "--from-file", str(AUTOMATIONS))
+    path = write_plan()
+    assert backfill.run(path, [], "none").verdict == "clean"
+    with Redis.from_url(redis_url) as target:
+        target.delete(f"{unique}:n:7")
+    assert verification.run(path, [], "full").routes[0].missing == 1
+
+    def told(event: str) -> list[dict[str, Any]]:
+        wanted = {"event": {"name": [event]}, "resource": {"id": [f"offramp.route.{unique}.{unique}"]}}
+        return server.found("events", filter=wanted | {"occurred": LAST_DAY})
+
+    until(lambda: told("offramp.route.clean"), "event of the backfill", server.folder / "server.log")
+    (event,) = until(lambda: told("offramp.route.mismatches"), "event of the verification")
+    assert event["resource"]["offramp.target"] == "redis"
+    assert event["payload"]["missing"] == 1
+    assert any(related["prefect.resource.role"] == "flow-run" for related in event["related"])
+    (alert,) = [one for one in server.found("automations") if one["name"] == "offramp routes that are not clean"]
+
+    def raised() -> list[dict[str, Any]]:
+        wanted = {"event": {"name": ["prefect.automation.triggered"]}, "occurred": LAST_DAY}
+        return server.found("events", filter=wanted | {"resource": {"id": [f"prefect.automation.{alert['id']}"]}})
+
+    until(raised, "alert", server.folder / "server.log")
+    page = newest(server, artifact_key(unique, "report"))
+    assert page["type"] == "markdown"
+    assert "1 missing: the source has them, the target does not" in page["data"]
+    assert f"{unique}:n:7" not in json.dumps([page, event])
+
+
+def newest(server: Server, key: str) -> dict[str, Any]:
+    return dict(httpx.get(f"{server.api}/artifacts/{key}/latest").raise_for_status().json())
+
+
+def test_progress_is_shown_while_copying_and_while_verifying(
+    server: Server, write_plan: WritePlan, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(showing, "_LOOK_EVERY_S", 0.05)
+    path = write_plan({"max_rate": 200})
+
+    assert backfill.run(path, [], "full").verdict == "clean"
+
+    copied = newest(server, artifact_key(unique, "progress"))
+    verified = newest(server, artifact_key(unique, unique, "verify"))
+    assert (copied["type"], copied["data"]) == ("progress", 100.0)
+    assert copied["description"] == f"{unique}: 400 of about 400 documents copied"
+    assert verified["data"] == 100.0
+    assert (copied["flow_run_id"] is None, verified["task_run_id"] is None) == (False, False)
+
+
+# --- turns --------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_waits_for_anothers_turn_to_end_and_for_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "_LOOK_EVERY_S", 0.01)
+    now = dt.datetime.now(dt.UTC)
+    report = Report("shop", "", now, now, ())
+    held = TransientError(turns.HELD, "another run is at work")
+
+    def run(*outcomes: Report | TransientError) -> Callable[[], Report]:
+        left = iter(outcomes)
+
+        def one() -> Report:
+            outcome = next(left)
+            if isinstance(outcome, Report):
+                return outcome
+            raise outcome
+
+        return one
+
+    assert turns.in_turn(run(held, held, report), 1) is report
+    with pytest.raises(TransientError, match="another run"):
+        turns.in_turn(run(held, report), 0)
+    with pytest.raises(TransientError, match="E-STATE-BUSY"):
+        turns.in_turn(run(TransientError("E-STATE-BUSY", "busy"), report), 1)
