@@ -254,8 +254,12 @@ def status(plan_path: Path, as_json: bool) -> None:
         for reject in row["rejects"]:
             where = f" {reject['field']}" if reject["field"] else ""
             print(f"{row['route']}: {reject['id']}: {reject['stage']}: {reject['code']}{where}: {reject['reason']}")
-        if row["rejected"] > len(row["rejects"]):
-            print(f"{row['route']}: and {row['rejected'] - len(row['rejects'])} more rejects")
+        if row["stopped"]:
+            print(f"{row['route']}: {row['stopped']}")
+        if (more := row["rejected"] - row["accepted"] - len(row["rejects"])) > 0:
+            print(f"{row['route']}: and {more} more rejects; see offramp rejects list")
+        if row["accepted"]:
+            print(f"{row['route']}: {row['accepted']} rejects are accepted; see offramp rejects list --accepted")
 
 
 @offramp.command()

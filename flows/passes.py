@@ -17,6 +17,7 @@ from flows.workers import Workers
 from stores.contract import Divided, Partition, Tally
 from stores.errors import OfframpError, PermanentError
 from stores.state import Lease, State
+from stores.state_sync import Syncs
 from stores.state_verification import Pass, Verifications, folder
 
 _log = logging.getLogger(__name__)
@@ -112,12 +113,14 @@ class Passes:
         copied = Tally()
         for part in self.state.partitions(route.name):
             copied.add(part.tally)
+        standing = Syncs(self.state).standing(route.name)
         return {
             "plan": digest([route.fingerprint()]),
             "source": identity,
             "target": known.target_identity if known else None,
             "run": known.started if known else None,
             "copied": copied.to_json(),
+            "synced": [standing.applied, standing.deleted] if standing else None,
             "id_kind": job.id_kind,
         }
 
