@@ -7,12 +7,14 @@ check:  ## format, lint, types, layering, generated files current
 	lint-imports
 	python -m flows.schema --check
 	python -m flows.values_page --check
+	python -m flows.errors_page --check
 
 format:
 	ruff format .
 	ruff check --fix .
 	python -m flows.schema --write
 	python -m flows.values_page --write
+	python -m flows.errors_page --write
 
 test:  ## every test, on real local servers: two processes, a file's tests in one of them
 	pytest -n 2 --dist loadfile --no-loadscope-reorder

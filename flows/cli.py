@@ -177,6 +177,28 @@ def status(plan_path: Path, as_json: bool) -> None:
 
 
 @offramp.command()
+@click.argument("code", metavar="CODE")
+@_JSON
+def explain(code: str, as_json: bool) -> None:
+    """Tell what an error code such as E-DDB-KEYS means, what offramp did, and what to do."""
+    import difflib
+
+    from flows.codes import CATALOGUE
+    from flows.errors_page import explained
+    from mappers.codes import EFFECTS
+
+    name = code.upper()
+    if (entry := CATALOGUE.get(name)) is None:
+        near = ", ".join(difflib.get_close_matches(name, CATALOGUE, 4)) or "one of docs/errors.md"
+        raise click.BadParameter(f"{name} is none of offramp's own codes; did you mean {near}?")
+    if as_json:
+        effects = {effect: EFFECTS[effect] for effect in entry.effects}
+        _print_json({"code": name, "meaning": entry.meaning, "effects": effects, "remedy": entry.remedy})
+    else:
+        print(explained(name, entry))
+
+
+@offramp.command()
 @click.option(
     "--dir",
     "folder",
