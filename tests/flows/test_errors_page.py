@@ -37,7 +37,8 @@ def test_codes_are_found_wherever_they_stand_but_in_prose(tmp_path: Path) -> Non
         (tmp_path / package).mkdir()
     (tmp_path / "stores" / "shop.py").write_text(
         '"""Raises E-PROSE-ONE."""\n# E-PROSE-TWO\nTABLE = {"x": ("E-SHOP-TABLE", "text")}\nSMALL = 1E-130\n'
-        'def f():\n    """E-PROSE-THREE"""\n    note = f"{SMALL} (W-SHOP-NOTE)"\n    raise PlanError("E-SHOP-PLAN", "t")\n',
+        'def f():\n    """E-PROSE-THREE"""\n    note = f"{SMALL} (W-SHOP-NOTE)"\n'
+        '    raise PlanError("E-SHOP-PLAN", "t")\n',
         encoding="utf-8",
     )
     (tmp_path / "stores" / "codes_shop.py").write_text('CODES = {"E-SHOP-OWN": 1}', encoding="utf-8")
