@@ -22,6 +22,7 @@ def backfill(
     verify: Literal["none", "counts", "full"] = "full",
     restart: bool = False,
     report: str | None = None,
+    show_values: bool = False,
 ) -> Report:
     """Copy the collections of a plan, from the last checkpoint on, then verify and report.
 
@@ -32,17 +33,24 @@ def backfill(
         routes: Only these routes of the plan; all of them unless given.
         verify: How to compare the targets afterwards: none, counts, or full (every document, both directions).
         restart: Forget the checkpoints of these routes and copy everything again.
-        report: Folder for report.json and report.md; .offramp/reports/<plan> beside the plan unless given.
+        report: Folder for report.json, .md and .html; .offramp/reports/<plan> beside the plan unless given.
+        show_values: Show values in samples of differences; they may be personal data.
     """
     loaded = load(Path(plan))
     chosen = loaded.chosen(routes or ())
     with prefect_workers(loaded) as workers:
-        found = Run(loaded, chosen, workers).backfill(verify, restart=restart)
+        found = Run(loaded, chosen, workers, show_values=show_values).backfill(verify, restart=restart)
     return concluded(found, Path(report) if report else default_folder(loaded))
 
 
 def run(
-    plan_path: Path, routes: Sequence[str], level: Level, *, restart: bool = False, folder: Path | None = None
+    plan_path: Path,
+    routes: Sequence[str],
+    level: Level,
+    *,
+    restart: bool = False,
+    folder: Path | None = None,
+    show_values: bool = False,
 ) -> Report:
     """The flow has run here and Prefect has its record; returns the report, clean or not.
 
@@ -56,6 +64,7 @@ def run(
             verify=level,
             restart=restart,
             report=str(folder) if folder else None,
+            show_values=show_values,
         )
     except NotClean as unclean:
         return unclean.report

@@ -7,9 +7,14 @@ import datetime as dt
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any, Literal
 
+from pydantic import TypeAdapter
+
 from flows.comparing import Comparison
+from flows.differences import Differing
+from flows.rates import Throughput
 from mappers.contract import OTHER_FIELDS, Loss, LossFields
 from stores.contract import Tally
 
@@ -56,6 +61,16 @@ class RouteReport:
     """Where readers find the records, for a target that publishes them; "" until then."""
     pace: Pace | None = None
     """How this run was held back while it copied; None where it copied nothing."""
+    differing: Differing | None = None
+    """How the records that differ do, in samples; None where none was seen to."""
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    """Documents read by their size as stored: the least bytes of a class, which ends where twice that begins."""
+    rejects: Mapping[str, int] = field(default_factory=dict)
+    """Rejects on record by their code."""
+    throughput: Sequence[Throughput] = ()
+    """How fast this run copied and verified, stretch by stretch."""
+    not_checked: Sequence[str] = ()
+    """What nothing here proves of the route."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +100,36 @@ class FieldLoss:
 
 
 @dataclass(frozen=True)
+class SourceSeen:
+    """What the source said of itself; "" where it said nothing."""
+
+    database: str = ""
+    version: str = ""
+    cluster_time_began: str = ""
+    """The time of its latest operation when the run began."""
+    cluster_time_ended: str = ""
+    """The same when its report was made."""
+
+
+@dataclass(frozen=True)
+class PastRun:
+    """An earlier run of the same plan."""
+
+    command: str
+    began: str
+    finished: str | None = None
+    """None for a run that was killed or failed before its report."""
+    verdict: Verdict | None = None
+    read: int | None = None
+    """Documents read, over all its routes."""
+    fastest: float | None = None
+    """The most documents a second that it copied; None where it copied nothing."""
+    routes: Mapping[str, Verdict] = field(default_factory=dict)
+    sha256: str = ""
+    """Of its report.json, as it was written."""
+
+
+@dataclass(frozen=True)
 class Report:
     """What a run can prove."""
 
@@ -93,6 +138,12 @@ class Report:
     started: dt.datetime
     finished: dt.datetime
     routes: Sequence[RouteReport]
+    command: str = ""
+    """backfill or verify."""
+    source: SourceSeen = SourceSeen()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    history: Sequence[PastRun] = ()
+    """The runs before this one, the latest first."""
 
     @property
     def verdict(self) -> Verdict:
@@ -114,7 +165,25 @@ class Report:
             "finished": self.finished.isoformat(timespec="seconds"),
             "verdict": self.verdict,
             "routes": [dataclasses.asdict(route) for route in self.routes],
+            "command": self.command,
+            "source": dataclasses.asdict(self.source),
+            "versions": dict(self.versions),
+            "history": [dataclasses.asdict(run) for run in self.history],
         }
+
+    def as_bytes(self) -> bytes:
+        """Return report.json."""
+        text = json.dumps(self.as_json(), indent=2, ensure_ascii=False) + "\n"
+        return text.encode("utf-8", "backslashreplace")  # What a store holds may be no Unicode.
+
+    def digest(self) -> str:
+        """Return the SHA-256 of report.json."""
+        return sha256(self.as_bytes()).hexdigest()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Report:
+        """Return the report that `as_bytes` wrote."""
+        return TypeAdapter(cls).validate_python(json.loads(content))
 
 
 @dataclass(frozen=True)
@@ -217,6 +286,8 @@ def settle(books: Books) -> RouteReport:
         verify_s=round(books.verify_s, 1) if books.verify_s is not None else None,
         reasons=[reason for _, reason in reasons],
         samples=balance.samples if balance else {},
+        differing=compared.differing if compared and compared.balance.differs else None,
+        sizes={str(1 << bits - 1): count for bits, count in sorted(tally.sizes.items())},
         lost=lost,
     )
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from flows.collecting import seldom
+from flows.report_command import report as report_command
 from stores.errors import OfframpError, PlanError, origin
 from stores.retrying import STOPPING
 
@@ -32,7 +33,10 @@ _REPORT = click.option(
     "folder",
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where report.json and report.md go. [default: .offramp/reports/<plan> beside the plan]",
+    help="Where report.json, report.md and report.html go. [default: .offramp/reports/<plan> beside the plan]",
+)
+_VALUES = click.option(
+    "--show-values", is_flag=True, help="Show values in samples of differences; they may be personal data."
 )
 _PREFECT = click.option("--prefect", is_flag=True, help="Run as a Prefect flow (also where PREFECT_API_URL is set).")
 
@@ -102,6 +106,7 @@ def check(plan_path: Path, routes: tuple[str, ...], as_json: bool) -> None:
     help="How to compare the target afterwards.",
 )
 @click.option("--restart", is_flag=True, help="Forget the checkpoints of these routes and copy everything again.")
+@_VALUES
 @_REPORT
 @_JSON
 @_PREFECT
@@ -110,6 +115,7 @@ def backfill(
     routes: tuple[str, ...],
     level: Level,
     restart: bool,
+    show_values: bool,
     folder: Path | None,
     as_json: bool,
     prefect: bool,
@@ -119,9 +125,9 @@ def backfill(
     if prefect or _needs_prefect(plan):
         from flows import backfill as flow
 
-        report = flow.run(plan_path, routes, level, restart=restart, folder=folder)
+        report = flow.run(plan_path, routes, level, restart=restart, folder=folder, show_values=show_values)
     else:
-        report = _run(plan, routes, as_json, lambda run: run.backfill(level, restart=restart))
+        report = _run(plan, routes, as_json, show_values, lambda run: run.backfill(level, restart=restart))
     _conclude(report, folder, as_json)
 
 
@@ -135,20 +141,27 @@ def backfill(
     show_default=True,
     help="counts: only how many; full: every document, both directions.",
 )
+@_VALUES
 @_REPORT
 @_JSON
 @_PREFECT
 def verify(
-    plan_path: Path, routes: tuple[str, ...], level: Level, folder: Path | None, as_json: bool, prefect: bool
+    plan_path: Path,
+    routes: tuple[str, ...],
+    level: Level,
+    show_values: bool,
+    folder: Path | None,
+    as_json: bool,
+    prefect: bool,
 ) -> None:
     """Compare what the targets hold with what the source of PLAN says now, and report; no target is written."""
     plan, folder = _opened(plan_path, folder)
     if prefect or _needs_prefect(plan):
         from flows import verification as flow
 
-        report = flow.run(plan_path, routes, level, folder=folder)
+        report = flow.run(plan_path, routes, level, folder=folder, show_values=show_values)
     else:
-        report = _run(plan, routes, as_json, lambda run: run.verification(level))
+        report = _run(plan, routes, as_json, show_values, lambda run: run.verification(level))
     _conclude(report, folder, as_json)
 
 
@@ -222,6 +235,9 @@ def demo(folder: Path, documents: int, as_json: bool) -> None:
     _exit(report)
 
 
+offramp.add_command(report_command)
+
+
 def main() -> None:
     """Run the command line; every error has been told in words when this returns."""
     for stream in (sys.stdout, sys.stderr):
@@ -252,7 +268,7 @@ def _fail(code: str, message: str, exit_code: int) -> NoReturn:
     sys.exit(exit_code)
 
 
-def _run(plan: Plan, routes: Sequence[str], quiet: bool, work: Callable[[Any], Report]) -> Report:
+def _run(plan: Plan, routes: Sequence[str], quiet: bool, show_values: bool, work: Callable[[Any], Report]) -> Report:
     from flows.processes import local_workers
     from flows.progress import display
     from flows.running import Run
@@ -265,7 +281,7 @@ def _run(plan: Plan, routes: Sequence[str], quiet: bool, work: Callable[[Any], R
         redirect_stdout(sys.stderr),
         local_workers(plan, observer, stopping) as workers,
     ):
-        return work(Run(plan, chosen, workers, stopping))
+        return work(Run(plan, chosen, workers, stopping, show_values))
 
 
 def _needs_prefect(plan: Plan) -> bool:
@@ -307,7 +323,7 @@ def _conclude(report: Report, folder: Path, as_json: bool) -> NoReturn:
     except OSError as error:
         print(f"offramp: the report was not written to {str(folder)!r}: {error.strerror}", file=sys.stderr)
     else:
-        print(f"report: {written[0]} and {written[1].name}", file=sys.stderr if as_json else sys.stdout)
+        print(f"report: {', '.join(map(str, written))}", file=sys.stderr if as_json else sys.stdout)
     _exit(report)
 
 

@@ -60,6 +60,11 @@ CODES: Mapping[str, Entry] = {
         "refused", "The plan has no route of this name.", "Name one of those that the message lists."
     ),
     "E-REPORT-DIR": entry("refused", "The report cannot be written there.", "Name another folder with `--report`."),
+    "E-REPORT-NONE": entry(
+        "refused",
+        "No run of the plan has ended yet, so there is no report to write again.",
+        "Run `backfill` or `verify` first.",
+    ),
     "E-STATE-GONE": entry(
         "stopped",
         "The state lost the route's partitions during the run.",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from flows.differences import Differences, Differing
 from flows.ledger import Balance, Finding, Ledger
 from flows.projecting import ProjectedBatch, Projection
 from mappers.contract import Record
@@ -27,6 +28,8 @@ class Comparison:
     tally: Tally
     """The documents it read and what they map to now; nothing was written."""
     balance: Balance
+    differing: Differing = Differing()  # noqa: RUF009 - frozen, so that it can be shared
+    """How records differ, in samples."""
 
 
 def compare(
@@ -37,6 +40,7 @@ def compare(
     *,
     refused: Container[str] = (),
     window: int = 4,
+    show_values: bool = False,
     stopping: Callable[[], bool] = lambda: False,
     compared: Callable[[int], None] = lambda _: None,
 ) -> Comparison | None:
@@ -45,11 +49,13 @@ def compare(
     The collection is read in one range, not in the partitions it was copied in, so that a fault of splitting shows.
     Each document's records are compared in canonical form (R10); then the target lists its addresses, if it can, and
     whatever nobody expects is extra. `refused` names documents the target is known to have refused: what is absent for
-    them is no mismatch but the reject already on record. `folder` is empty and holds the ledger meanwhile.
+    them is no mismatch but the reject already on record. `show_values` keeps values in the samples of differences.
+    `folder` is empty and holds the ledger meanwhile.
     """
     total = Tally()
     ledger = Ledger(folder)
     flight: deque[tuple[Tally, Future[list[tuple[str, Finding]]]]] = deque()
+    differences = Differences(show_values=show_values)
     readers = ThreadPoolExecutor(window, thread_name_prefix="read")
 
     def settle() -> None:
@@ -65,14 +71,14 @@ def compare(
             while len(flight) >= window:
                 settle()
             expected = projection.batch(batch)
-            flight.append((expected.tally, readers.submit(_look_up, target, expected, refused)))
+            flight.append((expected.tally, readers.submit(_look_up, target, expected, refused, differences)))
         while flight:
             settle()
     finally:
         readers.shutdown(wait=True, cancel_futures=True)
     if not _list(target, ledger, stopping):
         return None
-    return Comparison(total, ledger.balance(listed=isinstance(target, Listable)))
+    return Comparison(total, ledger.balance(listed=isinstance(target, Listable)), differences.taken())
 
 
 def count(target: Target[Record], folder: Path, stopping: Callable[[], bool] = lambda: False) -> int | None:
@@ -97,7 +103,9 @@ def _list(target: Target[Record], ledger: Ledger, stopping: Callable[[], bool]) 
     return True
 
 
-def _look_up(target: Target[Record], expected: ProjectedBatch, refused: Container[str]) -> list[tuple[str, Finding]]:
+def _look_up(
+    target: Target[Record], expected: ProjectedBatch, refused: Container[str], differences: Differences
+) -> list[tuple[str, Finding]]:
     held = target.read([record.address for record in expected.records])
     wanted = target.converted(expected.records) if isinstance(target, Converting) else expected.records
     now_ms = time.time() * 1000
@@ -108,6 +116,8 @@ def _look_up(target: Target[Record], expected: ProjectedBatch, refused: Containe
             # What is the same as it stands is so in canonical form too, which takes longer to make than to map.
             same = found == record or found.canonical() == record.canonical()
             finding = Finding.SAME if same else Finding.DIFFERS
+            if not same:
+                differences.note(record, found, expected.documents[owner])
         elif record.expires_at_ms is not None and record.expires_at_ms <= now_ms + _EXPIRY_GRACE_MS:
             finding = Finding.EXPIRED
         else:

@@ -67,7 +67,7 @@ def run(folder: Path, documents: int, *, quiet: bool = False, stopping: Callable
         report = _moved(plan, steps, quiet, stopping) if not stopping() else _nothing(plan)
     written = write(report, folder / "report")
     if not quiet:
-        _say(f"\n{as_text(report)}\n\nreport: {written[0]} and {written[1].name}\n\n{_next()}")
+        _say(f"\n{as_text(report)}\n\nreport: {', '.join(map(str, written))}\n\n{_next()}")
     return report
 
 

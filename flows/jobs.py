@@ -19,6 +19,7 @@ from flows.designing import following
 from flows.expiring import expiring
 from flows.plan import Plan
 from flows.projecting import route_projection
+from flows.rates import Progress, Pulse
 from flows.splitting import divisible, may_split
 from mappers.contract import Losses, Record
 from mappers.expiry import IndexExpires
@@ -88,6 +89,8 @@ class VerifyJob:
     """The kind of `_id` proven for plain keys."""
     expires: IndexExpires | None = None
     """What `expires: from_index` came to."""
+    show_values: bool = False
+    """Whether samples of differences hold the values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,8 @@ class Span:
     """How the target held it back."""
     source_waited_s: float = 0.0
     """How long it waited for leave to read."""
+    progress: Progress = Progress()  # noqa: RUF009 - frozen, so that it can be shared
+    """When how many documents were copied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +116,8 @@ class Verified:
     seconds: float
     faults: Sequence[str] = ()
     """Why the target does not serve what it holds as the plan says."""
+    progress: Progress = Progress()  # noqa: RUF009 - frozen, so that it can be shared
+    """When how many documents were compared."""
 
 
 SILENT = Silent()
@@ -133,9 +140,11 @@ def copy_job(
         design = state.design(job.route)
         target = following(route.target(), design)
         seen = Tally()
+        pulse = Pulse()
 
         def copied(tally: Tally) -> None:
             seen.add(tally)
+            pulse.add(tally.read)
             observer.advanced(job.route, "copy", tally.read)
 
         before = sum(each.tally.read for each in state.partitions(job.route))
@@ -159,7 +168,8 @@ def copy_job(
             target.close()
             observer.ended(job.route, "copy")
     waits = target.pace.waits if isinstance(target, Paced) else Waits()
-    span = Span(began, time.time(), waits, source.pace.waits.waited_s if isinstance(source, Paced) else 0.0)
+    source_waited_s = source.pace.waits.waited_s if isinstance(source, Paced) else 0.0
+    span = Span(began, time.time(), waits, source_waited_s, pulse.taken())
     if waits.throttled or waits.waited_s or span.source_waited_s:
         _log.info(
             "%s partition %d: throttled %d times, waited %.1f s for the target and %.1f s for the source%s",
@@ -217,6 +227,12 @@ def verify_job(
         design = state.design(job.route)
         target = following(route.target(), design)
         observer.began(job.route, "verify", source.estimate())
+        pulse = Pulse()
+
+        def compared(documents: int) -> None:
+            pulse.add(documents)
+            observer.advanced(job.route, "verify", documents)
+
         try:
             if job.level == "counts":
                 counted = count(target, Path(folder), stopping)
@@ -228,16 +244,17 @@ def verify_job(
                 ),
                 target,
                 Path(folder),
+                show_values=job.show_values,
                 refused={reject.id for reject in state.rejects(job.route) if reject.stage == "write"},
                 window=plan.run.window,
                 stopping=stopping,
-                compared=lambda documents: observer.advanced(job.route, "verify", documents),
+                compared=compared,
             )
             faults = _audited(target)
         finally:
             target.close()
             observer.ended(job.route, "verify")
-    return Verified(comparison, None, time.monotonic() - began, faults)
+    return Verified(comparison, None, time.monotonic() - began, faults, pulse.taken())
 
 
 def _audited(target: Target[Record]) -> Sequence[str]:

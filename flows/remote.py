@@ -37,11 +37,13 @@ def load_staged(plan: str, route: str, owner: str, fence: int) -> Span:
         return load_job(loaded, LoadJob(route, Lease(loaded.name, route, owner, fence)), stopping=_asked(state, route))
 
 
-def verify(plan: str, route: str, level: Level, id_kind: str, expires: IndexExpires | None) -> Verified:
+def verify(
+    plan: str, route: str, level: Level, id_kind: str, expires: IndexExpires | None, show_values: bool = False
+) -> Verified:
     """Return what the route's target holds against what its source says now."""
     loaded = load(Path(plan))
     with opened_state(loaded) as state:
-        return verify_job(loaded, VerifyJob(route, level, id_kind, expires), stopping=_asked(state, route))
+        return verify_job(loaded, VerifyJob(route, level, id_kind, expires, show_values), stopping=_asked(state, route))
 
 
 def _asked(state: State, route: str) -> Callable[[], bool]:

@@ -19,6 +19,7 @@ from flows.loading import refuse_unloaded, staged, taken
 from flows.pacing import held_back, spread_out
 from flows.plan import Plan, Route, digest
 from flows.plankeys import RunKeys
+from flows.recording import Recording
 from flows.splitting import may_split
 from flows.workers import More, Workers
 from mappers.expiry import IndexExpires
@@ -43,6 +44,8 @@ class Run:
     routes: Sequence[Route]
     workers: Workers
     stopping: Callable[[], bool] = lambda: False
+    show_values: bool = False
+    """Whether samples of differences hold the values, which may be personal data."""
     _started: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
 
     def backfill(self, level: Level, *, restart: bool = False) -> Report:
@@ -66,6 +69,7 @@ class Run:
                     state.forget(lease)
             else:
                 _refuse_changes(state, self.routes, found)
+            recording = Recording.begun(state, self.plan, "backfill", self._started)
             failures: dict[str, str] = {}
             try:
                 failures |= self._begin(state, leases)
@@ -92,8 +96,9 @@ class Run:
                     )
             finally:
                 self._restore(state, failures)
+            recording.copied(spans)
             paces = {name: held_back(ran) for name, ran in spans.items()}
-            return self._conclude(state, leases, level, failures, found, paces, publishing=True)
+            return self._conclude(state, leases, level, failures, found, recording, paces, publishing=True)
 
     def verification(self, level: Level) -> Report:
         """Every chosen route is verified to this level against what the source says now; no target is written.
@@ -106,6 +111,7 @@ class Run:
     def _verification(self, found: Mapping[str, Checked], level: Level) -> Report:
         with opened_state(self.plan) as state, leased(state, self.routes, self.plan.run.lease_s / 3) as leases:
             _refuse_changes(state, self.routes, found)
+            recording = Recording.begun(state, self.plan, "verify", self._started)
             failures: dict[str, str] = {}
             with opened_source(self.plan) as database:
                 for route in self.routes:
@@ -116,7 +122,7 @@ class Run:
                             refuse_unloaded(state, route)
                     except OfframpError as error:
                         failures[route.name] = str(error)
-            return self._conclude(state, leases, level, failures, found)
+            return self._conclude(state, leases, level, failures, found, recording)
 
     def _design(self, state: State, leases: Mapping[str, Lease]) -> dict[str, str]:
         """Each route that begins has its place designed and the design on record; returns the failures by route.
@@ -224,6 +230,7 @@ class Run:
         level: Level,
         failures: dict[str, str],
         found: Mapping[str, Checked],
+        recording: Recording,
         paces: Mapping[str, Pace] | None = None,
         *,
         publishing: bool = False,
@@ -231,7 +238,7 @@ class Run:
         complete = {route.name: _complete(state, route) for route in self.routes}
         # A route that is not wholly copied has its verdict already; comparing it would only list what is still to come.
         jobs = [
-            VerifyJob(route.name, level, found[route.name].id_kind, found[route.name].expires)
+            VerifyJob(route.name, level, found[route.name].id_kind, found[route.name].expires, self.show_values)
             for route in self.routes
             if level != "none" and route.name not in failures and complete[route.name] is not False
         ]
@@ -241,6 +248,7 @@ class Run:
                 failures[job.route] = str(outcome)
             else:
                 verified[job.route] = outcome
+        recording.verified(verified)
         if level == "none":
             self._audit(state, failures)
         rows = []
@@ -253,13 +261,14 @@ class Run:
                 rows.append(row)
                 if state.route(route.name) is not None:
                     state.finished(leases[route.name], 0.0, {"verdict": row.verdict, "verified": row.verified})
-        return Report(
+        report = Report(
             plan=self.plan.name,
             fingerprint=digest(route.fingerprint() for route in self.routes),
             started=self._started,
             finished=dt.datetime.now(dt.UTC),
             routes=rows,
         )
+        return recording.concluded(report, self.routes)
 
     def _audit(self, state: State, failures: dict[str, str]) -> None:
         """What a target notices of itself counts against a route also where nothing is compared."""

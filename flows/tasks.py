@@ -105,10 +105,15 @@ def load_route(plan: str, route: str, owner: str, fence: int) -> Span:
     **_OPTIONS,
 )
 def verify_route(
-    plan: str, route: str, level: Level, id_kind: str = "", expires: IndexExpires | None = None
+    plan: str,
+    route: str,
+    level: Level,
+    id_kind: str = "",
+    expires: IndexExpires | None = None,
+    show_values: bool = False,
 ) -> Verified:
     """Return what the route's target holds against what its source says now."""
-    return remote.verify(plan, route, level, id_kind, expires)
+    return remote.verify(plan, route, level, id_kind, expires, show_values)
 
 
 @contextmanager
@@ -169,7 +174,7 @@ class PrefectWorkers:
             case CopyJob():
                 parameters["number"] = job.number
             case VerifyJob():
-                parameters["level"] = job.level
+                parameters |= {"level": job.level, "show_values": job.show_values}
         try:
             return _Submitted(job.route, self.runner.submit(one, parameters))
         except BrokenProcessPool as error:  # An earlier task's worker died, and with it the pool.
@@ -256,7 +261,7 @@ def concluded(report: Report, folder: Path) -> Report:
     reasons = [f"{route.route}: {reason}" for route in report.routes for reason in route.reasons]
     for reason in reasons:
         log.warning("%s", reason)
-    log.info("report: %s and %s", written[0].absolute(), written[1].name)
+    log.info("report: %s", ", ".join(str(path.absolute()) for path in written))
     create_table_artifact(
         key=artifact_key(report.plan),
         table=[cells(route) for route in report.routes],

@@ -31,6 +31,7 @@ from mappers.expiry import IndexExpires
 from stores.ceilings import Ceilings, Window, ceilings
 from stores.contract import Batch, Partition
 from stores.errors import OfframpError, PermanentError, PlanError, TransientError
+from stores.mongodb_facts import Facts, facts
 from stores.mongodb_ids import Ids, bound_of, position_of, typed_of
 from stores.mongodb_ttl import ttl_notes, ttl_rule
 from stores.pacing import pace
@@ -112,6 +113,11 @@ class MongoDB:
     def source(self, collection: str, where: Mapping[str, Any] | None = None) -> CollectionSource:
         """Return the documents of one collection that match the filter, all of them without one."""
         return CollectionSource(self._client, self._connection, collection, where or {})
+
+    def facts(self, collections: Iterable[str]) -> Facts:
+        """Return what the server says of itself and of the unique indexes of these collections."""
+        with _translated("of the source"):
+            return facts(self._client, self._connection.database, collections)
 
     def close(self) -> None:
         """Release connections."""

@@ -74,3 +74,12 @@ leases = sa.Table(
     sa.Column("fence", sa.Integer, nullable=False),
     sa.Column("expires", sa.Float, nullable=False),
 )
+# Without a route, so that `forget` leaves it alone: what was done before a restart stays on record.
+runs = sa.Table(
+    "runs",
+    metadata,
+    sa.Column("plan", sa.Text, primary_key=True),
+    sa.Column("began", sa.Text, primary_key=True),
+    sa.Column("command", sa.Text, nullable=False),
+    sa.Column("report", sa.LargeBinary),  # report.json; NULL until the run has ended
+)
