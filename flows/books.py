@@ -142,6 +142,7 @@ class Report:
     """backfill or verify."""
     source: SourceSeen = SourceSeen()
     versions: Mapping[str, str] = field(default_factory=dict)
+    elapsed_s: float | None = None
     history: Sequence[PastRun] = ()
     """The runs before this one, the latest first."""
 
@@ -167,6 +168,7 @@ class Report:
             "routes": [dataclasses.asdict(route) for route in self.routes],
             "command": self.command,
             "source": dataclasses.asdict(self.source),
+            "elapsed_s": self.elapsed_s,
             "versions": dict(self.versions),
             "history": [dataclasses.asdict(run) for run in self.history],
         }

@@ -39,12 +39,11 @@ _WORDS = {
 
 def as_html(report: Report) -> str:
     """Return the page."""
-    took = (report.finished - report.started).total_seconds()
     word, _ = _WORDS[report.verdict]
     body = [
         f"<header><h1>{_text(report.plan)}</h1>",
         f'<p class="soft">offramp {_text(report.command or "run")}, {_moment(report.started.isoformat())},'
-        f" {number(len(report.routes))} routes in {seconds(took)}</p></header>",
+        f" {number(len(report.routes))} routes in {seconds(report.elapsed_s)}</p></header>",
         f'<main><section class="verdict {report.verdict}" aria-label="verdict">',
         f'<p class="word">{word}</p><p>{_told(meaning(report))}</p>',
         f"<p><b>Next:</b> {_told(next_step(report))}</p></section>",

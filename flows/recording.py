@@ -69,6 +69,7 @@ class Recording:
         whole = replace(
             report,
             command=self.command,
+            elapsed_s=round((report.finished - report.started).total_seconds(), 1),
             routes=[self._whole(row, route, runs, now) for row, route in zip(report.routes, routes, strict=True)],
             source=SourceSeen(
                 database=routes[0].database if routes else "",

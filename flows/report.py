@@ -182,12 +182,14 @@ def _lost(loss: FieldLoss) -> str:
 
 
 def _closing(report: Report) -> str:
-    seconds = (report.finished - report.started).total_seconds()
+    elapsed_s = report.elapsed_s
+    if elapsed_s is None:
+        elapsed_s = (report.finished - report.started).total_seconds()
     unverified = [route.route for route in report.routes if route.verified == "none"]
     counted = [route.route for route in report.routes if route.verified == "counts"]
     limits = f"; not verified: {', '.join(unverified)}" if unverified else ""
     limits += f"; only counted: {', '.join(counted)}" if counted else ""
-    return f"verdict {report.verdict}: {len(report.routes)} routes in {_seconds(seconds)}{limits}"
+    return f"verdict {report.verdict}: {len(report.routes)} routes in {_seconds(elapsed_s)}{limits}"
 
 
 def _seconds(value: float | None) -> str:

@@ -103,6 +103,7 @@ def whole(*routes: RouteReport) -> Report:
         finished=STARTED + dt.timedelta(seconds=71.5),
         routes=routes or (row("sessions"), damaged()),
         command="backfill",
+        elapsed_s=71.5,
         source=SourceSeen(
             "shop", "8.0.4", "2026-11-23T08:59:59+00:00 (1795424399:7)", "2026-11-23T09:01:11+00:00 (1795424471:2)"
         ),

@@ -220,7 +220,7 @@ def test_json_keeps_its_keys_and_says_null_for_what_was_not_checked(tmp_path: Pa
     paths = write(three(), tmp_path / "new")
     kept = json.loads(paths[0].read_text(encoding="utf-8"))
     first = {"version", "plan", "fingerprint", "started", "finished", "verdict", "routes"}
-    assert set(kept) == first | {"command", "source", "versions", "history"}
+    assert set(kept) == first | {"command", "elapsed_s", "source", "versions", "history"}
     assert kept["version"] == 1
     assert kept["started"] == "2026-11-23T08:00:00+00:00"
     promised = (

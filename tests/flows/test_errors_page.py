@@ -17,7 +17,14 @@ from mappers.codes import EFFECTS, entry
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "errors.md"
-_NOT_OF_THE_PLAN = {"backfill", "verify", "string", "read", "manage", "maxmemory"}  # commands, a mapper, what a server calls so
+_NOT_OF_THE_PLAN = {
+    "backfill",
+    "verify",
+    "string",
+    "read",
+    "manage",
+    "maxmemory",
+}  # commands, a mapper, what a server calls so
 
 
 @pytest.fixture(autouse=True)
