@@ -44,3 +44,13 @@ def test_documents_are_where_they_were_done() -> None:
 def test_where_nothing_was_done_there_is_no_series() -> None:
     assert added_up("copy", []) is None
     assert added_up("copy", [Progress()]) is None
+
+
+def test_series_of_different_widths_keep_their_places() -> None:
+    long = counted([(1.0, 1)] * 400)
+    short = counted([(300.0, 50)])
+    assert long.width_s > 2 * short.width_s
+    series = added_up("copy", [long, short])
+    assert series is not None
+    at = int((1_700_000_300.0 - series.began) // series.width_s)
+    assert series.documents[at] == 50 + max(series.documents[:at])
