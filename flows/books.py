@@ -68,7 +68,7 @@ class RouteReport:
     rejects: Mapping[str, int] = field(default_factory=dict)
     """Rejects on record by their code."""
     throughput: Sequence[Throughput] = ()
-    """How fast this run copied and verified, stretch by stretch."""
+    """How fast the route was copied and verified, stretch by stretch; in a verification's report as it last was."""
     not_checked: Sequence[str] = ()
     """What nothing here proves of the route."""
 

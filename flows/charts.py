@@ -13,38 +13,32 @@ from html import escape
 from flows.telling import number
 
 _WIDTH, _HEIGHT = 400, 190
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 10, 12, 38
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 18, 12, 38
 _ROW, _NAMES = 24, 140
+_WIDEST = 44
 
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """A series of values, each of which holds for `width` units of x from `begins` on."""
+    """Values one after another, each of which holds for `width` units of x."""
 
-    name: str
-    begins: float
     width: float
     values: Sequence[float]
 
 
-def over_time(title: str, series: Sequence[Steps], x_unit: str, y_unit: str) -> str:
-    """Return areas over a common axis of time, both axes from zero."""
-    far = max((one.begins + one.width * len(one.values) for one in series), default=0) or 1
-    top, step = _scale(max((value for one in series for value in one.values), default=0))
+def over_time(title: str, steps: Steps, x_unit: str, y_unit: str) -> str:
+    """Return an area over time, both axes from zero."""
+    far = steps.width * len(steps.values) or 1
+    top, step = _scale(max(steps.values, default=0))
     parts = _frame(top, step, y_unit)
-    span, x_step = _scale(far)
-    for at in _marks(span, x_step):
+    for at in _marks(*_scale(far)):
         if at <= far:
             parts.append(_text(_x(at, far), _HEIGHT - _BOTTOM + 15, _short(at), "middle"))
     parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 6, x_unit, "middle"))
-    for which, one in enumerate(series):
-        corners = [f"M{_x(one.begins, far):.1f} {_y(0, top):.1f}"]
-        for at, value in enumerate(one.values):
-            begins = one.begins + at * one.width
-            corners.append(f"V{_y(value, top):.1f}H{_x(begins + one.width, far):.1f}")
-        parts.append(f'<path class="area s{which}" d="{"".join(corners)}V{_y(0, top):.1f}Z"/>')
-        middle = one.begins + one.width * len(one.values) / 2
-        parts.append(_text(_x(middle, far), _y(0, top) - 6, one.name, "middle", "inside"))
+    corners = [f"M{_LEFT} {_y(0, top):.1f}"]
+    for at, value in enumerate(steps.values, 1):
+        corners.append(f"V{_y(value, top):.1f}H{_x(at * steps.width, far):.1f}")
+    parts.append(f'<path class="area" d="{"".join(corners)}V{_y(0, top):.1f}Z"/>')
     return _svg(title, _HEIGHT, parts)
 
 
@@ -55,14 +49,13 @@ def columns(title: str, names: Sequence[str], values: Sequence[int], y_unit: str
     room = (_WIDTH - _LEFT - _RIGHT) / max(1, len(names))
     every = math.ceil(len(names) / 6)  # Names side by side must not run into each other.
     for at, (name, value) in enumerate(zip(names, values, strict=True)):
-        left = _LEFT + at * room
-        height = _y(0, top) - _y(value, top)
+        middle, width = _LEFT + (at + 0.5) * room, min(room * 0.8, _WIDEST)
         parts.append(
-            f'<rect class="bar" x="{left + room * 0.1:.1f}" y="{_y(value, top):.1f}" width="{room * 0.8:.1f}"'
-            f' height="{height:.1f}"/>'
+            f'<rect class="bar" x="{middle - width / 2:.1f}" y="{_y(value, top):.1f}" width="{width:.1f}"'
+            f' height="{_y(0, top) - _y(value, top):.1f}"/>'
         )
         if at % every == 0:
-            parts.append(_text(left + room / 2, _HEIGHT - _BOTTOM + 15, name, "middle"))
+            parts.append(_text(middle, _HEIGHT - _BOTTOM + 15, name, "middle"))
     return _svg(title, _HEIGHT - 18, parts)
 
 

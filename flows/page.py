@@ -12,6 +12,7 @@ from flows import charts
 from flows.books import Report, RouteReport
 from flows.differences import Differing
 from flows.page_style import STYLE
+from flows.rates import Throughput
 from flows.telling import (
     ALWAYS_UNCHECKED,
     MISMATCHES,
@@ -28,6 +29,8 @@ from flows.telling import (
 from mappers.differing import KINDS
 
 _SUMMARY = ("documents", "read", "rejected", "records", "missing", "differs", "extra", "collides")
+_FEWEST_STRETCHES = 4
+"""Fewer points of time make no picture."""
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _WORDS = {
     "clean": ("Clean", "good"),
@@ -183,8 +186,8 @@ def _losses(at: int, route: RouteReport) -> str:
 
 
 def _charts(at: int, route: RouteReport) -> Iterable[str]:
-    if route.throughput:
-        yield _over_time(at, route)
+    for which, series in enumerate(route.throughput):
+        yield _over_time(at, which, series)
     if route.sizes:
         least = [int(one) for one in route.sizes]
         classes = [1 << bits for bits in range(min(least).bit_length() - 1, max(least).bit_length())]
@@ -218,41 +221,24 @@ def _charts(at: int, route: RouteReport) -> Iterable[str]:
         yield _figure("Rejects and losses by kind", drawing, told)
 
 
-def _over_time(at: int, route: RouteReport) -> str:
-    start = min(series.began for series in route.throughput)
-    steps = [
-        charts.Steps(
-            series.stage,
-            series.began - start,
-            series.width_s,
-            [documents / series.width_s for documents in series.documents],
-        )
-        for series in route.throughput
-    ]
-    unit, each = (
-        ("minutes", 60.0) if max(one.begins + one.width * len(one.values) for one in steps) > 300 else ("seconds", 1.0)
-    )
-    drawn = [charts.Steps(one.name, one.begins / each, one.width / each, one.values) for one in steps]
-    drawing = charts.over_time(
-        "Documents a second over time", drawn, f"{unit} since the first document", "documents / s"
+def _over_time(at: int, which: int, series: Throughput) -> str:
+    rates = [documents / series.width_s for documents in series.documents]
+    total_s = series.width_s * len(rates)
+    unit, each = ("minutes", 60.0) if total_s > 300 else ("seconds", 1.0)
+    steps = charts.Steps(series.width_s / each, rates)
+    drawing = charts.over_time(f"{series.stage}: documents a second", steps, f"{unit} since the first", "documents / s")
+    words = (
+        f"{number(round(sum(series.documents) / total_s))} a second on average,"
+        f" {number(round(max(rates)))} at most, in stretches of {series.width_s:g}\N{NO-BREAK SPACE}s"
     )
     told = [
-        (
-            series.stage,
-            f"{one.begins + place * one.width:g}",
-            _data(f"routes.{at}.throughput.{which}.documents.{place}", documents),
-        )
-        for which, (series, one) in enumerate(zip(route.throughput, steps, strict=True))
+        (f"{place * series.width_s:g}", _data(f"routes.{at}.throughput.{which}.documents.{place}", documents))
         for place, documents in enumerate(series.documents)
     ]
-    peaks = "; ".join(
-        f"{one.name}: {number(round(sum(series.documents) / (one.width * len(one.values))))} a second on average,"
-        f" {number(round(max(one.values)))} at most, by stretches of {one.width:g} s"
-        for series, one in zip(route.throughput, steps, strict=True)
-    )
-    table = _table(("stage", "second", "documents"), told, right=("second", "documents"))
+    table = _table(("second", "documents"), told, right=("second", "documents"))
     return (
-        f"<figure><figcaption><b>Documents a second</b></figcaption>{drawing}<p class=told>{_text(peaks)}</p>"
+        f"<figure><figcaption><b>Documents a second: {_text(series.stage)}</b></figcaption>"
+        f"{drawing if len(rates) >= _FEWEST_STRETCHES else _soft('Too short for a chart.')}<p class=told>{words}</p>"
         f"<details><summary>The numbers</summary>{table}</details></figure>"
     )
 

@@ -6,12 +6,12 @@ STYLE = """
 :root {
   color-scheme: light dark;
   --paper: #fcfcfa; --ink: #21201c; --soft: #65635b; --rule: #dcdad2; --field: #f3f2ed;
-  --good: #1f6b3b; --bad: #a32a1f; --care: #845400; --first: #3d6c9c; --second: #8a6fa8;
+  --good: #1f6b3b; --bad: #a32a1f; --care: #845400; --first: #3d6c9c;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --paper: #171715; --ink: #e7e5df; --soft: #a3a096; --rule: #383731; --field: #21211d;
-    --good: #7cc294; --bad: #ee8d80; --care: #dcae62; --first: #7ba7d6; --second: #b79ed4;
+    --good: #7cc294; --bad: #ee8d80; --care: #dcae62; --first: #7ba7d6;
   }
 }
 * { box-sizing: border-box; }
@@ -53,10 +53,9 @@ table.facts td { overflow-wrap: anywhere; }
 figure { margin: .6rem 0; min-width: 0; break-inside: avoid; }
 svg { display: block; width: 100%; max-width: 34rem; height: auto; margin-top: .3rem; }
 svg .label { font: 11px system-ui, "Liberation Sans", Arial, sans-serif; fill: var(--soft); }
-svg .inside { fill: var(--ink); }
 svg .axis { stroke: var(--soft); fill: none; } svg .grid { stroke: var(--rule); fill: none; }
-svg .bar { fill: var(--first); } svg .area { fill-opacity: .3; stroke-width: 1.5; }
-svg .s0 { fill: var(--first); stroke: var(--first); } svg .s1 { fill: var(--second); stroke: var(--second); }
+svg .bar { fill: var(--first); }
+svg .area { fill: var(--first); fill-opacity: .3; stroke: var(--first); stroke-width: 1.5; }
 .told { font-size: .85rem; margin: .3rem 0; font-variant-numeric: tabular-nums; } .told span { white-space: nowrap; }
 a { color: inherit; text-underline-offset: .15em; } abbr { text-decoration: none; }
 details { margin-top: .3rem; } summary { cursor: pointer; color: var(--soft); font-size: .9rem; }
@@ -70,7 +69,7 @@ details { margin-top: .3rem; } summary { cursor: pointer; color: var(--soft); fo
   @page { margin: 16mm 14mm; }
   :root {
     color-scheme: light; --paper: #fff; --ink: #000; --soft: #444; --rule: #bbb; --field: #fff;
-    --good: #14532b; --bad: #8a1c12; --care: #6b4400; --first: #3d6c9c; --second: #8a6fa8;
+    --good: #14532b; --bad: #8a1c12; --care: #6b4400; --first: #3d6c9c;
   }
   html { font-size: 9.5pt; } body { max-width: none; padding: 0; } h2 { margin-top: 1.8rem; }
   h2, h3 { break-after: avoid; } tr { break-inside: avoid; } .scroll { overflow: visible; } details { display: none; }

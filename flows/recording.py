@@ -39,16 +39,18 @@ class Recording:
     state: State
     plan: Plan
     command: str
-    started: dt.datetime
+    began: str
+    """When it did, which names it: a plan's runs cannot begin in the same microsecond."""
     source: Facts
     """What the source said of itself when the run began."""
     throughput: dict[str, list[Throughput]] = field(default_factory=dict)
 
     @classmethod
-    def begun(cls, state: State, plan: Plan, command: str, started: dt.datetime) -> Recording:
+    def begun(cls, state: State, plan: Plan, command: str) -> Recording:
         """The run is on record as one that has begun; returns it."""
-        Runs(state, plan.name).began(command, _name(started))
-        return cls(state, plan, command, started, _facts(plan, ()))
+        began = dt.datetime.now(dt.UTC).isoformat(timespec="microseconds")
+        Runs(state, plan.name).began(command, began)
+        return cls(state, plan, command, began, _facts(plan, ()))
 
     def copied(self, spans: Mapping[str, Sequence[Span]]) -> None:
         """Remember how fast the routes were copied."""
@@ -66,6 +68,9 @@ class Recording:
         """The run is on record with this report, which is returned with all that stands around its books."""
         runs = Runs(self.state, self.plan.name)
         now = _facts(self.plan, [route.collection for route in routes])
+        earlier = [run for run in runs.kept() if run.began != self.began]
+        if self.command != "backfill":
+            self._remember_copying(earlier)
         whole = replace(
             report,
             command=self.command,
@@ -78,10 +83,21 @@ class Recording:
                 cluster_time_ended=now.cluster_time,
             ),
             versions=_versions(),
-            history=[_past(run) for run in runs.kept() if run.began != _name(self.started)][:HISTORY],
+            history=[_past(run) for run in earlier[:HISTORY]],
         )
-        runs.ended(_name(self.started), whole.as_bytes())
+        runs.ended(self.began, whole.as_bytes())
         return whole
+
+    def _remember_copying(self, earlier: Sequence[KeptRun]) -> None:
+        """Take over how fast each route was copied when it last was: the report to sign is often a verification's."""
+        copied: dict[str, list[Throughput]] = {}
+        for run in earlier:
+            if run.command == "backfill" and run.report is not None:
+                for row in Report.from_bytes(run.report).routes:
+                    if series := [one for one in row.throughput if one.stage == "copy"]:
+                        copied.setdefault(row.route, series)
+        for name, series in copied.items():
+            self.throughput[name] = [*series, *self.throughput.get(name, [])]
 
     def _whole(self, row: RouteReport, route: Route, runs: Runs, source: Facts) -> RouteReport:
         return replace(
@@ -100,10 +116,6 @@ def last_report(plan: Plan, state: State) -> bytes | None:
 def past_runs(plan: Plan, state: State) -> list[PastRun]:
     """Return the runs of the plan on record, the latest first."""
     return [_past(run) for run in Runs(state, plan.name).kept()]
-
-
-def _name(started: dt.datetime) -> str:
-    return started.isoformat(timespec="microseconds")
 
 
 def _facts(plan: Plan, collections: Sequence[str]) -> Facts:
@@ -135,7 +147,7 @@ def _past(run: KeptRun) -> PastRun:
         max(series["documents"]) / series["width_s"]
         for route in told["routes"]
         for series in route["throughput"]
-        if series["stage"] == "copy"
+        if series["stage"] == "copy" and run.command == "backfill"
     ]
     return PastRun(
         run.command,

@@ -69,7 +69,7 @@ class Run:
                     state.forget(lease)
             else:
                 _refuse_changes(state, self.routes, found)
-            recording = Recording.begun(state, self.plan, "backfill", self._started)
+            recording = Recording.begun(state, self.plan, "backfill")
             failures: dict[str, str] = {}
             try:
                 failures |= self._begin(state, leases)
@@ -111,7 +111,7 @@ class Run:
     def _verification(self, found: Mapping[str, Checked], level: Level) -> Report:
         with opened_state(self.plan) as state, leased(state, self.routes, self.plan.run.lease_s / 3) as leases:
             _refuse_changes(state, self.routes, found)
-            recording = Recording.begun(state, self.plan, "verify", self._started)
+            recording = Recording.begun(state, self.plan, "verify")
             failures: dict[str, str] = {}
             with opened_source(self.plan) as database:
                 for route in self.routes:

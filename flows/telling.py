@@ -52,7 +52,7 @@ def meaning(report: Report) -> str:
 
 
 def _clean(report: Report) -> str:
-    counted = "Every document of the source is accounted for"
+    counted = "Every document that the plan covers is accounted for"
     if all(route.verified == "full" for route in report.routes):
         return f"{counted}, and every record was read back from its target and found to be what its document maps to."
     partly = ", ".join(route.route for route in report.routes if route.verified != "full")

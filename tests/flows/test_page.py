@@ -95,7 +95,7 @@ def test_the_page_is_whole_and_fits_at_both_widths(seen: dict[str, Any]) -> None
     for page in seen["pages"]:
         assert page["wide"] == 0
         assert page["spilling"] == []
-        assert len(page["charts"]) == 7
+        assert len(page["charts"]) == 9
         assert all(width > 200 and label for width, label in page["charts"])
         order = [
             "Mismatches",

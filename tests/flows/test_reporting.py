@@ -84,6 +84,8 @@ def test_a_report_says_how_records_differ_and_shows_values_only_if_asked(
     assert found["differing"]["kinds"] == {"extra": 2, "missing": 1, "order": 1, "type": 1, "value": 1}
     for written in (tmp_path / ".offramp" / "reports" / "plan").iterdir():
         assert SECRET not in written.read_text("utf-8")
+    for kept in tmp_path.glob("state.db*"):
+        assert SECRET.encode() not in kept.read_bytes()
 
     assert offramp("verify", plan, "--show-values", folder=tmp_path).code == 1
     (name,) = [one for one in report_of(tmp_path)["routes"][0]["differing"]["samples"] if one["path"] == "name"]
@@ -142,3 +144,13 @@ def test_a_run_that_never_ended_is_told_as_such(plan: Path, tmp_path: Path, monk
     (before,) = report_of(tmp_path)["history"]
     assert (before["command"], before["finished"], before["verdict"], before["sha256"]) == ("backfill", None, None, "")
     assert "did not end" in offramp("report", plan, folder=tmp_path).out
+
+
+def test_the_report_of_a_verification_tells_how_fast_the_route_was_last_copied(plan: Path, tmp_path: Path) -> None:
+    assert offramp("backfill", plan, "--verify", "none", folder=tmp_path).code == 0
+    (copying,) = report_of(tmp_path)["routes"][0]["throughput"]
+    for _ in range(2):
+        assert offramp("verify", plan, folder=tmp_path).code == 0
+        told = report_of(tmp_path)["routes"][0]["throughput"]
+        assert told[0] == copying
+        assert [series["stage"] for series in told] == ["copy", "verify"]

@@ -103,14 +103,14 @@ def test_axes_begin_at_zero_and_reach_beyond_the_largest_value(most: float) -> N
     top, step = charts._scale(most)
     assert top >= most
     assert 1 <= round(top / step) <= 5
-    drawing = charts.over_time("t", [charts.Steps("copy", 0, 1, [most, 0])], "seconds", "documents / s")
+    drawing = charts.over_time("t", charts.Steps(1, [most, 0]), "seconds", "documents / s")
     assert 'text-anchor="end">0</text>' in drawing
     assert "NaN" not in drawing
 
 
 def test_a_chart_of_nothing_is_still_a_chart() -> None:
     for drawing in (
-        charts.over_time("t", [], "s", "n"),
+        charts.over_time("t", charts.Steps(1, []), "s", "n"),
         charts.columns("t", [], [], "n"),
         charts.rows("t", [], [], []),
     ):
