@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
+import logging
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +18,8 @@ from stores.errors import OfframpError
 from stores.mongodb_facts import Facts
 from stores.state import State
 from stores.state_runs import KeptRun, Runs
+
+_log = logging.getLogger(__name__)
 
 HISTORY = 20
 """Earlier runs named in a report."""
@@ -85,15 +87,18 @@ class Recording:
             versions=_versions(),
             history=[_past(run) for run in earlier[:HISTORY]],
         )
-        runs.ended(self.began, whole.as_bytes())
+        try:
+            runs.ended(self.began, whole.as_bytes())
+        except OfframpError as error:  # The report itself, which is made, must not be lost for the history's sake.
+            _log.warning("the run stays on record as one that did not end: %s", error)
         return whole
 
     def _remember_copying(self, earlier: Sequence[KeptRun]) -> None:
         """Take over how fast each route was copied when it last was: the report to sign is often a verification's."""
         copied: dict[str, list[Throughput]] = {}
         for run in earlier:
-            if run.command == "backfill" and run.report is not None:
-                for row in Report.from_bytes(run.report).routes:
+            if run.command == "backfill" and (report := _read(run)) is not None:
+                for row in report.routes:
                     if series := [one for one in row.throughput if one.stage == "copy"]:
                         copied.setdefault(row.route, series)
         for name, series in copied.items():
@@ -137,25 +142,31 @@ def _versions() -> dict[str, str]:
     return found
 
 
+def _read(run: KeptRun) -> Report | None:
+    """Return the report of an earlier run, None where there is none that this release can read."""
+    try:
+        return None if run.report is None else Report.from_bytes(run.report)
+    except ValueError:
+        return None
+
+
 def _past(run: KeptRun) -> PastRun:
-    if run.report is None:
-        return PastRun(run.command, run.began)
-    told = json.loads(run.report)
-    routes = {route["route"]: route["verdict"] for route in told["routes"]}
-    read = sum(route["read"] for route in told["routes"])
+    report = _read(run)
+    if report is None:
+        return PastRun(run.command, run.began, sha256=run.digest)
     rates = [
-        max(series["documents"]) / series["width_s"]
-        for route in told["routes"]
-        for series in route["throughput"]
-        if series["stage"] == "copy" and run.command == "backfill"
+        max(series.documents) / series.width_s
+        for row in report.routes
+        for series in row.throughput
+        if series.stage == "copy" and run.command == "backfill"
     ]
     return PastRun(
         run.command,
         run.began,
-        told["finished"],
-        told["verdict"],
-        read,
+        report.finished.isoformat(timespec="seconds"),
+        report.verdict,
+        sum(row.read for row in report.routes),
         round(max(rates), 1) if rates else None,
-        routes,
+        {row.route: row.verdict for row in report.routes},
         run.digest,
     )

@@ -12,7 +12,7 @@ from stores.state import State
 from stores.state_tables import rejects as _rejects
 from stores.state_tables import runs as _runs
 
-KEPT = 100
+KEPT = 50
 """Runs remembered of a plan."""
 
 
@@ -40,7 +40,7 @@ class Runs:
         self._plan = plan
 
     def began(self, command: str, began: str) -> None:
-        """The run is on record as one that has begun; the oldest beyond 100 are forgotten."""
+        """The run is on record as one that has begun; the oldest beyond 50 are forgotten."""
         with self._state.writing() as db:
             db.execute(sa.delete(_runs).where(_runs.c.plan == self._plan, _runs.c.began == began))
             db.execute(sa.insert(_runs).values(plan=self._plan, began=began, command=command))

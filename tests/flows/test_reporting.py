@@ -13,6 +13,9 @@ from plans import Stores, offramp, write_plan
 from pymongo.database import Database
 from redis import Redis
 
+from stores.state import State
+from stores.state_runs import Runs
+
 SECRET = "Ada-Lovelace-1815"
 DOCUMENTS = 300
 
@@ -154,3 +157,16 @@ def test_the_report_of_a_verification_tells_how_fast_the_route_was_last_copied(p
         told = report_of(tmp_path)["routes"][0]["throughput"]
         assert told[0] == copying
         assert [series["stage"] for series in told] == ["copy", "verify"]
+
+
+def test_a_run_that_another_release_kept_stops_nothing(plan: Path, tmp_path: Path) -> None:
+    state = State(f"sqlite:///{tmp_path / 'state.db'}", "plan")
+    for began, kept in (("2020-01-01", b'{"plan": "plan"}'), ("2020-01-02", b"no JSON")):
+        Runs(state, "plan").began("backfill", began)
+        Runs(state, "plan").ended(began, kept)
+    state.close()
+    assert offramp("backfill", plan, folder=tmp_path).code == 0
+    assert offramp("verify", plan, folder=tmp_path).code == 0
+    told = report_of(tmp_path)["history"]
+    assert [(run["began"][:10], run["verdict"]) for run in told[1:]] == [("2020-01-02", None), ("2020-01-01", None)]
+    assert told[2]["sha256"] == sha256(b'{"plan": "plan"}').hexdigest()
