@@ -178,11 +178,13 @@ class _Repair:
         right: list[str] = []
         for some in _some(seeming):
             self._go_on()
-            for one in look(some):
-                if one.kind in (*KINDS, *_UNPROVEN):
-                    wrong.append(one)
-                else:
+            for before, one in zip(some, look(some), strict=True):
+                if one.kind not in (*KINDS, *_UNPROVEN):
                     right.append(one.address)
+                elif one.kind == "extra" and one.position:  # What it was found of has no record there any more.
+                    wrong.append(before)
+                else:
+                    wrong.append(one)
         Verifications(self.state).settled(self.lease, right)
         return wrong, len(right)
 

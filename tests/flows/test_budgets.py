@@ -1,0 +1,151 @@
+"""Too many rejects stop a route at a checkpoint; few stop nothing (R140, R142)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.budgets import Budget, Spending
+from flows.copying import copy_partition
+from flows.projecting import Projection
+from mappers.contract import Document, Losses, MappingError
+from mappers.redis import String
+from stores import memory
+from stores.contract import Partition, Rejected, Tally
+from stores.errors import OverBudget
+from stores.memory import MemorySource, MemoryTarget
+from stores.owners import owner_of_this_process
+from stores.state import Lease, State
+from stores.state_rejects import Chosen, Rejects
+
+ROUTE = "things"
+
+
+def strings(document: Document) -> Iterator[String]:
+    if document["wish"] == "reject":
+        raise MappingError("E-MAP-VALUE", "wish", "as it says")
+    yield String(f"n:{document['_id']}", document["wish"].encode())
+
+
+class Picky(MemoryTarget):
+    """Memory that refuses what says so."""
+
+    def write(self, records: Sequence[Any], /) -> Sequence[Rejected]:
+        refused = [index for index, record in enumerate(records) if record.value == b"refuse"]
+        super().write([record for index, record in enumerate(records) if index not in refused])
+        return [Rejected(index, "E-MEM-REFUSED", "as it says") for index in refused]
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[State]:
+    opened = State(f"sqlite:///{tmp_path / 'state.db'}", "plan")
+    yield opened
+    opened.close()
+
+
+Copy = Callable[..., bool]
+
+
+@pytest.fixture
+def copy(state: State) -> Copy:
+    """Copy a partition of these wishes from where it stands, within a budget."""
+    lease = state.acquire(ROUTE)
+    state.begin(lease, {}, "", "", [Partition(0), Partition(1)])
+    memory.forget(ROUTE)
+    target = Picky(MemoryTarget.Connection(), MemoryTarget.Placement(), ROUTE)
+    target.prepare()
+
+    def copy(wishes: Sequence[str], budget: Budget, *, number: int = 0, batch: int = 10, first: int = 0) -> bool:
+        documents = [{"_id": first + at, "wish": wish} for at, wish in enumerate(wishes)]
+        at = state.partitions(ROUTE)[number]
+        return copy_partition(
+            MemorySource(documents, batch_documents=batch),
+            Projection(strings, Losses(), (String,)),
+            target,
+            state.journal(lease),
+            Partition(number),
+            after=at.position,
+            spending=Spending(state, lease, budget),
+            window=1,
+        )
+
+    return copy
+
+
+def state_lease(state: State) -> Lease:
+    """The lease this process holds already."""
+    return Lease("plan", ROUTE, owner_of_this_process(), 1)
+
+
+def tally(state: State) -> Tally:
+    return state.partitions(ROUTE)[0].tally
+
+
+def test_a_row_of_rejects_stops_at_a_checkpoint_and_goes_on_once_more_are_allowed(state: State, copy: Copy) -> None:
+    wishes = ["keep"] * 8 + ["reject"] * 4 + ["refuse"] * 5 + ["keep"] * 100
+    with pytest.raises(OverBudget, match=r"9 documents in a row .*in_a_row 9.*most often write: E-MEM-REFUSED") as over:
+        copy(wishes, Budget(in_a_row=9))
+    assert over.value.code == "E-REJECTS-BUDGET"
+    stopped = tally(state)
+    assert 17 <= stopped.read < len(wishes)
+    assert (stopped.read, stopped.rejected) == (stopped.dropped + stopped.rejected + stopped.copied, 9)
+    with pytest.raises(OverBudget):  # Whoever else is at work on the route stops too.
+        copy(["keep"] * 30, Budget(), number=1, first=1_000)
+    Rejects(state).go_on(state_lease(state))
+    assert copy(wishes, Budget(in_a_row=10))
+    assert (tally(state).read, tally(state).rejected, len(memory.held(ROUTE))) == (117, 9, 108 + 10)
+
+
+def test_a_row_goes_on_over_batches_and_is_broken_by_one_good_document(state: State, copy: Copy) -> None:
+    rows = (["reject"] * 7 + ["keep"]) * 20
+    assert copy(rows, Budget(in_a_row=8), batch=3)
+    assert tally(state).rejected == 140
+
+
+def test_rejects_beyond_the_most_allowed_stop_and_accepted_ones_do_not_count(state: State, copy: Copy) -> None:
+    wishes = ["keep", "reject"] * 50
+    with pytest.raises(OverBudget, match=r"documents were rejected \(rejects.most 20\); most often map: E-MAP-VALUE"):
+        copy(wishes, Budget(most=20), batch=42)
+    assert 20 < tally(state).rejected < 50
+    lease = state_lease(state)
+    Rejects(state).go_on(lease)
+    with pytest.raises(OverBudget):
+        Spending(state, lease, Budget(most=20)).judge()
+    Rejects(state).go_on(lease)
+    Rejects(state).accept(lease, Chosen(), "anna", "test data")
+    Spending(state, lease, Budget(most=20)).judge()
+    Spending(state, lease, Budget(most=0)).judge()
+    assert copy(wishes, Budget(most=50))
+    assert tally(state).rejected == 50
+
+
+def test_a_share_is_judged_of_a_fair_number_only(state: State, copy: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
+    wishes = ["reject"] * 5 + ["keep"] * 95
+    budget = Budget(share=0.04)
+    assert copy(wishes, budget)
+    monkeypatch.setattr("flows.budgets._FAIR", 100)
+    with pytest.raises(OverBudget, match=r"5 of 100 documents were rejected \(rejects.share 0.04\)"):
+        Spending(state, state_lease(state), budget).judge()
+    Rejects(state).go_on(state_lease(state))
+    Spending(state, state_lease(state), Budget(share=0.05)).judge()
+
+
+@pytest.mark.parametrize(("documents", "refused", "stops"), [(100, 21, True), (100, 20, False), (99, 60, False)])
+def test_a_batch_of_which_the_target_refuses_much_is_no_fault_of_its_documents(
+    copy: Copy, documents: int, refused: int, stops: bool
+) -> None:
+    """R142: more than 20 % of a batch is systemic; of a small batch a few are many."""
+    wishes = ["refuse" if at < refused else "keep" for at in range(documents)] + ["keep"] * 200
+    if stops:
+        with pytest.raises(OverBudget, match="refused 21 of 100 documents of one batch"):
+            copy(wishes, Budget(), batch=documents)
+    else:
+        assert copy(wishes, Budget(), batch=documents)
+
+
+def test_a_batch_that_the_mapper_rejects_is_left_to_the_other_budgets(state: State, copy: Copy) -> None:
+    assert copy(["reject"] * 90 + ["keep"] * 10, Budget(), batch=100)
+    assert tally(state).rejected == 90

@@ -1,0 +1,139 @@
+"""Rejects on record: one for a document and stage, kept with what is needed to try again, accepted by people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import bson
+import pytest
+
+from mappers.extended import from_extended, to_extended
+from stores.contract import Partition, Reject, Tally
+from stores.errors import LeaseLost
+from stores.state import Lease, State
+from stores.state_rejects import ACCEPTED, OPEN, Chosen, Count, Rejects
+
+ROUTE = "orders"
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[State]:
+    opened = State(f"sqlite:///{tmp_path / 'state.db'}", "plan")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def lease(state: State) -> Lease:
+    held = state.acquire(ROUTE)
+    state.begin(held, {}, "", "", [Partition(0)])
+    return held
+
+
+def reject(number: int, stage: str = "map", code: str = "E-A", field: str = "f", reason: str = "r") -> Reject:
+    return Reject(f"n:{number}", stage, code, field, reason, bson.encode({"_id": number, "secret": "value"}))
+
+
+def put(state: State, lease: Lease, *some: Reject, documents: bool = False) -> None:
+    state.journal(lease, documents=documents).checkpoint(0, b"p", Tally(), some)
+
+
+def test_a_reject_keeps_its_id_in_bson_and_its_document_only_where_that_is_allowed(state: State, lease: Lease) -> None:
+    room = Rejects(state)
+    put(state, lease, reject(1))
+    [kept] = room.kept(ROUTE)
+    assert (kept.id, kept.position, kept.document, kept.attempts) == ("n:1", bson.encode({"_id": 1}), None, 1)
+    assert "value" not in repr(kept)
+    put(state, lease, reject(1, reason="another time"), documents=True)
+    [again] = room.kept(ROUTE)
+    assert (again.attempts, again.first, again.reason) == (2, kept.first, "another time")
+    assert again.last >= kept.last
+    assert again.document is not None
+    assert from_extended(again.document) == bson.encode({"_id": 1, "secret": "value"})
+    put(state, lease, reject(1))  # The plan allows it no longer.
+    assert [one.document for one in room.kept(ROUTE)] == [None]
+
+
+def test_a_document_that_no_decoder_reads_is_kept_all_the_same(state: State, lease: Lease) -> None:
+    broken = b"\x0c\x00\x00\x00\x10_id\x00\x01"
+    plain = b"\x0e\x00\x00\x00\x10_id\x00\x01\x00\x00\x00\x00"
+    nameless = bson.encode({"n": 1})
+    some = [Reject(f"unknown:{n}", "decode", "E", "", "", raw) for n, raw in enumerate((broken, plain, nameless))]
+    put(state, lease, *some, documents=True)
+    kept = list(Rejects(state).kept(ROUTE))
+    assert [from_extended(one.document or "") for one in kept] == [broken, plain, nameless]
+    assert [one.position for one in kept] == [None, plain, None]
+    assert to_extended(plain) == '{"_id": {"$numberInt": "1"}}'
+
+
+def test_what_is_accepted_counts_apart_and_opens_again_for_another_cause(state: State, lease: Lease) -> None:
+    room = Rejects(state)
+    put(state, lease, reject(1), reject(2), reject(3, stage="write", field=""), reject(4, stage="write", field=""))
+    assert room.count(ROUTE) == Count(open=4, accepted=0, open_refused=2, accepted_refused=0)
+    assert room.accept(lease, Chosen(code="E-B"), "anna", "test data") == 0
+    assert room.accept(lease, Chosen(id="n:1"), "anna", "test data") == 1
+    assert room.accept(lease, Chosen(stage="write"), "bert", "known") == 2
+    assert room.accept(lease, Chosen(stage="write"), "carl", "too late") == 0
+    assert room.count(ROUTE) == Count(open=1, accepted=3, open_refused=0, accepted_refused=2)
+    assert [one.id for one in room.kept(ROUTE, OPEN)] == ["n:2"]
+    said = [(one.stage, one.by, one.why, one.documents, one.example) for one in room.acceptances(ROUTE)]
+    assert sorted(said) == [("map", "anna", "test data", 1, "n:1"), ("write", "bert", "known", 2, "n:3")]
+    put(state, lease, reject(1, reason="tried again"))
+    assert room.is_accepted(ROUTE, reject(1))
+    assert not room.is_accepted(ROUTE, reject(1, field="other"))
+    assert not room.is_accepted(ROUTE, reject(2))
+    put(state, lease, reject(1, field="other"))
+    assert room.count(ROUTE).open == 2
+    assert room.reopen(lease, Chosen(id="n:3")) == 1
+    assert [one.id for one in room.kept(ROUTE, ACCEPTED)] == ["n:4"]
+
+
+def test_a_document_is_open_while_any_of_its_rejects_is(state: State, lease: Lease) -> None:
+    put(state, lease, reject(1), reject(1, stage="write"))
+    Rejects(state).accept(lease, Chosen(stage="map"), "anna", "why")
+    assert Rejects(state).count(ROUTE) == Count(1, 0, 1, 0)
+
+
+def test_the_commonest_cause_comes_first(state: State, lease: Lease) -> None:
+    put(state, lease, reject(9, reason="of 9"), reject(3, reason="of 3"), reject(1, code="E-B"))
+    first, second = Rejects(state).kinds(ROUTE)
+    assert (first.code, first.documents, first.example, first.reason) == ("E-A", 2, "n:3", "of 3")
+    assert second.code == "E-B"
+
+
+def test_refused_documents_are_looked_up_also_where_they_are_too_many_for_memory(
+    state: State, lease: Lease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not Rejects(state).refused(ROUTE)
+    put(state, lease, *(reject(number, stage="write") for number in range(5)), reject(7))
+    for held in (10, 5, 4):
+        monkeypatch.setattr("stores.state_rejects._HELD", held)
+        refused = Rejects(state).refused(ROUTE)
+        assert refused
+        assert [number for number in range(9) if f"n:{number}" in refused] == [0, 1, 2, 3, 4]
+
+
+def test_who_lost_the_lease_neither_accepts_nor_halts(state: State, lease: Lease) -> None:
+    put(state, lease, reject(1))
+    state.release(lease)
+    state.acquire(ROUTE)
+    room = Rejects(state)
+    for act in (
+        lambda: room.accept(lease, OPEN, "anna", "why"),
+        lambda: room.reopen(lease, ACCEPTED),
+        lambda: room.mend(lease, ["n:1"], []),
+        lambda: room.halt(lease, "why"),
+    ):
+        with pytest.raises(LeaseLost):
+            act()
+    assert (room.count(ROUTE).open, room.halted(ROUTE)) == (1, "")
+
+
+def test_a_halt_lasts_until_the_route_is_gone_on_with(state: State, lease: Lease) -> None:
+    room = Rejects(state)
+    room.halt(lease, "too many")
+    room.halt(lease, "still too many")
+    assert room.halted(ROUTE) == "still too many"
+    room.go_on(lease)
+    assert room.halted(ROUTE) == ""

@@ -1,0 +1,190 @@
+"""Rejects from the command line: listed, shown, retried, exported, accepted; budgets that stop a route (R140, R142)."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from plans import Finished, Stores, offramp, write_plan
+from pymongo.database import Database
+from redis import Redis
+
+from flows import plan as plans
+from stores.state import State
+
+SECRET = "4111-1111"
+
+Command = Callable[..., Finished]
+
+
+@pytest.fixture
+def path(mongodb_url: str, redis_url: str, database: Database[dict[str, Any]], unique: str, tmp_path: Path) -> Path:
+    """A plan of one route whose keys need a name."""
+    route = {"use_case": "cache", "key": f"{unique}:{{name}}:{{_id}}"}
+    stores = Stores(mongodb_url, redis_url, "", "")
+    return write_plan(tmp_path, stores, database.name, {"things": route})
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    return lambda *arguments: offramp(*arguments, folder=tmp_path)
+
+
+def say(path: Path, **keys: Any) -> None:
+    plan = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump({**plan, **keys}))
+
+
+def fill(database: Database[dict[str, Any]], nameless: set[int], documents: int = 6, padding: str = "") -> None:
+    database.things.insert_many(
+        [
+            {"_id": n, "card": SECRET, "padding": padding} | ({} if n in nameless else {"name": f"n{n}"})
+            for n in range(documents)
+        ]
+    )
+
+
+def test_rejects_are_settled_one_by_one_until_the_verdict_is_clean(
+    path: Path, command: Command, database: Database[dict[str, Any]], redis_url: str, unique: str, tmp_path: Path
+) -> None:
+    fill(database, {1, 2, 3})
+    first = command("backfill", path, "--json")
+    assert (first.code, first.route("things")["verdict"], first.route("things")["rejected"]) == (1, "rejects", 3)
+
+    listed = command("rejects", "list", path, "--json")
+    assert [(one["id"], one["stage"], one["attempts"]) for one in listed.json["rejects"]] == [
+        ("n:1", "map", 1),
+        ("n:2", "map", 1),
+        ("n:3", "map", 1),
+    ]
+    shown = command("rejects", "show", path, "--id", "n:1")
+    assert "not kept" in shown.out
+    assert command("rejects", "show", path, "--id", "n:9").code == 2
+    assert command("rejects", "list", path, "--code", "E-NONE").out == "no reject is on record\n"
+
+    say(path, rejects={"documents": True})
+    again = command("rejects", "retry", path, "--json")
+    assert (again.code, again.json["open"]) == (1, 3)
+    assert again.json["routes"][0] | {"route": ""} == {
+        "route": "",
+        "chosen": 3,
+        "mended": 0,
+        "gone": 0,
+        "rejected": 3,
+        "nameless": 0,
+        "failure": "",
+    }
+    assert SECRET in command("rejects", "show", path, "--id", "n:2").out
+    text = command("rejects", "list", path)
+    assert "n:2" in text.out
+    assert SECRET not in text.out + listed.out + command("status", path).out
+
+    file = tmp_path / "rejects.ndjson"
+    assert command("rejects", "export", path, "--out", file, "--id", "n:2").code == 0
+    [line] = [json.loads(one) for one in file.read_text().splitlines()]
+    assert (line["_id"], line["document"]["card"], line["attempts"]) == ({"$numberInt": "2"}, SECRET, 2)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert command("rejects", "export", path, "--out", file).code == 2
+
+    # One is accepted, one mended in the source, one leaves it.
+    assert command("rejects", "drop", path, "--id", "n:1").code == 2
+    assert command("rejects", "drop", path, "--reason", "all of them").code == 2
+    dropped = command("rejects", "drop", path, "--id", "n:1", "--reason", "test data", "--by", "anna")
+    assert (dropped.code, dropped.out) == (0, "things: 1 accepted\n")
+    database.things.update_one({"_id": 2}, {"$set": {"name": "late"}})
+    database.things.delete_one({"_id": 3})
+    mended = command("rejects", "retry", path, "--json")
+    assert (mended.code, mended.json["open"]) == (0, 0)
+    assert [mended.json["routes"][0][name] for name in ("chosen", "mended", "gone", "rejected")] == [2, 2, 1, 0]
+    with Redis.from_url(redis_url) as redis:
+        assert len(list(redis.scan_iter(f"{unique}:late:*"))) == 1
+    assert command("status", path, "--json").json["routes"][0]["verdict"] is None
+
+    verified = command("verify", path, "--json")
+    row = verified.route("things")
+    assert (verified.code, row["verdict"], row["rejected"], row["accepted"]) == (0, "clean", 1, 1), row["reasons"]
+    [said] = row["accepted_rejects"]
+    assert (said["by"], said["why"], said["documents"], said["example"]) == ("anna", "test data", 1, "n:1")
+    assert [(one["command"], one["done"], one["count"]) for one in row["repairs"]] == [
+        ("retry", "copied", 2),
+        ("retry", "rejected", 3),
+    ]
+    page = (tmp_path / ".offramp" / "reports" / "plan" / "report.md").read_text()
+    assert "accepted by anna" in page
+    assert "retry: 2 copied" in page
+    assert "anna" in command("rejects", "list", path, "--accepted").out
+
+    # What was accepted is one document: another that takes its place was accepted by nobody.
+    database.things.delete_one({"_id": 1})
+    database.things.insert_one({"_id": 7, "card": SECRET})
+    other = command("verify", path, "--json")
+    assert (other.code, other.route("things")["verdict"]) == (1, "rejects")
+
+
+def test_an_acceptance_can_be_taken_back(path: Path, command: Command, database: Database[dict[str, Any]]) -> None:
+    fill(database, {1})
+    assert command("backfill", path).code == 1
+    assert command("rejects", "drop", path, "--all", "--reason", "known").code == 0
+    row = command("backfill", path, "--json")
+    assert (row.code, row.route("things")["verdict"], row.route("things")["accepted"]) == (0, "clean", 1)
+    assert command("rejects", "drop", path, "--all", "--undo").out == "things: 1 opened again\n"
+    assert command("verify", path).code == 1
+    assert command("rejects", "drop", path, "--all", "--undo").code == 2
+
+
+def test_a_document_accepted_and_replaced_before_anything_was_copied_again_is_not_clean(
+    path: Path, command: Command, database: Database[dict[str, Any]]
+) -> None:
+    """The sums of copying still close; only the comparison, by `_id`, sees that another document is rejected now."""
+    fill(database, {1})
+    assert command("backfill", path).code == 1
+    assert command("rejects", "drop", path, "--all", "--reason", "known").code == 0
+    database.things.delete_one({"_id": 1})
+    database.things.insert_one({"_id": 9, "card": SECRET})
+    verified = command("verify", path, "--json")
+    assert (verified.code, verified.route("things")["verdict"]) == (1, "rejects")
+
+
+def test_a_route_over_its_budget_stops_early_and_goes_on_once_it_is_raised(
+    path: Path, command: Command, database: Database[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.copying._CHECKPOINT_S", 0)
+    fill(database, set(range(2_000, 2_010)), 8_000, padding="x" * 1_000)
+    say(path, rejects={"in_a_row": 50, "most": 9})
+    stopped = command("backfill", path, "--json")
+    row = stopped.route("things")
+    assert (stopped.code, row["verdict"], row["verified"]) == (1, "rejects", "none")
+    assert "10 documents were rejected (rejects.most 9); most often map: E-" in row["reasons"][0]
+    assert row["read"] < 8_000
+    assert row["read"] == row["dropped"] + row["rejected"] + row["copied"]
+    status = command("status", path, "--json").json["routes"][0]
+    assert (status["stage"], "rejects.most 9" in status["stopped"]) == ("copying", True)
+    same = command("backfill", path, "--json")
+    assert (same.code, same.route("things")["read"]) == (1, row["read"])
+
+    say(path, rejects={"in_a_row": 50, "most": 10})
+    done = command("backfill", path, "--json").route("things")
+    assert (done["verdict"], done["read"], done["rejected"], done["verified"]) == ("rejects", 8_000, 10, "full")
+    assert "stopped" not in done["reasons"][0]
+
+
+def test_rejects_cannot_be_settled_while_another_run_holds_the_route(
+    path: Path, command: Command, database: Database[dict[str, Any]]
+) -> None:
+    fill(database, {1})
+    assert command("backfill", path).code == 1
+    loaded = plans.load(path)
+    state = State(loaded.state, loaded.name)
+    state.acquire("things")
+    try:
+        for arguments in (("retry",), ("drop", "--all", "--reason", "known")):
+            held = command("rejects", arguments[0], path, *arguments[1:])
+            assert (held.code, "E-LEASE-HELD" in held.err) == (3, True)
+    finally:
+        state.close()
+    assert len(command("rejects", "list", path, "--json").json["rejects"]) == 1
