@@ -8,6 +8,7 @@ check:  ## format, lint, types, layering, generated files current
 	python -m flows.schema --check
 	python -m flows.values_page --check
 	python -m flows.deployments --check
+	python -m flows.errors_page --check
 
 format:
 	ruff format .
@@ -15,6 +16,7 @@ format:
 	python -m flows.schema --write
 	python -m flows.values_page --write
 	python -m flows.deployments --write
+	python -m flows.errors_page --write
 
 test:  ## every test, on real local servers: two processes, a file's tests in one of them
 	pytest -n 2 --dist loadfile --no-loadscope-reorder

@@ -16,6 +16,7 @@ from flows.running import Run
 from flows.showing import copying_shown
 from flows.tasks import NotClean, concluded, prefect_workers
 from flows.turns import in_turn
+from flows.verifying import Asked
 
 
 @flow(name="offramp backfill", persist_result=False)
@@ -26,6 +27,7 @@ def backfill(
     restart: bool = False,
     report: str | None = None,
     wait_minutes: Annotated[float, Field(ge=0, le=1440)] = 0,
+    show_values: bool = False,
 ) -> Report:
     """Copy the collections of a plan, from the last checkpoint on, then verify and report.
 
@@ -36,18 +38,26 @@ def backfill(
         routes: Only these routes of the plan; all of them unless given.
         verify: How to compare the targets afterwards: none, counts, sample, or full (every document, both directions).
         restart: Forget the checkpoints of these routes and copy everything again.
-        report: Folder for report.json and report.md; .offramp/reports/<plan> beside the plan unless given.
+        report: Folder for report.json, .md and .html; .offramp/reports/<plan> beside the plan unless given.
         wait_minutes: Wait up to so long for another run at work on these routes, such as a sync, before failing.
+        show_values: Show values in samples of differences; they may be personal data.
     """
     loaded = load(Path(plan))
     chosen = loaded.chosen(routes or ())
+    asked = Asked(verify, show_values=show_values)
     with prefect_workers(loaded) as workers, copying_shown(loaded, chosen):
-        found = in_turn(lambda: Run(loaded, chosen, workers).backfill(verify, restart=restart), wait_minutes)
+        found = in_turn(lambda: Run(loaded, chosen, workers).backfill(asked, restart=restart), wait_minutes)
     return concluded(found, Path(report) if report else default_folder(loaded))
 
 
 def run(
-    plan_path: Path, routes: Sequence[str], level: Level, *, restart: bool = False, folder: Path | None = None
+    plan_path: Path,
+    routes: Sequence[str],
+    level: Level,
+    *,
+    restart: bool = False,
+    folder: Path | None = None,
+    show_values: bool = False,
 ) -> Report:
     """The flow has run here and Prefect has its record; returns the report, clean or not.
 
@@ -61,6 +71,7 @@ def run(
             verify=level,
             restart=restart,
             report=str(folder) if folder else None,
+            show_values=show_values,
         )
     except NotClean as unclean:
         return unclean.report

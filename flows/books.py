@@ -5,14 +5,18 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any, Literal
+
+from pydantic import TypeAdapter
 
 from flows.comparing import Comparison
 from flows.counting import Counts
-from flows.sampling import Sampled
+from flows.differences import Differing
+from flows.rates import Throughput
+from flows.sampling import Sampled, proven
 from mappers.contract import OTHER_FIELDS, Loss, LossFields
 from stores.contract import Tally
 from stores.state_mending import Sum
@@ -75,8 +79,6 @@ class RouteReport:
     """Of a full pass: its id, when it began, how often it was gone on with, and its partitions."""
     counted_by: str = ""
     """How `counts` counted what the target holds: its store's own count, or listing it."""
-    not_checked: Sequence[str] = ()
-    """What this verification has not looked at, a sentence each."""
     notes: Sequence[str] = ()
     """What a person should know of the route's stores, as `check` says it."""
     accepted: int = 0
@@ -85,6 +87,16 @@ class RouteReport:
     """What retry and repair have done to the target since its backfill: command, what was done, how often and when."""
     accepted_rejects: Sequence[Mapping[str, Any]] = ()
     """What was accepted: how many documents, an `_id`, stage, code, by whom, when and why."""
+    differing: Differing | None = None
+    """How the records that differ do, in samples; None where none was seen to."""
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    """Documents read by their size as stored: the least bytes of a class, which ends where twice that begins."""
+    rejects: Mapping[str, int] = field(default_factory=dict)
+    """Rejects on record by their code."""
+    throughput: Sequence[Throughput] = ()
+    """How fast the route was copied and verified, stretch by stretch; in a verification's report as it last was."""
+    not_checked: Sequence[str] = ()
+    """What nothing here proves of the route, a sentence each."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +146,36 @@ class FieldLoss:
 
 
 @dataclass(frozen=True)
+class SourceSeen:
+    """What the source said of itself; "" where it said nothing."""
+
+    database: str = ""
+    version: str = ""
+    cluster_time_began: str = ""
+    """The time of its latest operation when the run began."""
+    cluster_time_ended: str = ""
+    """The same when its report was made."""
+
+
+@dataclass(frozen=True)
+class PastRun:
+    """An earlier run of the same plan."""
+
+    command: str
+    began: str
+    finished: str | None = None
+    """None for a run that was killed or failed before its report."""
+    verdict: Verdict | None = None
+    read: int | None = None
+    """Documents read, over all its routes."""
+    fastest: float | None = None
+    """The most documents a second that it copied; None where it copied nothing."""
+    routes: Mapping[str, Verdict] = field(default_factory=dict)
+    sha256: str = ""
+    """Of its report.json, as it was written."""
+
+
+@dataclass(frozen=True)
 class Report:
     """What a run can prove."""
 
@@ -142,6 +184,13 @@ class Report:
     started: dt.datetime
     finished: dt.datetime
     routes: Sequence[RouteReport]
+    command: str = ""
+    """backfill or verify."""
+    source: SourceSeen = SourceSeen()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    elapsed_s: float | None = None
+    history: Sequence[PastRun] = ()
+    """The runs before this one, the latest first."""
 
     @property
     def verdict(self) -> Verdict:
@@ -163,7 +212,26 @@ class Report:
             "finished": self.finished.isoformat(timespec="seconds"),
             "verdict": self.verdict,
             "routes": [dataclasses.asdict(route) for route in self.routes],
+            "command": self.command,
+            "source": dataclasses.asdict(self.source),
+            "elapsed_s": self.elapsed_s,
+            "versions": dict(self.versions),
+            "history": [dataclasses.asdict(run) for run in self.history],
         }
+
+    def as_bytes(self) -> bytes:
+        """Return report.json."""
+        text = json.dumps(self.as_json(), indent=2, ensure_ascii=False) + "\n"
+        return text.encode("utf-8", "backslashreplace")  # What a store holds may be no Unicode.
+
+    def digest(self) -> str:
+        """Return the SHA-256 of report.json."""
+        return sha256(self.as_bytes()).hexdigest()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Report:
+        """Return the report that `as_bytes` wrote."""
+        return TypeAdapter(cls).validate_python(json.loads(content))
 
 
 @dataclass(frozen=True)
@@ -294,6 +362,8 @@ def settle(books: Books) -> RouteReport:
         verify_s=round(books.verify_s, 1) if books.verify_s is not None else None,
         reasons=[reason for _, reason in reasons],
         samples=balance.samples if balance else {},
+        differing=compared.differing if compared and compared.balance.differs else None,
+        sizes={str(1 << bits - 1): count for bits, count in sorted(tally.sizes.items())},
         lost=lost,
         sync=books.sync,
         accepted=books.rejects.accepted,
@@ -301,10 +371,11 @@ def settle(books: Books) -> RouteReport:
         accepted_rejects=[_accepted(one) for one in books.accepted],
         unsettled=balance.unsettled if balance else None,
         inconclusive=balance.inconclusive if balance else None,
-        sampled=_sampled(books) if books.sampled else None,
+        sampled=proven(books.sampled, sum(books.source_counts.values()) if books.source_counts is not None else None)
+        if books.sampled
+        else None,
         verification=books.about,
         counted_by=books.counts.way if books.counts else "",
-        not_checked=not_checked(books),
     )
 
 
@@ -417,45 +488,3 @@ def _count_differences(books: Books, tally: Tally) -> list[tuple[Verdict, str]]:
         told = f"the target holds {counts.held} records, {tally.records} were written{hint}; use --level full"
         reasons.append(("mismatches", told))
     return reasons
-
-
-def _sampled(books: Books) -> Mapping[str, Any]:
-    """Return what the sample proves, and never more (R149)."""
-    drawn = books.sampled
-    assert drawn is not None  # noqa: S101 - asked only for a sample
-    total = sum(books.source_counts.values()) if books.source_counts is not None else None
-    told: dict[str, Any] = dataclasses.asdict(drawn) | {"at_most": drawn.bound, "at_most_documents": None}
-    percent = f"{drawn.confidence * 100:g} % confidence"
-    of = f"{drawn.documents:,}" + (f" of {total:,}" if total is not None else "")
-    if drawn.bound is None:
-        told["says"] = f"{drawn.wrong:,} wrong in {of} documents drawn; verify in full"
-    elif total is None:
-        told["says"] = f"no difference in {of} documents drawn; at {percent} at most {drawn.bound:.3%} differ"
-    else:
-        most = min(total, math.ceil(drawn.bound * total))
-        told["at_most_documents"] = most
-        told["says"] = (
-            f"no difference in {of} documents drawn; at {percent} at most {most:,} documents ({drawn.bound:.3%}) differ"
-        )
-    return told
-
-
-def not_checked(books: Books) -> list[str]:
-    """Return what the verification of a route has not looked at, a sentence each (R160)."""
-    balance = books.comparison.balance if books.comparison else None
-    told: list[str] = []
-    if balance is None and books.counts is None:
-        return ["Nothing was compared: neither what the target holds, nor that it holds anything."]
-    if books.counts is not None:
-        told.append("Contents: records were counted, none was read. As many missing as extra would not show.")
-    if books.sampled is not None:
-        told.append("All documents but those of the sample: a rare difference is unlikely to be among them.")
-    if balance is not None and balance.extra is None:
-        told.append("Records in the target that no document maps to: the target was not listed.")
-    if books.expires:
-        told.append("Records that have expired: one that is gone may have been right or wrong.")
-    if books.own_mapper:
-        told.append("Whether the mapper is right: its own mapper says what the target should hold.")
-    told.append("What the plan leaves out or changes on purpose: where, fields, transforms, accepted losses.")
-    told.append("Reads by the application: queries, permissions and latency.")
-    return told

@@ -9,6 +9,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -17,6 +18,7 @@ import click
 from flows.collecting import seldom
 from flows.deploy_command import deploy
 from flows.mending_commands import rejects, repair
+from flows.report_command import report as report_command
 from flows.terminal import JSON, PLAN, ROUTES, interruptible, leave, print_json
 from stores.errors import OfframpError, PlanError, origin
 
@@ -30,7 +32,10 @@ _REPORT = click.option(
     "folder",
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where report.json and report.md go. [default: .offramp/reports/<plan> beside the plan]",
+    help="Where report.json, report.md and report.html go. [default: .offramp/reports/<plan> beside the plan]",
+)
+_VALUES = click.option(
+    "--show-values", is_flag=True, help="Show values in samples of differences; they may be personal data."
 )
 _PREFECT = click.option("--prefect", is_flag=True, help="Run as a Prefect flow (also where PREFECT_API_URL is set).")
 
@@ -57,7 +62,7 @@ def offramp(verbose: bool) -> None:
 @JSON
 def check(plan_path: Path, routes: tuple[str, ...], as_json: bool) -> None:
     """Find every fault of PLAN, of its source and of its targets, and write nothing."""
-    from dataclasses import asdict, replace
+    from dataclasses import asdict
 
     from flows import preflight, report
     from flows.forecasting import sync_notes
@@ -103,6 +108,7 @@ def check(plan_path: Path, routes: tuple[str, ...], as_json: bool) -> None:
     help="How to compare the target afterwards.",
 )
 @click.option("--restart", is_flag=True, help="Forget the checkpoints of these routes and copy everything again.")
+@_VALUES
 @_REPORT
 @JSON
 @_PREFECT
@@ -111,18 +117,22 @@ def backfill(
     routes: tuple[str, ...],
     level: Level,
     restart: bool,
+    show_values: bool,
     folder: Path | None,
     as_json: bool,
     prefect: bool,
 ) -> None:
     """Copy the collections of PLAN, from the last checkpoint on, then verify and report."""
+    from flows.verifying import Asked
+
     plan, folder = _opened(plan_path, folder)
     if prefect or _needs_prefect(plan):
         from flows import backfill as flow
 
-        report = flow.run(plan_path, routes, level, restart=restart, folder=folder)
+        report = flow.run(plan_path, routes, level, restart=restart, folder=folder, show_values=show_values)
     else:
-        report = _run(plan, routes, as_json, lambda run: run.backfill(level, restart=restart))
+        asked = Asked(level, show_values=show_values)
+        report = _run(plan, routes, as_json, lambda run: run.backfill(asked, restart=restart))
     _conclude(report, folder, as_json)
 
 
@@ -152,6 +162,7 @@ def backfill(
 )
 @click.option("--restart", is_flag=True, help="Begin a full verification anew where one could go on.")
 @click.option("--canary", is_flag=True, help="First plant known damage in a scratch area of each target, and find it.")
+@_VALUES
 @_REPORT
 @JSON
 @_PREFECT
@@ -164,13 +175,14 @@ def verify(
     at_most: float | None,
     restart: bool,
     canary: bool,
+    show_values: bool,
     folder: Path | None,
     as_json: bool,
     prefect: bool,
 ) -> None:
     """Compare what the targets hold with what the source of PLAN says now, and report; no record is written."""
     plan, folder = _opened(plan_path, folder)
-    asked = _asked(level, sample, confidence, at_most, restart=restart, canary=canary)
+    asked = replace(_asked(level, sample, confidence, at_most), restart=restart, canary=canary, show_values=show_values)
     if prefect or _needs_prefect(plan):
         from flows import verification as flow
 
@@ -180,9 +192,7 @@ def verify(
     _conclude(report, folder, as_json)
 
 
-def _asked(
-    level: Level, sample: int | None, confidence: float, at_most: float | None, *, restart: bool, canary: bool
-) -> Asked:
+def _asked(level: Level, sample: int | None, confidence: float, at_most: float | None) -> Asked:
     from flows.sampling import DOCUMENTS, needed
     from flows.verifying import Asked
 
@@ -191,7 +201,7 @@ def _asked(
     if level != "sample" and (sample is not None or at_most is not None):
         raise click.UsageError(f"{'--sample' if at_most is None else '--at-most'} is for --level sample")
     documents = sample or (needed(at_most, confidence) if at_most is not None else DOCUMENTS)
-    return Asked(level, documents, confidence, restart, canary)
+    return Asked(level, documents, confidence)
 
 
 @offramp.command()
@@ -263,6 +273,28 @@ def status(plan_path: Path, as_json: bool) -> None:
 
 
 @offramp.command()
+@click.argument("code", metavar="CODE")
+@JSON
+def explain(code: str, as_json: bool) -> None:
+    """Tell what an error code such as E-DDB-KEYS means, what offramp did, and what to do."""
+    import difflib
+
+    from flows.codes import CATALOGUE
+    from flows.errors_page import explained
+    from mappers.codes import EFFECTS
+
+    name = code.upper()
+    if (entry := CATALOGUE.get(name)) is None:
+        near = ", ".join(difflib.get_close_matches(name, CATALOGUE, 4)) or "one of docs/errors.md"
+        raise click.BadParameter(f"{name} is none of offramp's own codes; did you mean {near}?")
+    if as_json:
+        effects = {effect: EFFECTS[effect] for effect in entry.effects}
+        print_json({"code": name, "meaning": entry.meaning, "effects": effects, "remedy": entry.remedy})
+    else:
+        print(explained(name, entry))
+
+
+@offramp.command()
 @click.option(
     "--dir",
     "folder",
@@ -297,6 +329,9 @@ offramp.add_command(repair)
 
 
 offramp.add_command(deploy)
+
+
+offramp.add_command(report_command)
 
 
 def main() -> None:
@@ -384,7 +419,7 @@ def _conclude(report: Report, folder: Path, as_json: bool) -> NoReturn:
     except OSError as error:
         print(f"offramp: the report was not written to {str(folder)!r}: {error.strerror}", file=sys.stderr)
     else:
-        print(f"report: {written[0]} and {written[1].name}", file=sys.stderr if as_json else sys.stdout)
+        print(f"report: {', '.join(map(str, written))}", file=sys.stderr if as_json else sys.stdout)
     leave(report.exit_code)
 
 

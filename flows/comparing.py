@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
+from flows.differences import Differences, Differing
 from flows.ledger import Balance, Entry, Finding, Log, balance
 from flows.projecting import ProjectedBatch, Projection
 from flows.settling import SecondLook, same, wanted
@@ -33,6 +34,8 @@ class Comparison:
     tally: Tally
     """The documents it read and what they map to now; nothing was written."""
     balance: Balance
+    differing: Differing = Differing()  # noqa: RUF009 - frozen, so that it can be shared
+    """How records differ, in samples."""
 
 
 class Save(Protocol):
@@ -154,12 +157,14 @@ def compare(
     *,
     refused: Container[str] = (),
     window: int = 4,
+    show_values: bool = False,
     stopping: Callable[[], bool] = lambda: False,
     compared: Callable[[int], None] = lambda _: None,
 ) -> Comparison | None:
     """Return how the target differs from what the source's documents map to, or None when `stopping` ended it.
 
     A whole pass at once, in one range, that nobody can go on with; `folder` is empty and holds its log meanwhile.
+    `show_values` keeps values in the samples of differences.
     """
     log = Log(folder / "log")
     if not list_share(target, log, stopping=stopping):
@@ -173,8 +178,10 @@ def compare(
     )
     if tally is None:
         return None
-    look = SecondLook(source, projection, target, refused=refused, stopping=stopping)
-    return Comparison(tally, balance([log.path], listed=isinstance(target, Listable), look=look))
+    differences = Differences(show_values=show_values)
+    look = SecondLook(source, projection, target, refused=refused, differences=differences, stopping=stopping)
+    sums = balance([log.path], listed=isinstance(target, Listable), look=look)
+    return Comparison(tally, sums, differences.taken())
 
 
 def count(target: Target[Record], folder: Path, stopping: Callable[[], bool] = lambda: False) -> int | None:

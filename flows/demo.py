@@ -82,7 +82,7 @@ def run(
             report = _moved_live(plan, live_s, steps, quiet, stopping)
     written = write(report, folder / "report")
     if not quiet:
-        _say(f"\n{as_text(report)}\n\nreport: {written[0]} and {written[1].name}\n\n{_next()}")
+        _say(f"\n{as_text(report)}\n\nreport: {', '.join(map(str, written))}\n\n{_next()}")
     return report
 
 

@@ -16,6 +16,7 @@ from flows.designing import following
 from flows.expiring import expiring
 from flows.plan import Plan, Route
 from flows.projecting import route_projection
+from flows.rates import Progress, Pulse
 from flows.splitting import divisible, may_split
 from mappers.contract import Losses
 from mappers.expiry import IndexExpires
@@ -86,6 +87,8 @@ class Span:
     """How the target held it back."""
     source_waited_s: float = 0.0
     """How long it waited for leave to read."""
+    progress: Progress = Progress()  # noqa: RUF009 - frozen, so that it can be shared
+    """When how many documents were copied."""
 
 
 SILENT = Silent()
@@ -110,9 +113,11 @@ def copy_job(
         design = state.design(job.route)
         target = following(route.target(), design)
         seen = Tally()
+        pulse = Pulse()
 
         def copied(tally: Tally) -> None:
             seen.add(tally)
+            pulse.add(tally.read)
             observer.advanced(job.route, "copy", tally.read)
 
         before = sum(each.tally.read for each in state.partitions(job.route))
@@ -137,7 +142,8 @@ def copy_job(
             target.close()
             observer.ended(job.route, "copy")
     waits = target.pace.waits if isinstance(target, Paced) else Waits()
-    span = Span(began, time.time(), waits, source.pace.waits.waited_s if isinstance(source, Paced) else 0.0)
+    source_waited_s = source.pace.waits.waited_s if isinstance(source, Paced) else 0.0
+    span = Span(began, time.time(), waits, source_waited_s, pulse.taken())
     if waits.throttled or waits.waited_s or span.source_waited_s:
         _log.info(
             "%s partition %d: throttled %d times, waited %.1f s for the target and %.1f s for the source%s",

@@ -57,7 +57,8 @@ def list_(
     as_json: bool,
 ) -> None:
     """List the rejects of PLAN, from its state alone: where, why, how often and since when; never a value."""
-    from flows.report import table, visible
+    from flows.report import table
+    from flows.telling import visible
 
     found = _kept(plan_path, routes, _chosen(id_, code, stage, accepted=accepted))
     if as_json:
@@ -90,7 +91,7 @@ def list_(
 @JSON
 def show(plan_path: Path, routes: tuple[str, ...], id_: str, code: str, stage: str | None, as_json: bool) -> None:
     """Show all that is known of rejects of PLAN, with the document where its plan has it kept."""
-    from flows.report import visible
+    from flows.telling import visible
 
     found = _kept(plan_path, routes, _chosen(id_, code, stage))
     if not found:
@@ -312,7 +313,7 @@ def _document(one: Kept) -> dict[str, Any]:
 
 
 def _acceptance(one: Kept) -> str:
-    from flows.report import visible
+    from flows.telling import visible
 
     said = one.acceptance
     return f"accepted by {visible(said.by)} on {_iso(said.at)}: {visible(said.why)}" if said is not None else ""

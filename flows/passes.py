@@ -12,6 +12,7 @@ from typing import Any
 from flows.designing import following
 from flows.jobs import opened_source
 from flows.plan import Plan, Route, digest
+from flows.rates import Progress
 from flows.verifying import Verified, VerifyJob
 from flows.workers import Workers
 from stores.contract import Divided, Partition, Tally
@@ -58,6 +59,7 @@ class Passes:
         begun = [job for job in jobs if job.route in passes]
         parts = {job.route: Verifications(self.state).parts(job.route) for job in begun}
         spent: defaultdict[str, float] = defaultdict(float)
+        progress: defaultdict[str, list[Progress]] = defaultdict(list)
         for stage in ("list", "compare"):
             waiting = [
                 replace(job, stage=stage, number=part.number)
@@ -71,6 +73,7 @@ class Passes:
                     outcomes.setdefault(job.route, outcome)
                 else:
                     spent[job.route] += outcome.seconds
+                    progress[job.route] += outcome.progress
             if self.stopping():
                 return outcomes
         closing = [
@@ -81,7 +84,8 @@ class Passes:
         for name, closed in self._done(closing).items():
             outcomes[name] = closed
             if isinstance(closed, Verified):
-                outcomes[name] = replace(closed, seconds=closed.seconds + spent[name])
+                every = [*progress[name], *closed.progress]
+                outcomes[name] = replace(closed, seconds=closed.seconds + spent[name], progress=every)
                 shutil.rmtree(folder(self.plan.state, self.plan.name, name), ignore_errors=True)
         return outcomes
 

@@ -163,6 +163,7 @@ class Projection:
         tally.records = len(records)
         tally.losses = Counter(self.losses.take())
         tally.lost = self.losses.take_fields()
+        tally.sizes = Counter(map(int.bit_length, map(len, batch.documents)))
         size_bytes = sum(map(len, batch.documents))
         return ProjectedBatch(tally, records, batch.documents, owners, rejects, size_bytes, rejected)
 

@@ -1,14 +1,26 @@
-"""The report as people and programs read it: a terminal table, report.json and report.md, from one object."""
+"""The report as people and programs read it: a terminal table, report.json, .md and .html, from one object."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from flows.books import FieldLoss, Following, Pace, Report, RouteReport
+from flows.books import FieldLoss, PastRun, Report, RouteReport
+from flows.differences import FieldDifference
+from flows.page import as_html
 from flows.plan import Plan
+from flows.telling import (
+    ALWAYS_UNCHECKED,
+    as_line,
+    held_back,
+    meaning,
+    next_step,
+    number,
+    said,
+    sums,
+    unchecked,
+    visible,
+)
 
 NOT_CHECKED = "-"
 
@@ -58,64 +70,82 @@ def as_text(report: Report) -> str:
     lines = [table([cells(route) for route in report.routes])] if report.routes else []
     for route in report.routes:
         lines.extend(f"{route.route}: {reason}" for reason in route.reasons)
-        lines.extend(f"{route.route}: {accepted_text(one)}" for one in route.accepted_rejects)
-        lines.extend(f"{route.route}: {repaired_text(one)}" for one in route.repairs)
-        if route.sampled:
-            lines.append(f"{route.route}: {route.sampled['says']}")
+        lines.extend(f"{route.route}: {told}" for told in said(route))
         if " -> " in route.place:
             lines.append(f"{route.route}: published, {route.place}")
         lines.extend(f"{route.route}: {kind} at {visible(found[0])}" for kind, found in route.samples.items())
         lines.extend(f"{route.route}: {_lost(loss)}" for loss in route.lost)
-        if told := _held_back(route.pace):
+        if told := held_back(route):
             lines.append(f"{route.route}: {told}")
-        if route.sync is not None:
-            lines.append(f"{route.route}: {_followed(route.sync)}")
     lines.append("")
     lines.append(_closing(report))
     return "\n".join(lines)
 
 
 def as_markdown(report: Report) -> str:
-    """Return the report as a Markdown page: verdict first, then the table and the reasons."""
-    rows = [cells(route) for route in report.routes]
-    lines = [f"# {_plain(report.plan)}: {report.verdict}", "", _closing(report), ""]
-    if rows:
-        names = list(rows[0])
-        rule = [":--" if name in ("route", "target", "verdict") else "--:" for name in names]
-        body = [[_plain(row[name]) for name in names] for row in rows]
-        lines.extend("| " + " | ".join(cut) + " |" for cut in (names, rule, *body))
-        lines.append("")
+    """Return the report as a Markdown page: the verdict first, then the table, what was not checked, and each route."""
+    lines = [f"# {_plain(report.plan)}: {report.verdict}", "", meaning(report), "", f"Next: {next_step(report)}", ""]
+    lines += [_closing(report), ""]
+    if report.routes:
+        lines += _markdown_table([cells(route) for route in report.routes], ("route", "target", "verdict"))
+    lines += ["## What was not checked", ""]
+    lines.extend(f"- {_plain(told)} ({_plain(', '.join(routes))})" for told, routes in unchecked(report).items())
+    lines += [*(f"- {sentence}" for sentence in ALWAYS_UNCHECKED), ""]
     for route in report.routes:
-        told = _held_back(route.pace)
-        if (
-            route.reasons
-            or route.samples
-            or route.lost
-            or route.sampled
-            or told
-            or route.sync
-            or route.accepted_rejects
-            or route.repairs
-        ):
-            lines += [f"## {_plain(route.route)}", ""]
-            lines.extend(f"- {_plain(reason)}" for reason in route.reasons)
-            lines.extend(f"- {_plain(accepted_text(one))}" for one in route.accepted_rejects)
-            lines.extend(f"- {repaired_text(one)}" for one in route.repairs)
-            lines.extend([f"- {route.sampled['says']}"] if route.sampled else [])
-            lines.extend(
-                f"- {kind} at `{visible(address).replace('`', ' ')}`"
-                for kind, found in route.samples.items()
-                for address in found
-            )
-            lines.extend(f"- {_plain(_lost(loss))}" for loss in route.lost)
-            lines.extend([f"- {told}"] if told else [])
-            lines.append("")
+        lines += [f"## {_plain(route.route)}", ""]
+        lines.extend(f"- {_plain(reason)}" for reason in route.reasons)
+        lines.extend(f"- {as_line(route, one)}" for one in sums(route))
+        lines.extend(f"- {_plain(told)}" for told in said(route))
+        lines.extend(f"- {kind} at {_code(address)}" for kind, found in route.samples.items() for address in found)
+        lines.extend(f"- {_plain(_lost(loss))}" for loss in route.lost)
+        lines.extend(f"- rejected {number(count)} x {_plain(code)}" for code, count in route.rejects.items())
+        lines.extend([f"- {told}"] if (told := held_back(route)) else [])
+        lines.append("")
+        if route.differing is not None and route.differing.samples:
+            lines += _markdown_table([_differing_cells(one) for one in route.differing.samples])
+    lines += ["## Circumstances", "", f"`{NOT_CHECKED}` means not checked. Fingerprint `{report.fingerprint}`,"]
     lines += [
-        f"`{NOT_CHECKED}` means not checked. Fingerprint `{report.fingerprint}`,",
-        f"from {report.started.isoformat(timespec='seconds')} to {report.finished.isoformat(timespec='seconds')}.",
+        f"from {report.started.isoformat(timespec='seconds')} to {report.finished.isoformat(timespec='seconds')},"
+        f" report.json's SHA-256 `{report.digest()}`.",
+        "",
+        f"Source: {report.source.version or 'version unknown'}; cluster time"
+        f" {report.source.cluster_time_began or 'none'} to {report.source.cluster_time_ended or 'none'}.",
+        f"Versions: {', '.join(f'{name} {version}' for name, version in report.versions.items())}.",
+        "",
+        "Approved by (name, role, date, signature): ____________________________________________",
         "",
     ]
     return "\n".join(lines)
+
+
+def _markdown_table(rows: Sequence[Mapping[str, str]], left: Sequence[str] | None = None) -> list[str]:
+    names = list(rows[0])
+    rule = [":--" if left is None or name in left else "--:" for name in names]
+    body = [[_plain(row[name]) for name in names] for row in rows]
+    return ["| " + " | ".join(cut) + " |" for cut in (names, rule, *body)] + [""]
+
+
+def _differing_cells(one: FieldDifference) -> dict[str, str]:
+    row = {"kind": one.kind, "path": _code(one.path or "(whole)"), "address": _code(one.address)}
+    row |= {"source type": one.source_type, "maps to": one.expected_type, "target holds": one.found_type}
+    if one.expected is not None:
+        row |= {"value it maps to": _code(one.expected), "value held": _code(one.found or "")}
+    return row
+
+
+def history_table(runs: Sequence[PastRun]) -> str:
+    """Return runs of a plan as a table."""
+    rows = [
+        {
+            "began": f"{run.began[:19].replace('T', ' ')} UTC",
+            "command": run.command,
+            "verdict": run.verdict or "did not end",
+            "read": NOT_CHECKED if run.read is None else number(run.read),
+            "copied a second, at most": NOT_CHECKED if run.fastest is None else number(round(run.fastest)),
+        }
+        for run in runs
+    ]
+    return table(rows, left=("began", "command", "verdict"))
 
 
 def default_folder(plan: Plan) -> Path:
@@ -123,18 +153,29 @@ def default_folder(plan: Plan) -> Path:
     return plan.path.absolute().parent / ".offramp" / "reports" / plan.name
 
 
-def write(report: Report, folder: Path) -> list[Path]:
-    """The folder holds report.json and report.md of this report, each whole or as it was; returns their paths."""
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")  # What a store holds may be no Unicode.
+
+
+FORMS: Mapping[str, Callable[[Report], bytes]] = {
+    "json": Report.as_bytes,
+    "md": lambda report: _encoded(as_markdown(report)),
+    "html": lambda report: _encoded(as_html(report)),
+}
+"""The forms of a report that are files, by how their names end."""
+
+
+def write(report: Report, folder: Path, forms: Iterable[str] = tuple(FORMS)) -> list[Path]:
+    """The folder holds the report in these forms, each file whole or as it was; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    contents = {
-        "report.json": json.dumps(report.as_json(), indent=2, ensure_ascii=False) + "\n",
-        "report.md": as_markdown(report),
-    }
-    for name, content in contents.items():
-        draft = folder / f".{name}.draft"
-        draft.write_text(content, encoding="utf-8", errors="backslashreplace")
-        draft.replace(folder / name)
-    return [folder / name for name in contents]
+    written = []
+    for form in forms:
+        path = folder / f"report.{form}"
+        draft = folder / f".report.{form}.draft"
+        draft.write_bytes(FORMS[form](report))
+        draft.replace(path)
+        written.append(path)
+    return written
 
 
 def _lost(loss: FieldLoss) -> str:
@@ -143,51 +184,17 @@ def _lost(loss: FieldLoss) -> str:
     return f"lost {loss.count} x {loss.kind} at {loss.field or 'the document'} ({accepted}{examples})"
 
 
-def _followed(sync: Following) -> str:
-    kept = "" if sync.window_s is None else f"; the source keeps its changes for {sync.window_s / 3600:.1f} h"
-    return (
-        f"synced to {sync.position}, {sync.lag_s:g} s behind: {sync.events} changes, {sync.applied} documents copied"
-        f" again, {sync.deleted} addresses deleted since the backfill{kept}"
-    )
-
-
-def accepted_text(one: Mapping[str, Any]) -> str:
-    """Return what a person accepted, in words."""
-    return (
-        f"accepted by {one['by']} on {one['at']}: {one['documents']} documents are not in the target, such as"
-        f" {visible(one['example'])} ({one['stage']}: {one['code']}), because: {visible(one['why'])}"
-    )
-
-
-def repaired_text(one: Mapping[str, Any]) -> str:
-    """Return what was done to a target after its backfill, in words."""
-    kind = f" {one['kind']}" if one["kind"] else ""
-    return f"{one['command']}: {one['count']}{kind} {one['done']}, the last on {one['last']}"
-
-
-def _held_back(pace: Pace | None) -> str:
-    """Return how copying was held back, "" if it was not."""
-    if pace is None or not (pace.throttled or pace.waited_s or pace.source_waited_s):
-        return ""
-    rate = "" if pace.rate is None else f"; {pace.rate:.0f} units a second in the end"
-    source = f" and {pace.source_waited_s:.1f} s to read" if pace.source_waited_s else ""
-    return f"throttled {pace.throttled} times, its partitions waited {pace.waited_s:.1f} s to write{source}{rate}"
-
-
 def _closing(report: Report) -> str:
-    seconds = (report.finished - report.started).total_seconds()
+    elapsed_s = report.elapsed_s
+    if elapsed_s is None:
+        elapsed_s = (report.finished - report.started).total_seconds()
     unverified = [route.route for route in report.routes if route.verified == "none"]
     counted = [route.route for route in report.routes if route.verified == "counts"]
     limits = f"; not verified: {', '.join(unverified)}" if unverified else ""
     limits += f"; only counted: {', '.join(counted)}" if counted else ""
     sampled = [route.route for route in report.routes if route.verified == "sample"]
     limits += f"; only sampled: {', '.join(sampled)}" if sampled else ""
-    return f"verdict {report.verdict}: {len(report.routes)} routes in {_seconds(seconds)}{limits}"
-
-
-def visible(text: str) -> str:
-    """Return the text with what a terminal would obey, or could not show, written out."""
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+    return f"verdict {report.verdict}: {len(report.routes)} routes in {_seconds(elapsed_s)}{limits}"
 
 
 def _seconds(value: float | None) -> str:
@@ -196,3 +203,7 @@ def _seconds(value: float | None) -> str:
 
 def _plain(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _code(text: str) -> str:
+    return f"`{visible(text).replace('`', ' ')}`"

@@ -23,6 +23,7 @@ from flows.plan import Plan, Route, digest
 from flows.plankeys import RunKeys
 from flows.positions import FirstPosition, first_sync_within, followed
 from flows.preflight import Checked, check, joined
+from flows.recording import Recording
 from flows.splitting import may_split
 from flows.sweeping import sweep
 from flows.verifying import Asked, Verified, VerifyJob
@@ -74,6 +75,7 @@ class Run:
                     state.forget(lease)
             else:
                 refuse_changes(state, self.routes, found)
+            recording = Recording.begun(state, self.plan, "backfill")
             failures: dict[str, str] = {}
             for lease in leases.values():
                 Rejects(state).go_on(lease)
@@ -103,8 +105,9 @@ class Run:
                     )
             finally:
                 self._restore(state, failures)
+            recording.copied(spans)
             paces = {name: held_back(ran) for name, ran in spans.items()}
-            return self._conclude(state, leases, asked, failures, found, paces, publishing=True)
+            return self._conclude(state, leases, asked, failures, found, recording, paces, publishing=True)
 
     def sync(self, *, follow: bool = False, watching: Callable[[Any], None] = lambda _: None) -> Report:
         """Every chosen route's target is what its source was when this began, or later; returns the report.
@@ -126,6 +129,7 @@ class Run:
     def _verification(self, found: Mapping[str, Checked], asked: Asked) -> Report:
         with opened_state(self.plan) as state, leased(state, self.routes, self.plan.run.lease_s / 3) as leases:
             refuse_changes(state, self.routes, found)
+            recording = Recording.begun(state, self.plan, "verify")
             failures: dict[str, str] = {}
             with opened_source(self.plan) as database:
                 for route in self.routes:
@@ -136,7 +140,7 @@ class Run:
                             refuse_unloaded(state, route)
                     except OfframpError as error:
                         failures[route.name] = str(error)
-            return self._conclude(state, leases, asked, failures, found)
+            return self._conclude(state, leases, asked, failures, found, recording)
 
     def _design(self, state: State, leases: Mapping[str, Lease]) -> dict[str, str]:
         """Each route that begins has its place designed and the design on record; returns the failures by route.
@@ -257,6 +261,7 @@ class Run:
         asked: Asked,
         failures: dict[str, str],
         found: Mapping[str, Checked],
+        recording: Recording,
         paces: Mapping[str, Pace] | None = None,
         *,
         publishing: bool = False,
@@ -277,6 +282,7 @@ class Run:
                 failures[name] = str(outcome)
             else:
                 verified[name] = outcome
+        recording.verified(verified)
         if level == "none":
             self._audit(state, failures)
         rows = []
@@ -295,13 +301,14 @@ class Run:
                 rows.append(row)
                 if state.route(route.name) is not None:
                     state.finished(leases[route.name], 0.0, {"verdict": row.verdict, "verified": row.verified})
-        return Report(
+        report = Report(
             plan=self.plan.name,
             fingerprint=digest(route.fingerprint() for route in self.routes),
             started=self._started,
             finished=dt.datetime.now(dt.UTC),
             routes=rows,
         )
+        return recording.concluded(report, self.routes)
 
     def _canary(self, failures: dict[str, str]) -> dict[str, list[str]]:
         """Known damage was found in each target; returns what to say of it, and adds the failures, by route."""

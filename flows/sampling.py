@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from mappers.decoding import position
 from stores.contract import Batch, Partition, Source
@@ -79,3 +81,21 @@ def draw(source: Source, documents: int, bounds: Sequence[bytes]) -> Drawn:
         break
     known = set(uniform)
     return Drawn(source, uniform, [at for at in beside if at not in known])
+
+
+def proven(drawn: Sampled, total: int | None) -> Mapping[str, Any]:
+    """Return what the sample proves of a collection of so many documents, and never more (R149)."""
+    told: dict[str, Any] = dataclasses.asdict(drawn) | {"at_most": drawn.bound, "at_most_documents": None}
+    percent = f"{drawn.confidence * 100:g} % confidence"
+    of = f"{drawn.documents:,}" + (f" of {total:,}" if total is not None else "")
+    if drawn.bound is None:
+        told["says"] = f"{drawn.wrong:,} wrong in {of} documents drawn; verify in full"
+    elif total is None:
+        told["says"] = f"no difference in {of} documents drawn; at {percent} at most {drawn.bound:.3%} differ"
+    else:
+        most = min(total, math.ceil(drawn.bound * total))
+        told["at_most_documents"] = most
+        told["says"] = (
+            f"no difference in {of} documents drawn; at {percent} at most {most:,} documents ({drawn.bound:.3%}) differ"
+        )
+    return told

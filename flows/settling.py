@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Protocol
 
+from flows.differences import Differences
 from flows.ledger import Mismatch
 from flows.projecting import Projection, identify
 from mappers.contract import Record
@@ -48,18 +49,20 @@ class SecondLook:
         *,
         refused: Container[str] = (),
         progress: Progress | None = None,
+        differences: Differences | None = None,
         patience_s: float = _PATIENCE_S,
         stopping: Callable[[], bool] = STOPPING.is_set,
     ) -> None:
         """Take the route's stores; `progress` where its target is kept up with its source.
 
-        `refused` names documents on record as refused by the target.
+        `refused` names documents on record as refused by the target; `differences` collects how records differ.
         """
         self._source = source
         self._projection = projection
         self._target = target
         self._refused = refused
         self._progress = progress
+        self._differences = differences
         self._patience_s = patience_s
         self._stopping = stopping
 
@@ -98,7 +101,13 @@ class SecondLook:
             outcomes[place] = outcome
             if outcome.kind in ("missing", "differs", "extra"):
                 wrong.append(place)
-        return self._changing(seeming, wrong, before, since)
+        again = self._changing(seeming, wrong, before, since)
+        if self._differences is not None:
+            for place in sorted({*wrong} - {*again}):
+                one = outcomes[place]
+                if one.kind == "differs" and one.position in before:
+                    self._differences.note(promised[one.address], held[one.address], before[one.position])
+        return again
 
     def _changing(
         self, seeming: Sequence[Mismatch], wrong: Sequence[int], before: Mapping[bytes, bytes], since: int

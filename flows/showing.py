@@ -98,7 +98,7 @@ def _page(report: Report) -> str:
 
 def _without_addresses(route: RouteReport) -> RouteReport:
     lost = [dataclasses.replace(loss, examples=()) for loss in route.lost]
-    return dataclasses.replace(route, samples={}, lost=lost)
+    return dataclasses.replace(route, samples={}, lost=lost, differing=None, accepted_rejects=())
 
 
 def _tell(report: Report, route: RouteReport, word: str) -> None:

@@ -264,12 +264,11 @@ def concluded(report: Report, folder: Path | None, *, lag_minutes: float | None 
     """
     log = get_run_logger()
     closing = str(NotClean(report))
-    for route in report.routes:
-        for reason in route.reasons:
-            log.warning("%s: %s", route.route, reason)
+    reasons = [f"{route.route}: {reason}" for route in report.routes for reason in route.reasons]
+    for reason in reasons:
+        log.warning("%s", reason)
     if folder is not None:
-        written = write(report, folder)
-        log.info("report: %s and %s", written[0].absolute(), written[1].name)
+        log.info("report: %s", ", ".join(str(path.absolute()) for path in write(report, folder)))
     if lag_minutes is None:
         show(report, closing)
     else:

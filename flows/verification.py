@@ -30,6 +30,7 @@ def verification(
     confidence: float = 0.95,
     restart: bool = False,
     canary: bool = False,
+    show_values: bool = False,
 ) -> Report:
     """Compare what the targets hold with what the source says now, and report; no target is written.
 
@@ -41,17 +42,18 @@ def verification(
         routes: Only these routes of the plan; all of them unless given.
         level: counts compares only how many records there are; sample compares documents drawn at random; full compares
             every document, in both directions, and goes on where an earlier run stopped.
-        report: Folder for report.json and report.md; .offramp/reports/<plan> beside the plan unless given.
+        report: Folder for report.json, .md and .html; .offramp/reports/<plan> beside the plan unless given.
         wait_minutes: Wait up to so long for another run at work on these routes, such as a sync, before failing.
         sample: How many documents `sample` draws.
         confidence: The confidence of the bound that a sample gives.
         restart: Begin a full pass anew where one could go on.
         canary: First plant known damage in a scratch area of each target, and find it.
+        show_values: Show values in samples of differences; they may be personal data.
     """
     loaded = load(Path(plan))
     chosen = loaded.chosen(routes or ())
     with prefect_workers(loaded) as workers:
-        asked = Asked(level, sample, confidence, restart, canary)
+        asked = Asked(level, sample, confidence, restart, canary, show_values)
         found = in_turn(lambda: Run(loaded, chosen, workers).verification(asked), wait_minutes)
     return concluded(found, Path(report) if report else default_folder(loaded))
 
@@ -75,6 +77,7 @@ def run(plan_path: Path, routes: Sequence[str], wanted: Level | Asked, *, folder
             confidence=asked.confidence,
             restart=asked.restart,
             canary=asked.canary,
+            show_values=asked.show_values,
         )
     except NotClean as unclean:
         return unclean.report

@@ -18,11 +18,13 @@ from flows.collecting import seldom
 from flows.comparing import Comparison, Save, compare_partition, list_share, unkept
 from flows.counting import Counts, count_route
 from flows.designing import following
+from flows.differences import Differences
 from flows.expiring import expiring
 from flows.jobs import SILENT, Observer, opened_source, opened_state, reading
 from flows.ledger import Log, Mismatch, balance
 from flows.plan import Plan
 from flows.projecting import Projection, identify, route_projection
+from flows.rates import Progress, Pulse
 from flows.sampling import DOCUMENTS, Sampled, draw
 from flows.settling import SecondLook
 from mappers.contract import Losses, Record
@@ -52,6 +54,8 @@ class Asked:
     """Whether a full pass begins anew where one could go on."""
     canary: bool = False
     """Whether known damage must be found first."""
+    show_values: bool = False
+    """Whether samples of differences hold the values, which may be personal data."""
 
     @classmethod
     def of(cls, wanted: Level | Asked) -> Asked:
@@ -90,6 +94,8 @@ class Verified:
     """What was drawn, for a pass over a sample."""
     about: Mapping[str, Any] = field(default_factory=dict)
     """The pass: its id, when it began, how often it was gone on with, in how many parts."""
+    progress: Sequence[Progress] = ()
+    """When how many documents were compared, of each part of the pass that this run looked at."""
 
 
 def verify_job(
@@ -107,7 +113,8 @@ def verify_job(
         target = following(route.target(), design)
         mapper = following(route.mapper(losses := Losses()), design)
         projection = route_projection(route, target.records, mapper, losses, job.id_kind)
-        work = _Work(plan, job, state, reading(state, route, database), target, projection, observer, stopping)
+        source = reading(state, route, database)
+        work = _Work(plan, job, state, source, target, projection, observer, stopping, pulse := Pulse())
         try:
             match job.stage, job.asked.level:
                 case "list", _:
@@ -124,7 +131,7 @@ def verify_job(
                     found = work.sample()
         finally:
             target.close()
-    return replace(found, seconds=time.monotonic() - began)
+    return replace(found, seconds=time.monotonic() - began, progress=[pulse.taken()])
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +146,7 @@ class _Work:
     projection: Projection
     observer: Observer
     stopping: Callable[[], bool]
+    pulse: Pulse
 
     def count(self) -> Verified:
         with self._watched(), tempfile.TemporaryDirectory(prefix="offramp-verify-") as folder:
@@ -157,11 +165,12 @@ class _Work:
             tally = self._compared(log, drawn, Partition(0))
             if tally is None:
                 raise _stopped()
-            sums = balance([log.path], listed=False, look=self._look(), found=found.append)
+            differences = Differences(show_values=self.job.asked.show_values)
+            sums = balance([log.path], listed=False, look=self._look(differences), found=found.append)
         faults = _audited(self.target)
         self._keep(uuid4().hex, found, whole=False)
         sampled = drawn.sampled([one.position for one in found], self.job.asked.confidence)
-        return Verified(Comparison(tally, sums), faults=faults, sampled=sampled)
+        return Verified(Comparison(tally, sums, differences.taken()), faults=faults, sampled=sampled)
 
     def whole(self) -> Verified:
         for part in Verifications(self.state).parts(self.job.route):
@@ -198,7 +207,8 @@ class _Work:
                 found.append(one)
 
         logs = [self._log(part).path for part in parts]
-        sums = balance(logs, listed=isinstance(self.target, Listable), look=self._look(), found=keep)
+        differences = Differences(show_values=self.job.asked.show_values)
+        sums = balance(logs, listed=isinstance(self.target, Listable), look=self._look(differences), found=keep)
         faults = _audited(self.target)
         self._keep(under_way.id, found, whole=True)
         about = {
@@ -207,7 +217,7 @@ class _Work:
             "resumed": under_way.resumed,
             "partitions": sum(part.stage == "compare" for part in parts),
         }
-        return Verified(Comparison(tally, sums), faults=faults, about=about)
+        return Verified(Comparison(tally, sums, differences.taken()), faults=faults, about=about)
 
     def _compared(self, log: Log, source: Readable, partition: Partition, part: Part | None = None) -> Tally | None:
         return compare_partition(
@@ -219,12 +229,21 @@ class _Work:
             window=self.plan.run.window,
             rate=pace("the verification", self.plan.verification.ceilings(), self.plan.name),
             stopping=self.stopping,
-            compared=lambda documents: self.observer.advanced(self.job.route, "verify", documents),
+            compared=self._advanced,
             save=self._save(part.number) if part else unkept,
         )
 
-    def _look(self) -> SecondLook:
-        return SecondLook(self.source, self.projection, self.target, refused=self._refused(), stopping=self.stopping)
+    def _advanced(self, documents: int) -> None:
+        self.pulse.add(documents)
+        self.observer.advanced(self.job.route, "verify", documents)
+
+    def _look(self, differences: Differences) -> SecondLook:
+        return SecondLook(
+            *(self.source, self.projection, self.target),
+            refused=self._refused(),
+            differences=differences,
+            stopping=self.stopping,
+        )
 
     def _refused(self) -> Refused:
         return Rejects(self.state).refused(self.job.route)

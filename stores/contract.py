@@ -397,6 +397,8 @@ class Tally:
     """The same by field and kind, with examples."""
     accepted: int = 0
     """Of the rejected documents, those that a person has accepted; only a verification asks."""
+    sizes: Counter[int] = field(default_factory=Counter, compare=False)
+    """Documents read by the bits of their size in bytes: 11 for 1,024 to 2,047."""
 
     def add(self, other: Tally) -> None:
         """Count the other's documents too."""
@@ -409,6 +411,7 @@ class Tally:
         self.id_types += other.id_types
         self.losses += other.losses
         add_losses(self.lost, other.lost)
+        self.sizes += other.sizes
 
     def to_json(self) -> str:
         """Return the tally as JSON."""
@@ -422,6 +425,7 @@ class Tally:
         kept: dict[str, Any] = json.loads(text)
         for name in ("id_types", "losses"):
             kept[name] = Counter(kept.get(name, {}))
+        kept["sizes"] = Counter({int(bits): count for bits, count in kept.get("sizes", {}).items()})
         kept["lost"] = {(path, kind): Loss(count, ids) for path, kind, count, ids in kept.get("lost", ())}
         return cls(**kept)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,6 +24,7 @@ from stores.errors import PermanentError, PlanError, TransientError
 from stores.mongodb_changes import DatabaseChanges, timestamp
 from stores.mongodb_described import Described, described
 from stores.mongodb_errors import translated
+from stores.mongodb_facts import Facts, facts
 from stores.mongodb_ids import Ids, bound_of, place_among, position_of, typed_of
 from stores.mongodb_streaming import streaming
 from stores.mongodb_ttl import ttl_notes, ttl_rule, unique_notes
@@ -115,6 +116,11 @@ class MongoDB:
         connection = self._connection
         found = described(self._client, connection.database, collection)
         return Watermark(self._client, found, field, overlap_s, connection.retry_deadline_s)
+
+    def facts(self, collections: Iterable[str]) -> Facts:
+        """Return what the server says of itself and of the unique indexes of these collections."""
+        with translated("of the source"):
+            return facts(self._client, self._connection.database, collections)
 
     def close(self) -> None:
         """Release connections."""

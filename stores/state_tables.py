@@ -166,3 +166,12 @@ mendings = sa.Table(
     sa.Column("id", sa.Text, nullable=False),
     sa.Column("at", sa.Float, nullable=False),
 )
+# Without a route, so that `forget` leaves it alone: what was done before a restart stays on record.
+runs = sa.Table(
+    "runs",
+    metadata,
+    sa.Column("plan", sa.Text, primary_key=True),
+    sa.Column("began", sa.Text, primary_key=True),
+    sa.Column("command", sa.Text, nullable=False),
+    sa.Column("report", sa.LargeBinary),  # report.json; NULL until the run has ended
+)

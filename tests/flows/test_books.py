@@ -226,7 +226,8 @@ def test_the_text_is_this() -> None:
 def test_json_keeps_its_keys_and_says_null_for_what_was_not_checked(tmp_path: Path) -> None:
     paths = write(three(), tmp_path / "new")
     kept = json.loads(paths[0].read_text(encoding="utf-8"))
-    assert set(kept) == {"version", "plan", "fingerprint", "started", "finished", "verdict", "routes"}
+    first = {"version", "plan", "fingerprint", "started", "finished", "verdict", "routes"}
+    assert set(kept) == first | {"command", "elapsed_s", "source", "versions", "history"}
     assert kept["version"] == 1
     assert kept["started"] == "2026-11-23T08:00:00+00:00"
     promised = (

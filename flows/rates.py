@@ -1,0 +1,82 @@
+"""How fast documents went, second by second: counted as they go, bounded however long it takes, added up exactly."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+_FIRST_WIDTH_S = 0.25
+_MOST = 120
+"""Points kept; beyond them two become one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Documents in stretches of time of one width, by the number of the stretch since 1970."""
+
+    width_s: float = _FIRST_WIDTH_S
+    counts: Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """The documents of one stage of a route, in stretches of equal length from its begin on."""
+
+    stage: str
+    """copy or verify."""
+    began: float
+    """Seconds since 1970."""
+    width_s: float
+    """How long each stretch is."""
+    documents: Sequence[int]
+    """Documents done in each stretch, one after another."""
+
+
+class Pulse:
+    """Counts documents as they are done; one thread at a time."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        """Begin at nothing."""
+        self._clock = clock
+        self._width_s = _FIRST_WIDTH_S
+        self._counts: Counter[int] = Counter()
+
+    def add(self, documents: int) -> None:
+        """So many more are done now."""
+        self._counts[int(self._clock() // self._width_s)] += documents
+        while len(self._counts) > _MOST:
+            self._width_s *= 2
+            self._counts = _halved(self._counts)
+
+    def taken(self) -> Progress:
+        """Return what was counted so far."""
+        return Progress(self._width_s, dict(self._counts))
+
+
+def added_up(stage: str, parts: Sequence[Progress]) -> Throughput | None:
+    """Return the parts as one series of at most 120 points; None where nothing was done.
+
+    Every width is the first one doubled some times, and stretches begin at its multiples, so nothing is cut.
+    """
+    counts: Counter[int] = Counter()
+    width_s = max((part.width_s for part in parts), default=_FIRST_WIDTH_S)
+    for part in parts:
+        some, its = Counter(part.counts), part.width_s
+        while its < width_s:
+            some, its = _halved(some), its * 2
+        counts += some
+    if not counts:
+        return None
+    while max(counts) - min(counts) >= _MOST:
+        counts, width_s = _halved(counts), width_s * 2
+    first, last = min(counts), max(counts)
+    return Throughput(stage, first * width_s, width_s, [counts[number] for number in range(first, last + 1)])
+
+
+def _halved(counts: Mapping[int, int]) -> Counter[int]:
+    half: Counter[int] = Counter()
+    for number, documents in counts.items():
+        half[number // 2] += documents
+    return half

@@ -1,0 +1,117 @@
+"""Every code a run can show has an entry that tells the truth, and docs/errors.md holds them all."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from flows import errors_page
+from flows.cli import offramp
+from flows.codes import CATALOGUE
+from flows.errors_page import Use, faults, uses
+from mappers.codes import EFFECTS, entry
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "errors.md"
+_NOT_OF_THE_PLAN = {
+    "backfill",
+    "verify",
+    "string",
+    "read",
+    "manage",
+    "maxmemory",
+}  # commands, a mapper, what a server calls so
+
+
+@pytest.fixture(autouse=True)
+def repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Judge the repository's page also where the package under test is an installed one."""
+    monkeypatch.setattr(errors_page, "FILE", PAGE)
+
+
+def test_every_code_has_an_entry_and_every_entry_is_raised(capsys: pytest.CaptureFixture[str]) -> None:
+    assert errors_page.main(["--check"]) == 0, capsys.readouterr().err
+    assert len(CATALOGUE) > 140
+    assert "python -m flows.errors_page --check" in (ROOT / "Makefile").read_text("utf-8")
+
+
+def test_codes_are_found_wherever_they_stand_but_in_prose(tmp_path: Path) -> None:
+    for package in ("mappers", "stores", "flows"):
+        (tmp_path / package).mkdir()
+    (tmp_path / "stores" / "shop.py").write_text(
+        '"""Raises E-PROSE-ONE."""\n# E-PROSE-TWO\nTABLE = {"x": ("E-SHOP-TABLE", "text")}\nSMALL = 1E-130\n'
+        'def f():\n    """E-PROSE-THREE"""\n    note = f"{SMALL} (W-SHOP-NOTE)"\n'
+        '    raise PlanError("E-SHOP-PLAN", "t")\n',
+        encoding="utf-8",
+    )
+    (tmp_path / "stores" / "codes_shop.py").write_text('CODES = {"E-SHOP-OWN": 1}', encoding="utf-8")
+    assert {(use.code, use.effect) for use in uses(tmp_path)} == {
+        ("E-SHOP-TABLE", None),
+        ("W-SHOP-NOTE", None),
+        ("E-SHOP-PLAN", "refused"),
+    }
+
+
+def test_what_is_wrong_with_the_catalogue_is_told_with_what_to_do() -> None:
+    found = [
+        Use("E-RDS-NEW", "stores/redis.py line 3", "paused"),
+        Use("E-MADE-UP", "flows/running.py line 4", None),
+        Use("E-ES-TLS", "stores/elasticsearch_http.py line 5", "refused"),
+        Use("E-SRC-AUTH", "stores/mongodb.py line 6", "stopped"),
+    ]
+    known = {code: CATALOGUE[code] for code in ("E-ES-TLS", "E-SRC-AUTH", "E-USAGE")}
+    assert faults(found, known) == [
+        "E-ES-TLS (stores/elasticsearch_http.py line 5) is raised as refused, its entry says stopped: add it",
+        "E-MADE-UP (flows/running.py line 4) has no entry: say in flows/codes.py what it means and what to do, with the"
+        " effect of its error",
+        "E-RDS-NEW (stores/redis.py line 3) has no entry: say in stores/codes_redis.py what it means and what to do,"
+        " with the effect paused",
+        "E-USAGE has an entry, but nothing raises it: remove the entry",
+    ]
+
+
+def test_a_stale_page_is_noticed_and_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = tmp_path / "errors.md"
+    monkeypatch.setattr(errors_page, "FILE", copy)
+    assert errors_page.main(["--check"]) == 1
+    assert errors_page.main(["--write"]) == 0
+    assert copy.read_text("utf-8") == PAGE.read_text("utf-8")
+    assert errors_page.main(["--wirte"]) == 2
+
+
+def test_an_entry_names_only_keys_that_a_plan_has() -> None:
+    keys = set(re.findall(r'"([a-z][a-z0-9_]*)": ', (ROOT / "config" / "plan.schema.json").read_text("utf-8")))
+    for code, told in CATALOGUE.items():
+        for name in re.findall(r"`([a-z][a-z0-9_]*)[`:]", told.meaning + told.remedy):
+            assert name in keys | _NOT_OF_THE_PLAN, (code, name)
+
+
+def test_every_entry_is_whole_sentences_and_on_the_page() -> None:
+    page = PAGE.read_text("utf-8")
+    for code, told in CATALOGUE.items():
+        assert f"| `{code}` |" in page
+        assert told.effects
+        assert told.meaning.endswith(".")
+        assert told.remedy.endswith(".")
+
+
+def test_an_effect_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ValueError, match="refused, rejected"):
+        entry("refused ignored", "What.", "Do.")
+
+
+def test_explain_tells_a_code_and_names_the_nearest_to_a_wrong_one() -> None:
+    told = CliRunner().invoke(offramp, ["explain", "e-ddb-keys"])
+    assert told.exit_code == 0
+    assert told.output.startswith("E-DDB-KEYS: The table exists and has another key")
+    assert "exit code 2" in told.output
+    assert "Name another table" in told.output
+    data = json.loads(CliRunner().invoke(offramp, ["explain", "E-ID-TYPE", "--json"]).output)
+    assert set(data["effects"]) == {"refused", "rejected", "stopped"} < set(EFFECTS)
+    wrong = CliRunner().invoke(offramp, ["explain", "E-DDB-KEIS"])
+    assert wrong.exit_code == 2
+    assert "E-DDB-KEYS" in wrong.output

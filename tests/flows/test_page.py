@@ -1,0 +1,145 @@
+"""The page of a report, as a browser shows it: whole, alone, readable, and with the numbers of report.json."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import reports
+from chromium import asked_for, chromium, corner
+
+from flows.report import write
+
+WIDTHS = (1280, 420)
+_HARNESS = """<!DOCTYPE html><body>{frames}<script>
+addEventListener("load", () => {{
+  const told = [...document.querySelectorAll("iframe")].map(frame => {{
+    const page = frame.contentDocument;
+    return {{
+      wide: page.documentElement.scrollWidth - page.documentElement.clientWidth,
+      text: page.body.innerText,
+      charts: [...page.querySelectorAll("svg")].map(
+        one => [one.getBoundingClientRect().width, one.getAttribute("aria-label")]
+      ),
+      spilling: [...page.querySelectorAll("svg text")].filter(one => {{
+        const outer = one.ownerSVGElement.getBoundingClientRect(), inner = one.getBoundingClientRect();
+        return inner.left < outer.left - 1 || inner.right > outer.right + 1;
+      }}).map(one => one.textContent),
+      numbers: [...page.querySelectorAll("data")].map(one => [one.dataset.key, one.value, one.textContent]),
+    }};
+  }});
+  document.body.textContent = JSON.stringify(told);
+}});
+</script></body>"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("page")
+    write(reports.whole(), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def seen(folder: Path) -> dict[str, Any]:
+    """What a browser has to say of the page at both widths, and what it asked for meanwhile."""
+    frames = "".join(f'<iframe src="report.html" style="width:{width}px;height:900px"></iframe>' for width in WIDTHS)
+    harness = folder / "harness.html"
+    harness.write_text(_HARNESS.format(frames=frames), encoding="utf-8")
+    log = folder / "net.json"
+    done = chromium(
+        folder,
+        "--allow-file-access-from-files",
+        f"--log-net-log={log}",
+        "--virtual-time-budget=5000",
+        "--dump-dom",
+        harness.as_uri(),
+    )
+    told = re.search(r"<body>(\[.*\])</body>", done.stdout, re.DOTALL)
+    assert told, done.stdout
+    return {"pages": json.loads(html.unescape(told[1])), "messages": done.stderr, "asked_for": asked_for(log)}
+
+
+def at(report: Any, key: str) -> Any:
+    """Return what stands at a place of report.json, such as routes.0.read."""
+    for part in key.split("."):
+        report = report[int(part)] if isinstance(report, list) else report[part]
+    return report
+
+
+def test_every_number_is_the_one_of_report_json_at_both_widths(folder: Path, seen: dict[str, Any]) -> None:
+    report = json.loads((folder / "report.json").read_text("utf-8"))
+    for page in seen["pages"]:
+        for key, value, words in page["numbers"]:
+            assert float(value) == float(at(report, key)), key
+            assert float(words.replace("\N{NO-BREAK SPACE}", "").replace(" ", "")) == float(value), key
+        shown = {key for key, *_ in page["numbers"]}
+        for number, route in enumerate(report["routes"]):
+            counts = {f"routes.{number}.{name}" for name, value in route.items() if type(value) is int}
+            assert counts <= shown
+            assert {
+                f"routes.{number}.{part}.{name}" for part in ("sizes", "losses", "rejects") for name in route[part]
+            } <= shown
+            for which, series in enumerate(route["throughput"]):
+                places = {
+                    f"routes.{number}.throughput.{which}.documents.{place}" for place in range(len(series["documents"]))
+                }
+                assert places <= shown
+
+
+def test_the_page_is_whole_and_fits_at_both_widths(seen: dict[str, Any]) -> None:
+    for page in seen["pages"]:
+        assert page["wide"] == 0
+        assert page["spilling"] == []
+        assert len(page["charts"]) == 9
+        assert all(width > 200 and label for width, label in page["charts"])
+        order = [
+            "Mismatches",
+            "Next:",
+            "Routes",
+            "What was not checked",
+            "sessions: clean",
+            "The books",
+            "Circumstances",
+            "Approval",
+        ]
+        places = [page["text"].index(words) for words in order]
+        assert places == sorted(places)
+        assert "orders <b>&amp;" in page["text"]  # a route's name is text, never markup
+        assert "does not close" in page["text"]
+        assert r"\x1b[31m" in page["text"]
+
+
+def test_the_page_asks_for_nothing_and_has_nothing_to_complain_of(folder: Path, seen: dict[str, Any]) -> None:
+    assert ":CONSOLE" not in seen["messages"]
+    assert seen["asked_for"] == set()
+    page = (folder / "report.html").read_text("utf-8")
+    assert "<script" not in page
+    assert not re.findall(r'(?:src|href)="(?!#)|url\(|@import', page)
+
+
+def test_a_page_that_asks_for_something_would_be_seen(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_text("<img src='http://127.0.0.1:1/x.png'><script>console.error('oh')</script>", encoding="utf-8")
+    log = tmp_path / "net.json"
+    done = chromium(tmp_path, f"--log-net-log={log}", "--virtual-time-budget=2000", "--dump-dom", page.as_uri())
+    assert ":CONSOLE" in done.stderr
+    assert asked_for(log) == {"http://127.0.0.1:1/x.png"}
+
+
+def test_the_page_is_light_or_dark_as_the_reader_prefers(folder: Path) -> None:
+    for scheme, value in (("dark", 0), ("light", 1)):
+        picture = folder / f"{scheme}.png"
+        chromium(
+            folder,
+            f"--blink-settings=preferredColorScheme={value}",
+            "--window-size=600,400",
+            f"--screenshot={picture}",
+            (folder / "report.html").as_uri(),
+        )
+    assert max(corner(folder / "dark.png")) < 60
+    assert min(corner(folder / "light.png")) > 230

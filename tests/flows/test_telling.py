@@ -1,0 +1,121 @@
+"""What a report says in words follows from its numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import reports
+from plans import Stores, write_plan
+
+from flows import charts
+from flows.books import Verdict
+from flows.plan import load
+from flows.telling import meaning, next_step, seconds, size, sums, unchecked
+from flows.unchecked import not_checked
+
+
+@pytest.mark.parametrize(
+    ("verdict", "changes", "said", "then"),
+    [
+        ("clean", {}, "every record was read back", "sign this page"),
+        ("clean", {"verified": "counts"}, "not every record was compared with its document: r", "--level full"),
+        ("clean", {"verified": "none"}, "not every record was compared", "--level full"),
+        ("rejects", {"rejected": 1234}, "1 234 documents were rejected", "Do not retire"),
+        ("mismatches", {}, "do not hold exactly", "Do not retire"),
+        ("failed", {}, "nothing is proven of these routes: r", "Run the same command again"),
+    ],
+)
+def test_a_verdict_says_what_it_means_and_what_to_do(
+    verdict: Verdict, changes: dict[str, Any], said: str, then: str
+) -> None:
+    report = reports.whole(reports.row("r", verdict=verdict, **changes))
+    assert said in meaning(report)
+    assert then in next_step(report)
+
+
+@pytest.mark.parametrize(
+    ("changes", "closing"),
+    [
+        ({}, [True, True, True]),
+        ({"rejected": 1}, [True, False, True]),
+        ({"documents": 52_311}, [False, True, True]),
+        ({"held": 52_000, "missing": 100, "collides": 50, "expired": 48}, [True, True, True]),
+        ({"held": 52_199}, [True, True, False]),
+        ({"missing": None, "collides": None, "expired": None}, [True, True, True]),
+        ({"held": None, "missing": None}, [True, True]),
+        ({"documents": None, "held": None, "missing": None}, [True]),
+    ],
+)
+def test_a_sum_closes_exactly_where_it_adds_up(changes: dict[str, Any], closing: list[bool]) -> None:
+    assert [one.closes for one in sums(reports.row("r", **changes))] == closing
+
+
+def test_what_was_not_checked_names_the_routes_it_holds_for() -> None:
+    report = reports.whole(reports.row("a"), reports.row("b"), reports.damaged())
+    told = unchecked(report)
+    assert told["Unique indexes of the source (email_1): redis does not enforce them."] == ["a", "b"]
+    assert len(told) == 2
+
+
+def test_whatever_a_plan_leaves_out_is_said(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text("def mine(document):\n    return []\n", encoding="utf-8")
+    stores = Stores("mongodb://m", "redis://r", "http://127.0.0.1:1", "http://127.0.0.1:1")
+    routes = {
+        "plain": {"use_case": "session"},
+        "fields": {"use_case": "session", "fields": {"drop": ["ssn"]}, "accept_loss": ["nan"]},
+        "where": {"use_case": "session", "where": {"a": 1}, "transforms": [{"rename": {"a": "b"}}]},
+        "own": {"target": "redis", "use": "own.py:mine"},
+    }
+    plan = load(write_plan(tmp_path, stores, "d", routes), {})
+
+    def told(route: str, **changes: Any) -> list[str]:
+        return not_checked(plan.routes[route], reports.row(route, **changes))
+
+    assert told("plain") == []
+    assert len(told("fields")) == 2
+    assert "nan" in told("fields")[1]
+    assert [sentence.split("`")[1] for sentence in told("where")] == ["where", "transforms"]
+    assert "own.py:mine" in told("own")[0]
+    assert told("plain", verified="none") == ["The records: nothing was compared with the source."]
+    assert "only their number" in told("plain", verified="counts")[0]
+    assert "no document maps to" in told("plain", extra=None)[0]
+    assert "7 records that have expired" in told("plain", expired=7)[0]
+    assert "3 rejected" in told("plain", rejected=3)[0]
+
+
+def test_sizes_and_durations_are_told_as_people_say_them() -> None:
+    assert [size(1 << bits) for bits in (0, 8, 9, 10, 14, 19, 20, 23)] == [
+        *("1–2 B", "256–512 B", "½–1 KB", "1–2 KB", "16–32 KB", "512–1024 KB", "1–2 MB", "8–16 MB")
+    ]
+    assert [seconds(value) for value in (None, 0.04, 119.94, 120, 7325)] == [
+        "-",
+        "0.0 s",
+        "119.9 s",
+        "2 min 0 s",
+        "2 h 2 min",
+    ]
+
+
+@pytest.mark.parametrize("most", [0, 1, 3, 7, 10, 999, 1_234_567, 0.02])
+def test_axes_begin_at_zero_and_reach_beyond_the_largest_value(most: float) -> None:
+    top, step = charts._scale(most)
+    assert top >= most
+    assert 1 <= round(top / step) <= 5
+    drawing = charts.over_time("t", charts.Steps(1, [most, 0]), "seconds", "documents / s")
+    assert 'text-anchor="end">0</text>' in drawing
+    assert "NaN" not in drawing
+
+
+def test_a_chart_of_nothing_is_still_a_chart() -> None:
+    for drawing in (
+        charts.over_time("t", charts.Steps(1, []), "s", "n"),
+        charts.columns("t", [], [], "n"),
+        charts.rows("t", [], [], []),
+    ):
+        assert drawing.startswith("<svg role=")
+
+
+def test_names_in_a_chart_are_text() -> None:
+    assert "<b>" not in charts.rows("<b>", ["<b>&"], [1], ["<b>"])
