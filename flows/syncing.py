@@ -36,7 +36,7 @@ from flows.sweeping import sweep
 from mappers.contract import Losses
 from mappers.filters import compiled
 from stores.contract import ChangeBatch, Changes, StreamPosition, Touched
-from stores.errors import OfframpError, OverBudget, PermanentError, PlanError
+from stores.errors import OfframpError, PermanentError, PlanError
 from stores.mongodb import MongoDB
 from stores.mongodb_changes import DatabaseChanges
 from stores.retrying import STOPPING
@@ -143,8 +143,6 @@ class _Sync:
     every: dict[str, Lane] = field(default_factory=dict)
     """Those and the ones that went no further."""
     failures: dict[str, str] = field(default_factory=dict)
-    over_budget: set[str] = field(default_factory=set)
-    """Those of the failures that are a matter of rejects."""
     found: Mapping[str, Checked] = field(default_factory=dict)
     by_name: dict[str, Route] = field(init=False)
     window_s: float | None = None
@@ -308,9 +306,6 @@ class _Sync:
         for name, applied in began.items():
             try:
                 applied.result()
-            except OverBudget as error:
-                self.over_budget.add(name)
-                self._fail(name, str(error))
             except OfframpError as error:
                 self._fail(name, str(error))
         self._tell()
@@ -351,8 +346,8 @@ class _Sync:
         lane = self.every.get(route.name)
         reasons: list[tuple[Verdict, str]] = []
         if route.name in self.failures:
-            over = route.name in self.over_budget
-            reasons.append(("rejects" if over else "failed", self.failures[route.name]))
+            failure, halted = self.failures[route.name], Rejects(self.state).halted(route.name)
+            reasons.append(("rejects" if halted and halted in failure else "failed", failure))
         rejected = Rejects(self.state).count(route.name).open
         if rejected:
             reasons.append(("rejects", f"{rejected} documents are rejected; `offramp rejects list` shows why"))

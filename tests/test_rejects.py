@@ -188,3 +188,27 @@ def test_rejects_cannot_be_settled_while_another_run_holds_the_route(
     finally:
         state.close()
     assert len(command("rejects", "list", path, "--json").json["rejects"]) == 1
+
+
+def test_a_sync_over_its_budget_stops_and_goes_on_once_it_is_raised(
+    path: Path, command: Command, database: Database[dict[str, Any]], redis_url: str, unique: str
+) -> None:
+    plan = yaml.safe_load(path.read_text())
+    plan["routes"]["things"]["key"] = f"{unique}:{{_id}}"
+    plan["routes"]["things"] |= {"sync": "rescan", "value": "name", "format": "raw", "rejects": {"most": 3}}
+    path.write_text(yaml.safe_dump(plan))
+    fill(database, set())
+    assert command("backfill", path).code == 0
+    database.things.insert_many([{"_id": 10 + n} for n in range(4)])
+    database.things.update_one({"_id": 5}, {"$set": {"name": "new"}})
+    stopped = command("sync", path, "--json")
+    assert (stopped.code, stopped.route("things")["verdict"]) == (1, "rejects")
+    assert "E-REJECTS-BUDGET" in stopped.route("things")["reasons"][0]
+    plan["routes"]["things"]["rejects"] = {"most": 4}
+    path.write_text(yaml.safe_dump(plan))
+    assert command("sync", path).code == 1
+    with Redis.from_url(redis_url) as redis:
+        assert redis.get(f"{unique}:n:5") == b"new"
+    assert command("rejects", "drop", path, "--all", "--reason", "known").code == 0
+    verified = command("verify", path, "--json")
+    assert (verified.code, verified.route("things")["accepted"]) == (0, 4), verified.route("things")["reasons"]

@@ -18,7 +18,10 @@ from redis import Redis
 from waiting import until
 
 from flows import plan as plans
+from flows.passes import Passes
 from flows.sampling import bound, needed
+from flows.verifying import Asked, VerifyJob
+from flows.workers import Threads
 from stores.state import State
 from stores.state_verification import Found, Verifications
 
@@ -289,3 +292,33 @@ def test_a_pass_is_void_once_the_target_was_written_to(
     state.close()
     row = offramp("verify", path, "--json", folder=tmp_path).route("things")
     assert (row["verdict"], row["verification"]["resumed"]) == ("clean", 0)
+
+
+def test_a_pass_is_about_what_sync_has_written_so_far(
+    stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
+) -> None:
+    """R156: what was compared before a sync says nothing of what the sync wrote."""
+    database.things.insert_many([{"_id": number} for number in range(3)])
+    route = {**route_of("redis", unique), "sync": "rescan"}
+    path = write_plan(tmp_path, stores, database.name, {"things": route})
+    assert offramp("backfill", path, folder=tmp_path).code == 0
+    loaded = plans.load(path)
+    state = State(loaded.state, loaded.name)
+
+    def scope() -> Mapping[str, Any]:
+        lease = state.acquire("things")
+        job = VerifyJob("things", Asked(), lease)
+        try:
+            passes = Passes(loaded, state, {"things": lease}, Threads(loaded), lambda: False)
+            return passes._scope(job, loaded.routes["things"], "")
+        finally:
+            state.release(lease)
+
+    before = scope()
+    assert offramp("sync", path, folder=tmp_path).code == 0
+    unchanged = scope()
+    database.things.update_one({"_id": 1}, {"$set": {"n": 1}})
+    assert offramp("sync", path, folder=tmp_path).code == 0
+    assert scope() != unchanged
+    assert before.keys() == unchanged.keys()
+    state.close()
