@@ -41,7 +41,8 @@ AWS_ENVIRONMENT = {
 
 @pytest.fixture(scope="session")
 def mongodb_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with localservers.mongodb(tmp_path_factory.mktemp("mongodb")) as url:
+    # The server reads all of its oplog to find its first entry, which each backfill asks for.
+    with localservers.mongodb(tmp_path_factory.mktemp("mongodb"), "--oplog-max-entries", "2000") as url:
         yield url
 
 
@@ -124,7 +125,7 @@ def unique() -> str:
     return f"t{uuid4().hex[:16]}"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def _mongodb_client(mongodb_url: str) -> Iterator[MongoClient[dict[str, Any]]]:
     with MongoClient[dict[str, Any]](mongodb_url) as client:
         yield client

@@ -20,6 +20,8 @@ from plans import Finished, Stores, offramp, start, write_plan
 from pymongo.database import Database
 from waiting import until
 
+from flows import localservers
+
 Documents = Database[dict[str, Any]]
 
 WRITER = """
@@ -50,7 +52,14 @@ while True:
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
+def mongodb_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server whose oplog holds what these tests write."""
+    with localservers.mongodb(tmp_path_factory.mktemp("mongodb")) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
 def stores(mongodb_url: str, redis_url: str, dynamodb_endpoint: str, elasticsearch_url: str) -> Stores:
     return Stores(mongodb_url, redis_url, dynamodb_endpoint, elasticsearch_url)
 

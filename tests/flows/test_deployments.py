@@ -187,7 +187,7 @@ def test_the_shipped_file_registers_what_the_command_does(server: Server, tmp_pa
         deployments.working_in(str(tmp_path))
     ] * len(made)
     level = by_file["flows.verification.verification shop"]["parameter_openapi_schema"]["properties"]["level"]
-    assert level["enum"] == ["counts", "full"]
+    assert level["enum"] == ["counts", "sample", "full"]
     assert by_file["flows.verification.verification shop"]["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
 
 
