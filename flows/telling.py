@@ -115,6 +115,7 @@ def unchecked(report: Report) -> dict[str, list[str]]:
 ALWAYS_UNCHECKED = (
     "Whether the plan says what was meant: verification proves that the targets hold what the plan says.",
     "Writes to the source after they were read: stop the writers first, or verify again.",
+    "What the application reads: its queries, permissions and latency.",
 )
 """What no run can check."""
 

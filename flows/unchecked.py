@@ -10,8 +10,7 @@ from flows.plan import Route
 
 def not_checked(route: Route, row: RouteReport, unique_indexes: Sequence[str] = ()) -> list[str]:
     """Return what nothing here proves of the route, most telling first."""
-    always = "Reads by the application: its queries, permissions and latency."
-    return [*_by_pass(row), *_by_plan(route), *_by_target(route, unique_indexes), always]
+    return [*_by_pass(row), *_by_plan(route), *_by_target(route, unique_indexes)]
 
 
 def _by_pass(row: RouteReport) -> list[str]:
