@@ -119,6 +119,9 @@ def _sums(at: int, route: RouteReport) -> str:
         terms = " + ".join(f"{_number(at, route, name)} {name}" for name in one.terms)
         closes = '<span class="good">closes</span>' if one.closes else '<b class="bad">does not close</b>'
         lines.append(f"<li>{_number(at, route, one.total)} <b>{one.total}</b> = {terms} · {closes}</li>")
+    if route.rejected:
+        of_them = f"{_number(at, route, 'accepted')} accepted by a person"
+        lines.append(f"<li>{_number(at, route, 'rejected')} <b>rejected</b>, of them {of_them}</li>")
     return f'<ul class="sums">{"".join(lines)}</ul>'
 
 

@@ -13,8 +13,10 @@ MISMATCHES: Mapping[str, str] = {
     "differs": "the target holds another record than the document maps to",
     "extra": "the target holds a record that no document maps to",
     "collides": "another document's record claims the same address",
+    "unsettled": "it seemed wrong, but its document kept changing, or its change was still to be synced",
+    "inconclusive": "the target did not answer for it",
 }
-"""What each kind of mismatch means."""
+"""What each kind of mismatch means, and of what could not be told."""
 
 _NEXT: Mapping[Verdict, str] = {
     "clean": "Read what was not checked. If that is acceptable, sign this page and keep it with report.json.",

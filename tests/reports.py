@@ -31,6 +31,8 @@ def row(name: str, **changes: Any) -> RouteReport:
         "extra": 0,
         "collides": 0,
         "expired": 0,
+        "unsettled": 0,
+        "inconclusive": 0,
         "losses": {},
         "verdict": "clean",
         "verified": "full",
