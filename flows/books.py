@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 from flows.comparing import Comparison
-from flows.counting import Counts
+from flows.counting import Counts, source_differences
 from flows.differences import Differing
 from flows.rates import Throughput
 from flows.sampling import Sampled, proven
@@ -278,6 +278,10 @@ class Books:
     """What was drawn, for a pass over a sample."""
     about: Mapping[str, Any] = field(default_factory=dict)
     """The full pass itself."""
+    moved: Mapping[str, int] = field(default_factory=dict)
+    """Documents per BSON type of `_id` that changed since sync stood still, and so may have come or gone meanwhile."""
+    lost: str = ""
+    """Why it could not be told what is still to be synced; "" if it could."""
     own_mapper: bool = False
     """Whether the mapper is the user's own."""
 
@@ -307,10 +311,10 @@ def settle(books: Books) -> RouteReport:
         )
     counted = books.source_counts if not books.failure else None
     if counted is not None and copied and (books.complete or compared):
-        reasons.extend(_source_differences(counted, tally, "copying"))
+        reasons.extend(source_differences(counted, tally, "copying"))
     whole = compared if books.sampled is None else None
     if counted is not None and whole is not None and (not copied or whole.tally.id_types != tally.id_types):
-        reasons.extend(_source_differences(counted, whole.tally, "verification"))
+        reasons.extend(source_differences(counted, whole.tally, "verification", books.moved))
     if rejected := _open(books, tally):
         reasons.append(("rejects", f"{rejected} documents were rejected; `offramp rejects list` shows why"))
     balance = compared.balance if compared else None
@@ -321,7 +325,8 @@ def settle(books: Books) -> RouteReport:
                 reasons.append(("mismatches", f"{found} {kind}: {explanation}"))
         for kind, explanation in _UNPROVEN.items():
             if unproven := getattr(balance, kind):
-                reasons.append(("failed", f"{unproven} {kind}: {explanation}"))
+                why = _unsynced(books.lost) if kind == "unsettled" and books.sync is not None else explanation
+                reasons.append(("failed", f"{unproven} {kind}: {why}"))
         accounted = balance.held + balance.missing + balance.collides + balance.expired + balance.settled
         expected = tally.records if books.sampled is None else balance.records - balance.refused
         if accounted != expected and not any(verdict != "rejects" for verdict, _ in reasons):
@@ -413,6 +418,14 @@ _UNPROVEN = {
     "unsettled": "their documents kept changing, or sync had not come so far; verify again",
     "inconclusive": "the target did not answer for them; the same command looks again",
 }
+
+
+def _unsynced(lost: str) -> str:
+    if lost:
+        return f"which changes are still to be synced cannot be told: {lost}"
+    return "their documents have changed since the last sync, or kept changing; run `offramp sync`, then verify again"
+
+
 _EXPLAINED = {
     "missing": "the source has them, the target does not",
     "differs": "the target holds something else than the source's document maps to",
@@ -454,18 +467,6 @@ def _unaccepted(loss: FieldLoss) -> str:
         f"{loss.count} values {where} were not kept exactly ({loss.kind}); if that is all right, say so in the route:"
         f" accept_loss: [{json.dumps(key, ensure_ascii=False)}]"
     )
-
-
-def _source_differences(counts: Mapping[str, int], tally: Tally, who: str) -> list[tuple[Verdict, str]]:
-    """Name each BSON type of `_id` of which another number was read than the source counts (R157)."""
-    kinds = sorted({*counts, *tally.id_types})
-    wrong = [kind for kind in kinds if counts.get(kind, 0) != tally.id_types.get(kind, 0)]
-    if not wrong:
-        return []
-    told = ", ".join(f"{kind} {tally.id_types.get(kind, 0)} of {counts.get(kind, 0)}" for kind in wrong)
-    return [
-        ("mismatches", f"{who} read another number of documents than the source now counts, by type of _id: {told}")
-    ]
 
 
 def _count_differences(books: Books, tally: Tally) -> list[tuple[Verdict, str]]:

@@ -19,6 +19,7 @@ from flows.leasing import leased
 from flows.loading import refuse_unloaded, staged, taken
 from flows.pacing import held_back, spread_out
 from flows.passes import Passes
+from flows.pending import moved, pending
 from flows.plan import Plan, Route, digest
 from flows.plankeys import RunKeys
 from flows.positions import FirstPosition, first_sync_within, followed
@@ -376,6 +377,13 @@ class Run:
         except OfframpError as error:
             failure = failure or str(error)
         known = state.route(route.name)
+        compared = verified.comparison if verified else None
+        came_or_went: Mapping[str, int] = {}
+        if counts is not None and compared is not None and compared.tally.id_types != counts and not failure:
+            try:
+                came_or_went = moved(pending(state, route, database, stopping=self.stopping))
+            except OfframpError as error:
+                failure = str(error)
         return settle(
             Books(
                 route=route.name,
@@ -385,7 +393,9 @@ class Run:
                 complete=_complete(state, route) is not False,
                 source_counts=counts,
                 verified=level,
-                comparison=verified.comparison if verified else None,
+                comparison=compared,
+                moved=came_or_went,
+                lost=verified.lost if verified else "",
                 counts=verified.counts if verified else None,
                 sampled=verified.sampled if verified else None,
                 about=verified.about if verified else {},

@@ -32,10 +32,16 @@ class Progress(Protocol):
         """Return the source's cluster time, ``seconds << 32 | increment``."""
 
     def passed(self, time: int) -> bool:
-        """Whether everything up to this time is in the target."""
+        """Whether everything up to this time is in the target, or known to be owed to it."""
 
     def touched_since(self, ids: Sequence[bytes], time: int) -> Container[bytes]:
         """Return which of these documents (BSON ``{"_id": id}``) sync has seen changed since that time."""
+
+    def owes(self, address: str, at: bytes) -> bool:
+        """Whether this record's document (BSON ``{"_id": id}``, b"" if unknown) has changed past where sync stands.
+
+        Then no look can settle it before sync goes on.
+        """
 
 
 class SecondLook:
@@ -99,7 +105,11 @@ class SecondLook:
         for place in places:
             outcome = self._judged(seeming[place], promised, held.get(seeming[place].address))
             outcomes[place] = outcome
-            if outcome.kind in ("missing", "differs", "extra"):
+            if outcome.kind not in ("missing", "differs", "extra"):
+                continue
+            if self._progress is not None and self._progress.owes(outcome.address, outcome.position):
+                outcomes[place] = outcome._replace(kind="unsettled")
+            else:
                 wrong.append(place)
         again = self._changing(seeming, wrong, before, since)
         if self._differences is not None:

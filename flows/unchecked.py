@@ -10,10 +10,10 @@ from flows.plan import Route
 
 def not_checked(route: Route, row: RouteReport, unique_indexes: Sequence[str] = ()) -> list[str]:
     """Return what nothing here proves of the route, most telling first."""
-    return [*_by_pass(row), *_by_plan(route), *_by_target(route, unique_indexes)]
+    return [*_by_pass(route, row), *_by_plan(route), *_by_target(route, unique_indexes)]
 
 
-def _by_pass(row: RouteReport) -> list[str]:
+def _by_pass(route: Route, row: RouteReport) -> list[str]:
     if row.verified == "none":
         return ["The records: nothing was compared with the source."]
     found = []
@@ -26,6 +26,11 @@ def _by_pass(row: RouteReport) -> list[str]:
         )
     elif row.extra is None:
         found.append("Records that no document maps to: they were not looked for.")
+    if row.sync is not None and route.keys.sync != "stream" and row.verified in ("sample", "full"):
+        found.append(
+            f"Whether what differs is only still to be synced: with sync: {route.keys.sync} nothing tells what changed"
+            " since; stop the writers, sync, then verify again."
+        )
     if row.expired:
         found.append(f"The content of {row.expired} records that have expired and are gone.")
     if row.rejected:

@@ -22,6 +22,7 @@ from flows.differences import Differences
 from flows.expiring import expiring
 from flows.jobs import SILENT, Observer, opened_source, opened_state, reading
 from flows.ledger import Log, Mismatch, balance
+from flows.pending import Pending, pending
 from flows.plan import Plan
 from flows.projecting import Projection, identify, route_projection
 from flows.rates import Progress, Pulse
@@ -94,6 +95,8 @@ class Verified:
     """What was drawn, for a pass over a sample."""
     about: Mapping[str, Any] = field(default_factory=dict)
     """The pass: its id, when it began, how often it was gone on with, in how many parts."""
+    lost: str = ""
+    """Why the changes still to be synced could not be told; "" if they could, or nobody asked."""
     progress: Sequence[Progress] = ()
     """When how many documents were compared, of each part of the pass that this run looked at."""
 
@@ -114,7 +117,8 @@ def verify_job(
         mapper = following(route.mapper(losses := Losses()), design)
         projection = route_projection(route, target.records, mapper, losses, job.id_kind)
         source = reading(state, route, database)
-        work = _Work(plan, job, state, source, target, projection, observer, stopping, pulse := Pulse())
+        owed = pending(state, route, database, projection, stopping)
+        work = _Work(plan, job, state, source, target, projection, observer, stopping, pulse := Pulse(), owed)
         try:
             match job.stage, job.asked.level:
                 case "list", _:
@@ -131,7 +135,8 @@ def verify_job(
                     found = work.sample()
         finally:
             target.close()
-    return replace(found, seconds=time.monotonic() - began, progress=[pulse.taken()])
+    lost = owed.lost if owed is not None else ""
+    return replace(found, seconds=time.monotonic() - began, lost=lost, progress=[pulse.taken()])
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +152,8 @@ class _Work:
     observer: Observer
     stopping: Callable[[], bool]
     pulse: Pulse
+    owed: Pending | None
+    """What sync owes the target; None where no sync by a stream keeps it up."""
 
     def count(self) -> Verified:
         with self._watched(), tempfile.TemporaryDirectory(prefix="offramp-verify-") as folder:
@@ -241,6 +248,7 @@ class _Work:
         return SecondLook(
             *(self.source, self.projection, self.target),
             refused=self._refused(),
+            progress=self.owed,
             differences=differences,
             stopping=self.stopping,
         )

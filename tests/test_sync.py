@@ -18,6 +18,7 @@ from bson import Decimal128
 from mongodbs import LISTENER
 from plans import Finished, Stores, offramp, start, write_plan
 from pymongo.database import Database
+from redis import Redis
 from waiting import until
 
 from flows import localservers
@@ -109,7 +110,10 @@ def synced(folder: Path, route: str = "items") -> int:
 
 
 def findings(finished: Finished, route: str) -> dict[str, int]:
-    row = finished.route(route)
+    return findings_of(finished.route(route))
+
+
+def findings_of(row: dict[str, Any]) -> dict[str, int]:
     return {name: row[name] for name in ("missing", "differs", "extra")}
 
 
@@ -297,3 +301,34 @@ def test_a_rescan_and_a_watermark_find_what_changed_where_there_is_no_stream(
     assert done.route("scanned")["copied"] == 3
     notes = offramp("check", plan, folder=tmp_path).out
     assert "dated: things: sync by at cannot see deletes" in notes
+
+
+def test_a_verification_under_a_writer_confirms_what_is_wrong_and_nothing_else(
+    stores: Stores, database: Documents, tmp_path: Path, unique: str
+) -> None:
+    seeded(database, 500)
+    kept = f"{unique}:n:"
+    plan = write_plan(tmp_path, stores, database.name, {"strings": routes(unique)["strings"]})
+    wrong = {"missing": [f"{kept}450"], "differs": [f"{kept}451"], "extra": [f"{kept}9000"]}
+    with writing(stores, database), Redis.from_url(stores.redis) as redis:
+        offramp("backfill", plan, "--verify", "none", folder=tmp_path)
+        assert offramp("sync", plan, folder=tmp_path).code == 0
+        right = redis.get(f"{kept}451")
+        redis.rename(f"{kept}450", f"{kept}9000")
+        redis.set(f"{kept}451", "{}")
+        inserted = {"_id": {"$type": "string"}}
+        before = database.things.count_documents(inserted)
+        until(lambda: database.things.count_documents(inserted) > before + 20, "changes that are not synced")
+        live = offramp("verify", plan, "--json", folder=tmp_path).route("strings")
+        told = dict(live["samples"])
+        assert told.pop("unsettled"), live
+        assert (told, findings_of(live)) == (wrong, {"missing": 1, "differs": 1, "extra": 1})
+        assert any("offramp sync" in reason for reason in live["reasons"])
+    assert offramp("sync", plan, folder=tmp_path).code == 0
+    with Redis.from_url(stores.redis) as redis:
+        still = offramp("verify", plan, "--json", folder=tmp_path).route("strings")
+        assert (still["verdict"], still["unsettled"], still["samples"]) == ("mismatches", 0, wrong)
+        redis.rename(f"{kept}9000", f"{kept}450")
+        redis.set(f"{kept}451", right)
+    clean = offramp("verify", plan, "--json", folder=tmp_path).route("strings")
+    assert clean["verdict"] == "clean", clean["reasons"]

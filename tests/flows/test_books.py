@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from flows.books import Books, Report, RouteReport, settle
+from flows.books import Books, Following, Report, RouteReport, settle
 from flows.comparing import Comparison
 from flows.counting import Counts
 from flows.ledger import Balance
@@ -244,3 +244,13 @@ def test_markdown_has_the_same_numbers_and_survives_odd_names() -> None:
     assert page.startswith("# a\\|b: mismatches")
     assert "| carts | redis | 10 | 10 | 1 | 0 | 9 | 8 | 0 | 1 | 0 | 0 | 0 | 0 | 1.2s | 0.5s | mismatches |" in page
     assert "carts:n:1" in page
+
+
+def test_a_count_that_moved_by_no_more_than_changed_is_unsettled_and_else_a_mismatch() -> None:
+    read = tally(id_types=Counter(int=6, string=4))
+    synced = books(
+        sync=Following("now", 0.0, 0.0, None, 1, 1, 0), comparison=Comparison(read, balance()), moved={"int": 1}
+    )
+    assert settle(synced).verdict == "mismatches"  # One string too many, and no string has changed.
+    row = settle(dataclasses.replace(synced, moved={"int": 1, "string": 1}))
+    assert (row.verdict, "offramp sync" in row.reasons[0]) == ("failed", True)
