@@ -274,9 +274,9 @@ def _print_repaired(outcomes: Sequence[Repaired], wanted: Sequence[str]) -> None
         for why, number in one.kept.items():
             print(f"{one.route}: {number} extra not deleted: {why}")
         for kind in (kind for kind in ("missing", "differs", "extra") if kind not in wanted):
-            if number := one.found.get(kind):
+            if found := one.found.get(kind):
                 option = "--delete-extras" if kind == "extra" else f"--only {kind}"
-                print(f"{one.route}: {number} {kind} were found and left alone, as nothing asked for them: {option}")
+                print(f"{one.route}: {found} {kind} were found and left alone, as nothing asked for them: {option}")
         if collides := one.found.get("collides"):
             print(f"{one.route}: {collides} collide: two documents have one address, which only the plan can mend")
         if not any(one.found.values()):
