@@ -47,12 +47,15 @@ class Lane:
     window: int = 4
     judge: Callable[[], None] = lambda: None
     """Raises OverBudget once the route has too many rejects."""
+    writing: Callable[[], None] = lambda: None
+    """Called before the first write: what was verified of the route says nothing any more (R156)."""
     tally: Tally = field(default_factory=Tally)
     """Of the documents copied again by this lane."""
     events: int = 0
     absent: int = 0
     deleted: int = 0
     began: float = field(default_factory=time.monotonic)
+    _wrote: bool = False
     _owed: list[int] = field(default_factory=lambda: [0, 0, 0])
     _saved: float = field(default_factory=time.monotonic)
 
@@ -65,6 +68,9 @@ class Lane:
         if position.time < self.position.time:
             return  # Another route of the stream is further behind.
         if touched:
+            if not self._wrote:
+                self.writing()
+                self._wrote = True
             if self.advancing:
                 self.source.advance(position.time)
             before: Mapping[bytes, Sequence[bytes]] = {one.id: one.before for one in touched} if self.before else {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -12,12 +12,14 @@ from flows.jobs import reading
 from flows.loading import refuse_unloaded
 from flows.plan import Plan, Route
 from flows.projecting import Projection, route_projection
+from flows.recopying import Recopied, copy_documents
 from flows.running import refuse_other_identity
 from mappers.contract import Losses, Record
 from stores.contract import Mending, Source, Target, Tunable
 from stores.errors import PermanentError
 from stores.mongodb import MongoDB
 from stores.state import Lease, RouteState, State
+from stores.state_scans import Scans
 
 AT_ONCE = 500
 """Documents copied again before what became of them is put on record."""
@@ -43,6 +45,18 @@ def confirm(target: Target[Record], known: RouteState) -> None:
     finally:
         if isinstance(target, Tunable):
             target.restore()
+
+
+def copy_again(opened: Opened, ids: Sequence[bytes]) -> Recopied:
+    """The target holds what these documents are now; see `copy_documents`.
+
+    Of a route that is rescanned it is on record first that the next pass must copy them whatever they are then, and
+    look for them if they are gone: what a scan remembers is not what is written here.
+    """
+    scans = Scans(opened.state)
+    if number := scans.last(opened.route.name):
+        scans.keep(opened.lease, [(at, b"") for at in ids], number)
+    return copy_documents(opened.source, opened.projection, opened.target, opened.journal, ids)
 
 
 @contextmanager

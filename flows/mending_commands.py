@@ -241,11 +241,13 @@ def repair(
     plan = load(plan_path)
     with interruptible() as stopping, redirect_stdout(sys.stderr):
         outcomes = mend(plan, plan.chosen(routes), wanted, dry_run=dry_run, everything=everything, stopping=stopping)
-    left = any(one.left or one.found.get("collides") for one in outcomes)
+    # What was found and not asked to be mended is left too.
+    kinds_left = {"missing", "differs", "extra", "collides"} - {*wanted}
+    left = any(one.left or any(one.found.get(kind) for kind in kinds_left) for one in outcomes)
     if as_json:
         print_json({"dry_run": dry_run, "routes": [asdict(one) for one in outcomes]})
     else:
-        _print_repaired(outcomes)
+        _print_repaired(outcomes, wanted)
         if dry_run:
             print("nothing was written")
         elif any(one.copied or one.deleted for one in outcomes):
@@ -253,7 +255,7 @@ def repair(
     leave(3 if any(one.failure for one in outcomes) else 1 if left else 0)
 
 
-def _print_repaired(outcomes: Sequence[Repaired]) -> None:
+def _print_repaired(outcomes: Sequence[Repaired], wanted: Sequence[str]) -> None:
     from flows.report import table
 
     rows = [
@@ -271,6 +273,10 @@ def _print_repaired(outcomes: Sequence[Repaired]) -> None:
             print(f"{one.route}: {one.failure}")
         for why, number in one.kept.items():
             print(f"{one.route}: {number} extra not deleted: {why}")
+        for kind in (kind for kind in ("missing", "differs", "extra") if kind not in wanted):
+            if found := one.found.get(kind):
+                option = "--delete-extras" if kind == "extra" else f"--only {kind}"
+                print(f"{one.route}: {found} {kind} were found and left alone, as nothing asked for them: {option}")
         if collides := one.found.get("collides"):
             print(f"{one.route}: {collides} collide: two documents have one address, which only the plan can mend")
         if not any(one.found.values()):

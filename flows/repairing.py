@@ -11,11 +11,10 @@ from flows.expiring import expiring
 from flows.jobs import opened_source, opened_state
 from flows.leasing import leased
 from flows.ledger import Mismatch
-from flows.mending import AT_ONCE, Opened, opened_again
+from flows.mending import AT_ONCE, Opened, copy_again, opened_again
 from flows.plan import Plan, Route
 from flows.preflight import Checked, check, joined
 from flows.projecting import identify
-from flows.recopying import copy_documents
 from flows.running import refuse_changes, total
 from flows.settling import SecondLook
 from mappers.contract import Record
@@ -149,10 +148,12 @@ class _Repair:
             return outcome
         Mendings(self.state).begin(self.lease)
         kept: dict[str, str] = {}
-        if any(one.kind == "extra" and not one.position for one in waiting) and "extra" in self.kinds:
-            kept = self._kept(opened, [one.address for one in waiting if one.kind == "extra" and not one.position])
+        extras = [one.address for one in waiting if one.kind == "extra" and not one.position]
+        if extras and "extra" in self.kinds:
+            kept = self._kept(opened, extras)
+        deletable = {*extras} - {*kept}  # What turns out to be an extra later was not looked for among the documents.
         for _ in range(_ROUNDS):
-            doing = [one for one in waiting if one.kind in self.kinds and one.address not in kept]
+            doing = [one for one in waiting if one.kind in self.kinds and (one.position or one.address in deletable)]
             if not doing:
                 break
             copied = self._copy(opened, [one for one in doing if one.position])
@@ -194,7 +195,7 @@ class _Repair:
             kinds.setdefault(one.position, one)
         for some in _some(list(kinds)):
             self._go_on()
-            done = copy_documents(opened.source, opened.projection, opened.target, opened.journal, some)
+            done = copy_again(opened, some)
             rejected = {reject.id for reject in done.rejects}
             Mendings(self.state).note(
                 self.lease,

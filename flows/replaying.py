@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 from flows.expiring import expiring
 from flows.jobs import opened_source, opened_state
 from flows.leasing import leased
-from flows.mending import AT_ONCE, Opened, opened_again
+from flows.mending import AT_ONCE, Opened, copy_again, opened_again
 from flows.plan import Plan, Route
 from flows.preflight import check
 from flows.projecting import identify
-from flows.recopying import copy_documents
 from flows.running import refuse_changes
 from stores.errors import OfframpError, PlanError, TransientError
 from stores.state import State
@@ -102,7 +101,7 @@ def left_open(plan: Plan, routes: Sequence[Route]) -> int:
 
 
 def _again(opened: Opened, ids: Sequence[bytes], sofar: Replayed) -> Replayed:
-    done = copy_documents(opened.source, opened.projection, opened.target, opened.journal, ids)
+    done = copy_again(opened, ids)
     rejected = {reject.id for reject in done.rejects}
     names = [identify(at) for at in ids]
     actions = [Action("retry", "rejected" if name in rejected else "copied", id=name) for name in names]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from flows.lanes import Lane
+from flows.lanes import Lane, Reading
+from mappers.decoding import position as position_of
 from stores.contract import Partition, Readable, StreamPosition, Touched
 from stores.errors import TransientError
 from stores.state import Lease, State
@@ -30,6 +31,22 @@ class _Read:
         pass
 
 
+@dataclass(frozen=True, slots=True)
+class _Noting:
+    """A source, and which documents it gave."""
+
+    source: Reading
+    found: set[bytes] = field(default_factory=set)
+
+    def fetch(self, ids: Sequence[bytes]) -> Sequence[bytes]:
+        documents = self.source.fetch(ids)
+        self.found.update(at for at in map(position_of, documents) if at is not None)
+        return documents
+
+    def advance(self, time: int) -> None:
+        self.source.advance(time)
+
+
 def rescan(state: State, lease: Lease, readable: Readable, lane: Lane, stopping: Callable[[], bool]) -> None:
     """The target holds what each document is now, and nothing of those that an earlier pass saw and this one did not.
 
@@ -50,11 +67,14 @@ def rescan(state: State, lease: Lease, readable: Readable, lane: Lane, stopping:
         lane.source = _Read(dict(zip([at for at, _ in swept.seen], swept.batch.documents, strict=True)))
         lane.apply(changed, lane.position, 0.0)
         scans.keep(lease, swept.seen, number)
-    lane.source = source
     for gone in scans.gone(lease.route, number):
         _go_on(stopping)
+        lane.source = back = _Noting(source)
         lane.apply([Touched("", at) for at in gone], lane.position, 0.0)
-        scans.drop(lease, gone)
+        # One that is there again was copied: forgotten, it would never be found gone.
+        scans.keep(lease, [(at, b"") for at in back.found], number)
+        scans.drop(lease, [at for at in gone if at not in back.found])
+    lane.source = source
     lane.apply((), position, 0.0)
 
 

@@ -20,6 +20,7 @@ from stores.errors import TransientError
 from stores.state import Lease, State
 from stores.state_rejects import Rejects
 from stores.state_sync import Syncs
+from stores.state_verification import Verifications
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ def sweep(plan: Plan, route: Route, state: State, lease: Lease, id_kind: str, st
     target = following(route.target(), design)
     try:
         if isinstance(target, Listable):
+            Verifications(state).abandon(lease)
             mapper = following(route.mapper(losses := Losses()), design)
             projection = route_projection(route, target.records, mapper, losses, id_kind)
             refused = Rejects(state).refused(route.name)

@@ -44,9 +44,14 @@ from stores.state import Lease, State
 from stores.state_rejects import Rejects
 from stores.state_scans import Scans
 from stores.state_sync import Syncs
+from stores.state_verification import Verifications
 
 _log = logging.getLogger(__name__)
 
+_BEHIND = (
+    "the collection {} {} before this route was copied, and another route synced beside it is behind that; sync it by"
+    " itself: sync --route {}"
+)
 _LOOK_EVERY_S = 60.0
 """How often a source that is followed is asked for how long it keeps its changes."""
 
@@ -205,6 +210,7 @@ class _Sync:
             before=before,
             window=self.plan.run.window,
             judge=lambda: Spending(self.state, lease, budget(self.plan, route)).judge(),
+            writing=lambda: Verifications(self.state).abandon(lease),
         )
 
     def run(self, *, follow: bool) -> None:
@@ -282,7 +288,8 @@ class _Sync:
             lag_s = self._lag_s(lane.position)
             if self.window_s is not None and lag_s > max(_LOOK_EVERY_S, self.window_s / 2):
                 _log.warning(
-                    "%s: %.0f s behind a source that keeps its changes for %.0f s; beyond that it must be copied anew",
+                    "%s: %.0f s behind; the source can now tell changes of the last %.0f s, and a route that is further"
+                    " behind must be copied anew",
                     *(name, lag_s, self.window_s),
                 )
 
@@ -296,7 +303,10 @@ class _Sync:
             of.setdefault(one.collection, []).append(one)
         for name in names:
             why = batch.halts.get(self.by_name[name].collection)
-            if why is not None:
+            if why is not None and batch.position.time < self.lanes[name].position.time:
+                # It was copied since, and may follow well; but this stream, from further back, tells no more of it.
+                self._fail(name, _BEHIND.format(self.by_name[name].collection, why, name))
+            elif why is not None:
                 self._halt(name, why)
         lag_s = self._lag_s(batch.position)
         began = {

@@ -19,6 +19,7 @@ from stores.state import Lease, State
 from stores.state_tables import findings as _findings
 from stores.state_tables import pass_parts as _parts
 from stores.state_tables import passes as _passes
+from stores.state_tables import routes as _routes
 
 MOST_FINDINGS = 100_000
 """What is kept of one pass over a route, each with its address; beyond it is only counted."""
@@ -135,9 +136,10 @@ class Verifications:
             db.execute(sa.update(_parts).where(where).values(**values))
 
     def abandon(self, lease: Lease) -> None:
-        """No pass of the route is under way: what it has seen is void, as its target is written to (R156)."""
+        """No pass of the route is under way and no verdict stands: its target is about to be written to (R156)."""
         with self._state.fenced(lease) as db:
             self._end(db, lease.route)
+            db.execute(sa.update(_routes).where(self._state.where(_routes, lease.route)).values(outcome=None))
 
     # --- findings -----------------------------------------------------------------------------------------------------
 

@@ -45,7 +45,9 @@ def test_whatever_a_verification_finds_is_repaired_to_a_clean_verify(
     assert (some["copied"], some["mended"], some["left"]) == (1, 1, {})
     rest = offramp("repair", path, "--json", folder=tmp_path)
     row = rest.json["routes"][0]
-    assert (rest.code, row["copied"], row["mended"], row["rounds"], row["left"]) == (0, 6, 6, 1, {})
+    assert (rest.code, row["copied"], row["mended"], row["rounds"], row["left"]) == (1, 6, 6, 1, {})
+    left = offramp("repair", path, folder=tmp_path)  # An extra that nobody asked for is left all the same.
+    assert (left.code, "1 extra were found and left alone" in left.out) == (1, True)
     assert found(path) == [("extra", "", "")]
     extra = offramp("repair", path, "--delete-extras", "--json", folder=tmp_path)
     assert (extra.code, extra.json["routes"][0]["deleted"], extra.json["routes"][0]["mended"]) == (0, 1, 1)
@@ -79,7 +81,7 @@ def test_what_is_wrong_in_plenty_is_no_accident_and_not_repaired_unasked(
         assert offramp("status", path, "--json", folder=tmp_path).json["routes"][0]["verdict"] == "mismatches"
         redis.set(f"{unique}:n:100", "{}")  # One less is a hundred, which may be an accident.
     assert offramp("verify", path, folder=tmp_path).code == 1
-    assert offramp("repair", path, "--only", "missing", folder=tmp_path).code == 0
+    assert offramp("repair", path, "--only", "missing", folder=tmp_path).code == 1  # What differs is left.
     assert offramp("repair", path, "--all", folder=tmp_path).code == 0
     assert offramp("verify", path, folder=tmp_path).code == 0
 
