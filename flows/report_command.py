@@ -43,6 +43,9 @@ def report(plan_path: Path, forms: tuple[str, ...], folder: Path | None, opening
             "E-REPORT-NONE", f"no run of the plan {plan.name!r} has ended yet; run backfill or verify first"
         )
     found = Report.from_bytes(kept)
+    with opened_state(plan) as state:
+        # A sync, a retry or a repair that wrote since leaves no verdict standing (R156).
+        since = [row.route for row in found.routes if (known := state.route(row.route)) and known.outcome is None]
     chosen = folder or default_folder(plan)
     try:
         written = write(
@@ -53,6 +56,8 @@ def report(plan_path: Path, forms: tuple[str, ...], folder: Path | None, opening
             "E-REPORT-DIR", f"the report cannot be written to {str(chosen)!r}: {error.strerror}; say --out DIR"
         ) from error
     click.echo(as_text(found))
+    if since:
+        click.echo(f"\nwritten to since this report, so verify again: {', '.join(since)}")
     click.echo(f"\n{history_table(runs)}\n")
     click.echo(f"report: {', '.join(map(str, written))}")
     if opening:

@@ -13,8 +13,10 @@ from plans import Stores, offramp, write_plan
 from pymongo.database import Database
 from redis import Redis
 
+from flows.plan import load
 from stores.state import State
 from stores.state_runs import Runs
+from stores.state_verification import Verifications
 
 SECRET = "Ada-Lovelace-1815"
 DOCUMENTS = 300
@@ -147,6 +149,19 @@ def test_a_run_that_never_ended_is_told_as_such(plan: Path, tmp_path: Path, monk
     (before,) = report_of(tmp_path)["history"]
     assert (before["command"], before["finished"], before["verdict"], before["sha256"]) == ("backfill", None, None, "")
     assert "did not end" in offramp("report", plan, folder=tmp_path).out
+
+
+def test_a_report_from_before_a_write_says_that_it_is(plan: Path, tmp_path: Path) -> None:
+    assert offramp("backfill", plan, folder=tmp_path).code == 0
+    assert "verify again" not in offramp("report", plan, folder=tmp_path).out
+    state = State(load(plan).state, load(plan).name)
+    (name,) = load(plan).routes
+    Verifications(state).abandon(lease := state.acquire(name))
+    state.release(lease)
+    state.close()
+    assert f"so verify again: {name}" in offramp("report", plan, folder=tmp_path).out
+    assert offramp("verify", plan, folder=tmp_path).code == 0
+    assert "verify again" not in offramp("report", plan, folder=tmp_path).out
 
 
 def test_the_report_of_a_verification_tells_how_fast_the_route_was_last_copied(plan: Path, tmp_path: Path) -> None:
