@@ -213,7 +213,7 @@ def _asked(level: Level, sample: int | None, confidence: float, at_most: float |
     "folder",
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Write report.json and report.md there too.",
+    help="Write report.json, report.md and report.html there too.",
 )
 @JSON
 def sync(plan_path: Path, routes: tuple[str, ...], follow: bool, folder: Path | None, as_json: bool) -> None:
@@ -224,19 +224,12 @@ def sync(plan_path: Path, routes: tuple[str, ...], follow: bool, folder: Path | 
     """
     from flows.plan import load
     from flows.progress import following
-    from flows.report import as_text
     from flows.syncing import sync as engine
 
     plan = load(plan_path) if folder is None else _opened(plan_path, folder)[0]
     with interruptible() as stopping, following(as_json) as watching, redirect_stdout(sys.stderr):
         report = engine(plan, plan.chosen(routes), follow=follow, stopping=stopping, watching=watching)
-    if folder is not None:
-        _conclude(report, folder, as_json)
-    if as_json:
-        print_json(report.as_json())
-    else:
-        print(as_text(report))
-    leave(report.exit_code)
+    _conclude(report, folder, as_json)
 
 
 @offramp.command()
@@ -324,14 +317,8 @@ def demo(folder: Path, documents: int, live: bool, seconds: float, as_json: bool
     leave(report.exit_code)
 
 
-offramp.add_command(rejects)
-offramp.add_command(repair)
-
-
-offramp.add_command(deploy)
-
-
-offramp.add_command(report_command)
+for _command in (rejects, repair, deploy, report_command):
+    offramp.add_command(_command)
 
 
 def main() -> None:
@@ -406,14 +393,16 @@ def _opened(plan_path: Path, folder: Path | None) -> tuple[Plan, Path]:
     return plan, chosen
 
 
-def _conclude(report: Report, folder: Path, as_json: bool) -> NoReturn:
-    """Print the report, write it, and exit with its code."""
+def _conclude(report: Report, folder: Path | None, as_json: bool) -> NoReturn:
+    """Print the report, write it to the folder if there is one, and exit with its code."""
     from flows.report import as_text, write
 
     if as_json:
         print_json(report.as_json())
     else:
         print(as_text(report))
+    if folder is None:
+        leave(report.exit_code)
     try:
         written = write(report, folder)
     except OSError as error:

@@ -10,6 +10,8 @@ from zoneinfo import ZoneInfo
 
 import click
 
+from flows.terminal import PLAN
+
 if TYPE_CHECKING:
     from flows.deployments import Kind
     from flows.plan import Plan
@@ -18,7 +20,7 @@ _MOST_MINUTES = 24 * 60
 
 
 @click.command()
-@click.argument("plan_path", metavar="PLAN", type=click.Path(path_type=Path))
+@PLAN
 @click.option("--work-pool", "pool", metavar="NAME", default="offramp", show_default=True, help="Where runs go.")
 @click.option(
     "--only",

@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from flows.plan import Route
-from flows.projecting import route_projection
+from flows.projecting import Projection, route_projection
 from mappers.census import Census
 from mappers.contract import Designer, Document, Losses, Record
 from stores.contract import Batch, Measurable, Partition, Plannable, Source, Target
-from stores.errors import PermanentError, PlanError, TransientError
+from stores.errors import PermanentError, PlanError
+from stores.retrying import go_on
 from stores.state import State
 
 _log = logging.getLogger(__name__)
@@ -54,6 +55,14 @@ def following(follower: _Follower, design: Mapping[str, Any] | None) -> _Followe
     if design is not None and isinstance(follower, Plannable | Designer):
         follower.follow(design)
     return follower
+
+
+def projected(
+    route: Route, target: Target[Record], design: Mapping[str, Any] | None, id_kind: str | None = None
+) -> Projection:
+    """Return how the route's documents become records of its target, by the design; `id_kind` as `route_projection`."""
+    mapper = following(route.mapper(losses := Losses()), design)
+    return route_projection(route, target.records, mapper, losses, id_kind)
 
 
 @contextmanager
@@ -111,8 +120,7 @@ def needed(
     documents = source.estimate()
     if route.where or not documents:
         documents = sum(source.count_by_type().values())  # What is left out by a filter takes no room.
-    mapper = following(route.mapper(losses := Losses()), design)
-    records = route_projection(route, target.records, mapper, losses).batch(Batch(sampled, b"")).records
+    records = projected(route, target, design).batch(Batch(sampled, b"")).records
     place, wanted = target.measure(records, max(1.0, documents / len(sampled)) if sampled else 0, beside)
     _log.info("%s: about %.1f MB of %s for %d documents", route.name, wanted / 1e6, place, documents)
     return {place: wanted}
@@ -126,8 +134,7 @@ def _documents(source: Source, documents: int, stopping: Callable[[], bool]) -> 
     for part in ranges:
         left = share
         for batch in source.read(part):
-            if stopping():
-                raise TransientError("E-STOPPED", "stopped by a signal during the census; the same command resumes")
+            go_on(stopping, "stopped by a signal during the census; the same command resumes")
             yield from batch.documents[:left] if share else batch.documents
             left -= len(batch.documents)
             if share and left <= 0:

@@ -12,18 +12,17 @@ from typing import Protocol
 from flows.budgets import Spending, budget, keeps_documents
 from flows.collecting import seldom
 from flows.copying import copy_partition
-from flows.designing import following
+from flows.designing import following, projected
 from flows.expiring import expiring
 from flows.plan import Plan, Route
-from flows.projecting import route_projection
 from flows.rates import Progress, Pulse
 from flows.splitting import divisible, may_split
-from mappers.contract import Losses
 from mappers.expiry import IndexExpires
 from stores.contract import Source, Tally, staging_of
-from stores.errors import PermanentError, TransientError
+from stores.errors import PermanentError
 from stores.mongodb import MongoDB
 from stores.pacing import Paced, Waits, divide
+from stores.retrying import go_on
 from stores.state import Lease, State
 from stores.state_sync import Syncs
 
@@ -125,9 +124,7 @@ def copy_job(
         try:
             copy_partition(
                 divisible(source, state, job.lease) if may_split(plan, route) else source,
-                route_projection(
-                    route, target.records, following(route.mapper(losses := Losses()), design), losses, job.id_kind
-                ),
+                projected(route, target, design, job.id_kind),
                 target,
                 state.journal(job.lease, documents=keeps_documents(plan, route)),
                 part.partition,
@@ -169,8 +166,7 @@ def load_job(
         observer.began(job.route, "load", records)
         try:
             staging = staging_of(target)
-            if stopping():
-                raise TransientError("E-STOPPED", "stopped by a signal before its load; the same command resumes")
+            go_on(stopping, "stopped by a signal before its load; the same command resumes")
             if staging is not None:
                 staging.load(
                     records,

@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from flows.budgets import keeps_documents
-from flows.designing import following, opened_target
+from flows.designing import opened_target, projected
 from flows.jobs import reading
 from flows.loading import refuse_unloaded
 from flows.plan import Plan, Route
-from flows.projecting import Projection, route_projection
+from flows.preflight import refuse_other_identity
+from flows.projecting import Projection
 from flows.recopying import Recopied, copy_documents
-from flows.running import refuse_other_identity
-from mappers.contract import Losses, Record
+from mappers.contract import Record
 from stores.contract import Mending, Source, Target, Tunable
 from stores.errors import PermanentError
 from stores.mongodb import MongoDB
@@ -72,7 +72,6 @@ def opened_again(
     refuse_other_identity(known, source=source.identity())
     with opened_target(route, state) as target:
         confirm(target, known)
-        mapper = following(route.mapper(losses := Losses()), state.design(route.name))
-        projection = route_projection(route, target.records, mapper, losses, id_kind)
+        projection = projected(route, target, state.design(route.name), id_kind)
         journal = state.journal(lease, documents=keeps_documents(plan, route))
         yield Opened(route, state, lease, source, target, projection, journal)

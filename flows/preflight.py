@@ -1,17 +1,19 @@
-"""What is known of a plan's routes before anything is written: every fault of plan, source and targets at once."""
+"""What is known of a plan's routes before anything is written, and what refuses to go on with them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from flows.expiring import index_rule, told
-from flows.identities import kind_of_ids
+from flows.identities import kind_of_ids, refuse_other_kinds
 from flows.jobs import opened_source
 from flows.plan import Plan, Route
 from mappers.expiry import IndexExpires
-from stores.errors import OfframpError, PlanError
+from stores.contract import Tally
+from stores.errors import OfframpError, PermanentError, PlanError
+from stores.state import RouteState, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,3 +87,51 @@ def joined(faults: Sequence[PlanError]) -> PlanError:
     if len(faults) == 1:
         return faults[0]
     return PlanError("E-PLAN", "\n  ".join([f"{len(faults)} faults; nothing has been written", *map(str, faults)]))
+
+
+def total(state: State, route: Route) -> Tally:
+    """Return what became of the route's documents so far."""
+    total = Tally()
+    for part in state.partitions(route.name):
+        total.add(part.tally)
+    return total
+
+
+def refuse_changes(state: State, routes: Iterable[Route], found: Mapping[str, Checked]) -> None:
+    """Raise PlanError if a route was begun under a plan that makes other records or puts them elsewhere (R137)."""
+    faults: list[PlanError] = []
+    for route in routes:
+        known = state.route(route.name)
+        if known is None:
+            continue
+        now = route.fingerprint()
+        changed = [name for name in sorted({*known.fingerprint, *now}) if known.fingerprint.get(name) != now.get(name)]
+        if changed:
+            told = "; ".join(f"{name} was {known.fingerprint.get(name)!r}, is {now.get(name)!r}" for name in changed)
+            faults.append(
+                PlanError(
+                    "E-CONFIG-CHANGED",
+                    f"route {route.name}: the plan has changed since its run began: {told}. What was written under the"
+                    " old plan would stay beside the new: undo the change, or begin anew with backfill --restart",
+                )
+            )
+        try:
+            refuse_other_kinds(route, found[route.name].id_kind, total(state, route).id_types)
+        except PlanError as error:
+            faults.append(error)
+    if faults:
+        raise joined(faults)
+
+
+def refuse_other_identity(known: RouteState, *, source: str, target: str | None = None) -> None:
+    """Raise PermanentError if what was copied from, or to, is no longer there but another of its name (R137)."""
+    pairs = [("collection", known.source_identity, source)]
+    if target is not None:
+        pairs.append(("target", known.target_identity, target))
+    for what, before, now in pairs:
+        if before != now:
+            raise PermanentError(
+                "E-MADE-ANEW",
+                f"the {what} was dropped and made anew since the run began, so its checkpoints say nothing about it;"
+                " begin anew with backfill --restart",
+            )

@@ -13,13 +13,13 @@ from flows.leasing import leased
 from flows.ledger import Mismatch
 from flows.mending import AT_ONCE, Opened, copy_again, opened_again
 from flows.plan import Plan, Route
-from flows.preflight import Checked, check, joined
+from flows.preflight import Checked, check, joined, refuse_changes, total
 from flows.projecting import identify
-from flows.running import refuse_changes, total
 from flows.settling import SecondLook
 from mappers.contract import Record
 from stores.contract import Partition
-from stores.errors import OfframpError, PlanError, TransientError
+from stores.errors import OfframpError, PlanError
+from stores.retrying import go_on
 from stores.state import Lease, State
 from stores.state_mending import Action, Mendings
 from stores.state_rejects import Rejects
@@ -238,8 +238,7 @@ class _Repair:
         return kept
 
     def _go_on(self) -> None:
-        if self.stopping():
-            raise TransientError("E-STOPPED", "stopped by a signal; the same command goes on with what is left")
+        go_on(self.stopping, "stopped by a signal; the same command goes on with what is left")
 
 
 def _by_kind(some: Sequence[Mismatch]) -> dict[str, int]:

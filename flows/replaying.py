@@ -10,10 +10,10 @@ from flows.jobs import opened_source, opened_state
 from flows.leasing import leased
 from flows.mending import AT_ONCE, Opened, copy_again, opened_again
 from flows.plan import Plan, Route
-from flows.preflight import check
+from flows.preflight import check, refuse_changes
 from flows.projecting import identify
-from flows.running import refuse_changes
-from stores.errors import OfframpError, PlanError, TransientError
+from stores.errors import OfframpError, PlanError
+from stores.retrying import go_on
 from stores.state import State
 from stores.state_mending import Action, Mendings
 from stores.state_rejects import Chosen, Kept, Rejects
@@ -55,7 +55,8 @@ def retry(
     run is at work on one of them. What stops a route later is its `failure`.
     """
     with opened_state(plan) as state:
-        names = [route for route in routes if chosen_rejects(state, routes, chosen)[route.name]]
+        kept_of = chosen_rejects(state, routes, chosen)
+        names = [route for route in routes if kept_of[route.name]]
         found = {one.route: one for one in check(plan, names)}
         with leased(state, names, plan.run.lease_s / 3) as leases, opened_source(plan) as database:
             refuse_changes(state, names, found)
@@ -70,8 +71,7 @@ def retry(
                     with opened_again(plan, route, state, lease, database, id_kind) as opened:
                         Mendings(state).begin(lease)
                         for first in range(0, len(ids), AT_ONCE):
-                            if stopping():
-                                raise TransientError("E-STOPPED", "stopped by a signal; the same command goes on")
+                            go_on(stopping, "stopped by a signal; the same command goes on")
                             outcome = _again(opened, ids[first : first + AT_ONCE], outcome)
                 except OfframpError as error:
                     outcome = replace(outcome, failure=str(error))
@@ -85,7 +85,8 @@ def accept(
     """The chosen open rejects of each route are accepted, or with `undo` the accepted open again; returns how many."""
     with opened_state(plan) as state:
         asked = replace(chosen, accepted=undo)
-        names = [route for route in routes if chosen_rejects(state, routes, asked)[route.name]]
+        kept_of = chosen_rejects(state, routes, asked)
+        names = [route for route in routes if kept_of[route.name]]
         with leased(state, names, plan.run.lease_s / 3) as leases:
             room = Rejects(state)
             return {

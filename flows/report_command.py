@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import webbrowser
 from pathlib import Path
 
 import click
 
+from flows.terminal import PLAN
 from stores.errors import PlanError
 
 
 @click.command()
-@click.argument("plan_path", metavar="PLAN", type=click.Path(path_type=Path))
+@PLAN
 @click.option(
     "--format",
     "forms",
@@ -61,4 +61,6 @@ def report(plan_path: Path, forms: tuple[str, ...], folder: Path | None, opening
     click.echo(f"\n{history_table(runs)}\n")
     click.echo(f"report: {', '.join(map(str, written))}")
     if opening:
+        import webbrowser
+
         webbrowser.open(next(path for path in written if path.suffix == ".html").absolute().as_uri())

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from flows.lanes import Lane, Reading
 from mappers.decoding import position as position_of
 from stores.contract import Partition, Readable, StreamPosition, Touched
-from stores.errors import TransientError
+from stores.retrying import go_on
+from stores.scanning import scan
 from stores.state import Lease, State
 from stores.state_scans import Scans
-from stores.sweeping import sweep
 
+_STOPPED = "stopped by a signal during its rescan; the next begins again"
 RESCANNED = StreamPosition(0, b"rescan")
 """Where a route begins that is rescanned; the token says that it stands nowhere in a stream."""
 
@@ -58,17 +59,17 @@ def rescan(state: State, lease: Lease, readable: Readable, lane: Lane, stopping:
     number = scans.last(lease.route) + 1
     position = StreamPosition(int(began) << 32, RESCANNED.token)
     source = lane.source
-    for swept in sweep(readable, Partition(0)):
-        _go_on(stopping)
-        known = scans.known(lease.route, [at for at, _ in swept.seen])
-        changed = [Touched("", at) for at, content in swept.seen if known.get(at) != content]
+    for scanned in scan(readable, Partition(0)):
+        go_on(stopping, _STOPPED)
+        known = scans.known(lease.route, [at for at, _ in scanned.seen])
+        changed = [Touched("", at) for at, content in scanned.seen if known.get(at) != content]
         # What was read is what is written: a document that has since changed, and will again be what its hash says,
         # would else be taken for copied.
-        lane.source = _Read(dict(zip([at for at, _ in swept.seen], swept.batch.documents, strict=True)))
+        lane.source = _Read(dict(zip([at for at, _ in scanned.seen], scanned.batch.documents, strict=True)))
         lane.apply(changed, lane.position, 0.0)
-        scans.keep(lease, swept.seen, number)
+        scans.keep(lease, scanned.seen, number)
     for gone in scans.gone(lease.route, number):
-        _go_on(stopping)
+        go_on(stopping, _STOPPED)
         lane.source = back = _Noting(source)
         lane.apply([Touched("", at) for at in gone], lane.position, 0.0)
         # One that is there again was copied: forgotten, it would never be found gone.
@@ -76,8 +77,3 @@ def rescan(state: State, lease: Lease, readable: Readable, lane: Lane, stopping:
         scans.drop(lease, [at for at in gone if at not in back.found])
     lane.source = source
     lane.apply((), position, 0.0)
-
-
-def _go_on(stopping: Callable[[], bool]) -> None:
-    if stopping():
-        raise TransientError("E-STOPPED", "stopped by a signal during its rescan; the next begins again")

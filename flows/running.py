@@ -5,15 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from flows.books import Books, Level, Pace, Report, RouteReport, settle
 from flows.canary import canary
 from flows.designing import designed, following, needed, opened_target
 from flows.expiring import expiring
-from flows.identities import refuse_other_kinds
 from flows.jobs import CopyJob, LoadJob, Span, opened_source, opened_state
 from flows.leasing import leased
 from flows.loading import refuse_unloaded, staged, taken
@@ -23,16 +21,16 @@ from flows.pending import moved, pending
 from flows.plan import Plan, Route, digest
 from flows.plankeys import RunKeys
 from flows.positions import FirstPosition, first_sync_within, followed
-from flows.preflight import Checked, check, joined
+from flows.preflight import Checked, check, joined, refuse_changes, refuse_other_identity, total
 from flows.recording import Recording
 from flows.splitting import may_split
 from flows.sweeping import sweep
 from flows.verifying import Asked, Verified, VerifyJob
 from flows.workers import More, Workers
-from stores.contract import Auditable, Publishable, Tally, Tunable, staging_of
-from stores.errors import OfframpError, PermanentError, PlanError
+from stores.contract import Auditable, Publishable, Tunable, staging_of
+from stores.errors import OfframpError, PlanError
 from stores.mongodb import MongoDB
-from stores.state import Lease, RouteState, State
+from stores.state import Lease, State
 from stores.state_mending import Mendings
 from stores.state_rejects import Rejects
 from stores.state_sync import Syncs
@@ -109,15 +107,6 @@ class Run:
             recording.copied(spans)
             paces = {name: held_back(ran) for name, ran in spans.items()}
             return self._conclude(state, leases, asked, failures, found, recording, paces, publishing=True)
-
-    def sync(self, *, follow: bool = False, watching: Callable[[Any], None] = lambda _: None) -> Report:
-        """Every chosen route's target is what its source was when this began, or later; returns the report.
-
-        See `flows.syncing.sync`.
-        """
-        from flows.syncing import sync  # It is built on this module.
-
-        return sync(self.plan, self.routes, follow=follow, stopping=self.stopping, watching=watching)
 
     def verification(self, level: Level | Asked) -> Report:
         """Every chosen route is verified to this level against what the source says now; no target is written.
@@ -376,7 +365,7 @@ class Run:
             counts = route.source(database).count_by_type()
         except OfframpError as error:
             failure = failure or str(error)
-        known = state.route(route.name)
+        known, complete = state.route(route.name), _complete(state, route)
         compared = verified.comparison if verified else None
         came_or_went: Mapping[str, int] = {}
         if counts is not None and compared is not None and compared.tally.id_types != counts and not failure:
@@ -390,7 +379,7 @@ class Run:
                 collection=route.collection,
                 target=route.target_name,
                 backfilled=total(state, route) if known else None,
-                complete=_complete(state, route) is not False,
+                complete=complete is not False,
                 source_counts=counts,
                 verified=level,
                 comparison=compared,
@@ -411,7 +400,7 @@ class Run:
                 rejects=Rejects(state).count(route.name),
                 recopied=Mendings(state).recopied(route.name),
                 repairs=Mendings(state).sums(route.name),
-                halted=halted if _complete(state, route) is False else "",
+                halted=halted if complete is False else "",
                 accepted=Rejects(state).acceptances(route.name),
             )
         )
@@ -432,51 +421,3 @@ def _complete(state: State, route: Route) -> bool | None:
     if state.route(route.name) is None:
         return None
     return all(part.done for part in state.partitions(route.name))
-
-
-def total(state: State, route: Route) -> Tally:
-    """Return what became of the route's documents so far."""
-    total = Tally()
-    for part in state.partitions(route.name):
-        total.add(part.tally)
-    return total
-
-
-def refuse_changes(state: State, routes: Iterable[Route], found: Mapping[str, Checked]) -> None:
-    """Raise PlanError if a route was begun under a plan that makes other records or puts them elsewhere (R137)."""
-    faults: list[PlanError] = []
-    for route in routes:
-        known = state.route(route.name)
-        if known is None:
-            continue
-        now = route.fingerprint()
-        changed = [name for name in sorted({*known.fingerprint, *now}) if known.fingerprint.get(name) != now.get(name)]
-        if changed:
-            told = "; ".join(f"{name} was {known.fingerprint.get(name)!r}, is {now.get(name)!r}" for name in changed)
-            faults.append(
-                PlanError(
-                    "E-CONFIG-CHANGED",
-                    f"route {route.name}: the plan has changed since its run began: {told}. What was written under the"
-                    " old plan would stay beside the new: undo the change, or begin anew with backfill --restart",
-                )
-            )
-        try:
-            refuse_other_kinds(route, found[route.name].id_kind, total(state, route).id_types)
-        except PlanError as error:
-            faults.append(error)
-    if faults:
-        raise joined(faults)
-
-
-def refuse_other_identity(known: RouteState, *, source: str, target: str | None = None) -> None:
-    """Raise PermanentError if what was copied from, or to, is no longer there but another of its name (R137)."""
-    pairs = [("collection", known.source_identity, source)]
-    if target is not None:
-        pairs.append(("target", known.target_identity, target))
-    for what, before, now in pairs:
-        if before != now:
-            raise PermanentError(
-                "E-MADE-ANEW",
-                f"the {what} was dropped and made anew since the run began, so its checkpoints say nothing about it;"
-                " begin anew with backfill --restart",
-            )

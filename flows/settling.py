@@ -18,7 +18,7 @@ from mappers.contract import Record
 from mappers.decoding import position
 from stores.contract import Converting, Source, Target
 from stores.errors import TransientError
-from stores.retrying import STOPPING, Backoff
+from stores.retrying import STOPPING, Backoff, go_on
 
 _ROUNDS = 3
 _PATIENCE_S = 60.0
@@ -160,8 +160,7 @@ class SecondLook:
         assert self._progress is not None  # noqa: S101 - asked only where there is one
         backoff = Backoff(self._patience_s, first_s=0.05, most_s=1.0)
         while not self._progress.passed(since):
-            if self._stopping():
-                raise TransientError("E-STOPPED", "stopped while sync was waited for; the same command looks again")
+            go_on(self._stopping, "stopped while sync was waited for; the same command looks again")
             if not backoff.wait():
                 return False
         return True

@@ -23,8 +23,8 @@ from prefect.events import emit_event
 from flows.books import Report, RouteReport
 from flows.jobs import opened_source, opened_state
 from flows.plan import Plan, Route
+from flows.preflight import total
 from flows.report import NOT_CHECKED, as_markdown, cells
-from flows.running import total
 from flows.syncing import Progress, Watching
 from stores.errors import OfframpError
 from stores.state import State

@@ -10,7 +10,7 @@ from flows.jobs import opened_state
 from flows.loading import is_waiting
 from flows.plan import Plan
 from flows.positions import followed
-from flows.running import total
+from flows.preflight import total
 from stores.state_rejects import OPEN, Kept, Rejects
 from stores.state_sync import Syncs
 

@@ -9,14 +9,15 @@ from itertools import islice
 from pathlib import Path
 
 from flows.comparing import list_share
-from flows.designing import following
+from flows.designing import following, projected
 from flows.jobs import opened_source, reading
 from flows.ledger import Entry, Finding, Log, extras
 from flows.plan import Plan, Route
-from flows.projecting import Projection, route_projection
-from mappers.contract import Losses, Record
+from flows.projecting import Projection
+from mappers.contract import Record
 from stores.contract import Listable, Mending, Partition, Source, Target
 from stores.errors import TransientError
+from stores.retrying import go_on
 from stores.state import Lease, State
 from stores.state_rejects import Rejects
 from stores.state_sync import Syncs
@@ -25,6 +26,7 @@ from stores.state_verification import Verifications
 _log = logging.getLogger(__name__)
 
 _AT_ONCE = 1_000
+_STOPPED = "stopped by a signal during its sweep; the same command goes on"
 
 
 def sweep(plan: Plan, route: Route, state: State, lease: Lease, id_kind: str, stopping: Callable[[], bool]) -> None:
@@ -37,8 +39,7 @@ def sweep(plan: Plan, route: Route, state: State, lease: Lease, id_kind: str, st
     try:
         if isinstance(target, Listable):
             Verifications(state).abandon(lease)
-            mapper = following(route.mapper(losses := Losses()), design)
-            projection = route_projection(route, target.records, mapper, losses, id_kind)
+            projection = projected(route, target, design, id_kind)
             refused = Rejects(state).refused(route.name)
             with opened_source(plan) as database, tempfile.TemporaryDirectory(prefix="offramp-sweep-") as folder:
                 deleted = swept(
@@ -71,7 +72,7 @@ def swept(
     """
     log = Log(folder / "log")
     for batch in source.read(Partition(0)):
-        _go_on(stopping)
+        go_on(stopping, _STOPPED)
         made = projection.batch(batch)
         names = {owner: refused and made.name(owner) for owner in set(made.owners)} if refused else {}
         log.expect(
@@ -80,17 +81,12 @@ def swept(
             if names.get(owner) not in refused
         )
     if not list_share(target, log, stopping=stopping):
-        _go_on(lambda: True)
+        raise TransientError("E-STOPPED", _STOPPED)
     left: Iterator[str] = extras([log.path])
     deleted = 0
     while some := list(islice(left, _AT_ONCE)):
-        _go_on(stopping)
+        go_on(stopping, _STOPPED)
         journal.ensure()
         target.delete(some)
         deleted += len(some)
     return deleted
-
-
-def _go_on(stopping: Callable[[], bool]) -> None:
-    if stopping():
-        raise TransientError("E-STOPPED", "stopped by a signal during its sweep; the same command goes on")

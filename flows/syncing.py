@@ -19,7 +19,7 @@ from typing import Protocol
 
 from flows.books import Report, RouteReport, Verdict
 from flows.budgets import Spending, budget, keeps_documents
-from flows.designing import following
+from flows.designing import following, projected
 from flows.expiring import expiring
 from flows.jobs import opened_source, opened_state
 from flows.lanes import Lane
@@ -28,12 +28,9 @@ from flows.loading import refuse_unloaded
 from flows.mending import confirm
 from flows.plan import Plan, Route, digest
 from flows.positions import followed
-from flows.preflight import Checked, check, joined
-from flows.projecting import route_projection
+from flows.preflight import Checked, check, joined, refuse_changes, refuse_other_identity
 from flows.rescanning import RESCANNED, rescan
-from flows.running import refuse_changes, refuse_other_identity
 from flows.sweeping import sweep
-from mappers.contract import Losses
 from mappers.filters import compiled
 from stores.contract import ChangeBatch, Changes, StreamPosition, Touched
 from stores.errors import OfframpError, PermanentError, PlanError
@@ -196,8 +193,7 @@ class _Sync:
         design = self.state.design(route.name)
         target = following(route.target(), design)
         closing.callback(target.close)
-        mapper = following(route.mapper(losses := Losses()), design)
-        projection = route_projection(route, target.records, mapper, losses, found.id_kind)
+        projection = projected(route, target, design, found.id_kind)
         before = not projection.told_by_id
         _refuse_unfollowable(route, self.database, before=before)
         confirm(target, known)

@@ -238,15 +238,7 @@ class _Refused:
 
 def _is_death(error: BaseException) -> bool:
     """Tell whether the error is about the process that the task ran in, in the words of each runner."""
-    known = {
-        "BrokenProcessPool",
-        "KilledWorker",
-        "WorkerCrashedError",
-        "OutOfMemoryError",
-        "NodeDiedError",
-        "CrashedRun",
-    }
-    return any(kind.__name__ in known for kind in type(error).__mro__)
+    return any(kind.__name__ in _DEATHS for kind in type(error).__mro__)
 
 
 def _died(route: str, error: BaseException) -> TransientError:

@@ -17,18 +17,18 @@ from flows.books import Level
 from flows.collecting import seldom
 from flows.comparing import Comparison, Save, compare_partition, list_share, unkept
 from flows.counting import Counts, count_route
-from flows.designing import following
+from flows.designing import following, projected
 from flows.differences import Differences
 from flows.expiring import expiring
 from flows.jobs import SILENT, Observer, opened_source, opened_state, reading
 from flows.ledger import Log, Mismatch, balance
 from flows.pending import Pending, pending
 from flows.plan import Plan
-from flows.projecting import Projection, identify, route_projection
+from flows.projecting import Projection, identify
 from flows.rates import Progress, Pulse
 from flows.sampling import DOCUMENTS, Sampled, draw
 from flows.settling import SecondLook
-from mappers.contract import Losses, Record
+from mappers.contract import Record
 from mappers.expiry import IndexExpires
 from stores.contract import Auditable, Listable, Partition, Readable, Source, Tally, Target
 from stores.errors import PermanentError, TransientError
@@ -114,8 +114,7 @@ def verify_job(
     with opened_state(plan) as state, opened_source(plan) as database, seldom():
         design = state.design(job.route)
         target = following(route.target(), design)
-        mapper = following(route.mapper(losses := Losses()), design)
-        projection = route_projection(route, target.records, mapper, losses, job.id_kind)
+        projection = projected(route, target, design, job.id_kind)
         source = reading(state, route, database)
         owed = pending(state, route, database, projection, stopping)
         work = _Work(plan, job, state, source, target, projection, observer, stopping, pulse := Pulse(), owed)

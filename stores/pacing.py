@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from stores.ceilings import Ceilings
-from stores.errors import TransientError
-from stores.retrying import STOPPING
+from stores.retrying import STOPPING, go_on
 
 _log = logging.getLogger(__name__)
 
@@ -184,10 +183,7 @@ class Pacer:
                     self._offered.add(wanted, now)
                     self._began_at = min(self._began_at, now)
                     return Turn(now, records, wanted, waited_s)
-            if self._stopping():
-                raise TransientError(
-                    "E-STOPPED", f"stopped while {self.place} was waited for; the same command resumes"
-                )
+            go_on(self._stopping, f"stopped while {self.place} was waited for; the same command resumes")
             self._sleep(min(max(wait_s, _NAP_S), _LOOK_S))
             waited_s += self._clock() - now
 

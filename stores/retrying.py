@@ -7,8 +7,16 @@ import threading
 import time
 from collections.abc import Callable
 
+from stores.errors import TransientError
+
 STOPPING = threading.Event()
 """Set once this process has been asked to end: nothing is tried again, every wait is over (R139)."""
+
+
+def go_on(stopping: Callable[[], bool], told: str) -> None:
+    """Return while nothing is to stop; raises TransientError E-STOPPED, which says `told`, once it is."""
+    if stopping():
+        raise TransientError("E-STOPPED", told)
 
 
 class Backoff:

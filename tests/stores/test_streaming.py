@@ -20,7 +20,7 @@ from stores.mongodb import CollectionSource, MongoDB
 from stores.mongodb_described import Described
 from stores.mongodb_streaming import streaming
 from stores.mongodb_watermark import Watermark
-from stores.sweeping import content, sweep
+from stores.scanning import content, scan
 
 Sources = Callable[..., CollectionSource]
 
@@ -83,15 +83,15 @@ def test_a_server_that_refuses_otherwise_is_told_as_it_is(database: Documents, s
         source("things", retry_deadline_s=0.2).streaming()
 
 
-# --- a sweep ----------------------------------------------------------------------------------------------------------
+# --- a scan -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_sweep_tells_changed_new_and_deleted_documents(database: Documents, source: Sources) -> None:
+def test_a_scan_tells_changed_new_and_deleted_documents(database: Documents, source: Sources) -> None:
     database.things.insert_many([{"_id": own, "v": 0} for own in range(2_500)])
 
     def seen() -> dict[bytes, bytes]:
         one = source("things")
-        return {own: kept for part in one.split(2) for swept in sweep(one, part) for own, kept in swept.seen}
+        return {own: kept for part in one.split(2) for swept in scan(one, part) for own, kept in swept.seen}
 
     before = seen()
     assert len(before) == 2_500
@@ -104,10 +104,10 @@ def test_a_sweep_tells_changed_new_and_deleted_documents(database: Documents, so
     assert changed == {bson.encode({"_id": own}) for own in (7, 8, 9_999)}
 
 
-def test_a_sweep_goes_on_from_a_position() -> None:
+def test_a_scan_goes_on_from_a_position() -> None:
     one = MemorySource([{"_id": own} for own in range(10)], batch_documents=3)
-    first, *rest = sweep(one, Partition(0))
-    assert [swept.seen for swept in sweep(one, Partition(0), first.batch.position)] == [swept.seen for swept in rest]
+    first, *rest = scan(one, Partition(0))
+    assert [swept.seen for swept in scan(one, Partition(0), first.batch.position)] == [swept.seen for swept in rest]
     assert first.seen[0] == (bson.encode({"_id": 0}), content(bson.encode({"_id": 0})))
     assert content(bson.encode({"a": 1, "b": 2})) != content(bson.encode({"b": 2, "a": 1}))
     assert len(content(b"")) == 16

@@ -14,8 +14,8 @@ _HASH_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Swept:
-    """A batch of a sweep; a document is changed, or new, if its hash differs from the one remembered for its id.
+class Scanned:
+    """A batch of a scan; a document is changed, or new, if its hash differs from the one remembered for its id.
 
     What is remembered between two batches' positions and not among these ids was deleted.
     """
@@ -25,10 +25,10 @@ class Swept:
     """The id, BSON ``{"_id": id}``, and the hash of each document, in their order."""
 
 
-def sweep(source: Readable, partition: Partition, after: bytes | None = None) -> Iterator[Swept]:
+def scan(source: Readable, partition: Partition, after: bytes | None = None) -> Iterator[Scanned]:
     """Yield every document of the partition, past the position `after` if given; errors as `Readable.read`."""
     for batch in source.read(partition, after):
-        yield Swept(batch, [(_id_of(raw), content(raw)) for raw in batch.documents])
+        yield Scanned(batch, [(_id_of(raw), content(raw)) for raw in batch.documents])
 
 
 def content(raw: bytes) -> bytes:
