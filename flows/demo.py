@@ -131,8 +131,11 @@ def _moved_live(plan: Plan, live_s: float, steps: _Steps, quiet: bool, stopping:
             report = sync(
                 plan, routes, follow=True, stopping=lambda: stopping() or time.monotonic() > until, watching=watching
             )
-        followed = f"followed {changes}" if (changes := _changes(report)) != "0" else "came to none of the"
-        steps.done(f"{followed} changes under a writer yet: {_behind(report)}", "offramp sync --follow")
+        changes = _changes(report)
+        came = "came to none of the changes under a writer yet" if changes == "0" else ""
+        steps.done(
+            f"{came or f'followed {changes} changes under a writer'}: {_behind(report)}", "offramp sync --follow"
+        )
     report = sync(plan, routes, stopping=stopping)
     steps.done(f"caught up once the writer had stopped: {_behind(report)}", "offramp sync")
     if report.verdict == "failed":

@@ -26,7 +26,7 @@ from stores.mongodb_described import Described, described
 from stores.mongodb_errors import translated
 from stores.mongodb_facts import Facts, facts
 from stores.mongodb_ids import Ids, bound_of, place_among, position_of, typed_of
-from stores.mongodb_streaming import streaming
+from stores.mongodb_streaming import Opening, streaming
 from stores.mongodb_ttl import ttl_notes, ttl_rule, unique_notes
 from stores.mongodb_watermark import Watermark
 from stores.pacing import pace
@@ -98,10 +98,11 @@ class MongoDB:
             raise PlanError(
                 "E-SRC-URI", f"source.uri is no MongoDB connection string: {type(error).__name__}"
             ) from None
+        self._opening = Opening(self.changes())
 
     def source(self, collection: str, where: Mapping[str, Any] | None = None) -> CollectionSource:
         """Return the documents of one collection that match the filter, all of them without one."""
-        return CollectionSource(self._client, self._connection, collection, where or {})
+        return CollectionSource(self._client, self._connection, collection, where or {}, self._opening)
 
     def changes(self, window_s: float | None = None) -> DatabaseChanges:
         """Return the changes of all its collections, as one stream.
@@ -136,12 +137,14 @@ class CollectionSource:
         connection: Connection,
         collection: str,
         where: Mapping[str, Any],
+        opening: Opening,
     ) -> None:
         """Bind the names; nothing is asked of the server yet."""
         self._client = client
         self._connection = connection
         self._name = collection
         self._where = where
+        self._opening = opening
         self._described: Described | None = None
         self._time = 0
         self._advancing = threading.Lock()
@@ -175,8 +178,7 @@ class CollectionSource:
 
     def streaming(self) -> Streaming:
         """Return whether its changes can be streamed, by opening the stream as a sync would (R100)."""
-        changes = DatabaseChanges(self._client, self._connection.database, self._connection.retry_deadline_s)
-        return streaming(self._client, self._describe(), changes)
+        return streaming(self._client, self._describe(), self._opening)
 
     def expiry(self) -> IndexExpires:
         """Return when the collection's TTL indexes delete its documents; raises PlanError without such a rule."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cached_property
 from typing import Any
 
 from pymongo import MongoClient
@@ -14,24 +15,50 @@ from stores.mongodb_described import Described
 from stores.mongodb_errors import translated
 
 
-def streaming(client: MongoClient[dict[str, Any]], found: Described, changes: DatabaseChanges) -> Streaming:
-    """Return whether the collection's changes can be streamed, having opened the stream; TransientError if it is away.
+class Opening:
+    """What opening a database's stream comes to, asked once: it is the same stream for each of its collections.
 
-    Opening it is what asks for the privileges: a user may have them in many ways.
+    Opening it is what asks for the privileges: a user may have them in many ways. TransientError, which is not
+    remembered, if the source is away.
     """
+
+    def __init__(self, changes: DatabaseChanges) -> None:
+        """Ask nothing yet."""
+        self._changes = changes
+
+    @cached_property
+    def refusal(self) -> PermanentError | None:
+        """Why it cannot be opened, None if it can."""
+        try:
+            self._changes.begin()
+        except PermanentError as error:
+            return error
+        return None
+
+    @cached_property
+    def knows_images(self) -> bool:
+        """Whether the server can keep what documents were before a change at all."""
+        return self._changes.knows_images()
+
+    @cached_property
+    def window_s(self) -> float | None:
+        """How far back the source could tell, in seconds; None where it cannot be asked."""
+        return self._changes.window_s()
+
+
+def streaming(client: MongoClient[dict[str, Any]], found: Described, opening: Opening) -> Streaming:
+    """Return whether the collection's changes can be streamed; raises TransientError if the source is away."""
     never = _never(found)
     if never:
         return Streaming(False, never)
-    try:
-        changes.begin()
-    except PermanentError as error:
+    if (error := opening.refusal) is not None:
         granting = _granting(client, found) if error.code == "E-SRC-AUTH" else ""
         return Streaming(False, error.message + _elsewhere(error), command=granting)
     command = ""
-    if not found.before_images and changes.knows_images():
+    if not found.before_images and opening.knows_images:
         options = {"collMod": found.collection, "changeStreamPreAndPostImages": {"enabled": True}}
         command = f"db.getSiblingDB({json.dumps(found.database)}).runCommand({json.dumps(options)})"
-    return Streaming(True, before_images=found.before_images, command=command, window_s=changes.window_s())
+    return Streaming(True, before_images=found.before_images, command=command, window_s=opening.window_s)
 
 
 def _never(found: Described) -> str:

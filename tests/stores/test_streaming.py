@@ -18,7 +18,7 @@ from stores.errors import PermanentError, TransientError
 from stores.memory import MemorySource
 from stores.mongodb import CollectionSource, MongoDB
 from stores.mongodb_described import Described
-from stores.mongodb_streaming import streaming
+from stores.mongodb_streaming import Opening, streaming
 from stores.mongodb_watermark import Watermark
 from stores.scanning import content, scan
 
@@ -67,7 +67,7 @@ def test_a_user_who_may_not_is_told_the_grant(opened: Callable[..., MongoDB]) ->
     ):
         with serving(Scripted(refusals=[13], users=users)) as server:
             mongo = opened("shop", server.url)
-            told = streaming(mongo._client, found, mongo.changes())
+            told = streaming(mongo._client, found, Opening(mongo.changes()))
         assert not told.possible
         assert told.command == granted + '[{"role": "read", "db": "shop"}])'
 
@@ -81,6 +81,18 @@ def test_a_server_that_refuses_otherwise_is_told_as_it_is(database: Documents, s
     assert told.command == ""
     with failing(database, 1_000_000, "aggregate", errorCode=43), pytest.raises(TransientError):
         source("things", retry_deadline_s=0.2).streaming()
+
+
+def test_the_stream_is_opened_once_for_all_collections_of_a_database(
+    database: Documents, opened: Callable[..., MongoDB]
+) -> None:
+    for name in ("things", "others"):
+        database[name].insert_one({})
+    mongo = opened(database.name)
+    with failing(database, 1, "aggregate", errorCode=96):
+        assert not mongo.source("things").streaming().possible
+    assert not mongo.source("others").streaming().possible
+    assert opened(database.name).source("others").streaming().possible
 
 
 # --- a scan -----------------------------------------------------------------------------------------------------------
