@@ -30,12 +30,13 @@ import os, signal, threading
 from pathlib import Path
 from mappers.redis import String
 from mappers.identity import identity
+from stores.retrying import STOPPING
 
 def wait(document, *, gate, prefix):
-    """Wait at a document until the file appears."""
+    """Wait at a document until the file appears, or this process is told to stop."""
     if document["n"] == 2_600:
         Path(gate + ".reached").touch()
-    while document["n"] == 2_600 and not Path(gate).exists():
+    while document["n"] == 2_600 and not Path(gate).exists() and not STOPPING.is_set():
         threading.Event().wait(0.02)
     return [String(prefix + identity(document), str(document["n"]).encode())]
 
@@ -161,7 +162,6 @@ def test_a_stop_by_signal_reaches_the_workers_and_ends_them_at_a_checkpoint(
     workers = workers_of(running.pid)
     for each in (*workers, psutil.Process(running.pid)):  # As a terminal does, and as systemd does.
         each.send_signal(signal.SIGINT)
-    gate.touch()
     out, err = running.communicate(timeout=60)
     assert running.returncode == 128 + signal.SIGINT, err
     assert "Traceback" not in err
@@ -169,6 +169,7 @@ def test_a_stop_by_signal_reaches_the_workers_and_ends_them_at_a_checkpoint(
     assert row["verdict"] == "failed"
     assert 1_000 <= row["read"] < DOCUMENTS
     assert not any(worker.is_running() for worker in workers)
+    gate.touch()
     resumed = offramp("backfill", plan, "--json", folder=tmp_path)
     assert whole(resumed.route("things"))
 
