@@ -184,18 +184,6 @@ def compare(
     return Comparison(tally, sums, differences.taken())
 
 
-def count(target: Target[Record], folder: Path, stopping: Callable[[], bool] = lambda: False) -> int | None:
-    """Return how many addresses the target holds, each counted once.
-
-    None where it cannot list them, or when `stopping` ended it.
-    """
-    log = Log(folder / "log")
-    if not isinstance(target, Listable) or not list_share(target, log, stopping=stopping):
-        return None
-    log.flush(durable=False)
-    return balance([log.path], listed=True).listed
-
-
 @dataclass(frozen=True, slots=True)
 class _Looked:
     """What was seen of a batch; `error` is why nothing was."""
