@@ -21,6 +21,7 @@ from benchmarks.documents import Size
 from benchmarks.measuring import FEW
 from benchmarks.rig import LEGS, Documents, Leg, LegName, Rig, changing_rig, null_rig, prefect_api, real_rig
 from flows.report import table
+from mappers.direct import COMPILED
 
 PARTS = ("legs", "processes", "memory", "verify", "sync", "latency_5ms", "orchestration", "checks")
 _LATENCY_MS = 5
@@ -93,7 +94,8 @@ def main(
 
 def machine() -> str:
     """Return what the figures were measured on."""
-    return f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.system()}, Python {platform.python_version()}"
+    python = f"Python {platform.python_version()}" + ("" if COMPILED else " without the compiled mapper")
+    return f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.system()}, {python}"
 
 
 def _rig(

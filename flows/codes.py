@@ -41,6 +41,13 @@ CODES: Mapping[str, Entry] = {
         "Run the command of the message, which has the source keep what documents were, then `backfill --restart`;"
         " or key the records by `_id`.",
     ),
+    "E-MAP-DIRECT": entry(
+        "stopped",
+        "The compiled mapper and the one in Python make different records of a document; nothing of its batch was"
+        " written.",
+        "Set OFFRAMP_COMPILED=0, which runs without the compiled one, and verify what was copied before; please report"
+        " it with the document's structure.",
+    ),
     "E-NOT-COPIED": entry(
         "stopped",
         "The route was never copied, so there is nothing to retry or repair.",

@@ -14,8 +14,9 @@ from flows.identities import is_plain
 from flows.plan import Route
 from flows.plugins import MapFunction
 from mappers.anomalies import decode_all
-from mappers.contract import Addressing, Losses, MappingError, Record
+from mappers.contract import Addressing, Losses, MappingError, Record, Straight
 from mappers.decoding import CODEC, CODEC_MS, decode, identity_type, position
+from mappers.direct import SWITCH
 from mappers.filters import Filter, compiled
 from mappers.identity import PLAIN_KINDS, encode, plain
 from mappers.policies import Anomalies
@@ -25,6 +26,8 @@ from stores.contract import Batch, Reject, Tally
 from stores.errors import PermanentError, origin
 
 _LONGEST_REASON = 500
+_COMPARED_ONE_IN = 64
+"""Of the documents mapped straight from their bytes so many are mapped the long way too."""
 _ANY_ID = bson.encode({"_id": bson.ObjectId("0" * 24)})
 
 
@@ -93,6 +96,9 @@ class Projection:
         self._naming = naming
         self._matches = matches
         self._codec = CODEC_MS if dates_in_ms and transformation is unchanged else CODEC
+        own: object = mapper if transformation is unchanged and not guarded else None
+        self._straight = own if isinstance(own, Straight) else None
+        self._turn = 0
 
     def __call__(self, raw: bytes) -> Sequence[Record] | Reject:
         """Return what the document becomes: records, none because it is dropped on purpose, or a reject.
@@ -148,7 +154,13 @@ class Projection:
         owners: list[int] = []
         rejects: list[Reject] = []
         rejected: list[int] = []
+        straight = self._mapped_straight(batch.documents)
         for owner, raw in enumerate(batch.documents):
+            record = straight[owner] if straight else None
+            if record is not None:
+                records.append(record)
+                owners.append(owner)
+                continue
             made = self(raw)
             if isinstance(made, Reject):
                 rejects.append(made)
@@ -166,6 +178,29 @@ class Projection:
         tally.sizes = Counter(map(int.bit_length, map(len, batch.documents)))
         size_bytes = sum(map(len, batch.documents))
         return ProjectedBatch(tally, records, batch.documents, owners, rejects, size_bytes, rejected)
+
+    def _mapped_straight(self, documents: Sequence[bytes]) -> Sequence[Record | None]:
+        """Return the one record of each document that needs no decoding, nothing where none can be mapped so.
+
+        Some of them, others in each batch, are mapped the long way as well: raises PermanentError for one that is
+        another record then, before any of the batch is written.
+        """
+        if self._straight is None:
+            return ()
+        if self._id_kind is not None:
+            for raw in documents:
+                _refuse_other_kind(raw, self._id_kind)
+        made = self._straight.straight(documents)
+        self._turn += 1
+        for at in range(self._turn % _COMPARED_ONE_IN % max(1, len(made)), len(made), _COMPARED_ONE_IN):
+            if made[at] is not None and self(documents[at]) != [made[at]]:
+                raise PermanentError(
+                    "E-MAP-DIRECT",
+                    f"document {identify(documents[at])}: the compiled mapper and the one in Python make different"
+                    f" records of it, and nothing of its batch was written; set {SWITCH}=0 to run without the compiled"
+                    " one, and report it with the document's structure",
+                )
+        return made
 
     @property
     def told_by_id(self) -> bool:

@@ -77,6 +77,17 @@ class Addressing(Protocol):
         """
 
 
+@runtime_checkable
+class Straight(Protocol):
+    """A mapper that can make records of stored bytes, for documents in which it need look at nothing."""
+
+    def straight(self, documents: Sequence[bytes], /) -> Sequence[Record | None]:
+        """Return the one record of each document, as mapping it would; None for one that must be decoded and mapped.
+
+        A record lost nothing. Empty where no document can be mapped so.
+        """
+
+
 class MapperType(Protocol):
     """What an entry point of the group `offramp.mappers` names: a class that makes mappers."""
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import orjson
+from msgspec import Struct
 
 from mappers.anomalies import stored_bytes
 from mappers.contract import Document, Losses, MappingError
 from mappers.decimals import same_number
+from mappers.direct import ITEM, direct
 from mappers.dynamodb_indexes import UNINDEXED, Index, IndexKeys, Mismatch, check_indexes, collision
 from mappers.dynamodb_keys import (
     PARTITION_KEY_LIMIT_BYTES,
@@ -53,8 +55,7 @@ RAW = "_raw"
 """The attribute, of type B, that keeps the document's exact BSON on a lossless route."""
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(Struct, frozen=True, gc=False):
     """One item of a table; `body` is its typed JSON as BatchWriteItem takes it, numbers in canonical text."""
 
     address: str
@@ -150,6 +151,13 @@ class ItemMapper:
         # A field in the TTL attribute's place is refused even where the document has no date: DynamoDB would take the
         # field for the time at which to delete the item (R56).
         self._reserved = set() if options.expires is None else {options.ttl_attribute}
+        self._direct = None
+        whole = options.indexes or options.sets or options.fidelity == "lossless"
+        if not whole and self._expiry.paths is not None:
+            paths = [path for one in options.key.attributes for path in one.paths]
+            added = [*options.key.names, *self._reserved, FULL_ID]
+            plain = replace(ITEM, scaled=options.values.decimal_scale == "tag")
+            self._direct = direct(plain, [*paths, *self._expiry.paths, *added], without_id=True)
 
     def __call__(self, document: Document, /) -> Iterable[Item]:
         """Return the document's one item."""
@@ -157,9 +165,36 @@ class ItemMapper:
         attributes = self._values.item(without_id(document))
         for path in self._sets:
             make_set(attributes, path)
-        added = self._key(document, typed, attributes)
+        added, expires_at_ms = self._added(document, typed, attributes)
         if self._options.fidelity == "lossless":
+            if RAW in attributes:
+                raise collision(RAW)
             added[RAW] = {"B": base64.b64encode(stored_bytes(document)).decode()}
+        whole = self._indexes(document, typed, added | attributes)
+        limited = self._options.oversize == "reject"
+        size_of = self._indexes.size if limited else None
+        return (_item(whole, self._names, expires_at_ms, size_of, self._indexes.copies),)
+
+    def straight(self, documents: Sequence[bytes], /) -> Sequence[Item | None]:
+        """Return the items of plain documents."""
+        return self._direct.records(documents, self._straight) if self._direct is not None else ()
+
+    def _straight(self, document: Document, text: bytes) -> Item:
+        """Return the item of a document of which only the fields are given that the others depend on."""
+        typed = identity(document, self._options.id_encoding)
+        attributes = self._values.item(without_id(document))
+        added, expires_at_ms = self._added(document, typed, attributes)
+        first = orjson.dumps(added)
+        body = first if text == b"{}" else first[:-1] + b"," + text[1:]
+        if len(body) > ITEM_LIMIT_BYTES and self._options.oversize == "reject":
+            raise MappingError("E-DDB-SIZE", "", "the long way measures it, and names its largest field")
+        return Item(address(added | attributes, self._names), body, expires_at_ms)
+
+    def _added(
+        self, document: Document, typed: str, attributes: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], int | None]:
+        """Return the attributes that are not the document's own, and when the item expires."""
+        added = self._key(document, typed, attributes)
         expires_at_ms = self._expiry(document)
         if expires_at_ms is not None:
             # DynamoDB counts whole seconds; milliseconds would never expire (R56).
@@ -169,10 +204,7 @@ class ItemMapper:
         for name in (*self._reserved, *added):
             if name in attributes:
                 raise collision(name)
-        whole = self._indexes(document, typed, added | attributes)
-        limited = self._options.oversize == "reject"
-        size_of = self._indexes.size if limited else None
-        return (_item(whole, self._names, expires_at_ms, size_of, self._indexes.copies),)
+        return added, expires_at_ms
 
     def addresses(self, identity_only: Document, /) -> Sequence[str] | None:
         """Return the key of the item of a document with this `_id`; None where the key needs other fields."""

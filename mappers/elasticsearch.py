@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import orjson
+from msgspec import Struct
 
 from mappers.anomalies import stored_bytes
 from mappers.census import Census, kind
 from mappers.contract import Document, Losses, MappingError
+from mappers.direct import INDEX_JSON, direct, most_number
 from mappers.elasticsearch_mapping import FIELD_LIMIT, Conflict, Wishes, design
 from mappers.elasticsearch_periods import Periods
 from mappers.fields import Template, by_identity, key_text, without_id
@@ -30,8 +32,7 @@ RAW = "offramp_raw"
 """The field that keeps the document's exact BSON, in base64, on a lossless route; it is never indexed."""
 
 
-@dataclass(frozen=True, slots=True)
-class IndexDocument:
+class IndexDocument(Struct, frozen=True, gc=False):
     """One document of an index; `source` is JSON as the bulk request carries it."""
 
     id: str
@@ -146,6 +147,11 @@ class DocumentMapper:
         self._losses = losses
         self._lossless = options.fidelity == "lossless"
         self._reshaping = Reshaping((), self._values, self.kind)
+        self._direct = None
+        if not self._lossless:
+            paths = [*(path for _, path in options.needed()), FULL_ID]
+            plain = replace(INDEX_JSON, most_number=most_number(options.values.int53))
+            self._direct = direct(plain, paths, without_id=True)
 
     def survey(self, *, mapped: bool) -> int | None:
         """Return how many documents its design needs looked at, 0 for all, None where it needs no design.
@@ -174,10 +180,19 @@ class DocumentMapper:
 
     def __call__(self, document: Document, /) -> Iterable[IndexDocument]:
         """Return the document's one index document."""
-        full = identity(document, self._options.id_encoding)
         named = self._named(without_id(document), lambda path: self._losses.add("name_path", path))
         fields = self._reshaping(named)
-        source = self._values.dumps(fields)
+        return (self._index_document(document, self._values.dumps(fields), fields),)
+
+    def straight(self, documents: Sequence[bytes], /) -> Sequence[IndexDocument | None]:
+        """Return the index documents of plain documents, of which the design has none reshaped."""
+        if self._direct is None or self._reshaping:
+            return ()
+        return self._direct.records(documents, self._index_document)
+
+    def _index_document(self, document: Document, source: bytes, fields: Document | None = None) -> IndexDocument:
+        """Return the index document; `fields` are those of the source, if not the document's own names."""
+        full = identity(document, self._options.id_encoding)
         identifier = shortened(full, ID_LIMIT_BYTES)
         added: dict[str, str] = {}
         if identifier != full:
@@ -185,7 +200,7 @@ class DocumentMapper:
         if self._lossless:
             added[RAW] = base64_text(stored_bytes(document))
         for name in added:
-            if name in fields:
+            if name in (document if fields is None else fields):
                 raise MappingError(
                     "E-NAME-COLLISION", name, "the document has a field of this name, which offramp needs"
                 )
@@ -193,7 +208,7 @@ class DocumentMapper:
         if routing == "":
             raise MappingError("E-ES-ROUTING", self._options.routing or "", "is empty, and routing must not be")
         index = None if self._periods is None else self._periods.index(document)
-        return (IndexDocument(identifier, joined(source, added) if added else source, routing, index),)
+        return IndexDocument(identifier, joined(source, added) if added else source, routing, index)
 
     def addresses(self, identity_only: Document, /) -> Sequence[str] | None:
         """Return where the document with this `_id` is; None where a date or the routing have a say."""

@@ -70,6 +70,13 @@ class Expiry:
         self._rules = [(rule.field.split("."), rule.after_seconds * 1000, _filter(rule)) for rule in rules(expires)]
         self._unknown = expires == FROM_INDEX
 
+    @property
+    def paths(self) -> Sequence[str] | None:
+        """The fields that decide; None where the filter of an index may ask for any."""
+        return (
+            None if any(matches for _, _, matches in self._rules) else [".".join(names) for names, _, _ in self._rules]
+        )
+
     def __call__(self, document: Document) -> int | None:
         """Return the moment in epoch milliseconds, the earliest of all dates, or None for a document without a date.
 
@@ -77,6 +84,8 @@ class Expiry:
         """
         if self._unknown:  # A run puts what the indexes say in its place; to guess would delete, or keep for ever.
             raise RuntimeError("expires: from_index, and no TTL index was looked up")
+        if not self._rules:
+            return None
         moments = [
             milliseconds(date) + after_ms
             for names, after_ms, matches in self._rules

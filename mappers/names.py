@@ -10,7 +10,7 @@ from mappers.contract import MappingError
 _DYNAMODB_NAME_LIMIT_BYTES = 65_535
 
 # Names of Elasticsearch's own fields: a document that has one at its top level is refused.
-_RESERVED = frozenset(
+RESERVED = frozenset(
     (
         "_id",
         "_index",
@@ -57,7 +57,7 @@ def elasticsearch_name(name: str, top: bool) -> str:
     """
     if not name:
         return "%00E"
-    if top and name in _RESERVED:
+    if top and name in RESERVED:
         return "%5F" + name[1:]
     return tagged_name(name.replace("%", "%25").replace(".", "%2E"))
 

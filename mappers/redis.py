@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, ClassVar, Literal
 
 import orjson
 from bson import Binary, Code, Decimal128, Int64
+from msgspec import Struct
 
 from mappers.anomalies import stored_bytes
 from mappers.contract import Document, Losses, MappingError
+from mappers.direct import FIELDS, REDIS_JSON, Direct, Plain, direct, most_number
 from mappers.expiry import Expires, Expiry
 from mappers.fields import MISSING, Template, by_identity, key_text, lookup
 from mappers.forms import below
@@ -30,8 +32,7 @@ HASH_RAW = "_raw"
 """The field of a lossless hash that holds the document's exact BSON."""
 
 
-@dataclass(frozen=True, slots=True)
-class OwnKey:
+class OwnKey(Struct, frozen=True, gc=False):
     """What fills a key alone."""
 
     key: str
@@ -42,8 +43,7 @@ class OwnKey:
         return self.key
 
 
-@dataclass(frozen=True, slots=True)
-class SharedKey:
+class SharedKey(Struct, frozen=True, gc=False):
     """What shares its key with others."""
 
     key: str
@@ -54,8 +54,7 @@ class SharedKey:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class String(OwnKey):
+class String(OwnKey, frozen=True, gc=False):
     """A string value under one key."""
 
     value: bytes
@@ -66,8 +65,7 @@ class String(OwnKey):
         return b"string %b " % expiry_text(self.expires_at_ms) + self.value
 
 
-@dataclass(frozen=True, slots=True)
-class Hash(OwnKey):
+class Hash(OwnKey, frozen=True, gc=False):
     """A hash under one key: field names and values, both bytes; a hash without fields does not exist in Redis."""
 
     fields: tuple[tuple[bytes, bytes], ...]
@@ -79,8 +77,7 @@ class Hash(OwnKey):
         return b"hash %b " % expiry_text(self.expires_at_ms) + b" ".join(parts)
 
 
-@dataclass(frozen=True, slots=True)
-class Member(SharedKey):
+class Member(SharedKey, frozen=True, gc=False):
     """One member of a sorted set with its score."""
 
     member: str
@@ -135,10 +132,20 @@ class StringMapper:
         self._lossless = options.fidelity == "lossless"
         if self._lossless and options.format != "json":
             raise ValueError("fidelity: lossless is kept within JSON; say `format: json`")
+        self._direct = None
+        if options.format == "json" and not self._lossless:
+            self._direct = direct_json(options.values, self._key, self._expiry)
 
     def __call__(self, document: Document, /) -> Iterable[String]:
         """Return the document's one string."""
-        return (String(self._key.fill(document), self._contents(document), self._expiry(document)),)
+        return (self._string(document, self._contents(document)),)
+
+    def straight(self, documents: Sequence[bytes], /) -> Sequence[String | None]:
+        """Return the strings of plain documents."""
+        return self._direct.records(documents, self._string) if self._direct is not None else ()
+
+    def _string(self, document: Document, contents: bytes) -> String:
+        return String(self._key.fill(document), contents, self._expiry(document))
 
     def addresses(self, identity: Document, /) -> Sequence[str] | None:
         """Return the key of a document with this `_id`; None where the key needs other fields."""
@@ -238,6 +245,8 @@ class HashMapper:
         self._lossless = options.fidelity == "lossless"
         self._losses = losses
         self._null = options.values.nulls
+        plain = replace(FIELDS, most_number=most_number(options.values.int53), null_text=self._null == "tag")
+        self._direct = None if self._lossless else direct_by(plain, self._key, self._expiry)
 
     def __call__(self, document: Document, /) -> Iterable[Hash]:
         """Return the document's one hash; a document always has at least its `_id` as a field."""
@@ -257,7 +266,14 @@ class HashMapper:
                     "E-NAME-COLLISION", HASH_RAW, "the document has a field of this name, which offramp needs"
                 )
             fields.append((HASH_RAW.encode(), stored_bytes(document)))
-        return (Hash(self._key.fill(document), tuple(fields), self._expiry(document)),)
+        return (self._hash(document, tuple(fields)),)
+
+    def straight(self, documents: Sequence[bytes], /) -> Sequence[Hash | None]:
+        """Return the hashes of plain documents."""
+        return self._direct.records(documents, self._hash) if self._direct is not None else ()
+
+    def _hash(self, document: Document, fields: tuple[tuple[bytes, bytes], ...]) -> Hash:
+        return Hash(self._key.fill(document), fields, self._expiry(document))
 
     def addresses(self, identity: Document, /) -> Sequence[str] | None:
         """Return the key of a document with this `_id`; None where the key needs other fields."""
@@ -336,6 +352,16 @@ def json_text(document: Document, values: JsonValues, *, lossless: bool) -> byte
     if lossless:  # A field of the document's own that starts with $ has one more by now.
         text = joined(text, {STRING_RAW: base64_text(stored_bytes(document))})
     return text
+
+
+def direct_json(values: JsonPolicies, key: Template, expiry: Expiry) -> Direct | None:
+    """Return what makes the JSON of plain documents, for a record of which besides only key and expiry are made."""
+    return direct_by(replace(REDIS_JSON, most_number=most_number(values.int53)), key, expiry)
+
+
+def direct_by(plain: Plain, key: Template, expiry: Expiry) -> Direct | None:
+    """Return what makes the texts of plain documents; None where the expiry has to see the whole document."""
+    return direct(plain, (*key.paths, *expiry.paths)) if expiry.paths is not None else None
 
 
 def default_key(route: str) -> str:

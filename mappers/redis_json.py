@@ -14,7 +14,7 @@ from mappers.contract import Document, Losses
 from mappers.expiry import Expires, Expiry
 from mappers.identity import IdEncoding
 from mappers.policies import JSON_POLICIES, Fidelity, JsonPolicies
-from mappers.redis import OwnKey, expiry_text, json_text
+from mappers.redis import OwnKey, direct_json, expiry_text, json_text
 from mappers.redis_shapes import own_key
 from mappers.values import redis_json
 
@@ -23,8 +23,7 @@ _LONG = re.compile(rb"\d{20}")
 """Digits that may be a whole number of more than 64 bits, which orjson reads as a double, as servers do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Json(OwnKey):
+class Json(OwnKey, frozen=True, gc=False):
     """A JSON document under one key, as its text."""
 
     value: bytes
@@ -91,11 +90,18 @@ class JsonMapper:
         self._expiry = Expiry(options.expires)
         self._values = redis_json(options.values, losses)
         self._lossless = options.fidelity == "lossless"
+        self._direct = None if self._lossless else direct_json(options.values, self._key, self._expiry)
 
     def __call__(self, document: Document, /) -> Iterable[Json]:
         """Return the document's one JSON document."""
-        text = json_text(document, self._values, lossless=self._lossless)
-        return (Json(self._key.fill(document), text, self._expiry(document)),)
+        return (self._json(document, json_text(document, self._values, lossless=self._lossless)),)
+
+    def straight(self, documents: Sequence[bytes], /) -> Sequence[Json | None]:
+        """Return the JSON documents of plain documents."""
+        return self._direct.records(documents, self._json) if self._direct is not None else ()
+
+    def _json(self, document: Document, text: bytes) -> Json:
+        return Json(self._key.fill(document), text, self._expiry(document))
 
     def addresses(self, identity: Document, /) -> Sequence[str] | None:
         """Return the key of a document with this `_id`; None where the key needs other fields."""

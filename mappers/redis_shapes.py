@@ -27,8 +27,7 @@ from mappers.redis import (
 from mappers.values import JsonValues, flat_text, milliseconds, redis_json
 
 
-@dataclass(frozen=True, slots=True)
-class Set(OwnKey):
+class Set(OwnKey, frozen=True, gc=False):
     """A set under one key: its members in any order, each once; a set without members does not exist in Redis."""
 
     members: tuple[bytes, ...]
@@ -39,8 +38,7 @@ class Set(OwnKey):
         return b"set %b " % expiry_text(self.expires_at_ms) + _measured(sorted(self.members))
 
 
-@dataclass(frozen=True, slots=True)
-class List(OwnKey):
+class List(OwnKey, frozen=True, gc=False):
     """A list under one key, in its order; a list without elements does not exist in Redis."""
 
     elements: tuple[bytes, ...]
@@ -51,8 +49,7 @@ class List(OwnKey):
         return b"list %b " % expiry_text(self.expires_at_ms) + _measured(self.elements)
 
 
-@dataclass(frozen=True, slots=True)
-class SetMember(SharedKey):
+class SetMember(SharedKey, frozen=True, gc=False):
     """One member of a set that many documents share."""
 
     member: str
@@ -67,8 +64,7 @@ class SetMember(SharedKey):
         return b"member"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry(SharedKey):
+class Entry(SharedKey, frozen=True, gc=False):
     """One entry of a stream that many documents share: its id, and names and values in their order."""
 
     id: str

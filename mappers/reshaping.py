@@ -37,9 +37,13 @@ class Reshaping:
                 rule = rule.below.setdefault(name, _Rule())
             rule.how, rule.family = decision["how"], decision["family"]
 
+    def __bool__(self) -> bool:
+        """Tell whether any field is decided on."""
+        return bool(self._root.below)
+
     def __call__(self, document: Document) -> Document:
         """Return the document reshaped; raises MappingError E-ES-CONFLICT for one that the design rejects."""
-        return self._fields(document, self._root, "") if self._root.below else document
+        return self._fields(document, self._root, "") if self else document
 
     def _fields(self, value: Mapping[str, Any], rule: _Rule, above: str) -> dict[str, Any]:
         made: dict[str, Any] = {}

@@ -1,0 +1,682 @@
+// Stored BSON straight to the text a store takes, for documents in which no value and no name needs a look.
+//
+// `mappers.direct` says when this is used. It makes what the tables of `mappers.values` make, byte for byte, or nothing:
+// a document with anything it does not know for plain is left to them. So it names no error and knows no policy, and
+// whatever a decoder would change silently (R2) is among what it leaves: names that repeat, text that is no UTF-8,
+// deprecated types, lengths that do not add up. The format is bsonspec.org's, version 1.1.
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace {
+
+using Text = std::string_view;
+
+enum class Form { json, item, fields };
+
+// What an object is made of, so that `mappers.direct` decides it and this file does not.
+struct Rules {
+    Form form = Form::json;
+    std::vector<std::string> picked;       // top-level fields given back as they are stored
+    std::vector<std::string> left_out;     // top-level fields that are no part of the text
+    std::array<bool, 256> not_first{};     // what no name begins with
+    std::array<bool, 256> not_within{};    // what no name has in it
+    std::vector<std::string> not_on_top;   // what no top-level field is called
+    bool nameless = false;                 // whether a name may be empty
+    int deepest = 0;                       // levels of objects and arrays below the document
+    int64_t most_number = INT64_MAX;       // whole numbers past it, on either side, are for the tables
+    bool scaled = false;                   // whether a decimal's zeros at its end are for the tables
+    bool null_text = true;                 // whether a hash has a text for null
+};
+
+bool has(const std::vector<std::string>& names, Text name) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+template <typename Number>
+Number little(const char* at) {  // On the machines Python is built for, the order BSON stores.
+    Number number;
+    std::memcpy(&number, at, sizeof number);
+    return number;
+}
+
+bool is_utf8(Text text) {
+    auto at = reinterpret_cast<const unsigned char*>(text.data());
+    const auto end = at + text.size();
+    while (at < end) {
+        if (end - at >= 8 && !(little<uint64_t>(reinterpret_cast<const char*>(at)) & 0x8080808080808080u)) {
+            at += 8;
+            continue;
+        }
+        const unsigned char first = *at++;
+        if (first < 0x80) continue;
+        // The second byte's range keeps out what is too long for its character, surrogates, and what is past U+10FFFF.
+        unsigned char least = 0x80, most = 0xBF;
+        int more = 0;
+        if (first >= 0xC2 && first <= 0xDF) more = 1;
+        else if (first >= 0xE0 && first <= 0xEF) more = 2;
+        else if (first >= 0xF0 && first <= 0xF4) more = 3;
+        else return false;
+        if (first == 0xE0) least = 0xA0;
+        if (first == 0xED) most = 0x9F;
+        if (first == 0xF0) least = 0x90;
+        if (first == 0xF4) most = 0x8F;
+        if (end - at < more || *at < least || *at > most) return false;
+        for (++at; --more > 0; ++at)
+            if (*at < 0x80 || *at > 0xBF) return false;
+    }
+    return true;
+}
+
+// Text being written; room is made before it is needed, so that a byte costs a store.
+class Output {
+public:
+    size_t size() const { return used_; }
+    Text part(size_t from, size_t to) const { return {bytes_.data() + from, to - from}; }
+    void cut(size_t size) { used_ = size; }
+    void cut_last(size_t bytes) { used_ -= bytes; }
+
+    void put(char byte) {
+        room(1);
+        bytes_[used_++] = byte;
+    }
+    void put(Text text) {
+        room(text.size());
+        std::memcpy(bytes_.data() + used_, text.data(), text.size());
+        used_ += text.size();
+    }
+    void quoted(Text text) {
+        static constexpr char digits[] = "0123456789abcdef";
+        room(6 * text.size() + 2);
+        char* to = bytes_.data() + used_;
+        *to++ = '"';
+        for (const char byte : text) {
+            const auto code = static_cast<unsigned char>(byte);
+            if (code >= 0x20 && code != '"' && code != '\\') {
+                *to++ = byte;
+                continue;
+            }
+            *to++ = '\\';
+            switch (code) {
+                case '"': *to++ = '"'; break;
+                case '\\': *to++ = '\\'; break;
+                case '\b': *to++ = 'b'; break;
+                case '\t': *to++ = 't'; break;
+                case '\n': *to++ = 'n'; break;
+                case '\f': *to++ = 'f'; break;
+                case '\r': *to++ = 'r'; break;
+                default:
+                    *to++ = 'u', *to++ = '0', *to++ = '0', *to++ = digits[code >> 4], *to++ = digits[code & 15];
+            }
+        }
+        *to++ = '"';
+        used_ = to - bytes_.data();
+    }
+    void whole(int64_t number) {
+        room(20);
+        used_ = std::to_chars(bytes_.data() + used_, bytes_.data() + bytes_.size(), number).ptr - bytes_.data();
+    }
+    // Without an exponent, and shortest: the digits that tell it from its neighbours.
+    Text fraction(double number) {
+        room(32);
+        const size_t from = used_;
+        const auto end = bytes_.data() + bytes_.size();
+        used_ = std::to_chars(bytes_.data() + used_, end, number, std::chars_format::fixed).ptr - bytes_.data();
+        return part(from, used_);
+    }
+    void two(int number) {
+        room(2);
+        bytes_[used_++] = static_cast<char>('0' + number / 10);
+        bytes_[used_++] = static_cast<char>('0' + number % 10);
+    }
+    void hexadecimal(Text bytes) {
+        static constexpr char digits[] = "0123456789abcdef";
+        room(2 * bytes.size());
+        for (const char byte : bytes) {
+            bytes_[used_++] = digits[static_cast<unsigned char>(byte) >> 4];
+            bytes_[used_++] = digits[byte & 15];
+        }
+    }
+    void base64(Text bytes) {
+        static constexpr char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        room(4 * (bytes.size() / 3 + 1));
+        for (size_t at = 0; at < bytes.size(); at += 3) {
+            const size_t some = std::min<size_t>(3, bytes.size() - at);
+            uint32_t three = 0;
+            for (size_t one = 0; one < 3; ++one)
+                three = three << 8 | (one < some ? static_cast<unsigned char>(bytes[at + one]) : 0);
+            for (size_t one = 0; one < 4; ++one)
+                bytes_[used_++] = one <= some ? letters[three >> (18 - 6 * one) & 63] : '=';
+        }
+    }
+
+private:
+    void room(size_t more) {
+        if (used_ + more > bytes_.size()) bytes_.resize(std::max(2 * bytes_.size(), used_ + more + 4096));
+    }
+    std::vector<char> bytes_;
+    size_t used_ = 0;
+};
+
+struct Span {
+    size_t from = 0, to = 0;
+};
+
+struct Field {
+    Text name;
+    Span value;
+};
+
+struct Element {
+    unsigned char kind;
+    Text name;
+    Text value;
+};
+
+// What became of one document.
+struct Made {
+    bool plain = false;
+    Span picked, text;
+    std::vector<Field> fields;
+};
+
+constexpr int64_t earliest_ms = -62135596800000, latest_ms = 253402300799999;  // The years 1 to 9999 (R17).
+constexpr double least_fraction = 1e-4, most_fraction = 1e15;  // Between them nobody writes an exponent.
+constexpr size_t longest_name = 16000;
+constexpr size_t most_names = 512;
+
+class Walk {
+public:
+    Walk(const Rules& rules, Output& picked, Output& text) : rules_(rules), picked_(picked), text_(text) {}
+
+    bool document(Text raw, Made& made) {
+        made.picked.from = picked_.size();
+        made.text.from = text_.size();
+        made.plain = stored(raw) && written(raw, made);
+        made.picked.to = picked_.size();
+        made.text.to = text_.size();
+        if (!made.plain) {
+            picked_.cut(made.picked.from);
+            text_.cut(made.text.from);
+        }
+        return made.plain;
+    }
+
+private:
+    // An object's bytes are as long as they say, and end where they should.
+    static bool stored(Text raw) {
+        return raw.size() >= 5 && raw.size() == little<uint32_t>(raw.data()) && raw.back() == 0;
+    }
+
+    bool written(Text raw, Made& made) {
+        const bool fields = rules_.form == Form::fields;
+        picked_.put(Text("\0\0\0\0", 4));
+        if (!fields) text_.put('{');
+        Text rest = raw.substr(4);
+        std::vector<uint64_t> seen;
+        seen.reserve(32);
+        size_t members = 0;
+        while (rest.size() > 1) {
+            const Text before = rest;
+            const auto element = next(rest);
+            if (!element || !named(element->name, seen) || has(rules_.not_on_top, element->name)) return false;
+            if (has(rules_.picked, element->name)) picked_.put(before.substr(0, before.size() - rest.size()));
+            const size_t at = text_.size();
+            if (has(rules_.left_out, element->name)) {
+                // Looked at as well: what is picked is decoded, which must change nothing.
+                if (!value(*element, 0)) return false;
+                text_.cut(at);
+            } else if (fields) {
+                if (!flat(*element)) return false;
+                made.fields.push_back({element->name, {at, text_.size()}});
+            } else {
+                if (members++) text_.put(',');
+                text_.quoted(element->name);
+                text_.put(':');
+                if (!value(*element, 0)) return false;
+            }
+        }
+        if (rest.size() != 1 || rest[0] != 0) return false;
+        picked_.put('\0');
+        const auto size = static_cast<uint32_t>(picked_.size() - made.picked.from);
+        std::memcpy(const_cast<char*>(picked_.part(made.picked.from, picked_.size()).data()), &size, sizeof size);
+        if (!fields) text_.put('}');
+        return true;
+    }
+
+    // Take the next element; nothing for one that is not of the plain kinds, or that ends too late.
+    static std::optional<Element> next(Text& rest) {
+        const auto kind = static_cast<unsigned char>(rest[0]);
+        const size_t name_end = rest.find('\0', 1);
+        if (kind == 0 || name_end == Text::npos) return {};
+        const Text name = rest.substr(1, name_end - 1);
+        const Text after = rest.substr(name_end + 1);
+        size_t size = 0;
+        switch (kind) {
+            case 0x0A: size = 0; break;
+            case 0x08: size = 1; break;
+            case 0x10: size = 4; break;
+            case 0x01: case 0x09: case 0x12: size = 8; break;
+            case 0x07: size = 12; break;
+            case 0x13: size = 16; break;
+            case 0x02: case 0x03: case 0x04: case 0x05:
+                if (after.size() < 5) return {};
+                size = little<uint32_t>(after.data());
+                if (kind == 0x02) size += 4;
+                if (kind == 0x05) size += 5;
+                break;
+            default: return {};
+        }
+        if (after.size() <= size) return {};  // The object's own end follows.
+        rest = after.substr(size);
+        return Element{kind, name, after.substr(0, size)};
+    }
+
+    // A name that stays as it is, and that no member before it has. Two that only look alike to the sum are left too.
+    bool named(Text name, std::vector<uint64_t>& seen) const {
+        if (name.empty()) {
+            if (!rules_.nameless) return false;
+        } else if (name.size() > longest_name || rules_.not_first[static_cast<unsigned char>(name[0])]) {
+            return false;
+        }
+        uint64_t sum = 0xCBF29CE484222325u;
+        bool ascii = true;
+        for (const char byte : name) {
+            const auto code = static_cast<unsigned char>(byte);
+            if (rules_.not_within[code]) return false;
+            ascii &= code < 0x80;
+            sum = (sum ^ code) * 0x100000001B3u;
+        }
+        if (!ascii && !is_utf8(name)) return false;
+        if (seen.size() >= most_names || std::find(seen.begin(), seen.end(), sum) != seen.end()) return false;
+        seen.push_back(sum);
+        return true;
+    }
+
+    bool value(const Element& element, int depth) {
+        const bool item = rules_.form == Form::item;
+        const Text raw = element.value;
+        switch (element.kind) {
+            case 0x01: return fraction(little<double>(raw.data()));
+            case 0x02: {
+                if (!is_string(raw)) return false;
+                const Text text = raw.substr(4, raw.size() - 5);
+                return written(Text("S"), [&] { text_.quoted(text); });
+            }
+            case 0x03: case 0x04: return container(element, depth + 1);
+            case 0x05: return binary(raw);
+            case 0x07:
+                return written(Text("S"), [&] { text_.put('"'), text_.hexadecimal(raw), text_.put('"'); });
+            case 0x08:
+                if (raw[0] != 0 && raw[0] != 1) return false;
+                return written(Text("BOOL"), [&] { text_.put(raw[0] ? Text("true") : Text("false")); });
+            case 0x09: {
+                const auto ms = little<int64_t>(raw.data());
+                if (ms < earliest_ms || ms > latest_ms) return false;
+                if (item) return number([&] { text_.whole(ms); });
+                text_.put('"'), date(ms), text_.put('"');
+                return true;
+            }
+            case 0x0A:
+                text_.put(item ? Text("{\"NULL\":true}") : Text("null"));
+                return true;
+            case 0x10: return whole(little<int32_t>(raw.data()));
+            case 0x12: return whole(little<int64_t>(raw.data()));
+            case 0x13: {
+                const size_t before = text_.size();
+                text_.put(item ? Text("{\"N\":\"") : Text("\""));
+                if (!decimal(raw, item)) return text_.cut(before), false;
+                text_.put(item ? Text("\"}") : Text("\""));
+                return true;
+            }
+            default: return false;
+        }
+    }
+
+    // A value of a hash: text as it is, not quoted (R19).
+    bool flat(const Element& element) {
+        const Text raw = element.value;
+        switch (element.kind) {
+            case 0x02:
+                if (!is_string(raw)) return false;
+                text_.put(raw.substr(4, raw.size() - 5));
+                return true;
+            case 0x05:
+                if (raw[4] != 0) break;
+                text_.put(raw.substr(5));
+                return true;
+            case 0x07: return text_.hexadecimal(raw), true;
+            case 0x09: {
+                const auto ms = little<int64_t>(raw.data());
+                if (ms < earliest_ms || ms > latest_ms) return false;
+                return date(ms), true;
+            }
+            case 0x0A:
+                text_.put(Text("\0null", 5));
+                // A hash without its _id might have no field at all.
+                return rules_.null_text || element.name == "_id";
+            case 0x10: return text_.whole(little<int32_t>(raw.data())), true;
+            case 0x12: return text_.whole(little<int64_t>(raw.data())), true;
+            case 0x13: return decimal(raw, false);
+            default: break;
+        }
+        const size_t before = text_.size();
+        if (!value(element, 0)) return false;
+        if (element.kind == 0x05) {  // A UUID, without its quotes.
+            const std::string uuid(text_.part(before + 1, text_.size() - 1));
+            text_.cut(before);
+            text_.put(uuid);
+        }
+        return true;
+    }
+
+    static bool is_string(Text raw) {
+        return little<uint32_t>(raw.data()) == raw.size() - 4 && raw.size() >= 5 && raw.back() == 0
+            && is_utf8(raw.substr(4, raw.size() - 5));
+    }
+
+    template <typename Write>
+    bool written(Text type, Write write) {
+        if (rules_.form != Form::item) return write(), true;
+        text_.put("{\""), text_.put(type), text_.put("\":"), write(), text_.put('}');
+        return true;
+    }
+
+    template <typename Write>
+    bool number(Write write) {
+        if (rules_.form != Form::item) return write(), true;
+        text_.put("{\"N\":\""), write(), text_.put("\"}");
+        return true;
+    }
+
+    bool whole(int64_t value) {
+        if (value > rules_.most_number || value < -rules_.most_number) return false;
+        return number([&] { text_.whole(value); });
+    }
+
+    bool fraction(double value) {
+        const double size = std::fabs(value);
+        const bool zero = value == 0 && !std::signbit(value);
+        if (!zero && !(size >= least_fraction && size < most_fraction)) return false;
+        return number([&] {
+            const bool pointed = text_.fraction(value).find('.') != Text::npos;
+            if (!pointed && rules_.form != Form::item) text_.put(".0");
+        });
+    }
+
+    // As `mappers.decimals` writes it, from IEEE 754's binary integer significand.
+    bool decimal(Text raw, bool item) {
+        const auto low = little<uint64_t>(raw.data()), high = little<uint64_t>(raw.data() + 8);
+        if ((high >> 61 & 3) == 3) return false;
+        int exponent = static_cast<int>(high >> 49 & 0x3FFF) - 6176;
+        auto significand = static_cast<unsigned __int128>(high & ((uint64_t{1} << 49) - 1)) << 64 | low;
+        const bool zero = significand == 0;
+        char digits[48];
+        char* const end = digits + sizeof digits;
+        char* first = end;
+        do *--first = static_cast<char>('0' + static_cast<int>(significand % 10));
+        while (significand /= 10);
+        int places = static_cast<int>(end - first);
+        if (places > 34 || exponent > 0 || exponent + places < -5) return false;
+        Text shown(first, places);
+        if (item) {
+            if (zero) {
+                if (high >> 63) return false;
+                if (rules_.scaled && exponent) return false;
+                return text_.put('0'), true;
+            }
+            while (exponent < 0 && shown.back() == '0') {
+                if (rules_.scaled) return false;
+                shown.remove_suffix(1), --places, ++exponent;
+            }
+        }
+        if (high >> 63) text_.put('-');
+        if (!exponent) return text_.put(shown), true;
+        if (places > -exponent) {
+            text_.put(shown.substr(0, places + exponent)), text_.put('.'), text_.put(shown.substr(places + exponent));
+            return true;
+        }
+        text_.put("0.");
+        for (int missing = -exponent - places; missing > 0; --missing) text_.put('0');
+        return text_.put(shown), true;
+    }
+
+    bool binary(Text raw) {
+        const Text content = raw.substr(5);
+        if (raw[4] == 0)
+            return written(Text("B"), [&] { text_.put('"'), text_.base64(content), text_.put('"'); });
+        if (raw[4] != 4 || content.size() != 16) return false;
+        return written(Text("S"), [&] {
+            text_.put('"');
+            size_t at = 0;
+            for (const size_t bytes : {4, 2, 2, 2, 6}) {
+                if (at) text_.put('-');
+                text_.hexadecimal(content.substr(at, bytes));
+                at += bytes;
+            }
+            text_.put('"');
+        });
+    }
+
+    bool container(const Element& element, int depth) {
+        if (depth > rules_.deepest || !stored(element.value)) return false;
+        const bool array = element.kind == 0x04, item = rules_.form == Form::item;
+        if (item) text_.put(array ? "{\"L\":" : "{\"M\":");
+        text_.put(array ? '[' : '{');
+        Text rest = element.value.substr(4);
+        std::vector<uint64_t> seen;
+        size_t members = 0;
+        while (rest.size() > 1) {
+            const auto member = next(rest);
+            if (!member) return false;
+            if (members) text_.put(',');
+            if (array) {
+                char place[20];
+                if (member->name != Text(place, std::to_chars(place, place + sizeof place, members).ptr - place))
+                    return false;
+            } else {
+                if (!named(member->name, seen)) return false;
+                text_.quoted(member->name), text_.put(':');
+            }
+            if (!value(*member, depth)) return false;
+            ++members;
+        }
+        if (rest.size() != 1 || rest[0] != 0) return false;
+        text_.put(array ? ']' : '}');
+        if (item) text_.put('}');
+        return true;
+    }
+
+    // ISO 8601 with three decimals and Z. The calendar by the days of 400 years, each year begun in March.
+    void date(int64_t ms) {
+        int64_t day = ms / 86400000, rest = ms % 86400000;
+        if (rest < 0) --day, rest += 86400000;
+        day += 719468;
+        const int64_t era = day / 146097;  // No year is before 1, so none is negative.
+        const auto of_era = static_cast<int>(day - era * 146097);
+        const int year = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
+        const int of_year = of_era - (365 * year + year / 4 - year / 100);
+        const int shifted = (5 * of_year + 2) / 153;
+        const int month = shifted < 10 ? shifted + 3 : shifted - 9;
+        const int shown = static_cast<int>(era) * 400 + year + (month <= 2);
+        text_.two(shown / 100), text_.two(shown % 100), text_.put('-');
+        text_.two(month), text_.put('-'), text_.two(of_year - (153 * shifted + 2) / 5 + 1), text_.put('T');
+        const auto left = static_cast<int>(rest);
+        text_.two(left / 3600000), text_.put(':'), text_.two(left / 60000 % 60), text_.put(':');
+        text_.two(left / 1000 % 60), text_.put('.');
+        text_.put(static_cast<char>('0' + left % 1000 / 100)), text_.two(left % 100), text_.put('Z');
+    }
+
+    const Rules& rules_;
+    Output& picked_;
+    Output& text_;
+};
+
+// --- Python's side ---------------------------------------------------------------------------------------------------
+
+struct Direct {
+    PyObject_HEAD
+    Rules* rules;
+};
+
+class Held {  // A reference, given up at the end of its scope.
+public:
+    explicit Held(PyObject* object) : object_(object) {}
+    Held(const Held&) = delete;
+    Held& operator=(const Held&) = delete;
+    ~Held() { Py_XDECREF(object_); }
+    PyObject* get() const { return object_; }
+    PyObject* give() {
+        PyObject* given = object_;
+        object_ = nullptr;
+        return given;
+    }
+
+private:
+    PyObject* object_;
+};
+
+bool take_names(PyObject* given, std::vector<std::string>& names) {
+    const Held items(PySequence_Fast(given, "a sequence of names in bytes"));
+    if (!items.get()) return false;
+    for (Py_ssize_t at = 0; at < PySequence_Fast_GET_SIZE(items.get()); ++at) {
+        char* bytes;
+        Py_ssize_t size;
+        if (PyBytes_AsStringAndSize(PySequence_Fast_GET_ITEM(items.get(), at), &bytes, &size) < 0) return false;
+        names.emplace_back(bytes, size);
+    }
+    return true;
+}
+
+PyObject* make(PyTypeObject* type, PyObject* arguments, PyObject* named) {
+    static const char* names[] = {"form", "picked", "left_out", "not_first", "not_within", "not_on_top", "nameless",
+                                  "deepest", "most_number", "scaled", "null_text", nullptr};
+    int form, nameless, deepest, scaled, null_text;
+    long long most_number;
+    PyObject *picked, *left_out, *not_on_top;
+    Py_buffer not_first, not_within;
+    if (!PyArg_ParseTupleAndKeywords(arguments, named, "iOOy*y*OpiLpp", const_cast<char**>(names), &form, &picked,
+                                     &left_out, &not_first, &not_within, &not_on_top, &nameless, &deepest,
+                                     &most_number, &scaled, &null_text))
+        return nullptr;
+    auto rules = std::make_unique<Rules>();
+    rules->form = static_cast<Form>(form);
+    for (const char byte : Text(static_cast<char*>(not_first.buf), not_first.len))
+        rules->not_first[static_cast<unsigned char>(byte)] = true;
+    for (const char byte : Text(static_cast<char*>(not_within.buf), not_within.len))
+        rules->not_within[static_cast<unsigned char>(byte)] = true;
+    PyBuffer_Release(&not_first);
+    PyBuffer_Release(&not_within);
+    rules->nameless = nameless, rules->deepest = deepest, rules->most_number = most_number;
+    rules->scaled = scaled, rules->null_text = null_text;
+    if (!take_names(picked, rules->picked) || !take_names(left_out, rules->left_out)
+        || !take_names(not_on_top, rules->not_on_top))
+        return nullptr;
+    auto* self = reinterpret_cast<Direct*>(type->tp_alloc(type, 0));
+    if (self) self->rules = rules.release();
+    return reinterpret_cast<PyObject*>(self);
+}
+
+void drop(PyObject* self) {
+    PyTypeObject* type = Py_TYPE(self);
+    delete reinterpret_cast<Direct*>(self)->rules;
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+PyObject* as_bytes(Text text) { return PyBytes_FromStringAndSize(text.data(), text.size()); }
+
+PyObject* as_pairs(const std::vector<Field>& fields, const Output& text) {
+    Held pairs(PyTuple_New(fields.size()));
+    if (!pairs.get()) return nullptr;
+    for (size_t at = 0; at < fields.size(); ++at) {
+        Held pair(PyTuple_New(2)), name(as_bytes(fields[at].name));
+        Held value(as_bytes(text.part(fields[at].value.from, fields[at].value.to)));
+        if (!pair.get() || !name.get() || !value.get()) return nullptr;
+        PyTuple_SET_ITEM(pair.get(), 0, name.give());
+        PyTuple_SET_ITEM(pair.get(), 1, value.give());
+        PyTuple_SET_ITEM(pairs.get(), at, pair.give());
+    }
+    return pairs.give();
+}
+
+PyObject* call(PyObject* self, PyObject* arguments, PyObject*) {
+    PyObject* given;
+    if (!PyArg_ParseTuple(arguments, "O", &given)) return nullptr;
+    const Held documents(PySequence_Tuple(given));  // Nobody else can change it meanwhile.
+    if (!documents.get()) return nullptr;
+    std::vector<Text> raw;
+    for (Py_ssize_t at = 0; at < PyTuple_GET_SIZE(documents.get()); ++at) {
+        char* bytes;
+        Py_ssize_t size;
+        if (PyBytes_AsStringAndSize(PyTuple_GET_ITEM(documents.get(), at), &bytes, &size) < 0) return nullptr;
+        raw.emplace_back(bytes, size);
+    }
+    const Rules& rules = *reinterpret_cast<Direct*>(self)->rules;
+    Output picked, text;
+    std::vector<Made> made(raw.size());
+    bool memory = true;
+    Py_BEGIN_ALLOW_THREADS;
+    try {
+        Walk walk(rules, picked, text);
+        for (size_t at = 0; at < raw.size(); ++at) walk.document(raw[at], made[at]);
+    } catch (const std::bad_alloc&) {
+        memory = false;
+    }
+    Py_END_ALLOW_THREADS;
+    if (!memory) return PyErr_NoMemory();
+    Held answer(PyList_New(raw.size()));
+    if (!answer.get()) return nullptr;
+    for (size_t at = 0; at < raw.size(); ++at) {
+        const Made& one = made[at];
+        if (!one.plain) {
+            Py_INCREF(Py_None);
+            PyList_SET_ITEM(answer.get(), at, Py_None);
+            continue;
+        }
+        Held pair(PyTuple_New(2)), fields(as_bytes(picked.part(one.picked.from, one.picked.to)));
+        Held content(rules.form == Form::fields ? as_pairs(one.fields, text)
+                                                : as_bytes(text.part(one.text.from, one.text.to)));
+        if (!pair.get() || !fields.get() || !content.get()) return nullptr;
+        PyTuple_SET_ITEM(pair.get(), 0, fields.give());
+        PyTuple_SET_ITEM(pair.get(), 1, content.give());
+        PyList_SET_ITEM(answer.get(), at, pair.give());
+    }
+    return answer.give();
+}
+
+PyType_Slot slots[] = {
+    {Py_tp_doc, const_cast<char*>("Makes texts of documents; see mappers.direct.")},
+    {Py_tp_new, reinterpret_cast<void*>(make)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(drop)},
+    {Py_tp_call, reinterpret_cast<void*>(call)},
+    {0, nullptr},
+};
+
+PyType_Spec specification = {"mappers._direct.Direct", sizeof(Direct), 0, Py_TPFLAGS_DEFAULT, slots};
+
+int filled(PyObject* module) {
+    const Held type(PyType_FromSpec(&specification));
+    return type.get() ? PyModule_AddObjectRef(module, "Direct", type.get()) : -1;
+}
+
+PyModuleDef_Slot module_slots[] = {{Py_mod_exec, reinterpret_cast<void*>(filled)}, {0, nullptr}};
+
+PyModuleDef module = {PyModuleDef_HEAD_INIT, "_direct", nullptr, 0, nullptr, module_slots, nullptr, nullptr, nullptr};
+
+}  // namespace
+
+PyMODINIT_FUNC PyInit__direct() { return PyModuleDef_Init(&module); }
