@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Container, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Protocol
 
 from flows.differences import Differences, Differing
 from flows.ledger import Balance, Entry, Finding, Log, balance
+from flows.overlapping import Overlapped
 from flows.projecting import ProjectedBatch, Projection
 from flows.settling import SecondLook, same, wanted
 from mappers.contract import Record
@@ -86,7 +87,7 @@ def compare_partition(
     saved = time.monotonic()
     silent = 0
     flight: deque[tuple[bytes, Tally, Future[_Looked]]] = deque()
-    readers = ThreadPoolExecutor(window, thread_name_prefix="read")
+    readers = Overlapped(target, window, "read")
 
     def settle() -> None:
         nonlocal reached, saved, silent
@@ -109,7 +110,7 @@ def compare_partition(
             if stopping():
                 complete = False
                 break
-            while len(flight) >= window:
+            while flight and (len(flight) >= window or flight[0][2].done()):
                 settle()
             if rate is not None:
                 rate.ask(len(batch.documents))
@@ -121,7 +122,7 @@ def compare_partition(
             settle()
         save(reached, total, log.flush(), done=complete)
     finally:
-        readers.shutdown(wait=True, cancel_futures=True)
+        readers.close()
     return total if complete else None
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Protocol
 
+from flows.overlapping import Overlapped
 from flows.projecting import ProjectedBatch
 from mappers.contract import Record
 from stores.contract import Batch, Journal, Partition, Readable, Reject, Rejected, Tally, Target, staging_of
@@ -104,14 +105,18 @@ def copy_partition(
         journal.ensure()  # As late as can be: a run that was paused and overtaken must not write over its successor.
         return target.write(records) if staging is None else staging.stage(records, partition.number, first)
 
-    writers = ThreadPoolExecutor(window, thread_name_prefix="write")
+    writers = Overlapped(target, window, "write")
     try:
         complete = True
         for batch in source.read(partition, after):
             if stopping():
                 complete = False
                 break
-            while len(flight) >= window or (flight and sum(each[1].size_bytes for each in flight) > _WINDOW_BYTES):
+            while flight and (
+                len(flight) >= window
+                or flight[0][2].done()
+                or sum(each[1].size_bytes for each in flight) > _WINDOW_BYTES
+            ):
                 settle()
             projected = projection.batch(batch)
             flight.append((batch.position, projected, writers.submit(write, projected.records, done)))
@@ -122,7 +127,7 @@ def copy_partition(
         return complete
     finally:
         # Nothing may still be written once the caller knows the outcome and gives the lease back.
-        writers.shutdown(wait=True, cancel_futures=True)
+        writers.close()
 
 
 def _reject_refused(batch: ProjectedBatch, refused: Sequence[Rejected]) -> dict[int, Reject]:

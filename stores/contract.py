@@ -250,6 +250,15 @@ class Countable(Protocol):
 
 
 @runtime_checkable
+class Prompt(Protocol):
+    """A target that sends many small requests, and sees how long their answers take."""
+
+    @property
+    def prompt(self) -> bool:
+        """Whether they come so soon that calling it in another thread costs more than waiting for them."""
+
+
+@runtime_checkable
 class Removable(Protocol):
     """A target whose place is taken away as a whole: of scratch areas alone."""
 

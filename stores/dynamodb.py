@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import orjson
+from msgspec.structs import replace
 
 from mappers.dynamodb import Item, item_from_store, item_size
 from stores import dynamodb_options as options
@@ -84,6 +84,11 @@ class DynamoDBTarget:
     def records(self) -> tuple[type[Item], ...]:
         """The record types it holds."""
         return (Item,)
+
+    @property
+    def prompt(self) -> bool:
+        """Whether answers have not been waited for so far."""
+        return not self._requests.waits
 
     @property
     def territory(self) -> str:

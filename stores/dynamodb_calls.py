@@ -7,6 +7,7 @@ import socket
 import threading
 import zlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
@@ -111,6 +112,26 @@ class Refused(PermanentError):
     """The store's own text, which may quote values: fit to be shown only for a request without documents."""
 
 
+_PREPARED = {"batch_write_item": "BatchWriteItem", "batch_get_item": "BatchGetItem", "scan": "Scan"}
+"""The operations whose JSON is ours, by the client's method."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How the requests of one operation go: as botocore addressed the first."""
+
+    operation: str
+    url: str
+    headers: Mapping[str, str]
+    signer: Any
+
+
+class _Answered:
+    """What botocore looks at of an answer that it did not receive itself."""
+
+    status_code = 200
+
+
 class Calls:
     """One client, shared by all threads, and the requests it makes about one table."""
 
@@ -122,7 +143,8 @@ class Calls:
         self._profile = profile
         self._client: Any = None
         self._http: Any = None
-        self._handed = threading.local()
+        self._body = threading.local()
+        self._ways: dict[str, _Way] = {}
 
     def client(self) -> Any:
         """Return the boto3 client, made at the first call; raises PlanError if it cannot be."""
@@ -138,6 +160,7 @@ class Calls:
                 self._client.close()
                 self._http.close()
                 self._client = None
+                self._ways.clear()
 
     def once(self, method: str, **arguments: Any) -> Mapping[str, Any]:
         """Return the answer to one request."""
@@ -155,13 +178,14 @@ class Calls:
         gave: binary values are base64 text in it.
         """
         client = self.client()
-        self._handed.body = body
         try:
-            answer: dict[str, Any] = orjson.loads(getattr(client, method)(**arguments)["json"])
+            if method in self._ways:
+                content = self._sent(self._ways[method], body)
+            else:
+                content = self._handed(client, method, body, arguments)
+            answer: dict[str, Any] = orjson.loads(content)
         except (aws.BotoCoreError, aws.ClientError, orjson.JSONDecodeError) as error:
             raise self._translated(error) from error
-        finally:
-            del self._handed.body
         return answer
 
     def patiently(self, deadline_s: float, ask: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -214,8 +238,8 @@ class Calls:
             raise PlanError("E-DDB-ENDPOINT", "`endpoint` or `region` is malformed; correct it") from error
         except aws.BotoCoreError as error:
             raise self._translated(error) from error
-        for operation in ("BatchWriteItem", "BatchGetItem", "Scan"):
-            client.meta.events.register(f"before-call.dynamodb.{operation}", self._send)
+        for method, operation in _PREPARED.items():
+            client.meta.events.register(f"before-call.dynamodb.{operation}", partial(self._learn, method))
         self._http = URLLib3Session(
             verify=made._session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE", True),
             proxies=get_environ_proxies(client.meta.endpoint_url),
@@ -225,26 +249,44 @@ class Calls:
         )
         return client
 
-    def _send(self, model: Any, params: dict[str, Any], request_signer: Any, **_: Any) -> tuple[Any, dict[str, Any]]:
-        """Send this thread's prepared JSON, addressed and signed by botocore, and return the JSON of the answer.
+    def _handed(self, client: Any, method: str, body: bytes, arguments: Mapping[str, Any]) -> bytes:
+        """Return the JSON of the first answer of an operation, for which botocore finds the way."""
+        self._body.prepared = body
+        try:
+            content: bytes = getattr(client, method)(**arguments)["json"]
+        finally:
+            del self._body.prepared
+        return content
+
+    def _learn(
+        self, method: str, model: Any, params: dict[str, Any], request_signer: Any, **_: Any
+    ) -> tuple[Any, dict[str, Any]]:
+        """Send this thread's prepared JSON on the way that botocore found, by which all that follows goes too.
 
         What an event handler returns stands for what botocore would have sent and parsed itself, which takes longer
-        than all the rest of a batch (docs/decisions.md).
+        than all the rest of a batch; and so does finding the same way again (docs/decisions.md).
         """
         headers = {name: value for name, value in params["headers"].items() if name != "Content-Length"}
-        request = AWSRequest("POST", params["url"], headers | {"Accept-Encoding": "identity"}, self._handed.body)
-        request_signer.sign(model.name, request)
+        way = _Way(model.name, params["url"], headers | {"Accept-Encoding": "identity"}, request_signer)
+        content = self._sent(way, self._body.prepared)
+        self._ways[method] = way
+        return _Answered(), {"json": content}
+
+    def _sent(self, way: _Way, body: bytes) -> bytes:
+        """Return the JSON of the answer to a request signed by botocore, with the credentials of now."""
+        request = AWSRequest("POST", way.url, way.headers, body)
+        way.signer.sign(way.operation, request)
         ready = request.prepare()
         # Whoever watches what boto3 sends, or answers in DynamoDB's place, is asked here as well.
-        name = f"before-send.dynamodb.{model.name}"
+        name = f"before-send.dynamodb.{way.operation}"
         response = self._client.meta.events.emit_until_response(name, request=ready)[1] or self._http.send(ready)
         content: bytes = response.content
         if response.status_code != 200:
-            raise aws.ClientError(_fault(response.status_code, content), model.name)
+            raise aws.ClientError(_fault(response.status_code, content), way.operation)
         checksum = response.headers.get("x-amz-crc32")
         if checksum is not None and int(checksum) != zlib.crc32(content):
             raise aws.ChecksumError(checksum_type="crc32", expected_checksum=checksum, actual_checksum="another")
-        return response, {"json": content}
+        return content
 
     def _translated(self, error: Exception) -> OfframpError:
         """Return the error by who must act (R60, R143); nothing of AWS's own texts, which may quote secrets."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
 import orjson
+from msgspec.structs import replace
 
 from mappers.elasticsearch import FULL_ID, RAW, IndexDocument
 from stores.elasticsearch_http import Cluster

@@ -249,9 +249,8 @@ class RedisTarget:
         existing = [one for one in addresses if self._own.holds(parsed(one)[0]) and self._can_exist(one)]
         kinds = self._kinds(address for address in existing if parsed(address)[1] is not None)
         steps = (delete_step(number, one, kinds.get(parsed(one)[0], "none")) for number, one in enumerate(existing))
-        for step, replies in self._server.run((step for step in steps if step is not None), durable=True):
-            error = failure(step, replies)
-            if error is not None and code(error) != "WRONGTYPE":
+        for _, error in self._server.apply(step for step in steps if step is not None):
+            if code(error) != "WRONGTYPE":
                 raise self._server.refusal(error) from error
 
     def read(self, addresses: Sequence[str], /) -> Mapping[str, Held]:
@@ -316,25 +315,24 @@ class RedisTarget:
         rejected: list[Rejected] = []
         late: dict[str, list[int]] = {}
         limit = self._limit() if records else 0
-        for step, replies in self._server.run(self._write_steps(records, limit, rejected), durable=True):
-            error = failure(step, replies)
-            if error is None:
-                continue
+        for step, error in self._server.apply(self._write_steps(records, limit, rejected)):
             if too_late(error):
                 late.setdefault(step.key, []).append(step.number)
             else:
                 rejected.append(self._rejected(step.number, records[step.number], error))
         for key, numbers in late.items():
             entries = {number: one for number in numbers if isinstance(one := records[number], Entry)}
-            error = insert(self._server, key, entries.values(), self._deadline_s)
-            if error is not None:
-                rejected.extend(self._rejected(number, entry, error) for number, entry in entries.items())
+            refused = insert(self._server, key, entries.values(), self._deadline_s)
+            if refused is not None:
+                rejected.extend(self._rejected(number, entry, refused) for number, entry in entries.items())
         return sorted(rejected, key=lambda one: one.index)
 
     def _write_steps(self, records: Sequence[Held], limit: int, rejected: list[Rejected]) -> Iterator[Step]:
         entries: dict[str, tuple[tuple[int, int], int, Entry]] = {}
         for number, one in enumerate(records):
-            refused = self._unfit(one) or (too_large(one, limit) if isinstance(one, Shared) else None)
+            refused = self._unfit(one)
+            if refused is None and isinstance(one, Shared):
+                refused = too_large(one, limit)
             if refused is not None:
                 rejected.append(Rejected(number, *refused))
             elif isinstance(one, Entry):

@@ -105,38 +105,38 @@ class Cluster(Server):
             found.close()
 
     def attempt(
-        self, steps: Sequence[Step], *, durable: bool = False, asking: bool = False
-    ) -> tuple[Sequence[list[Any] | None], Exception | None]:
+        self, steps: Sequence[Step], *, writing: bool = False, asking: bool = False
+    ) -> tuple[Sequence[Sequence[Any] | None], Exception | None]:
         """Return each step's replies from its key's owner, None where that did not answer, and why it did not."""
-        answers: list[list[Any] | None] = [None] * len(steps)
+        answers: list[Sequence[Any] | None] = [None] * len(steps)
         shares: dict[Server, list[int]] = {}
         try:
             for at, step in enumerate(steps):
                 shares.setdefault(self._owner(step.key), []).append(at)
         except LOST as error:
             return answers, error
-        cause = self._exchange(steps, shares, answers, durable=durable, asking=asking)
+        cause = self._exchange(steps, shares, answers, writing=writing, asking=asking)
         moving: dict[Server, list[int]] = {}
         for at, (step, replies) in enumerate(zip(steps, answers, strict=True)):
             refused = failure(step, replies) if replies is not None else None
             if isinstance(refused, driver.AskError):
                 # The key is absent where its slot leaves, so it is, or will be, where the slot goes to.
                 moving.setdefault(self._node(f"{refused.host}:{refused.port}"), []).append(at)
-        return answers, self._exchange(steps, moving, answers, durable=durable, asking=True) or cause
+        return answers, self._exchange(steps, moving, answers, writing=writing, asking=True) or cause
 
     def _exchange(
         self,
         steps: Sequence[Step],
         shares: dict[Server, list[int]],
-        answers: list[list[Any] | None],
+        answers: list[Sequence[Any] | None],
         *,
-        durable: bool,
+        writing: bool,
         asking: bool,
     ) -> Exception | None:
         """The answers hold what each server replied to its share; returns why one did not."""
         cause: Exception | None = None
         for server, share in shares.items():
-            found, error = server.attempt([steps[at] for at in share], durable=durable, asking=asking)
+            found, error = server.attempt([steps[at] for at in share], writing=writing, asking=asking)
             cause = error or cause
             for at, replies in zip(share, found, strict=True):
                 answers[at] = replies

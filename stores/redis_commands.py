@@ -7,7 +7,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from operator import itemgetter
 from typing import Any
+
+from hiredis import pack_command
 
 from mappers.redis import Hash, Member, String
 from mappers.redis_json import Json
@@ -24,6 +27,7 @@ INT64 = 2**63 - 1
 JSON = "ReJSON-RL"
 """The type that a server's JSON module gives its keys."""
 _UINT64 = 2**64 - 1
+_NAME = itemgetter(0)
 _ENTRY_ID = re.compile(r"(0|[1-9][0-9]{0,19})-(0|[1-9][0-9]{0,19})")
 
 
@@ -68,20 +72,24 @@ def unfit(record: Held, *, expiring: bool) -> tuple[str, str] | None:
     One that is, and is not too large, the server can refuse by type only. It answers a text beyond its limit by closing
     the connection, which would look like a failure to retry.
     """
-    if isinstance(record, Foreign):
-        return "E-RDS-RECORD", "it stands for something that no mapper gives"
     try:
         # Text that is no Unicode would share its bytes, and so its address, with another text.
         record.key.encode()
-        if isinstance(record, Member | SetMember):
-            record.member.encode()
     except UnicodeEncodeError:
-        return "E-RDS-KEY", "its key or member is not valid Unicode"
-    if isinstance(record, Shared):
-        if expiring:
-            return "E-RDS-EXPIRY", f"a part of a {SHARED[type(record)]} cannot expire; drop ttl_s from the route"
-    elif record.expires_at_ms is not None and record.expires_at_ms > INT64:
+        return "E-RDS-KEY", "its key is not valid Unicode"
+    at_ms = record.expires_at_ms
+    if at_ms is not None and at_ms > INT64:
         return "E-RDS-EXPIRY", "its expiry is beyond 64 bits"
+    # The usual records, of which no more is to be said than this.
+    if type(record) is String:
+        return None
+    if type(record) is Hash and record.fields:
+        repeats = len(set(map(_NAME, record.fields))) < len(record.fields)
+        return ("E-RDS-FIELDS", "two fields of the hash have the same name") if repeats else None
+    if isinstance(record, Foreign):
+        return "E-RDS-RECORD", "it stands for something that no mapper gives"
+    if isinstance(record, Shared) and expiring:
+        return "E-RDS-EXPIRY", f"a part of a {SHARED[type(record)]} cannot expire; drop ttl_s from the route"
     return _contents_unfit(record)
 
 
@@ -93,18 +101,26 @@ def too_large(record: Whole | Shared, limit: int) -> tuple[str, str] | None:
 
 def _contents_unfit(record: Whole | Shared) -> tuple[str, str] | None:
     match record:
+        case Member(member=member) | SetMember(member=member) if not _is_unicode(member):
+            return "E-RDS-KEY", "its member is not valid Unicode"
         case Member(score=score) if math.isnan(score):
             return "E-RDS-SCORE", "NaN cannot order a sorted set"
         case Hash(fields=()) | Set(members=()) | List(elements=()) | Entry(fields=()):
             return "E-RDS-EMPTY", f"a {type(record).__name__.lower()} that holds nothing cannot exist"  # R67
-        case Hash(fields=fields) if len(dict(fields)) < len(fields):
-            return "E-RDS-FIELDS", "two fields of the hash have the same name"
         case Set(members=members) if len(set(members)) < len(members):
             return "E-RDS-MEMBERS", "two members of the set are the same"
         case Entry(id=text) if (number := entry_number(text)) is None or number == (0, 0):
             return "E-RDS-ENTRY", "its id is not two whole numbers of 64 bits, or is 0-0"
         case _:
             return None
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _texts(record: Whole | Shared) -> Iterator[bytes]:
@@ -159,11 +175,11 @@ def whole_step(number: int, record: Whole, ttl_ms: int | None) -> Step:
     elif ttl_ms is not None:
         life = ("", str(ttl_ms))
     if isinstance(record, String):
-        return Step.of(number, record.key, ("SET", key, record.value, *(("PX" + life[0], life[1]) if life else ())))
+        packed = pack_command(("SET", key, record.value, *(("PX" + life[0], life[1]) if life else ())))
+        return Step(number, record.key, (packed,), False, len(packed))
     commands: list[Command] = [("DEL", key)]
     if isinstance(record, Hash):
-        parts = _parts(record.fields)
-        commands.extend(("HSET", key, *chain.from_iterable(some)) for some in parts)
+        commands.extend([("HSET", key, *chain.from_iterable(some)) for some in _parts(record.fields)])
     elif isinstance(record, Json):
         commands.append(("JSON.SET", key, "$", record.value))
     elif isinstance(record, Set):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from uuid import uuid4
+
+from msgspec.structs import replace
 
 from mappers.redis_shapes import Entry
 from stores.redis_commands import Held, Shared, Whole, entry_number, shared_step, whole_step

@@ -87,7 +87,7 @@ class Step(NamedTuple):
     @classmethod
     def together(cls, number: int, key: str, *commands: Command) -> Step:
         """Return the step of these commands in a transaction."""
-        packed = [_MULTI, *(pack_command(command) for command in commands), _EXEC]  # type: ignore[arg-type]
+        packed = [_MULTI, *[pack_command(command) for command in commands], _EXEC]  # type: ignore[arg-type]
         return cls(number, key, packed, True, sum(map(len, packed)))
 
 
@@ -136,18 +136,23 @@ class Server:
         self.pace: Pace | None = None
         """What writing waits for."""
 
-    def run(
-        self, steps: Iterable[Step], deadline_s: float | None = None, *, durable: bool = False
-    ) -> Iterator[tuple[Step, list[Any]]]:
+    def run(self, steps: Iterable[Step], deadline_s: float | None = None) -> Iterator[tuple[Step, Sequence[Any]]]:
         """Yield each step, in any order, with its replies, errors among them but none that may pass.
 
-        With `durable`, only once the replicas asked for hold it. Raises TransientError when nothing got through for the
-        deadline, PermanentError for a refused user.
+        Raises TransientError when nothing got through for the deadline, PermanentError for a refused user.
         """
         for pipeline in _pipelines(steps):
-            yield from self._settle(pipeline, self._deadline_s if deadline_s is None else deadline_s, durable=durable)
+            yield from self._settle(pipeline, self._deadline_s if deadline_s is None else deadline_s)
 
-    def ask(self, *commands: Command, key: str = "", deadline_s: float | None = None) -> list[Any]:
+    def apply(self, steps: Iterable[Step]) -> Iterator[tuple[Step, Refused]]:
+        """Carry the steps out and yield those refused, once the replicas asked for hold the others; raises as `run`."""
+        for pipeline in _pipelines(steps):
+            for step, replies in self._settle(pipeline, self._deadline_s, writing=True):
+                refused = failure(step, replies)
+                if refused is not None:
+                    yield step, refused
+
+    def ask(self, *commands: Command, key: str = "", deadline_s: float | None = None) -> Sequence[Any]:
         """Return the replies to a few commands, none of them an error; they may name no key but this one."""
         ((step, replies),) = self.run([Step.of(0, key, *commands)], deadline_s)
         error = failure(step, replies)
@@ -215,30 +220,40 @@ class Server:
         self._pool.disconnect()
 
     def attempt(
-        self, steps: Sequence[Step], *, durable: bool = False, asking: bool = False
-    ) -> tuple[Sequence[list[Any] | None], Exception | None]:
-        """Return each step's replies, None where there are none, and why there are none."""
+        self, steps: Sequence[Step], *, writing: bool = False, asking: bool = False
+    ) -> tuple[Sequence[Sequence[Any] | None], Exception | None]:
+        """Return each step's replies, None where there are none, and why there are none.
+
+        With `writing`, those of steps that all succeeded are left out, and the replicas asked for hold them.
+        """
         try:
             with self.wire() as wire:
-                replies = wire.exchange(steps, asking=asking)
-                if durable:
+                replies = wire.exchange(steps, asking=asking, writing=writing)
+                if writing:
                     self.replicate(wire)
                 return replies, None
         except LOST as error:
             # What the server did with it is unknown: all of it is sent again, which changes nothing twice (R72).
             return [None] * len(steps), error
 
-    def _settle(self, steps: Sequence[Step], deadline_s: float, *, durable: bool) -> list[tuple[Step, list[Any]]]:
+    def _settle(
+        self, steps: Sequence[Step], deadline_s: float, *, writing: bool = False
+    ) -> list[tuple[Step, Sequence[Any]]]:
+        """Return the steps with their replies; with `writing`, those that succeeded may be left out."""
         backoff = Backoff(deadline_s)
-        settled: list[tuple[Step, list[Any]]] = []
+        settled: list[tuple[Step, Sequence[Any]]] = []
         while steps:
             again: list[Step] = []
             late: set[str] = set()
             turn = None
-            if durable and self.pace is not None:
+            if writing and self.pace is not None:
                 turn = self.pace.ask(len(steps))
                 backoff.extend(turn.waited_s)
-            answers, cause = self.attempt(steps, durable=durable)
+            answers, cause = self.attempt(steps, writing=writing)
+            if writing and not any(answers) and cause is None:
+                if turn is not None and self.pace is not None:
+                    self.pace.tell(turn)
+                return settled
             for step, replies in zip(steps, answers, strict=True):
                 refused = failure(step, replies) if replies is not None else None
                 if refused is not None and code(refused) in self.again:
@@ -288,15 +303,21 @@ class Wire:
         self._connection = connection
         self._server = server
 
-    def exchange(self, steps: Sequence[Step], *, asking: bool = False) -> list[list[Any]]:
+    def exchange(
+        self, steps: Sequence[Step], *, asking: bool = False, writing: bool = False
+    ) -> Sequence[Sequence[Any]]:
         """Return each step's replies, errors among them; raises one of `LOST` if the connection did not last.
 
-        With `asking`, a node of a cluster serves a slot that is still being moved to it.
+        With `asking`, a node of a cluster serves a slot that is still being moved to it. With `writing`, where no reply
+        is an error there are none.
         """
         try:
             sent = [_asked(step) if asking else step.packed for step in steps]
             self._connection.send_packed_command([b"".join(chain.from_iterable(sent))], check_health=False)
-            replies = iter(self._connection.replies(sum(map(len, sent))))
+            found, errors = self._connection.replies(sum(map(len, sent)))
+            if writing and not errors:
+                return [()] * len(steps)
+            replies = iter(found)
             answers = [list(islice(replies, len(parts))) for parts in sent]
             return [_unasked(step, answer) for step, answer in zip(steps, answers, strict=True)] if asking else answers
         except BaseException as error:
@@ -321,14 +342,26 @@ class Wire:
 class _Parser(DefaultParser):  # type: ignore[valid-type,misc]  # a name for one of two classes
     """The driver's parser, which gives many replies at once too: by one, each takes as long as making its command."""
 
+    _errors = 0
+
     def on_connect(self, connection: Any, **options: Any) -> None:
         """Begin with an empty reader, and see what it answers while there is no whole reply."""
         super().on_connect(connection, **options)
         self._nothing_yet = self._reader.gets()
 
-    def many(self, count: int) -> list[Any]:
-        """Return so many replies, errors among them; raises one of `LOST` for a connection that ends or must end."""
+    def parse_error(self, response: str) -> Exception:
+        """Return the error that the server told, and count it: it may stand within another reply, as EXEC's."""
+        self._errors += 1
+        error: Exception = super().parse_error(response)
+        return error
+
+    def many(self, count: int) -> tuple[list[Any], int]:
+        """Return so many replies, and how many errors are among them or within them.
+
+        Raises one of `LOST` for a connection that ends or must end.
+        """
         gets, nothing_yet = self._reader.gets, self._nothing_yet
+        self._errors = 0
         replies: list[Any] = []
         while len(replies) < count:
             reply = gets()
@@ -338,7 +371,7 @@ class _Parser(DefaultParser):  # type: ignore[valid-type,misc]  # a name for one
             if isinstance(reply, driver.ConnectionError):
                 raise reply
             replies.append(reply)
-        return replies
+        return replies, self._errors
 
 
 class _ManyReplies:
@@ -346,8 +379,8 @@ class _ManyReplies:
 
     _parser: _Parser
 
-    def replies(self, count: int) -> list[Any]:
-        """Return the next replies, errors among them."""
+    def replies(self, count: int) -> tuple[list[Any], int]:
+        """Return the next replies, errors among them, and how many errors there are."""
         return self._parser.many(count)
 
 

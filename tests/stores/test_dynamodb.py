@@ -5,6 +5,7 @@ import datetime as dt
 import pickle
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
@@ -850,6 +851,9 @@ def test_requests_go_side_by_side_up_to_the_limit_and_none_is_left_behind(place:
 
     def count(**_: Any) -> None:
         nonlocal together, most
+        if target.prompt:
+            threading.Event().wait(0.02)  # An answer that is waited for.
+            return
         with lock:
             together += 1
             most = max(most, together)
@@ -858,9 +862,28 @@ def test_requests_go_side_by_side_up_to_the_limit_and_none_is_left_behind(place:
             together -= 1
 
     target.calls.client().meta.events.register("before-send.dynamodb.BatchWriteItem", count)
-    assert target.write(items(200)) == []
+    # Of 16 requests each of the first 8 is waited for; of the others four at a time are.
+    assert target.write(items(400)) == []
     assert most == 4
-    assert len(held(server, unique)) == 200
+    assert len(held(server, unique)) == 400
+
+
+def test_requests_whose_answers_come_at_once_go_one_by_one(place: Any, server: Any, unique: str) -> None:
+    target = place(requests=4)
+    target.prepare()
+    threads: set[int] = set()
+
+    def work(**_: Any) -> None:
+        threads.add(threading.get_ident())
+        until = time.thread_time() + 0.05  # Whatever the server takes is little beside it.
+        while time.thread_time() < until:
+            pass
+
+    target.calls.client().meta.events.register("before-send.dynamodb.BatchWriteItem", work)
+    assert target.write(items(300)) == []
+    assert target.prompt
+    assert threads == {threading.get_ident()}
+    assert len(held(server, unique)) == 300
 
 
 def test_after_an_error_of_one_request_the_same_write_succeeds(place: Any, server: Any, unique: str) -> None:
