@@ -21,7 +21,7 @@ from benchmarks.documents import Size
 from benchmarks.measuring import FEW
 from benchmarks.rig import LEGS, Documents, Leg, LegName, Rig, changing_rig, null_rig, prefect_api, real_rig
 from flows.report import table
-from mappers.direct import COMPILED
+from mappers.compiled import MODULE
 
 PARTS = ("legs", "processes", "memory", "verify", "sync", "latency_5ms", "orchestration", "checks")
 _LATENCY_MS = 5
@@ -94,7 +94,7 @@ def main(
 
 def machine() -> str:
     """Return what the figures were measured on."""
-    python = f"Python {platform.python_version()}" + ("" if COMPILED else " without the compiled mapper")
+    python = f"Python {platform.python_version()}" + ("" if MODULE is not None else " without the compiled mapper")
     return f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.system()}, {python}"
 
 

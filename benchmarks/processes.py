@@ -113,8 +113,12 @@ def _answers(port: int) -> bool:
 
 
 def _environment() -> dict[str, str]:
-    """Return the environment of children: no AWS account and no Prefect of the user's, and this package."""
+    """Return the environment of children: no AWS account and no Prefect of the user's, and this package.
+
+    Modules are compiled once, as in any installation: to compile them at each start would cost more than to run.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PREFECT_"))}
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)
     path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(_ROOT))))
     return kept | _AWS | {"PYTHONPATH": path}
 

@@ -14,9 +14,9 @@ from flows.identities import is_plain
 from flows.plan import Route
 from flows.plugins import MapFunction
 from mappers.anomalies import decode_all
+from mappers.compiled import SWITCH
 from mappers.contract import Addressing, Losses, MappingError, Record, Straight
-from mappers.decoding import CODEC, CODEC_MS, decode, identity_type, position
-from mappers.direct import SWITCH
+from mappers.decoding import CODEC, CODEC_MS, decode, identity_type, identity_types, position
 from mappers.filters import Filter, compiled
 from mappers.identity import PLAIN_KINDS, encode, plain
 from mappers.policies import Anomalies
@@ -26,7 +26,7 @@ from stores.contract import Batch, Reject, Tally
 from stores.errors import PermanentError, origin
 
 _LONGEST_REASON = 500
-_COMPARED_ONE_IN = 64
+_COMPARED_ONE_IN = 128
 """Of the documents mapped straight from their bytes so many are mapped the long way too."""
 _ANY_ID = bson.encode({"_id": bson.ObjectId("0" * 24)})
 
@@ -149,7 +149,7 @@ class Projection:
 
     def batch(self, batch: Batch) -> ProjectedBatch:
         """Return what the batch becomes; its documents are read = dropped + rejected + copied."""
-        tally = Tally(read=len(batch.documents), id_types=Counter(map(identity_type, batch.documents)))
+        tally = Tally(read=len(batch.documents), id_types=identity_types(batch.documents))
         records: list[Record] = []
         owners: list[int] = []
         rejects: list[Reject] = []
@@ -175,9 +175,9 @@ class Projection:
         tally.records = len(records)
         tally.losses = Counter(self.losses.take())
         tally.lost = self.losses.take_fields()
-        tally.sizes = Counter(map(int.bit_length, map(len, batch.documents)))
-        size_bytes = sum(map(len, batch.documents))
-        return ProjectedBatch(tally, records, batch.documents, owners, rejects, size_bytes, rejected)
+        sizes = [*map(len, batch.documents)]
+        tally.sizes = Counter(map(int.bit_length, sizes))
+        return ProjectedBatch(tally, records, batch.documents, owners, rejects, sum(sizes), rejected)
 
     def _mapped_straight(self, documents: Sequence[bytes]) -> Sequence[Record | None]:
         """Return the one record of each document that needs no decoding, nothing where none can be mapped so.

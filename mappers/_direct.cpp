@@ -30,7 +30,8 @@ enum class Form { json, item, fields };
 // What an object is made of, so that `mappers.direct` decides it and this file does not.
 struct Rules {
     Form form = Form::json;
-    std::vector<std::string> picked;       // top-level fields given back as they are stored
+    std::vector<std::string> picked;       // top-level fields given back as they are stored, besides _id
+    bool by_id = false;                    // whether the typed text of _id will do in place of fields
     std::vector<std::string> left_out;     // top-level fields that are no part of the text
     std::array<bool, 256> not_first{};     // what no name begins with
     std::array<bool, 256> not_within{};    // what no name has in it
@@ -51,6 +52,14 @@ Number little(const char* at) {  // On the machines Python is built for, the ord
     Number number;
     std::memcpy(&number, at, sizeof number);
     return number;
+}
+
+// Whether one of eight bytes may be a control character, a quote or a backslash.
+bool any_escaped(uint64_t bytes) {
+    constexpr uint64_t ones = 0x0101010101010101u, tops = 0x8080808080808080u;
+    const uint64_t quotes = bytes ^ (ones * '"'), slashes = bytes ^ (ones * '\\');
+    return ((bytes - ones * 0x20) & ~bytes & tops) | ((quotes - ones) & ~quotes & tops)
+        | ((slashes - ones) & ~slashes & tops);
 }
 
 bool is_utf8(Text text) {
@@ -87,7 +96,7 @@ public:
     size_t size() const { return used_; }
     Text part(size_t from, size_t to) const { return {bytes_.data() + from, to - from}; }
     void cut(size_t size) { used_ = size; }
-    void cut_last(size_t bytes) { used_ -= bytes; }
+    char* at(size_t place) { return bytes_.data() + place; }
 
     void put(char byte) {
         room(1);
@@ -98,12 +107,21 @@ public:
         std::memcpy(bytes_.data() + used_, text.data(), text.size());
         used_ += text.size();
     }
+    // A string of JSON; eight bytes at once where none of them is escaped.
     void quoted(Text text) {
         static constexpr char digits[] = "0123456789abcdef";
-        room(6 * text.size() + 2);
+        room(6 * text.size() + 10);
         char* to = bytes_.data() + used_;
         *to++ = '"';
-        for (const char byte : text) {
+        const char* at = text.data();
+        const char* const end = at + text.size();
+        while (at < end) {
+            if (end - at >= 8 && !any_escaped(little<uint64_t>(at))) {
+                std::memcpy(to, at, 8);
+                to += 8, at += 8;
+                continue;
+            }
+            const char byte = *at++;
             const auto code = static_cast<unsigned char>(byte);
             if (code >= 0x20 && code != '"' && code != '\\') {
                 *to++ = byte;
@@ -189,6 +207,7 @@ struct Element {
 // What became of one document.
 struct Made {
     bool plain = false;
+    bool identified = false;  // What is picked is the typed text of its _id.
     Span picked, text;
     std::vector<Field> fields;
 };
@@ -206,6 +225,7 @@ public:
         made.picked.from = picked_.size();
         made.text.from = text_.size();
         made.plain = stored(raw) && written(raw, made);
+        if (made.plain && !made.identified) finish(made.picked.from);
         made.picked.to = picked_.size();
         made.text.to = text_.size();
         if (!made.plain) {
@@ -233,7 +253,9 @@ private:
             const Text before = rest;
             const auto element = next(rest);
             if (!element || !named(element->name, seen) || has(rules_.not_on_top, element->name)) return false;
-            if (has(rules_.picked, element->name)) picked_.put(before.substr(0, before.size() - rest.size()));
+            if (element->name == "_id" && rules_.by_id && typed(*element, made.picked.from)) made.identified = true;
+            else if (element->name == "_id" || has(rules_.picked, element->name))
+                picked_.put(before.substr(0, before.size() - rest.size()));
             const size_t at = text_.size();
             if (has(rules_.left_out, element->name)) {
                 // Looked at as well: what is picked is decoded, which must change nothing.
@@ -250,10 +272,29 @@ private:
             }
         }
         if (rest.size() != 1 || rest[0] != 0) return false;
-        picked_.put('\0');
-        const auto size = static_cast<uint32_t>(picked_.size() - made.picked.from);
-        std::memcpy(const_cast<char*>(picked_.part(made.picked.from, picked_.size()).data()), &size, sizeof size);
         if (!fields) text_.put('}');
+        return true;
+    }
+
+    // What was picked becomes a BSON document.
+    void finish(size_t from) {
+        picked_.put('\0');
+        const auto size = static_cast<uint32_t>(picked_.size() - from);
+        std::memcpy(picked_.at(from), &size, sizeof size);
+    }
+
+    // The typed text of an _id as `mappers.identity` writes it, for the usual kinds; it takes the place of the fields.
+    bool typed(const Element& id, size_t from) {
+        const Text raw = id.value;
+        if (id.kind == 0x02 && !is_string(raw)) return false;
+        if (id.kind != 0x02 && id.kind != 0x07 && id.kind != 0x10 && id.kind != 0x12) return false;
+        picked_.cut(from);
+        switch (id.kind) {
+            case 0x02: picked_.put("s:"), picked_.put(raw.substr(4, raw.size() - 5)); break;
+            case 0x07: picked_.put("o:"), picked_.hexadecimal(raw); break;
+            case 0x10: picked_.put("n:"), picked_.whole(little<int32_t>(raw.data())); break;
+            default: picked_.put("n:"), picked_.whole(little<int64_t>(raw.data()));
+        }
         return true;
     }
 
@@ -562,14 +603,14 @@ bool take_names(PyObject* given, std::vector<std::string>& names) {
 }
 
 PyObject* make(PyTypeObject* type, PyObject* arguments, PyObject* named) {
-    static const char* names[] = {"form", "picked", "left_out", "not_first", "not_within", "not_on_top", "nameless",
+    static const char* names[] = {"form", "picked", "by_id", "left_out", "not_first", "not_within", "not_on_top", "nameless",
                                   "deepest", "most_number", "scaled", "null_text", nullptr};
-    int form, nameless, deepest, scaled, null_text;
+    int form, by_id, nameless, deepest, scaled, null_text;
     long long most_number;
     PyObject *picked, *left_out, *not_on_top;
     Py_buffer not_first, not_within;
-    if (!PyArg_ParseTupleAndKeywords(arguments, named, "iOOy*y*OpiLpp", const_cast<char**>(names), &form, &picked,
-                                     &left_out, &not_first, &not_within, &not_on_top, &nameless, &deepest,
+    if (!PyArg_ParseTupleAndKeywords(arguments, named, "iOpOy*y*OpiLpp", const_cast<char**>(names), &form, &picked,
+                                     &by_id, &left_out, &not_first, &not_within, &not_on_top, &nameless, &deepest,
                                      &most_number, &scaled, &null_text))
         return nullptr;
     auto rules = std::make_unique<Rules>();
@@ -580,6 +621,7 @@ PyObject* make(PyTypeObject* type, PyObject* arguments, PyObject* named) {
         rules->not_within[static_cast<unsigned char>(byte)] = true;
     PyBuffer_Release(&not_first);
     PyBuffer_Release(&not_within);
+    rules->by_id = by_id;
     rules->nameless = nameless, rules->deepest = deepest, rules->most_number = most_number;
     rules->scaled = scaled, rules->null_text = null_text;
     if (!take_names(picked, rules->picked) || !take_names(left_out, rules->left_out)
@@ -599,11 +641,16 @@ void drop(PyObject* self) {
 
 PyObject* as_bytes(Text text) { return PyBytes_FromStringAndSize(text.data(), text.size()); }
 
-PyObject* as_pairs(const std::vector<Field>& fields, const Output& text) {
+// The fields of a hash. Documents of a collection have much the same names: `before` has those of the one before.
+PyObject* as_pairs(const std::vector<Field>& fields, const Output& text, PyObject* before) {
     Held pairs(PyTuple_New(fields.size()));
     if (!pairs.get()) return nullptr;
+    const size_t known = before ? PyTuple_GET_SIZE(before) : 0;
     for (size_t at = 0; at < fields.size(); ++at) {
-        Held pair(PyTuple_New(2)), name(as_bytes(fields[at].name));
+        PyObject* same = at < known ? PyTuple_GET_ITEM(PyTuple_GET_ITEM(before, at), 0) : nullptr;
+        if (same && Text(PyBytes_AS_STRING(same), PyBytes_GET_SIZE(same)) != fields[at].name) same = nullptr;
+        Py_XINCREF(same);
+        Held pair(PyTuple_New(2)), name(same ? same : as_bytes(fields[at].name));
         Held value(as_bytes(text.part(fields[at].value.from, fields[at].value.to)));
         if (!pair.get() || !name.get() || !value.get()) return nullptr;
         PyTuple_SET_ITEM(pair.get(), 0, name.give());
@@ -640,6 +687,7 @@ PyObject* call(PyObject* self, PyObject* arguments, PyObject*) {
     if (!memory) return PyErr_NoMemory();
     Held answer(PyList_New(raw.size()));
     if (!answer.get()) return nullptr;
+    PyObject* before = nullptr;
     for (size_t at = 0; at < raw.size(); ++at) {
         const Made& one = made[at];
         if (!one.plain) {
@@ -647,16 +695,41 @@ PyObject* call(PyObject* self, PyObject* arguments, PyObject*) {
             PyList_SET_ITEM(answer.get(), at, Py_None);
             continue;
         }
-        Held pair(PyTuple_New(2)), fields(as_bytes(picked.part(one.picked.from, one.picked.to)));
-        Held content(rules.form == Form::fields ? as_pairs(one.fields, text)
+        const Text of = picked.part(one.picked.from, one.picked.to);
+        Held pair(PyTuple_New(2));
+        Held fields(one.identified ? PyUnicode_DecodeUTF8(of.data(), of.size(), nullptr) : as_bytes(of));
+        Held content(rules.form == Form::fields ? as_pairs(one.fields, text, before)
                                                 : as_bytes(text.part(one.text.from, one.text.to)));
         if (!pair.get() || !fields.get() || !content.get()) return nullptr;
+        if (rules.form == Form::fields) before = content.get();
         PyTuple_SET_ITEM(pair.get(), 0, fields.give());
         PyTuple_SET_ITEM(pair.get(), 1, content.give());
         PyList_SET_ITEM(answer.get(), at, pair.give());
     }
     return answer.give();
 }
+
+// A run of BSON documents, cut; None where a length is wrong.
+PyObject* cut(PyObject*, PyObject* given) {
+    char* bytes;
+    Py_ssize_t size;
+    if (PyBytes_AsStringAndSize(given, &bytes, &size) < 0) return nullptr;
+    Held documents(PyList_New(0));
+    if (!documents.get()) return nullptr;
+    for (Text rest(bytes, size); !rest.empty();) {
+        const size_t length = rest.size() < 5 ? 0 : little<uint32_t>(rest.data());
+        if (length < 5 || length > rest.size()) Py_RETURN_NONE;
+        const Held document(as_bytes(rest.substr(0, length)));
+        if (!document.get() || PyList_Append(documents.get(), document.get()) < 0) return nullptr;
+        rest.remove_prefix(length);
+    }
+    return documents.give();
+}
+
+PyMethodDef functions[] = {
+    {"cut", cut, METH_O, "Cuts a run of BSON documents; None where a length is wrong."},
+    {nullptr, nullptr, 0, nullptr},
+};
 
 PyType_Slot slots[] = {
     {Py_tp_doc, const_cast<char*>("Makes texts of documents; see mappers.direct.")},
@@ -675,7 +748,7 @@ int filled(PyObject* module) {
 
 PyModuleDef_Slot module_slots[] = {{Py_mod_exec, reinterpret_cast<void*>(filled)}, {0, nullptr}};
 
-PyModuleDef module = {PyModuleDef_HEAD_INIT, "_direct", nullptr, 0, nullptr, module_slots, nullptr, nullptr, nullptr};
+PyModuleDef module = {PyModuleDef_HEAD_INIT, "_direct", nullptr, 0, functions, module_slots, nullptr, nullptr, nullptr};
 
 }  // namespace
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import bson
@@ -12,6 +12,7 @@ from bson.binary import UuidRepresentation
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.errors import InvalidBSON
 
+from mappers.compiled import MODULE
 from mappers.contract import Document, MappingError
 
 CODEC: CodecOptions[dict[str, Any]] = CodecOptions(
@@ -91,6 +92,17 @@ def identity_type(raw: bytes) -> str:
         return "unknown"
 
 
+def identity_types(documents: Sequence[bytes]) -> Counter[str]:
+    """Return how many of the documents have an `_id` of each `identity_type`."""
+    types: Counter[str] = Counter()
+    for beginning, count in Counter([raw[4:9] for raw in documents]).items():
+        if beginning[1:] == _ID_FIRST:
+            types[TYPE_NAMES.get(beginning[0], f"0x{beginning[0]:02x}")] += count
+    if types.total() < len(documents):
+        types.update(identity_type(raw) for raw in documents if raw[5:9] != _ID_FIRST)
+    return types
+
+
 def position(raw: bytes) -> bytes | None:
     """Return BSON ``{"_id": value}`` cut from the document without decoding the value, or None where it has none."""
     for kind, name, start, end in elements(raw):
@@ -102,15 +114,18 @@ def position(raw: bytes) -> bytes | None:
 
 def documents(batch: bytes) -> list[bytes]:
     """Cut a run of BSON documents, as a raw batch of a cursor is, into its documents."""
-    cut: list[bytes] = []
+    if MODULE is not None and (quickly := MODULE.cut(batch)) is not None:
+        cut: list[bytes] = quickly
+        return cut
+    found: list[bytes] = []
     start = 0
     while start < len(batch):
         end = start + int.from_bytes(batch[start : start + 4], "little")
         if not start + 5 <= end <= len(batch):
             raise InvalidBSON("a document's length is less than 5, or more than what is there")
-        cut.append(batch[start:end])
+        found.append(batch[start:end])
         start = end
-    return cut
+    return found
 
 
 def elements(raw: bytes) -> Iterator[tuple[int, bytes, int, int]]:

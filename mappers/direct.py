@@ -8,35 +8,16 @@ long way; so do a few of the plain ones, to be compared (`flows.projecting`).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from importlib import import_module
-from types import ModuleType
 from typing import Any, Literal, TypeVar
 
 import bson
 
+from mappers.compiled import MODULE
 from mappers.contract import Document, MappingError, Record
 from mappers.decoding import CODEC_MS
 from mappers.names import RESERVED
-
-SWITCH = "OFFRAMP_COMPILED"
-"""The environment variable that, as 0, leaves the compiled module unused."""
-
-
-def _imported() -> ModuleType | None:
-    if os.environ.get(SWITCH) == "0":
-        return None
-    try:
-        return import_module("mappers._direct")
-    except ImportError:  # The package was installed without a C++ compiler.
-        return None
-
-
-_COMPILED = _imported()
-COMPILED = _COMPILED is not None
-"""Whether the compiled module is there and used."""
 
 Shape = Literal["json", "item", "fields"]
 """JSON; DynamoDB's typed JSON; or a hash's fields, each a name and a text in bytes."""
@@ -65,6 +46,7 @@ class Plain:
     """Whether null is a text in a hash."""
 
 
+_NOTHING: Document = {}
 _decode: Callable[[bytes, Any], Document] = bson.decode
 
 
@@ -82,17 +64,31 @@ FIELDS = Plain("fields", nameless=True)
 class Direct:
     """Texts of plain documents."""
 
-    def __init__(self, plain: Plain, picked: Iterable[str], *, without_id: bool = False) -> None:
-        """Take what is plain, and the top-level fields that keys and expiry are made of; raises without the module."""
-        if _COMPILED is None:
+    def __init__(
+        self,
+        plain: Plain,
+        picked: Iterable[str],
+        *,
+        typed: bool = True,
+        without_id: bool = False,
+        free: Iterable[str] = (),
+    ) -> None:
+        """Take what is plain, and the top-level fields that keys and expiry are made of; raises without the module.
+
+        `typed`: of the `_id` its typed text will do, and no other field is needed. A document that has one of the
+        `free` names on top, which are for what a record has besides, is not plain.
+        """
+        if MODULE is None:
             raise RuntimeError("the compiled module is not there")
-        self._texts = _COMPILED.Direct(
+        names = {name.encode() for name in picked} - {b"_id"}
+        self._texts = MODULE.Direct(
             form=_SHAPES.index(plain.shape),
-            picked=[name.encode() for name in dict.fromkeys(picked)],
+            picked=sorted(names),
+            by_id=typed,
             left_out=[b"_id"] if without_id else [],
             not_first=plain.not_first,
             not_within=plain.not_within,
-            not_on_top=plain.not_on_top,
+            not_on_top=[*plain.not_on_top, *(name.encode() for name in free)],
             nameless=plain.nameless,
             deepest=plain.deepest,
             most_number=plain.most_number,
@@ -100,25 +96,33 @@ class Direct:
             null_text=plain.null_text,
         )
 
-    def records(self, documents: Sequence[bytes], make: Callable[[Document, Any], R]) -> list[R | None]:
+    def records(self, documents: Sequence[bytes], make: Callable[[Document, Any, str | None], R]) -> list[R | None]:
         """Return what `make` makes of each document's picked fields and its text, None for one that is not plain.
 
-        What it raises MappingError for is none either: the long way says where and why.
+        Where the typed text of the `_id` is all that is needed besides, it is given in place of the fields. What `make`
+        raises MappingError for is None too: the long way says where and why.
         """
         made: list[R | None] = []
         for plain in self._texts(documents):
-            record = None
-            if plain is not None:
-                fields, text = plain
-                try:
-                    record = make(_decode(fields, CODEC_MS), text)
-                except MappingError:
-                    record = None
-            made.append(record)
+            if plain is None:
+                made.append(None)
+                continue
+            known, text = plain
+            try:
+                if type(known) is str:
+                    made.append(make(_NOTHING, text, known))
+                else:
+                    made.append(make(_decode(known, CODEC_MS), text, None))
+            except MappingError:
+                made.append(None)
         return made
 
 
-def direct(plain: Plain, paths: Iterable[str], *, without_id: bool = False) -> Direct | None:
-    """Return what makes texts, where only these fields decide on more than that; None without the compiled module."""
-    picked = ["_id", *(path.partition(".")[0] for path in paths)]
-    return Direct(plain, picked, without_id=without_id) if COMPILED else None
+def direct(
+    plain: Plain, paths: Iterable[str], *, typed: bool = True, without_id: bool = False, free: Iterable[str] = ()
+) -> Direct | None:
+    """Return what makes texts, where only `_id` and these fields decide on more; None without the compiled module."""
+    paths = list(paths)
+    picked = [path.partition(".")[0] for path in paths]
+    typed = typed and set(paths) <= {"_id"}
+    return Direct(plain, picked, typed=typed, without_id=without_id, free=free) if MODULE is not None else None

@@ -154,10 +154,12 @@ class ItemMapper:
         self._direct = None
         whole = options.indexes or options.sets or options.fidelity == "lossless"
         if not whole and self._expiry.paths is not None:
-            paths = [path for one in options.key.attributes for path in one.paths]
-            added = [*options.key.names, *self._reserved, FULL_ID]
+            paths = [path for one in options.key.attributes for path in one.paths] + [*self._expiry.paths]
+            own = {one.attribute for one in options.key.attributes if one.own}
+            free = {*options.key.names, *self._reserved, FULL_ID} - own - {"_id"}
             plain = replace(ITEM, scaled=options.values.decimal_scale == "tag")
-            self._direct = direct(plain, [*paths, *self._expiry.paths, *added], without_id=True)
+            typed = options.id_encoding == "typed" and options.key.types.get("_id", "S") == "S"
+            self._direct = direct(plain, paths, typed=typed, without_id=True, free=free)
 
     def __call__(self, document: Document, /) -> Iterable[Item]:
         """Return the document's one item."""
@@ -179,10 +181,11 @@ class ItemMapper:
         """Return the items of plain documents."""
         return self._direct.records(documents, self._straight) if self._direct is not None else ()
 
-    def _straight(self, document: Document, text: bytes) -> Item:
+    def _straight(self, document: Document, text: bytes, typed: str | None) -> Item:
         """Return the item of a document of which only the fields are given that the others depend on."""
-        typed = identity(document, self._options.id_encoding)
-        attributes = self._values.item(without_id(document))
+        if typed is None:
+            typed = identity(document, self._options.id_encoding)
+        attributes = self._values.item(without_id(document)) if document else {}
         added, expires_at_ms = self._added(document, typed, attributes)
         first = orjson.dumps(added)
         body = first if text == b"{}" else first[:-1] + b"," + text[1:]

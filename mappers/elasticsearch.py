@@ -149,9 +149,10 @@ class DocumentMapper:
         self._reshaping = Reshaping((), self._values, self.kind)
         self._direct = None
         if not self._lossless:
-            paths = [*(path for _, path in options.needed()), FULL_ID]
+            paths = [path for _, path in options.needed()]
             plain = replace(INDEX_JSON, most_number=most_number(options.values.int53))
-            self._direct = direct(plain, paths, without_id=True)
+            typed = options.id_encoding == "typed"
+            self._direct = direct(plain, paths, typed=typed, without_id=True, free=[FULL_ID])
 
     def survey(self, *, mapped: bool) -> int | None:
         """Return how many documents its design needs looked at, 0 for all, None where it needs no design.
@@ -182,7 +183,7 @@ class DocumentMapper:
         """Return the document's one index document."""
         named = self._named(without_id(document), lambda path: self._losses.add("name_path", path))
         fields = self._reshaping(named)
-        return (self._index_document(document, self._values.dumps(fields), fields),)
+        return (self._index_document(document, self._values.dumps(fields), fields=fields),)
 
     def straight(self, documents: Sequence[bytes], /) -> Sequence[IndexDocument | None]:
         """Return the index documents of plain documents, of which the design has none reshaped."""
@@ -190,9 +191,11 @@ class DocumentMapper:
             return ()
         return self._direct.records(documents, self._index_document)
 
-    def _index_document(self, document: Document, source: bytes, fields: Document | None = None) -> IndexDocument:
+    def _index_document(
+        self, document: Document, source: bytes, typed: str | None = None, fields: Document | None = None
+    ) -> IndexDocument:
         """Return the index document; `fields` are those of the source, if not the document's own names."""
-        full = identity(document, self._options.id_encoding)
+        full = identity(document, self._options.id_encoding) if typed is None else typed
         identifier = shortened(full, ID_LIMIT_BYTES)
         added: dict[str, str] = {}
         if identifier != full:

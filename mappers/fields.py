@@ -167,8 +167,10 @@ class Template:
         """Return the one key of a document of which only the `_id` is known, None where the key needs other fields."""
         return [self.fill(identity)] if by_identity(self.paths) else None
 
-    def fill(self, document: Document) -> str:
+    def fill(self, document: Document, typed: str | None = None) -> str:
         """Return the key of a document; raises MappingError if a field is missing or no scalar.
+
+        `typed` is the typed text of its `_id`, where that is known and the template has no other field.
 
         Braces and percent signs of values are escaped: in Redis a brace chooses the cluster slot (R61). So is, in a
         field before another one, the character that ends it: ``{a}:{b}`` is one text for a = "x:y" and another for
@@ -177,11 +179,11 @@ class Template:
         key = self.parts[0][0]
         if len(self.parts) == 2 and self.parts[0][1] == "_id" and self.encoding == "typed":
             # The usual key. The prefix of a typed id is a letter and a colon; what follows is then all that is escaped.
-            text = identity(document)
+            text = identity(document) if typed is None else typed
             if text[2:].isalnum():
                 return key + text + self.parts[1][0]
         for (_, path), (behind, following) in itertools.pairwise(self.parts):
-            text = key_text(document, path, self.encoding)
+            text = key_text(document, path, self.encoding) if typed is None else typed
             # The prefix of a typed id has a colon of its own, always as its second character.
             known = 2 if path == "_id" and self.encoding == "typed" else 0
             value = text[known:]

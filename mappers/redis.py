@@ -144,8 +144,8 @@ class StringMapper:
         """Return the strings of plain documents."""
         return self._direct.records(documents, self._string) if self._direct is not None else ()
 
-    def _string(self, document: Document, contents: bytes) -> String:
-        return String(self._key.fill(document), contents, self._expiry(document))
+    def _string(self, document: Document, contents: bytes, typed: str | None = None) -> String:
+        return String(self._key.fill(document, typed), contents, self._expiry(document))
 
     def addresses(self, identity: Document, /) -> Sequence[str] | None:
         """Return the key of a document with this `_id`; None where the key needs other fields."""
@@ -272,8 +272,8 @@ class HashMapper:
         """Return the hashes of plain documents."""
         return self._direct.records(documents, self._hash) if self._direct is not None else ()
 
-    def _hash(self, document: Document, fields: tuple[tuple[bytes, bytes], ...]) -> Hash:
-        return Hash(self._key.fill(document), fields, self._expiry(document))
+    def _hash(self, document: Document, fields: tuple[tuple[bytes, bytes], ...], typed: str | None = None) -> Hash:
+        return Hash(self._key.fill(document, typed), fields, self._expiry(document))
 
     def addresses(self, identity: Document, /) -> Sequence[str] | None:
         """Return the key of a document with this `_id`; None where the key needs other fields."""
@@ -361,7 +361,9 @@ def direct_json(values: JsonPolicies, key: Template, expiry: Expiry) -> Direct |
 
 def direct_by(plain: Plain, key: Template, expiry: Expiry) -> Direct | None:
     """Return what makes the texts of plain documents; None where the expiry has to see the whole document."""
-    return direct(plain, (*key.paths, *expiry.paths)) if expiry.paths is not None else None
+    if expiry.paths is None:
+        return None
+    return direct(plain, (*key.paths, *expiry.paths), typed=key.encoding == "typed")
 
 
 def default_key(route: str) -> str:

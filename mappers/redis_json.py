@@ -100,8 +100,8 @@ class JsonMapper:
         """Return the JSON documents of plain documents."""
         return self._direct.records(documents, self._json) if self._direct is not None else ()
 
-    def _json(self, document: Document, text: bytes) -> Json:
-        return Json(self._key.fill(document), text, self._expiry(document))
+    def _json(self, document: Document, text: bytes, typed: str | None = None) -> Json:
+        return Json(self._key.fill(document, typed), text, self._expiry(document))
 
     def addresses(self, identity: Document, /) -> Sequence[str] | None:
         """Return the key of a document with this `_id`; None where the key needs other fields."""

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from strategies import ODD_ELEMENTS, dates, decimals, documents, doubles, integers, object_ids, raw_documents, texts
 
 from flows.projecting import Projection
-from mappers import direct
+from mappers import compiled, direct
 from mappers.anomalies import decode_all
 from mappers.contract import Losses, MapperType, MappingError, Record
 from mappers.decoding import CODEC, CODEC_MS
@@ -32,7 +32,7 @@ from stores.contract import Batch
 from stores.errors import PermanentError
 
 pytestmark = pytest.mark.skipif(
-    not direct.COMPILED and shutil.which("c++") is None and "CI" not in os.environ,
+    compiled.MODULE is None and shutil.which("c++") is None and "CI" not in os.environ,
     reason="no C++ compiler here, so the compiled module was not built",
 )
 
@@ -115,7 +115,9 @@ def test_a_plain_document_is_mapped_straight(name: str) -> None:
     @given(object_ids(), st.dictionaries(NAMES, NESTED, max_size=8))
     def holds(own: ObjectId, fields: dict[str, Any]) -> None:
         raw = stored({"_id": own} | fields)
-        assert same(mapper, raw)
+        # A name that a record has besides is for the long way to refuse, or not.
+        kept = {"item": "_id_full", "document": "offramp_id"}.get(name)
+        assert same(mapper, raw) or kept in fields
 
     holds()
 
@@ -267,7 +269,7 @@ class Wrong:
 
 def test_every_place_of_a_batch_is_compared_in_its_turn() -> None:
     raws = [stored({"_id": number}) for number in range(200)]
-    for wrong in (0, 1, 63, 64, 130, 199):
+    for wrong in (0, 1, 127, 128, 199):
         with pytest.raises(PermanentError, match=f"document n:{wrong}: .* set OFFRAMP_COMPILED=0") as raised:
             _project_often(wrong, raws)
         assert raised.value.code == "E-MAP-DIRECT"
@@ -277,7 +279,7 @@ def test_every_place_of_a_batch_is_compared_in_its_turn() -> None:
 
 def _project_often(wrong: int, raws: Sequence[bytes]) -> None:
     projection = Projection(Wrong(wrong), Losses(), (String,), guarded=False)
-    for _ in range(64):
+    for _ in range(128):
         projection.batch(Batch(raws, b""))
 
 
@@ -286,12 +288,12 @@ def test_a_projection_gives_the_same_with_the_module_and_without_it() -> None:
     made = _projected(raws)
     script = (
         "import sys; sys.path[:0] = eval(sys.argv[1]); from tests.mappers import test_direct as own;"
-        "from mappers import direct; assert not direct.COMPILED; print(own._projected(eval(sys.argv[2])))"
+        "from mappers import compiled; assert compiled.MODULE is None; print(own._projected(eval(sys.argv[2])))"
     )
     arguments = [str([path for path in sys.path if path]), str(raws)]
     done = subprocess.run(
         [sys.executable, "-c", script, *arguments],
-        env=os.environ | {direct.SWITCH: "0"},
+        env=os.environ | {compiled.SWITCH: "0"},
         capture_output=True,
         text=True,
         timeout=60,
@@ -307,13 +309,13 @@ def _projected(raws: Sequence[bytes]) -> list[tuple[Any, ...]]:
 
 
 def test_what_the_module_is_given_is_checked() -> None:
-    assert direct._COMPILED is not None
+    assert compiled.MODULE is not None
     texts_of = direct.Direct(direct.REDIS_JSON, ["_id"])._texts
     for wrong in (None, [1], ["text"], 5):
         with pytest.raises(TypeError):
             texts_of(wrong)
     with pytest.raises(TypeError):
-        direct._COMPILED.Direct()
+        compiled.MODULE.Direct()
     assert texts_of([]) == []
 
 
