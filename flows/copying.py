@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
@@ -15,8 +16,32 @@ from stores.contract import Batch, Journal, Partition, Readable, Reject, Rejecte
 
 _CHECKPOINT_S = 0.5
 """What is copied again after a crash is at most what was acknowledged in this time, and what was in flight."""
-_WINDOW_BYTES = 16 << 20
-"""Bytes of documents in flight past which no further batch is read: a batch is about 1 MB, but may be one of 16 MB."""
+_IN_FLIGHT_BYTES = 8 << 20
+"""Bytes of documents in flight, over all partitions of the process, past which none reads a further batch before one of
+its own has arrived: a batch is about 1 MB, but may be one of 16 MB, and takes several times as much as it is sent."""
+
+
+class _InFlight:
+    """What the threads of this process have under way together."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._bytes = 0
+        self.mapping = threading.Lock()
+        """Held while a batch is mapped: two at once would share one interpreter, and take the memory of two."""
+
+    def add(self, size_bytes: int) -> None:
+        """So many bytes more are under way, or so many less."""
+        with self._lock:
+            self._bytes += size_bytes
+
+    @property
+    def full(self) -> bool:
+        """Whether no more should be."""
+        return self._bytes > _IN_FLIGHT_BYTES
+
+
+_IN_FLIGHT = _InFlight()
 
 
 class Projecting(Protocol):
@@ -81,6 +106,7 @@ def copy_partition(
     def settle() -> None:
         nonlocal reached
         reached, batch, answer = flight.popleft()
+        _IN_FLIGHT.add(-batch.size_bytes)
         refused = _reject_refused(batch, answer.result())
         rejects.extend((*refused.values(), *batch.rejects))
         owed.add(batch.tally)
@@ -112,13 +138,11 @@ def copy_partition(
             if stopping():
                 complete = False
                 break
-            while flight and (
-                len(flight) >= window
-                or flight[0][2].done()
-                or sum(each[1].size_bytes for each in flight) > _WINDOW_BYTES
-            ):
+            while flight and (len(flight) >= window or flight[0][2].done() or _IN_FLIGHT.full):
                 settle()
-            projected = projection.batch(batch)
+            with _IN_FLIGHT.mapping:
+                projected = projection.batch(batch)
+            _IN_FLIGHT.add(projected.size_bytes)
             flight.append((batch.position, projected, writers.submit(write, projected.records, done)))
             done += projected.tally.read
         while flight:
@@ -128,6 +152,7 @@ def copy_partition(
     finally:
         # Nothing may still be written once the caller knows the outcome and gives the lease back.
         writers.close()
+        _IN_FLIGHT.add(-sum(batch.size_bytes for _, batch, _ in flight))
 
 
 def _reject_refused(batch: ProjectedBatch, refused: Sequence[Rejected]) -> dict[int, Reject]:

@@ -411,9 +411,11 @@ def _partitions(documents: int, run: RunKeys) -> int:
 
     Threads share one interpreter, which one partition keeps busy; more of them would only hold more batches.
     """
+    if run.runner == "threads":
+        return 1
     by_size = 1 + documents // _DOCUMENTS_PER_PARTITION
     by_workers = min(_PARTITIONS_PER_WORKER * run.workers, documents // _FEWEST_DOCUMENTS)
-    return min(_MOST_PARTITIONS, by_size if run.runner == "threads" else max(by_size, by_workers))
+    return min(_MOST_PARTITIONS, max(by_size, by_workers))
 
 
 def _complete(state: State, route: Route) -> bool | None:

@@ -380,7 +380,8 @@ class DynamoDBTarget:
         """Send one BatchWriteItem and return the addresses it left unprocessed."""
         requests = b",".join(operation.request for operation in pending.values())
         body = b'{"RequestItems":{"%b":[%b]}}' % (self._table.encode(), requests)
-        answer = self.calls.prepared("batch_write_item", body, RequestItems={self._table: []})
+        with self._requests.turn():
+            answer = self.calls.prepared("batch_write_item", body, RequestItems={self._table: []})
         unprocessed = [
             request["PutRequest"]["Item"] if "PutRequest" in request else request["DeleteRequest"]["Key"]
             for requests in self._part(answer, "UnprocessedItems").values()
@@ -395,7 +396,8 @@ class DynamoDBTarget:
             keys = ",".join(wanted).encode()
             body = b'{"RequestItems":{"%b":{"ConsistentRead":true,"Keys":[%b]}}}' % (self._table.encode(), keys)
             try:
-                answer = self.calls.prepared("batch_get_item", body, RequestItems={self._table: {"Keys": []}})
+                with self._requests.turn():
+                    answer = self.calls.prepared("batch_get_item", body, RequestItems={self._table: {"Keys": []}})
             except TransientError:
                 if not backoff.wait():
                     raise

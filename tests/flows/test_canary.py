@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import boto3
 import pytest
 from elasticsearch import Elasticsearch
+from msgspec.structs import replace
 from plans import Stores, offramp, write_plan
 from pymongo.database import Database
 from redis import Redis
@@ -114,7 +114,7 @@ def canonical(change: Callable[[bytes], bytes]) -> Callable[[pytest.MonkeyPatch]
 
 def without_expiry(patch: pytest.MonkeyPatch) -> None:
     def same(found: Any, record: Any) -> bool:
-        return bool(dataclasses.replace(found, expires_at_ms=None) == dataclasses.replace(record, expires_at_ms=None))
+        return bool(replace(found, expires_at_ms=None) == replace(record, expires_at_ms=None))
 
     patch.setattr(comparing, "same", same)
 
