@@ -103,6 +103,7 @@ public:
         bytes_[used_++] = byte;
     }
     void put(Text text) {
+        if (text.empty()) return;
         room(text.size());
         std::memcpy(bytes_.data() + used_, text.data(), text.size());
         used_ += text.size();

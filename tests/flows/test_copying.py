@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flows import copying
 from flows.comparing import compare
 from flows.copying import copy_partition
 from flows.projecting import Projection
@@ -207,8 +208,14 @@ def test_the_checkpoint_waits_for_the_oldest_batch_not_the_newest() -> None:
 
 
 def test_no_more_batches_are_in_flight_than_the_window_allows() -> None:
-    target, book, most = prepared("window"), Notebook(), 0
+    book, most = Notebook(), 0
     settled: list[Tally] = []
+    full = threading.Event()
+
+    class Waiting(MemoryTarget):
+        def write(self, records: Sequence[Any], /) -> Sequence[Rejected]:
+            assert full.wait(20)
+            return super().write(records)
 
     class Counting(MemorySource):
         def read(self, partition: Partition, after: bytes | None = None) -> Iterator[Batch]:
@@ -216,12 +223,92 @@ def test_no_more_batches_are_in_flight_than_the_window_allows() -> None:
             # Reading, and noting what is acknowledged, are the work of one thread: what is between is in flight.
             for before, batch in enumerate(super().read(partition, after)):
                 most = max(most, before - len(settled))
+                if before == 3:
+                    full.set()
                 yield batch
 
+    memory.forget("window")
+    target = Waiting(MemoryTarget.Connection(), MemoryTarget.Placement(), "window")
+    target.prepare()
     documents = [{"_id": number, "wish": "one", "n": number} for number in range(24)]
     source = Counting(documents, batch_documents=2)
     copy_partition(source, projection(), target, book, Partition(0), window=3, copied=settled.append)
     assert most == 3
+
+
+class PromptTarget(FaultyTarget):
+    """A target that says that its answers come at once, up to a call."""
+
+    prompt = True
+    waits_from = 10**9
+    threads: list[int]
+
+    def write(self, records: Sequence[Any], /) -> Sequence[Rejected]:
+        self.threads.append(threading.get_ident())
+        self.prompt = len(self.threads) < self.waits_from
+        return super().write(records)
+
+
+def prompt(name: str) -> PromptTarget:
+    memory.forget(name)
+    target = PromptTarget(MemoryTarget.Connection(), MemoryTarget.Placement(), name)
+    target.threads = []
+    target.prepare()
+    return target
+
+
+def test_a_target_that_answers_at_once_is_written_to_by_the_thread_that_maps_until_it_does_not() -> None:
+    target, book = prompt("prompt"), Notebook()
+    target.waits_from = 4
+    documents = [{"_id": number, "wish": "one", "n": number} for number in range(20)]
+    copy_partition(MemorySource(documents, batch_documents=2), projection(), target, book, Partition(0), window=3)
+    assert target.threads[:4] == [threading.get_ident()] * 4
+    assert threading.get_ident() not in target.threads[4:]
+    assert book.done
+    assert len(memory.held("prompt")) == book.tally.copied == 20
+
+
+def test_what_was_acknowledged_before_a_prompt_target_failed_is_on_record() -> None:
+    target, book = prompt("prompt"), Notebook()
+    target.failing = frozenset((4,))
+    documents = [{"_id": number, "wish": "one", "n": number} for number in range(20)]
+    source = MemorySource(documents, batch_documents=2)
+    with pytest.raises(TransientError, match="scheduled"):
+        copy_partition(source, projection(), target, book, Partition(0))
+    assert book.tally.read >= 2  # As far as the last checkpoint, of which the first batch makes one.
+    copy_partition(source, projection(), target, book, Partition(0), after=book.position, done=book.tally.read)
+    assert book.tally.read == 20 == len(memory.held("prompt"))
+
+
+def test_no_partition_reads_on_while_the_process_has_enough_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all partitions together; each may have one batch, or it would never come to its end."""
+    monkeypatch.setattr(copying, "_IN_FLIGHT_BYTES", 100)
+    before = copying._IN_FLIGHT._bytes
+    most: list[int] = []
+
+    class Counting(MemoryTarget):
+        def write(self, records: Sequence[Any], /) -> Sequence[Rejected]:
+            most.append(copying._IN_FLIGHT._bytes - before)
+            return super().write(records)
+
+    memory.forget("enough")
+    target = Counting(MemoryTarget.Connection(), MemoryTarget.Placement(), "enough")
+    target.prepare()
+    documents = [{"_id": number, "wish": "one", "n": number} for number in range(40)]
+    source = MemorySource(documents, batch_documents=2)
+    books = [Notebook(), Notebook()]
+    copies = [
+        threading.Thread(target=copy_partition, args=(source, projection(), target, book, part), kwargs={"window": 9})
+        for book, part in zip(books, source.split(2), strict=True)
+    ]
+    for each in copies:
+        each.start()
+    for each in copies:
+        each.join(20)
+    assert all(book.done for book in books)
+    largest = max(len(raw) for batch in source.read(Partition(0)) for raw in batch.documents) * 2
+    assert max(most) <= 100 + 2 * largest
+    assert copying._IN_FLIGHT._bytes == before
 
 
 def test_a_run_whose_lease_is_lost_writes_nothing_more() -> None:
