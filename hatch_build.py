@@ -12,6 +12,7 @@ from setuptools import Distribution, Extension
 from setuptools.errors import BaseError
 
 _SOURCE = "mappers/_direct.cpp"
+_INCLUDED = ("mappers/_text.hpp", "mappers/_walk.hpp")
 
 
 def build(root: Path) -> Path | None:
@@ -19,6 +20,7 @@ def build(root: Path) -> Path | None:
     extension = Extension(
         "mappers._direct",
         [str(root / _SOURCE)],
+        depends=[str(root / path) for path in _INCLUDED],
         language="c++",
         extra_compile_args=["-std=c++17", "-O2", "-fvisibility=hidden"] if sys.platform != "win32" else ["/std:c++17"],
     )
