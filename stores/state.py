@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -19,6 +20,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError, SQLAl
 from stores.contract import Partition, Reject, Tally
 from stores.errors import LeaseLost, PermanentError, PlanError, TransientError
 from stores.owners import is_gone, owner_of_this_process
+from stores.retrying import Backoff
 from stores.state_rejects import Rejects, keep
 from stores.state_tables import designs as _designs
 from stores.state_tables import leases as _leases
@@ -466,8 +468,16 @@ def _on_connect(connection: Any, _record: Any) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     # WAL with FULL: a committed checkpoint survives a power cut (R130).
+    backoff = Backoff(_BUSY_MS / 1000)
     for pragma in (f"busy_timeout={_BUSY_MS}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
+        while True:
+            try:
+                cursor.execute(f"PRAGMA {pragma}")
+                break
+            except sqlite3.OperationalError as error:
+                # Of several that give a new file its journal at once SQLite refuses some, whatever the timeout.
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or not backoff.wait():
+                    raise
     cursor.close()
 
 

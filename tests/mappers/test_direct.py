@@ -156,6 +156,10 @@ def _document(*elements: bytes) -> bytes:
     return (len(body) + 4).to_bytes(4, "little") + body
 
 
+def _stored(*elements: bytes) -> bytes:
+    return _document(_element(10, b"_id", b""), *elements)
+
+
 def nested(levels: int) -> Any:
     return [nested(levels - 1)] if levels else 1
 
@@ -183,21 +187,21 @@ NOT_PLAIN: dict[str, bytes] = {
     },
     "a regex as _id": stored({"_id": Regex("x")}),
     "an odd _id": _document(_element(3, b"_id", _document(_element(10, b"a", b""), _element(10, b"a", b"")))),
-    "a name twice": _document(_element(10, b"_id", b""), _element(10, b"a", b""), _element(8, b"a", b"\x01")),
+    "a name twice": _stored(_element(10, b"a", b""), _element(8, b"a", b"\x01")),
     "_id twice": _document(_element(8, b"_id", b"\x00"), _element(8, b"_id", b"\x01")),
-    "a boolean that is neither": _document(_element(8, b"a", b"\x02")),
-    "array keys that do not count": _document(_element(4, b"a", _document(_element(10, b"1", b"")))),
-    "a name that is no UTF-8": _document(_element(10, b"\xff", b"")),
-    "a surrogate": _document(_element(2, b"a", (4).to_bytes(4, "little") + b"\xed\xa0\x80\x00")),
-    "an overlong letter": _document(_element(2, b"a", (3).to_bytes(4, "little") + b"\xc1\x81\x00")),
-    "past the last letter": _document(_element(2, b"a", (5).to_bytes(4, "little") + b"\xf4\x90\x80\x80\x00")),
-    "a text that ends too soon": _document(_element(2, b"a", (1).to_bytes(4, "little") + b"x\x00")),
-    "an object longer than it is": _document(_element(3, b"a", b"\x06\x00\x00\x00\x00")),
-    "an end before the end": _document(b"\x00\x00"),
+    "a boolean that is neither": _stored(_element(8, b"a", b"\x02")),
+    "array keys that do not count": _stored(_element(4, b"a", _document(_element(10, b"1", b"")))),
+    "a name that is no UTF-8": _stored(_element(10, b"\xff", b"")),
+    "a surrogate": _stored(_element(2, b"a", (4).to_bytes(4, "little") + b"\xed\xa0\x80\x00")),
+    "an overlong letter": _stored(_element(2, b"a", (3).to_bytes(4, "little") + b"\xc1\x81\x00")),
+    "past the last letter": _stored(_element(2, b"a", (5).to_bytes(4, "little") + b"\xf4\x90\x80\x80\x00")),
+    "a text that ends too soon": _stored(_element(2, b"a", (1).to_bytes(4, "little") + b"x\x00")),
+    "an object longer than it is": _stored(_element(3, b"a", b"\x06\x00\x00\x00\x00")),
+    "an end before the end": _stored(b"\x00\x00"),
     "nothing": b"",
     "a length alone": b"\x05\x00\x00\x00",
     "a length past the end": b"\x06\x00\x00\x00\x00",
-    **{f"odd: {what}": _document(_element(10, b"_id", b""), element) for what, element in ODD_ELEMENTS.items()},
+    **{f"odd: {what}": _stored(element) for what, element in ODD_ELEMENTS.items()},
 }
 
 
