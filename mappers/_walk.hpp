@@ -118,7 +118,6 @@ private:
                 if (!value(*element, 0)) return false;
             }
         }
-        if (rest.size() != 1 || rest[0] != 0) return false;
         if (!fields) text_.put('}');
         return true;
     }
@@ -382,7 +381,6 @@ private:
             if (!value(*member, depth)) return false;
             ++members;
         }
-        if (rest.size() != 1 || rest[0] != 0) return false;
         text_.put(array ? ']' : '}');
         if (item) text_.put('}');
         return true;

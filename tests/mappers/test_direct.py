@@ -174,6 +174,7 @@ NOT_PLAIN: dict[str, bytes] = {
             "a double with an exponent": 1e300,
             "decimal NaN": Decimal128("NaN"),
             "a decimal with an exponent": Decimal128("1E+3"),
+            "a small decimal": Decimal128("1E-8"),
             "a decimal past 34 digits": Decimal128.from_bid(b"\xff" * 14 + b"\x41\x30"),
             "a date after the year 9999": DatetimeMS(253_402_300_800_000),
             "regex": Regex("x"),
@@ -228,6 +229,35 @@ def test_nesting_is_taken_as_far_as_the_store_takes_it() -> None:
     for name, deepest in {"item": 31, "string": 64}.items():
         assert same(MAPPERS[name](), stored({"_id": 1, "v": nested(deepest)}))
         assert straight(MAPPERS[name](), stored({"_id": 1, "v": nested(deepest + 1)})) is None
+
+
+def test_what_a_policy_decides_is_left_to_the_long_way() -> None:
+    zeros, without_null = MAPPERS["item with zeros"](), MAPPERS["hash without null"]()
+    for text in ("1.10", "100.0", "0.00"):
+        assert straight(zeros, stored({"_id": 1, "v": Decimal128(text)})) is None
+    assert same(zeros, stored({"_id": 1, "v": Decimal128("1.1")}))
+    assert straight(without_null, stored({"_id": 1, "v": None})) is None
+    assert same(without_null, stored({"_id": None, "v": {"inner": None}}))
+
+
+def test_every_month_of_every_kind_of_year_is_written_as_on_the_long_way() -> None:
+    day = 86_400_000
+    days = [*range(366), *range(19_700, 20_100), *range(-25_600, -25_100), *range(-719_162, 2_932_896, 997)]
+    for name in ("string", "hash"):
+        mapper = MAPPERS[name]()
+        raws = [stored({"_id": 1, "at": DatetimeMS(one * day + one * 997 % day)}) for one in days]
+        assert mapper.straight(raws) == [record for raw in raws for record in long_way(mapper, raw)]
+
+
+@each_mapper
+def test_documents_of_a_batch_are_mapped_each_for_itself(name: str) -> None:
+    mapper = MAPPERS[name]()
+
+    @given(st.lists(st.dictionaries(NAMES, PLAIN, max_size=4).map(lambda some: stored({"_id": 1} | some)), max_size=5))
+    def holds(raws: list[bytes]) -> None:
+        assert list(mapper.straight(raws)) == [straight(mapper, raw) for raw in raws]
+
+    holds()
 
 
 def test_as_many_names_as_can_be_told_apart_are_taken() -> None:
