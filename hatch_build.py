@@ -9,7 +9,6 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from setuptools import Distribution, Extension
-from setuptools.errors import BaseError
 
 _SOURCE = "mappers/_direct.cpp"
 _INCLUDED = ("mappers/_text.hpp", "mappers/_walk.hpp")
@@ -30,7 +29,7 @@ def build(root: Path) -> Path | None:
         try:
             command.ensure_finalized()
             command.run()
-        except (BaseError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - however a compiler fails, it is no reason not to install
             print(f"the compiled mapper is left out, so mapping will be slower: {error}", file=sys.stderr)
             return None
     return root / command.get_ext_filename(extension.name)

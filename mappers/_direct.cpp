@@ -102,6 +102,7 @@ PyObject* as_pairs(const std::vector<Field>& fields, const Output& text, PyObjec
         if (!pair.get() || !name.get() || !value.get()) return nullptr;
         PyTuple_SET_ITEM(pair.get(), 0, name.give());
         PyTuple_SET_ITEM(pair.get(), 1, value.give());
+        PyObject_GC_UnTrack(pair.get());  // Of bytes alone, it is in no cycle.
         PyTuple_SET_ITEM(pairs.get(), at, pair.give());
     }
     return pairs.give();

@@ -24,6 +24,7 @@ from stores.redis_commands import (
     JSON,
     RECORDS,
     SHARED,
+    WHOLES,
     Foreign,
     Held,
     Shared,
@@ -238,7 +239,7 @@ class RedisTarget:
 
         A record that has expired leaves its key absent (R65). Records of one key are applied in their order.
         """
-        with self._turns.turn() if any(isinstance(one, Entry) for one in records) else nullcontext():
+        with self._turns.turn() if Entry in set(map(type, records)) else nullcontext():
             return self._write(records)
 
     def delete(self, addresses: Sequence[str], /) -> None:
@@ -331,22 +332,22 @@ class RedisTarget:
         entries: dict[str, tuple[tuple[int, int], int, Entry]] = {}
         for number, one in enumerate(records):
             refused = self._unfit(one)
-            if refused is None and isinstance(one, Shared):
-                refused = too_large(one, limit)
-            if refused is not None:
-                rejected.append(Rejected(number, *refused))
-            elif isinstance(one, Entry):
-                entries[one.address] = (entry_number(one.id) or (0, 0), number, one)
-            elif isinstance(one, Shared):
-                yield shared_step(number, one)
-            elif not isinstance(one, Foreign):
+            if refused is None and isinstance(one, WHOLES):
                 step = whole_step(number, one, self._ttl_ms)
                 if step.size_bytes > _BIG_BYTES:
                     self._big.append(step.size_bytes)
-                if step.size_bytes > limit and (refused := too_large(one, limit)) is not None:
-                    rejected.append(Rejected(number, *refused))
-                    continue
-                yield step
+                if step.size_bytes > limit:
+                    refused = too_large(one, limit)
+                if refused is None:
+                    yield step
+            elif refused is None and isinstance(one, Shared):
+                refused = too_large(one, limit)
+                if refused is None and isinstance(one, Entry):
+                    entries[one.address] = (entry_number(one.id) or (0, 0), number, one)
+                elif refused is None:
+                    yield shared_step(number, one)
+            if refused is not None:
+                rejected.append(Rejected(number, *refused))
         # In the order of their ids, which is the only one a stream takes them in; the last of an address wins.
         for _, number, entry in sorted(entries.values(), key=lambda each: each[0]):
             yield shared_step(number, entry)

@@ -61,7 +61,8 @@ Shared = Member | SetMember | Entry
 Held = Whole | Shared | Foreign
 """What an address can be read as; a Foreign is never written."""
 
-RECORDS: tuple[type[Held], ...] = (String, Hash, Set, List, Json, Member, SetMember, Entry)
+WHOLES = (String, Hash, Set, List, Json)
+RECORDS: tuple[type[Held], ...] = (*WHOLES, Member, SetMember, Entry)
 SHARED: Mapping[type[Held], str] = {Member: "sorted set", SetMember: "set", Entry: "stream"}
 """What a key must be to hold such records."""
 
@@ -177,6 +178,9 @@ def whole_step(number: int, record: Whole, ttl_ms: int | None) -> Step:
     if isinstance(record, String):
         packed = pack_command(("SET", key, record.value, *(("PX" + life[0], life[1]) if life else ())))
         return Step(number, record.key, (packed,), False, len(packed))
+    if type(record) is Hash and not life and len(record.fields) <= BATCH:  # As below, for the usual hash.
+        filled = pack_command(("HSET", key, *chain.from_iterable(record.fields)))
+        return Step.around(number, record.key, [pack_command(("DEL", key)), filled])
     commands: list[Command] = [("DEL", key)]
     if isinstance(record, Hash):
         commands.extend([("HSET", key, *chain.from_iterable(some)) for some in _parts(record.fields)])

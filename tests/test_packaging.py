@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -36,6 +38,23 @@ def test_the_wheel_holds_the_three_packages_their_types_and_the_demo(wheel: Path
         "mappers",
         "stores",
     }
+
+
+def test_it_installs_without_a_compiler_and_is_the_same_for_every_python(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns("*.so", ".git", ".*_cache", "tests", "benchmarks"))
+    (tree / "benchmarks").mkdir()
+    (tree / "tests").mkdir()
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, tree],
+        env=os.environ | {"CC": str(tmp_path / "none"), "CXX": str(tmp_path / "none")},
+        check=True,
+        capture_output=True,
+        timeout=300,
+    )
+    (built,) = tmp_path.glob("*.whl")
+    assert built.name.endswith("-py3-none-any.whl")
+    assert not [name for name in zipfile.ZipFile(built).namelist() if name.endswith(".so")]
 
 
 def test_nothing_that_ships_imports_what_only_demo_or_tests_need(wheel: Path, tmp_path: Path) -> None:
