@@ -87,12 +87,8 @@ class Step(NamedTuple):
     @classmethod
     def together(cls, number: int, key: str, *commands: Command) -> Step:
         """Return the step of these commands in a transaction."""
-        return cls.around(number, key, [pack_command(command) for command in commands])  # type: ignore[arg-type]
-
-    @classmethod
-    def around(cls, number: int, key: str, packed: Sequence[bytes]) -> Step:
-        """Return the step of these packed commands in a transaction."""
-        return cls(number, key, [_MULTI, *packed, _EXEC], True, sum(map(len, packed)) + len(_MULTI) + len(_EXEC))
+        packed = [_MULTI, *[pack_command(command) for command in commands], _EXEC]  # type: ignore[arg-type]
+        return cls(number, key, packed, True, sum(map(len, packed)))
 
 
 def failure(step: Step, replies: Sequence[Any]) -> Refused | None:
