@@ -168,10 +168,6 @@ class ItemMapper:
         for path in self._sets:
             make_set(attributes, path)
         added, expires_at_ms = self._added(document, typed, attributes)
-        if self._options.fidelity == "lossless":
-            if RAW in attributes:
-                raise collision(RAW)
-            added[RAW] = {"B": base64.b64encode(stored_bytes(document)).decode()}
         whole = self._indexes(document, typed, added | attributes)
         limited = self._options.oversize == "reject"
         size_of = self._indexes.size if limited else None
@@ -198,6 +194,8 @@ class ItemMapper:
     ) -> tuple[dict[str, Any], int | None]:
         """Return the attributes that are not the document's own, and when the item expires."""
         added = self._key(document, typed, attributes)
+        if self._options.fidelity == "lossless":
+            added[RAW] = {"B": base64.b64encode(stored_bytes(document)).decode()}
         expires_at_ms = self._expiry(document)
         if expires_at_ms is not None:
             # DynamoDB counts whole seconds; milliseconds would never expire (R56).

@@ -178,8 +178,6 @@ def whole_step(number: int, record: Whole, ttl_ms: int | None) -> Step:
     if isinstance(record, String):
         packed = pack_command(("SET", key, record.value, *(("PX" + life[0], life[1]) if life else ())))
         return Step(number, record.key, (packed,), False, len(packed))
-    if type(record) is Hash and not life and len(record.fields) <= BATCH:  # As below, for the usual hash.
-        return Step.together(number, record.key, ("DEL", key), ("HSET", key, *chain.from_iterable(record.fields)))
     commands: list[Command] = [("DEL", key)]
     if isinstance(record, Hash):
         commands.extend([("HSET", key, *chain.from_iterable(some)) for some in _parts(record.fields)])

@@ -15,7 +15,9 @@ Answer = TypeVar("Answer")
 _PATIENT = 8
 """So many answers in a row that were waited for are waited for all the time."""
 _TURN = threading.Lock()
+"""Held by the one request of this process that is under way while answers come at once."""
 _TURN_S = 0.05
+"""After this time the next goes on its way without it: one that takes long must not hold up other tables."""
 
 
 class SideBySide:
