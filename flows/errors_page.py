@@ -58,8 +58,8 @@ def uses(root: Path = _ROOT) -> Iterator[Use]:
     """Yield every code in a text of the packages that is not a docstring, nor in the catalogue itself."""
     for package in _PACKAGES:
         for path in sorted((root / package).rglob("*.py")):
-            if not path.name.startswith("codes"):
-                yield from _uses(ast.parse(path.read_text(encoding="utf-8")), f"{package}/{path.name}")
+            if path.name != "error_codes.py" and not path.name.startswith("codes"):
+                yield from _uses(ast.parse(path.read_text(encoding="utf-8")), path.relative_to(root).as_posix())
 
 
 def _uses(tree: ast.AST, place: str) -> Iterator[Use]:

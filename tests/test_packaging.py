@@ -70,8 +70,9 @@ class Barred:
 sys.meta_path.insert(0, Barred())
 sys.path.insert(0, sys.argv[1])
 for package in ("mappers", "stores", "flows"):
-    for path in sorted(pathlib.Path(sys.argv[1], package).glob("*.py")):
-        module = importlib.import_module(f"{package}.{path.stem}" if path.stem != "__init__" else package)
+    for path in sorted(pathlib.Path(sys.argv[1], package).rglob("*.py")):
+        parts = path.relative_to(sys.argv[1]).with_suffix("").parts
+        module = importlib.import_module(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
         assert module.__file__.startswith(sys.argv[1]), module.__file__
 print("imported")
 """
@@ -84,17 +85,19 @@ print("imported")
 @pytest.mark.parametrize("package", ["flows", "mappers", "stores"])
 def test_no_module_bears_an_empty_name(package: str) -> None:
     empty = {"util", "utils", "helpers", "common", "base", "types", "copy", "misc"}
-    assert not {path.stem for path in (ROOT / package).glob("*.py")} & empty
+    assert not {path.stem for path in (ROOT / package).rglob("*.py")} & empty
+    assert not {path.name for path in (ROOT / package).rglob("*") if path.is_dir()} & empty
 
 
 def test_no_module_of_flows_bears_a_standard_library_name() -> None:
     """A worker that puts flows/ first on its path must still find the standard library."""
-    assert not {path.stem for path in (ROOT / "flows").glob("*.py")} & set(sys.stdlib_module_names) - {"__init__"}
+    names = {path.relative_to(ROOT / "flows").with_suffix("").parts[0] for path in (ROOT / "flows").rglob("*.py")}
+    assert not names & set(sys.stdlib_module_names) - {"__init__"}
 
 
 def test_the_copyleft_server_is_imported_nowhere() -> None:
     for package in ("flows", "mappers", "stores"):
-        for path in (ROOT / package).glob("*.py"):
+        for path in (ROOT / package).rglob("*.py"):
             text = path.read_text(encoding="utf-8")
             assert "import secantus" not in text
             assert "from secantus" not in text
