@@ -5,18 +5,18 @@ check:  ## format, lint, types, layering, generated files current
 	ruff check .
 	mypy
 	lint-imports
-	python -m flows.schema --check
-	python -m flows.values_page --check
-	python -m flows.deployments --check
-	python -m flows.errors_page --check
+	python -m flows.plan.json_schema --check
+	python -m flows.docgen.values --check
+	python -m flows.orchestration.deployments --check
+	python -m flows.docgen.errors --check
 
 format:
 	ruff format .
 	ruff check --fix .
-	python -m flows.schema --write
-	python -m flows.values_page --write
-	python -m flows.deployments --write
-	python -m flows.errors_page --write
+	python -m flows.plan.json_schema --write
+	python -m flows.docgen.values --write
+	python -m flows.orchestration.deployments --write
+	python -m flows.docgen.errors --write
 
 test:  ## every test, on real local servers: two processes, a file's tests in one of them
 	pytest -n 2 --dist loadfile --no-loadscope-reorder

@@ -10,14 +10,14 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from setuptools import Distribution, Extension
 
-_SOURCE = "mappers/_direct.cpp"
-_INCLUDED = ("mappers/_text.hpp", "mappers/_walk.hpp")
+_SOURCE = "mappers/native/direct.cpp"
+_INCLUDED = ("mappers/native/text.hpp", "mappers/native/walk.hpp")
 
 
 def build(root: Path) -> Path | None:
     """Return the module built, beside its source; None, told on standard error, where it cannot be."""
     extension = Extension(
-        "mappers._direct",
+        "mappers.native._direct",
         [str(root / _SOURCE)],
         depends=[str(root / path) for path in _INCLUDED],
         language="c++",
@@ -45,4 +45,4 @@ class Build(BuildHookInterface[Any]):
         build_data["pure_python"] = False
         build_data["infer_tag"] = True
         if version == "standard":  # An editable install finds it beside its source.
-            build_data["force_include"][str(built)] = f"mappers/{built.name}"
+            build_data["force_include"][str(built)] = f"mappers/native/{built.name}"

@@ -20,8 +20,8 @@ from benchmarks import checks, measuring
 from benchmarks.documents import Size
 from benchmarks.measuring import FEW
 from benchmarks.rig import LEGS, Documents, Leg, LegName, Rig, changing_rig, null_rig, prefect_api, real_rig
-from flows.report import table
-from mappers.compiled import MODULE
+from flows.reporting.text import table
+from mappers.native.extension import MODULE
 
 PARTS = ("legs", "processes", "memory", "verify", "sync", "latency_5ms", "orchestration", "checks")
 _LATENCY_MS = 5

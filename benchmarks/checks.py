@@ -13,19 +13,19 @@ import bson
 import orjson
 
 from benchmarks.documents import encoded
-from flows.ledger import Entry, Finding, Log
-from flows.projecting import Projection
+from flows.copying.projection import Projection
+from flows.verifier.ledger import Entry, Finding, Log
 from mappers.contract import Document, Losses
-from mappers.decoding import CODEC, decode, identity_type
-from mappers.dynamodb_size import item_size
-from mappers.elasticsearch import DocumentMapper, IndexDocument
+from mappers.documents.decoding import CODEC, decode, identity_type
+from mappers.dynamodb.size import item_size
+from mappers.dynamodb.values import DynamoDBValues
+from mappers.elasticsearch.mapper import DocumentMapper, IndexDocument
 from mappers.identity import encode
-from mappers.names import dynamodb_name
-from mappers.redis import Hash, HashMapper
-from mappers.values_dynamodb import DynamoDBValues
-from stores.contract import Partition, Tally
-from stores.redis_commands import unfit
-from stores.state import State
+from mappers.redis.records import Hash, HashMapper
+from mappers.values.field_names import dynamodb_name
+from stores.contract.target import Partition, Tally
+from stores.redis.commands import unfit
+from stores.state.database import State
 
 _DOCUMENTS = 1_000
 _REPEATS = 5

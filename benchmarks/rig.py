@@ -14,7 +14,7 @@ from typing import Any, Literal
 from benchmarks.documents import Size, document
 from benchmarks.processes import Cost, prefect, run, serving
 from benchmarks.replay import DATABASE
-from flows import localservers
+from flows.demo import servers as localservers
 
 LegName = Literal["dynamodb", "redis_string", "redis_hash", "elasticsearch"]
 _INSERTED_AT_ONCE = 1_000
@@ -225,7 +225,7 @@ def _insert(source: str, collections: Sequence[Documents]) -> None:
 
 
 def _offramp(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> Cost:
-    return run([sys.executable, "-m", "flows.cli", *arguments], environment)
+    return run([sys.executable, "-m", "flows.cli.main", *arguments], environment)
 
 
 @contextmanager

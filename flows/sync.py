@@ -10,12 +10,12 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled
 from pydantic import Field
 
-from flows.books import Report
-from flows.plan import load
-from flows.showing import catching_up_shown
-from flows.syncing import sync as caught_up
-from flows.tasks import concluded
-from flows.turns import HELD, to_a_checkpoint
+from flows.orchestration.artifacts import catching_up_shown
+from flows.orchestration.tasks import concluded
+from flows.orchestration.waiting import HELD, to_a_checkpoint
+from flows.plan.load import load
+from flows.replication.sync import sync as caught_up
+from flows.reporting.model import Report
 from stores.errors import TransientError
 
 

@@ -9,14 +9,14 @@ from typing import Annotated, Literal
 from prefect import flow
 from pydantic import Field
 
-from flows.books import Level, Report
-from flows.plan import load
-from flows.report import default_folder
-from flows.running import Run
-from flows.sampling import DOCUMENTS
-from flows.tasks import NotClean, concluded, prefect_workers
-from flows.turns import in_turn
-from flows.verifying import Asked
+from flows.orchestration.tasks import NotClean, concluded, prefect_workers
+from flows.orchestration.waiting import in_turn
+from flows.plan.load import load
+from flows.reporting.model import Level, Report
+from flows.reporting.text import default_folder
+from flows.run.backfill import Run
+from flows.verifier.job import Asked
+from flows.verifier.sample import DOCUMENTS
 
 
 @flow(name="offramp verification", persist_result=False)

@@ -12,10 +12,10 @@ from bson import Binary, Code, DBRef, Decimal128, Int64, ObjectId
 from bson.datetime_ms import DatetimeMS
 
 from mappers.contract import Document
-from mappers.fields import without_id
+from mappers.documents.fields import without_id
 from mappers.policies import INDEX_POLICIES, IndexPolicies
-from mappers.tags import date_text, milliseconds, uuid_text
-from mappers.values import EXACT_IN_DOUBLE
+from mappers.values.json_values import EXACT_IN_DOUBLE
+from mappers.values.tags import date_text, milliseconds, uuid_text
 
 MOST_NAMES = 2_000
 """Distinct names below one object that are told apart; an object with more holds keys, not fields."""

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from mappers.census import Census
 
 Document = Mapping[str, Any]
-"""A MongoDB document as `mappers.decoding.decode` gives it; field order is the stored one."""
+"""A MongoDB document as `mappers.documents.decoding.decode` gives it; field order is the stored one."""
 
 
 class Record(Protocol):

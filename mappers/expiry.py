@@ -11,8 +11,8 @@ from bson import json_util
 from bson.datetime_ms import DatetimeMS
 
 from mappers.contract import Document
-from mappers.filters import Filter, compiled, reached
-from mappers.values import milliseconds
+from mappers.transforms.filters import Filter, compiled, reached
+from mappers.values.json_values import milliseconds
 
 FROM_INDEX = "from_index"
 """What a route says in `expires` where the TTL indexes of its collection decide."""

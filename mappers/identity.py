@@ -16,8 +16,8 @@ from bson import Binary, DBRef, Decimal128, ObjectId
 from bson.datetime_ms import DatetimeMS
 
 from mappers.contract import Document, MappingError
-from mappers.decimals import exact_text
-from mappers.decoding import CODEC
+from mappers.documents.decimals import exact_text
+from mappers.documents.decoding import CODEC
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MILLISECOND = dt.timedelta(milliseconds=1)

@@ -16,8 +16,8 @@ from uuid import uuid4
 import bson
 
 from mappers.contract import Record
-from mappers.decoding import CODEC, identity_type, position
-from stores.contract import Batch, Partition, Rejected
+from mappers.documents.decoding import CODEC, identity_type, position
+from stores.contract.target import Batch, Partition, Rejected
 from stores.errors import PermanentError
 
 

@@ -24,7 +24,7 @@ from pymongo.database import Database
 from redis import Redis
 from waiting import until
 
-from flows import localservers
+from flows.demo import servers as localservers
 
 # No deadline: these tests wait for servers, and time is never what they judge.
 settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flows import cli
+from flows.cli import main as cli
 
 RUN_LIMIT_S = 500
 
@@ -61,7 +61,7 @@ def _target(use_case: str) -> str:
 def start(*arguments: str | Path, folder: Path, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
     """Start the command line in a folder of the test's own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", *map(str, arguments)],
+        [sys.executable, "-m", "flows.cli.main", *map(str, arguments)],
         cwd=folder,
         env={**os.environ, **(environment or {})},
         stdout=subprocess.PIPE,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from flows.books import FieldLoss, Pace, PastRun, Report, RouteReport, SourceSeen
-from flows.differences import Differing, FieldDifference
-from flows.rates import Throughput
+from flows.connect.rates import Throughput
+from flows.reporting.model import FieldLoss, Pace, PastRun, Report, RouteReport, SourceSeen
+from flows.verifier.field_differences import Differing, FieldDifference
 
 STARTED = dt.datetime(2026, 11, 23, 9, 0, tzinfo=dt.UTC)
 _BEGAN = STARTED.timestamp()

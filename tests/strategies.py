@@ -24,7 +24,7 @@ from bson.binary import UuidRepresentation
 from bson.datetime_ms import DatetimeMS
 from hypothesis import strategies as st
 
-from mappers.decoding import CODEC
+from mappers.documents.decoding import CODEC
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1

@@ -13,8 +13,11 @@ import click
 import pytest
 import yaml
 
-from flows import books, plan, plankeys, plugins
-from flows.cli import offramp
+from flows.cli.main import offramp
+from flows.plan import keys as plankeys
+from flows.plan import load as plan
+from flows.plan import plugins
+from flows.reporting import model as books
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -73,6 +76,6 @@ def test_links_between_the_documents_lead_somewhere(page: Path) -> None:
 def test_help_answers_without_the_clients() -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT")}
     done = subprocess.run(
-        [sys.executable, "-m", "flows.cli", "--help"], capture_output=True, text=True, env=environment, check=True
+        [sys.executable, "-m", "flows.cli.main", "--help"], capture_output=True, text=True, env=environment, check=True
     )
     assert "Exit codes" in done.stdout

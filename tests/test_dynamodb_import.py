@@ -20,15 +20,15 @@ from plans import Stores, offramp, start, write_plan
 from pymongo.database import Database
 from waiting import until
 
-from flows.plan import Plan, load
-from flows.running import Run
-from flows.standing import status
-from flows.workers import Threads
+from flows.plan.load import Plan, load
+from flows.run.backfill import Run
+from flows.run.status import status
+from flows.run.workers import Threads
 from mappers.contract import Losses
-from stores import dynamodb_files
-from stores.contract import staging_of
+from stores.contract.target import staging_of
+from stores.dynamodb import import_files as dynamodb_files
 from stores.errors import PlanError, TransientError
-from stores.state import Lease, State
+from stores.state.database import Lease, State
 
 
 @pytest.fixture
@@ -265,7 +265,7 @@ def test_items_that_dynamodb_refuses_fail_the_route_until_the_table_is_gone(
 
 
 OWN = """
-from mappers.dynamodb import item
+from mappers.dynamodb.records import item
 
 
 def things(document):

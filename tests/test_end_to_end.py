@@ -25,10 +25,10 @@ from waiting import until
 MAPPERS = '''
 import os, threading
 from pathlib import Path
-from mappers.dynamodb import Key, item
-from mappers.elasticsearch import index_document
+from mappers.dynamodb.records import Key, item
+from mappers.elasticsearch.mapper import index_document
 from mappers.identity import identity
-from mappers.redis import String
+from mappers.redis.records import String
 
 def held_up(document, gate):
     """Wait at the document whose `n` the gate names until the file of that name appears."""
@@ -358,6 +358,6 @@ def test_real_collections_arrive_whole_in_every_store(
 
 def test_help_names_every_command_without_importing_a_client() -> None:
     clients = ("prefect", "boto3", "pymongo", "redis", "elasticsearch", "pydantic", "sqlalchemy")
-    script = f"import sys, flows.cli; print([name for name in {clients} if name in sys.modules])"
+    script = f"import sys, flows.cli.main; print([name for name in {clients} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -26,7 +26,12 @@ def stores(mongodb_url: str, redis_url: str) -> Stores:
 
 def own_mapper(folder: Path, body: str, unique: str) -> dict[str, Any]:
     """Write a mapper file and return a route that uses it."""
-    lines = ["import os, sys", "from mappers.contract import MappingError", "from mappers.redis import String", ""]
+    lines = [
+        "import os, sys",
+        "from mappers.contract import MappingError",
+        "from mappers.redis.records import String",
+        "",
+    ]
     (folder / "own.py").write_text("\n".join(lines) + f"\ndef own(document):\n{body}\n", encoding="utf-8")
     return {"target": "redis", "use": "own.py:own", "key": f"{unique}:{{_id}}"}
 
@@ -60,8 +65,8 @@ def test_whatever_a_mapper_does_with_one_document_the_others_arrive(
 
 
 ODD = """
-from mappers.elasticsearch import IndexDocument as I, index_document
-from mappers.redis_json import Json as J
+from mappers.elasticsearch.mapper import IndexDocument as I, index_document
+from mappers.redis.json_document import Json as J
 
 def places(document):
     at, name = document["_id"], "NAME-2024.01"
@@ -295,7 +300,7 @@ def test_the_demo_runs_under_the_usual_limit_of_open_files(tmp_path: Path) -> No
     import sys
 
     command[1] += " sys.argv = ['offramp', 'demo', '--documents', '300', '--dir', 'd', '--json'];"
-    command[1] += " runpy.run_module('flows.cli', run_name='__main__')"
+    command[1] += " runpy.run_module('flows.cli.main', run_name='__main__')"
     done = subprocess.run(
         [sys.executable, *command], cwd=tmp_path, env=dict(os.environ), capture_output=True, text=True, timeout=120
     )

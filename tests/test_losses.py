@@ -13,9 +13,9 @@ import redis as redis_client
 from plans import Stores, offramp, write_plan
 from pymongo.database import Database
 
-from mappers.decoding import CODEC
-from mappers.redis import String
-from mappers.restoring import restore
+from mappers.documents.decoding import CODEC
+from mappers.lossless import restore
+from mappers.redis.records import String
 
 
 @pytest.fixture(scope="session")

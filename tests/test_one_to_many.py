@@ -11,9 +11,9 @@ import pytest
 from plans import Stores, write_plan
 from pymongo.database import Database
 
-from flows.plan import load
-from flows.running import Run
-from flows.workers import Threads
+from flows.plan.load import load
+from flows.run.backfill import Run
+from flows.run.workers import Threads
 
 
 @pytest.fixture

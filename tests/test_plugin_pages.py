@@ -19,7 +19,7 @@ import pytest
 from plans import Finished, offramp, offramp_process
 from pymongo.database import Database
 
-from stores.testing import TargetLaws
+from stores.testing.laws import TargetLaws
 
 ROOT = Path(__file__).parents[1]
 PLUGIN = Path(__file__).parent / "plugin_target"

@@ -14,8 +14,8 @@ from plans import Finished, Stores, offramp, write_plan
 from pymongo.database import Database
 from redis import Redis
 
-from flows import plan as plans
-from stores.state import State
+from flows.plan import load as plans
+from stores.state.database import State
 
 SECRET = "4111-1111"
 
@@ -153,7 +153,7 @@ def test_a_document_accepted_and_replaced_before_anything_was_copied_again_is_no
 def test_a_route_over_its_budget_stops_early_and_goes_on_once_it_is_raised(
     path: Path, command: Command, database: Database[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.copying._CHECKPOINT_S", 0)
+    monkeypatch.setattr("flows.copying.partition._CHECKPOINT_S", 0)
     fill(database, set(range(2_000, 2_010)), 8_000, padding="x" * 1_000)
     say(path, rejects={"in_a_row": 50, "most": 9})
     stopped = command("backfill", path, "--json")

@@ -13,10 +13,10 @@ from pymongo.database import Database
 from redis import Redis
 from test_verification import DAMAGED, DOCUMENTS, found, route_of, whole
 
-from flows import plan as plans
-from stores.redis import RedisTarget
-from stores.state import State
-from stores.state_mending import Mendings
+from flows.plan import load as plans
+from stores.redis.target import RedisTarget
+from stores.state.database import State
+from stores.state.repairs import Mendings
 
 
 @pytest.fixture(scope="session")

@@ -21,10 +21,10 @@ from pymongo.database import Database
 from redis import Redis
 from waiting import until
 
-from flows import localservers
-from flows import plan as plans
-from stores.state import State
-from stores.state_verification import Verifications
+from flows.demo import servers as localservers
+from flows.plan import load as plans
+from stores.state.database import State
+from stores.state.verification import Verifications
 
 Documents = Database[dict[str, Any]]
 

@@ -17,13 +17,13 @@ from pymongo.database import Database
 from redis import Redis
 from waiting import until
 
-from flows import plan as plans
-from flows.passes import Passes
-from flows.sampling import bound, needed
-from flows.verifying import Asked, VerifyJob
-from flows.workers import Threads
-from stores.state import State
-from stores.state_verification import Found, Verifications
+from flows.plan import load as plans
+from flows.run.verify import Passes
+from flows.run.workers import Threads
+from flows.verifier.job import Asked, VerifyJob
+from flows.verifier.sample import bound, needed
+from stores.state.database import State
+from stores.state.verification import Found, Verifications
 
 Damage = Callable[[Any, str], object]
 DOCUMENTS = 12

@@ -14,7 +14,7 @@ from pymongo.errors import OperationFailure
 
 from benchmarks.documents import document, identifier
 from benchmarks.replay import Collection
-from stores.mongodb import Connection, MongoDB
+from stores.mongodb.collection import Connection, MongoDB
 
 DOCUMENTS = 1_500
 IDS = [ObjectId(identifier(number)) for number in range(DOCUMENTS)]

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from flows.books import Books, Following, Report, RouteReport, settle
-from flows.comparing import Comparison
-from flows.counting import Counts
-from flows.ledger import Balance
-from flows.report import as_markdown, as_text, write
+from flows.reporting.model import Books, Following, Report, RouteReport, settle
+from flows.reporting.text import as_markdown, as_text, write
+from flows.verifier.compare import Comparison
+from flows.verifier.counts import Counts
+from flows.verifier.ledger import Balance
 from mappers.contract import Loss
-from stores.contract import Tally
+from stores.contract.target import Tally
 
 
 def tally(**changes: Any) -> Tally:

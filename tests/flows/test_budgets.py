@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
-from flows.budgets import Budget, Spending
-from flows.copying import copy_partition
-from flows.projecting import Projection
+from flows.copying.partition import copy_partition
+from flows.copying.projection import Projection
+from flows.copying.reject_budget import Budget, Spending
 from mappers.contract import Document, Losses, MappingError
-from mappers.redis import String
+from mappers.redis.records import String
 from stores import memory
-from stores.contract import Partition, Rejected, Tally
+from stores.contract.target import Partition, Rejected, Tally
 from stores.errors import OverBudget
 from stores.memory import MemorySource, MemoryTarget
-from stores.owners import owner_of_this_process
-from stores.state import Lease, State
-from stores.state_rejects import Chosen, Rejects
+from stores.state.database import Lease, State
+from stores.state.owners import owner_of_this_process
+from stores.state.rejects import Chosen, Rejects
 
 ROUTE = "things"
 
@@ -126,7 +126,7 @@ def test_a_share_is_judged_of_a_fair_number_only(state: State, copy: Copy, monke
     wishes = ["reject"] * 5 + ["keep"] * 95
     budget = Budget(share=0.04)
     assert copy(wishes, budget)
-    monkeypatch.setattr("flows.budgets._FAIR", 100)
+    monkeypatch.setattr("flows.copying.reject_budget._FAIR", 100)
     with pytest.raises(OverBudget, match=r"5 of 100 documents were rejected \(rejects.share 0.04\)"):
         Spending(state, state_lease(state), budget).judge()
     Rejects(state).go_on(state_lease(state))

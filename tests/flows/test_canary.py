@@ -15,9 +15,12 @@ from plans import Stores, offramp, write_plan
 from pymongo.database import Database
 from redis import Redis
 
-from flows import comparing, ledger, plan, settling
-from flows.canary import canary
-from flows.ledger import Entry, Finding, Mismatch
+from flows.plan import load as plan
+from flows.verifier import compare as comparing
+from flows.verifier import ledger
+from flows.verifier import recheck as settling
+from flows.verifier.canary import canary
+from flows.verifier.ledger import Entry, Finding, Mismatch
 from mappers.contract import Record
 from stores.errors import PermanentError
 

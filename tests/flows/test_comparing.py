@@ -12,17 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows import comparing
-from flows.comparing import compare, compare_partition, list_share
-from flows.ledger import Balance, Log, Mismatch, balance
-from flows.projecting import Projection
-from flows.settling import SecondLook
+from flows.copying.projection import Projection
+from flows.verifier import compare as comparing
+from flows.verifier.compare import compare, compare_partition, list_share
+from flows.verifier.ledger import Balance, Log, Mismatch, balance
+from flows.verifier.recheck import SecondLook
 from mappers.contract import Document, Losses, Record
-from mappers.decoding import position
+from mappers.documents.decoding import position
 from mappers.identity import encode
-from mappers.redis import String
+from mappers.redis.records import String
 from stores import memory
-from stores.contract import Batch, Partition, Tally
+from stores.contract.target import Batch, Partition, Tally
 from stores.errors import TransientError
 from stores.memory import MemorySource, MemoryTarget
 

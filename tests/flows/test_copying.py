@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows import copying
-from flows.comparing import compare
-from flows.copying import copy_partition
-from flows.projecting import Projection
+from flows.copying import partition as copying
+from flows.copying.partition import copy_partition
+from flows.copying.projection import Projection
+from flows.verifier.compare import compare
 from mappers.contract import Document, Losses, MappingError
 from mappers.identity import encode
-from mappers.redis import String
+from mappers.redis.records import String
 from stores import memory
-from stores.contract import Batch, Partition, Reject, Rejected, Tally
+from stores.contract.target import Batch, Partition, Reject, Rejected, Tally
 from stores.errors import LeaseLost, TransientError
 from stores.memory import MemorySource, MemoryTarget
 

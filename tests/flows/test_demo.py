@@ -17,8 +17,9 @@ import bson
 import psutil
 import pytest
 
-from flows import demo, seeding
-from mappers.decoding import TYPE_NAMES, decode, identity_type
+from flows.demo import run as demo
+from flows.demo import seed as seeding
+from mappers.documents.decoding import TYPE_NAMES, decode, identity_type
 from mappers.identity import encode
 from stores.errors import PlanError
 
@@ -29,7 +30,7 @@ SERVERS = ("mongodb", "dynamodb", "redis", "elasticsearch")
 
 def started(folder: Path, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", "demo", "--dir", str(folder), *options],
+        [sys.executable, "-m", "flows.cli.main", "demo", "--dir", str(folder), *options],
         cwd=folder.parent,
         # A person's own AWS settings are none of the demo's business.
         env={**os.environ, "PYTHONPATH": str(ROOT), "AWS_PROFILE": "nobody's", "AWS_ACCESS_KEY_ID": ""},

@@ -29,13 +29,17 @@ from pymongo.database import Database
 from redis import Redis
 from waiting import ending, until
 
-from flows import backfill, deploying, deployments, showing, turns, verification
-from flows.books import Report
-from flows.deployments import Wanted
-from flows.plan import load
-from flows.showing import artifact_key
+from flows import backfill, verification
+from flows.orchestration import artifacts as showing
+from flows.orchestration import deployments
+from flows.orchestration import registration as deploying
+from flows.orchestration import waiting as turns
+from flows.orchestration.artifacts import artifact_key
+from flows.orchestration.deployments import Wanted
+from flows.plan.load import load
+from flows.reporting.model import Report
 from stores.errors import TransientError
-from stores.state import State
+from stores.state.database import State
 
 LIMIT_S = 90.0
 LAST_DAY = {"since": (dt.datetime.now(dt.UTC) - dt.timedelta(days=1)).isoformat()}
@@ -398,7 +402,7 @@ def test_a_served_plan_runs_here_and_its_schedules_rest_when_it_ends(
     made = deployments.deployments(Wanted(unique, str(path), (unique,), kinds=("verification", "backfill")))
     deploying.register(made, unique, deploying.Place(str(tmp_path), "offramp"))
     log = tmp_path / "serve.log"
-    arguments = ("flows.cli", "deploy", str(path), "--serve", "--only", "backfill", "--only", "verification")
+    arguments = ("flows.cli.main", "deploy", str(path), "--serve", "--only", "backfill", "--only", "verification")
     with running(log, server.environment, tmp_path, *arguments) as process:
 
         def taken_over() -> list[dict[str, Any]] | None:

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from flows import errors_page
-from flows.cli import offramp
-from flows.codes import CATALOGUE
-from flows.errors_page import Use, faults, uses
-from mappers.codes import EFFECTS, entry
+from flows.cli.main import offramp
+from flows.docgen import errors as errors_page
+from flows.docgen.errors import Use, faults, uses
+from flows.error_codes import CATALOGUE
+from mappers.error_codes import EFFECTS, entry
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "errors.md"
@@ -36,7 +36,7 @@ def repository(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_code_has_an_entry_and_every_entry_is_raised(capsys: pytest.CaptureFixture[str]) -> None:
     assert errors_page.main(["--check"]) == 0, capsys.readouterr().err
     assert len(CATALOGUE) > 140
-    assert "python -m flows.errors_page --check" in (ROOT / "Makefile").read_text("utf-8")
+    assert "python -m flows.docgen.errors --check" in (ROOT / "Makefile").read_text("utf-8")
 
 
 def test_codes_are_found_wherever_they_stand_but_in_prose(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_codes_are_found_wherever_they_stand_but_in_prose(tmp_path: Path) -> Non
         '    raise PlanError("E-SHOP-PLAN", "t")\n',
         encoding="utf-8",
     )
-    (tmp_path / "stores" / "codes_shop.py").write_text('CODES = {"E-SHOP-OWN": 1}', encoding="utf-8")
+    (tmp_path / "stores" / "error_codes.py").write_text('CODES = {"E-SHOP-OWN": 1}', encoding="utf-8")
     assert {(use.code, use.effect) for use in uses(tmp_path)} == {
         ("E-SHOP-TABLE", None),
         ("W-SHOP-NOTE", None),
@@ -58,18 +58,18 @@ def test_codes_are_found_wherever_they_stand_but_in_prose(tmp_path: Path) -> Non
 
 def test_what_is_wrong_with_the_catalogue_is_told_with_what_to_do() -> None:
     found = [
-        Use("E-RDS-NEW", "stores/redis.py line 3", "paused"),
-        Use("E-MADE-UP", "flows/running.py line 4", None),
-        Use("E-ES-TLS", "stores/elasticsearch_http.py line 5", "refused"),
-        Use("E-SRC-AUTH", "stores/mongodb.py line 6", "stopped"),
+        Use("E-RDS-NEW", "stores/redis/target.py line 3", "paused"),
+        Use("E-MADE-UP", "flows/run/backfill.py line 4", None),
+        Use("E-ES-TLS", "stores/elasticsearch/client.py line 5", "refused"),
+        Use("E-SRC-AUTH", "stores/mongodb/collection.py line 6", "stopped"),
     ]
     known = {code: CATALOGUE[code] for code in ("E-ES-TLS", "E-SRC-AUTH", "E-USAGE")}
     assert faults(found, known) == [
-        "E-ES-TLS (stores/elasticsearch_http.py line 5) is raised as refused, its entry says stopped: add it",
-        "E-MADE-UP (flows/running.py line 4) has no entry: say in flows/codes.py what it means and what to do, with the"
-        " effect of its error",
-        "E-RDS-NEW (stores/redis.py line 3) has no entry: say in stores/codes_redis.py what it means and what to do,"
-        " with the effect paused",
+        "E-ES-TLS (stores/elasticsearch/client.py line 5) is raised as refused, its entry says stopped: add it",
+        "E-MADE-UP (flows/run/backfill.py line 4) has no entry: say in flows/error_codes.py what it means and what to"
+        " do, with the effect of its error",
+        "E-RDS-NEW (stores/redis/target.py line 3) has no entry: say in stores/redis/error_codes.py what it means and"
+        " what to do, with the effect paused",
         "E-USAGE has an entry, but nothing raises it: remove the entry",
     ]
 

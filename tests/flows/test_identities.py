@@ -16,11 +16,11 @@ from elasticsearch import Elasticsearch
 from plans import Finished, Stores, offramp, write_plan
 from pymongo.database import Database
 
-from flows.projecting import Projection
+from flows.copying.projection import Projection
 from mappers.contract import Losses
-from mappers.decoding import CODEC
-from mappers.redis import String, StringMapper
-from stores.contract import Batch
+from mappers.documents.decoding import CODEC
+from mappers.redis.records import String, StringMapper
+from stores.contract.target import Batch
 from stores.errors import PermanentError
 
 HEX = "5f3b1c2d4e5f60718293a4b5"

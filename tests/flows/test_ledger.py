@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.ledger import SAMPLES, Balance, Entry, Finding, Log, Mismatch, balance
+from flows.verifier.ledger import SAMPLES, Balance, Entry, Finding, Log, Mismatch, balance
 
 addresses = st.text(max_size=6) | st.sampled_from(["a", "b", "\udcff", "é", ""])
 findings = st.lists(st.builds(Entry, addresses, st.sampled_from(list(Finding)), st.binary(max_size=3)), max_size=40)

@@ -20,7 +20,7 @@ from elasticsearch import Elasticsearch
 from redis import Redis
 from waiting import until
 
-from flows import localservers
+from flows.demo import servers as localservers
 from stores.errors import PermanentError, PlanError
 
 STARTERS: dict[str, Callable[[Path], AbstractContextManager[str]]] = {

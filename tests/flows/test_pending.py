@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import bson
 
-from flows.ledger import Mismatch
-from flows.pending import Pending, moved
-from flows.projecting import Projection
-from flows.settling import SecondLook
+from flows.copying.projection import Projection
+from flows.verifier.ledger import Mismatch
+from flows.verifier.pending_changes import Pending, moved
+from flows.verifier.recheck import SecondLook
 from mappers.contract import Document, Losses
-from mappers.redis import String
+from mappers.redis.records import String
 from stores import memory
 from stores.memory import MemoryTarget
-from stores.memory_changes import MemoryDatabase
+from stores.testing.changing_database import MemoryDatabase
 
 
 def at(number: int) -> bytes:

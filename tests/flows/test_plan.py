@@ -13,8 +13,10 @@ import bson
 import pytest
 from bson import Decimal128, ObjectId, Regex
 
-from flows import plan, plankeys, plugins
-from flows.plan import Plan
+from flows.plan import keys as plankeys
+from flows.plan import load as plan
+from flows.plan import plugins
+from flows.plan.load import Plan
 from mappers.contract import Losses
 from stores import memory
 from stores.errors import PlanError

@@ -32,14 +32,16 @@ from pymongo.database import Database
 from redis import Redis
 from waiting import until
 
-from flows import backfill, plan, tasks, verification
-from flows.jobs import CopyJob
-from flows.showing import artifact_key
-from flows.tasks import NotClean, copy_partition, prefect_workers, verify_route
-from flows.verifying import Asked, Verified, VerifyJob
-from stores.contract import Partition
+from flows import backfill, verification
+from flows.orchestration import tasks
+from flows.orchestration.artifacts import artifact_key
+from flows.orchestration.tasks import NotClean, copy_partition, prefect_workers, verify_route
+from flows.plan import load as plan
+from flows.run.jobs import CopyJob
+from flows.verifier.job import Asked, Verified, VerifyJob
+from stores.contract.target import Partition
 from stores.errors import LeaseLost, PlanError, TransientError
-from stores.state import State
+from stores.state.database import State
 
 LIMIT_S = 90.0
 SHIPPED = Path(__file__).parents[2] / "config" / "prefect.yaml"

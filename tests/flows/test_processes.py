@@ -17,20 +17,20 @@ from plans import Stores, offramp, start, write_plan
 from pymongo.database import Database
 from waiting import until
 
-from flows.jobs import CopyJob
-from flows.plan import load
-from flows.processes import Processes, local_workers
-from stores.contract import Partition
+from flows.plan.load import load
+from flows.run.jobs import CopyJob
+from flows.run.processes import Processes, local_workers
+from stores.contract.target import Partition
 from stores.errors import LeaseLost, PermanentError
-from stores.state import Lease, State
+from stores.state.database import Lease, State
 
 DOCUMENTS = 3_500
 MAPPERS = '''
 import os, signal, threading
 from pathlib import Path
-from mappers.redis import String
+from mappers.redis.records import String
 from mappers.identity import identity
-from stores.retrying import STOPPING
+from stores.throttling.backoff import STOPPING
 
 def wait(document, *, gate, prefix):
     """Wait at a document until the file appears, or this process is told to stop."""

@@ -9,15 +9,15 @@ from typing import Any
 import bson
 import pytest
 
-from flows.projecting import Projection
-from flows.recopying import Recopied, copy_documents
+from flows.copying.documents import Recopied, copy_documents
+from flows.copying.projection import Projection
 from mappers.contract import Document, Losses, MappingError, Record
-from mappers.decoding import CODEC
-from mappers.fields import Template
-from mappers.redis import String
-from mappers.transforms import unchanged
+from mappers.documents.decoding import CODEC
+from mappers.documents.fields import Template
+from mappers.redis.records import String
+from mappers.transforms.steps import unchanged
 from stores import memory
-from stores.contract import Reject, Rejected
+from stores.contract.target import Reject, Rejected
 from stores.errors import LeaseLost
 from stores.memory import MemorySource, MemoryTarget
 

@@ -11,10 +11,10 @@ from plans import Stores, write_plan
 from pymongo.database import Database
 from redis import Redis
 
-from flows import plan as plans
-from flows.books import Report
-from flows.running import Run
-from flows.workers import Threads
+from flows.plan import load as plans
+from flows.reporting.model import Report
+from flows.run.backfill import Run
+from flows.run.workers import Threads
 
 
 @pytest.fixture

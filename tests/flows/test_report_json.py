@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 
-from flows.books import FieldLoss, Following, Pace, PastRun, Report, RouteReport, SourceSeen
-from flows.differences import Differing, FieldDifference
-from flows.rates import Throughput
+from flows.connect.rates import Throughput
+from flows.reporting.model import FieldLoss, Following, Pace, PastRun, Report, RouteReport, SourceSeen
+from flows.verifier.field_differences import Differing, FieldDifference
 
 
 def test_a_report_with_every_key_set_is_the_same_when_read_back() -> None:

@@ -13,10 +13,10 @@ from plans import Stores, offramp, write_plan
 from pymongo.database import Database
 from redis import Redis
 
-from flows.plan import load
-from stores.state import State
-from stores.state_runs import Runs
-from stores.state_verification import Verifications
+from flows.plan.load import load
+from stores.state.database import State
+from stores.state.runs import Runs
+from stores.state.verification import Verifications
 
 SECRET = "Ada-Lovelace-1815"
 DOCUMENTS = 300
@@ -143,7 +143,7 @@ def test_a_run_that_never_ended_is_told_as_such(plan: Path, tmp_path: Path, monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("flows.running.Run._begin", dies)
+        patch.setattr("flows.run.backfill.Run._begin", dies)
         assert offramp("backfill", plan, folder=tmp_path).code == 130
     assert offramp("backfill", plan, folder=tmp_path).code == 0
     (before,) = report_of(tmp_path)["history"]

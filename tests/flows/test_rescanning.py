@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flows.lanes import Lane
-from flows.projecting import Projection
-from flows.rescanning import RESCANNED, rescan
+from flows.copying.projection import Projection
+from flows.replication.applier import Lane
+from flows.replication.rescan import RESCANNED, rescan
 from mappers.contract import Losses
-from mappers.fields import Template
-from mappers.redis import String
-from mappers.transforms import unchanged
+from mappers.documents.fields import Template
+from mappers.redis.records import String
+from mappers.transforms.steps import unchanged
 from stores import memory
 from stores.memory import MemorySource, MemoryTarget
-from stores.state import State
+from stores.state.database import State
 
 
 class Keyed:

@@ -12,16 +12,17 @@ from plans import Stores, write_plan
 from prefect.testing.utilities import prefect_test_harness
 from pymongo.database import Database
 
-from flows import backfill, plan
-from flows.books import RouteReport
-from stores.state import State
+from flows import backfill
+from flows.plan import load as plan
+from flows.reporting.model import RouteReport
+from stores.state.database import State
 
 DOCUMENTS = 3_500
 MAPPER = '''
 import os, signal
 from pathlib import Path
 from mappers.identity import identity
-from mappers.redis import String
+from mappers.redis.records import String
 
 def die(document, *, folder, prefix):
     """Tell who maps, and end the process without a word at a document, once."""

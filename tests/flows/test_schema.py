@@ -16,15 +16,16 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from flows import plugins, schema
-from flows.checking import key_names
-from flows.plan import load
-from flows.plankeys import USE_CASES, Fields, PlanKeys, RouteKeys, RunKeys
-from mappers import transforms
-from mappers.dynamodb import Key
+from flows.plan import json_schema as schema
+from flows.plan import plugins
+from flows.plan.keys import USE_CASES, Fields, PlanKeys, RouteKeys, RunKeys
+from flows.plan.load import load
+from flows.plan.validation import key_names
+from mappers.dynamodb.records import Key
 from mappers.policies import HashPolicies, IndexPolicies, ItemPolicies, JsonPolicies
+from mappers.transforms import steps as transforms
 from stores.errors import PlanError
-from stores.mongodb import Connection
+from stores.mongodb.collection import Connection
 
 CONFIG = Path(__file__).parents[2] / "config"
 EXAMPLE = CONFIG / "plan.example.yaml"
@@ -79,7 +80,7 @@ def test_check_answers_whether_the_file_is_current(tmp_path: Path, monkeypatch: 
 
 def test_the_module_runs_as_make_check_runs_it() -> None:
     ran = subprocess.run(
-        [sys.executable, "-m", "flows.schema", "--check"],
+        [sys.executable, "-m", "flows.plan.json_schema", "--check"],
         cwd=CONFIG.parent,
         env={**os.environ, "PYTHONPATH": str(CONFIG.parent)},
         capture_output=True,

@@ -13,17 +13,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows.copying import copy_partition
-from flows.projecting import Projection
-from flows.splitting import Divisible
+from flows.copying.partition import copy_partition
+from flows.copying.projection import Projection
+from flows.run.rebalancing import Divisible
 from mappers.contract import Document, Losses
 from mappers.identity import encode
-from mappers.redis import String
+from mappers.redis.records import String
 from stores import memory
-from stores.contract import Partition
+from stores.contract.target import Partition
 from stores.errors import LeaseLost, TransientError
 from stores.memory import MemorySource, MemoryTarget
-from stores.state import Lease, State
+from stores.state.database import Lease, State
 
 _routes = itertools.count()
 

@@ -22,20 +22,20 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from flows.copying import copy_partition
-from flows.lanes import Lane
-from flows.projecting import Projection
+from flows.copying.partition import copy_partition
+from flows.copying.projection import Projection
+from flows.replication.applier import Lane
 from mappers.contract import Document, Losses, MappingError, Record
-from mappers.decoding import CODEC
-from mappers.fields import Template
+from mappers.documents.decoding import CODEC
+from mappers.documents.fields import Template
 from mappers.identity import encode
-from mappers.redis import String
-from mappers.transforms import unchanged
+from mappers.redis.records import String
+from mappers.transforms.steps import unchanged
 from stores import memory
-from stores.contract import ChangeBatch, Partition, Reject, Rejected, StreamPosition, Tally
+from stores.contract.target import ChangeBatch, Partition, Reject, Rejected, StreamPosition, Tally
 from stores.errors import TransientError
 from stores.memory import MemoryTarget
-from stores.memory_changes import ChangingSource, MemoryDatabase
+from stores.testing.changing_database import ChangingSource, MemoryDatabase
 
 IDS = st.integers(0, 5)
 PLACES = "pqrs"

@@ -9,11 +9,11 @@ import pytest
 import reports
 from plans import Stores, write_plan
 
-from flows import charts
-from flows.books import Verdict
-from flows.plan import load
-from flows.telling import meaning, next_step, seconds, size, sums, unchecked
-from flows.unchecked import not_checked
+from flows.plan.load import load
+from flows.reporting import svg_charts as charts
+from flows.reporting.model import Verdict
+from flows.reporting.not_checked import not_checked
+from flows.reporting.wording import meaning, next_step, seconds, size, sums, unchecked
 
 
 @pytest.mark.parametrize(

@@ -22,15 +22,15 @@ from plans import Stores, offramp, write_plan
 from pymongo.database import Database
 from strategies import ids
 
-from flows import plan
-from flows.projecting import Projection
+from flows.copying.projection import Projection
+from flows.plan import load as plan
 from mappers.contract import Losses
-from mappers.decoding import CODEC
+from mappers.documents.decoding import CODEC
 from mappers.identity import encode
-from mappers.redis import String, StringMapper
-from stores.contract import Batch, Partition, Reject
+from mappers.redis.records import String, StringMapper
+from stores.contract.target import Batch, Partition, Reject
 from stores.errors import PlanError
-from stores.mongodb import MongoDB
+from stores.mongodb.collection import MongoDB
 
 SALT = "a salt of many bytes"
 
@@ -292,7 +292,7 @@ def test_the_plan_on_the_page_has_no_fault_and_no_leak(tmp_path: Path) -> None:
 
 def test_an_own_mapper_gets_each_transformed_document(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(
-        "from mappers.redis import String\n"
+        "from mappers.redis.records import String\n"
         "def each(document):\n    yield String(str(document['_id']), document['l'].encode())\n"
     )
     (tmp_path / "plan.yaml").write_text(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from flows import values_page
-from mappers.fates import TABLE
+from flows.docgen import values as values_page
+from mappers.type_matrix import TABLE
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "values.md"
@@ -24,7 +24,7 @@ def test_the_page_in_the_repository_is_current() -> None:
 
 
 def test_make_check_looks_at_it() -> None:
-    assert "python -m flows.values_page --check" in (ROOT / "Makefile").read_text("utf-8")
+    assert "python -m flows.docgen.values --check" in (ROOT / "Makefile").read_text("utf-8")
 
 
 def test_a_stale_page_is_noticed_and_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

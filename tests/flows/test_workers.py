@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from pymongo.database import Database
 
-from flows.plan import load
-from flows.remote import copy
-from flows.workers import hand_out, in_order
-from stores.contract import Partition
+from flows.orchestration.worker_entry import copy
+from flows.plan.load import load
+from flows.run.workers import hand_out, in_order
+from stores.contract.target import Partition
 from stores.errors import TransientError
-from stores.state import State
+from stores.state.database import State
 
 
 def test_no_more_jobs_run_at_once_than_asked_and_each_outcome_is_its_jobs() -> None:

@@ -9,9 +9,9 @@ import pytest
 from bson import ObjectId
 from hypothesis import given, settings
 
-from flows.plugins import mapper_type
+from flows.plan.plugins import mapper_type
 from mappers.contract import Addressing, Losses, MappingError
-from mappers.dynamodb import Key, KeyAttribute
+from mappers.dynamodb.records import Key, KeyAttribute
 from tests.strategies import ids
 
 FIELDS: Mapping[str, Any] = {

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import INT64, dates, decimals, doubles, object_ids, scalars
 
-from mappers.casts import RESPELLED, ROUNDED, CastType, cast, encodable
+from mappers.transforms.casts import RESPELLED, ROUNDED, CastType, cast, encodable
 
 AT = dt.datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=dt.UTC)
 DAY = dt.datetime(2026, 1, 2, tzinfo=dt.UTC)

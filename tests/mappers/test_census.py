@@ -15,8 +15,8 @@ from strategies import documents as any_document
 
 from mappers.census import MOST_NAMES, Census, geo_form, kind
 from mappers.contract import Losses
-from mappers.elasticsearch import DocumentMapper
-from mappers.elasticsearch_mapping import FAMILIES, Wishes, design
+from mappers.elasticsearch.mapper import DocumentMapper
+from mappers.elasticsearch.mapping import FAMILIES, Wishes, design
 from mappers.policies import IndexPolicies
 
 KEYWORD = {"type": "keyword", "ignore_above": 8191}

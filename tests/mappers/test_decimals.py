@@ -11,7 +11,7 @@ from bson import Decimal128
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from mappers.decimals import dynamodb_text, exact_text, fits_dynamodb, same_number
+from mappers.documents.decimals import dynamodb_text, exact_text, fits_dynamodb, same_number
 
 DOUBLES = st.floats(allow_nan=False, allow_infinity=False).map(lambda value: Decimal(repr(value)))
 DECIMALS = st.builds(

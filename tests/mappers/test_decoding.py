@@ -14,7 +14,7 @@ from bson.datetime_ms import DatetimeMS
 from bson.errors import InvalidBSON
 
 from mappers.contract import MappingError
-from mappers.decoding import CODEC, TYPE_NAMES, decode, documents, identity_type, position
+from mappers.documents.decoding import CODEC, TYPE_NAMES, decode, documents, identity_type, position
 
 OBJECT_ID = bytes(range(12))
 

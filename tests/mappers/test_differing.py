@@ -11,14 +11,14 @@ from bson import Binary, Decimal128, Int64, ObjectId
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mappers.compare.differences import KINDS, Elements, Leaf, Names, differences, source_type
+from mappers.compare.record_tree import joined, kind_of, shown, tree
 from mappers.contract import Record
-from mappers.differing import KINDS, Elements, Leaf, Names, differences, source_type
-from mappers.dynamodb import Item
-from mappers.elasticsearch import IndexDocument
-from mappers.redis import Hash, Member, String
-from mappers.redis_json import Json
-from mappers.redis_shapes import Entry, List, Set, SetMember
-from mappers.structures import joined, kind_of, shown, tree
+from mappers.dynamodb.records import Item
+from mappers.elasticsearch.mapper import IndexDocument
+from mappers.redis.collections import Entry, List, Set, SetMember
+from mappers.redis.json_document import Json
+from mappers.redis.records import Hash, Member, String
 
 
 def text(value: Any, **more: Any) -> String:

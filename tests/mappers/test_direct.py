@@ -17,18 +17,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import ODD_ELEMENTS, dates, decimals, documents, doubles, integers, object_ids, raw_documents, texts
 
-from flows.projecting import Projection
-from mappers import compiled, direct
-from mappers.anomalies import decode_all
+from flows.copying.projection import Projection
 from mappers.contract import Losses, MapperType, MappingError, Record
-from mappers.decoding import CODEC, CODEC_MS
-from mappers.dynamodb import ItemMapper, Key, KeyAttribute
-from mappers.elasticsearch import DocumentMapper
+from mappers.documents.decoding import CODEC, CODEC_MS
+from mappers.documents.irregular import decode_all
+from mappers.dynamodb.records import ItemMapper, Key, KeyAttribute
+from mappers.elasticsearch.mapper import DocumentMapper
 from mappers.expiry import Expires, IndexExpires
+from mappers.native import extension as compiled
 from mappers.policies import HashPolicies, IndexPolicies, ItemPolicies, JsonPolicies
-from mappers.redis import HashMapper, String, StringMapper
-from mappers.redis_json import JsonMapper
-from stores.contract import Batch
+from mappers.redis.json_document import JsonMapper
+from mappers.redis.records import HashMapper, String, StringMapper
+from mappers.values import fast_path as direct
+from stores.contract.target import Batch
 from stores.errors import PermanentError
 
 pytestmark = pytest.mark.skipif(
@@ -322,7 +323,8 @@ def test_a_projection_gives_the_same_with_the_module_and_without_it() -> None:
     made = _projected(raws)
     script = (
         "import sys; sys.path[:0] = eval(sys.argv[1]); from tests.mappers import test_direct as own;"
-        "from mappers import compiled; assert compiled.MODULE is None; print(own._projected(eval(sys.argv[2])))"
+        "from mappers.native import extension as compiled; assert compiled.MODULE is None;"
+        "print(own._projected(eval(sys.argv[2])))"
     )
     arguments = [str([path for path in sys.path if path]), str(raws)]
     done = subprocess.run(

@@ -17,10 +17,19 @@ from hypothesis import strategies as st
 from strategies import decimals, doubles, integers
 
 from mappers.contract import Losses, MappingError
-from mappers.decimals import dynamodb_text
-from mappers.dynamodb import _ODD_NUMBER, ITEM_LIMIT_BYTES, Item, ItemMapper, Key, item, item_from_store, item_size
+from mappers.documents.decimals import dynamodb_text
+from mappers.dynamodb.records import (
+    _ODD_NUMBER,
+    ITEM_LIMIT_BYTES,
+    Item,
+    ItemMapper,
+    Key,
+    item,
+    item_from_store,
+    item_size,
+)
+from mappers.dynamodb.values import DynamoDBValues
 from mappers.identity import encode
-from mappers.values_dynamodb import DynamoDBValues
 
 
 def mapped(document: dict[str, Any], **options: Any) -> Item:

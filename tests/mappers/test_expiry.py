@@ -10,10 +10,10 @@ from bson import DBRef
 from bson.datetime_ms import DatetimeMS
 
 from mappers.contract import Losses
-from mappers.dynamodb import ItemMapper
+from mappers.dynamodb.records import ItemMapper
 from mappers.expiry import Expires, Expiry, IndexExpires
-from mappers.redis import CounterMapper, HashMapper, StringMapper
-from mappers.redis_shapes import ListMapper, SetMapper
+from mappers.redis.collections import ListMapper, SetMapper
+from mappers.redis.records import CounterMapper, HashMapper, StringMapper
 
 AT = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
 MS = 1577836800000

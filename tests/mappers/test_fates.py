@@ -6,9 +6,9 @@ import dataclasses
 
 import pytest
 
-from mappers.decoding import TYPE_NAMES
-from mappers.fates import FORMS, TABLE, Form, Row, declared, fate, stored
+from mappers.documents.decoding import TYPE_NAMES
 from mappers.policies import LOSSES, HashPolicies, IndexPolicies, ItemPolicies, JsonPolicies
+from mappers.type_matrix import FORMS, TABLE, Form, Row, declared, fate, stored
 
 
 @pytest.mark.parametrize("form", FORMS)

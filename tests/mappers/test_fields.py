@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mappers.contract import MappingError
+from mappers.documents.fields import MISSING, Template, dropping, keeping, key_text, lookup
 from mappers.expiry import Expiry
-from mappers.fields import MISSING, Template, dropping, keeping, key_text, lookup
 
 DOCUMENT: dict[str, Any] = {
     "z": None,

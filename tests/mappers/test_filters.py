@@ -10,8 +10,8 @@ import pytest
 from bson import Decimal128, Int64, ObjectId
 from pymongo.database import Database
 
-from mappers.decoding import CODEC
-from mappers.filters import compiled
+from mappers.documents.decoding import CODEC
+from mappers.transforms.filters import compiled
 
 AT = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
 ID = ObjectId("5f3b1c2d4e5f60718293a4b5")

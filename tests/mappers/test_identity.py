@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mappers.contract import MappingError
-from mappers.decoding import CODEC, decode, identity_type
+from mappers.documents.decoding import CODEC, decode, identity_type
 from mappers.identity import PLAIN_KINDS, encode, identity, plain, shortened
 
 HEX = "5f3b1c2d4e5f60718293a4b5"

@@ -8,11 +8,11 @@ import pytest
 from bson import Binary
 
 from mappers.contract import Losses
-from mappers.dynamodb import Index, ItemMapper
-from mappers.redis import CounterMapper, StringMapper
-from mappers.redis_geo import GeoMapper
-from mappers.redis_shapes import SetMapper
-from mappers.transforms import CastKeys, Transform, compose
+from mappers.dynamodb.records import Index, ItemMapper
+from mappers.redis.collections import SetMapper
+from mappers.redis.geo import GeoMapper
+from mappers.redis.records import CounterMapper, StringMapper
+from mappers.transforms.steps import CastKeys, Transform, compose
 
 
 @pytest.mark.parametrize(

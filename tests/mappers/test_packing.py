@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mappers.packing import packed
+from mappers.redis.msgpack import packed
 
 GOLDEN: list[tuple[Any, str]] = [
     *((None, "c0"), (False, "c2"), (True, "c3")),

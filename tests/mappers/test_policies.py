@@ -14,16 +14,16 @@ from bson import Binary, Decimal128, Int64
 from hypothesis import given
 from strategies import ODD_ELEMENTS, raw_documents
 
-from flows.projecting import Projection
-from mappers.anomalies import decode_all, stored_bytes
+from flows.copying.projection import Projection
 from mappers.contract import LOSS_EXAMPLES, MOST_LOSS_FIELDS, OTHER_FIELDS, Losses, MappingError, Record
-from mappers.decoding import CODEC, decode
-from mappers.dynamodb import ItemMapper
-from mappers.elasticsearch import DocumentMapper
+from mappers.documents.decoding import CODEC, decode
+from mappers.documents.irregular import decode_all, stored_bytes
+from mappers.dynamodb.records import ItemMapper
+from mappers.elasticsearch.mapper import DocumentMapper
+from mappers.lossless import restore
 from mappers.policies import LOSSES, HashPolicies, IndexPolicies, ItemPolicies, JsonPolicies
-from mappers.redis import HashMapper, StringMapper
-from mappers.restoring import restore
-from stores.contract import Reject
+from mappers.redis.records import HashMapper, StringMapper
+from stores.contract.target import Reject
 
 UUID_BYTES = bytes(range(16))
 ID = b"\x10_id\x00\x01\x00\x00\x00"

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mappers.contract import Losses, MappingError
-from mappers.redis import Hash, HashMapper, Member, SortedSetMapper, String, StringMapper
+from mappers.redis.records import Hash, HashMapper, Member, SortedSetMapper, String, StringMapper
 
 AT = dt.datetime(2020, 1, 1, 0, 0, 0, 1000, tzinfo=dt.UTC)
 

@@ -13,10 +13,10 @@ from hypothesis import given
 from strategies import documents
 
 from mappers.contract import Losses, MappingError
-from mappers.decoding import decode
-from mappers.redis import StringMapper
-from mappers.redis_json import Json, JsonMapper
-from mappers.restoring import restore
+from mappers.documents.decoding import decode
+from mappers.lossless import restore
+from mappers.redis.json_document import Json, JsonMapper
+from mappers.redis.records import StringMapper
 
 
 def made(document: Any, **options: Any) -> Json:

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mappers.contract import Losses, MappingError
-from mappers.redis import CounterMapper, Hash, Member, String, StringMapper
-from mappers.redis_geo import GeoMapper, cell, place
-from mappers.redis_shapes import Entry, List, ListMapper, Set, SetMapper, SetMember, StreamMapper
+from mappers.redis.collections import Entry, List, ListMapper, Set, SetMapper, SetMember, StreamMapper
+from mappers.redis.geo import GeoMapper, cell, place
+from mappers.redis.records import CounterMapper, Hash, Member, String, StringMapper
 
 AT = dt.datetime(2020, 1, 1, 0, 0, 0, 1000, tzinfo=dt.UTC)
 ID = ObjectId("5f3b1c2d4e5f60718293a4b5")

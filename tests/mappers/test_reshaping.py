@@ -14,7 +14,7 @@ from strategies import documents as any_document
 
 from mappers.census import Census, kind
 from mappers.contract import Losses, MappingError
-from mappers.elasticsearch import DocumentMapper
+from mappers.elasticsearch.mapper import DocumentMapper
 
 MIXED = ({"f": 1}, {"f": 2}, {"f": "x"}, {"f": {"a": 1}}, {"f": math.nan})
 

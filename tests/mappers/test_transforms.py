@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from strategies import ids, names, scalars, values
 
 from mappers.contract import Document, Losses, MappingError
-from mappers.decoding import CODEC
+from mappers.documents.decoding import CODEC
 from mappers.identity import encode, identity
-from mappers.transform_checks import faults
-from mappers.transforms import CastKeys, ExplodeKeys, FlattenKeys, HashKeys, TemplateKeys, Transform, compose
+from mappers.transforms.steps import CastKeys, ExplodeKeys, FlattenKeys, HashKeys, TemplateKeys, Transform, compose
+from mappers.transforms.validation import faults
 
 PAGE = Path(__file__).parents[2] / "docs" / "transforms.md"
 SALT = "0123456789abcdef"

@@ -20,11 +20,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mappers.contract import MappingError
-from mappers.decoding import CODEC, TYPE_NAMES, decode
-from mappers.forms import iso_text
-from mappers.names import dynamodb_name, elasticsearch_name, tagged_name
-from mappers.values import elasticsearch_json, flat_text, milliseconds, redis_json
-from mappers.values_dynamodb import DynamoDBValues
+from mappers.documents.decoding import CODEC, TYPE_NAMES, decode
+from mappers.dynamodb.values import DynamoDBValues
+from mappers.values.converter import iso_text
+from mappers.values.field_names import dynamodb_name, elasticsearch_name, tagged_name
+from mappers.values.json_values import elasticsearch_json, flat_text, milliseconds, redis_json
 
 HEX = "5f3b1c2d4e5f60718293a4b5"
 UUID_TEXT = "00010203-0405-0607-0809-0a0b0c0d0e0f"

@@ -16,19 +16,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import decimals, documents, doubles, raw_documents, scalars
 
-from mappers.anomalies import decode_all
 from mappers.contract import Losses, MapperType, MappingError
-from mappers.decimals import dynamodb_text, fits_dynamodb, plain_text
-from mappers.decoding import CODEC, CODEC_MS
-from mappers.dynamodb import ItemMapper
-from mappers.elasticsearch import DocumentMapper
-from mappers.names import dynamodb_name, elasticsearch_name, tagged_name
+from mappers.documents.decimals import dynamodb_text, fits_dynamodb, plain_text
+from mappers.documents.decoding import CODEC, CODEC_MS
+from mappers.documents.irregular import decode_all
+from mappers.dynamodb.records import ItemMapper
+from mappers.dynamodb.values import DynamoDBValues
+from mappers.elasticsearch.mapper import DocumentMapper
 from mappers.policies import JSON_POLICIES, ItemPolicies, JsonPolicies
-from mappers.redis import HashMapper, StringMapper
-from mappers.remembering import Remembered
-from mappers.tags import date_text
-from mappers.values import NULL_TEXT, JsonValues, elasticsearch_json, flat_text, redis_json
-from mappers.values_dynamodb import DynamoDBValues
+from mappers.redis.records import HashMapper, StringMapper
+from mappers.values.field_names import dynamodb_name, elasticsearch_name, tagged_name
+from mappers.values.json_values import NULL_TEXT, JsonValues, elasticsearch_json, flat_text, redis_json
+from mappers.values.memo import Remembered
+from mappers.values.tags import date_text
 
 POLICIES = (
     JSON_POLICIES,

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from mongodbs import LISTENER, Documents
 
-from stores import mongodb
-from stores.mongodb import Connection, MongoDB
+from stores.mongodb import collection as mongodb
+from stores.mongodb.collection import Connection, MongoDB
 
 
 @pytest.fixture

@@ -15,12 +15,13 @@ from mongodbs import MIXED_IDS, Documents, failing
 from scripted_mongodb import Scripted, at, event, serving, stamp, token
 from waiting import until
 
-from flows import localservers
-from stores import mongodb_changes, mongodb_events
-from stores.contract import ChangeBatch, StreamPosition
+from flows.demo import servers as localservers
+from stores.contract.target import ChangeBatch, StreamPosition
 from stores.errors import PermanentError, TransientError
-from stores.mongodb import MongoDB
-from stores.mongodb_changes import DatabaseChanges
+from stores.mongodb import change_batches as mongodb_events
+from stores.mongodb import change_stream as mongodb_changes
+from stores.mongodb.change_stream import DatabaseChanges
+from stores.mongodb.collection import MongoDB
 
 Things = {"things": False}
 

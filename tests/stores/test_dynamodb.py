@@ -20,9 +20,9 @@ from botocore.exceptions import ConnectionClosedError, NoCredentialsError, ReadT
 from bson import Decimal128, Int64, ObjectId
 
 from mappers.contract import Losses
-from mappers.dynamodb import Item, ItemMapper, Key, item
-from stores.contract import Listable, Rejected
-from stores.dynamodb import DynamoDBTarget
+from mappers.dynamodb.records import Item, ItemMapper, Key, item
+from stores.contract.target import Listable, Rejected
+from stores.dynamodb.target import DynamoDBTarget
 from stores.errors import OfframpError, PermanentError, PlanError, TransientError
 
 NARROW = Key("_id")

@@ -9,7 +9,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from stores.dynamodb import DynamoDBTarget
+from stores.dynamodb.target import DynamoDBTarget
 from stores.errors import PlanError
 
 REGION = "eu-west-1"

@@ -13,9 +13,9 @@ import orjson
 import pytest
 from botocore.awsrequest import AWSResponse
 
-from mappers.dynamodb import Item, item
-from stores.contract import Staging
-from stores.dynamodb import DynamoDBTarget
+from mappers.dynamodb.records import Item, item
+from stores.contract.target import Staging
+from stores.dynamodb.target import DynamoDBTarget
 from stores.errors import PermanentError, TransientError
 
 Place = Callable[..., DynamoDBTarget]

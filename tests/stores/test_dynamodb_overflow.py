@@ -15,11 +15,11 @@ import pytest
 import zstandard
 from botocore.awsrequest import AWSResponse
 
-from mappers.dynamodb import Index, Item, Key, KeyAttribute, item, item_from_store, item_size
-from stores.contract import Rejected
-from stores.dynamodb import DynamoDBTarget
+from mappers.dynamodb.records import Index, Item, Key, KeyAttribute, item, item_from_store, item_size
+from stores.contract.target import Rejected
+from stores.dynamodb.target import DynamoDBTarget
 from stores.errors import PermanentError, PlanError
-from stores.testing import TargetLaws
+from stores.testing.laws import TargetLaws
 
 LIMIT = 409_600
 KEYS = {"compress": Key(), "s3": Key(), "split": Key("customer", "order")}

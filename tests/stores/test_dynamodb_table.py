@@ -10,9 +10,9 @@ import orjson
 import pytest
 
 from mappers.contract import Losses
-from mappers.dynamodb import Index, Item, ItemMapper, Key, KeyAttribute, item
-from stores.dynamodb import DynamoDBTarget
-from stores.dynamodb_table import Wanted, creation
+from mappers.dynamodb.records import Index, Item, ItemMapper, Key, KeyAttribute, item
+from stores.dynamodb.table import Wanted, creation
+from stores.dynamodb.target import DynamoDBTarget
 from stores.errors import PlanError
 
 Place = Callable[..., DynamoDBTarget]

@@ -22,8 +22,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mappers.elasticsearch import IndexDocument
-from stores.elasticsearch import ElasticsearchTarget
+from mappers.elasticsearch.mapper import IndexDocument
+from stores.elasticsearch.target import ElasticsearchTarget
 from stores.errors import PermanentError, PlanError, TransientError
 
 Connection, Placement = ElasticsearchTarget.Connection, ElasticsearchTarget.Placement

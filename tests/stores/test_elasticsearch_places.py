@@ -18,13 +18,13 @@ from bson.datetime_ms import DatetimeMS
 from plans import Stores, offramp, write_plan
 from pymongo.database import Database
 
-from flows.plan import load
+from flows.plan.load import load
 from mappers.contract import Losses, MappingError, Record
-from mappers.elasticsearch import DocumentMapper, IndexDocument
-from mappers.elasticsearch_periods import Periods
-from stores.elasticsearch import ElasticsearchTarget
+from mappers.elasticsearch.date_indices import Periods
+from mappers.elasticsearch.mapper import DocumentMapper, IndexDocument
+from stores.elasticsearch.target import ElasticsearchTarget
 from stores.errors import PlanError
-from stores.testing import TargetLaws
+from stores.testing.laws import TargetLaws
 
 Connection, Placement = ElasticsearchTarget.Connection, ElasticsearchTarget.Placement
 PERIODS = "-{at:%Y.%m}"

@@ -17,16 +17,16 @@ from redis import Redis
 from redis.cluster import RedisCluster
 
 from mappers.contract import Record
-from mappers.dynamodb import Item, Key, item, item_from_store
-from mappers.elasticsearch import IndexDocument, index_document
-from mappers.redis import Hash, Member, String
-from mappers.redis_json import Json
-from mappers.redis_shapes import List, Set
-from stores.dynamodb import DynamoDBTarget
-from stores.elasticsearch import ElasticsearchTarget
+from mappers.dynamodb.records import Item, Key, item, item_from_store
+from mappers.elasticsearch.mapper import IndexDocument, index_document
+from mappers.redis.collections import List, Set
+from mappers.redis.json_document import Json
+from mappers.redis.records import Hash, Member, String
+from stores.dynamodb.target import DynamoDBTarget
+from stores.elasticsearch.target import ElasticsearchTarget
 from stores.memory import MemoryTarget, forget, held
-from stores.redis import RedisTarget
-from stores.testing import TargetLaws
+from stores.redis.target import RedisTarget
+from stores.testing.laws import TargetLaws
 
 FAR = 4_102_444_800_000
 """2100-01-01, for records that expire but not while a test runs."""

@@ -13,10 +13,10 @@ import orjson
 import pytest
 
 from mappers.contract import Record
-from mappers.redis import String
-from stores.contract import Rejected
+from mappers.redis.records import String
+from stores.contract.target import Rejected
 from stores.memory import MemoryTarget, forget, held
-from stores.testing import TargetLaws
+from stores.testing.laws import TargetLaws
 
 
 @dataclass(frozen=True, slots=True)

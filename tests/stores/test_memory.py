@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mappers.decoding import position
-from mappers.redis import String
+from mappers.documents.decoding import position
+from mappers.redis.records import String
 from stores.errors import PermanentError
 from stores.memory import MemorySource, MemoryTarget, forget, held
 

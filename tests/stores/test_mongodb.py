@@ -16,12 +16,12 @@ from bson import Binary, Code, DBRef, Decimal128, Int64, MaxKey, MinKey, ObjectI
 from bson.raw_bson import RawBSONDocument
 from mongodbs import MIXED_IDS, Documents, failing
 
-from flows import localservers
-from mappers.decoding import identity_type, position
-from stores import mongodb
-from stores.contract import Batch, Partition
+from flows.demo import servers as localservers
+from mappers.documents.decoding import identity_type, position
+from stores.contract.target import Batch, Partition
 from stores.errors import PermanentError, PlanError, TransientError
-from stores.mongodb import Connection, MongoDB
+from stores.mongodb import collection as mongodb
+from stores.mongodb.collection import Connection, MongoDB
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ import pytest
 from bson import Timestamp
 from mongodbs import MIXED_IDS, Documents, failing
 
-from flows import localservers
-from mappers.decoding import position
-from stores import mongodb
-from stores.contract import Partition
+from flows.demo import servers as localservers
+from mappers.documents.decoding import position
+from stores.contract.target import Partition
 from stores.errors import PermanentError, TransientError
-from stores.mongodb import CollectionSource, MongoDB
-from stores.mongodb_changes import as_int, timestamp
+from stores.mongodb import collection as mongodb
+from stores.mongodb.change_stream import as_int, timestamp
+from stores.mongodb.collection import CollectionSource, MongoDB
 
 Sources = Callable[..., CollectionSource]
 Sent = list[Mapping[str, Any]]

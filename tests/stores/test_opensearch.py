@@ -24,11 +24,11 @@ from plans import Stores, offramp, write_plan
 from pymongo.database import Database
 
 from mappers.contract import Record
-from mappers.elasticsearch import IndexDocument, index_document
-from stores import dynamodb_calls
-from stores.elasticsearch import ElasticsearchTarget
+from mappers.elasticsearch.mapper import IndexDocument, index_document
+from stores.dynamodb import client as dynamodb_calls
+from stores.elasticsearch.target import ElasticsearchTarget
 from stores.errors import PlanError
-from stores.testing import TargetLaws
+from stores.testing.laws import TargetLaws
 
 Connection, Placement = ElasticsearchTarget.Connection, ElasticsearchTarget.Placement
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from stores import pacing
-from stores.ceilings import UnitsWindow, Window, ceilings
 from stores.errors import TransientError
-from stores.pacing import Pace, Pacer, spread
-from stores.retrying import Backoff
+from stores.throttling import rate_limiter as pacing
+from stores.throttling.backoff import Backoff
+from stores.throttling.limits import UnitsWindow, Window, ceilings
+from stores.throttling.rate_limiter import Pace, Pacer, spread
 
 NONE = ceilings((), "UTC")
 NOON = dt.datetime(2024, 7, 1, 12, tzinfo=dt.UTC).timestamp()

@@ -17,14 +17,14 @@ import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mappers.redis import Hash, Member, String
-from mappers.redis_json import Json
-from mappers.redis_shapes import Entry, List, Set, SetMember
-from stores.contract import Listable
+from mappers.redis.collections import Entry, List, Set, SetMember
+from mappers.redis.json_document import Json
+from mappers.redis.records import Hash, Member, String
+from stores.contract.target import Listable
 from stores.errors import PermanentError, PlanError, TransientError
-from stores.redis import RedisTarget
-from stores.redis_commands import Foreign
-from stores.redis_wire import code
+from stores.redis.client import code
+from stores.redis.commands import Foreign
+from stores.redis.target import RedisTarget
 
 LATER = 4_102_444_800_123
 """A millisecond in the year 2100."""

@@ -14,10 +14,10 @@ from redis.cluster import RedisCluster
 from redis.crc import key_slot
 from waiting import until
 
-from mappers.redis import Hash, Member, String
-from mappers.redis_shapes import Entry, Set
+from mappers.redis.collections import Entry, Set
+from mappers.redis.records import Hash, Member, String
 from stores.errors import PermanentError, PlanError, TransientError
-from stores.redis import RedisTarget
+from stores.redis.target import RedisTarget
 
 Nodes = Sequence[Redis]
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import redis
 
-from mappers.redis import String
-from mappers.redis_json import Json
+from mappers.redis.json_document import Json
+from mappers.redis.records import String
 from stores.errors import PermanentError, PlanError
-from stores.redis import RedisTarget
+from stores.redis.target import RedisTarget
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ import pytest
 import redis
 from waiting import until
 
-from mappers.redis import Hash, Member, String
-from mappers.redis_shapes import Entry, List, Set, SetMember
+from mappers.redis.collections import Entry, List, Set, SetMember
+from mappers.redis.records import Hash, Member, String
 from stores.errors import PlanError, TransientError
-from stores.redis import RedisTarget
-from stores.redis_wire import Durability
+from stores.redis.client import Durability
+from stores.redis.target import RedisTarget
 
 Make = Callable[..., RedisTarget]
 

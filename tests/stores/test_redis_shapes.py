@@ -15,14 +15,14 @@ from redis import Redis
 from waiting import until
 
 from mappers.contract import Losses, Record
-from mappers.redis import Hash, Member, String
-from mappers.redis_geo import LATITUDE, GeoMapper, cell
-from mappers.redis_shapes import Entry, List, Set, SetMember
-from stores.contract import Listable
+from mappers.redis.collections import Entry, List, Set, SetMember
+from mappers.redis.geo import LATITUDE, GeoMapper, cell
+from mappers.redis.records import Hash, Member, String
+from stores.contract.target import Listable
 from stores.errors import PermanentError, PlanError, TransientError
-from stores.redis import RedisTarget
-from stores.redis_streams import Turns
-from stores.testing import TargetLaws
+from stores.redis.streams import Turns
+from stores.redis.target import RedisTarget
+from stores.testing.laws import TargetLaws
 
 LATER = 4_102_444_800_123
 
@@ -465,7 +465,7 @@ def test_keys_of_one_hash_tag_share_a_slot(client: Redis, redis_url: str, unique
     """Redis cuts the tag out of a key itself: what is between the first { and the next } (R61)."""
     from redis.crc import key_slot
 
-    from mappers.fields import Template
+    from mappers.documents.fields import Template
 
     templates = [Template.parse(f"{unique}:{{{{_id}}}}:{part}") for part in ("cart", "items")]
     slots = []

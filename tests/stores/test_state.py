@@ -22,9 +22,9 @@ import pytest
 import waiting
 
 from mappers.contract import Loss
-from stores.contract import Partition, Reject, Tally
+from stores.contract.target import Partition, Reject, Tally
 from stores.errors import LeaseLost, OfframpError, PermanentError, PlanError, TransientError
-from stores.state import Lease, PartitionState, State
+from stores.state.database import Lease, PartitionState, State
 
 LIMIT_S = 30.0
 FINGERPRINT = {"mapper": "item", "options": {"key": None}}
@@ -61,8 +61,8 @@ def process() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     running: list[subprocess.Popen[str]] = []
     head = (
         "import sys, time\nfrom collections import Counter\nimport bson\n"
-        "from stores.contract import Partition, Reject, Tally\nfrom stores.errors import *\n"
-        "from stores.state import State\n"
+        "from stores.contract.target import Partition, Reject, Tally\nfrom stores.errors import *\n"
+        "from stores.state.database import State\n"
     )
 
     def run(code: str, *args: str) -> subprocess.Popen[str]:
@@ -277,7 +277,7 @@ def test_checkpoints_from_threads_and_processes_are_all_counted(
 ) -> None:
     lease = begun(state)
     code = (
-        "from stores.state import Lease\n"
+        "from stores.state.database import Lease\n"
         "state = State(sys.argv[1], 'shop')\n"
         "lease = Lease('shop', 'orders', sys.argv[2], int(sys.argv[3]))\n"
         "for at in range(40): state.checkpoint(lease, 1, b'%d' % at, Tally(read=1, copied=1))\n"

@@ -8,11 +8,11 @@ from pathlib import Path
 import bson
 import pytest
 
-from mappers.extended import from_extended, to_extended
-from stores.contract import Partition, Reject, Tally
+from mappers.documents.extended_json import from_extended, to_extended
+from stores.contract.target import Partition, Reject, Tally
 from stores.errors import LeaseLost
-from stores.state import Lease, State
-from stores.state_rejects import ACCEPTED, OPEN, Chosen, Count, Rejects
+from stores.state.database import Lease, State
+from stores.state.rejects import ACCEPTED, OPEN, Chosen, Count, Rejects
 
 ROUTE = "orders"
 
@@ -108,7 +108,7 @@ def test_refused_documents_are_looked_up_also_where_they_are_too_many_for_memory
     assert not Rejects(state).refused(ROUTE)
     put(state, lease, *(reject(number, stage="write") for number in range(5)), reject(7))
     for held in (10, 5, 4):
-        monkeypatch.setattr("stores.state_rejects._HELD", held)
+        monkeypatch.setattr("stores.state.rejects._HELD", held)
         refused = Rejects(state).refused(ROUTE)
         assert refused
         assert [number for number in range(9) if f"n:{number}" in refused] == [0, 1, 2, 3, 4]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hashlib import sha256
 from pathlib import Path
 
-from stores.contract import Partition, Reject, Tally
-from stores.state import State
-from stores.state_runs import KEPT, Runs
+from stores.contract.target import Partition, Reject, Tally
+from stores.state.database import State
+from stores.state.runs import KEPT, Runs
 
 
 def test_a_run_is_on_record_from_its_begin_and_outlives_a_restart(tmp_path: Path) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from flows.syncing import oldest
-from stores.contract import Partition, StreamPosition
+from flows.replication.sync import oldest
+from stores.contract.target import Partition, StreamPosition
 from stores.errors import LeaseLost
-from stores.state import Lease, State
-from stores.state_scans import Scans
-from stores.state_sync import Syncs
+from stores.state.database import Lease, State
+from stores.state.document_hashes import Scans
+from stores.state.sync_positions import Syncs
 
 
 @pytest.fixture

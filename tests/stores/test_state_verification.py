@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from stores.contract import Partition, Tally
+from stores.contract.target import Partition, Tally
 from stores.errors import LeaseLost
-from stores.state import Lease, State
-from stores.state_verification import Found, Verifications, folder
+from stores.state.database import Lease, State
+from stores.state.verification import Found, Verifications, folder
 
 SCOPE = {"fingerprint": "a", "level": "full"}
 PARTITIONS = [Partition(0, None, b"m"), Partition(1, b"m", None)]

@@ -12,15 +12,15 @@ from mongodbs import Documents, failing
 from scripted_mongodb import Scripted, at, serving, stamp
 from waiting import until
 
-from stores import mongodb_watermark
-from stores.contract import ChangeBatch, Partition, StreamPosition
+from flows.replication.scanning import content, scan
+from stores.contract.target import ChangeBatch, Partition, StreamPosition
 from stores.errors import PermanentError, TransientError
 from stores.memory import MemorySource
-from stores.mongodb import CollectionSource, MongoDB
-from stores.mongodb_described import Described
-from stores.mongodb_streaming import Opening, streaming
-from stores.mongodb_watermark import Watermark
-from stores.scanning import content, scan
+from stores.mongodb import watermark as mongodb_watermark
+from stores.mongodb.collection import CollectionSource, MongoDB
+from stores.mongodb.metadata import Described
+from stores.mongodb.sync_support import Opening, streaming
+from stores.mongodb.watermark import Watermark
 
 Sources = Callable[..., CollectionSource]
 

@@ -28,31 +28,31 @@ from botocore.awsrequest import AWSResponse
 from pymongo.database import Database
 from waiting import until
 
-import stores.dynamodb
-import stores.elasticsearch_documents
-from flows.books import Report
-from flows.copying import copy_partition
-from flows.jobs import CopyJob
-from flows.plan import load
-from flows.projecting import Projection
-from flows.report import as_markdown, as_text
-from flows.running import Run
-from flows.workers import More, Threads
+import stores.dynamodb.target
+import stores.elasticsearch.documents
+from flows.copying.partition import copy_partition
+from flows.copying.projection import Projection
+from flows.plan.load import load
+from flows.reporting.model import Report
+from flows.reporting.text import as_markdown, as_text
+from flows.run.backfill import Run
+from flows.run.jobs import CopyJob
+from flows.run.workers import More, Threads
 from mappers.contract import Losses
-from mappers.dynamodb import Item, Key, item
-from mappers.elasticsearch import index_document
-from mappers.redis import String
-from stores import pacing
-from stores.ceilings import ceilings
-from stores.contract import Partition, Reject, Tally
-from stores.dynamodb import DynamoDBTarget
-from stores.elasticsearch import ElasticsearchTarget
+from mappers.dynamodb.records import Item, Key, item
+from mappers.elasticsearch.mapper import index_document
+from mappers.redis.records import String
+from stores.contract.target import Partition, Reject, Tally
+from stores.dynamodb.target import DynamoDBTarget
+from stores.elasticsearch.target import ElasticsearchTarget
 from stores.errors import TransientError
 from stores.memory import MemorySource
-from stores.mongodb import Connection, MongoDB
-from stores.pacing import Pace, Pacer
-from stores.redis import RedisTarget
-from stores.retrying import STOPPING, Backoff
+from stores.mongodb.collection import Connection, MongoDB
+from stores.redis.target import RedisTarget
+from stores.throttling import rate_limiter as pacing
+from stores.throttling.backoff import STOPPING, Backoff
+from stores.throttling.limits import ceilings
+from stores.throttling.rate_limiter import Pace, Pacer
 
 
 class Clock:
@@ -101,7 +101,7 @@ class Capacity:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """A clock by which a target's own retries wait too."""
     made = Clock()
-    for module in (stores.dynamodb, stores.elasticsearch_documents):
+    for module in (stores.dynamodb.target, stores.elasticsearch.documents):
         monkeypatch.setattr(module, "Backoff", partial(Backoff, clock=made, sleep=made.sleep))
     return made
 

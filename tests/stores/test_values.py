@@ -13,17 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import raw_documents, values
 
-from flows.projecting import Projection
+from flows.copying.projection import Projection
 from mappers.contract import Losses, Record
-from mappers.dynamodb import ItemMapper
-from mappers.elasticsearch import DocumentMapper
+from mappers.dynamodb.records import ItemMapper
+from mappers.elasticsearch.mapper import DocumentMapper
+from mappers.lossless import restore
 from mappers.policies import HashPolicies, IndexPolicies, ItemPolicies, JsonPolicies
-from mappers.redis import HashMapper, Member, String, StringMapper
-from mappers.restoring import restore
-from stores.contract import Reject, Target
-from stores.dynamodb import DynamoDBTarget
-from stores.elasticsearch import ElasticsearchTarget
-from stores.redis import RedisTarget
+from mappers.redis.records import HashMapper, Member, String, StringMapper
+from stores.contract.target import Reject, Target
+from stores.dynamodb.target import DynamoDBTarget
+from stores.elasticsearch.target import ElasticsearchTarget
+from stores.redis.target import RedisTarget
 
 # What is odd about a document is kept in one way or another, so that every document is written.
 KEEPING: dict[str, Any] = {"duplicates": "array", "utf8": "tag_bytes"}

@@ -1,0 +1,146 @@
+"""The command ``offramp deploy``; what is heavy is imported once it runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+import click
+
+from flows.cli.options import PLAN
+
+if TYPE_CHECKING:
+    from flows.orchestration.deployments import Kind
+    from flows.plan.load import Plan
+
+_MOST_MINUTES = 24 * 60
+
+
+@click.command()
+@PLAN
+@click.option("--work-pool", "pool", metavar="NAME", default="offramp", show_default=True, help="Where runs go.")
+@click.option(
+    "--only",
+    "kinds",
+    type=click.Choice(("sync", "verification", "backfill")),
+    multiple=True,
+    help="Only this deployment; may be repeated. Others of the plan are removed.",
+)
+@click.option(
+    "--sync-every",
+    "every",
+    metavar="[ROUTE=]MINUTES",
+    multiple=True,
+    help="How often to sync; with ROUTE= that route has a schedule of its own; may be repeated. [default: 5]",
+)
+@click.option("--verify-at", metavar="HH:MM", default="04:05", show_default=True, help="When to verify each day.")
+@click.option("--time-zone", metavar="ZONE", default="UTC", show_default=True, help="Whose HH:MM that is.")
+@click.option(
+    "--plan-at",
+    metavar="PATH",
+    help="Where the runs find the plan, for workers on other machines or in images. [default: PLAN]",
+)
+@click.option("--yaml", "as_yaml", is_flag=True, help="Print the deployments as a prefect.yaml; ask no server.")
+@click.option("--serve", is_flag=True, help="Stay and run them here, without a work pool and a worker.")
+def deploy(
+    plan_path: Path,
+    pool: str,
+    kinds: tuple[Kind, ...],
+    every: tuple[str, ...],
+    verify_at: str,
+    time_zone: str,
+    plan_at: str | None,
+    as_yaml: bool,
+    serve: bool,
+) -> None:
+    """Register the deployments of PLAN with the Prefect server of PREFECT_API_URL, and remove those it no longer wants.
+
+    A sync every few minutes, a verification each day, a backfill on demand. Run it again after any change.
+    """
+    from flows.orchestration import deployments
+    from flows.plan.load import load
+
+    if serve and (as_yaml or plan_at):
+        raise click.UsageError("--serve runs the plan that is here: leave out --yaml and --plan-at")
+    plan = load(plan_path)
+    path = plan_at or str(plan.path.absolute())
+    common, alone = _schedules(plan, every)
+    made = deployments.deployments(
+        deployments.Wanted(
+            plan.name,
+            path,
+            tuple(plan.routes),
+            kinds=kinds or deployments.KINDS,
+            sync_every_s=60 * common,
+            alone_s={route: 60 * minutes for route, minutes in alone.items()},
+            verify_at=_checked_time(verify_at),
+            time_zone=_checked_zone(time_zone),
+        )
+    )
+    folder = str(PurePosixPath(path).parent)
+    if as_yaml:
+        print(deployments.as_yaml(made, pool, folder), end="")
+        return
+    from flows.orchestration import registration as deploying
+
+    told = [f"{one.full_name}: {_when(one.schedule)}{_which(one.parameters.get('routes'))}" for one in made]
+    if serve:
+        print("\n".join([*told, "", "serving; Ctrl-C ends it and pauses the schedules"]), flush=True)
+        deploying.serve_here(made, plan.name, folder)
+        return
+    removed = deploying.register(made, plan.name, deploying.Place(folder, pool, elsewhere=plan_at is not None))
+    print("\n".join([*told, *(f"{name}: removed" for name in removed)]))
+    on_demand = next((one for one in made if one.schedule is None), None)
+    if on_demand is not None:
+        print(f"\nnow:  prefect deployment run '{on_demand.full_name}'")
+    print(f"next: prefect worker start --pool {pool}")
+
+
+def _schedules(plan: Plan, every: tuple[str, ...]) -> tuple[int, Mapping[str, int]]:
+    """Return the minutes between syncs, and those of routes that have their own."""
+    common = 5
+    alone: dict[str, int] = {}
+    for text in every:
+        route, _, minutes = text.rpartition("=")
+        if not minutes.isdecimal() or not 1 <= int(minutes) <= _MOST_MINUTES:
+            raise click.BadParameter(
+                f"{text!r} is not [ROUTE=]MINUTES, with 1 to {_MOST_MINUTES} minutes", param_hint="--sync-every"
+            )
+        if route:
+            plan.chosen([route])
+            alone[route] = int(minutes)
+        else:
+            common = int(minutes)
+    return common, alone
+
+
+def _checked_time(text: str) -> str:
+    if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", text):
+        raise click.BadParameter(f"{text!r} is not HH:MM, from 00:00 to 23:59", param_hint="--verify-at")
+    return text
+
+
+def _checked_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (OSError, ValueError, LookupError) as error:
+        raise click.BadParameter(
+            f"{name!r} is not a time zone known here, such as Europe/Berlin", param_hint="--time-zone"
+        ) from error
+    return name
+
+
+def _when(schedule: Mapping[str, object] | None) -> str:
+    if schedule is None:
+        return "on demand"
+    if "cron" in schedule:
+        minute, hour = map(int, str(schedule["cron"]).split()[:2])
+        return f"each day at {hour:02}:{minute:02} {schedule['timezone']}"
+    return f"every {float(str(schedule['interval'])) / 60:g} minutes"
+
+
+def _which(routes: object) -> str:
+    return f", {', '.join(routes)}" if isinstance(routes, list) else ""

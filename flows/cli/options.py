@@ -1,0 +1,51 @@
+"""What commands share: their common options, JSON on standard output, and signals that stop at a checkpoint."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from stores.throttling.backoff import STOPPING
+
+PLAN = click.argument("plan_path", metavar="PLAN", type=click.Path(path_type=Path))
+ROUTES = click.option("--route", "routes", metavar="ROUTE", multiple=True, help="Only this route; may be repeated.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, on standard output.")
+
+_signalled: list[int] = []
+
+
+def leave(code: int) -> NoReturn:
+    """End with this code, or with that of the signal that stopped the work."""
+    sys.exit(128 + _signalled[0] if _signalled else code)
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C or SIGTERM into a stop at the next checkpoint, a second one into an exit at once."""
+
+    def note(number: int, _frame: object) -> None:
+        if _signalled:
+            os._exit(128 + number)
+        _signalled.append(number)
+        STOPPING.set()
+        print("stopping at the next checkpoint; run it again to go on (a second signal stops at once)", file=sys.stderr)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield STOPPING.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def print_json(value: Any) -> None:
+    """Print the value; in ASCII: a store's own keys may hold bytes that no terminal and no JSON reader takes."""
+    print(json.dumps(value, indent=2))

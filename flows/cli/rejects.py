@@ -1,0 +1,333 @@
+"""The commands `rejects` and `repair`: what is done about documents that are not where they should be."""
+
+from __future__ import annotations
+
+import datetime as dt
+import getpass
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from flows.cli.options import JSON, PLAN, ROUTES, interruptible, leave, print_json
+from stores.errors import PlanError
+
+if TYPE_CHECKING:
+    from flows.plan.load import Plan
+    from flows.repair.repair import Repaired
+    from stores.state.rejects import Chosen, Kept
+
+_STAGES = click.Choice(("decode", "transform", "map", "write"))
+
+
+def _choosing(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--stage", type=_STAGES, default=None, help="Only those that failed there."),
+        click.option("--code", metavar="CODE", default="", help="Only those with this code, such as E-MAP-VALUE."),
+        click.option("--id", "id_", metavar="ID", default="", help="Only this document, as `rejects list` names it."),
+        ROUTES,
+        PLAN,
+    ):
+        command = option(command)
+    return command
+
+
+@click.group()
+def rejects() -> None:
+    """See and settle the documents that could not be mapped or written."""
+
+
+@rejects.command("list")
+@_choosing
+@click.option("--accepted", is_flag=True, help="Those that a person has accepted, in place of the open ones.")
+@JSON
+def list_(
+    plan_path: Path,
+    routes: tuple[str, ...],
+    id_: str,
+    code: str,
+    stage: str | None,
+    accepted: bool,
+    as_json: bool,
+) -> None:
+    """List the rejects of PLAN, from its state alone: where, why, how often and since when; never a value."""
+    from flows.reporting.text import table
+    from flows.reporting.wording import visible
+
+    found = _kept(plan_path, routes, _chosen(id_, code, stage, accepted=accepted))
+    if as_json:
+        print_json({"rejects": [_told(route, one) for route, one in found]})
+        return
+    rows = [
+        {
+            "route": route,
+            "id": visible(one.id),
+            "stage": one.stage,
+            "code": one.code,
+            "field": visible(one.field) or "-",
+            "attempts": str(one.attempts),
+            "first": _iso(one.first),
+            "last": _iso(one.last),
+            "reason": visible(one.reason),
+        }
+        for route, one in found
+    ]
+    if rows:
+        print(table(rows, left=set(rows[0]) - {"attempts"}))
+        if accepted:
+            print(*(f"{route}: {visible(one.id)}: {_acceptance(one)}" for route, one in found), sep="\n")
+    else:
+        print("no reject is on record" + (" as accepted" if accepted else ""))
+
+
+@rejects.command()
+@_choosing
+@JSON
+def show(plan_path: Path, routes: tuple[str, ...], id_: str, code: str, stage: str | None, as_json: bool) -> None:
+    """Show all that is known of rejects of PLAN, with the document where its plan has it kept."""
+    from flows.reporting.wording import visible
+
+    found = _kept(plan_path, routes, _chosen(id_, code, stage))
+    if not found:
+        raise _none()
+    if as_json:
+        print_json({"rejects": [_told(route, one) | _document(one) for route, one in found]})
+        return
+    for route, one in found:
+        for name, value in _told(route, one).items():
+            if name != "accepted":
+                print(f"{name}: {visible(str(value))}")
+        if one.acceptance is not None:
+            print(_acceptance(one))
+        kept = "not kept; say rejects: {documents: true} in the plan before the next attempt"
+        print(f"document: {one.document or kept}\n")
+
+
+@rejects.command()
+@_choosing
+@JSON
+def retry(plan_path: Path, routes: tuple[str, ...], id_: str, code: str, stage: str | None, as_json: bool) -> None:
+    """Read rejected documents from the source of PLAN again, map and write them; clear those that are well.
+
+    Exits with 1 while any of the routes has a reject left that nobody accepted.
+    """
+    from flows.plan.load import load
+    from flows.repair.retry_rejects import left_open
+    from flows.repair.retry_rejects import retry as replay
+    from flows.reporting.text import table
+
+    plan = load(plan_path)
+    chosen = plan.chosen(routes)
+    wanted = _chosen(id_, code, stage, accepted=None if id_ else False)
+    with interruptible() as stopping, redirect_stdout(sys.stderr):
+        outcomes = replay(plan, chosen, wanted, stopping)
+    left = left_open(plan, chosen)
+    if as_json:
+        print_json({"routes": [asdict(one) for one in outcomes], "open": left})
+    else:
+        names = ("route", "chosen", "mended", "gone", "rejected", "nameless")
+        print(table([{name: str(getattr(one, name)) for name in names} for one in outcomes], left=("route",)))
+        for one in outcomes:
+            if one.failure:
+                print(f"{one.route}: {one.failure}")
+        print(f"{left} rejected documents are left; verify again: what was verified before says nothing of these")
+    leave(3 if any(one.failure for one in outcomes) else 1 if left else 0)
+
+
+@rejects.command()
+@_choosing
+@click.option(
+    "--out",
+    "file",
+    metavar="FILE",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where to; must not exist. Only its owner may read it.",
+)
+def export(plan_path: Path, routes: tuple[str, ...], id_: str, code: str, stage: str | None, file: Path) -> None:
+    """Write the rejects of PLAN to a file, a JSON object a line, with the documents where the plan has them kept."""
+    found = _kept(plan_path, routes, _chosen(id_, code, stage))
+    try:
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as out:
+            for route, one in found:
+                out.write(json.dumps(_told(route, one) | _document(one)) + "\n")
+    except OSError as error:
+        raise PlanError("E-REJECTS-FILE", f"{str(file)!r} cannot be written: {error.strerror}; name another") from error
+    print(f"{len(found)} rejects: {file}")
+
+
+@rejects.command()
+@_choosing
+@click.option("--reason", metavar="TEXT", default="", help="Why it is all right that they are not in the target.")
+@click.option("--by", metavar="NAME", default="", help="Who says so. [default: the user logged in]")
+@click.option("--all", "everything", is_flag=True, help="All of them, where nothing else is chosen.")
+@click.option("--undo", is_flag=True, help="Open accepted ones again.")
+@JSON
+def drop(
+    plan_path: Path,
+    routes: tuple[str, ...],
+    id_: str,
+    code: str,
+    stage: str | None,
+    reason: str,
+    by: str,
+    everything: bool,
+    undo: bool,
+    as_json: bool,
+) -> None:
+    """Accept that rejected documents of PLAN are not in the target; verdicts let them pass and reports name them.
+
+    Nothing is forgotten, and nothing is written to a target. An acceptance ends when its document is rejected for
+    another cause, and with `backfill --restart`.
+    """
+    from flows.plan.load import load
+    from flows.repair.retry_rejects import accept
+
+    if not undo and not reason.strip():
+        raise click.UsageError("say --reason, for whoever reads the report")
+    if not (id_ or code or stage or everything):
+        raise click.UsageError("choose by --id, --code or --stage, or say --all")
+    plan = load(plan_path)
+    wanted = _chosen(id_, code, stage)
+    done = accept(plan, plan.chosen(routes), wanted, by or getpass.getuser(), reason.strip(), undo=undo)
+    if as_json:
+        print_json({"opened" if undo else "accepted": done})
+        return
+    for route, number in done.items():
+        print(f"{route}: {number} {'opened again' if undo else 'accepted'}")
+
+
+@click.command()
+@PLAN
+@ROUTES
+@click.option(
+    "--only",
+    "kinds",
+    type=click.Choice(("missing", "differs", "extra")),
+    multiple=True,
+    help="Only what was found so; may be repeated. [default: missing and differs]",
+)
+@click.option("--delete-extras", is_flag=True, help="Delete records that no document maps to, too.")
+@click.option("--dry-run", is_flag=True, help="Look at what was found again, and write to no target.")
+@click.option("--all", "everything", is_flag=True, help="Also where so much is wrong that it is no accident.")
+@JSON
+def repair(
+    plan_path: Path,
+    routes: tuple[str, ...],
+    kinds: tuple[str, ...],
+    delete_extras: bool,
+    dry_run: bool,
+    everything: bool,
+    as_json: bool,
+) -> None:
+    """Copy again, or delete, exactly what the last verification of PLAN found wrong; then look at that again.
+
+    Exits with 1 while anything that was found is left. What else was verified before counts no more: verify again.
+    """
+    from flows.plan.load import load
+    from flows.repair.repair import repair as mend
+
+    wanted = kinds or (("missing", "differs", "extra") if delete_extras else ("missing", "differs"))
+    if "extra" in kinds and not (delete_extras or dry_run):
+        raise click.UsageError("extras are deleted; say --delete-extras too")
+    if delete_extras and "extra" not in wanted:
+        raise click.UsageError("--delete-extras is about extras, and --only leaves them out")
+    plan = load(plan_path)
+    with interruptible() as stopping, redirect_stdout(sys.stderr):
+        outcomes = mend(plan, plan.chosen(routes), wanted, dry_run=dry_run, everything=everything, stopping=stopping)
+    # What was found and not asked to be mended is left too.
+    kinds_left = {"missing", "differs", "extra", "collides"} - {*wanted}
+    left = any(one.left or any(one.found.get(kind) for kind in kinds_left) for one in outcomes)
+    if as_json:
+        print_json({"dry_run": dry_run, "routes": [asdict(one) for one in outcomes]})
+    else:
+        _print_repaired(outcomes, wanted)
+        if dry_run:
+            print("nothing was written")
+        elif any(one.copied or one.deleted for one in outcomes):
+            print("verified were the addresses above, and nothing else; for a verdict run: offramp verify")
+    leave(3 if any(one.failure for one in outcomes) else 1 if left else 0)
+
+
+def _print_repaired(outcomes: Sequence[Repaired], wanted: Sequence[str]) -> None:
+    from flows.reporting.text import table
+
+    rows = [
+        {
+            "route": one.route,
+            **{name: str(one.wrong.get(name, 0)) for name in ("missing", "differs", "extra")},
+            **{name: str(getattr(one, name)) for name in ("copied", "deleted", "mended")},
+            "left": str(sum(one.left.values())),
+        }
+        for one in outcomes
+    ]
+    print(table(rows, left=("route",)))
+    for one in outcomes:
+        if one.failure:
+            print(f"{one.route}: {one.failure}")
+        for why, number in one.kept.items():
+            print(f"{one.route}: {number} extra not deleted: {why}")
+        for kind in (kind for kind in ("missing", "differs", "extra") if kind not in wanted):
+            if found := one.found.get(kind):
+                option = "--delete-extras" if kind == "extra" else f"--only {kind}"
+                print(f"{one.route}: {found} {kind} were found and left alone, as nothing asked for them: {option}")
+        if collides := one.found.get("collides"):
+            print(f"{one.route}: {collides} collide: two documents have one address, which only the plan can mend")
+        if not any(one.found.values()):
+            print(f"{one.route}: no verification has found anything")
+
+
+def _chosen(id_: str, code: str, stage: str | None, *, accepted: bool | None = None) -> Chosen:
+    from stores.state.rejects import Chosen
+
+    return Chosen(id_, code, stage or "", accepted)
+
+
+def _kept(plan_path: Path, routes: Sequence[str], chosen: Chosen) -> list[tuple[str, Kept]]:
+    from flows.plan.load import load
+    from flows.run.jobs import opened_state
+    from stores.state.rejects import Rejects
+
+    plan: Plan = load(plan_path)
+    with opened_state(plan) as state:
+        return [(route.name, one) for route in plan.chosen(routes) for one in Rejects(state).kept(route.name, chosen)]
+
+
+def _told(route: str, one: Kept) -> dict[str, Any]:
+    """Return what may be shown of a reject to anybody."""
+    accepted: Mapping[str, Any] | None = None
+    if one.acceptance is not None:
+        accepted = {**asdict(one.acceptance), "at": _iso(one.acceptance.at)}
+    told = {name: getattr(one, name) for name in ("id", "stage", "code", "field", "reason", "attempts")}
+    return {"route": route, **told, "first": _iso(one.first), "last": _iso(one.last), "accepted": accepted}
+
+
+def _document(one: Kept) -> dict[str, Any]:
+    """Return the `_id` and, where it is kept, the document, both as Extended JSON."""
+    from mappers.documents.extended_json import to_extended
+
+    return {
+        "_id": json.loads(to_extended(one.position))["_id"] if one.position else None,
+        "document": json.loads(one.document) if one.document else None,
+    }
+
+
+def _acceptance(one: Kept) -> str:
+    from flows.reporting.wording import visible
+
+    said = one.acceptance
+    return f"accepted by {visible(said.by)} on {_iso(said.at)}: {visible(said.why)}" if said is not None else ""
+
+
+def _none() -> PlanError:
+    return PlanError("E-REJECTS-NONE", "no reject on record is as asked; `offramp rejects list` shows what there is")
+
+
+def _iso(seconds: float) -> str:
+    return dt.datetime.fromtimestamp(seconds, dt.UTC).isoformat(timespec="seconds")

@@ -1,0 +1,1 @@
+"""Plans, stores and state brought together: how a route is opened and made ready."""

@@ -1,0 +1,141 @@
+"""What is decided once for a route's run from its documents, and remembered: how its target's place is made."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from flows.copying.projection import Projection, route_projection
+from flows.plan.load import Route
+from mappers.census import Census
+from mappers.contract import Designer, Document, Losses, Record
+from stores.contract.target import Batch, Measurable, Partition, Plannable, Source, Target
+from stores.errors import PermanentError, PlanError
+from stores.state.database import State
+from stores.throttling.backoff import go_on
+
+_log = logging.getLogger(__name__)
+
+_SAMPLED_RANGES = 16
+_MEASURED = 1_000
+_MEASURED_BYTES = 4 * 2**20
+"""What is measured at the most, as all of it is written once more."""
+
+
+def designed(
+    route: Route, source: Source, target: Target[Record], *, stopping: Callable[[], bool] = lambda: False
+) -> Mapping[str, Any] | None:
+    """Return the design of the route's place, from a look at its documents where one is due; None for no design.
+
+    Writes nothing. Raises PlanError where no design serves the documents.
+    """
+    if not isinstance(target, Plannable):
+        return None
+    mapper: object = route.mapper(Losses())
+    wishes: Mapping[str, Any] = {}
+    if isinstance(mapper, Designer) and (documents := mapper.survey(mapped=target.mapped)) is not None:
+        census = _census(route, source, documents, mapper, stopping)
+        try:
+            wishes = mapper.design(census)
+        except ValueError as error:
+            raise PlanError("E-CENSUS", str(error)) from None
+        _log.info("%s: census of %d documents", route.name, census.documents)
+        for note in wishes.get("notes", ()):
+            _log.info("%s: %s", route.name, note)
+    return target.design(wishes)
+
+
+_Follower = TypeVar("_Follower")
+
+
+def following(follower: _Follower, design: Mapping[str, Any] | None) -> _Follower:
+    """Return the target or mapper, told to follow the design if there is one and it can."""
+    if design is not None and isinstance(follower, Plannable | Designer):
+        follower.follow(design)
+    return follower
+
+
+def projected(
+    route: Route, target: Target[Record], design: Mapping[str, Any] | None, id_kind: str | None = None
+) -> Projection:
+    """Return how the route's documents become records of its target, by the design; `id_kind` as `route_projection`."""
+    mapper = following(route.mapper(losses := Losses()), design)
+    return route_projection(route, target.records, mapper, losses, id_kind)
+
+
+@contextmanager
+def opened_target(route: Route, state: State) -> Iterator[Target[Record]]:
+    """Give the route's target, following its design, for the length of the body."""
+    target = following(route.target(), state.design(route.name))
+    try:
+        yield target
+    finally:
+        target.close()
+
+
+def _census(route: Route, source: Source, documents: int, mapper: Designer, stopping: Callable[[], bool]) -> Census:
+    """Return what the route's documents hold as their mapper gets them: of all of them, or of about so many."""
+    census = Census(mapper.kind)
+    looked_at = 0
+
+    def look(document: Document, /) -> tuple[Record, ...]:
+        nonlocal looked_at
+        seen = mapper.seen(document)  # What it refuses will be a reject, and no field of the index.
+        looked_at += 1
+        census.add(seen)
+        return ()
+
+    projection = route_projection(route, (), look, Losses())
+    for raw in _documents(source, documents, stopping):
+        projection(raw)
+    if looked_at != census.documents:  # A projection turns whatever fails within it into rejects.
+        raise PermanentError("E-CENSUS", f"the census failed on {looked_at - census.documents} documents")
+    return census
+
+
+def needed(
+    route: Route,
+    source: Source,
+    target: Target[Record],
+    design: Mapping[str, Any] | None,
+    beside: Mapping[str, int],
+    *,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Mapping[str, int]:
+    """Return the place that the route's records fill, with the bytes they take of it; empty where there is no limit.
+
+    Raises PlanError if the place has no room for them beside what other routes of the run put there.
+    """
+    if not isinstance(target, Measurable) or not target.limited():
+        return {}
+    sampled: list[bytes] = []
+    size_bytes = 0
+    for raw in _documents(source, _MEASURED, stopping):
+        sampled.append(raw)
+        size_bytes += len(raw)
+        if len(sampled) >= _MEASURED or size_bytes > _MEASURED_BYTES:
+            break
+    documents = source.estimate()
+    if route.where or not documents:
+        documents = sum(source.count_by_type().values())  # What is left out by a filter takes no room.
+    records = projected(route, target, design).batch(Batch(sampled, b"")).records
+    place, wanted = target.measure(records, max(1.0, documents / len(sampled)) if sampled else 0, beside)
+    _log.info("%s: about %.1f MB of %s for %d documents", route.name, wanted / 1e6, place, documents)
+    return {place: wanted}
+
+
+def _documents(source: Source, documents: int, stopping: Callable[[], bool]) -> Iterator[bytes]:
+    """Yield about so many documents, or all of them for 0."""
+    # A sample is the first documents of many ranges: those of one range alone may be the oldest of a collection.
+    ranges = source.split(_SAMPLED_RANGES) if 0 < documents < source.estimate() else [Partition(0)]
+    share = -(-documents // len(ranges)) if documents else 0
+    for part in ranges:
+        left = share
+        for batch in source.read(part):
+            go_on(stopping, "stopped by a signal during the census; the same command resumes")
+            yield from batch.documents[:left] if share else batch.documents
+            left -= len(batch.documents)
+            if share and left <= 0:
+                break

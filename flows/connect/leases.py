@@ -1,0 +1,46 @@
+"""The leases of a run's routes, held and renewed while it lasts (R134)."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from flows.plan.load import Route
+from stores.errors import OfframpError, TransientError
+from stores.state.database import Lease, State
+
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def leased(state: State, routes: Sequence[Route], every_s: float) -> Iterator[Mapping[str, Lease]]:
+    """Hold the routes' leases, renewed so often while the body runs, and release them at its end."""
+    leases: dict[str, Lease] = {}
+    stop = threading.Event()
+    renewing = threading.Thread(target=_renew, args=(state, leases, stop, every_s), name="leases", daemon=True)
+    try:
+        for route in routes:
+            leases[route.name] = state.acquire(route.name)
+        renewing.start()
+        yield leases
+    finally:
+        stop.set()
+        if renewing.is_alive():
+            renewing.join()
+        for lease in leases.values():
+            state.release(lease)
+
+
+def _renew(state: State, leases: Mapping[str, Lease], stop: threading.Event, every_s: float) -> None:
+    """Renew until told to stop; a lost lease is found by the next checkpoint, so nothing more is done about it here."""
+    while not stop.wait(every_s):
+        for lease in list(leases.values()):
+            try:
+                state.renew(lease)
+            except TransientError as error:
+                _log.warning("%s", error)
+            except OfframpError as error:
+                _log.error("%s", error)
+                return

@@ -1,0 +1,43 @@
+"""What `expires: from_index` stands for: asked of the source in every run, and part of what a run may not change."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from flows.plan.load import Route, left_out
+from mappers.expiry import FROM_INDEX, IndexExpires
+from mappers.transforms.filters import fields
+from stores.errors import PlanError
+from stores.mongodb.collection import MongoDB
+
+
+def index_rule(route: Route, database: MongoDB) -> IndexExpires | None:
+    """Return what the TTL indexes of the route's collection say, None for a route that does not ask them.
+
+    Raises PlanError where there is none, or where its field is not among those the route takes along.
+    """
+    if getattr(route.options, "expires", None) != FROM_INDEX:
+        return None
+    found = database.source(route.collection).expiry()
+    for rule in (found, *found.others):
+        for field in (rule.field, *fields(rule.filter)):
+            if left_out(field, route.keys.fields):
+                raise PlanError(
+                    "E-SRC-TTL", f"expires: from_index needs {field!r}, which `fields` leaves out; let it go along"
+                )
+    return found
+
+
+def told(rule: IndexExpires | None) -> Iterator[str]:
+    """Yield what a person should know of the rule that was found."""
+    for one in (rule, *rule.others) if rule is not None else ():
+        which = " where the index's filter matches" if one.where else ""
+        yield f"expires {one.after_seconds} s after {one.field!r}{which}, as the collection's TTL index says"
+
+
+def expiring(route: Route, rule: IndexExpires | None) -> Route:
+    """Return the route with the rule in the place of `from_index`, so that its fingerprint holds it (R137)."""
+    if rule is None:
+        return route
+    return dataclasses.replace(route, options=dataclasses.replace(route.options, expires=rule))

@@ -1,0 +1,1 @@
+"""The demo: local servers, their data, and a writer that keeps changing it."""

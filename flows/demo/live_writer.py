@@ -1,0 +1,65 @@
+"""The application of `offramp demo --live`, which goes on writing while its data is moved: a process of its own."""
+
+from __future__ import annotations
+
+import random
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pymongo import MongoClient
+
+from stores.errors import PermanentError
+
+_PAUSE_S = 0.005
+_IDS = 300
+
+
+@contextmanager
+def writing(uri: str, database: str) -> Iterator[None]:
+    """While the body lasts a process inserts, changes and deletes; raises PermanentError if it ended by itself."""
+    # By its standard input it learns that this process is gone, however that ends.
+    writer = subprocess.Popen([sys.executable, "-m", "flows.demo.live_writer", uri, database], stdin=subprocess.PIPE)
+    try:
+        yield
+        if writer.poll() is not None:
+            raise PermanentError("E-DEMO-WRITER", "the demo's writer ended before its time; run the demo again")
+    finally:
+        if writer.stdin is not None:
+            writer.stdin.close()
+        writer.wait()
+
+
+def main(uri: str, name: str) -> None:
+    """Write until standard input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Of a terminal: it is for the demo, which ends this process.
+    chance = random.Random(name)
+    with MongoClient[dict[str, Any]](uri) as client:
+        database = client[name]
+        collections = [one for one in sorted(database.list_collection_names()) if not one.startswith("system.")]
+        ids = {one: [found["_id"] for found in database[one].find({}, {"_id": 1}).limit(_IDS)] for one in collections}
+        gone: list[tuple[str, Any]] = []
+        number = 0
+        while not select.select([sys.stdin], [], [], _PAUSE_S)[0]:
+            number += 1
+            collection = chance.choice(collections)
+            documents, at = database[collection], chance.choice(ids[collection])
+            what = chance.random()
+            if what < 0.7:
+                documents.update_one(
+                    {"_id": at}, {"$set": {"visits": number, "reviews": number % 40, "rating": number % 11 / 2}}
+                )
+            elif what < 0.85:
+                if (found := documents.find_one_and_delete({"_id": at})) is not None:
+                    gone.append((collection, found))
+            elif gone:
+                where, document = gone.pop(0)
+                database[where].insert_one({**document, "visits": number})
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,273 @@
+"""The demo: a marketplace in a local MongoDB, moved to three local stores by the same run as any other plan."""
+
+from __future__ import annotations
+
+import datetime as dt
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import islice
+from pathlib import Path
+
+from bson.codec_options import CodecOptions
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
+
+from flows.connect import preflight
+from flows.demo import servers as localservers
+from flows.demo.live_writer import writing
+from flows.demo.seed import counts, marketplace
+from flows.plan.load import Plan, load
+from flows.replication.sync import sync
+from flows.reporting.model import Report
+from flows.reporting.text import as_text, write
+from flows.run.backfill import Run
+from flows.run.console import display, following
+from flows.run.workers import Threads
+from stores.errors import PermanentError, PlanError
+
+_MARKER = ".offramp-demo"
+_DATA = "data-"
+_SEED_BATCH = 2000
+
+# Stand in for whatever this machine has: the demo must not read, and cannot use, anybody's AWS account.
+_AWS = {
+    "AWS_ACCESS_KEY_ID": "demo",
+    "AWS_SECRET_ACCESS_KEY": "demo",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+}
+_AWS_UNSET = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_CA_BUNDLE")
+
+
+def run(
+    folder: Path,
+    documents: int,
+    *,
+    live_s: float | None = None,
+    quiet: bool = False,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Report:
+    """Return the report of the demo's run, which also lies in the folder; its servers have stopped.
+
+    With `live_s` the source is written to meanwhile, and the targets follow it for so many seconds.
+    Raises PlanError, before anything is written, for a folder that holds something else than an earlier demo.
+    """
+    steps = _Steps(quiet)
+    with _claimed(folder), ExitStack() as running_servers:
+        data = _fresh(folder)
+        environment = {
+            "MONGODB_URI": running_servers.enter_context(localservers.mongodb(data / "mongodb")),
+            "DYNAMODB_ENDPOINT": running_servers.enter_context(localservers.dynamodb(data / "dynamodb")),
+            "REDIS_URL": running_servers.enter_context(localservers.redis(data / "redis")),
+            "ELASTICSEARCH_URL": running_servers.enter_context(localservers.elasticsearch(data / "elasticsearch")),
+            "OFFRAMP_STATE": str(data.resolve() / "state.db"),
+        }
+        steps.done("started 4 servers: SecantusDB (MongoDB), ministack (DynamoDB), Valkey (Redis), noida-db", data)
+        running_servers.enter_context(_environment())
+        plan = load(configuration() / "plan.yaml", environment)
+        seeded = _seed(plan, documents, stopping)
+        steps.done(
+            f"seeded {_grouped(seeded)} documents in {len(counts(documents))} collections", "database marketplace"
+        )
+        if stopping():
+            report = _nothing(plan)
+        elif live_s is None:
+            report = _moved(plan, steps, quiet, stopping)
+        else:
+            report = _moved_live(plan, live_s, steps, quiet, stopping)
+    written = write(report, folder / "report")
+    if not quiet:
+        _say(f"\n{as_text(report)}\n\nreport: {', '.join(map(str, written))}\n\n{_next()}")
+    return report
+
+
+def configuration() -> Path:
+    """Return where the demo's plan and mapper lie: within an installed package, or beside it in a checkout."""
+    installed = Path(__file__).parents[1] / "config" / "demo"
+    return installed if installed.is_dir() else Path(__file__).parents[2] / "config" / "demo"
+
+
+def _moved(plan: Plan, steps: _Steps, quiet: bool, stopping: Callable[[], bool]) -> Report:
+    """Check, copy and verify as the commands of these names do; return what the last of them that ran reports."""
+    routes = plan.chosen(())
+    checked = preflight.check(plan, routes)
+    stores = sorted({one.target for one in checked})
+    steps.done(f"checked {len(checked)} routes to {len(stores)} stores: no fault", ", ".join(stores))
+    with display(quiet) as observer:
+        work = Run(plan, routes, Threads(plan, observer, stopping), stopping)
+        report = work.backfill("none")
+        copied = sum(row.read for row in report.routes)
+        records = sum(row.records for row in report.routes)
+        steps.done(f"read {_grouped(copied)} documents, wrote {_grouped(records)} records", "offramp backfill")
+        if report.verdict == "failed":
+            return report
+        report = work.verification("full")
+    held = sum(row.held or 0 for row in report.routes)
+    steps.done(f"compared every document with {_grouped(held)} records held, and back", "offramp verify")
+    return report
+
+
+def _moved_live(plan: Plan, live_s: float, steps: _Steps, quiet: bool, stopping: Callable[[], bool]) -> Report:
+    """Copy and follow while the source is written to, then catch up and verify; return what the last step reports."""
+    routes = plan.chosen(())
+    with MongoClient[dict[str, object]](plan.source.uri, serverSelectionTimeoutMS=10_000) as client:
+        # Where a mapper of one's own puts records nothing tells but what the documents were (R125).
+        for name in {route.collection for route in routes if route.function is not None}:
+            images = {"enabled": True}
+            client[plan.source.database].command({"collMod": name, "changeStreamPreAndPostImages": images})
+    with writing(plan.source.uri, plan.source.database):
+        with display(quiet) as observer:
+            report = Run(plan, routes, Threads(plan, observer, stopping), stopping).backfill("none")
+        steps.done(f"copied {_grouped(sum(row.read for row in report.routes))} documents", "offramp backfill")
+        if report.verdict == "failed":
+            return report
+        until = time.monotonic() + live_s
+        with following(quiet) as watching:
+            report = sync(
+                plan, routes, follow=True, stopping=lambda: stopping() or time.monotonic() > until, watching=watching
+            )
+        changes = _changes(report)
+        came = "came to none of the changes under a writer yet" if changes == "0" else ""
+        steps.done(
+            f"{came or f'followed {changes} changes under a writer'}: {_behind(report)}", "offramp sync --follow"
+        )
+    report = sync(plan, routes, stopping=stopping)
+    steps.done(f"caught up once the writer had stopped: {_behind(report)}", "offramp sync")
+    if report.verdict == "failed":
+        return report
+    with display(quiet) as observer:
+        report = Run(plan, routes, Threads(plan, observer, stopping), stopping).verification("full")
+    held = sum(row.held or 0 for row in report.routes)
+    steps.done(f"compared every document with {_grouped(held)} records held, and back", "offramp verify")
+    return report
+
+
+def _changes(report: Report) -> str:
+    return _grouped(sum(row.sync.events for row in report.routes if row.sync is not None))
+
+
+def _behind(report: Report) -> str:
+    return f"{max((row.sync.lag_s for row in report.routes if row.sync is not None), default=0):.1f} s behind at most"
+
+
+def _nothing(plan: Plan) -> Report:
+    """Return the report of a run that was stopped before it began: it has no routes, so it is not clean."""
+    now = dt.datetime.now(dt.UTC)
+    return Report(plan=plan.name, fingerprint="", started=now, finished=now, routes=[])
+
+
+def _seed(plan: Plan, documents: int, stopping: Callable[[], bool]) -> int:
+    """The source holds the marketplace; returns how many documents that are, fewer where `stopping` ended it."""
+    seeded = 0
+    try:
+        with MongoClient[dict[str, object]](plan.source.uri, serverSelectionTimeoutMS=10_000) as client:
+            database = client.get_database(plan.source.database, codec_options=CodecOptions(tz_aware=True))
+            for name, made in marketplace(documents, dt.datetime.now(dt.UTC)).items():
+                while (batch := list(islice(made, _SEED_BATCH))) and not stopping():
+                    seeded += len(database[name].insert_many(batch, ordered=False).inserted_ids)
+    except PyMongoError as error:
+        raise PermanentError(
+            "E-DEMO-SEED", f"the demo's source did not take its documents: {type(error).__name__}; run the demo again"
+        ) from error
+    return seeded
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """The folder is this demo's while the body runs; raises PlanError for one that is another's."""
+    marker = folder / _MARKER
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not marker.is_file() and any(folder.iterdir()):
+            raise PlanError(
+                "E-DEMO-DIR",
+                f"{str(folder)!r} is neither empty nor an earlier demo's; name another folder with --dir",
+            )
+        claim = marker.open("a+")
+    except OSError as error:
+        raise PlanError("E-DEMO-DIR", f"{str(folder)!r} cannot be used: {error.strerror}; name another") from error
+    with claim:
+        try:
+            # Held by this process alone, so that it is gone with it, however it ends.
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise PlanError(
+                "E-DEMO-DIR", f"another demo runs in {str(folder)!r}; wait for it, or name another folder with --dir"
+            ) from error
+        if not marker.stat().st_size:
+            claim.write("`offramp demo` made this folder, and replaces what is in it.\n")
+            claim.flush()
+        yield
+
+
+def _fresh(folder: Path) -> Path:
+    """Return a new folder for data; an earlier demo's data is gone, as far as a dying server lets go of it."""
+    for old in folder.glob(f"{_DATA}*"):
+        shutil.rmtree(old, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=_DATA, dir=folder))
+
+
+@contextmanager
+def _environment() -> Iterator[None]:
+    """This process has dummy AWS credentials and no proxy before its own machine while the body runs."""
+    no_proxy = ",".join(filter(None, (os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), "127.0.0.1")))
+    wanted: Mapping[str, str | None] = {**_AWS, **dict.fromkeys(_AWS_UNSET), "no_proxy": no_proxy}
+    before = {name: os.environ.get(name) for name in wanted}
+    try:
+        _set(wanted)
+        yield
+    finally:
+        _set(before)
+
+
+def _set(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+class _Steps:
+    """Numbered lines, each with the seconds since the one before."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+        self._number = 0
+        self._since = time.monotonic()
+
+    def done(self, what: str, where: object) -> None:
+        """Say that a step is done."""
+        now = time.monotonic()
+        self._number += 1
+        if not self._quiet:
+            _say(f"{self._number}  {what} ({where}) {now - self._since:.1f}s")
+        self._since = now
+
+
+def _next() -> str:
+    plan = configuration() / "plan.yaml"
+    return "\n".join(
+        (
+            "try next, with your own MongoDB and stores:",
+            f"  cp {plan} {plan.with_name('marketplace_mappers.py')} .",
+            "  edit plan.yaml: addresses, database, routes; its comments say what each part does",
+            "  offramp check plan.yaml       finds every fault, writes nothing",
+            "  offramp backfill plan.yaml    copies, verifies, reports; the same command resumes",
+        )
+    )
+
+
+def _grouped(number: int) -> str:
+    return f"{number:,}".replace(",", " ")
+
+
+def _say(text: str) -> None:
+    with suppress(BrokenPipeError):  # Whoever read along may have seen enough; the run goes on.
+        print(text, flush=True)  # noqa: T201 - the demo speaks to the person at the terminal

@@ -1,0 +1,151 @@
+"""docs/errors.md: every code that a run can show, from the catalogue, which is held against the code that raises them.
+
+`python -m flows.docgen.errors` prints the page; `--write` and `--check` are about the file. `--check` fails for a code
+that is raised and has no entry, for an entry that nothing raises, and for one that tells of another kind of error than
+the code raises.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.error_codes import CATALOGUE
+from mappers.error_codes import EFFECTS, Effect, Entry
+
+FILE = Path(__file__).parents[2] / "docs" / "errors.md"
+_ROOT = Path(__file__).parents[2]
+_PACKAGES = ("mappers", "stores", "flows")
+_CODE = re.compile(r"\b[EWI]-[A-Z][A-Z0-9]*(?:-[A-Z0-9]+)*\b")
+_EFFECT_OF: Mapping[str, Effect] = {
+    "PlanError": "refused",
+    "MappingError": "rejected",
+    "Rejected": "rejected",
+    "Reject": "rejected",
+    "Unfit": "rejected",
+    "TransientError": "paused",
+    "PermanentError": "stopped",
+    "LeaseLost": "stopped",
+}
+_HEAD = """\
+<!-- made by `python -m flows.docgen.errors --write`; change the tables in the files named error_codes.py -->
+
+# Errors
+
+Every message begins with a code. `offramp explain CODE` prints its entry. A mapper or target of your own has codes of
+its own, which are not here. `E-` stops something or rejects a document, `W-` is a note.
+
+What the tool did is one of these; where a code can mean several, the message and the exit code tell which it was.
+
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A place in the code where a code stands."""
+
+    code: str
+    place: str
+    effect: Effect | None
+    """What the kind of error it is raised with says, None where that is decided elsewhere."""
+
+
+def uses(root: Path = _ROOT) -> Iterator[Use]:
+    """Yield every code in a text of the packages that is not a docstring, nor in the catalogue itself."""
+    for package in _PACKAGES:
+        for path in sorted((root / package).rglob("*.py")):
+            if path.name != "error_codes.py":
+                yield from _uses(ast.parse(path.read_text(encoding="utf-8")), path.relative_to(root).as_posix())
+
+
+def _uses(tree: ast.AST, place: str) -> Iterator[Use]:
+    prose = {
+        id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+    raised_as = {
+        id(argument): call.func.id
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
+        for argument in call.args
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose:
+            effect = _EFFECT_OF.get(raised_as.get(id(node), ""))
+            for code in _CODE.findall(node.value):
+                yield Use(code, f"{place} line {node.lineno}", effect)
+
+
+def faults(found: Iterable[Use], catalogue: Mapping[str, Entry]) -> list[str]:
+    """Return what is wrong between the code and the catalogue, each with what to do about it."""
+    told: dict[str, str] = {}
+    seen = set()
+    for use in found:
+        seen.add(use.code)
+        entry = catalogue.get(use.code)
+        if entry is None:
+            told.setdefault(
+                use.code,
+                f"{use.code} ({use.place}) has no entry: say in {_table_for(use)} what it means and what to do, with"
+                f" the effect {use.effect or 'of its error'}",
+            )
+        elif use.effect is not None and use.effect not in entry.effects:
+            told.setdefault(
+                use.code,
+                f"{use.code} ({use.place}) is raised as {use.effect}, its entry says {' '.join(entry.effects)}: add it",
+            )
+    for code in sorted(catalogue.keys() - seen):
+        told[code] = f"{code} has an entry, but nothing raises it: remove the entry"
+    return [told[code] for code in sorted(told)]
+
+
+def _table_for(use: Use) -> str:
+    """Return the file whose table the code's entry belongs in."""
+    package = use.place.partition("/")[0]
+    target = {"DDB": "dynamodb", "S3": "dynamodb", "ES": "elasticsearch", "RDS": "redis"}.get(use.code.split("-")[1])
+    return f"stores/{target}/error_codes.py" if package == "stores" and target else f"{package}/error_codes.py"
+
+
+def explained(code: str, entry: Entry) -> str:
+    """Return the entry as lines for a terminal."""
+    did = "\n".join(f"what offramp did: {EFFECTS[effect]}".replace("`", "") for effect in entry.effects)
+    return f"{code}: {entry.meaning}\n{did}\nwhat to do: {entry.remedy}".replace("`", "")
+
+
+def page(catalogue: Mapping[str, Entry] = CATALOGUE) -> str:
+    """Return docs/errors.md."""
+    effects = _table(["what offramp did", "that is"], [[f"**{name}**", text] for name, text in EFFECTS.items()])
+    rows = [[f"`{code}`", entry.meaning, ", ".join(entry.effects), entry.remedy] for code, entry in catalogue.items()]
+    return _HEAD + effects + "\n" + _table(["code", "what it means", "what offramp did", "what to do"], rows)
+
+
+def _table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [names, ["---"] * len(names), *rows]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n" for cells in lines)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print, write or check the page; returns the exit code."""
+    match list(arguments):
+        case []:
+            sys.stdout.write(page())
+        case ["--write"]:
+            FILE.write_text(page(), encoding="utf-8")
+        case ["--check"]:
+            wrong = faults(uses(), CATALOGUE)
+            if not FILE.exists() or FILE.read_text(encoding="utf-8") != page():
+                wrong.append(f"{FILE} is not current; run python -m flows.docgen.errors --write")
+            for fault in wrong:
+                sys.stderr.write(f"{fault}\n")
+            return 1 if wrong else 0
+        case _:
+            sys.stderr.write("usage: python -m flows.docgen.errors [--write | --check]\n")
+            return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Everything about Prefect that is not a flow itself."""

@@ -1,0 +1,258 @@
+"""What Prefect shows of a run: artifacts while it lasts and at its end, and an event for the state of each route."""
+
+from __future__ import annotations
+
+import contextvars
+import dataclasses
+import logging
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import cast
+from uuid import UUID
+
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.events import emit_event
+
+from flows.connect.preflight import total
+from flows.plan.load import Plan, Route
+from flows.replication.sync import Progress, Watching
+from flows.reporting.model import Report, RouteReport
+from flows.reporting.text import NOT_CHECKED, as_markdown, cells
+from flows.run.jobs import opened_source, opened_state
+from stores.errors import OfframpError
+from stores.state.database import State
+
+_LOOK_EVERY_S = 5.0
+_MOST_LETTERS = 500_000
+"""Prefect drops the event of an artifact beyond 5 MB."""
+
+_log = logging.getLogger(__name__)
+
+Far = tuple[float, str]
+"""How far something has come: percent, and in words."""
+
+
+def artifact_key(*names: str) -> str:
+    """Return an artifact's key: lowercase letters, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", " ".join(["offramp", *names]).lower()).strip("-")
+
+
+def show(report: Report, closing: str) -> None:
+    """The report is among the artifacts, as a table and as a page, and each route's verdict is an event.
+
+    None of it holds an address or an `_id`: those are none of Prefect's business.
+    """
+    _show_table(report, closing, artifact_key(report.plan), cells)
+    create_markdown_artifact(
+        key=artifact_key(report.plan, "report"), markdown=_page(report)[:_MOST_LETTERS], description=closing
+    )
+    for route in report.routes:
+        _tell(report, route, route.verdict)
+
+
+def show_sync(report: Report, closing: str, lag_s: float) -> None:
+    """What a sync did is among the artifacts, as a table; each route is told of as current, or lagging beyond `lag_s`.
+
+    A route that did not get there has its verdict told of too.
+    """
+    _show_table(report, closing, artifact_key(report.plan, "sync"), _sync_cells)
+    for route in report.routes:
+        if route.verdict != "clean":
+            _tell(report, route, route.verdict)
+        if route.sync is None or route.sync.age_s > lag_s:
+            _tell(report, route, "lagging")
+        elif route.verdict == "clean":
+            _tell(report, route, "current")
+
+
+def _show_table(report: Report, closing: str, key: str, row: Callable[[RouteReport], dict[str, str]]) -> None:
+    reasons = [f"- {route.route}: {reason}" for route in report.routes for reason in route.reasons]
+    table = [row(route) for route in report.routes]
+    create_table_artifact(key=key, table=table, description="\n".join([closing, "", *reasons]))
+
+
+def _sync_cells(route: RouteReport) -> dict[str, str]:
+    sync = route.sync
+    return {
+        "route": route.route,
+        "target": route.target,
+        "copied": str(route.copied),
+        "rejected": str(route.rejected),
+        "synced to": sync.position if sync else NOT_CHECKED,
+        "behind": f"{sync.age_s:.1f}s" if sync else NOT_CHECKED,
+        "changes since the backfill": str(sync.events) if sync else NOT_CHECKED,
+        "verdict": route.verdict,
+    }
+
+
+def _page(report: Report) -> str:
+    return as_markdown(dataclasses.replace(report, routes=[_without_addresses(route) for route in report.routes]))
+
+
+def _without_addresses(route: RouteReport) -> RouteReport:
+    lost = [dataclasses.replace(loss, examples=()) for loss in route.lost]
+    return dataclasses.replace(route, samples={}, lost=lost, differing=None, accepted_rejects=())
+
+
+def _tell(report: Report, route: RouteReport, word: str) -> None:
+    """Emit ``offramp.route.<word>`` about the route; Prefect adds the flow run and its deployment."""
+    emit_event(
+        f"offramp.route.{word}",
+        resource={
+            "prefect.resource.id": resource_id(report.plan, route.route),
+            "prefect.resource.name": f"{report.plan}: {route.route}",
+            "offramp.plan": report.plan,
+            "offramp.route": route.route,
+            "offramp.target": route.target,
+            "offramp.verified": route.verified,
+        },
+        payload={
+            "verdict": route.verdict,
+            "reasons": list(route.reasons),
+            "read": route.read,
+            "rejected": route.rejected,
+            "held": route.held,
+            "missing": route.missing,
+            "differs": route.differs,
+            "extra": route.extra,
+            "behind_s": round(route.sync.age_s, 1) if route.sync else None,
+            "window_s": route.sync.window_s if route.sync else None,
+        },
+    )
+
+
+def resource_id(plan: str, route: str) -> str:
+    """Return by which a route's events are found, and chosen in an automation."""
+    return f"offramp.route.{plan}.{route}"
+
+
+@contextmanager
+def copying_shown(plan: Plan, routes: Sequence[Route]) -> Iterator[None]:
+    """While the body lasts, an artifact shows how much of the routes is copied, as the plan's state has it."""
+    expected: dict[str, int] = {}
+    with opened_state(plan) as state:
+
+        def look() -> Far:
+            if not expected:
+                with opened_source(plan) as database:
+                    expected.update({route.name: route.source(database).estimate() for route in routes})
+            return _copied(state, routes, expected)
+
+        with shown(artifact_key(plan.name, "progress"), look):
+            yield
+
+
+def _copied(state: State, routes: Sequence[Route], expected: dict[str, int]) -> Far:
+    done, all_of_it, words = 0, 0, []
+    for route in routes:
+        parts = state.partitions(route.name)
+        read = total(state, route).read
+        about = max(read, expected[route.name])
+        if parts and all(part.done for part in parts):
+            about = read
+        done += read
+        all_of_it += about
+        words.append(f"{route.name}: {read} of about {about} documents copied")
+    return 100.0 * done / max(1, all_of_it), "\n".join(words)
+
+
+@contextmanager
+def catching_up_shown(plan: Plan) -> Iterator[Watching]:
+    """Give what is told how far a sync has come, and shows it in an artifact while the body lasts."""
+    told: list[Sequence[Progress]] = []
+    first: list[float] = []
+
+    def watching(progress: Sequence[Progress]) -> None:
+        if not first:
+            first.append(max((one.lag_s for one in progress), default=0.0))
+        told[:] = [progress]
+
+    def look() -> Far:
+        progress = told[0] if told else ()
+        behind_s = max((one.lag_s for one in progress), default=0.0)
+        words = [
+            f"{one.route}: {one.events} changes, {one.applied} copied, {one.deleted} deleted, {one.lag_s:.0f} s behind"
+            for one in progress
+        ]
+        return 100.0 * (1 - behind_s / max(*first, behind_s, 1.0)) if told else 0.0, "\n".join(words)
+
+    with shown(artifact_key(plan.name, "sync-progress"), look):
+        yield watching
+
+
+@contextmanager
+def shown(key: str, look: Callable[[], Far]) -> Iterator[None]:
+    """While the body lasts, and if it lasts, an artifact shows what `look` says, every few seconds.
+
+    Whatever goes wrong with that is logged, and ends nothing.
+    """
+    stop = threading.Event()
+    # The artifact belongs to the run at hand, which a thread of its own would not know of.
+    context = contextvars.copy_context()
+    showing = threading.Thread(target=context.run, args=(_keep_showing, key, look, stop), name="progress", daemon=True)
+    showing.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        showing.join(_LOOK_EVERY_S)
+
+
+def _keep_showing(key: str, look: Callable[[], Far], stop: threading.Event) -> None:
+    artifact: UUID | None = None
+    while True:
+        ended = stop.wait(_LOOK_EVERY_S)
+        if ended and artifact is None:
+            return
+        try:
+            percent, words = look()
+            if artifact is None:
+                artifact = cast(UUID, create_progress_artifact(percent, key=key, description=words))
+            else:
+                update_progress_artifact(artifact, percent, description=words)
+        except OfframpError as error:
+            _log.warning("no progress to show: %s", error)
+        except Exception as error:  # noqa: BLE001 - a server that is away must not end a run that needs none
+            _log.warning("the progress was not shown: %s", type(error).__name__)
+        if ended:
+            return
+
+
+class Counted:
+    """An observer that counts, and says how far one route has come."""
+
+    def __init__(self, route: str) -> None:
+        """Begin at nothing."""
+        self._route = route
+        self._lock = threading.Lock()
+        self._stage = ""
+        self._done = 0
+        self._ahead = 0
+
+    def began(self, route: str, stage: str, documents: int) -> None:
+        """A stage began; what another has counted is over."""
+        with self._lock:
+            self._stage, self._done, self._ahead = stage, 0, documents
+
+    def advanced(self, route: str, stage: str, documents: int) -> None:
+        """So many more documents are done."""
+        with self._lock:
+            self._done += documents
+
+    def ended(self, route: str, stage: str) -> None:
+        """All that was ahead is done."""
+        with self._lock:
+            self._ahead = self._done
+
+    def far(self) -> Far:
+        """Return how far the route has come."""
+        with self._lock:
+            about = max(self._ahead, self._done)
+            return 100.0 * self._done / max(1, about), f"{self._route}: {self._stage} {self._done} of about {about}"

@@ -1,0 +1,198 @@
+"""What a plan's Prefect deployments are: one list, which ``offramp deploy`` registers and ``prefect.yaml`` writes down.
+
+``python -m flows.orchestration.deployments --check`` tells whether config/prefect.yaml is that list for a plan called
+shop, and ``--write`` makes it so.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from stores.errors import PlanError
+
+Kind = Literal["sync", "verification", "backfill"]
+KINDS: Sequence[Kind] = ("sync", "verification", "backfill")
+
+ENTRYPOINTS: Mapping[Kind, str] = {kind: f"flows.{kind}.{kind}" for kind in KINDS}
+POOL = "offramp"
+COLLISION = "CANCEL_NEW"
+ENVIRONMENT: Mapping[str, str] = {
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,stores",  # their warnings and errors, beside the run's own log
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+}
+_SYNC_EVERY_S = 300
+_VERIFY_AT = "04:05"
+_WAIT_MINUTES = 30
+"""How long a verification waits for a sync, which lasts some seconds to minutes."""
+_NO_NAME = re.compile(r"[/%&<>]")
+_DESCRIPTIONS: Mapping[Kind, str] = {
+    "sync": "Copies or deletes what changed in the source since the last run.",
+    "verification": "Compares what the targets hold with what the source says now; writes nothing to them.",
+    "backfill": "Copies what is not copied yet, verifies everything, reports.",
+}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which deployments a plan is to have; what is said here is all that `offramp deploy` decides."""
+
+    plan: str
+    """The plan's name."""
+    path: str
+    """Where the runs find the plan."""
+    routes: Sequence[str]
+    """The routes of the plan."""
+    kinds: Sequence[Kind] = KINDS
+    sync_every_s: float = _SYNC_EVERY_S
+    alone_s: Mapping[str, float] = field(default_factory=dict)
+    """Routes whose sync has a schedule of its own, with its seconds."""
+    verify_at: str = _VERIFY_AT
+    """HH:MM of each day."""
+    time_zone: str = "UTC"
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One deployment: a flow, its parameters and when it runs."""
+
+    kind: Kind
+    name: str
+    parameters: Mapping[str, Any]
+    schedule: Mapping[str, Any] | None
+    """The keys of a schedule in prefect.yaml, None for one that runs on demand."""
+    tags: Sequence[str]
+
+    @property
+    def entrypoint(self) -> str:
+        """The flow as a module path: the worker's Python has the package installed."""
+        return ENTRYPOINTS[self.kind]
+
+    @property
+    def full_name(self) -> str:
+        """The name Prefect knows it by: that of its flow, then its own."""
+        return f"offramp {self.kind}/{self.name}"
+
+    @property
+    def description(self) -> str:
+        """What its runs do."""
+        return _DESCRIPTIONS[self.kind]
+
+    def as_yaml(self, pool: str) -> dict[str, Any]:
+        """Return its entry in a prefect.yaml."""
+        return {
+            "name": self.name,
+            "description": self.description,
+            "entrypoint": self.entrypoint,
+            "parameters": dict(self.parameters),
+            "schedules": [dict(self.schedule)] if self.schedule else [],
+            "concurrency_limit": {"limit": 1, "collision_strategy": COLLISION},
+            "tags": list(self.tags),
+            "work_pool": {"name": pool, "job_variables": {"env": dict(ENVIRONMENT)}},
+        }
+
+
+def plan_tag(plan: str) -> str:
+    """Return the tag by which a plan's deployments, and no others, are found."""
+    return f"plan:{plan}"
+
+
+def deployments(wanted: Wanted) -> list[Deployment]:
+    """Return the deployments a plan is to have; raises PlanError for a name that Prefect does not take."""
+    if _NO_NAME.search(wanted.plan):
+        raise PlanError(
+            "E-DEPLOY-NAME",
+            f"the plan is called {wanted.plan!r}, and a deployment's name has none of / % & < >; say another `name` in"
+            " the plan, before its first run",
+        )
+    made: list[Deployment] = []
+
+    def add(
+        kind: Kind, name: str, routes: Sequence[str], schedule: Mapping[str, Any] | None, **parameters: Any
+    ) -> None:
+        chosen = {} if set(routes) == set(wanted.routes) else {"routes": list(routes)}
+        tags = ["offramp", kind, plan_tag(wanted.plan), *(f"route:{route}" for route in routes)]
+        made.append(Deployment(kind, name, {"plan": wanted.path, **chosen, **parameters}, schedule, tags))
+
+    if "sync" in wanted.kinds:
+        together = [route for route in wanted.routes if route not in wanted.alone_s]
+        if together:
+            add("sync", wanted.plan, together, _every(wanted.sync_every_s))
+        for route, seconds in wanted.alone_s.items():
+            add("sync", f"{wanted.plan}-{route}", [route], _every(seconds))
+    if "verification" in wanted.kinds:
+        hour, minute = map(int, wanted.verify_at.split(":"))
+        nightly = {"slug": "nightly", "cron": f"{minute} {hour} * * *", "timezone": wanted.time_zone}
+        add("verification", wanted.plan, wanted.routes, nightly, level="full", wait_minutes=_WAIT_MINUTES)
+    if "backfill" in wanted.kinds:
+        add("backfill", wanted.plan, wanted.routes, None)
+    return made
+
+
+def as_yaml(made: Sequence[Deployment], pool: str = POOL, folder: str | None = None) -> str:
+    """Return the deployments as the text of a prefect.yaml, whose runs work in this folder."""
+    content: dict[str, Any] = {}
+    if folder:
+        content["pull"] = [working_in(folder)]
+    content["deployments"] = [one.as_yaml(pool) for one in made]
+    return _HEADER.format(pool=pool) + yaml.safe_dump(content, sort_keys=False, width=120, allow_unicode=True)
+
+
+def working_in(folder: str) -> dict[str, Any]:
+    """Return the pull step by which a run works in this folder."""
+    return {"prefect.deployments.steps.set_working_directory": {"directory": folder}}
+
+
+def _every(seconds: float) -> dict[str, Any]:
+    return {"slug": "often", "interval": seconds}
+
+
+_HEADER = """\
+# Prefect deployments of a plan, as `offramp deploy PLAN` registers them and `offramp deploy PLAN --yaml` writes them
+# down. To deploy from a file, write one of your own plan that way, and run:
+#
+#   prefect work-pool create {pool} --type process
+#   prefect --no-prompt deploy --prefect-file prefect.yaml --all
+#   prefect worker start --pool {pool} --type process
+#
+# Without `pull` the folder in which `prefect deploy` runs is the working directory of every run. The worker's Python
+# needs the installed package (pip install mongo-offramp): entrypoints are modules, not files. What the plan takes from
+# the environment (${{MONGODB_URI}}) must be set where the worker starts, not here.
+#
+# The lease in the plan's state keeps runs of a route apart whoever starts them; the concurrency limit is the second
+# guard and keeps scheduled runs from piling up. Start the server with
+#   PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE=prefect.server.concurrency.lease_storage.filesystem
+# or its restart ends a run that counts against a limit. `prefect deploy --all` does not remove a deployment that has
+# left this file; `offramp deploy` does.
+
+"""
+
+EXAMPLE = Wanted("shop", "plan.yaml", ("orders", "sessions"))
+"""What config/prefect.yaml shows."""
+SHIPPED = Path(__file__).parents[2] / "config" / "prefect.yaml"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write or check config/prefect.yaml; returns the exit code."""
+    text = as_yaml(deployments(EXAMPLE))
+    match list(arguments):
+        case ["--write"]:
+            SHIPPED.write_text(text, encoding="utf-8")
+        case ["--check"]:
+            if SHIPPED.read_text(encoding="utf-8") != text:
+                sys.stderr.write(f"{SHIPPED} is not current; run python -m flows.orchestration.deployments --write\n")
+                return 1
+        case _:
+            sys.stderr.write("usage: python -m flows.orchestration.deployments [--write | --check]\n")
+            return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,196 @@
+"""Deployments on a Prefect server: registered, pruned, or served by this process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import httpx
+from prefect import get_client, serve
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
+from prefect.client.schemas.objects import (
+    ConcurrencyLimitConfig,
+    ConcurrencyLimitStrategy,
+    ConcurrencyOptions,
+)
+from prefect.client.schemas.schedules import SCHEDULE_TYPES, CronSchedule, IntervalSchedule
+from prefect.deployments.runner import RunnerDeployment
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.flows import Flow, load_flow_from_entrypoint
+from prefect.settings import PREFECT_API_URL
+from prefect.utilities.callables import parameter_schema
+
+from flows.orchestration.deployments import COLLISION, ENVIRONMENT, Deployment, plan_tag, working_in
+from stores.errors import PlanError, TransientError, redacted
+
+_PROCESS = "process"
+_LIMIT = 1
+_MOST = 200
+"""As many as the server returns at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where runs work."""
+
+    folder: str
+    """The folder of the plan there."""
+    pool: str | None
+    """The work pool; None for runs of this very process."""
+    elsewhere: bool = False
+    """Whether that folder was named for a worker's machine or image, rather than being the one here."""
+
+
+def register(made: Sequence[Deployment], plan: str, place: Place) -> list[str]:
+    """The server has exactly these deployments of the plan, active and in this place; returns who was removed.
+
+    Raises PlanError where no server or no fit work pool is named, TransientError where the server does not answer.
+    """
+    with _api() as client:
+        if place.pool is not None:
+            _refuse_unfit(client, place.pool, place.elsewhere)
+        else:  # A server never takes a deployment off its pool, and a worker would get its runs.
+            for found in client.read_deployments(deployment_filter=_ours(plan), limit=_MOST):
+                if found.work_pool_name is not None:
+                    client.delete_deployment(found.id)
+        kept = {_registered(client, one, place) for one in made}
+        removed = []
+        for found in client.read_deployments(deployment_filter=_ours(plan), limit=_MOST):
+            if found.id not in kept:
+                client.delete_deployment(found.id)
+                removed.append(f"{client.read_flow(found.flow_id).name}/{found.name}")
+    return sorted(removed)
+
+
+def serve_here(made: Sequence[Deployment], plan: str, folder: str) -> None:
+    """This process runs the deployments' runs, as processes of their own, until it is told to end.
+
+    Their schedules are paused then: nothing piles up, and serving again starts them anew.
+    """
+    register(
+        made, plan, Place(folder, None)
+    )  # Also what serving would leave as it was: a work pool, schedules of other days.
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    limit = ConcurrencyLimitConfig(limit=_LIMIT, collision_strategy=ConcurrencyLimitStrategy(COLLISION))
+    served = [
+        RunnerDeployment.from_entrypoint(
+            one.entrypoint,
+            one.name,
+            schedules=_schedules(one),
+            parameters=dict(one.parameters),
+            description=one.description,
+            tags=list(one.tags),
+            concurrency_limit=limit,
+        )
+        for one in made
+    ]
+    try:
+        with contextlib.chdir(folder):
+            # Prefect's own pausing is cut short by the SIGTERM that calls for it.
+            serve(*served, print_starting_message=False, pause_on_shutdown=False)
+    finally:
+        with _api() as client:
+            for found in client.read_deployments(deployment_filter=_ours(plan), limit=_MOST):
+                client.pause_deployment(found.id)
+
+
+def _ours(plan: str) -> DeploymentFilter:
+    """Return what picks the deployments made here of a plan."""
+    return DeploymentFilter(tags=DeploymentFilterTags(all_=["offramp", plan_tag(plan)]))
+
+
+def _registered(client: SyncPrefectClient, one: Deployment, place: Place) -> UUID:
+    flow: Flow[..., Any] = load_flow_from_entrypoint(one.entrypoint)
+    on_pool: dict[str, Any] = {}
+    if place.pool is not None:
+        on_pool = {
+            "work_pool_name": place.pool,
+            "job_variables": {"env": dict(ENVIRONMENT)},
+            "pull_steps": [working_in(place.folder)],
+        }
+    return client.create_deployment(
+        client.create_flow_from_name(flow.name),
+        one.name,
+        entrypoint=one.entrypoint,
+        description=one.description,
+        parameters=dict(one.parameters),
+        parameter_openapi_schema=parameter_schema(flow).model_dump(exclude_unset=True),
+        enforce_parameter_schema=True,
+        schedules=_schedules(one),
+        concurrency_limit=_LIMIT,
+        concurrency_options=ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy(COLLISION)),
+        tags=list(one.tags),
+        paused=False,
+        **on_pool,
+    )
+
+
+def _schedules(one: Deployment) -> list[DeploymentScheduleCreate]:
+    if one.schedule is None:
+        return []
+    return [DeploymentScheduleCreate(schedule=_schedule(one.schedule), slug=one.schedule["slug"], active=True)]
+
+
+def _schedule(keys: Mapping[str, Any]) -> SCHEDULE_TYPES:
+    if "cron" in keys:
+        return CronSchedule(cron=keys["cron"], timezone=keys["timezone"])
+    return IntervalSchedule(interval=keys["interval"])
+
+
+def _refuse_unfit(client: SyncPrefectClient, name: str, elsewhere: bool) -> None:
+    """Raise PlanError unless the work pool is there and its runs can find the plan."""
+    try:
+        pool = client.read_work_pool(name)
+    except ObjectNotFound as error:
+        raise PlanError(
+            "E-DEPLOY-POOL",
+            f"there is no work pool {name!r} on {_url()}; make it: prefect work-pool create {name} --type {_PROCESS}",
+        ) from error
+    if pool.type != _PROCESS and not elsewhere:
+        raise PlanError(
+            "E-DEPLOY-POOL",
+            f"work pool {name!r} is of type {pool.type}, whose runs do not see this machine's files; give one of type"
+            f" {_PROCESS}, or say with --plan-at where its runs find the plan",
+        )
+
+
+@contextmanager
+def _api() -> Iterator[SyncPrefectClient]:
+    """Give a client of a server that answers; what goes wrong with it is told in words."""
+    url = _url()
+    try:
+        with get_client(sync_client=True) as client:
+            if (error := client.api_healthcheck()) is not None:
+                raise TransientError(
+                    "E-DEPLOY-SERVER",
+                    f"{url} does not answer as a Prefect server ({type(error).__name__}); is it running (prefect server"
+                    " start), and does PREFECT_API_URL name its port and end in /api?",
+                )
+            yield client
+    except PrefectHTTPStatusError as error:
+        raise TransientError(
+            "E-DEPLOY-SERVER", f"{url} refused a request with status {error.response.status_code}; see its log"
+        ) from error
+    except httpx.TransportError as error:
+        raise TransientError(
+            "E-DEPLOY-SERVER", f"{url} stopped answering ({type(error).__name__}); the same command goes on"
+        ) from error
+
+
+def _url() -> str:
+    url = PREFECT_API_URL.value()
+    if not url:
+        raise PlanError(
+            "E-DEPLOY-SERVER",
+            "no Prefect server is named; set PREFECT_API_URL, such as http://127.0.0.1:4200/api for what prefect server"
+            " start began on this machine",
+        )
+    return redacted(str(url))

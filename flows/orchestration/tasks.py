@@ -1,0 +1,271 @@
+"""What Prefect runs, retries and shows: partitions and routes as tasks, and a report that decides a flow's state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.futures import PrefectFuture
+from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
+from prefect.tasks import Task, exponential_backoff
+
+from flows.orchestration import worker_entry as remote
+from flows.orchestration.artifacts import show, show_sync
+from flows.plan.keys import RunKeys
+from flows.plan.load import Plan
+from flows.reporting.model import Report
+from flows.reporting.text import as_text, write
+from flows.run.jobs import CopyJob, LoadJob, Span, opened_state
+from flows.run.workers import More, Pending, hand_out, in_order
+from flows.verifier.job import Asked, Stage, Verified, VerifyJob
+from mappers.expiry import IndexExpires
+from stores.errors import OfframpError, TransientError
+from stores.throttling.backoff import STOPPING
+
+AnyJob = CopyJob | LoadJob | VerifyJob
+_RETRIES = 3
+_FIRST_DELAY_S = 10
+_JITTER = 0.5
+# By name, as Dask and Ray need not be installed.
+_DEATHS = frozenset(
+    ("BrokenProcessPool", "CrashedRun", "KilledWorker", "NodeDiedError", "OutOfMemoryError", "WorkerCrashedError")
+)
+
+Result = TypeVar("Result")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class NotClean(Exception):
+    """The flow has finished and its report is not clean: raised so that Prefect shows the flow run as Failed."""
+
+    def __init__(self, report: Report) -> None:
+        """Keep the report; the text is its closing line."""
+        super().__init__(report)
+        self.report = report
+
+    def __str__(self) -> str:
+        return as_text(self.report).splitlines()[-1]
+
+
+def may_pass(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
+    """Tell whether a failed task is worth another attempt: only what a store called transient is."""
+    return isinstance(state.data, TransientError)
+
+
+# Nothing here is cached or persisted: what was done is in the plan's state, which alone is fenced by the lease, and a
+# Verified holds addresses, which are none of Prefect's business.
+_OPTIONS: dict[str, Any] = {
+    "cache_policy": NO_CACHE,
+    "persist_result": False,
+    "retries": _RETRIES,
+    "retry_delay_seconds": exponential_backoff(_FIRST_DELAY_S),
+    "retry_jitter_factor": _JITTER,
+    "retry_condition_fn": may_pass,
+}
+
+
+@task(
+    name="copy",
+    task_run_name="copy {route} partition {number}",
+    **_OPTIONS,
+)
+def copy_partition(
+    plan: str,
+    route: str,
+    number: int,
+    owner: str,
+    fence: int,
+    id_kind: str = "",
+    expires: IndexExpires | None = None,
+) -> Span:
+    """The partition is copied from its last checkpoint on, by the run that holds this lease; returns when that was."""
+    return remote.copy(plan, route, number, owner, fence, id_kind, expires)
+
+
+@task(
+    name="load",
+    task_run_name="load {route}",
+    **_OPTIONS,
+)
+def load_route(plan: str, route: str, owner: str, fence: int) -> Span:
+    """The route's target has loaded what was staged, for the run that holds this lease; returns when that was."""
+    return remote.load_staged(plan, route, owner, fence)
+
+
+@task(
+    name="verify",
+    task_run_name="verify {route}{part}",
+    **_OPTIONS,
+)
+def verify_route(
+    plan: str,
+    route: str,
+    asked: Asked,
+    owner: str,
+    fence: int,
+    id_kind: str = "",
+    expires: IndexExpires | None = None,
+    stage: Stage = "whole",
+    number: int = 0,
+    part: str = "",
+) -> Verified:
+    """Return what the route's target holds against what its source says now, or that a part of it was looked at.
+
+    `part` is what the run is called by.
+    """
+    return remote.verify(plan, route, asked, owner, fence, id_kind, expires, stage, number)
+
+
+@contextmanager
+def prefect_workers(plan: Plan) -> Iterator[PrefectWorkers]:
+    """Give workers that are tasks of the flow run at hand, on the task runner the plan names."""
+    with _runner(plan.run) as runner:
+        yield PrefectWorkers(plan, runner)
+
+
+def _runner(run: RunKeys) -> TaskRunner[Any]:
+    """Return the task runner: of threads or processes here, or of workers that Dask or Ray have or start here."""
+    runner: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=run.workers)
+    if run.runner == "processes":
+        runner = ProcessPoolTaskRunner(max_workers=run.workers)
+    elif run.runner == "dask":
+        from prefect_dask.task_runners import DaskTaskRunner
+
+        local = {"n_workers": run.workers, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
+        runner = DaskTaskRunner(address=run.address) if run.address else DaskTaskRunner(cluster_kwargs=local)
+    elif run.runner == "ray":
+        from prefect_ray.task_runners import RayTaskRunner
+
+        alone = {"num_cpus": run.workers, "include_dashboard": False}
+        runner = RayTaskRunner(address=run.address) if run.address else RayTaskRunner(init_kwargs=alone)
+    return runner
+
+
+@dataclass(frozen=True)
+class PrefectWorkers:
+    """Workers that are tasks of the flow run at hand, on a task runner that was started."""
+
+    plan: Plan
+    runner: TaskRunner[Any]
+
+    def copy(self, jobs: Sequence[CopyJob], more: More, /) -> Sequence[tuple[CopyJob, Span | OfframpError]]:
+        """Copy each partition."""
+        return hand_out(jobs, self._most, lambda job: self._start(copy_partition, job), more, lambda: self._stop(jobs))
+
+    def load(self, jobs: Sequence[LoadJob], /) -> Sequence[Span | OfframpError]:
+        """Load each route."""
+        return in_order(jobs, self._most, lambda job: self._start(load_route, job), lambda: self._stop(jobs))
+
+    def verify(self, jobs: Sequence[VerifyJob], /) -> Sequence[Verified | OfframpError]:
+        """Verify each route."""
+        return in_order(jobs, self._most, lambda job: self._start(verify_route, job), lambda: self._stop(jobs))
+
+    @property
+    def _most(self) -> int:
+        return self.plan.run.workers
+
+    def _start(self, one: Task[..., Result], job: AnyJob) -> Pending[Result]:
+        parameters: dict[str, Any] = {"plan": str(self.plan.path.absolute()), "route": job.route}
+        parameters |= {"owner": job.lease.owner, "fence": job.lease.fence}
+        if not isinstance(job, LoadJob):
+            parameters |= {"id_kind": job.id_kind, "expires": job.expires}
+        match job:
+            case CopyJob():
+                parameters["number"] = job.number
+            case VerifyJob():
+                parameters |= {"asked": job.asked, "stage": job.stage, "number": job.number}
+                parameters["part"] = "" if job.stage == "whole" else f" {job.stage} {job.number}"
+        try:
+            return _Submitted(job.route, self.runner.submit(one, parameters))
+        except BrokenProcessPool as error:  # An earlier task's worker died, and with it the pool.
+            return _Refused(_died(job.route, error))
+
+    def _stop(self, jobs: Sequence[AnyJob]) -> None:
+        """Prefect ends a flow by raising a signal: its tasks, here or elsewhere, stop at a checkpoint."""
+        STOPPING.set()
+        with opened_state(self.plan) as state:
+            state.stop({job.route for job in jobs})
+
+
+@dataclass(frozen=True, slots=True)
+class _Submitted(Generic[R_co]):
+    """A task under way; a worker that died with it is an outcome of its route, not of the run."""
+
+    route: str
+    future: PrefectFuture[R_co]
+
+    def result(self) -> R_co:
+        """Return the task's result, or raise its error."""
+        try:
+            return self.future.result()
+        except OfframpError:
+            raise
+        except Exception as error:
+            if _is_death(error):
+                raise _died(self.route, error) from error
+            raise
+
+    def add_done_callback(self, call: Callable[[Any], object], /) -> None:
+        """Call when it ends, at once if it has."""
+        self.future.add_done_callback(lambda _: _told(call, self))
+
+
+def _told(call: Callable[[Any], object], pending: object) -> None:
+    call(pending)
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """A task that no worker could be given."""
+
+    error: OfframpError
+
+    def result(self) -> Any:
+        """Raise why."""
+        raise self.error
+
+    def add_done_callback(self, call: Callable[[Any], object], /) -> None:
+        """Call at once."""
+        call(self)
+
+
+def _is_death(error: BaseException) -> bool:
+    """Tell whether the error is about the process that the task ran in, in the words of each runner."""
+    return any(kind.__name__ in _DEATHS for kind in type(error).__mro__)
+
+
+def _died(route: str, error: BaseException) -> TransientError:
+    return TransientError(
+        "E-WORKER-DIED",
+        f"route {route}: a worker at work on it was killed ({type(error).__name__}); with too little memory, lower"
+        " run.workers or run.window. The same command resumes",
+    )
+
+
+def concluded(report: Report, folder: Path | None, *, lag_minutes: float | None = None) -> Report:
+    """The report is written to the folder, shown in Prefect and returned; raises NotClean if it is not clean.
+
+    A report with `lag_minutes` is of a sync: a route further behind than that is told of.
+    """
+    log = get_run_logger()
+    closing = str(NotClean(report))
+    reasons = [f"{route.route}: {reason}" for route in report.routes for reason in route.reasons]
+    for reason in reasons:
+        log.warning("%s", reason)
+    if folder is not None:
+        log.info("report: %s", ", ".join(str(path.absolute()) for path in write(report, folder)))
+    if lag_minutes is None:
+        show(report, closing)
+    else:
+        show_sync(report, closing, 60 * lag_minutes)
+    if report.verdict != "clean":
+        raise NotClean(report)
+    log.info("%s", closing)
+    return report

@@ -1,0 +1,65 @@
+"""When a flow's run may begin, and where it ends when it is told to."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from flows.reporting.model import Report
+from stores.errors import TransientError
+from stores.throttling.backoff import STOPPING
+
+HELD = "E-LEASE-HELD"
+_LOOK_EVERY_S = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+def in_turn(run: Callable[[], Report], wait_minutes: float) -> Report:
+    """Return the run's report, once no other run is at work on its routes.
+
+    Raises TransientError E-LEASE-HELD if one still is after so many minutes.
+    """
+    give_up = time.monotonic() + 60 * wait_minutes
+    while True:
+        try:
+            return run()
+        except TransientError as error:
+            left_s = give_up - time.monotonic()
+            if error.code != HELD or left_s <= 0 or STOPPING.is_set():
+                raise
+            _log.warning("waiting up to %.0f s: %s", left_s, error)
+            STOPPING.wait(min(_LOOK_EVERY_S, left_s))
+
+
+@contextmanager
+def to_a_checkpoint() -> Iterator[Callable[[], bool]]:
+    """Give what tells whether to stop: a first SIGTERM only asks for it, and does what it would have done at the end.
+
+    Prefect's own way, an exception wherever the program happens to be, would cut a batch short that is to be done
+    again. A second signal goes that way, at once. In another thread than the main one nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield STOPPING.is_set
+        return
+    noted: list[FrameType | None] = []
+    before = signal.getsignal(signal.SIGTERM)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if noted and callable(before):
+            before(number, frame)
+        noted.append(frame)
+        STOPPING.set()
+
+    signal.signal(signal.SIGTERM, note)
+    try:
+        yield STOPPING.is_set
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        if noted and callable(before):
+            before(signal.SIGTERM, noted[0])

@@ -1,0 +1,1 @@
+"""The plan file: its keys, how it is read, and what is wrong with it."""

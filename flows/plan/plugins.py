@@ -1,0 +1,138 @@
+"""What a plan can name: targets and mappers by entry point, and a mapper in the user's own file."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import is_dataclass
+from functools import cache, partial
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, cast
+
+from flows.plan.validation import unknown
+from mappers.contract import Document, MapperType, Record
+from stores.contract.target import TargetType
+
+TARGETS = "offramp.targets"
+MAPPERS = "offramp.mappers"
+
+MapFunction = Callable[[Document], Iterable[Record]]
+
+
+class PluginError(ValueError):
+    """A plan names something that is not there or cannot be used; the text says what there is."""
+
+
+@cache
+def available(group: str) -> Mapping[str, EntryPoint]:
+    """Return the installed entry points of a group by name."""
+    return {point.name: point for point in entry_points(group=group)}
+
+
+def target_type(name: str) -> TargetType:
+    """Return the target of this name; raises PluginError naming those installed."""
+    return cast(TargetType, _load(TARGETS, name, "target", ("Connection", "Placement")))
+
+
+def mapper_type(name: str) -> MapperType:
+    """Return the mapper of this name; raises PluginError naming those installed."""
+    return cast(MapperType, _load(MAPPERS, name, "mapper", ("Options", "target")))
+
+
+def _load(group: str, name: str, kind: str, attributes: Iterable[str]) -> Any:
+    points = available(group)
+    if name not in points:
+        raise PluginError(unknown(name, sorted(points), kind))
+    where = f"the {kind} installed under this name ({points[name].value})"
+    try:
+        plugin = points[name].load()
+    except Exception as error:  # Another distribution's code may raise anything while it is imported.
+        raise PluginError(f"{where} cannot be imported: {type(error).__name__}: {error}") from error
+    lacking = [attribute for attribute in attributes if not hasattr(plugin, attribute)]
+    if lacking:
+        raise PluginError(f"{where} lacks {' and '.join(lacking)}")
+    for attribute in attributes:
+        keys = getattr(plugin, attribute)
+        if isinstance(keys, type) and not is_dataclass(keys):
+            raise PluginError(f"{where}: {attribute} is no dataclass")
+    return plugin
+
+
+def user_function(spec: str, folder: Path, options: Mapping[str, Any]) -> MapFunction:
+    """Return the function that `file.py:function` names, its options bound; raises PluginError for what does not fit.
+
+    The file is looked for beside the plan. The function takes the document, then its options by keyword.
+    """
+    file_name, colon, name = spec.rpartition(":")
+    if not colon or not file_name.endswith(".py") or not name.isidentifier():
+        raise PluginError("write file.py:function, the file beside the plan")
+    path = (folder / file_name).resolve()
+    if not path.is_file():
+        raise PluginError(f"there is no such file beside the plan (looked in {folder.resolve()})")
+    module = _module(path)
+    function = getattr(module, name, None)
+    if not callable(function):
+        functions = [own for own, _ in inspect.getmembers(module, inspect.isfunction) if not own.startswith("_")]
+        raise PluginError(unknown(name, functions, "function in the file"))
+    _check_options(function, options)
+    return partial(function, **options) if options else function
+
+
+def _check_options(function: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    try:
+        signature = inspect.signature(function)
+        signature.bind_partial({})
+    except (TypeError, ValueError):
+        raise PluginError("the function takes no document; its first parameter must be one") from None
+    taken = [*signature.parameters.values()][1:]
+    names = [one.name for one in taken if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
+    if not any(one.kind is one.VAR_KEYWORD for one in taken):
+        for name in options:
+            if name not in names:
+                raise PluginError(unknown(name, names, f"option {name!r} of the function"))
+    lacking = [one.name for one in taken if one.name in names and one.default is one.empty and one.name not in options]
+    if lacking:
+        raise PluginError(f"the function needs the options {', '.join(lacking)}; write them below options")
+    try:
+        # A partial's signature raises ValueError for an option that the function takes by position only.
+        inspect.signature(partial(function, **options)).bind({})
+    except (TypeError, ValueError):
+        raise PluginError("the function must take the document alone, and its options by name") from None
+
+
+def file_digest(spec: str, folder: Path) -> str:
+    """Return the SHA-256 of the file of `file.py:function`: an edited mapper is another mapper."""
+    return hashlib.sha256((folder / spec.rpartition(":")[0]).resolve().read_bytes()).hexdigest()
+
+
+def _module(path: Path) -> Any:
+    name = f"offramp_user_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise PluginError("the file cannot be loaded as Python")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:  # The user's own code may raise anything while it is loaded.
+        sys.modules.pop(name, None)
+        raise PluginError(f"the file fails when it is loaded: {type(error).__name__}: {error}") from error
+    return module
+
+
+def placement_keys(target: TargetType, mapper: MapperType | None) -> list[str]:
+    """Return the keys that a route to the target may have beside this mapper's, or beside a mapper of one's own.
+
+    What a target lists in `REPEATED` repeats what a mapper says, so it means nothing beside one that lacks it.
+    What it lists in `BUILT_IN` only a built-in mapper can be trusted with.
+    """
+    names = list(target.Placement.__dataclass_fields__)  # type: ignore[attr-defined]
+    if mapper is None:
+        fulfilled: frozenset[str] = getattr(target, "BUILT_IN", frozenset())
+        return [name for name in names if name not in fulfilled]
+    repeated: frozenset[str] = getattr(target, "REPEATED", frozenset())
+    return [name for name in names if name not in repeated or name in mapper.Options.__dataclass_fields__]  # type: ignore[attr-defined]

@@ -1,0 +1,1 @@
+"""What verification found wrong, or a reject, is copied again."""

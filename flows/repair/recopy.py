@@ -1,0 +1,77 @@
+"""Routes opened to copy some of their documents again, or to delete: under the lease, by the one write path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from flows.connect.design import opened_target, projected
+from flows.connect.preflight import refuse_other_identity
+from flows.connect.staging import refuse_unloaded
+from flows.copying.documents import Recopied, copy_documents
+from flows.copying.projection import Projection
+from flows.copying.reject_budget import keeps_documents
+from flows.plan.load import Plan, Route
+from flows.run.jobs import reading
+from mappers.contract import Record
+from stores.contract.target import Mending, Source, Target, Tunable
+from stores.errors import PermanentError
+from stores.mongodb.collection import MongoDB
+from stores.state.database import Lease, RouteState, State
+from stores.state.document_hashes import Scans
+
+AT_ONCE = 500
+"""Documents copied again before what became of them is put on record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A route with its stores opened."""
+
+    route: Route
+    state: State
+    lease: Lease
+    source: Source
+    target: Target[Record]
+    projection: Projection
+    journal: Mending
+
+
+def confirm(target: Target[Record], known: RouteState) -> None:
+    """Return if the target is ready and the one that was copied to; raises PermanentError for another (R137)."""
+    try:
+        refuse_other_identity(known, source=known.source_identity, target=target.prepare())
+    finally:
+        if isinstance(target, Tunable):
+            target.restore()
+
+
+def copy_again(opened: Opened, ids: Sequence[bytes]) -> Recopied:
+    """The target holds what these documents are now; see `copy_documents`.
+
+    Of a route that is rescanned it is on record first that the next pass must copy them whatever they are then, and
+    look for them if they are gone: what a scan remembers is not what is written here.
+    """
+    scans = Scans(opened.state)
+    if number := scans.last(opened.route.name):
+        scans.keep(opened.lease, [(at, b"") for at in ids], number)
+    return copy_documents(opened.source, opened.projection, opened.target, opened.journal, ids)
+
+
+@contextmanager
+def opened_again(
+    plan: Plan, route: Route, state: State, lease: Lease, database: MongoDB, id_kind: str
+) -> Iterator[Opened]:
+    """Give the route, which was backfilled, with its stores for the length of the body; nothing is written yet."""
+    known = state.route(route.name)
+    if known is None:
+        raise PermanentError("E-NOT-COPIED", "it was never copied; run backfill first")
+    refuse_unloaded(state, route)
+    source = reading(state, route, database)
+    refuse_other_identity(known, source=source.identity())
+    with opened_target(route, state) as target:
+        confirm(target, known)
+        projection = projected(route, target, state.design(route.name), id_kind)
+        journal = state.journal(lease, documents=keeps_documents(plan, route))
+        yield Opened(route, state, lease, source, target, projection, journal)

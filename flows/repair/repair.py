@@ -1,0 +1,257 @@
+"""Repair: exactly what a verification found wrong is copied again or deleted, and then looked at again (R155, R156)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from flows.connect.leases import leased
+from flows.connect.preflight import Checked, check, joined, refuse_changes, total
+from flows.connect.ttl_rule import expiring
+from flows.copying.projection import identify
+from flows.plan.load import Plan, Route
+from flows.repair.recopy import AT_ONCE, Opened, copy_again, opened_again
+from flows.run.jobs import opened_source, opened_state
+from flows.verifier.ledger import Mismatch
+from flows.verifier.recheck import SecondLook
+from mappers.contract import Record
+from stores.contract.target import Partition
+from stores.errors import OfframpError, PlanError
+from stores.state.database import Lease, State
+from stores.state.rejects import Rejects
+from stores.state.repairs import Action, Mendings
+from stores.state.verification import MOST_FINDINGS, Verifications
+from stores.throttling.backoff import go_on
+
+KINDS = ("missing", "differs", "extra")
+"""What can be repaired. Of two documents that map to one address only the plan can say which is to stand there."""
+_UNPROVEN = ("unsettled", "inconclusive")
+_ROUNDS = 3
+_FEW = 100
+_SHARE = 0.01
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What became of what a verification had found of a route."""
+
+    route: str
+    found: Mapping[str, int]
+    """What the last verifications found of it, by kind."""
+    wrong: Mapping[str, int] = field(default_factory=dict)
+    """What was still so when the repair began, by kind, of what it was asked to repair."""
+    copied: int = 0
+    """Documents that were copied again."""
+    deleted: int = 0
+    """Addresses of extras that were deleted."""
+    mended: int = 0
+    """Addresses looked at again, by both stores, after which nothing is wrong there."""
+    left: Mapping[str, int] = field(default_factory=dict)
+    """Addresses at which something is wrong still, by kind."""
+    kept: Mapping[str, int] = field(default_factory=dict)
+    """Extras that were not deleted, by the reason why."""
+    rounds: int = 0
+    failure: str = ""
+    """Why the route did not finish, "" if it did."""
+
+
+def repair(
+    plan: Plan,
+    routes: Sequence[Route],
+    kinds: Sequence[str] = ("missing", "differs"),
+    *,
+    dry_run: bool = False,
+    everything: bool = False,
+    stopping: Callable[[], bool] = lambda: False,
+) -> list[Repaired]:
+    """What the last verification found of these kinds is as it should be in each route's target, or told as left.
+
+    Nothing but the addresses looked at again is verified by it, and whatever was verified of the route before is void.
+    Raises PlanError, having written nothing, if a route cannot be served, or if so much of it is wrong that its cause
+    is no accident (unless `everything`); TransientError if another run is at work on one. What stops a route later is
+    its `failure`. With `dry_run` nothing is written, and only the state is changed: findings that are none are cleared.
+    """
+    found = {one.route: one for one in check(plan, routes)}
+    with opened_state(plan) as state, leased(state, routes, plan.run.lease_s / 3) as leases:
+        refuse_changes(state, routes, found)
+        sums = {route.name: Counter(one.kind for one in Verifications(state).findings(route.name)) for route in routes}
+        if not everything:
+            _refuse_systemic(state, routes, found, sums, kinds)
+        outcomes = []
+        for route in routes:
+            outcome = Repaired(route.name, dict(sums[route.name]))
+            if any(sums[route.name][kind] for kind in (*kinds, *_UNPROVEN)):
+                named = expiring(route, found[route.name].expires)
+                work = _Repair(plan, named, state, leases[route.name], found[route.name], kinds, stopping)
+                outcome = work.run(outcome, dry_run=dry_run)
+            outcomes.append(outcome)
+    return outcomes
+
+
+def _refuse_systemic(
+    state: State,
+    routes: Sequence[Route],
+    found: Mapping[str, Checked],
+    sums: Mapping[str, Counter[str]],
+    kinds: Sequence[str],
+) -> None:
+    """Raise PlanError if more is wrong of a route than single accidents explain (R155)."""
+    faults = []
+    for route in routes:
+        wrong = sum(sums[route.name][kind] for kind in kinds)
+        documents = max(found[route.name].documents, total(state, route).read)
+        if wrong > _FEW and wrong > _SHARE * documents:
+            more = " or more" if sum(sums[route.name].values()) >= MOST_FINDINGS else ""
+            faults.append(
+                PlanError(
+                    "E-REPAIR-SYSTEMIC",
+                    f"route {route.name}: {wrong}{more} addresses are wrong, of {documents} documents: that is no"
+                    " accident, so find its cause and begin anew with backfill --restart; or say --all",
+                )
+            )
+    if faults:
+        raise joined(faults)
+
+
+@dataclass
+class _Repair:
+    plan: Plan
+    route: Route
+    state: State
+    lease: Lease
+    found: Checked
+    kinds: Sequence[str]
+    stopping: Callable[[], bool]
+
+    def run(self, outcome: Repaired, *, dry_run: bool) -> Repaired:
+        """Return what became of the route's findings."""
+        try:
+            with (
+                opened_source(self.plan) as database,
+                opened_again(self.plan, self.route, self.state, self.lease, database, self.found.id_kind) as opened,
+            ):
+                return self._repaired(opened, outcome, dry_run=dry_run)
+        except OfframpError as error:
+            return replace(outcome, failure=str(error))
+
+    def _repaired(self, opened: Opened, outcome: Repaired, *, dry_run: bool) -> Repaired:
+        room = Verifications(self.state)
+        asked = [
+            Mismatch(one.kind, one.address, one.position or b"")
+            for one in room.findings(self.route.name, (*self.kinds, *_UNPROVEN))
+        ]
+        waiting, mended = self._looked(opened, asked)
+        outcome = replace(outcome, wrong=_by_kind(waiting), left=_by_kind(waiting), mended=mended)
+        if dry_run or not any(one.kind in self.kinds for one in waiting):
+            return outcome
+        Mendings(self.state).begin(self.lease)
+        kept: dict[str, str] = {}
+        extras = [one.address for one in waiting if one.kind == "extra" and not one.position]
+        if extras and "extra" in self.kinds:
+            kept = self._kept(opened, extras)
+        deletable = {*extras} - {*kept}  # What turns out to be an extra later was not looked for among the documents.
+        for _ in range(_ROUNDS):
+            doing = [one for one in waiting if one.kind in self.kinds and (one.position or one.address in deletable)]
+            if not doing:
+                break
+            copied = self._copy(opened, [one for one in doing if one.position])
+            deleted = self._delete(opened, [one for one in doing if not one.position])
+            waiting, mended = self._looked(opened, waiting)
+            outcome = replace(
+                outcome,
+                copied=outcome.copied + copied,
+                deleted=outcome.deleted + deleted,
+                mended=outcome.mended + mended,
+                rounds=outcome.rounds + 1,
+            )
+        Mendings(self.state).note(
+            self.lease, [Action("repair", "left", one.kind, one.address, _id(one)) for one in waiting]
+        )
+        return replace(outcome, left=_by_kind(waiting), kept=dict(Counter(kept.values())))
+
+    def _looked(self, opened: Opened, seeming: Sequence[Mismatch]) -> tuple[list[Mismatch], int]:
+        """Return what is wrong by now, and at how many addresses nothing is any more; of those no finding is left."""
+        refused = Rejects(self.state).refused(self.route.name)
+        look = SecondLook(opened.source, opened.projection, opened.target, refused=refused, stopping=self.stopping)
+        wrong: list[Mismatch] = []
+        right: list[str] = []
+        for some in _some(seeming):
+            self._go_on()
+            for before, one in zip(some, look(some), strict=True):
+                if one.kind not in (*KINDS, *_UNPROVEN):
+                    right.append(one.address)
+                elif one.kind == "extra" and one.position:  # What it was found of has no record there any more.
+                    wrong.append(before)
+                else:
+                    wrong.append(one)
+        Verifications(self.state).settled(self.lease, right)
+        return wrong, len(right)
+
+    def _copy(self, opened: Opened, wrong: Sequence[Mismatch]) -> int:
+        kinds: dict[bytes, Mismatch] = {}
+        for one in wrong:
+            kinds.setdefault(one.position, one)
+        for some in _some(list(kinds)):
+            self._go_on()
+            done = copy_again(opened, some)
+            rejected = {reject.id for reject in done.rejects}
+            Mendings(self.state).note(
+                self.lease,
+                [
+                    Action(
+                        "repair",
+                        "rejected" if identify(at) in rejected else "copied",
+                        kinds[at].kind,
+                        kinds[at].address,
+                        identify(at),
+                    )
+                    for at in some
+                ],
+            )
+        return len(kinds)
+
+    def _delete(self, opened: Opened, extras: Sequence[Mismatch]) -> int:
+        for some in _some(extras):
+            self._go_on()
+            opened.journal.ensure()
+            opened.target.delete([one.address for one in some])
+            Mendings(self.state).note(self.lease, [Action("repair", "deleted", one.kind, one.address) for one in some])
+        return len(extras)
+
+    def _kept(self, opened: Opened, extras: Sequence[str]) -> dict[str, str]:
+        """Return which of these addresses must not be deleted, and why: after a look at every document there is."""
+        kept: dict[str, str] = {}
+        candidates = set(extras)
+        made: set[type[Record]] = set()
+        for batch in opened.source.read(Partition(0)):
+            self._go_on()
+            for record in opened.projection.batch(batch).records:
+                made.add(type(record))
+                if record.address in candidates:
+                    kept[record.address] = "a document maps to it now"
+        for some in _some([address for address in extras if address not in kept]):
+            for address, record in opened.target.read(some).items():
+                if type(record) not in made:
+                    kept[address] = "it holds no record that any document is mapped to: it may be somebody else's"
+        return kept
+
+    def _go_on(self) -> None:
+        go_on(self.stopping, "stopped by a signal; the same command goes on with what is left")
+
+
+def _by_kind(some: Sequence[Mismatch]) -> dict[str, int]:
+    return dict(Counter(one.kind for one in some))
+
+
+def _id(one: Mismatch) -> str:
+    return identify(one.position) if one.position else ""
+
+
+_One = TypeVar("_One")
+
+
+def _some(every: Sequence[_One]) -> Iterator[Sequence[_One]]:
+    for first in range(0, len(every), AT_ONCE):
+        yield every[first : first + AT_ONCE]

@@ -1,0 +1,116 @@
+"""Rejects replayed: their documents are read from the source again, mapped, written, and cleared if all is well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from flows.connect.leases import leased
+from flows.connect.preflight import check, refuse_changes
+from flows.connect.ttl_rule import expiring
+from flows.copying.projection import identify
+from flows.plan.load import Plan, Route
+from flows.repair.recopy import AT_ONCE, Opened, copy_again, opened_again
+from flows.run.jobs import opened_source, opened_state
+from stores.errors import OfframpError, PlanError
+from stores.state.database import State
+from stores.state.rejects import Chosen, Kept, Rejects
+from stores.state.repairs import Action, Mendings
+from stores.throttling.backoff import go_on
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What became of a route's chosen rejects."""
+
+    route: str
+    chosen: int
+    """Documents that were to be copied again."""
+    mended: int = 0
+    """Of those, the ones that now are in the target, or rightly are not."""
+    gone: int = 0
+    """Of the mended, those that the source has no more, or that the filter does not let through any more."""
+    rejected: int = 0
+    """Those that were rejected again."""
+    nameless: int = 0
+    """Those that the source cannot be asked for, as they have no `_id`."""
+    failure: str = ""
+    """Why the route did not finish, "" if it did."""
+
+
+def chosen_rejects(state: State, routes: Sequence[Route], chosen: Chosen) -> dict[str, list[Kept]]:
+    """Return the chosen rejects of each route; raises PlanError if there is none at all."""
+    found = {route.name: list(Rejects(state).kept(route.name, chosen)) for route in routes}
+    if not any(found.values()):
+        raise PlanError("E-REJECTS-NONE", "no reject on record is as asked; `offramp rejects list` shows what there is")
+    return found
+
+
+def retry(
+    plan: Plan, routes: Sequence[Route], chosen: Chosen, stopping: Callable[[], bool] = lambda: False
+) -> list[Replayed]:
+    """The chosen rejects of each route are cleared, or on record with what is wrong with their documents now.
+
+    Raises PlanError, having written nothing, if there are none or a route cannot be served, TransientError if another
+    run is at work on one of them. What stops a route later is its `failure`.
+    """
+    with opened_state(plan) as state:
+        kept_of = chosen_rejects(state, routes, chosen)
+        names = [route for route in routes if kept_of[route.name]]
+        found = {one.route: one for one in check(plan, names)}
+        with leased(state, names, plan.run.lease_s / 3) as leases, opened_source(plan) as database:
+            refuse_changes(state, names, found)
+            outcomes: list[Replayed] = []
+            for route in (expiring(route, found[route.name].expires) for route in names):
+                kept = list(Rejects(state).kept(route.name, chosen))
+                ids = list(dict.fromkeys(one.position for one in kept if one.position))
+                named = {one.id for one in kept if one.position}
+                outcome = Replayed(route.name, len(named), nameless=len({one.id for one in kept} - named))
+                try:
+                    lease, id_kind = leases[route.name], found[route.name].id_kind
+                    with opened_again(plan, route, state, lease, database, id_kind) as opened:
+                        Mendings(state).begin(lease)
+                        for first in range(0, len(ids), AT_ONCE):
+                            go_on(stopping, "stopped by a signal; the same command goes on")
+                            outcome = _again(opened, ids[first : first + AT_ONCE], outcome)
+                except OfframpError as error:
+                    outcome = replace(outcome, failure=str(error))
+                outcomes.append(outcome)
+    return outcomes
+
+
+def accept(
+    plan: Plan, routes: Sequence[Route], chosen: Chosen, by: str, why: str, *, undo: bool = False
+) -> dict[str, int]:
+    """The chosen open rejects of each route are accepted, or with `undo` the accepted open again; returns how many."""
+    with opened_state(plan) as state:
+        asked = replace(chosen, accepted=undo)
+        kept_of = chosen_rejects(state, routes, asked)
+        names = [route for route in routes if kept_of[route.name]]
+        with leased(state, names, plan.run.lease_s / 3) as leases:
+            room = Rejects(state)
+            return {
+                name: room.reopen(lease, chosen) if undo else room.accept(lease, chosen, by, why)
+                for name, lease in leases.items()
+            }
+
+
+def left_open(plan: Plan, routes: Sequence[Route]) -> int:
+    """Return how many documents of the routes are rejected and not accepted."""
+    with opened_state(plan) as state:
+        return sum(Rejects(state).count(route.name).open for route in routes)
+
+
+def _again(opened: Opened, ids: Sequence[bytes], sofar: Replayed) -> Replayed:
+    done = copy_again(opened, ids)
+    rejected = {reject.id for reject in done.rejects}
+    names = [identify(at) for at in ids]
+    actions = [Action("retry", "rejected" if name in rejected else "copied", id=name) for name in names]
+    Mendings(opened.state).note(opened.lease, actions)
+    again = sum(name in rejected for name in names)
+    return replace(
+        sofar,
+        mended=sofar.mended + len(names) - again,
+        gone=sofar.gone + done.absent,
+        rejected=sofar.rejected + again,
+    )

@@ -1,0 +1,1 @@
+"""Sync: what changed in the source is copied again."""

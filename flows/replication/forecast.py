@@ -1,0 +1,52 @@
+"""What will become of a route's sync, told before it is begun: whether it can be, and for how long."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from flows.copying.projection import route_projection
+from flows.plan.load import Plan, Route
+from flows.run.jobs import opened_source
+from mappers.contract import Losses
+from stores.errors import OfframpError
+from stores.mongodb.collection import MongoDB
+
+_COPIED_PER_S = 2_000
+"""What a backfill copies in a second, if it is slow."""
+_TIMES = 2
+"""How often the time that a copy takes the source should keep its changes for (R121)."""
+
+
+def sync_notes(plan: Plan, routes: Sequence[Route], documents: Mapping[str, int]) -> Mapping[str, Sequence[str]]:
+    """Return by route what a person should know of its sync; `documents` is about how many there are of each."""
+    with opened_source(plan) as database:
+        return {route.name: _notes(route, database, documents.get(route.name, 0)) for route in routes}
+
+
+def _notes(route: Route, database: MongoDB, documents: int) -> Sequence[str]:
+    try:
+        if route.keys.watermark is not None:
+            return database.watermark(route.collection, route.keys.watermark).check()
+        if route.keys.sync == "rescan":
+            return [f"each sync reads all of {route.collection}, about {documents} documents"]
+        found = database.source(route.collection).streaming()
+    except OfframpError as error:
+        return [f"it cannot be told how it could be synced: {error}"]
+    if not found.possible:
+        granting = f"; run {found.command}" if found.command else ""
+        return [f"it can be copied, but not synced: {found.reason}{granting}; or say sync: rescan, or sync: watermark"]
+    notes: list[str] = []
+    if not found.before_images and not route_projection(route, (), route.mapper(Losses()), Losses()).told_by_id:
+        helped = f"run {found.command} before the backfill" if found.command else "the source is too old for that"
+        notes.append(
+            "it can be copied, but not synced: where its records are depends on other fields than _id, so the source"
+            f" must keep what documents were before a change; {helped}"
+        )
+    took_s = documents / _COPIED_PER_S
+    if found.window_s is not None and took_s > 60 and found.window_s < _TIMES * took_s:
+        notes.append(
+            f"the source keeps its changes for {found.window_s / 3600:.1f} h, and copying about {documents} documents"
+            f" may take {took_s / 3600:.1f} h: let its oplog last at least {_TIMES} times as long, or what changes"
+            " meanwhile may be lost before it is synced"
+        )
+    return notes

@@ -1,0 +1,89 @@
+"""Where the sync of a route stands: taken before its first document is read, told in reports."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import time
+from collections.abc import Mapping, Sequence
+
+from flows.plan.load import Route
+from flows.replication.rescan import RESCANNED
+from flows.reporting.model import Following
+from stores.contract.target import StreamPosition
+from stores.errors import OfframpError, PermanentError
+from stores.mongodb.collection import MongoDB
+from stores.state.database import Lease, State
+from stores.state.sync_positions import Syncs
+
+_log = logging.getLogger(__name__)
+
+
+class FirstPosition:
+    """The position in the source's changes that the routes of one run begin with."""
+
+    def __init__(self, state: State) -> None:
+        """Ask nothing yet."""
+        self._syncs = Syncs(state)
+        self._taken: StreamPosition | None = None
+        self._refused = False
+
+    def take(self, route: Route, lease: Lease, database: MongoDB) -> None:
+        """The position is on record for the route; called before its first document is read (R101).
+
+        A source without changes, or whose user may not read them, can be copied, but not followed.
+        """
+        if route.keys.sync == "rescan":
+            self._syncs.begin(lease, RESCANNED)
+            return
+        if route.keys.watermark is not None:
+            self._syncs.begin(lease, database.watermark(route.collection, route.keys.watermark).begin())
+            return
+        if self._taken is None and not self._refused:
+            try:
+                self._taken = database.changes().begin()
+            except PermanentError as error:
+                self._refused = True
+                _log.warning("the routes begun now cannot be synced: %s", error)
+        if self._taken is not None:
+            self._syncs.begin(lease, self._taken)
+
+
+def first_sync_within(state: State, database: MongoDB, routes: Sequence[Route]) -> Mapping[str, float]:
+    """Return for how long the source keeps its changes, by each route that they will be asked of; warns in time."""
+    standings = {route.name: Syncs(state).standing(route.name) for route in routes if route.keys.sync == "stream"}
+    if not any(standings.values()):
+        return {}
+    try:
+        window_s = database.changes().window_s()
+    except OfframpError as error:
+        _log.warning("it cannot be told for how long the source keeps its changes: %s", error)
+        return {}
+    found: dict[str, float] = {}
+    for name, standing in standings.items():
+        if standing is not None and window_s is not None:
+            found[name] = window_s
+            age_s = time.time() - (standing.position.time >> 32)
+            if age_s > max(60.0, window_s / 2):
+                _log.warning(
+                    "%s: sync it soon: what changed in the last %.0f s is to be followed, and the source keeps %.0f s",
+                    *(name, age_s, window_s),
+                )
+    return found
+
+
+def followed(state: State, route: str, window_s: float | None = None) -> Following | None:
+    """Return how far the route's target follows its source; None for a route that was never synced."""
+    standing = Syncs(state).standing(route)
+    if standing is None or standing.lag_s is None:
+        return None
+    seconds = standing.position.time >> 32
+    return Following(
+        position=dt.datetime.fromtimestamp(seconds, dt.UTC).isoformat(timespec="seconds"),
+        lag_s=round(standing.lag_s, 1),
+        age_s=round(max(0.0, time.time() - seconds), 1),
+        window_s=window_s,
+        events=standing.events,
+        applied=standing.applied,
+        deleted=standing.deleted,
+    )

@@ -1,0 +1,92 @@
+"""Sweeping: a route begun anew over what an earlier run left deletes what its source no longer has (R121)."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Callable, Container, Iterator
+from itertools import islice
+from pathlib import Path
+
+from flows.connect.design import following, projected
+from flows.copying.projection import Projection
+from flows.plan.load import Plan, Route
+from flows.run.jobs import opened_source, reading
+from flows.verifier.compare import list_share
+from flows.verifier.ledger import Entry, Finding, Log, extras
+from mappers.contract import Record
+from stores.contract.target import Listable, Mending, Partition, Source, Target
+from stores.errors import TransientError
+from stores.state.database import Lease, State
+from stores.state.rejects import Rejects
+from stores.state.sync_positions import Syncs
+from stores.state.verification import Verifications
+from stores.throttling.backoff import go_on
+
+_log = logging.getLogger(__name__)
+
+_AT_ONCE = 1_000
+_STOPPED = "stopped by a signal during its sweep; the same command goes on"
+
+
+def sweep(plan: Plan, route: Route, state: State, lease: Lease, id_kind: str, stopping: Callable[[], bool]) -> None:
+    """Nothing is left in the route's target but what its documents map to; that is on record.
+
+    Raises TransientError when `stopping` ended it: the same command goes on.
+    """
+    design = state.design(route.name)
+    target = following(route.target(), design)
+    try:
+        if isinstance(target, Listable):
+            Verifications(state).abandon(lease)
+            projection = projected(route, target, design, id_kind)
+            refused = Rejects(state).refused(route.name)
+            with opened_source(plan) as database, tempfile.TemporaryDirectory(prefix="offramp-sweep-") as folder:
+                deleted = swept(
+                    *(reading(state, route, database), projection, target, state.journal(lease), Path(folder)),
+                    refused=refused,
+                    stopping=stopping,
+                )
+            _log.info("%s: %d records deleted that an earlier run left", route.name, deleted)
+        else:
+            _log.warning("%s: its target cannot list what it holds, so what is gone may be left in it", route.name)
+    finally:
+        target.close()
+    Syncs(state).swept(lease)
+
+
+def swept(
+    source: Source,
+    projection: Projection,
+    target: Target[Record],
+    journal: Mending,
+    folder: Path,
+    *,
+    refused: Container[str] = (),
+    stopping: Callable[[], bool] = lambda: False,
+) -> int:
+    """Return how many addresses were deleted, at each of which stood what no document maps to now.
+
+    What becomes of a document after it was read here is for the sync to do again: its position is older. `refused`
+    names documents whose records the target did not take: what stands there is older. `folder` is empty.
+    """
+    log = Log(folder / "log")
+    for batch in source.read(Partition(0)):
+        go_on(stopping, _STOPPED)
+        made = projection.batch(batch)
+        names = {owner: refused and made.name(owner) for owner in set(made.owners)} if refused else {}
+        log.expect(
+            Entry(record.address, Finding.SAME)
+            for record, owner in zip(made.records, made.owners, strict=True)
+            if names.get(owner) not in refused
+        )
+    if not list_share(target, log, stopping=stopping):
+        raise TransientError("E-STOPPED", _STOPPED)
+    left: Iterator[str] = extras([log.path])
+    deleted = 0
+    while some := list(islice(left, _AT_ONCE)):
+        go_on(stopping, _STOPPED)
+        journal.ensure()
+        target.delete(some)
+        deleted += len(some)
+    return deleted

@@ -1,0 +1,432 @@
+"""Sync: what was touched in the source since a route's position is copied again, or deleted, in its target (R101-R136).
+
+The stream of changes says which documents; what they are now is for the source to say, in one read of many. So nothing
+is ever applied out of order, replays and ties do no harm, and a position saved too early is the only way to lose a
+change: it is saved last.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol
+
+from flows.connect.design import following, projected
+from flows.connect.leases import leased
+from flows.connect.preflight import Checked, check, joined, refuse_changes, refuse_other_identity
+from flows.connect.staging import refuse_unloaded
+from flows.connect.ttl_rule import expiring
+from flows.copying.reject_budget import Spending, budget, keeps_documents
+from flows.plan.load import Plan, Route, digest
+from flows.repair.recopy import confirm
+from flows.replication.applier import Lane
+from flows.replication.positions import followed
+from flows.replication.rescan import RESCANNED, rescan
+from flows.replication.sweep import sweep
+from flows.reporting.model import Report, RouteReport, Verdict
+from flows.run.jobs import opened_source, opened_state
+from mappers.transforms.filters import compiled
+from stores.contract.target import ChangeBatch, Changes, StreamPosition, Touched
+from stores.errors import OfframpError, PermanentError, PlanError
+from stores.mongodb.change_stream import DatabaseChanges
+from stores.mongodb.collection import MongoDB
+from stores.state.database import Lease, State
+from stores.state.document_hashes import Scans
+from stores.state.rejects import Rejects
+from stores.state.sync_positions import Syncs
+from stores.state.verification import Verifications
+from stores.throttling.backoff import STOPPING
+
+_log = logging.getLogger(__name__)
+
+_BEHIND = (
+    "the collection {} {} before this route was copied, and another route synced beside it is behind that; sync it by"
+    " itself: sync --route {}"
+)
+_LOOK_EVERY_S = 60.0
+"""How often a source that is followed is asked for how long it keeps its changes."""
+
+
+class Watching(Protocol):
+    """Is told how far a sync has come."""
+
+    def __call__(self, progress: Sequence[Progress], /) -> None:
+        """Each batch has been applied, or there was none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far one route has come in this sync."""
+
+    route: str
+    events: int
+    applied: int
+    deleted: int
+    lag_s: float
+    rate: float
+    """Documents copied again a second, so far."""
+    window_s: float | None
+    ended: str = ""
+    """Why it goes no further, "" while it does."""
+
+
+def sync(
+    plan: Plan,
+    routes: Sequence[Route],
+    *,
+    follow: bool = False,
+    stopping: Callable[[], bool] = lambda: False,
+    watching: Watching = lambda _: None,
+) -> Report:
+    """Every chosen route's target is what its source was when this began, or later; returns the report.
+
+    With `follow` it goes on until `stopping`. Raises PlanError, having written nothing, if a route was not backfilled
+    or cannot be followed, TransientError if another run is at work on one of them. What stops a route later is that
+    route's failure in the report; the others go on.
+    """
+    started = dt.datetime.now(dt.UTC)
+    found, gone = _checked(plan, routes)
+    routes = [expiring(route, found[route.name].expires) if route.name in found else route for route in routes]
+    with (
+        opened_state(plan) as state,
+        leased(state, routes, plan.run.lease_s / 3) as leases,
+        opened_source(plan) as database,
+        ExitStack() as closing,
+    ):
+        refuse_changes(state, [route for route in routes if route.name in found], found)
+        synced = _Sync(plan, state, database, routes, leases, stopping, watching)
+        synced.failures |= gone
+        synced.open(found, closing)
+        synced.run(follow=follow)
+        return synced.report(started)
+
+
+def _checked(plan: Plan, routes: Sequence[Route]) -> tuple[dict[str, Checked], dict[str, str]]:
+    """Return what there is to know of each route, and of those whose collection is gone the failure.
+
+    Raises PlanError for any other fault.
+    """
+    try:
+        return {one.route: one for one in check(plan, routes)}, {}
+    except PlanError:
+        found: dict[str, Checked] = {}
+        gone: dict[str, str] = {}
+        faults: list[PlanError] = []
+        for route in routes:  # One that is gone must not keep the others.
+            try:
+                found.update((one.route, one) for one in check(plan, [route]))
+            except PlanError as error:
+                if error.code == "E-SRC-COLLECTION":
+                    gone[route.name] = str(PermanentError("E-SYNC-HALTED", _halted(route, "is not there any more")))
+                else:
+                    faults.append(error)
+        if faults:
+            raise joined(faults) from None
+        return found, gone
+
+
+@dataclass
+class _Sync:
+    plan: Plan
+    state: State
+    database: MongoDB
+    routes: Sequence[Route]
+    leases: Mapping[str, Lease]
+    stopping: Callable[[], bool]
+    watching: Watching
+    lanes: dict[str, Lane] = field(default_factory=dict)
+    """The routes that go on."""
+    every: dict[str, Lane] = field(default_factory=dict)
+    """Those and the ones that went no further."""
+    failures: dict[str, str] = field(default_factory=dict)
+    found: Mapping[str, Checked] = field(default_factory=dict)
+    by_name: dict[str, Route] = field(init=False)
+    window_s: float | None = None
+    _behind_s: float = 0.0
+    """How far the source's clock is behind ours."""
+    _looked: float = float("-inf")
+
+    def __post_init__(self) -> None:
+        self.by_name = {route.name: route for route in self.routes}
+
+    def open(self, found: Mapping[str, Checked], closing: ExitStack) -> None:
+        """Each route that can be followed has its lane; raises PlanError with what none of them should have said."""
+        faults: list[PlanError] = []
+        self.found = found
+        for route in (route for route in self.routes if route.name in found):
+            try:
+                lane = self._lane(route, self.leases[route.name], found[route.name], closing)
+                self.lanes[route.name] = self.every[route.name] = lane
+            except PlanError as error:
+                faults.append(PlanError(error.code, f"route {route.name}: {error.message}"))
+            except OfframpError as error:
+                self.failures[route.name] = str(error)
+        if faults:
+            raise joined(faults)
+
+    def _lane(self, route: Route, lease: Lease, found: Checked, closing: ExitStack) -> Lane:
+        known, standing = self.state.route(route.name), Syncs(self.state).standing(route.name)
+        if known is None or not all(part.done for part in self.state.partitions(route.name)):
+            raise PlanError("E-SYNC-BACKFILL", "it was not copied to its end yet; run backfill first, which goes on")
+        refuse_unloaded(self.state, route)
+        if Syncs(self.state).owes_sweep(route.name) and route.keys.sync != "rescan":
+            raise PlanError("E-SYNC-BACKFILL", "what an earlier run left is not swept yet; run backfill, which goes on")
+        if standing is None and route.keys.sync == "rescan":
+            Syncs(self.state).begin(lease, RESCANNED)  # It goes by no position, so any time will do.
+            standing = Syncs(self.state).standing(route.name)
+        if standing is None or (standing.position.token == RESCANNED.token) != (route.keys.sync == "rescan"):
+            raise PlanError(
+                "E-SYNC-POSITION",
+                f"its backfill noted no position to go on from with sync: {route.keys.sync}; begin anew with backfill"
+                " --restart (which for sync: stream needs a replica set, and a collection that is no view)",
+            )
+        if standing.halted:
+            raise PermanentError("E-SYNC-HALTED", _halted(route, standing.halted))
+        source = route.source(self.database)
+        refuse_other_identity(known, source=source.identity())
+        design = self.state.design(route.name)
+        target = following(route.target(), design)
+        closing.callback(target.close)
+        projection = projected(route, target, design, found.id_kind)
+        before = not projection.told_by_id
+        _refuse_unfollowable(route, self.database, before=before)
+        confirm(target, known)
+        Rejects(self.state).go_on(lease)
+        journal = self.state.journal(lease, documents=keeps_documents(self.plan, route))
+        return Lane(
+            *(source, projection, target, journal, partial(Syncs(self.state).save, lease)),
+            position=standing.position,
+            advancing=route.keys.sync == "stream",
+            before=before,
+            window=self.plan.run.window,
+            judge=lambda: Spending(self.state, lease, budget(self.plan, route)).judge(),
+            writing=lambda: Verifications(self.state).abandon(lease),
+        )
+
+    def run(self, *, follow: bool) -> None:
+        """Every lane is at the source's time of now or later, or has failed; with `follow` until it is to stop."""
+        groups: dict[str, list[str]] = {}
+        for name in self.lanes:
+            keys = self.by_name[name].keys
+            # One stream tells the changes of all its routes; what goes another way goes alone.
+            groups.setdefault("" if keys.sync == "stream" else name, []).append(name)
+        if not groups:
+            return
+        with ThreadPoolExecutor(len(groups), thread_name_prefix="sync") as threads:
+            for done in [threads.submit(self._group, names, follow) for names in groups.values()]:
+                done.result()
+        for name, lane in list(self.lanes.items()):
+            if self.stopping() and not follow:
+                self.failures[name] = "stopped by a signal before it had caught up; the same command goes on"
+            try:
+                lane.save(self._lag_s(lane.position))
+            except OfframpError as error:
+                self._fail(name, str(error))
+
+    def _group(self, names: Sequence[str], follow: bool) -> None:
+        """The lanes of these routes, which share one way of finding changes, have come as far as they can."""
+        route = self.by_name[names[0]]
+        try:
+            match route.keys.sync:
+                case "stream":
+                    changes = self.database.changes()
+                    self._look(changes)
+                    self._stream(names, changes, follow)
+                case "watermark":
+                    self._stream(names, self.database.watermark(route.collection, route.keys.watermark or ""), follow)
+                case "rescan":
+                    self._rescan(names[0], follow)
+        except OfframpError as error:
+            for name in names:  # What ends the stream ends all that go by it.
+                if name in self.lanes:
+                    self._fail(name, str(error))
+
+    def _stream(self, names: Sequence[str], changes: Changes, follow: bool) -> None:
+        until = None if follow else changes.now()
+        wanted: dict[str, bool] = {}
+        for name in names:
+            collection = self.by_name[name].collection
+            wanted[collection] = wanted.get(collection, False) or self.lanes[name].before
+        since = oldest([self.lanes[name].position for name in names])
+        with ThreadPoolExecutor(len(names), thread_name_prefix="lane") as threads:
+            for batch in changes.follow(wanted, since, until=until, stopping=self.stopping):
+                self._apply([name for name in names if name in self.lanes], batch, threads)
+                if not any(name in self.lanes for name in names):
+                    break
+                if follow and isinstance(changes, DatabaseChanges) and time.monotonic() - self._looked > _LOOK_EVERY_S:
+                    self._look(changes)
+
+    def _rescan(self, name: str, follow: bool) -> None:
+        lane, route = self.lanes[name], self.by_name[name]
+        while not self.stopping():
+            readable = route.source(self.database)
+            if not Scans(self.state).last(name):  # Nothing tells what was deleted since the copy.
+                Syncs(self.state).owe_sweep(self.leases[name])
+            rescan(self.state, self.leases[name], readable, lane, self.stopping)
+            if Syncs(self.state).owes_sweep(name):
+                sweep(self.plan, route, self.state, self.leases[name], self.found[name].id_kind, self.stopping)
+            self._tell()
+            if not follow:
+                break
+            STOPPING.wait(_LOOK_EVERY_S)
+
+    def _look(self, changes: DatabaseChanges) -> None:
+        self.window_s = changes.window_s()
+        self._behind_s = time.time() - (changes.now() >> 32)
+        self._looked = time.monotonic()
+        for name, lane in self.lanes.items():
+            lag_s = self._lag_s(lane.position)
+            if self.window_s is not None and lag_s > max(_LOOK_EVERY_S, self.window_s / 2):
+                _log.warning(
+                    "%s: %.0f s behind; the source can now tell changes of the last %.0f s, and a route that is further"
+                    " behind must be copied anew",
+                    *(name, lag_s, self.window_s),
+                )
+
+    def _lag_s(self, position: StreamPosition) -> float:
+        return max(0.0, time.time() - self._behind_s - (position.time >> 32))
+
+    def _apply(self, names: Sequence[str], batch: ChangeBatch, threads: ThreadPoolExecutor) -> None:
+        """The batch is in the target of each of these lanes, or the lane has failed."""
+        of: dict[str, list[Touched]] = {}
+        for one in batch.touched:
+            of.setdefault(one.collection, []).append(one)
+        for name in names:
+            why = batch.halts.get(self.by_name[name].collection)
+            if why is not None and batch.position.time < self.lanes[name].position.time:
+                # It was copied since, and may follow well; but this stream, from further back, tells no more of it.
+                self._fail(name, _BEHIND.format(self.by_name[name].collection, why, name))
+            elif why is not None:
+                self._halt(name, why)
+        lag_s = self._lag_s(batch.position)
+        began = {
+            name: threads.submit(lane.apply, of.get(self.by_name[name].collection, ()), batch.position, lag_s)
+            for name, lane in [(name, self.lanes[name]) for name in names if name in self.lanes]
+        }
+        for name, applied in began.items():
+            try:
+                applied.result()
+            except OfframpError as error:
+                self._fail(name, str(error))
+        self._tell()
+
+    def _tell(self) -> None:
+        self.watching([self._progress(name, lane) for name, lane in self.every.items()])
+
+    def _halt(self, name: str, why: str) -> None:
+        try:
+            Syncs(self.state).halt(self.leases[name], why)
+        except OfframpError as error:
+            self._fail(name, str(error))
+        else:
+            self._fail(name, str(PermanentError("E-SYNC-HALTED", _halted(self.by_name[name], why))))
+
+    def _fail(self, name: str, why: str) -> None:
+        _log.error("%s: %s", name, why)
+        self.failures.setdefault(name, why)
+        self.lanes.pop(name, None)
+
+    def _progress(self, name: str, lane: Lane) -> Progress:
+        return Progress(
+            *(name, lane.events, lane.tally.copied, lane.deleted, self._lag_s(lane.position)),
+            *(lane.rate, self.window_s, self.failures.get(name, "")),
+        )
+
+    def report(self, started: dt.datetime) -> Report:
+        """Return what this sync did; nothing was compared."""
+        return Report(
+            plan=self.plan.name,
+            fingerprint=digest(route.fingerprint() for route in self.routes),
+            started=started,
+            finished=dt.datetime.now(dt.UTC),
+            routes=[self._row(route) for route in self.routes],
+        )
+
+    def _row(self, route: Route) -> RouteReport:
+        lane = self.every.get(route.name)
+        reasons: list[tuple[Verdict, str]] = []
+        if route.name in self.failures:
+            failure, halted = self.failures[route.name], Rejects(self.state).halted(route.name)
+            reasons.append(("rejects" if halted and halted in failure else "failed", failure))
+        rejected = Rejects(self.state).count(route.name).open
+        if rejected:
+            reasons.append(("rejects", f"{rejected} documents are rejected; `offramp rejects list` shows why"))
+        tally = lane.tally if lane is not None else None
+        return RouteReport(
+            route=route.name,
+            collection=route.collection,
+            target=route.target_name,
+            documents=None,
+            read=tally.read if tally else 0,
+            dropped=tally.dropped if tally else 0,
+            rejected=tally.rejected if tally else 0,
+            copied=tally.copied if tally else 0,
+            records=tally.records if tally else 0,
+            held=None,
+            missing=None,
+            differs=None,
+            extra=None,
+            collides=None,
+            expired=None,
+            losses=dict(tally.losses) if tally else {},
+            verdict=reasons[0][0] if reasons else "clean",
+            verified="none",
+            backfill_s=None,
+            verify_s=None,
+            reasons=[reason for _, reason in reasons],
+            sync=followed(self.state, route.name, self.window_s),
+        )
+
+
+def oldest(positions: Sequence[StreamPosition]) -> StreamPosition:
+    """Return a position from which all that follows any of these comes."""
+    first = min(position.time for position in positions)
+    tokens = {position.token for position in positions if position.time == first}
+    # Which of two tokens of one time is the earlier nothing tells; from the time itself on all of it comes (R119).
+    return StreamPosition(first, tokens.pop() if len(tokens) == 1 else b"")
+
+
+def _halted(route: Route, why: str) -> str:
+    return (
+        f"the collection {route.collection} {why}, so what changed cannot be told any more; look at it, then copy the"
+        f" route anew: backfill --restart --route {route.name} (it also deletes what is gone)"
+    )
+
+
+def _refuse_unfollowable(route: Route, database: MongoDB, *, before: bool) -> None:
+    """Raise PlanError if what the route says of its sync cannot be done, or nothing tells where records were (R125)."""
+    moving = "where its records are depends on other fields than _id, so nothing tells what to delete when a document"
+    if route.keys.sync != "stream":
+        if before:
+            text = f"{moving} changes or goes; only the stream of changes may tell: say sync: stream"
+            raise PlanError("E-KEY-NOTDERIVABLE", text)
+        return
+    streaming = database.source(route.collection).streaming()
+    if not streaming.possible:
+        raise PlanError(
+            "E-SYNC-STREAM",
+            f"{streaming.reason}{'; run ' + streaming.command if streaming.command else ''}; or say sync: rescan, or"
+            " sync: watermark",
+        )
+    if not before:
+        return
+    if not streaming.before_images:
+        raise PlanError(
+            "E-KEY-NOTDERIVABLE",
+            f"{moving} changes or goes, unless the source keeps what it was: run"
+            f" {streaming.command or 'a newer server'}, then backfill --restart",
+        )
+    try:
+        compiled(route.where)
+    except ValueError as error:
+        raise PlanError(
+            "E-KEY-NOTDERIVABLE",
+            "where its records are depends on other fields than _id, so what documents were is judged by `where`,"
+            f" which cannot be done here for {error}; simplify `where`, or key the records by _id",
+        ) from None

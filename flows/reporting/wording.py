@@ -1,0 +1,187 @@
+"""A report in words, whatever form it takes: what the verdict means, what to do next, and the sums of the books."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flows.reporting.model import Following, Report, RouteReport, Verdict
+
+MISMATCHES: Mapping[str, str] = {
+    "missing": "the target holds no record at an address where a document maps to one",
+    "differs": "the target holds another record than the document maps to",
+    "extra": "the target holds a record that no document maps to",
+    "collides": "another document's record claims the same address",
+    "unsettled": "it seemed wrong, but its document kept changing, or its change was still to be synced",
+    "inconclusive": "the target did not answer for it",
+}
+"""What each kind of mismatch means, and of what could not be told."""
+
+_NEXT: Mapping[Verdict, str] = {
+    "clean": "Read what was not checked. If that is acceptable, sign this page and keep it with report.json.",
+    "rejects": (
+        "Do not retire the source yet. `offramp status PLAN` names the rejected documents and why; mend them or the"
+        " plan, copy those routes again, or decide in writing to leave them behind."
+    ),
+    "mismatches": (
+        "Do not retire the source. Read the reasons of each route below, mend the cause, and copy the route again with"
+        " `offramp backfill PLAN --restart --route ROUTE`."
+    ),
+    "failed": (
+        "Do not retire the source. Run the same command again: it goes on from the last checkpoint. What stopped it is"
+        " told at each route below; `offramp explain CODE` says more."
+    ),
+}
+
+
+def meaning(report: Report) -> str:
+    """Return in plain words what the verdict says."""
+    match report.verdict:
+        case "clean":
+            return _clean(report)
+        case "rejects":
+            rejected = sum(route.rejected for route in report.routes)
+            return (
+                f"All that could be moved is in its target, but {number(rejected)} documents were rejected: the targets"
+                " lack them, or a part of them."
+            )
+        case "mismatches":
+            named = ", ".join(route.route for route in report.routes if route.verdict == "mismatches")
+            return f"The targets do not hold exactly what the source and the plan say they should: {named}."
+        case _:
+            named = ", ".join(route.route for route in report.routes if route.verdict == "failed")
+            return f"The run did not finish, so nothing is proven of these routes: {named or 'there were none'}."
+
+
+def _clean(report: Report) -> str:
+    counted = "Every document that the plan covers is accounted for"
+    if all(route.verified == "full" for route in report.routes):
+        return f"{counted}, and every record was read back from its target and found to be what its document maps to."
+    partly = ", ".join(route.route for route in report.routes if route.verified != "full")
+    return f"{counted}, but not every record was compared with its document: {partly}."
+
+
+def next_step(report: Report) -> str:
+    """Return what to do now."""
+    if report.verdict == "clean" and any(route.verified != "full" for route in report.routes):
+        return "Run `offramp verify PLAN --level full` before the source is retired."
+    return _NEXT[report.verdict]
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """A sum that must close: the total is its terms added up."""
+
+    total: str
+    """A key of the route in report.json."""
+    terms: Sequence[str]
+    """Likewise."""
+    closes: bool
+
+
+def sums(row: RouteReport) -> list[Sum]:
+    """Return the sums of the route's books that this run could make."""
+    wanted: list[tuple[str, tuple[str, ...]]] = [
+        ("documents", ("read",)),
+        ("read", ("dropped", "rejected", "copied")),
+    ]
+    if row.missing is not None:
+        open_ = tuple(name for name in ("unsettled", "inconclusive") if getattr(row, name))
+        wanted.append(("records", ("held", "missing", "collides", "expired", *open_)))
+    elif row.held is not None:
+        wanted.append(("records", ("held",)))
+    found = []
+    for total, terms in wanted:
+        values = [getattr(row, name) for name in (total, *terms)]
+        if None not in values:
+            found.append(Sum(total, terms, values[0] == sum(values[1:])))
+    return found
+
+
+def as_line(row: RouteReport, one: Sum) -> str:
+    """Return the sum as a line of text."""
+    terms = " + ".join(f"{number(getattr(row, name))} {name}" for name in one.terms)
+    return f"{number(getattr(row, one.total))} {one.total} = {terms}: {'closes' if one.closes else 'does not close'}"
+
+
+def unchecked(report: Report) -> dict[str, list[str]]:
+    """Return each thing that was not checked with the routes it holds for."""
+    found: dict[str, list[str]] = {}
+    for route in report.routes:
+        for sentence in route.not_checked:
+            found.setdefault(sentence, []).append(route.route)
+    return found
+
+
+ALWAYS_UNCHECKED = (
+    "Whether the plan says what was meant: verification proves that the targets hold what the plan says.",
+    "Writes to the source after they were read: stop the writers first, or verify again.",
+    "What the application reads: its queries, permissions and latency.",
+)
+"""What no run can check."""
+
+
+def said(row: RouteReport) -> list[str]:
+    """Return what is to be said of the route beside its reasons: accepted rejects, repairs, a sample's bound, sync."""
+    told = [*map(_accepted, row.accepted_rejects), *map(_repaired, row.repairs)]
+    told += [row.sampled["says"]] if row.sampled else []
+    return told + ([_followed(row.sync)] if row.sync is not None else [])
+
+
+def _followed(sync: Following) -> str:
+    kept = "" if sync.window_s is None else f"; the source keeps its changes for {sync.window_s / 3600:.1f} h"
+    return (
+        f"synced to {sync.position}, {sync.lag_s:g} s behind: {sync.events} changes, {sync.applied} documents copied"
+        f" again, {sync.deleted} addresses deleted since the backfill{kept}"
+    )
+
+
+def _accepted(one: Mapping[str, Any]) -> str:
+    return (
+        f"accepted by {one['by']} on {one['at']}: {one['documents']} documents are not in the target, such as"
+        f" {visible(one['example'])} ({one['stage']}: {one['code']}), because: {visible(one['why'])}"
+    )
+
+
+def _repaired(one: Mapping[str, Any]) -> str:
+    kind = f" {one['kind']}" if one["kind"] else ""
+    return f"{one['command']}: {one['count']}{kind} {one['done']}, the last on {one['last']}"
+
+
+def held_back(row: RouteReport) -> str:
+    """Return how copying was held back, "" if it was not."""
+    pace = row.pace
+    if pace is None or not (pace.throttled or pace.waited_s or pace.source_waited_s):
+        return ""
+    rate = "" if pace.rate is None else f"; {pace.rate:.0f} units a second in the end"
+    source = f" and {pace.source_waited_s:.1f} s to read" if pace.source_waited_s else ""
+    return f"throttled {pace.throttled} times, its partitions waited {pace.waited_s:.1f} s to write{source}{rate}"
+
+
+def number(value: int) -> str:
+    """Return a whole number with its thousands apart."""
+    return f"{value:,}".replace(",", " ")
+
+
+def size(least_bytes: int) -> str:
+    """Return the class of sizes that begins here as people say it: 1–2 KB."""
+    for unit, bytes_ in (("MB", 1 << 20), ("KB", 1 << 10)):
+        if least_bytes >= bytes_:
+            return f"{least_bytes // bytes_}–{least_bytes // bytes_ * 2} {unit}"
+    return f"{least_bytes}–{least_bytes * 2} B" if least_bytes < 512 else "½–1 KB"
+
+
+def seconds(value: float | None) -> str:
+    """Return a duration as people say it; - for none."""
+    if value is None:
+        return "-"
+    if value < 120:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest} s" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def visible(text: str) -> str:
+    """Return the text with what a terminal would obey, or a page could not show, written out."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)

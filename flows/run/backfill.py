@@ -1,0 +1,425 @@
+"""A run of a plan: check, lease, prepare, copy, verify, report; for the command line and the Prefect flows alike."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from flows.connect.design import designed, following, needed, opened_target
+from flows.connect.leases import leased
+from flows.connect.preflight import Checked, check, joined, refuse_changes, refuse_other_identity, total
+from flows.connect.staging import refuse_unloaded, staged, taken
+from flows.connect.ttl_rule import expiring
+from flows.plan.keys import RunKeys
+from flows.plan.load import Plan, Route, digest
+from flows.replication.positions import FirstPosition, first_sync_within, followed
+from flows.replication.sweep import sweep
+from flows.reporting.model import Books, Level, Pace, Report, RouteReport, settle
+from flows.run.history import Recording
+from flows.run.jobs import CopyJob, LoadJob, Span, opened_source, opened_state
+from flows.run.rebalancing import may_split
+from flows.run.spreading import held_back, spread_out
+from flows.run.verify import Passes
+from flows.run.workers import More, Workers
+from flows.verifier.canary import canary
+from flows.verifier.job import Asked, Verified, VerifyJob
+from flows.verifier.pending_changes import moved, pending
+from stores.contract.target import Auditable, Publishable, Tunable, staging_of
+from stores.errors import OfframpError, PlanError
+from stores.mongodb.collection import MongoDB
+from stores.state.database import Lease, State
+from stores.state.rejects import Rejects
+from stores.state.repairs import Mendings
+from stores.state.sync_positions import Syncs
+
+_log = logging.getLogger(__name__)
+
+_DOCUMENTS_PER_PARTITION = 250_000
+_FEWEST_DOCUMENTS = 50_000
+_PARTITIONS_PER_WORKER = 4
+_MOST_PARTITIONS = 256
+
+
+@dataclass(frozen=True)
+class Run:
+    """One command over chosen routes of a plan."""
+
+    plan: Plan
+    routes: Sequence[Route]
+    workers: Workers
+    stopping: Callable[[], bool] = lambda: False
+    _started: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
+
+    def backfill(self, level: Level | Asked, *, restart: bool = False) -> Report:
+        """Every chosen route is copied, from its last checkpoint on, and verified to this level; returns the report.
+
+        Raises PlanError before anything is written if a route cannot be served, TransientError if another run is at
+        work on one of them. A store that fails later is a route's failure in the report.
+        """
+        found = {checked.route: checked for checked in check(self.plan, self.routes)}
+        return self._found(found)._backfill(found, Asked.of(level), restart)
+
+    def _found(self, found: Mapping[str, Checked]) -> Run:
+        return replace(self, routes=[expiring(route, found[route.name].expires) for route in self.routes])
+
+    def _backfill(self, found: Mapping[str, Checked], asked: Asked, restart: bool) -> Report:
+        with opened_state(self.plan) as state, leased(state, self.routes, self.plan.run.lease_s / 3) as leases:
+            if faults := taken([route for route in self.routes if restart or state.route(route.name) is None]):
+                raise joined(faults)
+            if restart:
+                for lease in leases.values():
+                    state.forget(lease)
+            else:
+                refuse_changes(state, self.routes, found)
+            recording = Recording.begun(state, self.plan, "backfill")
+            failures: dict[str, str] = {}
+            for lease in leases.values():
+                Rejects(state).go_on(lease)
+            try:
+                failures |= self._begin(state, leases)
+                jobs = [
+                    CopyJob(
+                        *(route.name, part.partition.number, leases[route.name]),
+                        *(found[route.name].id_kind, found[route.name].expires),
+                    )
+                    for route in self.routes
+                    for part in state.partitions(route.name)
+                    if not part.done and route.name not in failures
+                ]
+                jobs = spread_out(jobs, self.plan.run.workers)
+                spans: dict[str, list[Span]] = {}
+                for job, outcome in self.workers.copy(jobs, self._more(state, jobs)):
+                    if isinstance(outcome, OfframpError):
+                        failures.setdefault(job.route, str(outcome))
+                    else:
+                        spans.setdefault(job.route, []).append(outcome)
+                self._load(state, leases, spans, failures)
+                self._sweep(state, leases, found, failures)
+                for name, ran in spans.items():
+                    state.finished(
+                        leases[name], max(span.ended for span in ran) - min(span.began for span in ran), None
+                    )
+            finally:
+                self._restore(state, failures)
+            recording.copied(spans)
+            paces = {name: held_back(ran) for name, ran in spans.items()}
+            return self._conclude(state, leases, asked, failures, found, recording, paces, publishing=True)
+
+    def verification(self, level: Level | Asked) -> Report:
+        """Every chosen route is verified to this level against what the source says now; no target is written.
+
+        Raises PlanError if a route cannot be served, TransientError if a run is at work on one of them.
+        """
+        found = {checked.route: checked for checked in check(self.plan, self.routes)}
+        return self._found(found)._verification(found, Asked.of(level))
+
+    def _verification(self, found: Mapping[str, Checked], asked: Asked) -> Report:
+        with opened_state(self.plan) as state, leased(state, self.routes, self.plan.run.lease_s / 3) as leases:
+            refuse_changes(state, self.routes, found)
+            recording = Recording.begun(state, self.plan, "verify")
+            failures: dict[str, str] = {}
+            with opened_source(self.plan) as database:
+                for route in self.routes:
+                    known = state.route(route.name)
+                    try:
+                        if known is not None:
+                            refuse_other_identity(known, source=route.source(database).identity())
+                            refuse_unloaded(state, route)
+                    except OfframpError as error:
+                        failures[route.name] = str(error)
+            return self._conclude(state, leases, asked, failures, found, recording)
+
+    def _design(self, state: State, leases: Mapping[str, Lease]) -> dict[str, str]:
+        """Each route that begins has its place designed and the design on record; returns the failures by route.
+
+        Raises PlanError with the faults of every route that cannot be served. No target is written.
+        """
+        failures: dict[str, str] = {}
+        faults: list[PlanError] = []
+        for route in self.routes:
+            # A run that never began may have left the design of another plan.
+            if state.route(route.name) or state.design(route.name, route.fingerprint()):
+                continue
+            target = route.target()
+            try:
+                with opened_source(self.plan) as database:
+                    design = designed(route, route.source(database), target, stopping=self.stopping)
+                if design is not None:
+                    following(target, design).check()
+                state.keep_design(leases[route.name], route.fingerprint(), design)
+            except PlanError as error:
+                faults.append(PlanError(error.code, f"route {route.name}: {error.message}"))
+            except OfframpError as error:
+                failures[route.name] = str(error)
+            finally:
+                target.close()
+        if faults:
+            raise joined(faults)
+        return failures
+
+    def _begin(self, state: State, leases: Mapping[str, Lease]) -> dict[str, str]:
+        """Each route has its target prepared and its partitions on record; returns the failures by route."""
+        failures = self._design(state, leases)
+        beside: Counter[str] = Counter()
+        first = FirstPosition(state)
+        for route in self.routes:
+            if route.name in failures:
+                continue
+            try:
+                with opened_source(self.plan) as database:
+                    source = route.source(database)
+                    known = state.route(route.name)
+                    with opened_target(route, state) as target:
+                        identity = target.prepare()
+                        if known is None:
+                            design = state.design(route.name)
+                            beside.update(needed(route, source, target, design, beside, stopping=self.stopping))
+                            if (staging := staging_of(target)) is not None:
+                                staging.clear()
+                    if known is None:
+                        first.take(route, leases[route.name], database)
+                        partitions = source.split(
+                            route.keys.partitions or _partitions(source.estimate(), self.plan.run)
+                        )
+                        state.begin(leases[route.name], route.fingerprint(), source.identity(), identity, partitions)
+                        _log.info("%s: %d partitions", route.name, len(partitions))
+                    else:
+                        refuse_other_identity(known, source=source.identity(), target=identity)
+            except OfframpError as error:
+                failures[route.name] = str(error)
+        return failures
+
+    def _more(self, state: State, jobs: Sequence[CopyJob]) -> More:
+        """Return what asks the partitions under way to be split for idle workers and tells of those that came of it."""
+        handed = {(job.route, job.number) for job in jobs}
+        models = {job.route: job for job in jobs if may_split(self.plan, self.plan.routes[job.route])}
+
+        def look(idle: int) -> Sequence[CopyJob]:
+            found: list[CopyJob] = []
+            for model in models.values():
+                parts = {part.partition.number for part in state.partitions(model.route) if not part.done}
+                new = [number for number in sorted(parts) if (model.route, number) not in handed]
+                found.extend(replace(model, number=number) for number in new)
+                handed.update((model.route, number) for number in new)
+                if len(parts) > len(new):
+                    state.wish(model.lease, max(0, idle - len(found)))
+            return found
+
+        def more(idle: int) -> Sequence[CopyJob]:
+            try:
+                return () if self.stopping() else look(idle)
+            except OfframpError as error:
+                # What was not handed out is not done, and its route says so.
+                _log.warning("%s", error)
+                return ()
+
+        return more
+
+    def _load(
+        self, state: State, leases: Mapping[str, Lease], spans: dict[str, list[Span]], failures: dict[str, str]
+    ) -> None:
+        """Each route whose records are all staged has them loaded; the failures are added by route."""
+        jobs = []
+        for route in self.routes:
+            with staged(route) as staging:
+                if staging is not None and route.name not in failures and _complete(state, route):
+                    jobs.append(LoadJob(route.name, leases[route.name]))
+        for job, outcome in zip(jobs, self.workers.load(jobs), strict=True):
+            if isinstance(outcome, OfframpError):
+                failures[job.route] = str(outcome)
+            elif job.route in spans:  # Else an earlier run has loaded it.
+                spans[job.route].append(outcome)
+
+    def _sweep(
+        self, state: State, leases: Mapping[str, Lease], found: Mapping[str, Checked], failures: dict[str, str]
+    ) -> None:
+        """No route that was begun anew has anything left of its earlier runs; the failures are added by route."""
+        for route in self.routes:
+            if route.name not in failures and _complete(state, route) and Syncs(state).owes_sweep(route.name):
+                try:
+                    sweep(self.plan, route, state, leases[route.name], found[route.name].id_kind, self.stopping)
+                except OfframpError as error:
+                    failures[route.name] = str(error)
+
+    def _conclude(
+        self,
+        state: State,
+        leases: Mapping[str, Lease],
+        asked: Asked,
+        failures: dict[str, str],
+        found: Mapping[str, Checked],
+        recording: Recording,
+        paces: Mapping[str, Pace] | None = None,
+        *,
+        publishing: bool = False,
+    ) -> Report:
+        complete = {route.name: _complete(state, route) for route in self.routes}
+        # A route that is not wholly copied has its verdict already; comparing it would only list what is still to come.
+        level = asked.level
+        planted = self._canary(failures) if asked.canary else {}
+        jobs = [
+            VerifyJob(route.name, asked, leases[route.name], found[route.name].id_kind, found[route.name].expires)
+            for route in self.routes
+            if level != "none" and route.name not in failures and complete[route.name] is not False
+        ]
+        verified: dict[str, Verified] = {}
+        passes = Passes(self.plan, state, leases, self.workers, self.stopping)
+        for name, outcome in passes.verify(jobs, {route.name: route for route in self.routes}).items():
+            if isinstance(outcome, OfframpError):
+                failures[name] = str(outcome)
+            else:
+                verified[name] = outcome
+        recording.verified(verified)
+        if level == "none":
+            self._audit(state, failures)
+        rows = []
+        with opened_source(self.plan) as database:
+            keeps_s = first_sync_within(state, database, self.routes) if publishing else {}
+            for route in self.routes:
+                row = self._settled(route, state, database, level, failures, verified.get(route.name))
+                row = replace(
+                    row,
+                    pace=(paces or {}).get(route.name),
+                    source_keeps_s=keeps_s.get(route.name),
+                    notes=[*found[route.name].notes, *planted.get(route.name, ())],
+                )
+                if publishing and row.verdict == "clean" and row.verified == "full":
+                    row = self._published(route, state, row)
+                rows.append(row)
+                if state.route(route.name) is not None:
+                    state.finished(leases[route.name], 0.0, {"verdict": row.verdict, "verified": row.verified})
+        report = Report(
+            plan=self.plan.name,
+            fingerprint=digest(route.fingerprint() for route in self.routes),
+            started=self._started,
+            finished=dt.datetime.now(dt.UTC),
+            routes=rows,
+        )
+        return recording.concluded(report, self.routes)
+
+    def _canary(self, failures: dict[str, str]) -> dict[str, list[str]]:
+        """Known damage was found in each target; returns what to say of it, and adds the failures, by route."""
+        told: dict[str, list[str]] = {}
+        by_target: dict[str, str | OfframpError] = {}
+        for route in self.routes:
+            if route.target_name not in by_target:
+                try:
+                    by_target[route.target_name] = canary(route)
+                except OfframpError as error:
+                    by_target[route.target_name] = error
+            outcome = by_target[route.target_name]
+            if isinstance(outcome, OfframpError):
+                failures.setdefault(route.name, str(outcome))
+            else:
+                told[route.name] = [outcome]
+        return told
+
+    def _audit(self, state: State, failures: dict[str, str]) -> None:
+        """What a target notices of itself counts against a route also where nothing is compared."""
+        for route in self.routes:
+            try:
+                with opened_target(route, state) as target:
+                    if isinstance(target, Auditable) and (faults := target.audit()):
+                        failures.setdefault(route.name, "; ".join(faults))
+            except OfframpError as error:
+                failures.setdefault(route.name, str(error))
+
+    def _restore(self, state: State, failures: dict[str, str]) -> None:
+        """No target has settings that only serve a load, however the load ended."""
+        for route in self.routes:
+            try:
+                with opened_target(route, state) as target:
+                    if isinstance(target, Tunable):
+                        target.restore()
+            except OfframpError as error:
+                failures.setdefault(route.name, str(error))
+
+    def _published(self, route: Route, state: State, row: RouteReport) -> RouteReport:
+        """Return the row of a clean route whose records readers now see, or of one where that failed."""
+        try:
+            with opened_target(route, state) as target:
+                return replace(row, place=target.publish()) if isinstance(target, Publishable) else row
+        except OfframpError as error:
+            return replace(row, verdict="failed", reasons=[*row.reasons, f"not published: {error}"])
+
+    def _settled(
+        self,
+        route: Route,
+        state: State,
+        database: MongoDB,
+        level: Level,
+        failures: Mapping[str, str],
+        verified: Verified | None,
+    ) -> RouteReport:
+        failure = failures.get(route.name, "")
+        if not failure and self.stopping():
+            failure = "stopped by a signal; the same command resumes"
+        halted = Rejects(state).halted(route.name)
+        if halted and halted in failure:
+            failure = ""  # It stopped because it was to.
+        counts: Mapping[str, int] | None = None
+        try:
+            counts = route.source(database).count_by_type()
+        except OfframpError as error:
+            failure = failure or str(error)
+        known, complete = state.route(route.name), _complete(state, route)
+        compared = verified.comparison if verified else None
+        came_or_went: Mapping[str, int] = {}
+        if counts is not None and compared is not None and compared.tally.id_types != counts and not failure:
+            try:
+                came_or_went = moved(pending(state, route, database, stopping=self.stopping))
+            except OfframpError as error:
+                failure = str(error)
+        return settle(
+            Books(
+                route=route.name,
+                collection=route.collection,
+                target=route.target_name,
+                backfilled=total(state, route) if known else None,
+                complete=complete is not False,
+                source_counts=counts,
+                verified=level,
+                comparison=compared,
+                moved=came_or_went,
+                lost=verified.lost if verified else "",
+                counts=verified.counts if verified else None,
+                sampled=verified.sampled if verified else None,
+                about=verified.about if verified else {},
+                own_mapper=route.function is not None,
+                allow_empty=route.keys.allow_empty,
+                expires=getattr(route.options, "expires", None) is not None,
+                backfill_s=known.backfill_s if known else None,
+                verify_s=verified.seconds if verified else None,
+                failure=failure,
+                accept_loss=route.keys.accept_loss,
+                faults=verified.faults if verified else (),
+                sync=followed(state, route.name),
+                rejects=Rejects(state).count(route.name),
+                recopied=Mendings(state).recopied(route.name),
+                repairs=Mendings(state).sums(route.name),
+                halted=halted if complete is False else "",
+                accepted=Rejects(state).acceptances(route.name),
+            )
+        )
+
+
+def _partitions(documents: int, run: RunKeys) -> int:
+    """Return enough partitions to keep the workers busy to the end, each large enough to be worth opening.
+
+    Threads share one interpreter, which one partition keeps busy; more of them would only hold more batches.
+    """
+    if run.runner == "threads":
+        return 1
+    by_size = 1 + documents // _DOCUMENTS_PER_PARTITION
+    by_workers = min(_PARTITIONS_PER_WORKER * run.workers, documents // _FEWEST_DOCUMENTS)
+    return min(_MOST_PARTITIONS, max(by_size, by_workers))
+
+
+def _complete(state: State, route: Route) -> bool | None:
+    """Tell whether every partition was copied to its end; None for a route that was never copied."""
+    if state.route(route.name) is None:
+        return None
+    return all(part.done for part in state.partitions(route.name))

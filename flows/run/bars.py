@@ -1,0 +1,87 @@
+"""Bars on a terminal for how far a run has come."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from flows.run.jobs import Observer
+
+if TYPE_CHECKING:
+    from flows.replication.sync import Progress as SyncProgress
+    from flows.replication.sync import Watching
+
+
+class _Rate(ProgressColumn):
+    """Documents a second."""
+
+    def render(self, task: Task) -> Text:
+        """Return the rate, nothing before there is one."""
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.0f}/s" if speed else "", style="progress.data.speed")
+
+
+class Bars:
+    """A bar for each route and stage; partitions of a route share theirs."""
+
+    def __init__(self) -> None:
+        """Draw nothing yet."""
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            _Rate(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        self._tasks: dict[tuple[str, str], object] = {}
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Observer:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def began(self, route: str, stage: str, documents: int) -> None:
+        """A bar is drawn, if the route has none for the stage."""
+        with self._lock:
+            if (route, stage) not in self._tasks:
+                self._tasks[route, stage] = self._progress.add_task(f"{stage} {route}", total=documents or None)
+
+    def advanced(self, route: str, stage: str, documents: int) -> None:
+        """The bar has grown."""
+        self._progress.advance(self._tasks[route, stage], documents)  # type: ignore[arg-type]
+
+    def ended(self, route: str, stage: str) -> None:
+        """The bar stays as it is."""
+
+
+@contextmanager
+def followed() -> Iterator[Watching]:
+    """Give what is told how far a sync has come; a table shows it while the body lasts."""
+    with Live(console=Console(stderr=True), refresh_per_second=4) as live:
+        yield lambda progress: live.update(_table(progress))
+
+
+def _table(progress: Sequence[SyncProgress]) -> Table:
+    table = Table("route", "changes", "copied", "deleted", "behind", "rate", "source keeps", box=None)
+    for one in progress:
+        kept = "" if one.window_s is None else f"{one.window_s / 3600:.1f} h"
+        table.add_row(
+            *(one.route, str(one.events), str(one.applied), str(one.deleted)),
+            *(one.ended or f"{one.lag_s:.1f} s", f"{one.rate:.0f}/s", kept),
+        )
+    return table

@@ -1,0 +1,127 @@
+"""How far a run has come, for a person: bars on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol
+
+from flows.run.jobs import SILENT, Observer
+
+if TYPE_CHECKING:
+    from flows.replication.sync import Progress, Watching
+
+_LINE_EVERY_S = 10.0
+
+
+class Display(Observer, Protocol):
+    """An observer that shows something while it is entered."""
+
+    def __enter__(self) -> Observer:
+        """Begin to show."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the screen as it should stay."""
+
+
+def display(quiet: bool) -> Display:
+    """Return what suits standard error: nothing when quiet, bars on a terminal, lines otherwise."""
+    if quiet:
+        return _Nothing()
+    if not sys.stderr.isatty():
+        return _Lines()
+    from flows.run.bars import Bars  # A tenth of a second, for a terminal alone.
+
+    return Bars()
+
+
+@contextmanager
+def following(quiet: bool) -> Iterator[Watching]:
+    """Give what is told how far a sync has come, and shows it on standard error unless quiet."""
+    if quiet:
+        yield lambda _: None
+    elif sys.stderr.isatty():
+        from flows.run.bars import followed  # A tenth of a second, for a terminal alone.
+
+        with followed() as watching:
+            yield watching
+    else:
+        yield _Following()
+
+
+class _Following:
+    """A line for each route every ten seconds."""
+
+    def __init__(self) -> None:
+        self._said = float("-inf")
+
+    def __call__(self, progress: Sequence[Progress], /) -> None:
+        if time.monotonic() - self._said < _LINE_EVERY_S:
+            return
+        self._said = time.monotonic()
+        for one in progress:
+            line = (
+                f"sync {one.route}: {one.events} changes, {one.applied} copied, {one.deleted} deleted,"
+                f" {one.lag_s:.1f} s behind, {one.rate:.0f}/s{', ended' if one.ended else ''}"
+            )
+            print(line, file=sys.stderr, flush=True)  # noqa: T201 - progress is for the person at the terminal
+
+
+class _Nothing:
+    """Shows nothing."""
+
+    def __enter__(self) -> Observer:
+        return SILENT
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    began = SILENT.began
+    advanced = SILENT.advanced
+    ended = SILENT.ended
+
+
+class _Lines:
+    """A line when a stage begins, every ten seconds, and none per document."""
+
+    def __init__(self) -> None:
+        self._done: dict[tuple[str, str], int] = {}
+        self._said = time.monotonic()
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Observer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def began(self, route: str, stage: str, documents: int) -> None:
+        with self._lock:
+            if (route, stage) not in self._done:
+                self._done[route, stage] = 0
+                self._say(f"{stage} {route}: about {documents} documents")
+
+    def advanced(self, route: str, stage: str, documents: int) -> None:
+        with self._lock:
+            self._done[route, stage] += documents
+            if time.monotonic() - self._said >= _LINE_EVERY_S:
+                self._said = time.monotonic()
+                self._say(
+                    ", ".join(f"{stage} {route}: {done} documents" for (route, stage), done in self._done.items())
+                )
+
+    def ended(self, route: str, stage: str) -> None:
+        pass
+
+    def _say(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)  # noqa: T201 - progress is for the person at the terminal

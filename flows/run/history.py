@@ -1,0 +1,173 @@
+"""What stands around the books of a run, so that its report can be signed: circumstances, history, what is unproven."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib import metadata
+
+from flows.connect.rates import Throughput, added_up
+from flows.plan.load import Plan, Route
+from flows.reporting.model import PastRun, Report, RouteReport, SourceSeen
+from flows.reporting.not_checked import not_checked
+from flows.run.jobs import Span, opened_source
+from flows.verifier.job import Verified
+from stores.errors import OfframpError
+from stores.mongodb.facts import Facts
+from stores.state.database import State
+from stores.state.runs import KeptRun, Runs
+
+_log = logging.getLogger(__name__)
+
+HISTORY = 20
+"""Earlier runs named in a report."""
+_DISTRIBUTIONS = {
+    "offramp": "mongo-offramp",
+    "pymongo": "pymongo",
+    "boto3": "boto3",
+    "redis-py": "redis",
+    "elastic-transport": "elastic-transport",
+    "prefect": "prefect",
+    "SQLAlchemy": "SQLAlchemy",
+}
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One run of a plan as it is put on record."""
+
+    state: State
+    plan: Plan
+    command: str
+    began: str
+    """When it did, which names it: a plan's runs cannot begin in the same microsecond."""
+    source: Facts
+    """What the source said of itself when the run began."""
+    throughput: dict[str, list[Throughput]] = field(default_factory=dict)
+
+    @classmethod
+    def begun(cls, state: State, plan: Plan, command: str) -> Recording:
+        """The run is on record as one that has begun; returns it."""
+        began = dt.datetime.now(dt.UTC).isoformat(timespec="microseconds")
+        Runs(state, plan.name).began(command, began)
+        return cls(state, plan, command, began, _facts(plan, ()))
+
+    def copied(self, spans: Mapping[str, Sequence[Span]]) -> None:
+        """Remember how fast the routes were copied."""
+        for name, ran in spans.items():
+            if series := added_up("copy", [span.progress for span in ran]):
+                self.throughput.setdefault(name, []).append(series)
+
+    def verified(self, verified: Mapping[str, Verified]) -> None:
+        """Remember how fast the routes were verified."""
+        for name, seen in verified.items():
+            if series := added_up("verify", seen.progress):
+                self.throughput.setdefault(name, []).append(series)
+
+    def concluded(self, report: Report, routes: Sequence[Route]) -> Report:
+        """The run is on record with this report, which is returned with all that stands around its books."""
+        runs = Runs(self.state, self.plan.name)
+        now = _facts(self.plan, [route.collection for route in routes])
+        earlier = [run for run in runs.kept() if run.began != self.began]
+        if self.command != "backfill":
+            self._remember_copying(earlier)
+        whole = replace(
+            report,
+            command=self.command,
+            elapsed_s=round((report.finished - report.started).total_seconds(), 1),
+            routes=[self._whole(row, route, runs, now) for row, route in zip(report.routes, routes, strict=True)],
+            source=SourceSeen(
+                database=routes[0].database if routes else "",
+                version=now.version or self.source.version,
+                cluster_time_began=self.source.cluster_time,
+                cluster_time_ended=now.cluster_time,
+            ),
+            versions=_versions(),
+            history=[_past(run) for run in earlier[:HISTORY]],
+        )
+        try:
+            runs.ended(self.began, whole.as_bytes())
+        except OfframpError as error:  # The report itself, which is made, must not be lost for the history's sake.
+            _log.warning("the run stays on record as one that did not end: %s", error)
+        return whole
+
+    def _remember_copying(self, earlier: Sequence[KeptRun]) -> None:
+        """Take over how fast each route was copied when it last was: the report to sign is often a verification's."""
+        copied: dict[str, list[Throughput]] = {}
+        for run in earlier:
+            if run.command == "backfill" and (report := _read(run)) is not None:
+                for row in report.routes:
+                    if series := [one for one in row.throughput if one.stage == "copy"]:
+                        copied.setdefault(row.route, series)
+        for name, series in copied.items():
+            self.throughput[name] = [*series, *self.throughput.get(name, [])]
+
+    def _whole(self, row: RouteReport, route: Route, runs: Runs, source: Facts) -> RouteReport:
+        return replace(
+            row,
+            throughput=self.throughput.get(row.route, ()),
+            rejects=runs.reject_codes(row.route),
+            not_checked=not_checked(route, row, source.unique_indexes.get(route.collection, ())),
+        )
+
+
+def last_report(plan: Plan, state: State) -> bytes | None:
+    """Return report.json of the plan's last run that ended, None before there is one."""
+    return next((run.report for run in Runs(state, plan.name).kept() if run.report is not None), None)
+
+
+def past_runs(plan: Plan, state: State) -> list[PastRun]:
+    """Return the runs of the plan on record, the latest first."""
+    return [_past(run) for run in Runs(state, plan.name).kept()]
+
+
+def _facts(plan: Plan, collections: Sequence[str]) -> Facts:
+    """Return what the source says of itself; nothing where it does not answer, which the books tell already."""
+    try:
+        with opened_source(plan) as database:
+            return database.facts(collections)
+    except OfframpError:
+        return Facts()
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name, distribution in _DISTRIBUTIONS.items():
+        try:
+            found[name] = metadata.version(distribution)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _read(run: KeptRun) -> Report | None:
+    """Return the report of an earlier run, None where there is none that this release can read."""
+    try:
+        return None if run.report is None else Report.from_bytes(run.report)
+    except ValueError:
+        return None
+
+
+def _past(run: KeptRun) -> PastRun:
+    report = _read(run)
+    if report is None:
+        return PastRun(run.command, run.began, sha256=run.digest)
+    rates = [
+        max(series.documents) / series.width_s
+        for row in report.routes
+        for series in row.throughput
+        if series.stage == "copy" and run.command == "backfill"
+    ]
+    return PastRun(
+        run.command,
+        run.began,
+        report.finished.isoformat(timespec="seconds"),
+        report.verdict,
+        sum(row.read for row in report.routes),
+        round(max(rates), 1) if rates else None,
+        {row.route: row.verdict for row in report.routes},
+        run.digest,
+    )

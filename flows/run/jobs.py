@@ -1,0 +1,210 @@
+"""The pieces of a run that may go elsewhere: plain values in, clients of their own inside."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from flows.connect.design import following, projected
+from flows.connect.gc_tuning import seldom
+from flows.connect.rates import Progress, Pulse
+from flows.connect.ttl_rule import expiring
+from flows.copying.partition import copy_partition
+from flows.copying.reject_budget import Spending, budget, keeps_documents
+from flows.plan.load import Plan, Route
+from flows.run.rebalancing import divisible, may_split
+from mappers.expiry import IndexExpires
+from stores.contract.target import Source, Tally, staging_of
+from stores.errors import PermanentError
+from stores.mongodb.collection import MongoDB
+from stores.state.database import Lease, State
+from stores.state.sync_positions import Syncs
+from stores.throttling.backoff import go_on
+from stores.throttling.rate_limiter import Paced, Waits, divide
+
+_log = logging.getLogger(__name__)
+
+
+class Observer(Protocol):
+    """Is told how far a run has come; called from several threads."""
+
+    def began(self, route: str, stage: str, documents: int) -> None:
+        """A stage (copy, load or verify) of a route began; about so many documents are ahead."""
+
+    def advanced(self, route: str, stage: str, documents: int) -> None:
+        """So many more documents are done."""
+
+    def ended(self, route: str, stage: str) -> None:
+        """The stage ended, for whatever reason."""
+
+
+class Silent:
+    """An observer that watches nothing."""
+
+    def began(self, route: str, stage: str, documents: int) -> None:
+        """Do nothing."""
+
+    def advanced(self, route: str, stage: str, documents: int) -> None:
+        """Do nothing."""
+
+    def ended(self, route: str, stage: str) -> None:
+        """Do nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class CopyJob:
+    """One partition to copy: plain values, so that it can go to another thread, process or machine."""
+
+    route: str
+    number: int
+    lease: Lease
+    id_kind: str = ""
+    """The kind of `_id` proven for plain keys."""
+    expires: IndexExpires | None = None
+    """What `expires: from_index` came to."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadJob:
+    """One route whose records are all staged, to load."""
+
+    route: str
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """When a job ran, in seconds since 1970."""
+
+    began: float
+    ended: float
+    waits: Waits = Waits()  # noqa: RUF009 - frozen, so that it can be shared
+    """How the target held it back."""
+    source_waited_s: float = 0.0
+    """How long it waited for leave to read."""
+    progress: Progress = Progress()  # noqa: RUF009 - frozen, so that it can be shared
+    """When how many documents were copied."""
+
+
+SILENT = Silent()
+
+
+def copy_job(
+    plan: Plan, job: CopyJob, *, observer: Observer = SILENT, stopping: Callable[[], bool] = lambda: False
+) -> Span:
+    """The partition is copied from its last checkpoint on, with clients of its own; returns when that was."""
+    route = expiring(plan.routes[job.route], job.expires)
+    began = time.time()
+    divide(plan.run.processes)
+    with opened_state(plan) as state, opened_source(plan) as database, seldom():
+        part = next((part for part in state.partitions(job.route) if part.partition.number == job.number), None)
+        if part is None:
+            raise PermanentError("E-STATE-GONE", f"route {job.route}: the state lost its partitions during the run")
+        if part.done:
+            return Span(began, began)
+        spending = Spending(state, job.lease, budget(plan, route))
+        spending.judge()
+        source = reading(state, route, database)
+        design = state.design(job.route)
+        target = following(route.target(), design)
+        seen = Tally()
+        pulse = Pulse()
+
+        def copied(tally: Tally) -> None:
+            seen.add(tally)
+            pulse.add(tally.read)
+            observer.advanced(job.route, "copy", tally.read)
+
+        before = sum(each.tally.read for each in state.partitions(job.route))
+        observer.began(job.route, "copy", max(0, source.estimate() - before))
+        try:
+            copy_partition(
+                divisible(source, state, job.lease) if may_split(plan, route) else source,
+                projected(route, target, design, job.id_kind),
+                target,
+                state.journal(job.lease, documents=keeps_documents(plan, route)),
+                part.partition,
+                after=part.position,
+                done=part.tally.read,
+                window=plan.run.window,
+                spending=spending,
+                stopping=stopping,
+                copied=copied,
+            )
+        finally:
+            target.close()
+            observer.ended(job.route, "copy")
+    waits = target.pace.waits if isinstance(target, Paced) else Waits()
+    source_waited_s = source.pace.waits.waited_s if isinstance(source, Paced) else 0.0
+    span = Span(began, time.time(), waits, source_waited_s, pulse.taken())
+    if waits.throttled or waits.waited_s or span.source_waited_s:
+        _log.info(
+            "%s partition %d: throttled %d times, waited %.1f s for the target and %.1f s for the source%s",
+            *(job.route, job.number, waits.throttled, waits.waited_s, span.source_waited_s),
+            f"; now {waits.rate:.0f} units a second" if waits.rate is not None else "",
+        )
+    _log.info(
+        "%s partition %d: %d documents in %.1f s, %d rejected",
+        *(job.route, job.number, seen.read, span.ended - span.began, seen.rejected),
+    )
+    return span
+
+
+def load_job(
+    plan: Plan, job: LoadJob, *, observer: Observer = SILENT, stopping: Callable[[], bool] = lambda: False
+) -> Span:
+    """The route's target has loaded what copying staged, by clients of its own; returns when that was."""
+    route = plan.routes[job.route]
+    began = time.time()
+    with opened_state(plan) as state:
+        records = sum(part.tally.records for part in state.partitions(job.route))
+        target = route.target()
+        observer.began(job.route, "load", records)
+        try:
+            staging = staging_of(target)
+            go_on(stopping, "stopped by a signal before its load; the same command resumes")
+            if staging is not None:
+                staging.load(
+                    records,
+                    state.load(job.route),
+                    lambda memory: state.keep_load(job.lease, memory),
+                    lambda some: observer.advanced(job.route, "load", some),
+                    stopping,
+                )
+        finally:
+            target.close()
+            observer.ended(job.route, "load")
+    return Span(began, time.time())
+
+
+def reading(state: State, route: Route, database: MongoDB) -> Source:
+    """Return the route's documents, none of them as it was before the position from which changes follow (R102)."""
+    source = route.source(database)
+    standing = Syncs(state).standing(route.name)
+    if standing is not None and route.keys.sync == "stream":
+        source.advance(standing.position.time)
+    return source
+
+
+@contextmanager
+def opened_state(plan: Plan) -> Iterator[State]:
+    """Give the plan's state for the length of the body."""
+    state = State(plan.state, plan.name, plan.run.lease_s)
+    try:
+        yield state
+    finally:
+        state.close()
+
+
+@contextmanager
+def opened_source(plan: Plan) -> Iterator[MongoDB]:
+    """Give the plan's source for the length of the body."""
+    database = MongoDB(plan.source)
+    try:
+        yield database
+    finally:
+        database.close()

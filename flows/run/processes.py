@@ -1,0 +1,309 @@
+"""Workers that are processes of this machine, each with clients and a state of its own.
+
+A worker is told its jobs through a pipe, never by its arguments, and tells its progress the same way. One that is
+killed is replaced, and its job begins again at its last checkpoint. One whose parent is gone ends at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import get_context, resource_tracker
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+from flows.plan.load import Plan, digest, load
+from flows.run.jobs import (
+    SILENT,
+    CopyJob,
+    LoadJob,
+    Observer,
+    Span,
+    copy_job,
+    load_job,
+)
+from flows.run.logs import to_stderr
+from flows.run.workers import More, Threads, Workers, answer, hand_out, in_order
+from flows.verifier.job import Verified, VerifyJob, verify_job
+from stores.errors import OfframpError, PermanentError, TransientError
+from stores.throttling.backoff import STOPPING
+
+_log = logging.getLogger(__name__)
+
+_ATTEMPTS = 3
+"""How often a job is begun whose worker was killed: what kills it may be the job itself, by the memory it takes."""
+_STOP_EVERY_S = 0.2
+_END_S = 10.0
+
+AnyJob = CopyJob | LoadJob | VerifyJob
+Result = TypeVar("Result")
+
+
+@contextmanager
+def local_workers(
+    plan: Plan, observer: Observer = SILENT, stopping: Callable[[], bool] = lambda: False
+) -> Iterator[Workers]:
+    """Give the workers that the plan names, threads or processes of this machine, for the length of the body."""
+    if plan.run.runner != "processes":
+        yield Threads(plan, observer, stopping)
+        return
+    workers = Processes(plan, observer, stopping)
+    try:
+        yield workers
+    finally:
+        workers.close()
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Workers that are processes, started when a job first needs one and kept until `close`."""
+
+    plan: Plan
+    observer: Observer = SILENT
+    stopping: Callable[[], bool] = lambda: False
+    _idle: list[_Worker] = field(default_factory=list)
+    _all: list[_Worker] = field(default_factory=list)
+
+    def copy(self, jobs: Sequence[CopyJob], more: More, /) -> Sequence[tuple[CopyJob, Span | OfframpError]]:
+        """Copy each partition."""
+        with self._pool() as pool:
+            return hand_out(jobs, self._most, lambda job: pool.submit(self._run, job), more)
+
+    def load(self, jobs: Sequence[LoadJob], /) -> Sequence[Span | OfframpError]:
+        """Load each route that is staged."""
+        with self._pool() as pool:
+            return in_order(jobs, self._most, lambda job: pool.submit(self._run, job))
+
+    def verify(self, jobs: Sequence[VerifyJob], /) -> Sequence[Verified | OfframpError]:
+        """Verify each route."""
+        with self._pool() as pool:
+            return in_order(jobs, self._most, lambda job: pool.submit(self._run, job))
+
+    def close(self) -> None:
+        """No worker process is left."""
+        for worker in self._all:
+            worker.close()
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes that are up."""
+        return [worker.pid for worker in self._all]
+
+    @property
+    def _most(self) -> int:
+        return self.plan.run.workers
+
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self._most, thread_name_prefix="worker")
+
+    def _run(self, job: AnyJob) -> Any:
+        """Return what a worker answers; a list's own operations are what keeps threads apart here."""
+        return answer(lambda: self._attempt(job))
+
+    def _attempt(self, job: AnyJob) -> Any:
+        died = ""
+        for _ in range(_ATTEMPTS):
+            if died and self.stopping():
+                break
+            try:
+                worker = self._idle.pop()
+            except IndexError:
+                worker = _Worker.start(self.plan)
+                self._all.append(worker)
+            try:
+                found = worker.run(job, self.observer, self.stopping)
+            except _Died as error:
+                self._all.remove(worker)
+                died = str(error)
+                _log.warning(
+                    "route %s: a worker process %s; its job begins again at its last checkpoint", job.route, died
+                )
+            except BaseException:
+                self._all.remove(worker)
+                worker.close()
+                raise
+            else:
+                self._idle.append(worker)
+                if isinstance(found, OfframpError):
+                    raise found
+                return found
+        raise TransientError(
+            "E-WORKER-DIED",
+            f"route {job.route}: its worker process {died}; with too little memory, lower run.workers or run.window."
+            " The same command resumes",
+        )
+
+
+class _Died(Exception):
+    """A worker process ended before its job."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """Progress, as a call of the observer."""
+
+    call: str
+    arguments: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """What became of a job: its result, or an OfframpError."""
+
+    outcome: Any
+
+
+_STOP = "stop"
+_starting = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class _Worker:
+    """One process and the pipe to it; used by one thread at a time."""
+
+    process: SpawnProcess
+    channel: Connection
+
+    @classmethod
+    def start(cls, plan: Plan) -> _Worker:
+        """Return a worker that is starting."""
+        context = get_context("spawn")
+        ours, theirs = context.Pipe()
+        routes = digest(route.fingerprint() for route in plan.routes.values())
+        verbose = logging.getLogger("flows").isEnabledFor(logging.INFO)
+        process = context.Process(target=_serve, args=(theirs, plan.path.absolute(), routes, verbose), daemon=True)
+        with _starting:
+            resource_tracker.ensure_running()  # It unblocks signals when it starts.
+            # Ctrl-C reaches every process of a terminal: what stops a worker is its parent, in order.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+            try:
+                process.start()
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        theirs.close()  # So that ours ends when the process does.
+        return cls(process, ours)
+
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self.process.pid or 0
+
+    def run(self, job: AnyJob, observer: Observer, stopping: Callable[[], bool]) -> Any:
+        """Return the job's result or error; raises _Died if the process ends before it."""
+        told_to_stop = False
+        try:
+            self.channel.send(job)
+            while True:
+                if not told_to_stop and stopping():
+                    told_to_stop = True
+                    self.channel.send(_STOP)
+                if self.channel.poll(_STOP_EVERY_S):
+                    match self.channel.recv():
+                        case _Told(call, arguments):
+                            getattr(observer, call)(*arguments)
+                        case _Ended(outcome):
+                            return outcome
+        except (EOFError, OSError) as error:
+            self.close()
+            code = self.process.exitcode
+            how = f"was ended by signal {-code}" if code is not None and code < 0 else f"ended with code {code}"
+            raise _Died(how) from error
+
+    def close(self) -> None:
+        """The process is gone."""
+        self.channel.close()  # Which ends it, whatever it does.
+        self.process.join(_END_S)
+        if self.process.exitcode is None:
+            self.process.kill()
+            self.process.join()
+
+
+# --- in the worker process ----------------------------------------------------------------------------------------
+
+
+def _serve(channel: Connection, path: Path, routes: str, verbose: bool) -> None:
+    """Do the jobs that the channel brings, one after another, until it ends."""
+    sys.stdout = sys.stderr  # Standard output is the report's, and a mapper of the user's own may print.
+    if verbose:
+        to_stderr()
+    jobs: SimpleQueue[AnyJob] = SimpleQueue()
+    threading.Thread(target=_listen, args=(channel, jobs), name="parent", daemon=True).start()
+    telling = _Telling(channel)
+    plan: Plan | None = None
+
+    def done() -> Any:
+        nonlocal plan
+        plan = plan or _same(load(path), routes)
+        return _do(plan, job, telling)
+
+    while True:
+        job = jobs.get()
+        telling.send(_Ended(answer(done)))
+
+
+def _same(plan: Plan, routes: str) -> Plan:
+    """Return the plan, which was read again, if its routes are those the run began with."""
+    if digest(route.fingerprint() for route in plan.routes.values()) != routes:
+        raise PermanentError(
+            "E-CONFIG-CHANGED",
+            f"{plan.path} was changed while its run was at work; put back what changed and run the same command again,"
+            " or begin anew with backfill --restart",
+        )
+    return plan
+
+
+def _do(plan: Plan, job: AnyJob, observer: Observer) -> Span | Verified:
+    match job:
+        case CopyJob():
+            return copy_job(plan, job, observer=observer, stopping=STOPPING.is_set)
+        case LoadJob():
+            return load_job(plan, job, observer=observer, stopping=STOPPING.is_set)
+        case VerifyJob():
+            return verify_job(plan, job, observer=observer, stopping=STOPPING.is_set)
+
+
+@dataclass(frozen=True, slots=True)
+class _Telling:
+    """An observer that passes on what it hears."""
+
+    channel: Connection
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def began(self, route: str, stage: str, documents: int) -> None:
+        self.send(_Told("began", (route, stage, documents)))
+
+    def advanced(self, route: str, stage: str, documents: int) -> None:
+        self.send(_Told("advanced", (route, stage, documents)))
+
+    def ended(self, route: str, stage: str) -> None:
+        self.send(_Told("ended", (route, stage)))
+
+    def send(self, told: _Told | _Ended) -> None:
+        with self.lock:
+            self.channel.send(told)
+
+
+def _listen(channel: Connection, jobs: SimpleQueue[AnyJob]) -> None:
+    """Pass jobs on and stop where told to; when the parent is gone or has closed the channel, so is this process.
+
+    What is in flight then is as if the process had been killed: the last checkpoint stands.
+    """
+    while True:
+        try:
+            told = channel.recv()
+        except (EOFError, OSError):
+            os._exit(0)
+        if told == _STOP:
+            STOPPING.set()
+        else:
+            jobs.put(told)

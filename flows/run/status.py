@@ -1,0 +1,66 @@
+"""How far each route of a plan has come, from its state alone: no store is asked."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from itertools import islice
+from typing import Any
+
+from flows.connect.preflight import total
+from flows.connect.staging import is_waiting
+from flows.plan.load import Plan
+from flows.replication.positions import followed
+from flows.run.jobs import opened_state
+from stores.state.rejects import OPEN, Kept, Rejects
+from stores.state.sync_positions import Syncs
+
+_SHOWN_REJECTS = 5
+
+
+def status(plan: Plan) -> list[dict[str, Any]]:
+    """Return how far each route has come, from the state alone."""
+    rows: list[dict[str, Any]] = []
+    with opened_state(plan) as state:
+        for name, route in plan.routes.items():
+            known = state.route(name)
+            parts = state.partitions(name)
+            counted = total(state, route)
+            done = sum(part.done for part in parts)
+            stage = "not begun" if known is None else "copying" if done < len(parts) else "copied"
+            if stage == "copied" and is_waiting(state, route):
+                stage = "loading"
+            rejected = counted.rejected
+            kept = Rejects(state).count(name)
+            standing = Syncs(state).standing(name)
+            if standing is not None and standing.synced:
+                stage = "synced"
+                rejected = kept.open + kept.accepted
+            if standing is not None and standing.halted:
+                stage = "halted"
+            told = followed(state, name)
+            rows.append(
+                {
+                    "route": name,
+                    "stage": stage,
+                    "partitions": f"{done}/{len(parts)}",
+                    "read": counted.read,
+                    "dropped": counted.dropped,
+                    "rejected": rejected,
+                    "records": counted.records,
+                    "losses": dict(counted.losses),
+                    "lag_s": told.age_s if told else None,
+                    "synced_to": told.position if told else None,
+                    "sync": asdict(told) if told else None,
+                    "halted": standing.halted if standing else "",
+                    "accepted": kept.accepted,
+                    "stopped": Rejects(state).halted(name),
+                    "verdict": (known.outcome or {}).get("verdict") if known else None,
+                    "at_work": state.holder(name),
+                    "rejects": [_told(reject) for reject in islice(Rejects(state).kept(name, OPEN), _SHOWN_REJECTS)],
+                }
+            )
+    return rows
+
+
+def _told(reject: Kept) -> dict[str, str]:
+    return {name: getattr(reject, name) for name in ("id", "stage", "code", "field", "reason")}

@@ -1,0 +1,150 @@
+"""A verification from its beginning to its end: passes begun or gone on with, handed out in parts, closed."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from flows.connect.design import following
+from flows.connect.rates import Progress
+from flows.plan.load import Plan, Route, digest
+from flows.run.jobs import opened_source
+from flows.run.workers import Workers
+from flows.verifier.job import Verified, VerifyJob
+from stores.contract.target import Divided, Partition, Tally
+from stores.errors import OfframpError, PermanentError
+from stores.state.database import Lease, State
+from stores.state.sync_positions import Syncs
+from stores.state.verification import Pass, Verifications, folder
+
+_log = logging.getLogger(__name__)
+
+_FEWEST_DOCUMENTS = 50_000
+_PARTS_PER_WORKER = 4
+_MOST_PARTS = 256
+_IN_ONE = 2
+"""A pass of no more parts, one to list and one to compare, is a single job."""
+
+
+@dataclass(frozen=True)
+class Passes:
+    """The verification of some routes of a plan by one run."""
+
+    plan: Plan
+    state: State
+    leases: Mapping[str, Lease]
+    workers: Workers
+    stopping: Callable[[], bool]
+
+    def verify(self, jobs: Sequence[VerifyJob], routes: Mapping[str, Route]) -> dict[str, Verified | OfframpError]:
+        """Return what verifying each route came to; one that a signal stopped, at a checkpoint, is not among them.
+
+        The jobs are for one level. A full pass lists what the target holds before it reads the source: a record that
+        sync adds meanwhile is then none that nobody expects.
+        """
+        outcomes: dict[str, Verified | OfframpError] = {}
+        if not jobs or jobs[0].asked.level != "full":
+            outcomes.update(self._done(jobs))
+            return outcomes
+        passes: dict[str, Pass] = {}
+        for job in jobs:
+            try:
+                passes[job.route] = self._begun(job, routes[job.route])
+            except OfframpError as error:
+                outcomes[job.route] = error
+        begun = [job for job in jobs if job.route in passes]
+        parts = {job.route: Verifications(self.state).parts(job.route) for job in begun}
+        spent: defaultdict[str, float] = defaultdict(float)
+        progress: defaultdict[str, list[Progress]] = defaultdict(list)
+        for stage in ("list", "compare"):
+            waiting = [
+                replace(job, stage=stage, number=part.number)
+                for job in begun
+                if job.route not in outcomes and len(parts[job.route]) > _IN_ONE
+                for part in parts[job.route]
+                if part.stage == stage and not part.done
+            ]
+            for job, outcome in zip(waiting, self.workers.verify(waiting), strict=True):
+                if isinstance(outcome, OfframpError):
+                    outcomes.setdefault(job.route, outcome)
+                else:
+                    spent[job.route] += outcome.seconds
+                    progress[job.route] += outcome.progress
+            if self.stopping():
+                return outcomes
+        closing = [
+            replace(job, stage="close") if len(parts[job.route]) > _IN_ONE else job
+            for job in begun
+            if job.route not in outcomes
+        ]
+        for name, closed in self._done(closing).items():
+            outcomes[name] = closed
+            if isinstance(closed, Verified):
+                every = [*progress[name], *closed.progress]
+                outcomes[name] = replace(closed, seconds=closed.seconds + spent[name], progress=every)
+                shutil.rmtree(folder(self.plan.state, self.plan.name, name), ignore_errors=True)
+        return outcomes
+
+    def _done(self, jobs: Sequence[VerifyJob]) -> dict[str, Verified | OfframpError]:
+        return {job.route: outcome for job, outcome in zip(jobs, self.workers.verify(jobs), strict=True)}
+
+    def _begun(self, job: VerifyJob, route: Route) -> Pass:
+        """Return the route's pass: the one an earlier run began, if it is about the same, else a new one."""
+        room = Verifications(self.state)
+        lease = self.leases[route.name]
+        with opened_source(self.plan) as database:
+            source = route.source(database)
+            scope = self._scope(job, route, source.identity())
+            if not job.asked.restart and (resumed := room.resume(lease, scope)) is not None:
+                _log.info("%s: the verification goes on where it stopped", route.name)
+                return resumed
+            documents = source.estimate()
+            partitions = source.split(self._parts(documents))
+        refuse_gaps(partitions)
+        target = following(route.target(), self.state.design(route.name))
+        shares = self._parts(documents) if isinstance(target, Divided) else 1
+        target.close()
+        shutil.rmtree(folder(self.plan.state, self.plan.name, route.name), ignore_errors=True)
+        return room.begin(lease, scope, min(shares, self.plan.run.workers), partitions)
+
+    def _scope(self, job: VerifyJob, route: Route, identity: str) -> Mapping[str, Any]:
+        """Return what a pass is about: another plan, collection or copy makes what was seen void (R137, R156)."""
+        known = self.state.route(route.name)
+        copied = Tally()
+        for part in self.state.partitions(route.name):
+            copied.add(part.tally)
+        standing = Syncs(self.state).standing(route.name)
+        return {
+            "plan": digest([route.fingerprint()]),
+            "source": identity,
+            "target": known.target_identity if known else None,
+            "run": known.started if known else None,
+            "copied": copied.to_json(),
+            "synced": [standing.applied, standing.deleted] if standing else None,
+            "id_kind": job.id_kind,
+        }
+
+    def _parts(self, documents: int) -> int:
+        """Return how many parts the workers verify side by side; threads share one interpreter, so one for those."""
+        if self.plan.run.runner == "threads":
+            return 1
+        most = min(_PARTS_PER_WORKER * self.plan.run.workers, _MOST_PARTS)
+        return max(1, min(most, documents // _FEWEST_DOCUMENTS))
+
+
+def refuse_gaps(partitions: Sequence[Partition]) -> None:
+    """Raise PermanentError unless each partition begins where the one before ends, and the outer ends are open.
+
+    So they are disjoint and cover every `_id`; that the server keeps to their bounds is proven by its own counts per
+    type (R157), and by the addresses of documents that two of them gave.
+    """
+    lowers = [part.lower for part in partitions]
+    uppers = [part.upper for part in partitions]
+    if not partitions or lowers[0] is not None or uppers[-1] is not None or lowers[1:] != uppers[:-1]:
+        raise PermanentError("E-INTERNAL-PARTITIONS", "the partitions of a pass do not cover the collection just once")
+    if None in lowers[1:]:
+        raise PermanentError("E-INTERNAL-PARTITIONS", "a partition of a pass has no lower bound")

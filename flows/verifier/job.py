@@ -1,0 +1,305 @@
+"""The pieces of a verification that may go elsewhere: plain values in, clients of their own inside."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+from uuid import uuid4
+
+from flows.connect.design import following, projected
+from flows.connect.gc_tuning import seldom
+from flows.connect.rates import Progress, Pulse
+from flows.connect.ttl_rule import expiring
+from flows.copying.projection import Projection, identify
+from flows.plan.load import Plan
+from flows.reporting.model import Level
+from flows.run.jobs import SILENT, Observer, opened_source, opened_state, reading
+from flows.verifier.compare import Comparison, Save, compare_partition, list_share, unkept
+from flows.verifier.counts import Counts, count_route
+from flows.verifier.field_differences import Differences
+from flows.verifier.ledger import Log, Mismatch, balance
+from flows.verifier.pending_changes import Pending, pending
+from flows.verifier.recheck import SecondLook
+from flows.verifier.sample import DOCUMENTS, Sampled, draw
+from mappers.contract import Record
+from mappers.expiry import IndexExpires
+from stores.contract.target import Auditable, Listable, Partition, Readable, Source, Tally, Target
+from stores.errors import PermanentError, TransientError
+from stores.state.database import Lease, State
+from stores.state.rejects import Refused, Rejects
+from stores.state.verification import MOST_FINDINGS, Found, Part, Verifications, folder
+from stores.throttling.rate_limiter import divide, pace
+
+_log = logging.getLogger(__name__)
+
+Stage = Literal["whole", "list", "compare", "close"]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked of a verification."""
+
+    level: Level = "full"
+    sample: int = DOCUMENTS
+    """Documents that `sample` draws."""
+    confidence: float = 0.95
+    """Of the bound that a sample gives."""
+    restart: bool = False
+    """Whether a full pass begins anew where one could go on."""
+    canary: bool = False
+    """Whether known damage must be found first."""
+    show_values: bool = False
+    """Whether samples of differences hold the values, which may be personal data."""
+
+    @classmethod
+    def of(cls, wanted: Level | Asked) -> Asked:
+        """Return what is asked where a level may say all of it."""
+        return wanted if isinstance(wanted, Asked) else cls(wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyJob:
+    """One route to verify, or one part of its full pass: plain values, so that it can go anywhere."""
+
+    route: str
+    asked: Asked
+    lease: Lease
+    id_kind: str = ""
+    """The kind of `_id` proven for plain keys."""
+    expires: IndexExpires | None = None
+    """What `expires: from_index` came to."""
+    stage: Stage = "whole"
+    """What is to be done: all of it, or of a full pass of many parts to list, to compare, to close."""
+    number: int = 0
+    """The part of the pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What verifying a route, or a part of it, came to."""
+
+    comparison: Comparison | None = None
+    seconds: float = 0.0
+    faults: Sequence[str] = ()
+    """Why the target does not serve what it holds as the plan says."""
+    counts: Counts | None = None
+    """What a pass that only counts came to."""
+    sampled: Sampled | None = None
+    """What was drawn, for a pass over a sample."""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """The pass: its id, when it began, how often it was gone on with, in how many parts."""
+    lost: str = ""
+    """Why the changes still to be synced could not be told; "" if they could, or nobody asked."""
+    progress: Sequence[Progress] = ()
+    """When how many documents were compared, of each part of the pass that this run looked at."""
+
+
+def verify_job(
+    plan: Plan, job: VerifyJob, *, observer: Observer = SILENT, stopping: Callable[[], bool] = lambda: False
+) -> Verified:
+    """Return what the target holds against what the source's documents map to now, with clients of its own.
+
+    Of a part of a full pass all that counts is in the state and in its log.
+    """
+    route = expiring(plan.routes[job.route], job.expires)
+    began = time.monotonic()
+    divide(plan.run.processes)
+    with opened_state(plan) as state, opened_source(plan) as database, seldom():
+        design = state.design(job.route)
+        target = following(route.target(), design)
+        projection = projected(route, target, design, job.id_kind)
+        source = reading(state, route, database)
+        owed = pending(state, route, database, projection, stopping)
+        work = _Work(plan, job, state, source, target, projection, observer, stopping, pulse := Pulse(), owed)
+        try:
+            match job.stage, job.asked.level:
+                case "list", _:
+                    found = work.list_share(job.number)
+                case "compare", _:
+                    found = work.compare(job.number)
+                case "close", _:
+                    found = work.close()
+                case _, "full":
+                    found = work.whole()
+                case _, "counts":
+                    found = work.count()
+                case _:
+                    found = work.sample()
+        finally:
+            target.close()
+    lost = owed.lost if owed is not None else ""
+    return replace(found, seconds=time.monotonic() - began, lost=lost, progress=[pulse.taken()])
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """One job with its stores opened."""
+
+    plan: Plan
+    job: VerifyJob
+    state: State
+    source: Source
+    target: Target[Record]
+    projection: Projection
+    observer: Observer
+    stopping: Callable[[], bool]
+    pulse: Pulse
+    owed: Pending | None
+    """What sync owes the target; None where no sync by a stream keeps it up."""
+
+    def count(self) -> Verified:
+        with self._watched(), tempfile.TemporaryDirectory(prefix="offramp-verify-") as folder:
+            parts = self.state.partitions(self.job.route)
+            counts = count_route(self.source, self.target, parts, Path(folder), self.stopping)
+        return Verified(counts=counts, faults=_audited(self.target))
+
+    def sample(self) -> Verified:
+        parts = [
+            part for each in self.state.partitions(self.job.route) for part in (each.partition.lower, each.position)
+        ]
+        found: list[Mismatch] = []
+        with self._watched(), tempfile.TemporaryDirectory(prefix="offramp-verify-") as folder:
+            log = Log(Path(folder) / "log")
+            drawn = draw(self.source, self.job.asked.sample, [at for at in parts if at is not None])
+            tally = self._compared(log, drawn, Partition(0))
+            if tally is None:
+                raise _stopped()
+            differences = Differences(show_values=self.job.asked.show_values)
+            sums = balance([log.path], listed=False, look=self._look(differences), found=found.append)
+        faults = _audited(self.target)
+        self._keep(uuid4().hex, found, whole=False)
+        sampled = drawn.sampled([one.position for one in found], self.job.asked.confidence)
+        return Verified(Comparison(tally, sums, differences.taken()), faults=faults, sampled=sampled)
+
+    def whole(self) -> Verified:
+        for part in Verifications(self.state).parts(self.job.route):
+            if not part.done:
+                (self.list_share if part.stage == "list" else self.compare)(part.number)
+        return self.close()
+
+    def list_share(self, number: int) -> Verified:
+        part, log = self._part(number)
+        shares = sum(each.stage == "list" for each in Verifications(self.state).parts(self.job.route))
+        list_share(self.target, log, part.number, shares, stopping=self.stopping, save=self._save(number))
+        return Verified()
+
+    def compare(self, number: int) -> Verified:
+        part, log = self._part(number)
+        with self._watched():
+            self._compared(log, self.source, part.partition, part)
+        return Verified()
+
+    def close(self) -> Verified:
+        room = Verifications(self.state)
+        under_way, parts = room.under_way(self.job.route), room.parts(self.job.route)
+        if under_way is None:
+            raise PermanentError("E-STATE-GONE", f"route {self.job.route}: the state lost its verification")
+        if not all(part.done for part in parts):
+            raise _stopped()
+        tally = Tally()
+        for part in parts:
+            tally.add(part.tally)
+        found: list[Mismatch] = []
+
+        def keep(one: Mismatch) -> None:
+            if len(found) < MOST_FINDINGS:
+                found.append(one)
+
+        logs = [self._log(part).path for part in parts]
+        differences = Differences(show_values=self.job.asked.show_values)
+        sums = balance(logs, listed=isinstance(self.target, Listable), look=self._look(differences), found=keep)
+        faults = _audited(self.target)
+        self._keep(under_way.id, found, whole=True)
+        about = {
+            "pass": under_way.id,
+            "began": dt.datetime.fromtimestamp(under_way.began, dt.UTC).isoformat(timespec="seconds"),
+            "resumed": under_way.resumed,
+            "partitions": sum(part.stage == "compare" for part in parts),
+        }
+        return Verified(Comparison(tally, sums, differences.taken()), faults=faults, about=about)
+
+    def _compared(self, log: Log, source: Readable, partition: Partition, part: Part | None = None) -> Tally | None:
+        return compare_partition(
+            *(source, self.projection, self.target, log, partition),
+            after=part.position if part else None,
+            seen=part.tally if part else None,
+            refused=self._refused(),
+            accepted=lambda reject: Rejects(self.state).is_accepted(self.job.route, reject),
+            window=self.plan.run.window,
+            rate=pace("the verification", self.plan.verification.ceilings(), self.plan.name),
+            stopping=self.stopping,
+            compared=self._advanced,
+            save=self._save(part.number) if part else unkept,
+        )
+
+    def _advanced(self, documents: int) -> None:
+        self.pulse.add(documents)
+        self.observer.advanced(self.job.route, "verify", documents)
+
+    def _look(self, differences: Differences) -> SecondLook:
+        return SecondLook(
+            *(self.source, self.projection, self.target),
+            refused=self._refused(),
+            progress=self.owed,
+            differences=differences,
+            stopping=self.stopping,
+        )
+
+    def _refused(self) -> Refused:
+        return Rejects(self.state).refused(self.job.route)
+
+    def _part(self, number: int) -> tuple[Part, Log]:
+        """Return the part as it stands and its log; one whose log was lost begins anew."""
+        parts = Verifications(self.state).parts(self.job.route)
+        part = next((part for part in parts if part.number == number), None)
+        if part is None:
+            raise PermanentError("E-STATE-GONE", f"route {self.job.route}: the state lost its verification")
+        try:
+            return part, self._log(part)
+        except ValueError as error:
+            _log.warning("%s: a part of the verification begins anew: %s", self.job.route, error)
+            anew = replace(part, position=None, tally=Tally(), size=0)
+            return anew, self._log(anew)
+
+    def _log(self, part: Part) -> Log:
+        place = folder(self.plan.state, self.plan.name, self.job.route)
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)  # Addresses may be personal data (R145).
+        return Log(place / f"part-{part.number:04d}", part.size)
+
+    def _save(self, number: int) -> Save:
+        def save(position: bytes | None, tally: Tally, size: int, *, done: bool) -> None:
+            Verifications(self.state).checkpoint(self.job.lease, number, position, tally, size, done=done)
+
+        return save
+
+    def _keep(self, pass_id: str, found: Sequence[Mismatch], *, whole: bool) -> None:
+        kept = [
+            Found(one.kind, one.address, one.position or None, identify(one.position) if one.position else "")
+            for one in found[:MOST_FINDINGS]
+        ]
+        Verifications(self.state).end(self.job.lease, pass_id, kept, whole=whole)
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        estimate = self.source.estimate()
+        ahead = min(self.job.asked.sample, estimate) if self.job.asked.level == "sample" else estimate
+        self.observer.began(self.job.route, "verify", ahead)
+        try:
+            yield
+        finally:
+            self.observer.ended(self.job.route, "verify")
+
+
+def _audited(target: Target[Record]) -> Sequence[str]:
+    return target.audit() if isinstance(target, Auditable) else ()
+
+
+def _stopped() -> TransientError:
+    return TransientError("E-STOPPED", "stopped during the verification; the same command goes on with it")

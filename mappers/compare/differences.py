@@ -1,0 +1,172 @@
+"""Where two records differ: the paths, and in what way at each, from their contents alone (R154)."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Literal
+
+from mappers.documents.decoding import TYPE_NAMES, elements
+
+Kind = Literal["missing", "extra", "type", "value", "order", "precision"]
+KINDS: Mapping[Kind, str] = {
+    "missing": "the document maps to a value here, the target holds none",
+    "extra": "the target holds a value here, the document maps to none",
+    "type": "the target holds a value of another type",
+    "value": "the target holds another value of the same type",
+    "order": "the target holds the same elements or names in another order",
+    "precision": "the target holds nearly the same number or date, with fewer or other last digits",
+}
+"""The ways in which two contents differ at a path."""
+
+_CLOSE = Decimal("1e-6")
+"""Two numbers that differ relatively by no more are one number kept less exactly: a float of 32 bits keeps 6e-8."""
+
+Path = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A value that has no parts, of a type by the store's own name."""
+
+    type: str
+    value: object
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Values by name; `ordered` says whether their order counts."""
+
+    values: Mapping[str, Tree]
+    ordered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Elements:
+    """Values in an order that counts."""
+
+    values: Sequence[Tree]
+
+
+Tree = Leaf | Names | Elements
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One path at which two contents differ."""
+
+    path: Path
+    kind: Kind
+    expected: Tree | None
+    found: Tree | None
+
+
+def differences(expected: Tree, found: Tree, path: Path = ()) -> Iterator[Difference]:
+    """Yield where `found` is not what is expected, outermost first; nothing where the two are equal."""
+    match expected, found:
+        case Names(values=wanted, ordered=ordered), Names(values=there):
+            for name, value in wanted.items():
+                if name in there:
+                    yield from differences(value, there[name], (*path, name))
+                else:
+                    yield Difference((*path, name), "missing", value, None)
+            for name in there:
+                if name not in wanted:
+                    yield Difference((*path, name), "extra", None, there[name])
+            if ordered and [name for name in wanted if name in there] != [name for name in there if name in wanted]:
+                yield Difference(path, "order", expected, found)
+        case Elements(values=wanted), Elements(values=there):
+            yield from _elements(expected, found, wanted, there, path)
+        case Leaf(), Leaf():
+            if expected.type != found.type:
+                yield Difference(path, "type", expected, found)
+            elif not _same(expected.value, found.value):
+                yield Difference(path, _how(expected.value, found.value), expected, found)
+        case _:
+            yield Difference(path, "type", expected, found)
+
+
+def _elements(
+    expected: Tree, found: Tree, wanted: Sequence[Tree], there: Sequence[Tree], path: Path
+) -> Iterator[Difference]:
+    if len(wanted) == len(there):
+        inner = [
+            list(differences(one, other, (*path, str(at))))
+            for at, (one, other) in enumerate(zip(wanted, there, strict=True))
+        ]
+        if any(inner) and Counter(map(repr, wanted)) == Counter(map(repr, there)):
+            yield Difference(path, "order", expected, found)
+            return
+        for some in inner:
+            yield from some
+        return
+    for at, (one, other) in enumerate(zip(wanted, there, strict=False)):
+        yield from differences(one, other, (*path, str(at)))
+    for at in range(len(there), len(wanted)):
+        yield Difference((*path, str(at)), "missing", wanted[at], None)
+    for at in range(len(wanted), len(there)):
+        yield Difference((*path, str(at)), "extra", None, there[at])
+
+
+def _same(one: object, other: object) -> bool:
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, float) and isinstance(other, float):  # -0.0 is another value than 0.0, a NaN is itself.
+        return (math.isnan(one) and math.isnan(other)) or (
+            one == other and math.copysign(1, one) == math.copysign(1, other)
+        )
+    return one == other
+
+
+def _how(one: object, other: object) -> Kind:
+    """Return in what way two values of one of the store's types differ."""
+    if isinstance(one, int) and isinstance(other, int):
+        # Two large whole numbers that are one double were once kept as one; others are different numbers.
+        return "precision" if one != other and float(one) == float(other) else "value"
+    first, second = _number(one), _number(other)
+    if first is None or second is None:
+        return "precision" if _less_exact_date(one, other) or _less_exact_date(other, one) else "value"
+    if first == second:
+        return "type" if type(one) is not type(other) else "value"  # 1 and 1.0; else a zero's sign
+    return "precision" if abs(first - second) <= _CLOSE * max(abs(first), abs(second)) else "value"
+
+
+def _number(value: object) -> Decimal | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        return None
+    number = Decimal(value)
+    return number if number.is_finite() else None
+
+
+def _less_exact_date(whole: object, cut: object) -> bool:
+    """Tell whether two texts are dates, the second of which lacks digits of a second that the first has."""
+    if not isinstance(whole, str) or not isinstance(cut, str) or whole[:19] != cut[:19] or len(whole) < 20:
+        return False
+    try:
+        first, second = dt.datetime.fromisoformat(whole), dt.datetime.fromisoformat(cut)
+        return first != second and len(whole) > len(cut) and abs(first - second) < dt.timedelta(seconds=1)
+    except (TypeError, ValueError):
+        return False
+
+
+def source_type(raw: bytes, path: Path) -> str:
+    """Return the BSON type of the stored document's value at the path, "" where it has none: a mapper may rename."""
+    inner, kind = raw, 0x03
+    for name in path:
+        if kind not in (0x03, 0x04):
+            return ""
+        try:
+            found = next(
+                ((its, start, end) for its, text, start, end in elements(inner) if text == name.encode()), None
+            )
+        except ValueError:  # Also a MappingError, for bytes that cannot be read.
+            return ""
+        if found is None:
+            return ""
+        kind, start, end = found
+        inner = inner[start:end]
+    return TYPE_NAMES.get(kind, "")

@@ -1,0 +1,1 @@
+"""What a document holds: decoding, fields, and what is irregular."""

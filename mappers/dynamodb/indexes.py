@@ -1,0 +1,188 @@
+"""Secondary indexes of DynamoDB: what a plan says of them, and items that no index refuses (R43)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any, Literal
+
+from mappers.contract import Document, Losses, MappingError
+from mappers.documents.decimals import dynamodb_text, fits_dynamodb
+from mappers.dynamodb.keys import (
+    PARTITION_KEY_LIMIT_BYTES,
+    SORT_KEY_LIMIT_BYTES,
+    Key,
+    KeyAttribute,
+    attribute,
+    key_fault,
+    maker,
+)
+from mappers.dynamodb.size import item_size
+from mappers.dynamodb.values import DynamoDBValues
+
+Mismatch = Literal["reject", "omit", "coerce"]
+UNINDEXED = "_unindexed"
+"""The attribute that keeps, by name, the values that could not stand where an index has its key."""
+
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+_GLOBAL_LIMIT = 20
+_LOCAL_LIMIT = 5
+_INCLUDED_LIMIT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """A secondary index of a table."""
+
+    partition: str | KeyAttribute | None = None
+    """Its partition key: a field, or an object with name, field or value, and type; a local index has the table's."""
+    sort: str | KeyAttribute | None = None
+    """Its sort key likewise, if it has one; a local index needs one."""
+    projection: Literal["all", "keys"] | Sequence[str] = "all"
+    """Which attributes it holds: all, keys, or a list of names besides the keys."""
+    local: bool = False
+    """Whether it is a local index, which shares the table's partition key."""
+
+    def attributes(self, key: Key) -> tuple[KeyAttribute, ...]:
+        """Return its key attributes in full, in DynamoDB's order."""
+        first = key.attributes[0] if self.local else attribute(self.partition or "", "")
+        return (first,) if self.sort is None else (first, attribute(self.sort, ""))
+
+    def names(self, key: Key) -> tuple[str, ...]:
+        """Return the names of its key attributes."""
+        return tuple(one.attribute for one in self.attributes(key))
+
+    @property
+    def included(self) -> Sequence[str]:
+        """The attributes it holds besides keys, where they are named."""
+        return () if isinstance(self.projection, str) else self.projection
+
+
+def check_indexes(indexes: Mapping[str, Index], key: Key) -> None:
+    """Return if a table of this key can have these indexes; raises ValueError otherwise."""
+    types = dict(key.types)
+    for name, index in indexes.items():
+        at = f"indexes: {name!r}"
+        if not re.fullmatch(r"[A-Za-z0-9_.-]{3,255}", name):
+            raise ValueError(f"{at}: DynamoDB takes 3 to 255 of A-Z a-z 0-9 _ . - as a name")
+        if index.local and (index.partition is not None or index.sort is None or key.sort is None):
+            raise ValueError(f"{at}: a local index has a sort key, no partition key, and a table with a sort key")
+        if not index.local and index.partition is None:
+            raise ValueError(f"{at}: says no partition key")
+        if len(index.included) > _INCLUDED_LIMIT or (not isinstance(index.projection, str) and not index.projection):
+            raise ValueError(f"{at}: projection names 1 to {_INCLUDED_LIMIT} attributes, or says all or keys")
+        for one in index.attributes(key):
+            one.check(at)
+            if types.setdefault(one.attribute, one.type) != one.type:
+                raise ValueError(f"{at}: {one.attribute!r} is {types[one.attribute]} in another key; say one type")
+        names = index.names(key)
+        if len(set(names)) < len(names):
+            raise ValueError(f"{at}: partition and sort are both {names[0]!r}; name two attributes")
+    for count, limit, kind in (
+        (sum(not one.local for one in indexes.values()), _GLOBAL_LIMIT, "global"),
+        (sum(one.local for one in indexes.values()), _LOCAL_LIMIT, "local"),
+    ):
+        if count > limit:
+            raise ValueError(f"indexes: found {count} {kind} ones; DynamoDB takes {limit}")
+    made: dict[str, tuple[str | None, str | None]] = {}
+    for one in [*key.attributes, *(one for index in indexes.values() for one in index.attributes(key))]:
+        if made.setdefault(one.attribute, (one.path, one.value)) != (one.path, one.value):
+            raise ValueError(f"indexes: {one.attribute!r} is said in two ways; say the same wherever it is a key")
+
+
+class IndexKeys:
+    """Gives items the attributes that key the table's indexes, and counts the local indexes into their size."""
+
+    def __init__(
+        self, indexes: Mapping[str, Index], key: Key, mismatch: Mismatch, values: DynamoDBValues, losses: Losses
+    ) -> None:
+        """Take checked indexes; `losses` counts what an index does not get."""
+        self._mismatch = mismatch
+        self._losses = losses
+        self._local = [index for index in indexes.values() if index.local]
+        self.copies = 1 + len(self._local)
+        self._key = key
+        limits: dict[KeyAttribute, int] = {}
+        for index in indexes.values():
+            both = zip(index.attributes(key), (PARTITION_KEY_LIMIT_BYTES, SORT_KEY_LIMIT_BYTES), strict=False)
+            for one, limit in both:
+                if one.attribute not in key.names:
+                    limits[one] = min(limit, limits.get(one, limit))
+        self._makers = [(one, limit, maker(one, limit, values.value)) for one, limit in limits.items()]
+
+    def __call__(self, document: Document, typed: str, attributes: dict[str, Any]) -> dict[str, Any]:
+        """Return the item with its index keys; raises MappingError where one does not fit and must not be omitted.
+
+        A field that is missing is no fault: the item is then not in the index.
+        """
+        aside: dict[str, Any] = {}
+        for one, limit, make in self._makers:
+            name = one.attribute
+            if name in attributes and not one.own:
+                raise collision(name)
+            value = attributes["_id"] if name == "_id" else make(document, typed, attributes)
+            if value is None:
+                continue
+            fault = key_fault(value, one.type, limit)
+            if not fault:
+                attributes[name] = value
+                continue
+            if self._mismatch == "reject":
+                raise MappingError("E-DDB-INDEX", name, f"keys an index but {fault} (set `index_mismatch`)")
+            if one.own:
+                aside[name] = attributes.pop(name)
+            coerced = _coerced(value, one.type) if self._mismatch == "coerce" else None
+            if coerced is not None and not key_fault(coerced, one.type, limit):
+                attributes[name] = coerced
+                self._losses.add("index_coerced", name)
+            else:
+                self._losses.add("index_omitted", name)
+        if aside:
+            if UNINDEXED in attributes:
+                raise collision(UNINDEXED)
+            attributes[UNINDEXED] = {"M": aside}
+        return attributes
+
+    def size(self, attributes: Mapping[str, Any]) -> int:
+        """Return the bytes DynamoDB counts against an item's limit: its own, and of its entries in local indexes."""
+        return measured(attributes, self._key, self._local)
+
+
+def measured(attributes: Mapping[str, Any], key: Key, local: Sequence[Index]) -> int:
+    """Return the size of an item together with its entries in these local indexes."""
+    return item_size(attributes) + sum(item_size(entry) for entry in _entries(attributes, key, local))
+
+
+def _entries(attributes: Mapping[str, Any], key: Key, local: Sequence[Index]) -> Iterator[Mapping[str, Any]]:
+    for index in local:
+        names = index.names(key)
+        if names[-1] not in attributes:
+            continue
+        if index.projection == "all":
+            yield attributes
+        else:
+            held = {*key.names, *names, *index.included}
+            yield {name: value for name, value in attributes.items() if name in held}
+
+
+def collision(name: str) -> MappingError:
+    """Return the error for a field that stands where offramp needs an attribute."""
+    return MappingError("E-NAME-COLLISION", name, "the document has a field of this name, which offramp needs")
+
+
+def _coerced(value: Mapping[str, Any], kind: str) -> dict[str, Any] | None:
+    """Return the value as the type, where text and number say the same, else None."""
+    found, inner = next(iter(value.items()))
+    if kind == "S" and found == "N":
+        return {"S": inner}
+    if kind == "S" and found == "BOOL":
+        return {"S": "true" if inner else "false"}
+    if kind == "N" and found == "S" and _NUMBER.fullmatch(inner):
+        try:
+            number = Decimal(inner)
+        except InvalidOperation:
+            return None
+        return {"N": dynamodb_text(number)} if fits_dynamodb(number) else None
+    return None

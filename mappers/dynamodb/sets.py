@@ -1,0 +1,45 @@
+"""Arrays as DynamoDB sets, on request (R28): a set has no order, no repeated value, one type, and is never empty."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mappers.contract import MappingError
+from mappers.values.field_names import dynamodb_name
+
+_SETS = {"S": "SS", "N": "NS", "B": "BS"}
+
+
+def checked_path(path: str) -> Sequence[str]:
+    """Return the attribute names of a dotted path; raises ValueError for one that names nothing, or the `_id`."""
+    names = path.split(".")
+    if "" in names:
+        raise ValueError(f"sets: {path!r} has an empty field name; write a path such as profile.tags")
+    if names[0] == "_id":
+        raise ValueError("sets: _id is the document's key and stays as it is")
+    return [dynamodb_name(name) for name in names]
+
+
+def make_set(attributes: dict[str, Any], names: Sequence[str]) -> None:
+    """The array at the path, if there is one, is a set; raises MappingError for an array that cannot be one."""
+    holder: Any = attributes
+    for name in names[:-1]:
+        holder = holder.get(name, {}).get("M")
+        if holder is None:
+            return
+    value: Mapping[str, Any] = holder.get(names[-1], {})
+    if "L" in value:
+        holder[names[-1]] = _set(value["L"], ".".join(names))
+
+
+def _set(elements: Sequence[Mapping[str, Any]], field: str) -> dict[str, Any]:
+    kinds = {kind for element in elements for kind in element}
+    if len(kinds) != 1 or not kinds <= _SETS.keys():
+        what = "is empty" if not elements else "holds values of other types than one of text, number, bytes"
+        raise MappingError("E-DDB-SET", field, f"is to be a set but {what}")
+    [kind] = kinds
+    members = sorted(element[kind] for element in elements)
+    if len(set(members)) < len(members):
+        raise MappingError("E-DDB-SET", field, "is to be a set but holds a value twice")
+    return {_SETS[kind]: members}

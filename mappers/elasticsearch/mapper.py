@@ -1,0 +1,255 @@
+"""Documents to Elasticsearch documents: an id and a `_source` that is the whole document as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+import orjson
+from msgspec import Struct
+
+from mappers.census import Census, kind
+from mappers.contract import Document, Losses, MappingError
+from mappers.documents.fields import Template, by_identity, key_text, without_id
+from mappers.documents.irregular import stored_bytes
+from mappers.elasticsearch.date_indices import Periods
+from mappers.elasticsearch.mapping import FIELD_LIMIT, Conflict, Wishes, design
+from mappers.elasticsearch.reshape import Reshaping
+from mappers.identity import IdEncoding, identity, shortened
+from mappers.policies import INDEX_POLICIES, Fidelity, IndexPolicies
+from mappers.values.fast_path import INDEX_JSON, direct, most_number
+from mappers.values.field_names import spread
+from mappers.values.json_values import elasticsearch_json, joined
+from mappers.values.tags import base64_text
+
+ID_LIMIT_BYTES = 512
+SAMPLE = 10_000
+"""Documents that `census: sample` looks at unless said."""
+FULL_ID = "offramp_id"
+"""The field that keeps the whole text of the id where the document's id had to be shortened (R32)."""
+RAW = "offramp_raw"
+"""The field that keeps the document's exact BSON, in base64, on a lossless route; it is never indexed."""
+
+
+class IndexDocument(Struct, frozen=True, gc=False):
+    """One document of an index; `source` is JSON as the bulk request carries it."""
+
+    id: str
+    source: bytes
+    routing: str | None = None
+    """What leads to its shard, on a route with `routing`: there the same id under another one is another document."""
+    index: str | None = None
+    """The index it is for, on a route whose `index` is named by a date."""
+
+    @property
+    def address(self) -> str:
+        """The document's id; where index or routing tell documents apart a JSON list of those, then the id."""
+        parts = [part for part in (self.index, self.routing) if part is not None]
+        return orjson.dumps([*parts, self.id]).decode() if parts else self.id
+
+    @property
+    def expires_at_ms(self) -> int | None:
+        """None: Elasticsearch expires indices, not documents."""
+        return None
+
+    def canonical(self) -> bytes:
+        """Return the source with names sorted at every level: their order has no meaning there (R11).
+
+        Raises for an id, a routing or an index that is no text, and for a source that is no bytes.
+        """
+        for part in (self.id, self.routing, self.index):
+            if part is not None:
+                part.encode()
+        return orjson.dumps(orjson.loads(bytes(self.source)), option=orjson.OPT_SORT_KEYS)
+
+
+def index_document(values: Mapping[str, Any], identifier: str, *, index: str | None = None) -> IndexDocument:
+    """Return the document of these BSON or Python values under this id, for a mapper of your own.
+
+    `index` is the whole name of its index, on a route whose `index` is named by a date, and only there.
+    Raises MappingError for an id Elasticsearch does not take (empty, or over 512 bytes).
+    """
+    size = len(identifier.encode())
+    if not 0 < size <= ID_LIMIT_BYTES:
+        raise MappingError("E-ES-ID", "_id", f"the id is {size} bytes; Elasticsearch takes 1 to {ID_LIMIT_BYTES}")
+    return IndexDocument(identifier, orjson.dumps(elasticsearch_json().document(values)), index=index)
+
+
+class DocumentMapper:
+    """One document to one index document: its encoded `_id` as the id, every other field in `_source`."""
+
+    @dataclass(frozen=True)
+    class Options:
+        """What a route may say about its documents."""
+
+        id_encoding: IdEncoding = "typed"
+        """plain: ids are the text of `_id` without a type prefix; only where every `_id` is of one type."""
+        values: IndexPolicies = INDEX_POLICIES
+        """What becomes of values JSON does not hold exactly."""
+        fidelity: Fidelity = "native"
+        """lossless adds the document's exact BSON as `offramp_raw`; what cannot be restored from it is rejected."""
+        census: Literal["full", "sample", "none"] | None = None
+        """Documents looked at before the index is made, for a mapping of every field; all of them unless said, and
+        none where `mapping` says how the index is mapped."""
+        census_documents: int = SAMPLE
+        """How many documents `census: sample` looks at, spread over the collection."""
+        conflict: Conflict = "keep"
+        """A field with values of several kinds: ``keep`` them all (as text, or unsearchable with objects among them),
+        write them as ``json_string``, ``split`` them into a field for each kind, or ``reject`` the rarer."""
+        nested: Sequence[str] = ()
+        """Arrays of objects whose objects are matched one by one, by dotted path; else as if they were one object."""
+        geo: Sequence[str] = ()
+        """Fields with GeoJSON or pairs of longitude and latitude, by dotted path."""
+        field_limit: int = FIELD_LIMIT
+        """Fields the index takes; objects are flattened to stay within it."""
+        routing: str | None = None
+        """A field, or text with fields in braces, whose value leads to a document's shard; readers need it too."""
+        index: str | None = None
+        """The whole name of the index; with a date field, such as ``logs-{at:%Y.%m}``, an index for each period."""
+        undated_index: str | None = None
+        """The index of documents without that date; unless said they are rejected."""
+
+        def needed(self) -> Iterable[tuple[str, str]]:
+            """Yield the fields it reads by name, each with the key that names it."""
+            if self.routing is not None:
+                yield from (("routing", path) for path in _routing(self.routing).paths)
+            if (periods := Periods.parse(self.index, self.undated_index)) is not None:
+                yield "index", periods.field
+
+    target: ClassVar[str] = "elasticsearch"
+    dates_in_ms: ClassVar[bool] = True
+
+    def __init__(self, options: Options, route: str, losses: Losses) -> None:
+        """Take the options; raises ValueError for options that contradict each other."""
+        if options.census_documents < 1:
+            raise ValueError("census_documents: at least one document must be looked at")
+        if options.census_documents != SAMPLE and options.census != "sample":
+            raise ValueError("census_documents: is for census: sample; full looks at all of them")
+        if options.field_limit < 3:
+            raise ValueError("field_limit: an index takes at least 3 fields here")
+        for key in ("nested", "geo"):
+            paths = getattr(options, key)
+            if any(not name for path in paths for name in path.split(".")):
+                raise ValueError(f"{key}: a part of a path is empty")
+            if paths and options.census == "none":
+                raise ValueError(f"{key}: needs a census; with census: none, say it in mapping")
+        if options.field_limit != FIELD_LIMIT and options.census == "none":
+            raise ValueError(
+                "field_limit: needs a census, which chooses the fields; with census: none, say it in mapping"
+            )
+        if options.conflict != "keep" and options.census == "none":
+            raise ValueError("conflict: needs a census, which finds the conflicts")
+        self._routing = None if options.routing is None else _routing(options.routing)
+        self._periods = Periods.parse(options.index, options.undated_index)
+        self._options = options
+        self._values = elasticsearch_json(options.values, losses)
+        self._losses = losses
+        self._lossless = options.fidelity == "lossless"
+        self._reshaping = Reshaping((), self._values, self.kind)
+        self._direct = None
+        if not self._lossless:
+            paths = [path for _, path in options.needed()]
+            plain = replace(INDEX_JSON, most_number=most_number(options.values.int53))
+            typed = options.id_encoding == "typed"
+            self._direct = direct(plain, paths, typed=typed, without_id=True, free=[FULL_ID])
+
+    def survey(self, *, mapped: bool) -> int | None:
+        """Return how many documents its design needs looked at, 0 for all, None where it needs no design.
+
+        `mapped` is whether the plan says itself how the place is made.
+        """
+        census = self._options.census or ("none" if mapped and not self._asks() else "full")
+        return {"full": 0, "sample": self._options.census_documents, "none": None}[census]
+
+    def seen(self, document: Document, /) -> Document:
+        """Return the document with the fields an index will see; raises MappingError where two would be one."""
+        return self._named(without_id(document), lambda _: None)
+
+    def kind(self, value: Any, /) -> str:
+        """Return the kind of a scalar as the route's policies write it."""
+        return kind(value, self._options.values)
+
+    def design(self, census: Census) -> Mapping[str, Any]:
+        """Return the mapping of every field seen, and what becomes of conflicting ones; raises ValueError."""
+        options = self._options
+        return design(census, Wishes(options.conflict, options.nested, options.geo, options.field_limit))
+
+    def follow(self, design: Mapping[str, Any]) -> None:
+        """From now on documents get the shape of this design."""
+        self._reshaping = Reshaping(design.get("reshape", ()), self._values, self.kind)
+
+    def __call__(self, document: Document, /) -> Iterable[IndexDocument]:
+        """Return the document's one index document."""
+        named = self._named(without_id(document), lambda path: self._losses.add("name_path", path))
+        fields = self._reshaping(named)
+        return (self._index_document(document, self._values.dumps(fields), fields=fields),)
+
+    def straight(self, documents: Sequence[bytes], /) -> Sequence[IndexDocument | None]:
+        """Return the index documents of plain documents, of which the design has none reshaped."""
+        if self._direct is None or self._reshaping:
+            return ()
+        return self._direct.records(documents, self._index_document)
+
+    def _index_document(
+        self, document: Document, source: bytes, typed: str | None = None, fields: Document | None = None
+    ) -> IndexDocument:
+        """Return the index document; `fields` are those of the source, if not the document's own names."""
+        full = identity(document, self._options.id_encoding) if typed is None else typed
+        identifier = shortened(full, ID_LIMIT_BYTES)
+        added: dict[str, str] = {}
+        if identifier != full:
+            added[FULL_ID] = full
+        if self._lossless:
+            added[RAW] = base64_text(stored_bytes(document))
+        for name in added:
+            if name in (document if fields is None else fields):
+                raise MappingError(
+                    "E-NAME-COLLISION", name, "the document has a field of this name, which offramp needs"
+                )
+        routing = None if self._routing is None else self._routing.fill(document)
+        if routing == "":
+            raise MappingError("E-ES-ROUTING", self._options.routing or "", "is empty, and routing must not be")
+        index = None if self._periods is None else self._periods.index(document)
+        return IndexDocument(identifier, joined(source, added) if added else source, routing, index)
+
+    def addresses(self, identity_only: Document, /) -> Sequence[str] | None:
+        """Return where the document with this `_id` is; None where a date or the routing have a say."""
+        if self._periods is not None or (self._routing is not None and not by_identity(self._routing.paths)):
+            return None
+        identifier = shortened(identity(identity_only, self._options.id_encoding), ID_LIMIT_BYTES)
+        routing = None if self._routing is None else self._routing.fill(identity_only)
+        return [] if routing == "" else [IndexDocument(identifier, b"", routing).address]
+
+    def _named(self, document: Document, lose: Callable[[str], None]) -> Document:
+        return spread(document, lose) if self._options.values.name_escape == "paths" else document
+
+    def _asks(self) -> bool:
+        options = self._options
+        return bool(options.nested or options.geo or options.conflict != "keep" or options.field_limit != FIELD_LIMIT)
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """The value of one field as it is: an application that routes by it knows nothing of escapes."""
+
+    path: str
+
+    @property
+    def paths(self) -> Sequence[str]:
+        return [self.path]
+
+    def fill(self, document: Document) -> str:
+        return key_text(document, self.path)
+
+
+def _routing(text: str) -> Template | _Field:
+    try:
+        if "{" not in text and "}" not in text:
+            if not all(text.split(".")):
+                raise ValueError("a part of the path is empty")
+            return _Field(text)
+        template = Template.parse(text)
+    except ValueError as error:
+        raise ValueError(f"routing: {error}") from None
+    return template

@@ -1,0 +1,1 @@
+"""The compiled mapper for plain documents."""

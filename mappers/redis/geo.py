@@ -1,0 +1,105 @@
+"""Documents to places of a Redis geo set: a sorted set whose scores are the 52-bit cells GEOADD would give."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from bson import Decimal128, Int64
+
+from mappers.contract import Document, Losses, MappingError
+from mappers.documents.fields import MISSING, Template, key_text, lookup
+from mappers.redis.records import Member, member_addresses
+
+LONGITUDE = 180.0
+LATITUDE = 85.05112878
+"""Where the server's projection ends; GEOADD refuses what lies beyond (R27)."""
+_STEPS = 2**26
+_NAMES = (("lon", "lat"), ("lng", "lat"), ("longitude", "latitude"))
+
+
+class GeoMapper:
+    """One document to one place of a geo set, which GEOSEARCH and its like read; its other fields are not kept."""
+
+    @dataclass(frozen=True)
+    class Options:
+        """What a route may say about its places."""
+
+        location: str
+        """The field with the place: a GeoJSON Point, [longitude, latitude], or an object with lon (lng) and lat."""
+        key: str | None = None
+        """The set's key, the route's name unless said; a template spreads documents over several sets."""
+        member: str = "_id"
+        """The field that names the place."""
+
+    target: ClassVar[str] = "redis"
+    dates_in_ms: ClassVar[bool] = True
+
+    def __init__(self, options: Options, route: str, losses: Losses) -> None:
+        """Take the options; raises ValueError for a template that is none."""
+        self._key = Template.parse(options.key or route)
+        self._options = options
+        self._losses = losses
+
+    def __call__(self, document: Document, /) -> Iterable[Member]:
+        """Return the document's one place; what its cell does not give back exactly is counted as `geo_rounded`."""
+        longitude, latitude = self._place(lookup(document, self._options.location))
+        score = cell(longitude, latitude)
+        if place(score) != (longitude, latitude):
+            self._losses.add("geo_rounded", self._options.location)
+        return (Member(self._key.fill(document), key_text(document, self._options.member), float(score)),)
+
+    def addresses(self, identity: Document, /) -> Sequence[str] | None:
+        """Return the address of a place with this `_id`; None where key or member need other fields."""
+        return member_addresses(self._key, self._options.member, identity)
+
+    def _place(self, value: Any) -> tuple[float, float]:
+        if isinstance(value, Mapping):
+            if value.get("type") == "Point":
+                value = value.get("coordinates")
+            else:
+                pairs = [pair for pair in _NAMES if all(name in value for name in pair)]
+                value = [value[name] for name in pairs[0]] if len(pairs) == 1 else None
+        if not isinstance(value, list) or len(value) != 2:
+            what = "is missing" if value is MISSING else "is none"
+            raise self._refused(f"a Point, [longitude, latitude] or an object with lon and lat is needed but it {what}")
+        longitude, latitude = (self._degrees(one) for one in value)
+        # Written so that NaN is refused as well.
+        if not abs(longitude) <= LONGITUDE:
+            raise self._refused(f"a longitude beyond {LONGITUDE:g} degrees")
+        if not abs(latitude) <= LATITUDE:
+            swapped = "; are longitude and latitude swapped?" if abs(latitude) > 90 else ""
+            raise self._refused(f"a latitude beyond the {LATITUDE} degrees that Redis takes{swapped}")
+        return longitude, latitude
+
+    def _degrees(self, value: Any) -> float:
+        if isinstance(value, Decimal128):
+            exact = value.to_decimal()
+            value = float(exact) if exact.is_finite() else None
+        if isinstance(value, bool) or not isinstance(value, int | Int64 | float):
+            raise self._refused("a coordinate that is no number")
+        return float(value)
+
+    def _refused(self, reason: str) -> MappingError:
+        return MappingError("E-MAP-GEO", self._options.location, reason)
+
+
+def cell(longitude: float, latitude: float) -> int:
+    """Return the cell of a place as GEOADD reckons it: 26 halvings each way, latitude in the even bits.
+
+    A cell is 5.4e-6 degrees wide and 2.6e-6 high, within R27's tolerance of 1e-5; comparing cells instead of degrees
+    makes that tolerance the server's own, and equality one that two places near a border cannot be in doubt of.
+    """
+    across = int((longitude + LONGITUDE) / (2 * LONGITUDE) * _STEPS)
+    up = int((latitude + LATITUDE) / (2 * LATITUDE) * _STEPS)
+    return sum((up >> bit & 1) << 2 * bit | (across >> bit & 1) << 2 * bit + 1 for bit in range(27))
+
+
+def place(score: int) -> tuple[float, float]:
+    """Return the longitude and latitude of a cell's middle, as GEOPOS gives them."""
+    across = sum((score >> 2 * bit + 1 & 1) << bit for bit in range(27))
+    up = sum((score >> 2 * bit & 1) << bit for bit in range(27))
+    longitude = (across + 0.5) / _STEPS * 2 * LONGITUDE - LONGITUDE
+    latitude = (up + 0.5) / _STEPS * 2 * LATITUDE - LATITUDE
+    return min(max(longitude, -LONGITUDE), LONGITUDE), min(max(latitude, -LATITUDE), LATITUDE)

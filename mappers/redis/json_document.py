@@ -1,0 +1,108 @@
+"""Documents to Redis's own JSON documents, for servers with the JSON module (R69)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import orjson
+
+from mappers.contract import Document, Losses
+from mappers.expiry import Expires, Expiry
+from mappers.identity import IdEncoding
+from mappers.policies import JSON_POLICIES, Fidelity, JsonPolicies
+from mappers.redis.collections import own_key
+from mappers.redis.records import OwnKey, direct_json, expiry_text, json_text
+from mappers.values.json_values import redis_json
+
+_EXACT = 2.0**53
+_LONG = re.compile(rb"\d{20}")
+"""Digits that may be a whole number of more than 64 bits, which orjson reads as a double, as servers do."""
+
+
+class Json(OwnKey, frozen=True, gc=False):
+    """A JSON document under one key, as its text."""
+
+    value: bytes
+    expires_at_ms: int | None = None
+
+    def readable(self) -> bool:
+        """Whether its text is JSON."""
+        try:
+            orjson.loads(self.value)
+        except orjson.JSONDecodeError:
+            return False
+        return True
+
+    def canonical(self) -> bytes:
+        """Return the expiry and the values: the server keeps neither the order of names nor how a number is written."""
+        try:
+            value = orjson.loads(bytes(self.value))
+            if _LONG.search(self.value):
+                value = json.loads(self.value)
+            told = orjson.dumps(_by_value(value), option=orjson.OPT_SORT_KEYS)
+        except orjson.JSONDecodeError:
+            told = b"no JSON: " + self.value
+        return b"json %b " % expiry_text(self.expires_at_ms) + told
+
+
+def _by_value(value: Any) -> Any:
+    """Return the value with every whole number written alike; -0.0 stays another number than 0."""
+    if isinstance(value, dict):
+        return {name: _by_value(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_by_value(inner) for inner in value]
+    if isinstance(value, float) and value.is_integer() and 0 < abs(value) <= _EXACT:
+        return int(value)
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        return {"$long": str(value)}  # Equal to no double.
+    return value
+
+
+class JsonMapper:
+    """One document to one JSON document, of which JSON.GET and searches read parts."""
+
+    @dataclass(frozen=True)
+    class Options:
+        """What a route may say about its JSON documents."""
+
+        key: str | None = None
+        """Key template; the route's name, a colon and {_id} unless said."""
+        expires: str | Expires | None = None
+        """When the key expires: at a date field, some time after it, or as the TTL index says (from_index)."""
+        id_encoding: IdEncoding = "typed"
+        """plain: {_id} is the text of `_id` without a type prefix; only where every `_id` is of one type."""
+        values: JsonPolicies = JSON_POLICIES
+        """What becomes of values JSON does not hold exactly."""
+        fidelity: Fidelity = "native"
+        """lossless adds the document's exact BSON as member `$raw`; what that cannot restore is rejected."""
+
+    target: ClassVar[str] = "redis"
+    dates_in_ms: ClassVar[bool] = True
+    PLACEMENT: ClassVar[Mapping[str, Any]] = {"json": True}
+
+    def __init__(self, options: Options, route: str, losses: Losses) -> None:
+        """Take the options; raises ValueError for a key that all documents would share."""
+        self._key = own_key(options.key, route, options.id_encoding)
+        self._expiry = Expiry(options.expires)
+        self._values = redis_json(options.values, losses)
+        self._lossless = options.fidelity == "lossless"
+        self._direct = None if self._lossless else direct_json(options.values, self._key, self._expiry)
+
+    def __call__(self, document: Document, /) -> Iterable[Json]:
+        """Return the document's one JSON document."""
+        return (self._json(document, json_text(document, self._values, lossless=self._lossless)),)
+
+    def straight(self, documents: Sequence[bytes], /) -> Sequence[Json | None]:
+        """Return the JSON documents of plain documents."""
+        return self._direct.records(documents, self._json) if self._direct is not None else ()
+
+    def _json(self, document: Document, text: bytes, typed: str | None = None) -> Json:
+        return Json(self._key.fill(document, typed), text, self._expiry(document))
+
+    def addresses(self, identity: Document, /) -> Sequence[str] | None:
+        """Return the key of a document with this `_id`; None where the key needs other fields."""
+        return self._key.addresses(identity)

@@ -1,0 +1,1 @@
+"""What a plan may do to a document before it is mapped."""

@@ -1,0 +1,123 @@
+"""Changing documents at a dotted path: a new document that shares what did not change, never the old one changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from bson import DBRef
+
+from mappers.contract import Document, MappingError
+from mappers.documents.fields import MISSING
+
+
+def names_of(path: str) -> list[str]:
+    """Return the names along a path."""
+    return path.split(".")
+
+
+def fields_of(value: Any) -> Mapping[str, Any] | None:
+    """Return the fields of an object, a reference's included (it is stored as one), or None for anything else."""
+    if isinstance(value, DBRef):
+        stored: dict[str, Any] = value.as_doc().to_dict()
+        return stored
+    return value if isinstance(value, Mapping) else None
+
+
+def changed(holder: Any, names: Sequence[str], change: Callable[[Any], Any], blocked: Callable[[Any], Any]) -> Any:
+    """Return the holder with the value at the path changed, in each element of the arrays on the way.
+
+    `change` is given the value, or MISSING where there is none; what it returns stands there, and where it returns
+    MISSING for MISSING nothing does. Objects on the way are made. `blocked` is given what is no object on the way.
+    """
+    if isinstance(holder, list):
+        elements = [changed(one, names, change, blocked) for one in holder]
+        return holder if all(new is old for new, old in zip(elements, holder, strict=True)) else elements
+    fields = fields_of(holder)
+    if fields is None:
+        return blocked(holder)
+    name, rest = names[0], names[1:]
+    old = fields.get(name, MISSING)
+    if old is MISSING:
+        new = change(MISSING)
+        for inner in reversed(rest):
+            new = new if new is MISSING else {inner: new}
+    else:
+        new = changed(old, rest, change, blocked) if rest else change(old)
+    return holder if new is old else {**fields, name: new}
+
+
+def each_object(holder: Any, names: Sequence[str], change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Any:
+    """Return the holder with each object at the path changed, through arrays; anything else stays as it is."""
+    if isinstance(holder, list):
+        return [each_object(one, names, change) for one in holder]
+    fields = fields_of(holder)
+    if fields is None:
+        return holder
+    if not names:
+        made = change(fields)
+        return holder if made is fields else made
+    old = fields.get(names[0], MISSING)
+    if old is MISSING:
+        return holder
+    new = each_object(old, names[1:], change)
+    return holder if new is old else {**fields, names[0]: new}
+
+
+def reached(document: Document, path: str) -> Any:
+    """Return the value at a path through objects, or MISSING; raises MappingError for an array on the way."""
+    value: Any = document
+    for name in names_of(path):
+        if isinstance(value, list):
+            raise _array(path)
+        fields = fields_of(value)
+        if fields is None or name not in fields:
+            return MISSING
+        value = fields[name]
+    return value
+
+
+def taken(document: Document, path: str) -> tuple[Document, Any]:
+    """Return the document without the field, and its value or MISSING; an object left empty stays."""
+    value = reached(document, path)
+    return (document, value) if value is MISSING else (_without(document, names_of(path)), value)
+
+
+def replaced(document: Document, path: str, value: Any) -> Document:
+    """Return the document with another value in a field that `reached` has found."""
+    made: Document = changed(document, names_of(path), lambda _: value, lambda found: found)
+    return made
+
+
+def put(document: Document, path: str, value: Any) -> Document:
+    """Return the document with a new field, objects on the way made; raises MappingError for one that is there."""
+    *parent, name = names_of(path)
+    if reached(document, path) is not MISSING:
+        raise collision(path)
+
+    def added(_: Any) -> Any:
+        return value
+
+    def blocked(found: Any) -> Any:
+        kind = "null" if found is None else type(found).__name__
+        raise MappingError("E-TRANSFORM-PATH", path, f"cannot be set: {kind} stands on the way, not an object")
+
+    made: Document = changed(document, [*parent, name], added, blocked)
+    return made
+
+
+def collision(path: str) -> MappingError:
+    """Return the error for a field that would take another one's place."""
+    return MappingError("E-TRANSFORM-COLLISION", path, "the document has a field of this name already")
+
+
+def _array(path: str) -> MappingError:
+    return MappingError("E-TRANSFORM-ARRAY", path, "leads through an array, where it names no single value")
+
+
+def _without(document: Document, names: Sequence[str]) -> Document:
+    if len(names) == 1:
+        return {name: value for name, value in document.items() if name != names[0]}
+    inner = fields_of(document[names[0]])
+    assert inner is not None  # noqa: S101 - the path was followed to its end before
+    return {**document, names[0]: _without(inner, names[1:])}

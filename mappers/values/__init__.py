@@ -1,0 +1,1 @@
+"""One value: its text, its JSON, its tags, the names and keys made of it."""

@@ -1,0 +1,128 @@
+"""Plain documents straight from their stored bytes to the text a store takes, by the compiled module where it is there.
+
+A document is plain when nothing in it needs a look: no name is escaped, no value tagged, lost, rejected or changed by
+decoding. Most are, and for them the compiled module makes what the tables of `json_values` make, byte for byte, in a
+tenth of their time (docs/decisions.md). Any other document, and every document where the module was not built, goes the
+long way; so do a few of the plain ones, to be compared (`flows.copying.projection`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import bson
+
+from mappers.contract import Document, MappingError, Record
+from mappers.documents.decoding import CODEC_MS
+from mappers.native.extension import MODULE
+from mappers.values.field_names import RESERVED
+
+Shape = Literal["json", "item", "fields"]
+"""JSON; DynamoDB's typed JSON; or a hash's fields, each a name and a text in bytes."""
+_SHAPES: tuple[Shape, ...] = ("json", "item", "fields")
+_DEEPEST = 64
+"""Levels of nesting past which a document is not plain; the module recurses."""
+R = TypeVar("R", bound=Record)
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """What is plain in one form of record."""
+
+    shape: Shape
+    not_first: bytes = b"$"
+    """What no name begins with: with $ it would look like a tag."""
+    not_within: bytes = b""
+    not_on_top: Sequence[bytes] = ()
+    nameless: bool = False
+    """Whether a name may be empty."""
+    deepest: int = _DEEPEST
+    most_number: int = 2**63 - 1
+    scaled: bool = False
+    """Whether a decimal that DynamoDB would write otherwise keeps its zeros, and so is no case for this."""
+    null_text: bool = True
+    """Whether null is a text in a hash."""
+
+
+_NOTHING: Document = {}
+_decode: Callable[[bytes, Any], Document] = bson.decode
+
+
+def most_number(int53: Literal["number", "string"]) -> int:
+    """Return the largest whole number that the policy leaves a number."""
+    return 2**53 if int53 == "string" else 2**63 - 1
+
+
+REDIS_JSON = Plain("json", nameless=True)
+INDEX_JSON = Plain("json", not_within=b"%.", not_on_top=[name.encode() for name in sorted(RESERVED) if name != "_id"])
+ITEM = Plain("item", not_first=b"$%", deepest=31)
+FIELDS = Plain("fields", nameless=True)
+
+
+class Direct:
+    """Texts of plain documents."""
+
+    def __init__(
+        self,
+        plain: Plain,
+        picked: Iterable[str],
+        *,
+        typed: bool = True,
+        without_id: bool = False,
+        free: Iterable[str] = (),
+    ) -> None:
+        """Take what is plain, and the top-level fields that keys and expiry are made of; raises without the module.
+
+        `typed`: of the `_id` its typed text will do, and no other field is needed. A document that has one of the
+        `free` names on top, which are for what a record has besides, is not plain.
+        """
+        if MODULE is None:
+            raise RuntimeError("the compiled module is not there")
+        names = {name.encode() for name in picked} - {b"_id"}
+        self._texts = MODULE.Direct(
+            form=_SHAPES.index(plain.shape),
+            picked=sorted(names),
+            by_id=typed,
+            left_out=[b"_id"] if without_id else [],
+            not_first=plain.not_first,
+            not_within=plain.not_within,
+            not_on_top=[*plain.not_on_top, *(name.encode() for name in free)],
+            nameless=plain.nameless,
+            deepest=plain.deepest,
+            most_number=plain.most_number,
+            scaled=plain.scaled,
+            null_text=plain.null_text,
+        )
+
+    def records(self, documents: Sequence[bytes], make: Callable[[Document, Any, str | None], R]) -> list[R | None]:
+        """Return what `make` makes of each document's picked fields and its text, None for one that is not plain.
+
+        Where the typed text of the `_id` is all that is needed besides, it is given in place of the fields. What `make`
+        raises MappingError for is None too: the long way says where and why.
+        """
+        made: list[R | None] = []
+        for plain in self._texts(documents):
+            if plain is None:
+                made.append(None)
+                continue
+            known, text = plain
+            try:
+                if type(known) is str:
+                    made.append(make(_NOTHING, text, known))
+                else:
+                    made.append(make(_decode(known, CODEC_MS), text, None))
+            except MappingError:
+                made.append(None)
+        return made
+
+
+def direct(
+    plain: Plain, paths: Iterable[str], *, typed: bool = True, without_id: bool = False, free: Iterable[str] = ()
+) -> Direct | None:
+    """Return what makes texts, where only `_id` and these fields decide on more; None without the compiled module."""
+    paths = list(paths)
+    picked = [path.partition(".")[0] for path in paths]
+    typed = typed and set(paths) <= {"_id"}
+    return Direct(plain, picked, typed=typed, without_id=without_id, free=free) if MODULE is not None else None

@@ -1,0 +1,163 @@
+"""Objects of S3: what is too large for an item, written before the item that needs it, and the files of an import."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from botocore import exceptions as aws
+from botocore.config import Config
+
+from stores.dynamodb.client import MAKING, session
+from stores.errors import OfframpError, PermanentError, PlanError, TransientError
+from stores.throttling.backoff import Backoff
+
+_ABSENT = frozenset(("NoSuchKey", "404", "NotFound"))
+_BUSY = frozenset(("SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "OperationAborted"))
+_DELETE_LIMIT = 1000
+_CONTROL_DEADLINE_S = 30.0
+
+
+class Objects:
+    """The objects of one bucket whose names begin with a prefix; names are given whole."""
+
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str,
+        option: str,
+        *,
+        region: str | None,
+        endpoint: str | None,
+        profile: str | None,
+        deadline_s: float,
+    ) -> None:
+        """Keep what the client is made of at the first call; `option` is the key of the plan that names the bucket."""
+        self._bucket = bucket
+        self._prefix = prefix
+        self._option = option
+        self._region = region
+        self._endpoint = endpoint
+        self._profile = profile
+        self._deadline_s = deadline_s
+        self._client: Any = None
+
+    def check(self) -> None:
+        """Return if the bucket is there and may be listed; raises PlanError otherwise."""
+        try:
+            self._called(
+                "list_objects_v2", deadline_s=_CONTROL_DEADLINE_S, Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1
+            )
+        except PermanentError as error:
+            raise PlanError(error.code, error.message) from error
+
+    def put(self, pieces: Mapping[str, bytes], owner: Mapping[str, Any]) -> None:
+        """Every object is held and acknowledged."""
+        for name, content in pieces.items():
+            kind = "application/gzip" if name.endswith(".gz") else "application/zstd"
+            self._called("put_object", Bucket=self._bucket, Key=name, Body=content, ContentType=kind)
+
+    def get(self, names: Sequence[str]) -> Mapping[str, bytes]:
+        """Return the objects of these names; an absent one is not in the answer."""
+        found: dict[str, bytes] = {}
+        for name in names:
+            content = self._called("get_object", _content, Bucket=self._bucket, Key=name)
+            if content is not None:
+                found[name] = content
+        return found
+
+    def delete(self, names: Sequence[str]) -> None:
+        """There are no objects of these names."""
+        for at in range(0, len(names), _DELETE_LIMIT):
+            keys = [{"Key": name} for name in names[at : at + _DELETE_LIMIT]]
+            answer = self._called("delete_objects", Bucket=self._bucket, Delete={"Objects": keys, "Quiet": True})
+            if answer.get("Errors"):
+                code = answer["Errors"][0].get("Code", "")
+                raise PermanentError("E-S3-REFUSED", f"bucket {self._bucket!r}: delete is refused ({code}); allow it")
+
+    def names(self) -> Iterator[str]:
+        """Yield the name of every object under the prefix."""
+        yield from (name for name, _ in self.sizes())
+
+    def sizes(self, below: str = "") -> Iterator[tuple[str, int]]:
+        """Yield the name and the size of every object under the prefix and what is `below` it."""
+        position: dict[str, Any] = {}
+        while True:
+            page = self._called("list_objects_v2", Bucket=self._bucket, Prefix=self._prefix + below, **position)
+            for one in page.get("Contents", ()):
+                yield one["Key"], one["Size"]
+            if not page.get("IsTruncated"):
+                return
+            position = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def close(self) -> None:
+        """Release connections; a later call opens new ones."""
+        with MAKING:
+            if self._client is not None:
+                self._client.close()
+                self._client = None
+
+    def _called(
+        self,
+        method: str,
+        take: Callable[[Any], Any] = lambda answer: answer,
+        *,
+        deadline_s: float | None = None,
+        **arguments: Any,
+    ) -> Any:
+        """Return what `take` makes of the answer, None where there is no such object; transient errors are retried."""
+        backoff = Backoff(self._deadline_s if deadline_s is None else deadline_s)
+        while True:
+            try:
+                return take(getattr(self._made(), method)(**arguments))
+            except (aws.BotoCoreError, aws.ClientError) as error:
+                if isinstance(error, aws.ClientError) and error.response["Error"].get("Code") in _ABSENT:
+                    return None
+                translated = self._translated(error)
+                if not isinstance(translated, TransientError) or not backoff.wait():
+                    raise translated from error
+
+    def _made(self) -> Any:
+        with MAKING:
+            if self._client is None:
+                config = Config(
+                    connect_timeout=10, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 1}
+                )
+                if self._endpoint is not None:  # Another server than AWS's has no host name for each bucket.
+                    config = config.merge(Config(s3={"addressing_style": "path"}))
+                try:
+                    self._client = session(self._profile, self._region).client(
+                        "s3", endpoint_url=self._endpoint, config=config
+                    )
+                except (aws.ProfileNotFound, aws.NoRegionError, ValueError) as error:
+                    text = "no client can be made; correct `region`, `profile` or `s3_endpoint` under the target"
+                    raise PlanError("E-S3-CLIENT", text) from error
+            return self._client
+
+    def _translated(self, error: Exception) -> OfframpError:
+        """Return the error by who must act; nothing of AWS's own texts, which may quote secrets."""
+        at = f"bucket {self._bucket!r}: "
+        if isinstance(
+            error, aws.HTTPClientError | aws.ConnectionError | aws.IncompleteReadError | aws.ReadTimeoutError
+        ):
+            return TransientError("E-S3-NETWORK", f"{at}no answer ({type(error).__name__}); run again to resume")
+        if not isinstance(error, aws.ClientError):
+            return PermanentError("E-S3-UNKNOWN", f"{at}{type(error).__name__}; check credentials and `s3_endpoint`")
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if code == "NoSuchBucket":
+            return PermanentError(
+                "E-S3-BUCKET", f"{at}it does not exist; create it, or name another in `{self._option}`"
+            )
+        if code in _BUSY or status >= 500 or status == 429:
+            return TransientError("E-S3-BUSY", f"{at}{code or status}; run again later to resume")
+        if status == 403:
+            text = f"{at}{code}: allow these credentials ListBucket, GetObject, PutObject and DeleteObject on it"
+            return PermanentError("E-S3-ACCESS", text)
+        return PermanentError("E-S3-UNKNOWN", f"{at}{code or status}, which offramp does not know")
+
+
+def _content(answer: Any) -> bytes:
+    with answer["Body"] as body:
+        content: bytes = body.read()
+        return content

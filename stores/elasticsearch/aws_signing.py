@@ -1,0 +1,66 @@
+"""Requests to Amazon OpenSearch Service signed with AWS credentials (SigV4), by opensearch-py's own signer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Lock
+from typing import Any
+
+from stores.errors import PermanentError, PlanError
+
+_SERVICE = "es"
+
+Sign = Callable[[str, str, Any, dict[str, str]], dict[str, str]]
+
+
+class Signer:
+    """Signs for one region, with credentials that are looked up at the first request and renewed as they expire."""
+
+    def __init__(self, region: str, profile: str | None) -> None:
+        """Take region and profile; raises ValueError where the extra is not installed."""
+        from importlib.util import find_spec
+
+        if find_spec("opensearchpy") is None:
+            raise ValueError("aws_region: needs opensearch-py to sign with; pip install 'mongo-offramp[opensearch]'")
+        self._region = region
+        self._profile = profile
+        self._lock = Lock()
+        self._sign: Sign | None = None
+
+    def signed(self, method: str, url: str, body: bytes | None, headers: dict[str, str]) -> dict[str, str]:
+        """Return the headers and those that prove this very request; raises PermanentError without credentials."""
+        from botocore.exceptions import BotoCoreError
+
+        with self._lock:
+            if self._sign is None:
+                self._sign = self._made()
+        try:
+            return self._sign(method, url, body, headers)
+        except BotoCoreError as error:
+            # Its text may quote what a credential process printed.
+            text = f"AWS credentials cannot be renewed ({type(error).__name__}); sign in again, then run again"
+            raise PermanentError("E-ES-CREDENTIALS", text) from error
+
+    def _made(self) -> Sign:
+        from botocore.exceptions import BotoCoreError, ProfileNotFound
+        from opensearchpy import Urllib3AWSV4SignerAuth
+
+        from stores.dynamodb.client import MAKING, session
+
+        try:
+            with MAKING:
+                credentials = session(self._profile, self._region).get_credentials()
+        except ProfileNotFound as error:
+            raise PlanError(
+                "E-ES-CREDENTIALS", f"no AWS profile is named {self._profile!r}; set aws_profile"
+            ) from error
+        except BotoCoreError as error:
+            text = f"AWS credentials cannot be had ({type(error).__name__}); check AWS's configuration"
+            raise PermanentError("E-ES-CREDENTIALS", text) from error
+        if credentials is None:
+            raise PermanentError(
+                "E-ES-CREDENTIALS",
+                "there are no AWS credentials to sign with; set a profile, a role or the environment",
+            )
+        sign: Sign = Urllib3AWSV4SignerAuth(credentials, self._region, _SERVICE)
+        return sign

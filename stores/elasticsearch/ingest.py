@@ -1,0 +1,70 @@
+"""What an ingest pipeline makes of documents, asked of the server that runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+from msgspec.structs import replace
+
+from mappers.elasticsearch.mapper import FULL_ID, RAW, IndexDocument
+from stores.elasticsearch.client import Cluster
+from stores.throttling.backoff import Backoff
+
+_REQUEST_BYTES = 5 << 20
+_REQUEST_DOCUMENTS = 500
+_NOTHING = b"null"
+"""Equal to no document's source."""
+
+
+def simulated(
+    cluster: Cluster, pipeline: str, records: Sequence[IndexDocument], index: str, deadline_s: float
+) -> Sequence[IndexDocument]:
+    """Return the records as the pipeline leaves them; one that it drops, moves or fails on is equal to none held."""
+    made: list[IndexDocument] = []
+    for some in _batches(records):
+        docs = [
+            {
+                "_index": record.index or index,
+                "_id": record.id,
+                **({} if record.routing is None else {"_routing": record.routing}),
+                "_source": orjson.Fragment(record.source),
+            }
+            for record in some
+        ]
+        target = f"/_ingest/pipeline/{quote(pipeline, safe='')}/_simulate"
+        answer = cluster.ask("POST", target, orjson.dumps({"docs": docs}), backoff=Backoff(deadline_s))
+        found = answer.part("docs")
+        if not isinstance(found, list) or len(found) != len(some):
+            raise answer.unclear(f"what pipeline {pipeline} makes of {len(some)} documents")
+        made += [_left(record, index, one) for record, one in zip(some, found, strict=True)]
+    return made
+
+
+def _left(record: IndexDocument, index: str, found: Any) -> IndexDocument:
+    left = found.get("doc") if isinstance(found, dict) else None
+    if not isinstance(left, dict) or not isinstance(left.get("_source"), dict):
+        return replace(record, source=_NOTHING)
+    where = (left.get("_index"), left.get("_id"), left.get("_routing"))
+    if where != (record.index or index, record.id, record.routing):
+        return replace(record, source=_NOTHING)
+    source = left["_source"]
+    before = orjson.loads(record.source)
+    # These are offramp's own, and the promise of `fidelity: lossless` rests on them: no pipeline may change them.
+    kept = {name: before[name] for name in (FULL_ID, RAW) if name in before}
+    return replace(record, source=orjson.dumps({**source, **kept}))
+
+
+def _batches(records: Sequence[IndexDocument]) -> Iterator[Sequence[IndexDocument]]:
+    batch: list[IndexDocument] = []
+    size = 0
+    for record in records:
+        if batch and (size + len(record.source) > _REQUEST_BYTES or len(batch) == _REQUEST_DOCUMENTS):
+            yield batch
+            batch, size = [], 0
+        batch.append(record)
+        size += len(record.source)
+    if batch:
+        yield batch

@@ -1,0 +1,403 @@
+"""Elasticsearch, or OpenSearch, as a target: one route's documents are one index, or one index for each period."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from threading import Lock
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+import orjson
+
+from mappers.elasticsearch.date_indices import Periods
+from mappers.elasticsearch.mapper import IndexDocument
+from stores.contract.target import Rejected
+from stores.elasticsearch import client as elasticsearch_http
+from stores.elasticsearch import index as elasticsearch_index
+from stores.elasticsearch.aliases import Serving
+from stores.elasticsearch.client import Cluster
+from stores.elasticsearch.documents import NO_PIPELINE, Documents, Spot, unfit
+from stores.elasticsearch.index import IndexPlan
+from stores.elasticsearch.ingest import simulated
+from stores.errors import PermanentError, PlanError
+from stores.throttling.backoff import Backoff
+from stores.throttling.rate_limiter import pace
+
+_CHECK_DEADLINE_S = 10.0
+_SERVING_DEADLINE_S = 60.0
+
+
+class ElasticsearchTarget:
+    """One index of an Elasticsearch 8 or 9, or OpenSearch 2 or 3, cluster.
+
+    Elasticsearch makes a missing index anew, with a guessed mapping, for whoever writes to it. So each `write` and
+    `delete` compares the index's UUID after its last acknowledgement with the one it began with: an index deleted
+    while it was written to is an error before anything counts as held.
+    """
+
+    BUILT_IN: ClassVar[frozenset[str]] = frozenset(("routing",))
+    """A mapper of one's own could put one id under two routings, which no listing of ids would show (R85)."""
+    Connection = elasticsearch_http.Connection
+    Placement = elasticsearch_index.Placement
+
+    def __init__(
+        self, connection: elasticsearch_http.Connection, placement: elasticsearch_index.Placement, route: str
+    ) -> None:
+        """Take the names, without connecting; raises ValueError for options that cannot be served."""
+        name = placement.index if placement.index is not None else connection.index_prefix + route
+        self._placement = placement
+        self._cluster = Cluster(connection)
+        self.pace = pace(self._cluster.name, connection.ceilings())
+        self._periods = Periods.parse(placement.index, placement.undated_index)
+        names = [name] if self._periods is None else self._periods.examples()
+        if self._periods is not None and placement.alias is not None and self._periods.owns(placement.alias):
+            raise ValueError("alias: is the name of one of the route's own indices; give another")
+        for one in names:
+            self._plan = IndexPlan(one, placement, opensearch=self._cluster.opensearch)
+        self._deadline_s = connection.retry_deadline_s
+        self._public = name
+        self._name = name
+        self._ready: dict[str, Documents] = {}
+        self._lock = Lock()
+        # Briefly: a cluster that is away when a run ends has been waited for already, and the next run puts it right.
+        self._brief_s = min(self._deadline_s, _SERVING_DEADLINE_S)
+        self._serving = Serving(self._cluster, name, placement, self._brief_s)
+        self._designed = False
+
+    @property
+    def records(self) -> tuple[type[IndexDocument], ...]:
+        """The record types it holds."""
+        return (IndexDocument,)
+
+    @property
+    def territory(self) -> str:
+        """The index, or all its versions or periods."""
+        if self._periods is not None:
+            return self._periods.before
+        return self._public + ("__" if self._placement.versioned else "\0")
+
+    def _known(self) -> str:
+        """Return the index's name; raises PlanError where it is that of a version no design has chosen."""
+        if self._placement.versioned and self._name == self._public:
+            raise PlanError(
+                "E-ES-VERSION",
+                f"which version of {self._public} is this route's is not known: this state has not copied it; run"
+                " backfill first, or name the version itself with `index`",
+            )
+        return self._name
+
+    def _indices(self, backoff: Backoff | None = None) -> Sequence[str]:
+        """Return the index; where they are made by date those that there are."""
+        if self._periods is None:
+            return [self._known()]
+        target = f"/{quote(self._periods.wildcard, safe='*')}/_settings/index.uuid?expand_wildcards=all"
+        found = self._cluster.ask("GET", target, backoff=backoff or self._patiently()).part()
+        return sorted(name for name in found if self._periods.owns(name))
+
+    # --- the design ---------------------------------------------------------------------------------------------------
+
+    @property
+    def mapped(self) -> bool:
+        """Whether the plan has a mapping of its own."""
+        return bool(self._placement.mapping)
+
+    def design(self, wishes: Mapping[str, Any], /) -> Mapping[str, Any]:
+        """Return the mapper's design with the index it is for: the next version where they are versioned."""
+        if not self._placement.versioned:
+            return wishes
+        with _before_writing():
+            self._version()
+            return {**wishes, "index": self._serving.next_version()}
+
+    def follow(self, design: Mapping[str, Any], /) -> None:
+        """The index is the one of this design from now on."""
+        self._plan = self._plan.following(design)
+        self._name = self._public if self._periods is not None else self._plan.name
+        self._designed = True
+
+    # --- making ready -------------------------------------------------------------------------------------------------
+
+    def check(self) -> Sequence[str]:
+        """Return what a person should know; raises PlanError for another product or an index the plan does not fit."""
+        notes: list[str] = []
+        with _before_writing():
+            version = self._version()
+            self._check_pipeline()
+            found: list[Mapping[str, Any] | None] = [None]
+            if self._placement.versioned:
+                notes += filter(None, [self._serving.check()])
+            else:
+                found = [self._inspect(one, version, undecided=not self._designed) for one in self._indices()] or [None]
+        if any(self._plan.unreplicated(one) for one in found):
+            notes.append(f"index {self._name} has no replicas: the loss of one node loses documents")
+        elif self._placement.load_replicas == 0:
+            text = "has no replicas while copying: the loss of one node meanwhile loses documents"
+            notes.append(f"index {self._name} {text}")
+        return tuple(notes)
+
+    def prepare(self) -> str:
+        """Make the index unless it is there, and return its UUID; raises PlanError if it does not fit the plan.
+
+        Where indices are made by date those that are there must fit; the others are made as documents come for them,
+        and there is no one identity to return.
+        """
+        with _before_writing():
+            version = self._version()
+            self._check_pipeline()
+            uuids = [self._make_ready(one, version) for one in self._indices()]
+        return uuids[0] if self._periods is None else ""
+
+    def restore(self) -> None:
+        """The index has its settings from before the load."""
+        if not self._placement.versioned or self._designed:
+            for index in self._indices(Backoff(self._brief_s)):
+                self._serving.restore(index)
+
+    def publish(self) -> str:
+        """Readers of the route's index see what was copied; returns how."""
+        if self._periods is not None:
+            return self._placement.alias or self._periods.wildcard
+        if not self._placement.versioned:
+            return self._name
+        return self._serving.publish(self._known())
+
+    def audit(self) -> Sequence[str]:
+        """Return why readers would not find all that the index holds."""
+        indices = self._indices()
+        faults = [fault for index in indices for fault in self._serving.audit(index)]
+        for index in indices:
+            try:
+                if self._inspect(index, self._version()) is None:
+                    faults.append(f"there is no index {index}")
+            except PlanError as error:  # Its mapping or a setting is not as it was made.
+                faults.append(error.message)
+        return tuple(faults)
+
+    def _check_pipeline(self) -> None:
+        if (name := self._placement.pipeline) is None:
+            return
+        target = "/_ingest/pipeline/" + quote(name, safe="")
+        if self._cluster.ask("GET", target, backoff=self._briefly(), allowed=(404,)).status == 404:
+            raise PlanError("E-ES-PIPELINE", f"there is no ingest pipeline {name!r}; make it, or correct `pipeline`")
+
+    def _make_ready(self, index: str, version: tuple[int, int]) -> str:
+        """The index is there as planned, with its settings for the load; returns its UUID."""
+        found = self._inspect(index, version)
+        if found is None:
+            self._create(index, version)
+            # Read back: an index template may have added what the plan does not bear (R90, R91).
+            found = self._inspect(index, version)
+        if found is None:
+            raise PlanError("E-ES-NOINDEX", f"index {index} was deleted as soon as it was made")
+        self._serving.tune(index, found)
+        uuid = str(elasticsearch_index.settings(found)["uuid"])
+        documents = self._of(index)
+        documents.know(uuid)
+        self._ready[index] = documents
+        return uuid
+
+    def _version(self) -> tuple[int, int]:
+        answer = self._cluster.ask("GET", "/", backoff=self._briefly(), allowed=(400, 404, 405))
+        number = re.match(r"(\d+)\.(\d+)", str(answer.part("version", "number", default="")))
+        product = str(answer.part("version", "distribution", default=answer.product)) or "something nameless"
+        shown = f"{product} {number[0] if number else ''}".rstrip()
+        found = (int(number[1]), int(number[2])) if number else (0, 0)
+        if self._cluster.opensearch and found == (7, 10):
+            # What OpenSearch before 3 says of itself when told to pass for Elasticsearch (R87).
+            found = (2, 0)
+        wanted, other, oldest = (
+            ("opensearch", "elasticsearch", 2) if self._cluster.opensearch else ("elasticsearch", "opensearch", 8)
+        )
+        if product.lower() != wanted or found[0] < oldest:
+            served = "OpenSearch 2 or 3" if self._cluster.opensearch else "Elasticsearch 8 or 9"
+            advice = f"say flavour: {other}" if product.lower() == other else "correct the target's url"
+            raise PlanError("E-ES-PRODUCT", f"{self._cluster.name}: {shown} answers; it must be {served}; {advice}")
+        return found
+
+    def _inspect(self, index: str, version: tuple[int, int], *, undecided: bool = False) -> Mapping[str, Any] | None:
+        """Return the index as the server describes it, None for none; raises PlanError with all its faults."""
+        answer = self._cluster.ask("GET", _path(index), backoff=self._briefly(), allowed=(404,))
+        if answer.status == 404 and answer.fault().no_index:
+            return None
+        if not isinstance(answer.content, dict) or answer.status == 404:
+            raise answer.unclear(f"what index {index} is")
+        if list(answer.content) != [index]:
+            raise PlanError(
+                "E-ES-INDEX",
+                f"{index} is an alias or data stream of {', '.join(answer.content)}; name an index itself with the"
+                " route's `index`",
+            )
+        found: Mapping[str, Any] = answer.content[index]
+        if faults := self._plan.source_faults(found, version):
+            raise PlanError(
+                "E-ES-SRC", f"index {index} would not give back what it is given: {faults}; name another index"
+            )
+        if faults := self._plan.faults(found, undecided=undecided):
+            raise PlanError(
+                "E-ES-INDEX", f"index {index} differs from the plan: {faults}; change the plan or the index"
+            )
+        return found
+
+    def _create(self, index: str, version: tuple[int, int]) -> None:
+        body = self._plan.creation(version)
+        answer = self._cluster.ask("PUT", _path(index), body, backoff=self._briefly(), allowed=(400,))
+        # Somebody else, or an attempt of ours whose answer was lost, made it: it is inspected like any other.
+        if answer.status == 400 and "resource_already_exists_exception" not in answer.fault().kinds:
+            # No document is in this request, so that the server's own words may be shown.
+            reasons = "; ".join(answer.fault().reasons) or answer.fault().text
+            raise PlanError("E-ES-INDEX", f"index {index} cannot be made: {reasons}; correct the route's placement")
+
+    def _briefly(self) -> Backoff:
+        return Backoff(min(self._deadline_s, _CHECK_DEADLINE_S))
+
+    def _patiently(self) -> Backoff:
+        return Backoff(self._deadline_s)
+
+    # --- the documents ------------------------------------------------------------------------------------------------
+
+    def write(self, records: Sequence[IndexDocument], /) -> Sequence[Rejected]:
+        """Every record is held, the last of an id, or is in the answer.
+
+        Should the last of an id be refused, the one before it is written, as if one had followed the other.
+        """
+        rejected: list[Rejected] = []
+        places: dict[str, dict[Spot, list[int]]] = {}
+        for place, record in enumerate(records):
+            spot = Spot(record.id, record.routing)
+            if refusal := self._misplaced(record) or unfit(spot, record.source):
+                rejected.append(Rejected(place, *refusal))
+            else:
+                places.setdefault(record.index or self._known(), {}).setdefault(spot, []).append(place)
+        for index, waiting in places.items():
+            documents = self._writable(index)
+            while waiting:
+                refused = documents.write({spot: records[of[-1]].source for spot, of in waiting.items()})
+                rejected += [Rejected(waiting[spot].pop(), *refusal) for spot, refusal in refused.items()]
+                waiting = {spot: waiting[spot] for spot in refused if waiting[spot]}
+        return sorted(rejected, key=lambda refusal: refusal.index)
+
+    def delete(self, addresses: Sequence[str], /) -> None:
+        """No document is held at these addresses."""
+        for index, spots in self._placed(addresses).items():
+            with self._maybe_absent():
+                (self._writable(index) if self._periods is None else self._of(index)).delete(spots)
+
+    def read(self, addresses: Sequence[str], /) -> Mapping[str, IndexDocument]:
+        """Return the documents held now, refreshed or not (R88)."""
+        held: dict[str, IndexDocument] = {}
+        for index, spots in self._placed(addresses).items():
+            with self._maybe_absent():
+                for spot, source in self._of(index).read(spots).items():
+                    found = self._document(index, spot, source)
+                    held[found.address] = found
+        return held
+
+    def converted(self, records: Sequence[IndexDocument], /) -> Sequence[IndexDocument]:
+        """Return what the route's ingest pipeline makes of the records, asked of the server, which writes nothing."""
+        if self._placement.pipeline is None:
+            return records
+        return simulated(self._cluster, self._placement.pipeline, records, self._known(), self._deadline_s)
+
+    def addresses(self) -> Iterator[str]:
+        """Yield the address of every document held when its index's listing began.
+
+        Raises TransientError if a shard did not answer, or if the listing waited so long for its reader that the
+        server let go of it; it then begins anew.
+        """
+        for index in self._indices():
+            for spot in self._of(index).list():
+                yield self._document(index, spot, b"").address
+
+    def count(self) -> int:
+        """Return how many documents the server counts, once all that was written can be seen."""
+        return sum(self._of(index).count() for index in self._indices())
+
+    def remove(self) -> None:
+        """There is no index."""
+        for index in self._indices():
+            self._cluster.ask("DELETE", _path(index), backoff=self._patiently(), allowed=(404,))
+
+    def _of(self, index: str) -> Documents:
+        return Documents(
+            self._cluster,
+            self.pace,
+            index,
+            self._deadline_s,
+            routed=self._placement.routing is not None,
+            careful=self._placement.routing is not None or self._periods is not None,
+            pipeline=self._placement.pipeline or NO_PIPELINE,
+        )
+
+    def _writable(self, index: str) -> Documents:
+        """Return the documents of an index that is there: one of a new period is made now."""
+        with self._lock:
+            if index not in self._ready:
+                if self._periods is None:
+                    self._ready[index] = self._of(index)
+                else:
+                    try:
+                        self._make_ready(index, self._version())
+                    except PlanError as error:  # Others may have been written to.
+                        raise PermanentError(error.code, error.message) from error
+            return self._ready[index]
+
+    def _misplaced(self, record: IndexDocument) -> tuple[str, str] | None:
+        """Return code and reason if a record is for another place than one of the route's."""
+        if (record.routing is None) != (self._placement.routing is None):
+            return "E-ES-ROUTING", "routing is the route's `routing` and no mapper's own to choose"
+        if self._periods is None:
+            return None if record.index is None else ("E-ES-PERIOD", "it names an index, and the route has one")
+        if record.index is None or not self._periods.owns(record.index):
+            return "E-ES-PERIOD", "it is for no index of those that the route's `index` names"
+        return None
+
+    def _placed(self, addresses: Sequence[str]) -> Mapping[str, list[Spot]]:
+        """Return the spots that the addresses stand for, by index; a refused record's address may stand for none."""
+        if self._periods is None and self._placement.routing is None:
+            return {self._known(): [Spot(address) for address in dict.fromkeys(addresses)]}
+        places: dict[str, list[Spot]] = {}
+        count = 1 + (self._periods is not None) + (self._placement.routing is not None)
+        for address in dict.fromkeys(addresses):
+            try:
+                parts = orjson.loads(address)
+            except orjson.JSONDecodeError:
+                continue
+            if not isinstance(parts, list) or len(parts) != count:
+                continue
+            index = self._known() if self._periods is None else parts.pop(0)
+            routing = None if self._placement.routing is None else parts.pop(0)
+            if self._periods is None or self._periods.owns(index):
+                places.setdefault(index, []).append(Spot(parts.pop(0), routing))
+        return places
+
+    def _document(self, index: str, spot: Spot, source: bytes) -> IndexDocument:
+        routing = None if self._placement.routing is None else spot.routing
+        return IndexDocument(spot.id, source, routing, None if self._periods is None else index)
+
+    @contextmanager
+    def _maybe_absent(self) -> Iterator[None]:
+        """Where indices are made by date an absent one holds nothing; else it is the error of the body."""
+        try:
+            yield
+        except PermanentError as error:
+            if self._periods is None or error.code != "E-ES-NOINDEX":
+                raise
+
+    def close(self) -> None:
+        """Release connections."""
+        self._cluster.close()
+
+
+@contextmanager
+def _before_writing() -> Iterator[None]:
+    """Whatever is refused here is refused before anything was written: a PlanError."""
+    try:
+        yield
+    except PermanentError as error:
+        raise PlanError(error.code, error.message) from error
+
+
+def _path(index: str) -> str:
+    return "/" + quote(index, safe="")

@@ -1,0 +1,379 @@
+"""The changes of one database as its change stream tells them: which documents were touched, and how far it is read.
+
+How far a stream has got is proven in one of three ways, never taken from silence (R129). An event is of its cluster
+time, and no older one follows. MongoDB's own resume tokens begin with the cluster time up to which the oplog was read.
+And a stream that is opened by a read causally at or after a time reads at least up to it before it answers that there
+is nothing: this holds for a replica set, whatever its tokens look like, but not through a mongos, which answers so
+before all of its shards have.
+
+The driver's own change stream is not used: it resumes by itself, once for every failed read and without end, and then
+gives "nothing" as its answer where nothing was read.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from bson.codec_options import CodecOptions
+from bson.raw_bson import RawBSONDocument
+from bson.timestamp import Timestamp
+from pymongo import MongoClient
+from pymongo.client_session import ClientSession
+from pymongo.command_cursor import CommandCursor
+from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.read_concern import ReadConcern
+from pymongo.read_preferences import Primary
+
+from stores.contract.target import ChangeBatch, StreamPosition
+from stores.errors import OfframpError, PermanentError, TransientError
+from stores.mongodb.change_batches import Gathering
+from stores.mongodb.errors import AUTH_CODES, translate, translating
+from stores.throttling.backoff import Backoff
+
+_AGAIN = "make a new backfill of each route of this database: offramp backfill PLAN --restart --route NAME"
+_RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
+_BATCH_S = 1.0
+_AWAIT_MS = 500
+_CATCHING_UP_MS = 50
+_PROVE_S = 5.0
+"""How long a quiet stream whose tokens tell no time is read before it is opened anew, to prove how far it has got."""
+_KEYSTRING = "82"
+"""What a token of MongoDB begins with: the type of a timestamp; its seconds and its increment follow."""
+_LOST_CODES = frozenset((136, 286))
+_TOKEN_CODES = frozenset((9, 260, 280))
+"""The token is none, is of a notification that nothing can be resumed after, or is not found."""
+_TOO_LARGE_CODE, _STANDALONE_CODE, _RETRY_CODE = 10334, 40573, 234
+_EXPANDED_SINCE, _IMAGES_SINCE, _SPLIT_SINCE = (6, 0, 0), (6, 0, 0), (6, 0, 9)
+
+
+class _TokenRefused(PermanentError):
+    """The stream cannot be resumed by its token; it may be by its time."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    cursor: CommandCursor[RawBSONDocument]
+    at_least: int
+    """Once it has nothing to tell, it has told everything up to this time."""
+
+
+class DatabaseChanges:
+    """The changes of one database, behind the contract `stores.contract.Changes`; always asked of the primary."""
+
+    def __init__(
+        self,
+        client: MongoClient[dict[str, Any]],
+        database: str,
+        retry_deadline_s: float,
+        *,
+        window_s: float | None = None,
+    ) -> None:
+        """Bind the names; `window_s` is how far back the source tells changes, for where it cannot be asked."""
+        self._client = client
+        self._name = database
+        self._retry_deadline_s = retry_deadline_s
+        self._told_window_s = window_s
+        self._version: tuple[int, ...] = ()
+        self._sharded = False
+
+    def begin(self) -> StreamPosition:
+        """Return the position now, with the stream opened there, one batch of it read, and its history whole (R101)."""
+        backoff: Backoff | None = None
+        while True:
+            try:
+                with self._opened({}, None, await_ms=1) as opened:
+                    token = _token_after(opened.cursor)
+                    with self._translated():
+                        opened.cursor.try_next()
+                    return StreamPosition(opened.at_least, token or b"")
+            except TransientError:
+                backoff = backoff or Backoff(self._retry_deadline_s)
+                if not backoff.wait():
+                    raise
+
+    def follow(
+        self,
+        collections: Mapping[str, bool],
+        since: StreamPosition,
+        *,
+        until: int | None = None,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> Iterator[ChangeBatch]:
+        """Yield what was touched in these collections, in order; ends also when each of them has halted."""
+        at, followed = since, dict(collections)
+        backoff: Backoff | None = None
+        renewed = False
+        while followed and not stopping():
+            try:
+                for batch, reached in self._read(followed, at, until, stopping, judge=not renewed):
+                    backoff, renewed = None, True
+                    at = batch.position
+                    followed = {name: wanted for name, wanted in followed.items() if name not in batch.halts}
+                    yield batch
+                    if reached or not followed:
+                        return
+            except _TokenRefused as refused:
+                if not at.token:
+                    raise
+                oldest = self._oldest()
+                if oldest is None or oldest > at.time:
+                    raise PermanentError(
+                        "E-SRC-HISTORY-LOST",
+                        f"{refused.message}, and nothing shows that it still has the changes since"
+                        f" {as_text(at.time)}; {_AGAIN}",
+                    ) from refused
+                # From its time on is from no later than the token; what comes twice does no harm (R119, R132).
+                at, renewed = StreamPosition(at.time), False
+            except TransientError:
+                renewed = False
+                backoff = backoff or Backoff(self._retry_deadline_s)
+                if not backoff.wait():
+                    raise
+
+    def knows_images(self) -> bool:
+        """Whether the server can keep what documents were before a change at all."""
+        with self._translated():
+            self._ask()
+        return self._version >= _IMAGES_SINCE
+
+    def window_s(self) -> float | None:
+        """Return how far back the source could tell now, in seconds; None where it cannot be asked."""
+        with self._translated():
+            now = self._now(None)
+        oldest = self._oldest()
+        return None if oldest is None else float(max(0, (now >> 32) - (oldest >> 32)))
+
+    def now(self) -> int:
+        """Return the source's cluster time, at or after everything it has acknowledged so far."""
+        with self._translated():
+            return self._now(None)
+
+    def _read(
+        self,
+        followed: Mapping[str, bool],
+        at: StreamPosition,
+        until: int | None,
+        stopping: Callable[[], bool],
+        *,
+        judge: bool,
+    ) -> Iterator[tuple[ChangeBatch, bool]]:
+        """Yield batches and whether `until` is reached; ends where the stream must be opened anew."""
+        await_ms = _AWAIT_MS if until is None else _CATCHING_UP_MS
+        with self._opened(followed, at, until or 0, judge=judge, await_ms=await_ms) as opened:
+            renew_at = time.monotonic() + _PROVE_S
+            gathering, token = Gathering(self._name, followed), at.token
+            while not stopping():
+                with self._translated():
+                    raw = opened.cursor.try_next()
+                if raw is not None:
+                    gathering.take(raw)
+                    token = bytes(raw["_id"].raw)
+                else:
+                    token = _token_after(opened.cursor) or token
+                closed = not opened.cursor.alive
+                if gathering.partial and (raw is None or closed):
+                    raise TransientError(
+                        "E-SRC-AWAY", f"the changes of {self._name}: the rest of an event did not come"
+                    )
+                if raw is not None and not closed and not gathering.ready(_BATCH_S):
+                    continue
+                told = _time_of(token)
+                proven = opened.at_least if raw is None and not closed and not self._sharded else 0
+                at = StreamPosition(max(at.time, gathering.time, told or 0, proven), token)
+                reached = until is not None and (proven >= until or at.time > until)
+                batch = gathering.batch(at)
+                yield batch, reached
+                followed = {name: wanted for name, wanted in followed.items() if name not in batch.halts}
+                gathering = Gathering(self._name, followed)
+                if closed:
+                    raise TransientError("E-SRC-AWAY", f"the changes of {self._name}: the source ended the stream")
+                if raw is None and told is None and not self._sharded and time.monotonic() > renew_at:
+                    return
+
+    @contextmanager
+    def _opened(
+        self,
+        followed: Mapping[str, bool],
+        at: StreamPosition | None,
+        least: int = 0,
+        *,
+        judge: bool = True,
+        await_ms: int,
+    ) -> Iterator[_Opened]:
+        """The stream is open at the position, or at the present, and its answers are of `least` or later."""
+        with self._client.start_session(causal_consistency=True) as session, self._translated():
+            self._ask()
+            now = max(self._now(session), least)
+            session.advance_operation_time(timestamp(now))
+            at = at or StreamPosition(now)
+            with closing(self._watch(followed, at, session, await_ms)) as cursor:
+                if judge:
+                    self._judge(at, now)  # After opening: what is there now was there then.
+                yield _Opened(cursor, now)
+
+    def _watch(
+        self, followed: Mapping[str, bool], at: StreamPosition, session: ClientSession, await_ms: int
+    ) -> CommandCursor[RawBSONDocument]:
+        version = self._version
+        imaged = [name for name, wanted in followed.items() if wanted]
+        stream: dict[str, Any] = {"startAtOperationTime": timestamp(at.time)}
+        if at.token:
+            stream = {"resumeAfter": RawBSONDocument(at.token)}
+        if imaged:
+            stream["fullDocumentBeforeChange"] = "whenAvailable"
+        if version >= _EXPANDED_SINCE:
+            stream["showExpandedEvents"] = True
+        database: Any = self._client.get_database(
+            self._name, codec_options=_RAW, read_preference=Primary(), read_concern=ReadConcern("majority")
+        )
+        cursor: CommandCursor[RawBSONDocument] = database.aggregate(
+            [{"$changeStream": stream}, *_stages(followed, imaged, split=bool(imaged) and version >= _SPLIT_SINCE)],
+            session,
+            batchSize=0,  # The first answer has no events, but says where the stream begins (R101).
+            maxAwaitTimeMS=await_ms,
+        )
+        return cursor
+
+    def _ask(self) -> None:
+        if not self._version:
+            self._sharded = self._client.admin.command("hello").get("msg") == "isdbgrid"
+            self._version = tuple(self._client.server_info()["versionArray"][:3])
+
+    def _now(self, session: ClientSession | None) -> int:
+        answer = self._client.admin.command("ping", session=session)
+        told = answer.get("operationTime")
+        if not isinstance(told, Timestamp):
+            raise PermanentError(
+                "E-SRC-STANDALONE", "the source tells no cluster time, as a standalone server does; it has no changes"
+            )
+        return as_int(told)
+
+    def _oldest(self) -> int | None:
+        """Return the cluster time that the oplog begins with; None where it cannot be asked for."""
+        oplog = self._client.get_database("local", read_preference=Primary())["oplog.rs"]
+        first = self._allowed(lambda: oplog.find_one({}, {"ts": 1}, sort=[("$natural", 1)]) or {})
+        if isinstance(told := first.get("ts"), Timestamp):
+            return as_int(told)
+        status = self._allowed(lambda: self._client.admin.command({"serverStatus": 1, "oplog": 1}))
+        told = status.get("oplog", {}).get("earliestOptime")
+        return as_int(told) if isinstance(told, Timestamp) else None
+
+    def _allowed(self, ask: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Return the answer, an empty one where the server refuses it."""
+        try:
+            with self._translated():
+                return ask()
+        except PermanentError as error:
+            if isinstance(error.__cause__, OperationFailure):
+                return {}
+            raise
+
+    def _judge(self, at: StreamPosition, now: int) -> None:
+        """Raise PermanentError if changes since the position may be lost, though the stream opened (R121, R122)."""
+        oldest, window_s = self._oldest(), self._told_window_s
+        if oldest is not None:
+            if oldest > at.time:
+                raise _lost(at.time, f"the source's oplog begins at {as_text(oldest)}")
+        elif window_s is not None and (now >> 32) - (at.time >> 32) > window_s:
+            raise _lost(at.time, f"the source tells the changes of {window_s:.0f} s")
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        with translating(self._translate):
+            yield
+
+    def _translate(self, error: PyMongoError) -> OfframpError:
+        what = f"the changes of {self._name}"
+        if not isinstance(error, OperationFailure):
+            return translate(what, error)
+        code = error.code or 0
+        if code in _LOST_CODES:
+            return PermanentError(
+                "E-SRC-HISTORY-LOST",
+                f"{what}: the source no longer has those since the position ({code}); they are lost: {_AGAIN}",
+            )
+        if code in _TOKEN_CODES:
+            return _TokenRefused("E-SRC-REFUSED", f"{what}: the source does not know the resume token ({code})")
+        if code == _STANDALONE_CODE:
+            return PermanentError("E-SRC-STANDALONE", f"{what}: the source is a standalone server, which has none")
+        if code == _TOO_LARGE_CODE:
+            return PermanentError(
+                "E-SRC-EVENT-SIZE",
+                f"{what}: one is larger than the 16 MB a source may send, and stays in the way: {_AGAIN}",
+            )
+        if code in AUTH_CODES:
+            return PermanentError(
+                "E-SRC-AUTH",
+                f"{what}: the source's user may not read them (code {code}); it needs the role read on this database,"
+                " which allows find and changeStream",
+            )
+        if code == _RETRY_CODE or error.has_error_label("ResumableChangeStreamError"):
+            return TransientError("E-SRC-AWAY", f"{what}: the source interrupted the stream ({code})")
+        return translate(what, error)
+
+
+def _stages(followed: Mapping[str, bool], imaged: Sequence[str], *, split: bool) -> list[Mapping[str, Any]]:
+    """Return the stages after $changeStream: by name, never by what documents hold (R127), and little of each event."""
+    kept: dict[str, Any] = {"operationType": 1, "ns": 1, "to": 1, "clusterTime": 1, "documentKey._id": 1}
+    if imaged:
+        among = {"$in": ["$ns.coll", {"$literal": list(imaged)}]}
+        kept["fullDocumentBeforeChange"] = {"$cond": [among, "$fullDocumentBeforeChange", "$$REMOVE"]}
+    names = {"$in": list(followed)}
+    concerned = [
+        {"ns.coll": names},
+        {"to.coll": names},
+        {"operationType": {"$in": ["dropDatabase", "invalidate"]}},
+    ]
+    return [
+        *([{"$match": {"$or": concerned}}] if followed else []),
+        {"$project": kept},
+        *([{"$changeStreamSplitLargeEvent": {}}] if split else []),
+    ]
+
+
+def _token_after(cursor: CommandCursor[RawBSONDocument]) -> bytes | None:
+    """Return the token of where the last answer ends; None from servers that give none.
+
+    The driver has it for its own change stream and keeps it private; a test sees that it is still there.
+    """
+    token = cursor._post_batch_resume_token
+    return bytes(token.raw) if isinstance(token, RawBSONDocument) else None
+
+
+def _time_of(token: bytes) -> int | None:
+    """Return the cluster time that one of MongoDB's own tokens begins with; None for any other server's."""
+    data = RawBSONDocument(token).get("_data") if token else None
+    if not isinstance(data, str) or not data.startswith(_KEYSTRING) or len(data) < 18:
+        return None
+    try:
+        return int(data[2:18], 16)
+    except ValueError:
+        return None
+
+
+def _lost(time: int, why: str) -> PermanentError:
+    return PermanentError(
+        "E-SRC-HISTORY-LOST",
+        f"the stream's position {as_text(time)} is older than what the source can tell ({why}): the changes between are"
+        f" lost; {_AGAIN}",
+    )
+
+
+def timestamp(time: int) -> Timestamp:
+    """Return a cluster time as the driver has it."""
+    return Timestamp(time >> 32, time & 0xFFFFFFFF)
+
+
+def as_int(time: Timestamp) -> int:
+    """Return a cluster time as positions have it."""
+    return time.time << 32 | time.inc
+
+
+def as_text(time: int) -> str:
+    """Return a cluster time for people."""
+    return datetime.fromtimestamp(time >> 32, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -1,0 +1,476 @@
+"""MongoDB as the source: collections split and read in BSON order of `_id`, whatever its types."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pymongo import MongoClient
+from pymongo.client_session import ClientSession
+from pymongo.collection import Collection
+from pymongo.errors import ConfigurationError, InvalidURI
+from pymongo.read_concern import ReadConcern
+from pymongo.read_preferences import Nearest, Primary, PrimaryPreferred, Secondary, SecondaryPreferred
+from pymongo.uri_parser import split_options
+
+from mappers.documents.decoding import CODEC, documents, position
+from mappers.expiry import IndexExpires
+from stores.contract.target import Batch, Partition, Streaming
+from stores.errors import PermanentError, PlanError, TransientError
+from stores.mongodb.change_stream import DatabaseChanges, timestamp
+from stores.mongodb.errors import translated
+from stores.mongodb.facts import Facts, facts
+from stores.mongodb.ids import Ids, bound_of, place_among, position_of, typed_of
+from stores.mongodb.metadata import Described, described
+from stores.mongodb.sync_support import Opening, streaming
+from stores.mongodb.ttl_indexes import ttl_notes, ttl_rule, unique_notes
+from stores.mongodb.watermark import Watermark
+from stores.throttling.backoff import Backoff
+from stores.throttling.limits import Ceilings, Window, ceilings
+from stores.throttling.rate_limiter import pace
+
+_BATCH_DOCUMENTS = 1000
+_BATCH_BYTES = 1 << 20
+_FETCH_BYTES = 4 << 20
+_SAMPLES_PER_PARTITION = 20
+_SAMPLES_PER_COLLECTION = 1_000
+_STALENESS_S = 90
+_PREFERENCES = {
+    "primary": Primary,
+    "primaryPreferred": PrimaryPreferred,
+    "secondary": Secondary,
+    "secondaryPreferred": SecondaryPreferred,
+    "nearest": Nearest,
+}
+
+Preference = Literal["primary", "primaryPreferred", "secondary", "secondaryPreferred", "nearest"]
+
+
+@dataclass(frozen=True)
+class Connection:
+    """The keys of `source` in the plan."""
+
+    uri: str
+    """MongoDB connection string."""
+    database: str
+    """The database whose collections are moved."""
+    read_preference: Preference = "primary"
+    """Which members are read; secondaries may lag behind what the application has just written."""
+    retry_deadline_s: float = 120
+    """How long a source that does not answer is asked again before the run stops."""
+    max_read_rate: float | None = None
+    """Documents a second that a run reads at the most, over all routes."""
+    windows: Sequence[Window] = ()
+    """Hours of the day with a ceiling of their own, their `max_rate`, in place of this one."""
+    time_zone: str = "UTC"
+    """The time zone of `windows`, such as Europe/Berlin."""
+
+    def __post_init__(self) -> None:
+        """Refuse ceilings that cannot be kept."""
+        self.ceilings()
+
+    def ceilings(self) -> Ceilings:
+        """Return how fast the source may be read."""
+        return ceilings(self.windows, self.time_zone, name="max_read_rate", max_rate=self.max_read_rate)
+
+
+class MongoDB:
+    """One database, read at majority read concern where it has a replica set."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Connect lazily; raises PlanError for a connection string that is none."""
+        self._connection = connection
+        _check_options(connection.uri)
+        try:
+            self._client: MongoClient[dict[str, Any]] = MongoClient(
+                connection.uri,
+                document_class=dict,
+                appname="offramp",
+                connect=False,
+                serverSelectionTimeoutMS=int(1000 * max(0.1, min(10, connection.retry_deadline_s))),
+                connectTimeoutMS=10_000,
+                socketTimeoutMS=120_000,
+            )
+        except (InvalidURI, ConfigurationError, ValueError) as error:
+            raise PlanError(
+                "E-SRC-URI", f"source.uri is no MongoDB connection string: {type(error).__name__}"
+            ) from None
+        self._opening = Opening(self.changes())
+
+    def source(self, collection: str, where: Mapping[str, Any] | None = None) -> CollectionSource:
+        """Return the documents of one collection that match the filter, all of them without one."""
+        return CollectionSource(self._client, self._connection, collection, where or {}, self._opening)
+
+    def changes(self, window_s: float | None = None) -> DatabaseChanges:
+        """Return the changes of all its collections, as one stream.
+
+        `window_s` is how far back the source tells changes, for where it cannot be asked (R122).
+        """
+        connection = self._connection
+        return DatabaseChanges(self._client, connection.database, connection.retry_deadline_s, window_s=window_s)
+
+    def watermark(self, collection: str, field: str, overlap_s: float = 60) -> Watermark:
+        """Return the changes of one collection as far as a date field tells them, from so long before the last seen."""
+        connection = self._connection
+        found = described(self._client, connection.database, collection)
+        return Watermark(self._client, found, field, overlap_s, connection.retry_deadline_s)
+
+    def facts(self, collections: Iterable[str]) -> Facts:
+        """Return what the server says of itself and of the unique indexes of these collections."""
+        with translated("of the source"):
+            return facts(self._client, self._connection.database, collections)
+
+    def close(self) -> None:
+        """Release connections."""
+        self._client.close()
+
+
+class CollectionSource:
+    """One collection or view behind the contract `stores.contract.Source`."""
+
+    def __init__(
+        self,
+        client: MongoClient[dict[str, Any]],
+        connection: Connection,
+        collection: str,
+        where: Mapping[str, Any],
+        opening: Opening,
+    ) -> None:
+        """Bind the names; nothing is asked of the server yet."""
+        self._client = client
+        self._connection = connection
+        self._name = collection
+        self._where = where
+        self._opening = opening
+        self._described: Described | None = None
+        self._time = 0
+        self._advancing = threading.Lock()
+        self.pace = pace("the source", connection.ceilings(), connection.uri)
+
+    def check(self) -> Sequence[str]:
+        """Return what a person should know; raises PlanError for a collection that is absent or cannot be read.
+
+        The filter is tried: an operator the server does not know must not be found out after the target was made.
+        """
+        described = self._describe()
+        if self._where:
+            self._try_filter()
+        notes = [*ttl_notes(self._name, described.indexes), *unique_notes(self._name, described.indexes)]
+        if described.kind == "view":
+            notes.append(f"{self._name} is a view: read in one partition, and it cannot be synced")
+        if described.capped:
+            notes.append(f"{self._name} is capped: read in one partition; what rolls off while it is read is reported")
+        if not described.replicated:
+            notes.append("the source is a standalone server: it has no majority read concern and cannot be synced")
+        return notes
+
+    def _try_filter(self) -> None:
+        try:
+            with translated(self._name), self._session() as session:
+                self._collection().find_one(self._where, projection=["_id"], session=session)
+                # Counting needs it as a stage, which takes less than a query: not $where, $near or $text.
+                self._collection().aggregate([{"$match": self._where}, {"$limit": 1}], session).close()
+        except PermanentError as error:
+            raise PlanError("E-SRC-WHERE", f"the filter `where` cannot be used: {error.message}") from error
+
+    def streaming(self) -> Streaming:
+        """Return whether its changes can be streamed, by opening the stream as a sync would (R100)."""
+        return streaming(self._client, self._describe(), self._opening)
+
+    def expiry(self) -> IndexExpires:
+        """Return when the collection's TTL indexes delete its documents; raises PlanError without such a rule."""
+        described = self._describe()
+        return ttl_rule(self._name, described.kind, described.indexes)
+
+    def identity(self) -> str:
+        """Return the collection's UUID, which changes when it is dropped and made again ("" for servers without).
+
+        A view is what it is defined as.
+        """
+        return self._describe().uuid
+
+    def count_by_type(self) -> Mapping[str, int]:
+        """Return the source's own count per BSON type of `_id`, by an aggregation that reads every `_id` (R157)."""
+        pipeline: list[Mapping[str, Any]] = [{"$match": self._where}] if self._where else []
+        pipeline.append({"$group": {"_id": {"$type": "$_id"}, "documents": {"$sum": 1}}})
+        with (
+            translated(self._name),
+            self._session() as session,
+            closing(self._collection().aggregate(pipeline, session, allowDiskUse=True)) as rows,
+        ):
+            return {str(row["_id"]): int(row["documents"]) for row in rows}
+
+    def estimate(self) -> int:
+        """Return the collection's metadata count, all documents for a filter, 0 for a view."""
+        if self._describe().kind == "view":
+            return 0
+        with translated(self._name):
+            return int(self._collection().estimated_document_count())
+
+    def split(self, partitions: int) -> Sequence[Partition]:
+        """Return at most so many partitions with bounds from a random sample, sorted by the server (R105, R107).
+
+        Bounds only balance the work: whatever they are, the partitions are disjoint and cover everything.
+        """
+        described = self._describe()
+        if partitions <= 1 or described.kind == "view" or described.capped:
+            return [Partition(0)]
+        pipeline: list[Mapping[str, Any]] = [{"$match": self._where}] if self._where else []
+        pipeline += [
+            {"$sample": {"size": partitions * _SAMPLES_PER_PARTITION}},
+            {"$project": {"_id": 1}},
+            {"$sort": {"_id": 1}},
+        ]
+        with translated(self._name), self._raw(pipeline) as chunks:
+            sampled = [position_of(self._name, raw) for chunk in chunks for raw in documents(chunk)]
+        step = len(sampled) / partitions
+        quantiles = [sampled[int(step * number)] for number in range(1, partitions)] if sampled else []
+        # By the typed text: on shards 1 and 1.0 may both stand, and a server takes no range that begins where it ends.
+        distinct: dict[str, bytes] = {}
+        for bound in quantiles:
+            with suppress(PermanentError):  # An _id that cannot be decoded bounds nothing.
+                distinct.setdefault(typed_of(self._name, bound), bound)
+        bounds = list(distinct.values())
+        return [
+            Partition(number, lower, upper)
+            for number, (lower, upper) in enumerate(zip([None, *bounds], [*bounds, None], strict=True))
+        ]
+
+    def middle(self, partition: Partition, after: bytes, least: int) -> bytes | None:
+        """Return the median of a random sample of what is left past `after`; None where too little is.
+
+        The sample is of the whole collection, without the filter, so that no server reads all that matches; it is the
+        server that compares `_id`s of mixed types.
+        """
+        described = self._describe()
+        if described.kind == "view" or described.capped:
+            return None
+        within = [{"$gt": ["$_id", {"$literal": bound_of(self._name, after)}]}]
+        if partition.upper is not None:
+            within.append({"$lt": ["$_id", {"$literal": bound_of(self._name, partition.upper)}]})
+        pipeline: list[Mapping[str, Any]] = [
+            {"$sample": {"size": _SAMPLES_PER_COLLECTION}},
+            {"$project": {"_id": 1}},
+            {"$match": {"$expr": {"$and": within}}},
+            {"$sort": {"_id": 1}},
+        ]
+        with translated(self._name), self._raw(pipeline) as chunks:
+            found = [position_of(self._name, raw) for chunk in chunks for raw in documents(chunk)]
+        if not found or len(found) * max(1, self.estimate() / _SAMPLES_PER_COLLECTION) < least:
+            return None
+        at = found[len(found) // 2]
+        # By the typed text, as in `split`: a range must not begin where it ends.
+        ends = [after] if partition.upper is None else [after, partition.upper]
+        return None if typed_of(self._name, at) in {typed_of(self._name, end) for end in ends} else at
+
+    def read(self, partition: Partition, after: bytes | None = None) -> Iterator[Batch]:
+        """Yield the partition's documents in ascending BSON order of `_id`, past the position `after` if given."""
+        last = after
+        backoff: Backoff | None = None
+        ids = Ids(self._name, self._describe().unique_ids, after)
+        expected = self._batch_documents()
+        bounds = [typed_of(self._name, bound) for bound in (partition.lower, partition.upper) if bound is not None]
+        if len(bounds) == 2 and bounds[0] == bounds[1]:
+            return  # Half-open, so empty; a server refuses to be asked for it.
+        while True:
+            try:
+                with self._session() as session, ExitStack() as opened:
+                    with translated(self._name):
+                        cursor = opened.enter_context(closing(self._cursor(partition, last, session)))
+                    resumed_at = last
+                    while True:
+                        turn = self.pace.ask(expected)
+                        if backoff is not None:
+                            backoff.extend(turn.waited_s)
+                        with translated(self._name):
+                            chunk = next(cursor, None)
+                        found = documents(chunk) if chunk is not None else []
+                        self.pace.pacer.give_back(expected - len(found))
+                        if chunk is None:
+                            return
+                        if resumed_at is not None:
+                            # The bound is inclusive, as index bounds are: the document itself was read before (R104,
+                            # R132).
+                            if found and position(found[0]) == resumed_at:
+                                del found[0]
+                            resumed_at = None
+                        if found:
+                            backoff = None  # Only a new document is progress: the one at the bound comes every time.
+                            last = ids.last(found)
+                            yield Batch(found, last)
+            except TransientError:
+                backoff = backoff or Backoff(self._connection.retry_deadline_s)
+                if not backoff.wait():
+                    raise
+
+    def count_by_partition(self, partitions: Sequence[Partition]) -> Sequence[Mapping[str, int]]:
+        """Return the server's own count per partition and BSON type of `_id`, by one read of every `_id`."""
+        bounds = [bound_of(self._name, part.lower) for part in partitions if part.lower is not None]
+        pipeline: list[Mapping[str, Any]] = [{"$match": self._where}] if self._where else []
+        group = {"type": {"$type": "$_id"}, "part": place_among(bounds)}
+        pipeline.append({"$group": {"_id": group, "documents": {"$sum": 1}}})
+        counts: list[dict[str, int]] = [{} for _ in partitions]
+        with (
+            translated(self._name),
+            self._session() as session,
+            closing(self._collection().aggregate(pipeline, allowDiskUse=True, session=session)) as rows,
+        ):
+            for row in rows:
+                counts[int(row["_id"]["part"])][str(row["_id"]["type"])] = int(row["documents"])
+        return counts
+
+    def sample(self, number: int) -> Sequence[bytes]:
+        """Return the positions of about so many documents, drawn by the server, each once."""
+        pipeline: list[Mapping[str, Any]] = [{"$match": self._where}] if self._where else []
+        pipeline += [{"$sample": {"size": number}}, {"$project": {"_id": 1}}]
+        with translated(self._name), self._raw(pipeline) as chunks:
+            return list(dict.fromkeys(position_of(self._name, raw) for chunk in chunks for raw in documents(chunk)))
+
+    def fetch(self, ids: Sequence[bytes]) -> Sequence[bytes]:
+        """Return the documents with these ids that the filter lets through, in any order; any number of ids.
+
+        By the collection's collation it may also give one whose `_id` is spelt otherwise.
+        """
+        found: list[bytes] = []
+        for some in _shares(ids, int(min(_BATCH_DOCUMENTS, max(1, self._connection.ceilings().least)))):
+            backoff: Backoff | None = None
+            self.pace.ask(len(some))
+            while True:
+                try:
+                    some_found = self._fetch(some)
+                    self.pace.pacer.give_back(len(some) - len(some_found))
+                    found += some_found
+                    break
+                except TransientError:
+                    backoff = backoff or Backoff(self._connection.retry_deadline_s)
+                    if not backoff.wait():
+                        raise
+        return found
+
+    def _fetch(self, ids: Sequence[bytes]) -> list[bytes]:
+        wanted: Mapping[str, Any] = {"_id": {"$in": [bound_of(self._name, at) for at in ids]}}
+        where = {"$and": [wanted, self._where]} if self._where else wanted
+        with (
+            translated(self._name),
+            self._session() as session,
+            closing(self._found(where, session=session)) as chunks,
+        ):
+            return [raw for chunk in chunks for raw in documents(chunk)]
+
+    def advance(self, time: int) -> None:
+        """Whatever is read from now on is of this cluster time or later (R102); never goes back.
+
+        Raises PermanentError for a standalone server, which has no such time.
+        """
+        if not self._describe().replicated:
+            raise PermanentError(
+                "E-SRC-STANDALONE", "the source is a standalone server: it has no cluster time to read by; copy only"
+            )
+        with self._advancing:
+            self._time = max(self._time, time)
+
+    @contextmanager
+    def _session(self) -> Iterator[ClientSession | None]:
+        """What is read in it is of the time advanced to, or later; each read has its own, as threads must not share."""
+        if not self._time:
+            yield None
+            return
+        with self._client.start_session(causal_consistency=True) as session:
+            session.advance_operation_time(timestamp(self._time))
+            yield session
+
+    def _found(self, where: Mapping[str, Any], **how: Any) -> Any:
+        return self._collection().find_raw_batches(where, **how)
+
+    @contextmanager
+    def _raw(self, pipeline: Sequence[Mapping[str, Any]]) -> Iterator[Any]:
+        with (
+            self._session() as session,
+            closing(self._collection().aggregate_raw_batches(pipeline, session=session)) as chunks,
+        ):
+            yield chunks
+
+    def _cursor(self, partition: Partition, after: bytes | None, session: ClientSession | None) -> Any:
+        described = self._describe()
+        lower = after if after is not None else partition.lower
+        if described.kind == "view":
+            # Index bounds need an index, which a view has not; $expr compares across types where a plain $gte would
+            # only match the bound's own type (R104).
+            bounds: list[Mapping[str, Any]] = []
+            if lower is not None:
+                bounds.append({"$gte": ["$_id", {"$literal": bound_of(self._name, lower)}]})
+            where = {"$and": [self._where, {"$expr": {"$and": bounds}}]} if bounds else self._where
+            return self._found(
+                where, sort=[("_id", 1)], batch_size=self._batch_documents(), allow_disk_use=True, session=session
+            )
+        cursor = self._found(
+            self._where, sort=[("_id", 1)], hint=[("_id", 1)], batch_size=self._batch_documents(), session=session
+        )
+        if lower is not None:
+            cursor = cursor.min([("_id", bound_of(self._name, lower))])
+        if partition.upper is not None:
+            cursor = cursor.max([("_id", bound_of(self._name, partition.upper))])
+        return cursor
+
+    def _batch_documents(self) -> int:
+        """Return how many documents are asked for at once: under a ceiling no more than it allows in a second."""
+        average = self._describe().average_bytes
+        # Two at least: a batch that begins at the bound brings one document already read.
+        most = max(2, min(_BATCH_DOCUMENTS, _BATCH_BYTES // average)) if average else _BATCH_DOCUMENTS
+        return int(min(most, max(2, self._connection.ceilings().least)))
+
+    def _collection(self) -> Collection[dict[str, Any]]:
+        described = self._describe()
+        preference = _PREFERENCES[self._connection.read_preference]
+        if self._connection.read_preference == "primary":
+            chosen: Any = Primary()
+        else:
+            chosen = preference(max_staleness=_STALENESS_S) if described.replicated else preference()
+        return self._client[self._connection.database].get_collection(
+            self._name,
+            codec_options=CODEC,
+            read_preference=chosen,
+            read_concern=ReadConcern("majority" if described.replicated else "local"),
+        )
+
+    def _describe(self) -> Described:
+        if self._described is None:
+            backoff = Backoff(min(self._connection.retry_deadline_s, 15))
+            while self._described is None:
+                try:
+                    with translated(self._name):
+                        self._described = described(self._client, self._connection.database, self._name)
+                except TransientError:
+                    if not backoff.wait():
+                        raise
+        return self._described
+
+
+def _shares(ids: Sequence[bytes], most: int) -> Iterator[Sequence[bytes]]:
+    """Cut the ids into parts of at most so many, a query for which is well below the 16 MB that a command may have."""
+    first = size = 0
+    for end, at in enumerate(ids):
+        size += len(at)
+        if end > first and (end - first == most or size > _FETCH_BYTES):
+            yield ids[first:end]
+            first, size = end, len(at)
+    if first < len(ids):
+        yield ids[first:]
+
+
+def _check_options(uri: str) -> None:
+    # The driver only warns of an option it does not understand: `tls=ture` would read without TLS.
+    options = uri.partition("?")[2]
+    if "@" in options:
+        raise PlanError("E-SRC-URI", "source.uri has an @ after a ?; write a ? within a password as %3F")
+    for option in filter(None, options.split("&")):
+        try:
+            split_options(option)
+        except (InvalidURI, ConfigurationError, ValueError):
+            name = option.partition("=")[0]
+            raise PlanError(
+                "E-SRC-URI", f"source.uri has the option {name!r}, unknown or with a value it does not take; correct it"
+            ) from None

@@ -1,0 +1,183 @@
+"""The changes of a collection as far as a date in its documents tells them; deletes are never told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing
+from typing import Any
+
+import bson
+from bson.datetime_ms import DatetimeMS
+from bson.timestamp import Timestamp
+from pymongo import MongoClient
+from pymongo.read_concern import ReadConcern
+from pymongo.read_preferences import Primary
+
+from mappers.documents.decoding import CODEC_MS, documents
+from stores.contract.target import ChangeBatch, StreamPosition, Touched
+from stores.errors import TransientError
+from stores.mongodb.change_stream import as_int, timestamp
+from stores.mongodb.errors import translated
+from stores.mongodb.ids import position_of
+from stores.mongodb.metadata import Described
+from stores.throttling.backoff import STOPPING, Backoff
+
+_BATCH_IDS = 1000
+_PAUSE_S = 1.0
+_FIRST_MS = -(2**63)
+
+
+class Watermark:
+    """One collection behind the contract `stores.contract.Changes`, by a field that every write sets to its time.
+
+    A position holds the greatest date seen, but never one past the server's own clock: a single date in the far future
+    would pass over everything that is written until then. Each pass reads again from `overlap_s` before it, for clocks
+    that differ and writes that take their time.
+    """
+
+    def __init__(
+        self,
+        client: MongoClient[dict[str, Any]],
+        found: Described,
+        field: str,
+        overlap_s: float,
+        retry_deadline_s: float,
+    ) -> None:
+        """Take what the server says of the collection; nothing more is asked of it yet."""
+        self._client = client
+        self._name = found.collection
+        self._found = found
+        self._field = field
+        self._overlap_ms = int(overlap_s * 1000)
+        self._retry_deadline_s = retry_deadline_s
+        self._collection: Any = client.get_database(
+            found.database,
+            codec_options=CODEC_MS,
+            read_preference=Primary(),
+            read_concern=ReadConcern("majority" if found.replicated else "local"),
+        )[found.collection]
+
+    def check(self) -> list[str]:
+        """Return what a person should know: what this way of syncing cannot see."""
+        notes = [f"{self._name}: sync by {self._field} cannot see deletes; what is deleted stays in the target"]
+        with translated(self._name):
+            blind = self._collection.count_documents({self._field: {"$not": {"$type": "date"}}})
+        if blind:
+            notes.append(f"{self._name}: {blind} documents have no date at {self._field}; their changes are not seen")
+        if not any(next(iter(index["key"])) == self._field for index in self._found.indexes):
+            notes.append(f"{self._name}: no index begins with {self._field}, so that each sync reads the collection")
+        return notes
+
+    def begin(self) -> StreamPosition:
+        """Return the position now: what is written from now on bears this date or a later one, save for the overlap."""
+        now, now_ms = self._now()
+        with translated(self._name):
+            last = self._collection.find_one(
+                {self._field: {"$type": "date"}}, {self._field: 1}, sort=[(self._field, -1)]
+            )
+        greatest = _greatest(last, self._field) if last else None
+        return StreamPosition(now, _mark(None if greatest is None else min(greatest, now_ms)))
+
+    def now(self) -> int:
+        """Return the source's time, as positions have it."""
+        return self._now()[0]
+
+    def follow(
+        self,
+        collections: Mapping[str, bool],
+        since: StreamPosition,
+        *,
+        until: int | None = None,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> Iterator[ChangeBatch]:
+        """Yield what bears a date of the mark or later, pass after pass; see `stores.contract.Changes`.
+
+        A pass that begins at `until` or later reaches it. What documents were before is never known.
+        """
+        if self._name not in collections:
+            return
+        at = since
+        backoff: Backoff | None = None
+        while not stopping():
+            try:
+                now, now_ms = self._now()
+                now = max(now, until or 0)
+                for batch in self._pass(at, now_ms, now):
+                    backoff, at = None, batch.position
+                    yield batch
+                    if stopping():
+                        return
+            except TransientError:
+                backoff = backoff or Backoff(self._retry_deadline_s)
+                if not backoff.wait():
+                    raise
+                continue
+            at = StreamPosition(max(at.time, now), at.token)
+            yield ChangeBatch((), at, 0, {})
+            if until is not None and at.time >= until:
+                return
+            STOPPING.wait(_PAUSE_S)
+
+    def _pass(self, at: StreamPosition, now_ms: int, least: int) -> Iterator[ChangeBatch]:
+        mark = _marked(at.token)
+        kept: Mapping[str, Any] = {"$type": "date"}
+        if mark is not None:
+            kept = {"$gte": DatetimeMS(max(mark - self._overlap_ms, _FIRST_MS))}
+        with ExitStack() as opened:
+            with translated(self._name):
+                session = None
+                if self._found.replicated:
+                    session = opened.enter_context(self._client.start_session(causal_consistency=True))
+                    session.advance_operation_time(timestamp(least))
+                chunks = opened.enter_context(
+                    closing(
+                        self._collection.find_raw_batches(
+                            # Without the route's filter: a document that leaves it must be seen to leave.
+                            {self._field: kept},
+                            {self._field: 1},
+                            sort=[(self._field, 1)],
+                            batch_size=_BATCH_IDS,
+                            allow_disk_use=True,
+                            session=session,
+                        )
+                    )
+                )
+            while True:
+                with translated(self._name):
+                    chunk = next(chunks, None)
+                if chunk is None:
+                    return
+                touched: list[Touched] = []
+                for raw in documents(chunk):
+                    touched.append(Touched(self._name, position_of(self._name, raw)))
+                    greatest = _greatest(bson.decode(raw, CODEC_MS), self._field)
+                    if greatest is not None:
+                        mark = min(greatest, now_ms) if mark is None else max(mark, min(greatest, now_ms))
+                if touched:
+                    yield ChangeBatch(touched, StreamPosition(at.time, _mark(mark)), len(touched), {})
+
+    def _now(self) -> tuple[int, int]:
+        """Return the source's cluster time (its clock where it has none) and the milliseconds of its clock."""
+        with translated(self._name):
+            hello = self._client.admin.command("hello")
+        clock_ms = int(DatetimeMS(hello["localTime"]))
+        told = hello.get("operationTime")
+        return (as_int(told) if isinstance(told, Timestamp) else (clock_ms // 1000) << 32), clock_ms
+
+
+def _mark(value: int | None) -> bytes:
+    return b"" if value is None else bson.encode({"mark": DatetimeMS(value)})
+
+
+def _marked(token: bytes) -> int | None:
+    return int(bson.decode(token, CODEC_MS)["mark"]) if token else None
+
+
+def _greatest(document: dict[str, Any], field: str) -> int | None:
+    """Return the latest date at the field, which may lead through objects and arrays; None for none."""
+    found: list[Any] = [document]
+    for name in field.split("."):
+        inner = [one for value in found for one in (value if isinstance(value, list) else [value])]
+        found = [one[name] for one in inner if isinstance(one, Mapping) and name in one]
+    flat = [one for value in found for one in (value if isinstance(value, list) else [value])]
+    return max((int(one) for one in flat if isinstance(one, DatetimeMS)), default=None)

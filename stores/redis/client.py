@@ -1,0 +1,471 @@
+"""The exchange with one Redis server: packed pipelines, an outcome per command, one retry loop, errors translated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import redis.exceptions as driver
+from hiredis import pack_command
+from redis import ConnectionPool
+from redis.backoff import NoBackoff
+from redis.connection import Connection, DefaultParser, parse_url
+from redis.retry import Retry
+
+from stores.errors import PermanentError, TransientError
+from stores.throttling.backoff import Backoff
+from stores.throttling.rate_limiter import Pace
+
+_STEPS = 500
+_PIPELINE_BYTES = 2**20
+"""What one pipeline holds at most (R72); a larger step goes alone."""
+
+_CODES: tuple[tuple[type[driver.ResponseError], str], ...] = (
+    (driver.OutOfMemoryError, "OOM"),
+    (driver.ReadOnlyError, "READONLY"),
+    (driver.NoPermissionError, "NOPERM"),
+    (driver.MasterDownError, "MASTERDOWN"),
+    (driver.ClusterDownError, "CLUSTERDOWN"),
+    (driver.TryAgainError, "TRYAGAIN"),
+    (driver.MovedError, "MOVED"),
+    (driver.AskError, "ASK"),
+    (driver.ExecAbortError, "EXECABORT"),
+)
+"""The driver cuts these codes off the server's text; every other text starts with its code."""
+
+AGAIN: frozenset[str] = frozenset(
+    ("OOM", "READONLY", "BUSY", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN", "MISCONF", "NOREPLICAS")
+)
+"""Refusals that pass: the same command may succeed later (R70, R72). LOADING ends the driver's connection instead."""
+
+THROTTLING = frozenset(("OOM", "BUSY", "MISCONF", "TRYAGAIN", "NOREPLICAS"))
+"""Those of them, and LOADING, by which a server asks for less."""
+
+AUTH = (
+    driver.AuthenticationError,
+    driver.AuthorizationError,
+    driver.NoPermissionError,
+    driver.AuthenticationWrongNumberOfArgsError,
+)
+"""What the driver raises for a user that is refused."""
+
+NO_JSON = "has no JSON.SET; use a server with the JSON module (Redis 8, Redis Stack, valkey-json), or mapper: string"
+LOST = (driver.ConnectionError, driver.TimeoutError, OSError)
+"""What a connection raises that cannot be used or did not last."""
+
+Command = tuple[str | bytes, ...]
+Refused = driver.ResponseError
+"""One command's error reply."""
+
+
+_MULTI, _EXEC, _ASKING = (pack_command((name,)) for name in ("MULTI", "EXEC", "ASKING"))
+
+
+class Step(NamedTuple):
+    """The commands of one record or address, packed: they succeed, fail and are sent again together."""
+
+    number: int
+    key: str
+    packed: Sequence[bytes]
+    """Each command by itself: in a cluster, ASKING may have to go before each."""
+    atomic: bool
+    """Whether they stand between MULTI and EXEC, so that the last reply holds the others' outcomes."""
+
+    size_bytes: int
+    """What it takes on the wire."""
+
+    @classmethod
+    def of(cls, number: int, key: str, *commands: Command) -> Step:
+        """Return the step of these commands; steps of one key are applied in their order."""
+        packed = [pack_command(command) for command in commands]  # type: ignore[arg-type]
+        return cls(number, key, packed, False, sum(map(len, packed)))
+
+    @classmethod
+    def together(cls, number: int, key: str, *commands: Command) -> Step:
+        """Return the step of these commands in a transaction."""
+        packed = [_MULTI, *[pack_command(command) for command in commands], _EXEC]  # type: ignore[arg-type]
+        return cls(number, key, packed, True, sum(map(len, packed)))
+
+
+def failure(step: Step, replies: Sequence[Any]) -> Refused | None:
+    """Return the first error among a step's replies; that of a command in a transaction tells more than EXEC's."""
+    for reply in replies:
+        if isinstance(reply, Refused):
+            return reply
+        if step.atomic and type(reply) is list:  # EXEC's
+            return next((one for one in reply if isinstance(one, Refused)), None)
+    return None
+
+
+def code(error: Refused) -> str:
+    """Return the server's code, such as ``OOM`` or ``WRONGTYPE``."""
+    found = next((code for kind, code in _CODES if isinstance(error, kind)), None)
+    if found == "EXECABORT":  # "Transaction discarded because of: OOM command not allowed ..."
+        return str(error).partition("because of: ")[2].partition(" ")[0] or found
+    if str(error) == "Existing key has wrong Redis type":  # A JSON module's own words.
+        return "WRONGTYPE"
+    return found or str(error).partition(" ")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Durability:
+    """How many replicas hold what was written before it counts as acknowledged (R73)."""
+
+    wait: int | None = None
+    """The replicas to wait for after each pipeline; one, if any is attached, unless said; 0 waits for none."""
+    timeout_ms: int = 1000
+    """How long one WAIT lasts before the pipeline is sent again; the target's `retry_deadline_s` ends that."""
+
+
+class Server:
+    """One database of a server, reached through connections that are opened when first used, from any thread."""
+
+    again = AGAIN
+    """Codes of the refusals that pass."""
+
+    def __init__(self, pool: ConnectionPool, place: str, retry_deadline_s: float, durability: Durability) -> None:
+        """Take unconnected connections and the server's name for people."""
+        self._pool = pool
+        self.place = place
+        self._deadline_s = retry_deadline_s
+        self._durability = durability
+        self.pace: Pace | None = None
+        """What writing waits for."""
+
+    def run(self, steps: Iterable[Step], deadline_s: float | None = None) -> Iterator[tuple[Step, Sequence[Any]]]:
+        """Yield each step, in any order, with its replies, errors among them but none that may pass.
+
+        Raises TransientError when nothing got through for the deadline, PermanentError for a refused user.
+        """
+        for pipeline in _pipelines(steps):
+            yield from self._settle(pipeline, self._deadline_s if deadline_s is None else deadline_s)
+
+    def apply(self, steps: Iterable[Step]) -> Iterator[tuple[Step, Refused]]:
+        """Carry the steps out and yield those refused, once the replicas asked for hold the others; raises as `run`."""
+        for pipeline in _pipelines(steps):
+            for step, replies in self._settle(pipeline, self._deadline_s, writing=True):
+                refused = failure(step, replies)
+                if refused is not None:
+                    yield step, refused
+
+    def ask(self, *commands: Command, key: str = "", deadline_s: float | None = None) -> Sequence[Any]:
+        """Return the replies to a few commands, none of them an error; they may name no key but this one."""
+        ((step, replies),) = self.run([Step.of(0, key, *commands)], deadline_s)
+        error = failure(step, replies)
+        if error is not None:
+            raise self.refusal(error) from error
+        return replies
+
+    def primaries(self, deadline_s: float | None = None) -> Sequence[Server]:
+        """Return every server that holds keys."""
+        return (self,)
+
+    def layout(self) -> object:
+        """Return which server holds which keys, to be compared with a later answer; None while keys are moving."""
+        return ()
+
+    def stale(self) -> None:
+        """The idle connections are closed: after a fail-over they lead to what is a replica now."""
+        self._pool.disconnect(inuse_connections=False)
+
+    @contextmanager
+    def wire(self, key: str = "") -> Iterator[Wire]:
+        """Give one connection for as long as the block lasts; raises one of `LOST` if there is none.
+
+        What is sent over it may name no key but this one, or those that the server itself named.
+        """
+        try:
+            connection = self._pool.get_connection()
+        except driver.RedisError as error:
+            if isinstance(error, LOST) and not isinstance(error, AUTH):
+                raise
+            raise self.refusal(error) from error
+        try:
+            yield Wire(connection, self)
+        finally:
+            self._pool.release(connection)
+
+    def refusal(self, error: driver.RedisError) -> PermanentError:
+        """Return an error reply that will not pass as what a person must act upon."""
+        if isinstance(error, AUTH):
+            text = f"{self.place} refuses this user ({_told(error)}); see user, password and ACL"
+            return PermanentError("E-RDS-AUTH", text)
+        if isinstance(error, driver.AskError):
+            return PermanentError("E-RDS-CLUSTER", f"{self.place} is a cluster; say cluster: true beside its url")
+        if str(error).startswith("unknown command 'JSON."):
+            return PermanentError("E-RDS-NOJSON", f"{self.place} {NO_JSON}")
+        return PermanentError("E-RDS-SERVER", f"{self.place} refused a command: {_told(error)}")
+
+    def gave_up(self, error: Exception, deadline_s: float | None = None) -> TransientError:
+        """Return the last error of a series of attempts as what may pass."""
+        tried = f"for {self._deadline_s if deadline_s is None else deadline_s:g} s"
+        if isinstance(error, _Unreplicated):
+            text = f"{self.place}: {error} {tried}; see its replication or `durability`, then resume"
+            return TransientError("E-RDS-REPLICAS", text)
+        if not isinstance(error, Refused):
+            text = f"{self.place} could not be reached {tried} ({type(error).__name__}: {error}); check it, then resume"
+            return TransientError("E-RDS-UNREACHABLE", text)
+        if code(error) == "OOM":
+            text = f"{self.place} was out of memory {tried}{self._memory()}; raise its maxmemory, then resume"
+            return TransientError("E-RDS-OOM", text)
+        text = f"{self.place} answered {code(error)} {tried}; resume when it takes writes"
+        return TransientError("E-RDS-UNAVAILABLE", text)
+
+    def close(self) -> None:
+        """Release the connections; a later call opens new ones."""
+        self._pool.disconnect()
+
+    def attempt(
+        self, steps: Sequence[Step], *, writing: bool = False, asking: bool = False
+    ) -> tuple[Sequence[Sequence[Any] | None], Exception | None]:
+        """Return each step's replies, None where there are none, and why there are none.
+
+        With `writing`, those of steps that all succeeded are left out, and the replicas asked for hold them.
+        """
+        try:
+            with self.wire() as wire:
+                replies = wire.exchange(steps, asking=asking, writing=writing)
+                if writing:
+                    self.replicate(wire)
+                return replies, None
+        except LOST as error:
+            # What the server did with it is unknown: all of it is sent again, which changes nothing twice (R72).
+            return [None] * len(steps), error
+
+    def _settle(
+        self, steps: Sequence[Step], deadline_s: float, *, writing: bool = False
+    ) -> list[tuple[Step, Sequence[Any]]]:
+        """Return the steps with their replies; with `writing`, those that succeeded may be left out."""
+        backoff = Backoff(deadline_s)
+        settled: list[tuple[Step, Sequence[Any]]] = []
+        while steps:
+            again: list[Step] = []
+            late: set[str] = set()
+            turn = None
+            if writing and self.pace is not None:
+                turn = self.pace.ask(len(steps))
+                backoff.extend(turn.waited_s)
+            answers, cause = self.attempt(steps, writing=writing)
+            if writing and not any(answers) and cause is None:
+                if turn is not None and self.pace is not None:
+                    self.pace.tell(turn)
+                return settled
+            for step, replies in zip(steps, answers, strict=True):
+                refused = failure(step, replies) if replies is not None else None
+                if refused is not None and code(refused) in self.again:
+                    cause = refused
+                    late.add(step.key)
+                # What followed on the same key follows again, or the earlier record would win.
+                if replies is None or step.key in late:
+                    again.append(step)
+                else:
+                    settled.append((step, replies))
+            if turn is not None and self.pace is not None:
+                self.pace.tell(turn, len(again), throttled=_throttling(cause))
+            if again:
+                self.stale()
+            if len(again) < len(steps):
+                backoff = Backoff(deadline_s)
+            if again and not backoff.wait():
+                raise self.gave_up(cause or driver.ConnectionError("no answer"), deadline_s) from cause
+            steps = again
+        return settled
+
+    def replicate(self, wire: Wire) -> None:
+        """What went over this connection is held by the replicas asked for; raises _Unreplicated if it is not yet."""
+        wanted = self._durability.wait
+        if wanted is None:
+            (told,) = wire.demand([Step.of(0, "", ("INFO", "replication"))])
+            wanted = min(1, int(parsed_info(told).get("connected_slaves", "0")))
+        if wanted:
+            (held,) = wire.demand([Step.of(0, "", ("WAIT", str(wanted), str(self._durability.timeout_ms)))])
+            if held < wanted:
+                raise _Unreplicated(f"{held} of {wanted} replicas acknowledged what was written")
+
+    def _memory(self) -> str:
+        try:
+            with self.wire() as wire:
+                info = parsed_info(wire.demand([Step.of(0, "", ("INFO", "memory"))])[0])
+        except (*LOST, PermanentError):
+            return ""  # The lack of memory is the news; a server that falls silent now adds none.
+        return f": used_memory {info.get('used_memory', '?')} of maxmemory {info.get('maxmemory', '?')} bytes"
+
+
+class Wire:
+    """One connection while it is held; it is closed, not given back in use, when replies are left unread."""
+
+    def __init__(self, connection: Any, server: Server) -> None:
+        """Take a connection of the driver's pool."""
+        self._connection = connection
+        self._server = server
+
+    def exchange(
+        self, steps: Sequence[Step], *, asking: bool = False, writing: bool = False
+    ) -> Sequence[Sequence[Any]]:
+        """Return each step's replies, errors among them; raises one of `LOST` if the connection did not last.
+
+        With `asking`, a node of a cluster serves a slot that is still being moved to it. With `writing`, where no reply
+        is an error there are none.
+        """
+        try:
+            sent = [_asked(step) if asking else step.packed for step in steps]
+            self._connection.send_packed_command([b"".join(chain.from_iterable(sent))], check_health=False)
+            found, errors = self._connection.replies(sum(map(len, sent)))
+            if writing and not errors:
+                return [()] * len(steps)
+            replies = iter(found)
+            answers = [list(islice(replies, len(parts))) for parts in sent]
+            return [_unasked(step, answer) for step, answer in zip(steps, answers, strict=True)] if asking else answers
+        except BaseException as error:
+            self._connection.disconnect()
+            # NOAUTH is an error of the connection to the driver, but not one that waiting helps.
+            if isinstance(error, driver.RedisError) and (isinstance(error, AUTH) or not isinstance(error, LOST)):
+                raise self._server.refusal(error) from error
+            raise
+
+    def demand(self, steps: Sequence[Step]) -> list[Any]:
+        """Return the one reply of each step, never an error: one that may pass counts as a lost connection."""
+        replies = [reply for (reply,) in self.exchange(steps)]
+        for reply in replies:
+            if isinstance(reply, Refused):
+                # WRONGTYPE: the key became another since its type was asked for.
+                if code(reply) in self._server.again or code(reply) == "WRONGTYPE":
+                    raise driver.ConnectionError(_told(reply)) from reply
+                raise self._server.refusal(reply) from reply
+        return replies
+
+
+class _Parser(DefaultParser):  # type: ignore[valid-type,misc]  # a name for one of two classes
+    """The driver's parser, which gives many replies at once too: by one, each takes as long as making its command."""
+
+    _errors = 0
+
+    def on_connect(self, connection: Any, **options: Any) -> None:
+        """Begin with an empty reader, and see what it answers while there is no whole reply."""
+        super().on_connect(connection, **options)
+        self._nothing_yet = self._reader.gets()
+
+    def parse_error(self, response: str) -> Exception:
+        """Return the error that the server told, and count it: it may stand within another reply, as EXEC's."""
+        self._errors += 1
+        error: Exception = super().parse_error(response)
+        return error
+
+    def many(self, count: int) -> tuple[list[Any], int]:
+        """Return so many replies, and how many errors are among them or within them.
+
+        Raises one of `LOST` for a connection that ends or must end.
+        """
+        gets, nothing_yet = self._reader.gets, self._nothing_yet
+        self._errors = 0
+        replies: list[Any] = []
+        while len(replies) < count:
+            reply = gets()
+            if reply is nothing_yet:
+                self.read_from_socket()
+                continue
+            if isinstance(reply, driver.ConnectionError):
+                raise reply
+            replies.append(reply)
+        return replies, self._errors
+
+
+class _ManyReplies:
+    """What a connection of ours can do beside the driver's own, whichever kind it is."""
+
+    _parser: _Parser
+
+    def replies(self, count: int) -> tuple[list[Any], int]:
+        """Return the next replies, errors among them, and how many errors there are."""
+        return self._parser.many(count)
+
+
+def _throttling(cause: Exception | None) -> bool:
+    loading = isinstance(cause, driver.BusyLoadingError)
+    return loading or (isinstance(cause, Refused) and code(cause) in THROTTLING)
+
+
+def parsed_info(reply: bytes) -> Mapping[str, str]:
+    """Return the fields of an INFO reply."""
+    lines = (line.partition(":") for line in reply.decode(errors="replace").splitlines())
+    return {name: value for name, colon, value in lines if colon}
+
+
+class _Unreplicated(driver.ConnectionError):
+    """Too few replicas hold what was written: as good as a connection lost."""
+
+
+def _unasked(step: Step, replies: Sequence[Any]) -> list[Any]:
+    """Return the replies to the step's own commands."""
+    return list(replies[1:] if step.atomic else replies[1::2])
+
+
+def _asked(step: Step) -> Sequence[bytes]:
+    """Return the step's commands, each after an ASKING of its own; one before MULTI holds until EXEC."""
+    if step.atomic:
+        return [_ASKING, *step.packed]
+    return [part for command in step.packed for part in (_ASKING, command)]
+
+
+TIMEOUTS = {"socket_timeout": 30.0, "socket_connect_timeout": 5.0}
+"""Unless the URL says others."""
+ONE_TRY = {"retry": Retry(NoBackoff(), 0), "decode_responses": False, "protocol": 2, "health_check_interval": 0}
+"""One retry loop, ours: the driver's own would not end at the deadline. Replies stay bytes, in the forms of RESP2."""
+
+
+def opened(url: str, at: tuple[str, int] | None = None) -> tuple[ConnectionPool, str]:
+    """Return unconnected connections and the server's name for people; raises ValueError for a URL that is none.
+
+    `at` is a host and a port in place of the URL's own.
+    """
+    try:
+        parts = urlsplit(url)
+        options = parse_url(url)  # type: ignore[no-untyped-call]
+        database = parts.path.strip("/")
+        # The driver would take database 0 for a name it cannot read.
+        if parts.scheme != "unix" and database and not database.isdecimal():
+            raise ValueError
+    except ValueError:
+        # Neither the URL nor the driver's text is shown: a URL split in the wrong place shows part of its password.
+        raise ValueError(
+            "url is not of the form redis://[user:password@]host[:port][/database number]; "
+            "percent-encode what is special in user and password"
+        ) from None
+    options = TIMEOUTS | options | ONE_TRY | {"parser_class": _Parser}
+    kind = options.get("connection_class", Connection)
+    options["connection_class"] = type(f"Many{kind.__name__}", (_ManyReplies, kind), {})
+    if at is not None:
+        options["host"], options["port"] = at
+    pool = ConnectionPool(**options)
+    try:
+        pool.make_connection()
+    except TypeError:
+        names = ", ".join(sorted(name.partition("=")[0] for name in parts.query.split("&")))
+        raise ValueError(f"url has an option the driver does not know, one of: {names}") from None
+    if "path" in options:
+        return pool, f"redis at {options['path']}"
+    host, port = options.get("host", "localhost"), options.get("port", 6379)
+    return pool, f"redis at {host}:{port}/{options.get('db', 0)}"
+
+
+def _pipelines(steps: Iterable[Step]) -> Iterator[list[Step]]:
+    """Yield the steps in their order, cut where a pipeline would pass its number of steps or bytes (R72)."""
+    pipeline: list[Step] = []
+    size_bytes = 0
+    for step in steps:
+        size_bytes += step.size_bytes
+        if pipeline and (len(pipeline) == _STEPS or size_bytes > _PIPELINE_BYTES):
+            yield pipeline
+            pipeline, size_bytes = [], step.size_bytes
+        pipeline.append(step)
+    if pipeline:
+        yield pipeline
+
+
+def _told(error: Exception) -> str:
+    """Return the server's text without the arguments that it repeats from a command it does not know."""
+    return str(error).partition(", with args")[0]

@@ -1,0 +1,477 @@
+"""Redis and Valkey as a target: keys of a document's own, and members of keys that documents share."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from mappers.expiry import Expires
+from mappers.redis.collections import Entry
+from mappers.redis.json_document import Json
+from stores.contract.target import Rejected
+from stores.errors import PlanError
+from stores.redis.client import LOST, NO_JSON, Durability, Refused, Server, Step, code, failure, opened, parsed_info
+from stores.redis.cluster import Cluster
+from stores.redis.commands import (
+    INT64,
+    JSON,
+    RECORDS,
+    SHARED,
+    WHOLES,
+    Foreign,
+    Held,
+    Shared,
+    delete_step,
+    entry_number,
+    read_steps,
+    record,
+    shared_step,
+    too_large,
+    under,
+    unfit,
+    whole_step,
+)
+from stores.redis.keys import Own, as_bytes, literal, parsed
+from stores.redis.memory_usage import growth_bytes, room, size_of
+from stores.redis.server_health import Seen, as_design, faults, of_design, standings
+from stores.redis.streams import Turns, insert, too_late
+from stores.throttling.backoff import Backoff
+from stores.throttling.limits import Ceilings, Window, ceilings
+from stores.throttling.rate_limiter import pace
+
+_log = logging.getLogger(__name__)
+
+_MOVED = ConnectionError("slots of the cluster kept moving")
+_VALUE_BYTES = 512 * 2**20
+"""The longest key or value a server takes unless its `proto-max-bulk-len` says otherwise (R76)."""
+_BIG_BYTES = 10**6
+"""A key of more is one that a person should know of (R76)."""
+_PAGE = "1000"
+_NEVER = INT64
+"""Read in place of an expiry that `ttl_s` promised but the key lacks: None would call that key right."""
+_GRACE_MS = 5000
+_SHARING = {"score": "zset", "location": "zset", "entry": "stream", "member": "set"}
+"""Keys of a placement that say that documents share keys, and of which type; the first that is said decides."""
+_WAIT_MS = 20_000
+"""WAIT ends before a connection that is silent for 30 seconds counts as lost."""
+_CHECK_S = 5.0
+"""How long `check` waits for a server: a wrong host name should not take the whole retry deadline."""
+
+
+class RedisTarget:
+    """One route's keys in one database of a server: Redis from 7.0 on, or Valkey.
+
+    A hash is replaced by MULTI, DEL, HSET, PEXPIREAT, EXEC (R62, R66). That is enough for "whole or not at all": after
+    the DEL nothing can be of the wrong type, memory is judged before EXEC begins, and a connection that dies earlier
+    discards the lot. A Lua script would add a permission, a limit on fields and a script to load again.
+    """
+
+    @dataclass(frozen=True, slots=True)
+    class Connection:
+        """How the server is reached."""
+
+        url: str
+        """``redis://[user:password@]host[:port][/database]``; ``rediss`` for TLS, ``unix`` for a socket's path."""
+        allow_eviction: bool = False
+        """Write also to a server that may drop keys when its memory is full."""
+        retry_deadline_s: float = 600
+        """How long commands of which none gets through are tried again before the run stops, fit to be resumed."""
+        cluster: bool = False
+        """Whether the URL leads to a node of a Redis Cluster."""
+        durability: Durability = Durability()  # noqa: RUF009 - frozen, so that it can be shared
+        """The replicas that must hold what was written before it counts as acknowledged."""
+        max_memory_percent: float = 70
+        """How full of its `maxmemory` a copy may make the server, as measured by a sample; more than 100 for any."""
+        max_rate: float | None = None
+        """Records a second that a run writes to the server at the most, over all routes."""
+        windows: Sequence[Window] = ()
+        """Hours of the day with a ceiling of their own in place of this one."""
+        time_zone: str = "UTC"
+        """The time zone of `windows`, such as Europe/Berlin."""
+
+        def __post_init__(self) -> None:
+            """Refuse ceilings that cannot be kept."""
+            self.ceilings()
+
+        def ceilings(self) -> Ceilings:
+            """Return how fast the server may be written to."""
+            return ceilings(self.windows, self.time_zone, max_rate=self.max_rate)
+
+    @dataclass(frozen=True, slots=True)
+    class Placement:
+        """Which keys a route owns and how long they live."""
+
+        key: str | None = None
+        """Key template; the route's name, a colon and {_id} unless said, a sorted set's the route's name alone."""
+        ttl_s: int | None = None
+        """Seconds that a key lives after it was last written; not beside `expires`."""
+        expires: str | Expires | None = None
+        """When the key expires; beside a mapper of your own any text that says that keys do."""
+        score: str | None = None
+        """The numeric field that orders the members: says that the keys hold sorted sets."""
+        location: str | None = None
+        """The field with the place: says that the keys hold geo sets, which are sorted sets."""
+        entry: str | None = None
+        """The field that orders the entries: says that the keys hold streams."""
+        member: str | None = None
+        """The field that names the members: says that many documents share each key, a set unless said otherwise."""
+        json: bool = False
+        """Whether the keys hold JSON documents, which not every server can."""
+
+    REPEATED: ClassVar[frozenset[str]] = frozenset(("expires", "score", "location", "entry", "member", "json"))
+    """Keys of a placement that repeat what a mapper says: they stand beside a mapper that has them, or one's own."""
+
+    def __init__(self, connection: Connection, placement: Placement, route: str, /) -> None:
+        """Take the options without connecting; raises ValueError for options that cannot be served."""
+        shared = [name for name in _SHARING if getattr(placement, name) is not None]
+        if placement.expires is not None and shared:
+            raise ValueError(f"expires: beside `{shared[0]}` the documents share a key, so none can expire; drop it")
+        if placement.ttl_s is not None:
+            if not 0 < placement.ttl_s <= 10**12:
+                raise ValueError(f"ttl_s is {placement.ttl_s}; give a number of seconds above 0")
+            if placement.expires is not None:
+                raise ValueError("ttl_s and expires both say when a key expires; drop one of them")
+            if shared:
+                raise ValueError(f"ttl_s: beside `{shared[0]}` the documents share a key, so none can expire; drop it")
+        self._json = placement.json
+        self._own = Own.of(placement.key, route, shared=bool(shared))
+        self._shared = _SHARING[shared[0]] if shared else None
+        self._ttl_ms = placement.ttl_s * 1000 if placement.ttl_s is not None else None
+        self._allow_eviction = connection.allow_eviction
+        self._deadline_s = connection.retry_deadline_s
+        if connection.max_memory_percent <= 0:
+            raise ValueError("max_memory_percent: above 0; 70 leaves room for what the server itself needs")
+        if connection.durability.wait is not None and connection.durability.wait < 0:
+            raise ValueError("durability: wait is a number of replicas, 0 or more")
+        if not 0 < connection.durability.timeout_ms <= _WAIT_MS:
+            raise ValueError(f"durability: timeout_ms is above 0 and at most {_WAIT_MS}")
+        self._server: Server
+        if connection.cluster:
+            self._server = Cluster(connection.url, connection.retry_deadline_s, connection.durability)
+        else:
+            self._server = Server(*opened(connection.url), connection.retry_deadline_s, connection.durability)
+        place = re.sub(r"(:\d+)/\d+$", r"\1", self._server.place)
+        self.pace = self._server.pace = pace(place, connection.ceilings())
+        self._limit_bytes: int | None = None
+        self._turns = Turns()
+        self._big: list[int] = []
+        self._memory_percent = connection.max_memory_percent
+        self._began: Seen | None = None
+        self._compared: Seen | None = None
+        self._comparing = threading.Lock()
+
+    @property
+    def records(self) -> tuple[type[Held], ...]:
+        """The record types it holds."""
+        return RECORDS
+
+    @property
+    def territory(self) -> str:
+        """The keys of this route, as a text that begins another route's, or is begun by it, if they share a key."""
+        return self._own.territory
+
+    def check(self) -> Sequence[str]:
+        """Return what a person should know; raises PlanError for a server or a key that cannot hold this route."""
+        wait_s = min(_CHECK_S, self._deadline_s)
+        notes = [note for server in self._server.primaries(wait_s) for note in self._check_server(server, wait_s)]
+        if self._own.key is not None:
+            (kind,) = self._server.ask(("TYPE", as_bytes(self._own.key)), key=self._own.key, deadline_s=wait_s)
+            self._check_type(kind.decode())
+        return notes
+
+    @property
+    def mapped(self) -> bool:
+        """True: no document need be looked at for a key to be made."""
+        return True
+
+    def design(self, wishes: Mapping[str, Any], /) -> Mapping[str, Any]:
+        """Return how the servers stand before the route's first record, for `audit` to compare with."""
+        return {**wishes, **as_design(standings(self._server))}
+
+    def follow(self, design: Mapping[str, Any], /) -> None:
+        """How the servers stood then is known."""
+        self._began = of_design(design)
+
+    def audit(self) -> Sequence[str]:
+        """Return why what was seen to be held may be held no more: evictions, and servers that were replaced."""
+        return faults(self._began, self._compared, standings(self._server))
+
+    def limited(self) -> bool:
+        """Whether the server has a `maxmemory`."""
+        return room(self._server, self._memory_percent) is not None
+
+    def measure(self, records: Sequence[Held], times: float, beside: Mapping[str, int], /) -> tuple[str, int]:
+        """Return the server, and the bytes of its memory that so many times these records will take (R71)."""
+        place, limit = re.sub(r"(:\d+)/\d+$", r"\1", self._server.place), self._limit()
+        now_ms = time.time() * 1000
+        fit = [
+            one
+            for one in records
+            if not isinstance(one, Foreign)
+            and self._unfit(one) is None
+            and too_large(one, limit) is None
+            and (one.expires_at_ms is None or one.expires_at_ms > now_ms)
+        ]
+        size_bytes = int(growth_bytes(self._server, fit) * times)
+        left = room(self._server, self._memory_percent)
+        wanted = size_bytes + beside.get(place, 0)
+        if left is not None and wanted > left:
+            raise PlanError(
+                "E-RDS-MEMORY",
+                f"this run writes about {size_of(wanted)} to {place}, but {size_of(max(0, left))} are left within"
+                f" {self._memory_percent:g} % of its maxmemory; give it more, or allow more by max_memory_percent",
+            )
+        return place, size_bytes
+
+    def prepare(self) -> str:
+        """The place is checked; it has no identity, as a Redis knows none that would survive a restart."""
+        self.check()
+        return ""
+
+    def write(self, records: Sequence[Held], /) -> Sequence[Rejected]:
+        """Every record is held, replacing whatever type stood under its key, or is in the answer.
+
+        A record that has expired leaves its key absent (R65). Records of one key are applied in their order.
+        """
+        with self._turns.turn() if Entry in set(map(type, records)) else nullcontext():
+            return self._write(records)
+
+    def delete(self, addresses: Sequence[str], /) -> None:
+        """Nothing of the route is held at these addresses; what is under another's key, which it refuses, stays.
+
+        A key of another type holds no member, so its member is absent already.
+        """
+        existing = [one for one in addresses if self._own.holds(parsed(one)[0]) and self._can_exist(one)]
+        kinds = self._kinds(address for address in existing if parsed(address)[1] is not None)
+        steps = (delete_step(number, one, kinds.get(parsed(one)[0], "none")) for number, one in enumerate(existing))
+        for _, error in self._server.apply(step for step in steps if step is not None):
+            if code(error) != "WRONGTYPE":
+                raise self._server.refusal(error) from error
+
+    def read(self, addresses: Sequence[str], /) -> Mapping[str, Held]:
+        """Return what is held at these addresses; what no mapper writes comes back as a Foreign.
+
+        With `ttl_s` a key that lives no longer than that comes back without an expiry, as its record had none, and one
+        that never expires with the latest expiry there is.
+        """
+        with self._comparing:
+            if self._compared is None:
+                self._compared = standings(self._server)
+        held: dict[str, Held] = {}
+        waiting = [address for address in addresses if self._can_exist(address)]
+        while waiting:
+            kinds = self._kinds(waiting)
+            now_ms = self._now_ms() if self._ttl_ms is not None else 0
+            changed: list[str] = []
+            for step, replies in self._server.run(read_steps(waiting, kinds)):
+                address = waiting[step.number]
+                error = failure(step, replies)
+                if error is None:
+                    found = self._record(address, kinds[step.key], replies, now_ms)
+                    if found is not None:
+                        held[address] = found
+                elif code(error) != "WRONGTYPE":
+                    raise self._server.refusal(error) from error
+                else:
+                    changed.append(address)  # Its key's type is another since it was asked for.
+            waiting = changed
+        return held
+
+    def addresses(self) -> Iterator[str]:
+        """Yield every address under the route's keys, whoever wrote it; some twice."""
+        backoff: Backoff | None = None
+        while True:
+            trouble: Exception = _MOVED
+            try:
+                layout = self._server.layout()
+                yield from self._listing()
+                if layout is not None and layout == self._server.layout():
+                    return  # Else keys that were moving may have passed from node to node unseen (R75).
+            except LOST as error:
+                # A cursor means nothing to a server that was started anew, so the listing starts anew as well (R75).
+                trouble = error
+                self._server.stale()
+            backoff = backoff or Backoff(self._deadline_s)
+            if not backoff.wait():
+                raise self._server.gave_up(trouble) from trouble
+
+    def close(self) -> None:
+        """Release the connections."""
+        if self._big:
+            _log.warning(
+                "W-RDS-BIGKEY %d keys of more than 1 MB went to %s, the largest of %s; reading or deleting one holds up"
+                " all other clients",
+                *(len(self._big), self._server.place, size_of(max(self._big))),
+            )
+            self._big.clear()
+        self._server.close()
+
+    def _write(self, records: Sequence[Held]) -> Sequence[Rejected]:
+        rejected: list[Rejected] = []
+        late: dict[str, list[int]] = {}
+        limit = self._limit() if records else 0
+        for step, error in self._server.apply(self._write_steps(records, limit, rejected)):
+            if too_late(error):
+                late.setdefault(step.key, []).append(step.number)
+            else:
+                rejected.append(self._rejected(step.number, records[step.number], error))
+        for key, numbers in late.items():
+            entries = {number: one for number in numbers if isinstance(one := records[number], Entry)}
+            refused = insert(self._server, key, entries.values(), self._deadline_s)
+            if refused is not None:
+                rejected.extend(self._rejected(number, entry, refused) for number, entry in entries.items())
+        return sorted(rejected, key=lambda one: one.index)
+
+    def _write_steps(self, records: Sequence[Held], limit: int, rejected: list[Rejected]) -> Iterator[Step]:
+        entries: dict[str, tuple[tuple[int, int], int, Entry]] = {}
+        for number, one in enumerate(records):
+            refused = self._unfit(one)
+            if refused is None and isinstance(one, WHOLES):
+                step = whole_step(number, one, self._ttl_ms)
+                if step.size_bytes > _BIG_BYTES:
+                    self._big.append(step.size_bytes)
+                if step.size_bytes > limit:
+                    refused = too_large(one, limit)
+                if refused is None:
+                    yield step
+            elif refused is None and isinstance(one, Shared):
+                refused = too_large(one, limit)
+                if refused is None and isinstance(one, Entry):
+                    entries[one.address] = (entry_number(one.id) or (0, 0), number, one)
+                elif refused is None:
+                    yield shared_step(number, one)
+            if refused is not None:
+                rejected.append(Rejected(number, *refused))
+        # In the order of their ids, which is the only one a stream takes them in; the last of an address wins.
+        for _, number, entry in sorted(entries.values(), key=lambda each: each[0]):
+            yield shared_step(number, entry)
+
+    def _rejected(self, number: int, one: Held, error: Refused) -> Rejected:
+        """Return the answer for a record that its key, or JSON, cannot hold; raises PermanentError for all else."""
+        if isinstance(one, Json) and "limit" in str(error):
+            return Rejected(number, "E-RDS-JSON", "nested deeper, or larger, than the server's JSON module takes")
+        if isinstance(one, Json) and not one.readable():
+            return Rejected(number, "E-RDS-JSON", "its text is no JSON")
+        if code(error) != "WRONGTYPE":
+            raise self._server.refusal(error) from error
+        return Rejected(number, "E-RDS-TYPE", f"its key holds something that is no {SHARED[type(one)]}")
+
+    def _unfit(self, record: Held) -> tuple[str, str] | None:
+        """Return code and reason for a record that is not to be sent, whatever its size."""
+        if not isinstance(record, Foreign) and not self._own.holds(record.key):
+            return "E-RDS-KEY", "its key is not among those of this route; see the route's `key`"
+        return unfit(record, expiring=self._ttl_ms is not None)
+
+    def _limit(self) -> int:
+        if self._limit_bytes is None:
+            ((step, replies),) = self._server.run([Step.of(0, "", ("CONFIG", "GET", "proto-max-bulk-len"))])
+            # A managed server may keep CONFIG to itself (R70).
+            told = failure(step, replies) is None and len(replies[0]) == 2
+            self._limit_bytes = int(replies[0][1]) if told else _VALUE_BYTES
+        return self._limit_bytes
+
+    def _can_exist(self, address: str) -> bool:
+        """Return whether the server could be asked for the address: that of a rejected record may be beyond it."""
+        try:
+            return all(len(as_bytes(text)) <= self._limit() for text in parsed(address) if text is not None)
+        except UnicodeEncodeError:
+            return False
+
+    def _kinds(self, addresses: Iterable[str]) -> dict[str, str]:
+        """Return the type of each key that an address names, or names a member of."""
+        kinds = {}
+        keys = dict.fromkeys(parsed(address)[0] for address in addresses)
+        for step, replies in self._server.run(Step.of(0, key, ("TYPE", as_bytes(key))) for key in keys):
+            error = failure(step, replies)
+            if error is not None:
+                raise self._server.refusal(error) from error
+            kinds[step.key] = replies[0].decode()
+        return kinds
+
+    def _record(self, address: str, kind: str, replies: Sequence[Any], now_ms: int) -> Held | None:
+        expires_at_ms, value = replies
+        if expires_at_ms == -2:
+            return None
+        if parsed(address)[1] is not None:
+            return record(address, kind, value, None if expires_at_ms == -1 else expires_at_ms)
+        return record(address, kind, value, self._expiry(expires_at_ms, now_ms))
+
+    def _expiry(self, at_ms: int, now_ms: int) -> int | None:
+        if self._ttl_ms is None:
+            return None if at_ms == -1 else at_ms
+        if at_ms == -1:
+            return _NEVER
+        return None if 0 < at_ms - now_ms <= self._ttl_ms + _GRACE_MS else at_ms
+
+    def _now_ms(self) -> int:
+        ((seconds, microseconds),) = self._server.ask(("TIME",))
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
+    def _listing(self) -> Iterator[str]:
+        """Yield the addresses, through one connection to each server; raises one of `LOST` when one is gone."""
+        shared_sets = self._shared == "set"
+        if self._own.key is not None:
+            with self._server.wire(self._own.key) as wire:
+                yield from under(wire, [as_bytes(self._own.key)], shared_sets=shared_sets)
+        if self._own.prefix is None:
+            return
+        pattern = literal(as_bytes(self._own.prefix)) + b"*"
+        for server in self._server.primaries():
+            with server.wire() as wire:
+                cursor: bytes | None = None
+                while cursor != b"0":
+                    command = ("SCAN", cursor or b"0", "MATCH", pattern, "COUNT", _PAGE)
+                    ((cursor, keys),) = wire.demand([Step.of(0, "", command)])
+                    yield from under(wire, keys, shared_sets=shared_sets)
+
+    def _check_server(self, server: Server, wait_s: float) -> Sequence[str]:
+        known = ("COMMAND", "INFO", "PEXPIRETIME", "JSON.SET")
+        _, described, told = server.ask(("PING",), known, ("INFO",), deadline_s=wait_s)
+        info, place = parsed_info(told), server.place
+        dates, json = (bool(one) for one in described)
+        if not dates:
+            found = info.get("valkey_version") or info.get("redis_version", "unknown")
+            raise PlanError("E-RDS-VERSION", f"{place} is version {found} without PEXPIRETIME; use 7.0 or later")
+        if info.get("cluster_enabled") == "1" and server is self._server:
+            raise PlanError("E-RDS-CLUSTER", f"{place} is a cluster; say cluster: true beside its url")
+        if info.get("role") == "slave":
+            raise PlanError("E-RDS-REPLICA", f"{place} is a replica, which takes no writes; give its primary's URL")
+        if self._json and not json:
+            raise PlanError("E-RDS-NOJSON", f"{place} {NO_JSON}")
+        return self._check_eviction(info, place)
+
+    def _check_type(self, kind: str) -> None:
+        if self._shared is not None:
+            expected: tuple[str, ...] = ("none", self._shared)
+        elif self._own.prefix is None:
+            expected = ("none", "string", "hash", "set", "list", "zset", JSON)
+        else:
+            return  # A route of documents owns its name as a key only because a sorted set might be there.
+        if kind not in expected:
+            raise PlanError(
+                "E-RDS-TYPE",
+                f"key {self._own.key!r} holds a {kind} where {' or '.join(expected[1:])} is written; "
+                "remove it or choose another key",
+            )
+
+    def _check_eviction(self, info: Mapping[str, str], place: str) -> Sequence[str]:
+        policy = info.get("maxmemory_policy")
+        if policy == "noeviction":
+            return ()
+        if policy is None:
+            return (f"{place} does not say whether it drops keys when its memory is full",)
+        if info.get("maxmemory") == "0":
+            return (f"{place} has maxmemory-policy {policy}: once it has a maxmemory, it drops keys silently",)
+        if not self._allow_eviction:
+            raise PlanError(
+                "E-RDS-EVICTION",
+                f"{place} has maxmemory-policy {policy} and drops keys silently when its memory is full; "
+                "set noeviction there, or accept the loss with allow_eviction: true",
+            )
+        return (f"{place} has maxmemory-policy {policy}: what is written may be dropped at any time",)

@@ -1,0 +1,1 @@
+"""The state of a plan: what its runs know of each other."""

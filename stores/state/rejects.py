@@ -1,0 +1,303 @@
+"""The room of a state for rejects: each is open until it is mended, or accepted by a person (R140)."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from mappers.contract import MappingError
+from mappers.documents.decoding import position
+from mappers.documents.extended_json import to_extended
+from stores.contract.target import Reject
+from stores.state.tables import halts, rejects
+
+if TYPE_CHECKING:
+    from stores.state.database import Lease, State
+
+_AT_ONCE = 500
+_HELD = 10_000
+"""So many ids a lookup holds in memory; beyond it each is asked for."""
+_OPEN = rejects.c.accepted_at.is_(None)
+_ACCEPTANCE = ("accepted_by", "accepted_at", "accepted_why")
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """Who took it upon themselves that a document is not in the target."""
+
+    by: str
+    at: float
+    """When, in seconds since 1970."""
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A reject on record."""
+
+    id: str
+    """The typed text of the document's `_id`."""
+    stage: str
+    """decode, transform, map or write."""
+    code: str
+    field: str
+    reason: str
+    attempts: int
+    first: float
+    """When it was first seen, in seconds since 1970."""
+    last: float
+    position: bytes | None
+    """BSON ``{"_id": id}``, by which the source can be asked for it; None for a document without an `_id`."""
+    document: str | None = dataclasses.field(repr=False)
+    """Canonical Extended JSON of the document as it was then, where the plan allows it to be kept."""
+    acceptance: Acceptance | None
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which rejects are meant: those that meet all of it; "" and None ask for nothing."""
+
+    id: str = ""
+    code: str = ""
+    stage: str = ""
+    accepted: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many documents are on record as rejected."""
+
+    open: int
+    accepted: int
+    open_refused: int
+    """Of the open ones, those that the target refused."""
+    accepted_refused: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Rejects for one and the same cause."""
+
+    stage: str
+    code: str
+    field: str
+    documents: int
+    example: str
+    """The typed text of the `_id` of one of them."""
+    reason: str
+    """Why that one was rejected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Rejects that a person accepted for one reason."""
+
+    stage: str
+    code: str
+    by: str
+    why: str
+    at: float
+    """When the last of them was, in seconds since 1970."""
+    documents: int
+    example: str
+    """The typed text of the `_id` of one of them."""
+
+
+EVERY = Chosen()
+ACCEPTED = Chosen(accepted=True)
+OPEN = Chosen(accepted=False)
+
+
+def keep(db: sa.Connection, key: Mapping[str, Any], some: Sequence[Reject], *, documents: bool) -> None:
+    """One row is kept for a document and stage, however often a batch is replayed; `key` names the route.
+
+    An acceptance stands while the document fails for what was accepted, and for no other cause.
+    """
+    now = time.time()
+    for one in some:
+        here = sa.and_(*(rejects.c[name] == value for name, value in key.items()))
+        where = sa.and_(here, rejects.c.id == one.id, rejects.c.stage == one.stage)
+        told = {
+            "code": one.code,
+            "field": one.field,
+            "reason": one.reason,
+            "last": now,
+            "position": _position(one.document),
+            "document": to_extended(one.document) if documents and one.document else None,
+        }
+        another = sa.or_(rejects.c.code != one.code, rejects.c.field != one.field)
+        void = {name: sa.case((another, None), else_=rejects.c[name]) for name in _ACCEPTANCE}
+        update = sa.update(rejects).where(where).values(**told, **void, attempts=rejects.c.attempts + 1)
+        if not db.execute(update).rowcount:
+            db.execute(sa.insert(rejects).values(**key, id=one.id, stage=one.stage, first=now, **told))
+
+
+class Rejects:
+    """The rejects of every route of one plan; safe to share between threads. What writes needs the route's lease."""
+
+    def __init__(self, state: State) -> None:
+        """Take the state whose tables they are."""
+        self._state = state
+
+    def kept(self, route: str, chosen: Chosen = EVERY) -> Iterator[Kept]:
+        """Yield the rejects in order of id."""
+        query = sa.select(rejects).where(self._where(route, chosen)).order_by(rejects.c.id, rejects.c.stage)
+        with self._state.reading() as db:
+            for row in db.execute(query):
+                accepted = row.accepted_at is not None
+                yield Kept(
+                    *(row.id, row.stage, row.code, row.field, row.reason, row.attempts, row.first, row.last),
+                    *(row.position, row.document),
+                    Acceptance(row.accepted_by, row.accepted_at, row.accepted_why) if accepted else None,
+                )
+
+    def count(self, route: str) -> Count:
+        """Return how many documents are rejected; one of which any reject is open is open."""
+        per_document = (
+            sa.select(
+                sa.func.max(sa.case((_OPEN, 1), else_=0)).label("open"),
+                sa.func.max(sa.case((rejects.c.stage == "write", 1), else_=0)).label("refused"),
+            )
+            .where(self._state.where(rejects, route))
+            .group_by(rejects.c.id)
+            .subquery()
+        )
+        query = sa.select(per_document.c.open, per_document.c.refused, sa.func.count()).group_by(
+            per_document.c.open, per_document.c.refused
+        )
+        with self._state.reading() as db:
+            found = {(is_open, refused): number for is_open, refused, number in db.execute(query).tuples()}
+        return Count(
+            open=found.get((1, 0), 0) + found.get((1, 1), 0),
+            accepted=found.get((0, 0), 0) + found.get((0, 1), 0),
+            open_refused=found.get((1, 1), 0),
+            accepted_refused=found.get((0, 1), 0),
+        )
+
+    def kinds(self, route: str, chosen: Chosen = EVERY) -> list[Kind]:
+        """Return the causes, the commonest first."""
+        cause = (rejects.c.stage, rejects.c.code, rejects.c.field)
+        documents = sa.func.count()
+        query = (
+            # Of several reasons SQLite gives the one of the row that has the least id.
+            sa.select(*cause, documents, sa.func.min(rejects.c.id), rejects.c.reason)
+            .where(self._where(route, chosen))
+            .group_by(*cause)
+            .order_by(documents.desc(), *cause)
+        )
+        with self._state.reading() as db:
+            return [Kind(*row) for row in db.execute(query).tuples()]
+
+    def acceptances(self, route: str) -> list[Accepted]:
+        """Return what persons have accepted, and how much of it, the latest first."""
+        told = (rejects.c.stage, rejects.c.code, rejects.c.accepted_by, rejects.c.accepted_why)
+        latest = sa.func.max(rejects.c.accepted_at)
+        query = (
+            sa.select(*told, latest, sa.func.count(), sa.func.min(rejects.c.id))
+            .where(self._where(route, ACCEPTED))
+            .group_by(*told)
+            .order_by(latest.desc(), *told)
+        )
+        with self._state.reading() as db:
+            return [Accepted(*row) for row in db.execute(query).tuples()]
+
+    def mend(self, lease: Lease, ids: Sequence[str], some: Sequence[Reject], *, documents: bool = False) -> None:
+        """Of the documents with these ids exactly these rejects are on record: all of it or nothing."""
+        here = self._state.where(rejects, lease.route)
+        with self._state.reading() as db:
+            if not some and db.execute(sa.select(rejects.c.id).where(here).limit(1)).first() is None:
+                return
+        standing = {(one.id, one.stage) for one in some}
+        with self._state.fenced(lease) as db:
+            for first in range(0, len(ids), _AT_ONCE):
+                known = sa.and_(here, rejects.c.id.in_(ids[first : first + _AT_ONCE]))
+                for id_, stage in db.execute(sa.select(rejects.c.id, rejects.c.stage).where(known)).tuples().all():
+                    if (id_, stage) not in standing:
+                        row = sa.and_(here, rejects.c.id == id_, rejects.c.stage == stage)
+                        db.execute(sa.delete(rejects).where(row))
+            keep(db, self._state.key(lease.route), some, documents=documents)
+
+    def accept(self, lease: Lease, chosen: Chosen, by: str, why: str) -> int:
+        """The open rejects that are meant count as accepted; returns how many there were."""
+        values = {"accepted_by": by, "accepted_at": time.time(), "accepted_why": why}
+        with self._state.fenced(lease) as db:
+            where = sa.and_(self._where(lease.route, chosen), _OPEN)
+            return db.execute(sa.update(rejects).where(where).values(**values)).rowcount
+
+    def reopen(self, lease: Lease, chosen: Chosen) -> int:
+        """The accepted rejects that are meant are open again; returns how many there were."""
+        with self._state.fenced(lease) as db:
+            where = sa.and_(self._where(lease.route, chosen), ~_OPEN)
+            return db.execute(sa.update(rejects).where(where).values(dict.fromkeys(_ACCEPTANCE))).rowcount
+
+    def refused(self, route: str) -> Refused:
+        """Return the documents the target refused, to be looked up by the typed text of their `_id`."""
+        return Refused(self._state, route)
+
+    def is_accepted(self, route: str, reject: Reject) -> bool:
+        """Whether a person has accepted that this document fails for this cause."""
+        same = sa.and_(
+            *(getattr(rejects.c, name) == getattr(reject, name) for name in ("id", "stage", "code", "field"))
+        )
+        where = sa.and_(self._state.where(rejects, route), same, ~_OPEN)
+        with self._state.reading() as db:
+            return db.execute(sa.select(rejects.c.id).where(where)).first() is not None
+
+    # --- budgets ------------------------------------------------------------------------------------------------------
+
+    def halt(self, lease: Lease, why: str) -> None:
+        """Every worker of the route is to stop at its next checkpoint, until the route is gone on with."""
+        with self._state.fenced(lease) as db:
+            db.execute(sa.delete(halts).where(self._state.where(halts, lease.route)))
+            db.execute(sa.insert(halts).values(**self._state.key(lease.route), why=why))
+
+    def halted(self, route: str) -> str:
+        """Return why the route was halted, "" if it was not."""
+        with self._state.reading() as db:
+            query = sa.select(halts.c.why).where(self._state.where(halts, route))
+            return db.execute(query).scalar_one_or_none() or ""
+
+    def go_on(self, lease: Lease) -> None:
+        """The route is not halted any more."""
+        with self._state.fenced(lease) as db:
+            db.execute(sa.delete(halts).where(self._state.where(halts, lease.route)))
+
+    def _where(self, route: str, chosen: Chosen) -> sa.ColumnElement[bool]:
+        asked = [self._state.where(rejects, route)]
+        asked += [rejects.c[name] == text for name in ("id", "code", "stage") if (text := getattr(chosen, name))]
+        if chosen.accepted is not None:
+            asked.append(~_OPEN if chosen.accepted else _OPEN)
+        return sa.and_(*asked)
+
+
+class Refused:
+    """The documents of a route that its target refused, as of when this was made; a container of their typed ids."""
+
+    def __init__(self, state: State, route: str) -> None:
+        """Take what fits in memory now; the rest is asked for one by one."""
+        self._state = state
+        self._here = sa.and_(state.where(rejects, route), rejects.c.stage == "write")
+        with state.reading() as db:
+            ids = db.execute(sa.select(rejects.c.id).where(self._here).limit(_HELD + 1)).scalars().all()
+        self._ids = frozenset(ids) if len(ids) <= _HELD else None
+
+    def __bool__(self) -> bool:
+        return self._ids is None or bool(self._ids)
+
+    def __contains__(self, id_: object) -> bool:
+        if self._ids is not None:
+            return id_ in self._ids
+        with self._state.reading() as db:
+            return db.execute(sa.select(rejects.c.id).where(self._here, rejects.c.id == id_)).first() is not None
+
+
+def _position(document: bytes) -> bytes | None:
+    try:
+        return position(document) if document else None
+    except (MappingError, IndexError):
+        return None

@@ -1,0 +1,1 @@
+"""How fast a store may be used, and when to try again."""
