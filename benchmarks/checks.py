@@ -19,11 +19,14 @@ from mappers.contract import Document, Losses
 from mappers.documents.decoding import CODEC, decode, identity_type
 from mappers.dynamodb.size import item_size
 from mappers.dynamodb.values import DynamoDBValues
-from mappers.elasticsearch.mapper import DocumentMapper, IndexDocument
+from mappers.elasticsearch.mapper import DocumentMapper
+from mappers.elasticsearch.records import IndexDocument
 from mappers.identity import encode
-from mappers.redis.records import Hash, HashMapper
+from mappers.redis.hash import HashMapper
+from mappers.redis.records import Hash
 from mappers.values.field_names import dynamodb_name
-from stores.contract.target import Partition, Tally
+from stores.contract.journal import Tally
+from stores.contract.source import Partition
 from stores.redis.commands import unfit
 from stores.state.database import State
 

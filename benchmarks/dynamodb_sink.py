@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from benchmarks.sink import Reply, Request
+from benchmarks.exchange import Reply, Request
 
 _PAGE_ITEMS = 2_000
 _MADE = 1_700_000_000.0

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import orjson
 
-from benchmarks.sink import Reply, Request
+from benchmarks.exchange import Reply, Request
 
 _VERSION = {"number": "8.19.0", "build_flavor": "default"}
 _SHARDS = {"total": 1, "successful": 1, "skipped": 0, "failed": 0}

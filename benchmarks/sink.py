@@ -8,41 +8,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from benchmarks.exchange import Reply, Request, Store
 from benchmarks.listening import Converse, listen
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One HTTP request."""
-
-    method: str
-    path: str
-    query: Mapping[str, Sequence[str]]
-    headers: Mapping[str, str]
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """One HTTP answer."""
-
-    body: bytes
-    status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
-    writes: bool = False
-    """Whether the request wrote documents: such a one is answered late if there is a latency."""
-
-
-class Store(Protocol):
-    """What answers requests as one kind of store does."""
-
-    def answer(self, request: Request, /) -> Reply:
-        """Return the answer to a request."""
 
 
 def conversation(store: Store, latency_s: float) -> Converse:

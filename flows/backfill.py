@@ -13,10 +13,10 @@ from flows.orchestration.artifacts import copying_shown
 from flows.orchestration.tasks import NotClean, concluded, prefect_workers
 from flows.orchestration.waiting import in_turn
 from flows.plan.load import load
-from flows.reporting.model import Level, Report
-from flows.reporting.text import default_folder
+from flows.reporting.files import default_folder
+from flows.reporting.model import Report
 from flows.run.backfill import Run
-from flows.verifier.job import Asked
+from flows.verifier.job import Asked, Level
 
 
 @flow(name="offramp backfill", persist_result=False)

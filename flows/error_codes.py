@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import mappers.error_codes
 import stores.error_codes
-from mappers.error_codes import Entry, entry
+from mappers.error_codes import EFFECTS, Entry, entry
 
 CODES: Mapping[str, Entry] = {
     "E-DEMO-WRITER": entry(
@@ -179,3 +179,9 @@ CATALOGUE: Mapping[str, Entry] = dict(
     sorted({**mappers.error_codes.CODES, **stores.error_codes.CODES, **CODES}.items())
 )
 """Every code that a run can show."""
+
+
+def explained(code: str, entry: Entry) -> str:
+    """Return the entry as lines for a terminal."""
+    did = "\n".join(f"what offramp did: {EFFECTS[effect]}".replace("`", "") for effect in entry.effects)
+    return f"{code}: {entry.meaning}\n{did}\nwhat to do: {entry.remedy}".replace("`", "")

@@ -12,10 +12,10 @@ from pydantic import Field
 from flows.orchestration.tasks import NotClean, concluded, prefect_workers
 from flows.orchestration.waiting import in_turn
 from flows.plan.load import load
-from flows.reporting.model import Level, Report
-from flows.reporting.text import default_folder
+from flows.reporting.files import default_folder
+from flows.reporting.model import Report
 from flows.run.backfill import Run
-from flows.verifier.job import Asked
+from flows.verifier.job import Asked, Level
 from flows.verifier.sample import DOCUMENTS
 
 

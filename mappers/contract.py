@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
+from mappers.losses import _EXAMPLE_LENGTH, _LONGEST_PATH, Loss, LossFields, add_losses
+
 if TYPE_CHECKING:
-    from mappers.census import Census
+    pass
 
 Document = Mapping[str, Any]
 """A MongoDB document as `mappers.documents.decoding.decode` gives it; field order is the stored one."""
@@ -40,29 +41,6 @@ class Mapper(Protocol[R_co]):
 
     def __call__(self, document: Document, /) -> Iterable[R_co]:
         """Return the document's records; raises MappingError for a document its store cannot hold."""
-
-
-@runtime_checkable
-class Designer(Protocol):
-    """A mapper that designs its target's place, and the shape of its records, from what the documents hold.
-
-    The design is JSON data, made once for a run and remembered: resuming and verifying follow the same.
-    """
-
-    def survey(self, *, mapped: bool) -> int | None:
-        """Return how many documents to look at, 0 for all, None for no design; `mapped`: the plan made one itself."""
-
-    def seen(self, document: Document, /) -> Document:
-        """Return the document with the fields its records will have; raises MappingError for one that has none."""
-
-    def kind(self, value: Any, /) -> str:
-        """Return the kind of a scalar as the mapper writes it (`mappers.census.kind`)."""
-
-    def design(self, census: Census) -> Mapping[str, Any]:
-        """Return the design; raises ValueError, as ``key: text``, where none serves these documents."""
-
-    def follow(self, design: Mapping[str, Any], /) -> None:
-        """From now on documents are mapped by this design."""
 
 
 @runtime_checkable
@@ -119,41 +97,6 @@ class MappingError(ValueError):
 
     def __str__(self) -> str:
         return f"{self.field}: {self.reason}" if self.field else self.reason
-
-
-LOSS_EXAMPLES = 5
-"""Documents named for each field and kind of loss."""
-MOST_LOSS_FIELDS = 200
-"""Fields counted one by one; names that are data (a map keyed by user) must not fill the state."""
-OTHER_FIELDS = "(other fields)"
-"""Stands for every field past that number."""
-_EXAMPLE_LENGTH = 200
-_LONGEST_PATH = 500
-
-
-@dataclass(slots=True)
-class Loss:
-    """How often one kind of loss befell one field, and in which documents for example."""
-
-    count: int = 0
-    examples: list[str] = field(default_factory=list)
-    """Typed texts of a few `_id`s."""
-
-
-LossFields = dict[tuple[str, str], Loss]
-"""Losses by field path and kind; "" is the document as a whole."""
-
-
-def add_losses(total: LossFields, more: Mapping[tuple[str, str], Loss]) -> None:
-    """The total counts the others too, in a bounded number of fields."""
-    for (path, kind), loss in more.items():
-        key = (path, kind)
-        if key not in total and len(total) >= MOST_LOSS_FIELDS:
-            key = (OTHER_FIELDS, kind)
-        entry = total.setdefault(key, Loss())
-        entry.count += loss.count
-        entry.examples += [one for one in loss.examples if one not in entry.examples]
-        del entry.examples[LOSS_EXAMPLES:]
 
 
 class Losses:

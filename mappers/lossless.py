@@ -10,10 +10,12 @@ import orjson
 from mappers.contract import Record
 from mappers.dynamodb.records import RAW as ITEM_RAW
 from mappers.dynamodb.records import Item
-from mappers.elasticsearch.mapper import RAW as SOURCE_RAW
-from mappers.elasticsearch.mapper import IndexDocument
+from mappers.elasticsearch.records import RAW as SOURCE_RAW
+from mappers.elasticsearch.records import IndexDocument
+from mappers.redis.hash import HASH_RAW
 from mappers.redis.json_document import Json
-from mappers.redis.records import HASH_RAW, STRING_RAW, Hash, String
+from mappers.redis.records import Hash, String
+from mappers.redis.string import STRING_RAW
 
 
 def restore(record: Record) -> bytes:

@@ -1,5 +1,5 @@
 """The former place of mappers.redis.collections, which mappers of your own may still import from."""
 
-from mappers.redis.collections import Entry, List, Set, SetMember
+from mappers.redis.records import Entry, List, Set, SetMember
 
 __all__ = ["Entry", "List", "Set", "SetMember"]

@@ -17,7 +17,8 @@ import bson
 
 from mappers.contract import Record
 from mappers.documents.decoding import CODEC, identity_type, position
-from stores.contract.target import Batch, Partition, Rejected
+from stores.contract.source import Batch, Partition
+from stores.contract.target import Rejected
 from stores.errors import PermanentError
 
 

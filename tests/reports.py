@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from flows.connect.rates import Throughput
+from flows.connect.progress import Throughput
 from flows.reporting.model import FieldLoss, Pace, PastRun, Report, RouteReport, SourceSeen
 from flows.verifier.field_differences import Differing, FieldDifference
 

@@ -20,7 +20,8 @@ from plans import Stores, offramp, start, write_plan
 from pymongo.database import Database
 from waiting import until
 
-from flows.plan.load import Plan, load
+from flows.plan.load import load
+from flows.plan.model import Plan
 from flows.run.backfill import Run
 from flows.run.status import status
 from flows.run.workers import Threads
@@ -28,7 +29,8 @@ from mappers.contract import Losses
 from stores.contract.target import staging_of
 from stores.dynamodb import import_files as dynamodb_files
 from stores.errors import PlanError, TransientError
-from stores.state.database import Lease, State
+from stores.state.database import State
+from stores.state.leases import Lease
 
 
 @pytest.fixture
@@ -265,7 +267,7 @@ def test_items_that_dynamodb_refuses_fail_the_route_until_the_table_is_gone(
 
 
 OWN = """
-from mappers.dynamodb.records import item
+from mappers.dynamodb import item
 
 
 def things(document):

@@ -25,10 +25,10 @@ from waiting import until
 MAPPERS = '''
 import os, threading
 from pathlib import Path
-from mappers.dynamodb.records import Key, item
-from mappers.elasticsearch.mapper import index_document
+from mappers.dynamodb import Key, item
+from mappers.elasticsearch import index_document
 from mappers.identity import identity
-from mappers.redis.records import String
+from mappers.redis import String
 
 def held_up(document, gate):
     """Wait at the document whose `n` the gate names until the file of that name appears."""

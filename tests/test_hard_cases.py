@@ -29,7 +29,7 @@ def own_mapper(folder: Path, body: str, unique: str) -> dict[str, Any]:
     lines = [
         "import os, sys",
         "from mappers.contract import MappingError",
-        "from mappers.redis.records import String",
+        "from mappers.redis import String",
         "",
     ]
     (folder / "own.py").write_text("\n".join(lines) + f"\ndef own(document):\n{body}\n", encoding="utf-8")
@@ -65,8 +65,8 @@ def test_whatever_a_mapper_does_with_one_document_the_others_arrive(
 
 
 ODD = """
-from mappers.elasticsearch.mapper import IndexDocument as I, index_document
-from mappers.redis.json_document import Json as J
+from mappers.elasticsearch import IndexDocument as I, index_document
+from mappers.redis import Json as J
 
 def places(document):
     at, name = document["_id"], "NAME-2024.01"

@@ -14,7 +14,7 @@ from flows.cli.options import PLAN
 
 if TYPE_CHECKING:
     from flows.orchestration.deployments import Kind
-    from flows.plan.load import Plan
+    from flows.plan.model import Plan
 
 _MOST_MINUTES = 24 * 60
 

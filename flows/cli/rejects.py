@@ -19,8 +19,7 @@ from flows.cli.options import JSON, PLAN, ROUTES, interruptible, leave, print_js
 from stores.errors import PlanError
 
 if TYPE_CHECKING:
-    from flows.plan.load import Plan
-    from flows.repair.repair import Repaired
+    from flows.plan.model import Plan
     from stores.state.rejects import Chosen, Kept
 
 _STAGES = click.Choice(("decode", "transform", "map", "write"))
@@ -203,86 +202,6 @@ def drop(
         print(f"{route}: {number} {'opened again' if undo else 'accepted'}")
 
 
-@click.command()
-@PLAN
-@ROUTES
-@click.option(
-    "--only",
-    "kinds",
-    type=click.Choice(("missing", "differs", "extra")),
-    multiple=True,
-    help="Only what was found so; may be repeated. [default: missing and differs]",
-)
-@click.option("--delete-extras", is_flag=True, help="Delete records that no document maps to, too.")
-@click.option("--dry-run", is_flag=True, help="Look at what was found again, and write to no target.")
-@click.option("--all", "everything", is_flag=True, help="Also where so much is wrong that it is no accident.")
-@JSON
-def repair(
-    plan_path: Path,
-    routes: tuple[str, ...],
-    kinds: tuple[str, ...],
-    delete_extras: bool,
-    dry_run: bool,
-    everything: bool,
-    as_json: bool,
-) -> None:
-    """Copy again, or delete, exactly what the last verification of PLAN found wrong; then look at that again.
-
-    Exits with 1 while anything that was found is left. What else was verified before counts no more: verify again.
-    """
-    from flows.plan.load import load
-    from flows.repair.repair import repair as mend
-
-    wanted = kinds or (("missing", "differs", "extra") if delete_extras else ("missing", "differs"))
-    if "extra" in kinds and not (delete_extras or dry_run):
-        raise click.UsageError("extras are deleted; say --delete-extras too")
-    if delete_extras and "extra" not in wanted:
-        raise click.UsageError("--delete-extras is about extras, and --only leaves them out")
-    plan = load(plan_path)
-    with interruptible() as stopping, redirect_stdout(sys.stderr):
-        outcomes = mend(plan, plan.chosen(routes), wanted, dry_run=dry_run, everything=everything, stopping=stopping)
-    # What was found and not asked to be mended is left too.
-    kinds_left = {"missing", "differs", "extra", "collides"} - {*wanted}
-    left = any(one.left or any(one.found.get(kind) for kind in kinds_left) for one in outcomes)
-    if as_json:
-        print_json({"dry_run": dry_run, "routes": [asdict(one) for one in outcomes]})
-    else:
-        _print_repaired(outcomes, wanted)
-        if dry_run:
-            print("nothing was written")
-        elif any(one.copied or one.deleted for one in outcomes):
-            print("verified were the addresses above, and nothing else; for a verdict run: offramp verify")
-    leave(3 if any(one.failure for one in outcomes) else 1 if left else 0)
-
-
-def _print_repaired(outcomes: Sequence[Repaired], wanted: Sequence[str]) -> None:
-    from flows.reporting.text import table
-
-    rows = [
-        {
-            "route": one.route,
-            **{name: str(one.wrong.get(name, 0)) for name in ("missing", "differs", "extra")},
-            **{name: str(getattr(one, name)) for name in ("copied", "deleted", "mended")},
-            "left": str(sum(one.left.values())),
-        }
-        for one in outcomes
-    ]
-    print(table(rows, left=("route",)))
-    for one in outcomes:
-        if one.failure:
-            print(f"{one.route}: {one.failure}")
-        for why, number in one.kept.items():
-            print(f"{one.route}: {number} extra not deleted: {why}")
-        for kind in (kind for kind in ("missing", "differs", "extra") if kind not in wanted):
-            if found := one.found.get(kind):
-                option = "--delete-extras" if kind == "extra" else f"--only {kind}"
-                print(f"{one.route}: {found} {kind} were found and left alone, as nothing asked for them: {option}")
-        if collides := one.found.get("collides"):
-            print(f"{one.route}: {collides} collide: two documents have one address, which only the plan can mend")
-        if not any(one.found.values()):
-            print(f"{one.route}: no verification has found anything")
-
-
 def _chosen(id_: str, code: str, stage: str | None, *, accepted: bool | None = None) -> Chosen:
     from stores.state.rejects import Chosen
 
@@ -290,8 +209,8 @@ def _chosen(id_: str, code: str, stage: str | None, *, accepted: bool | None = N
 
 
 def _kept(plan_path: Path, routes: Sequence[str], chosen: Chosen) -> list[tuple[str, Kept]]:
+    from flows.connect.stores import opened_state
     from flows.plan.load import load
-    from flows.run.jobs import opened_state
     from stores.state.rejects import Rejects
 
     plan: Plan = load(plan_path)

@@ -29,11 +29,12 @@ from stores.errors import PlanError
 @click.option("--open", "opening", is_flag=True, help="Open the page in a browser.")
 def report(plan_path: Path, forms: tuple[str, ...], folder: Path | None, opening: bool) -> None:
     """Write the report of the last run of PLAN again, and list its runs, from its state alone: no store is asked."""
+    from flows.connect.stores import opened_state
     from flows.plan.load import load
+    from flows.reporting.files import FORMS, default_folder, write
     from flows.reporting.model import Report
-    from flows.reporting.text import FORMS, as_text, default_folder, history_table, write
+    from flows.reporting.text import as_text, history_table
     from flows.run.history import last_report, past_runs
-    from flows.run.jobs import opened_state
 
     plan = load(plan_path)
     with opened_state(plan) as state:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
-from flows.copying.projection import Projection, route_projection
-from flows.plan.load import Route
-from mappers.census import Census
-from mappers.contract import Designer, Document, Losses, Record
-from stores.contract.target import Batch, Measurable, Partition, Plannable, Source, Target
+from flows.connect.stores import projected
+from flows.copying.projection import route_projection
+from flows.plan.model import Route
+from mappers.census import Census, Designer
+from mappers.contract import Document, Losses, Record
+from stores.contract.source import Batch, Partition, Source
+from stores.contract.target import Measurable, Plannable, Target
 from stores.errors import PermanentError, PlanError
-from stores.state.database import State
 from stores.throttling.backoff import go_on
 
 _log = logging.getLogger(__name__)
@@ -45,34 +45,6 @@ def designed(
         for note in wishes.get("notes", ()):
             _log.info("%s: %s", route.name, note)
     return target.design(wishes)
-
-
-_Follower = TypeVar("_Follower")
-
-
-def following(follower: _Follower, design: Mapping[str, Any] | None) -> _Follower:
-    """Return the target or mapper, told to follow the design if there is one and it can."""
-    if design is not None and isinstance(follower, Plannable | Designer):
-        follower.follow(design)
-    return follower
-
-
-def projected(
-    route: Route, target: Target[Record], design: Mapping[str, Any] | None, id_kind: str | None = None
-) -> Projection:
-    """Return how the route's documents become records of its target, by the design; `id_kind` as `route_projection`."""
-    mapper = following(route.mapper(losses := Losses()), design)
-    return route_projection(route, target.records, mapper, losses, id_kind)
-
-
-@contextmanager
-def opened_target(route: Route, state: State) -> Iterator[Target[Record]]:
-    """Give the route's target, following its design, for the length of the body."""
-    target = following(route.target(), state.design(route.name))
-    try:
-        yield target
-    finally:
-        target.close()
 
 
 def _census(route: Route, source: Source, documents: int, mapper: Designer, stopping: Callable[[], bool]) -> Census:

@@ -7,9 +7,10 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from flows.plan.load import Route
+from flows.plan.model import Route
 from stores.errors import OfframpError, TransientError
-from stores.state.database import Lease, State
+from stores.state.database import State
+from stores.state.leases import Lease
 
 _log = logging.getLogger(__name__)
 

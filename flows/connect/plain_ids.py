@@ -7,18 +7,13 @@ from typing import Any
 
 from bson import Binary
 
-from flows.plan.load import Route
+from flows.plan.model import Route, is_plain
 from mappers.identity import PLAIN_KINDS
 from stores.errors import PlanError
-from stores.mongodb.collection import MongoDB
+from stores.mongodb.database import MongoDB
 
 # In BSON order binary data is sorted by length, then subtype: between these two are exactly the UUIDs.
 _UUIDS: Mapping[str, Any] = {"$gte": Binary(bytes(16), 4), "$lte": Binary(b"\xff" * 16, 4)}
-
-
-def is_plain(route: Route) -> bool:
-    """Tell whether the route writes `_id` without its type; a mapper of one's own never does."""
-    return getattr(route.options, "id_encoding", "typed") == "plain"
 
 
 def kind_of_ids(route: Route, database: MongoDB) -> str:

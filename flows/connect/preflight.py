@@ -7,13 +7,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from flows.connect.plain_ids import kind_of_ids, refuse_other_kinds
+from flows.connect.stores import opened_source
 from flows.connect.ttl_rule import index_rule, told
-from flows.plan.load import Plan, Route
-from flows.run.jobs import opened_source
+from flows.plan.model import Plan, Route
+from mappers.contract import Record
 from mappers.expiry import IndexExpires
-from stores.contract.target import Tally
+from stores.contract.journal import Tally
+from stores.contract.target import Target, Tunable
 from stores.errors import OfframpError, PermanentError, PlanError
-from stores.state.database import RouteState, State
+from stores.state.database import State
+from stores.state.partitions import RouteState
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,3 +138,12 @@ def refuse_other_identity(known: RouteState, *, source: str, target: str | None 
                 f"the {what} was dropped and made anew since the run began, so its checkpoints say nothing about it;"
                 " begin anew with backfill --restart",
             )
+
+
+def confirm(target: Target[Record], known: RouteState) -> None:
+    """Return if the target is ready and the one that was copied to; raises PermanentError for another (R137)."""
+    try:
+        refuse_other_identity(known, source=known.source_identity, target=target.prepare())
+    finally:
+        if isinstance(target, Tunable):
+            target.restore()

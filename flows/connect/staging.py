@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from flows.plan.load import Route
+from flows.plan.model import Route
 from stores.contract.target import Staging, staging_of
 from stores.errors import PlanError, TransientError
 from stores.state.database import State

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from flows.plan.load import Route, left_out
+from flows.plan.model import Route, left_out
 from mappers.expiry import FROM_INDEX, IndexExpires
 from mappers.transforms.filters import fields
 from stores.errors import PlanError
-from stores.mongodb.collection import MongoDB
+from stores.mongodb.database import MongoDB
 
 
 def index_rule(route: Route, database: MongoDB) -> IndexExpires | None:

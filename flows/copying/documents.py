@@ -14,7 +14,9 @@ from flows.copying.partition import copy_partition
 from flows.copying.projection import ProjectedBatch, Projection, identify
 from mappers.contract import Record
 from mappers.documents.decoding import position
-from stores.contract.target import Batch, Mending, Partition, Reject, Tally, Target
+from stores.contract.journal import Mending, Reject, Tally
+from stores.contract.source import Batch, Partition
+from stores.contract.target import Target
 
 _AT_ONCE = 500
 """Documents fetched by one read; and addresses deleted between two looks at the lease."""

@@ -12,7 +12,9 @@ from typing import Protocol
 from flows.copying.inflight import Overlapped
 from flows.copying.projection import ProjectedBatch
 from mappers.contract import Record
-from stores.contract.target import Batch, Journal, Partition, Readable, Reject, Rejected, Tally, Target, staging_of
+from stores.contract.journal import Journal, Reject, Tally
+from stores.contract.source import Batch, Partition, Readable
+from stores.contract.target import Rejected, Target, staging_of
 
 _CHECKPOINT_S = 0.5
 """What is copied again after a crash is at most what was acknowledged in this time, and what was in flight."""

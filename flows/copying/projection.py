@@ -10,8 +10,7 @@ from typing import Any
 
 import bson
 
-from flows.connect.plain_ids import is_plain
-from flows.plan.load import Route
+from flows.plan.model import Route, is_plain
 from flows.plan.plugins import MapFunction
 from mappers.contract import Addressing, Losses, MappingError, Record, Straight
 from mappers.documents.decoding import CODEC, CODEC_MS, decode, identity_type, identity_types, position
@@ -22,7 +21,8 @@ from mappers.native.extension import SWITCH
 from mappers.policies import Anomalies
 from mappers.transforms.filters import Filter, compiled
 from mappers.transforms.steps import Transform, Transformation, compose, unchanged
-from stores.contract.target import Batch, Reject, Tally
+from stores.contract.journal import Reject, Tally
+from stores.contract.source import Batch
 from stores.errors import PermanentError, origin
 
 _LONGEST_REASON = 500

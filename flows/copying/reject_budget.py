@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flows.plan.keys import RejectKeys
-from flows.plan.load import Plan, Route
+from flows.plan.model import Plan, Route
 from stores.errors import OverBudget
-from stores.state.database import Lease, State
+from stores.state.database import State
+from stores.state.leases import Lease
 from stores.state.rejects import OPEN, Kind, Rejects
 
 _MOST = 1_000

@@ -21,10 +21,12 @@ from flows.connect import preflight
 from flows.demo import servers as localservers
 from flows.demo.live_writer import writing
 from flows.demo.seed import counts, marketplace
-from flows.plan.load import Plan, load
+from flows.plan.load import load
+from flows.plan.model import Plan
 from flows.replication.sync import sync
+from flows.reporting.files import write
 from flows.reporting.model import Report
-from flows.reporting.text import as_text, write
+from flows.reporting.text import as_text
 from flows.run.backfill import Run
 from flows.run.console import display, following
 from flows.run.workers import Threads

@@ -109,12 +109,6 @@ def _table_for(use: Use) -> str:
     return f"stores/{target}/error_codes.py" if package == "stores" and target else f"{package}/error_codes.py"
 
 
-def explained(code: str, entry: Entry) -> str:
-    """Return the entry as lines for a terminal."""
-    did = "\n".join(f"what offramp did: {EFFECTS[effect]}".replace("`", "") for effect in entry.effects)
-    return f"{code}: {entry.meaning}\n{did}\nwhat to do: {entry.remedy}".replace("`", "")
-
-
 def page(catalogue: Mapping[str, Entry] = CATALOGUE) -> str:
     """Return docs/errors.md."""
     effects = _table(["what offramp did", "that is"], [[f"**{name}**", text] for name, text in EFFECTS.items()])

@@ -18,14 +18,15 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
-from prefect.events import emit_event
 
 from flows.connect.preflight import total
-from flows.plan.load import Plan, Route
+from flows.connect.stores import opened_source, opened_state
+from flows.orchestration.events import emit_verdict
+from flows.plan.model import Plan, Route
 from flows.replication.sync import Progress, Watching
+from flows.reporting.markdown import as_markdown
 from flows.reporting.model import Report, RouteReport
-from flows.reporting.text import NOT_CHECKED, as_markdown, cells
-from flows.run.jobs import opened_source, opened_state
+from flows.reporting.text import NOT_CHECKED, cells
 from stores.errors import OfframpError
 from stores.state.database import State
 
@@ -54,7 +55,7 @@ def show(report: Report, closing: str) -> None:
         key=artifact_key(report.plan, "report"), markdown=_page(report)[:_MOST_LETTERS], description=closing
     )
     for route in report.routes:
-        _tell(report, route, route.verdict)
+        emit_verdict(report, route, route.verdict)
 
 
 def show_sync(report: Report, closing: str, lag_s: float) -> None:
@@ -65,11 +66,11 @@ def show_sync(report: Report, closing: str, lag_s: float) -> None:
     _show_table(report, closing, artifact_key(report.plan, "sync"), _sync_cells)
     for route in report.routes:
         if route.verdict != "clean":
-            _tell(report, route, route.verdict)
+            emit_verdict(report, route, route.verdict)
         if route.sync is None or route.sync.age_s > lag_s:
-            _tell(report, route, "lagging")
+            emit_verdict(report, route, "lagging")
         elif route.verdict == "clean":
-            _tell(report, route, "current")
+            emit_verdict(report, route, "current")
 
 
 def _show_table(report: Report, closing: str, key: str, row: Callable[[RouteReport], dict[str, str]]) -> None:
@@ -99,38 +100,6 @@ def _page(report: Report) -> str:
 def _without_addresses(route: RouteReport) -> RouteReport:
     lost = [dataclasses.replace(loss, examples=()) for loss in route.lost]
     return dataclasses.replace(route, samples={}, lost=lost, differing=None, accepted_rejects=())
-
-
-def _tell(report: Report, route: RouteReport, word: str) -> None:
-    """Emit ``offramp.route.<word>`` about the route; Prefect adds the flow run and its deployment."""
-    emit_event(
-        f"offramp.route.{word}",
-        resource={
-            "prefect.resource.id": resource_id(report.plan, route.route),
-            "prefect.resource.name": f"{report.plan}: {route.route}",
-            "offramp.plan": report.plan,
-            "offramp.route": route.route,
-            "offramp.target": route.target,
-            "offramp.verified": route.verified,
-        },
-        payload={
-            "verdict": route.verdict,
-            "reasons": list(route.reasons),
-            "read": route.read,
-            "rejected": route.rejected,
-            "held": route.held,
-            "missing": route.missing,
-            "differs": route.differs,
-            "extra": route.extra,
-            "behind_s": round(route.sync.age_s, 1) if route.sync else None,
-            "window_s": route.sync.window_s if route.sync else None,
-        },
-    )
-
-
-def resource_id(plan: str, route: str) -> str:
-    """Return by which a route's events are found, and chosen in an automation."""
-    return f"offramp.route.{plan}.{route}"
 
 
 @contextmanager

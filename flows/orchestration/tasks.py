@@ -16,13 +16,15 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 from prefect.tasks import Task, exponential_backoff
 
+from flows.connect.stores import opened_state
 from flows.orchestration import worker_entry as remote
 from flows.orchestration.artifacts import show, show_sync
 from flows.plan.keys import RunKeys
-from flows.plan.load import Plan
+from flows.plan.model import Plan
+from flows.reporting.files import write
 from flows.reporting.model import Report
-from flows.reporting.text import as_text, write
-from flows.run.jobs import CopyJob, LoadJob, Span, opened_state
+from flows.reporting.text import as_text
+from flows.run.jobs import CopyJob, LoadJob, Span
 from flows.run.workers import More, Pending, hand_out, in_order
 from flows.verifier.job import Asked, Stage, Verified, VerifyJob
 from mappers.expiry import IndexExpires

@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from flows.connect.stores import opened_state
 from flows.orchestration.artifacts import Counted, artifact_key, shown
 from flows.plan.load import load
-from flows.run.jobs import CopyJob, LoadJob, Span, copy_job, load_job, opened_state
+from flows.run.jobs import CopyJob, LoadJob, Span, copy_job, load_job
 from flows.verifier.job import Asked, Stage, Verified, VerifyJob, verify_job
 from mappers.expiry import IndexExpires
-from stores.state.database import Lease, State
+from stores.state.database import State
+from stores.state.leases import Lease
 from stores.throttling.backoff import STOPPING
 
 _LOOK_EVERY_S = 1.0

@@ -11,7 +11,7 @@ from annotated_types import Ge, Le
 from pydantic import Field
 
 from mappers.transforms.steps import Transform
-from stores.mongodb.collection import Connection as SourceConnection
+from stores.mongodb.configuration import Connection as SourceConnection
 from stores.throttling.limits import Ceilings, Window, ceilings
 
 USE_CASES: Mapping[str, tuple[str, str]] = {

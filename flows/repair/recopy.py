@@ -6,20 +6,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from flows.connect.design import opened_target, projected
-from flows.connect.preflight import refuse_other_identity
+from flows.connect.preflight import confirm, refuse_other_identity
 from flows.connect.staging import refuse_unloaded
+from flows.connect.stores import opened_target, projected, reading
 from flows.copying.documents import Recopied, copy_documents
 from flows.copying.projection import Projection
 from flows.copying.reject_budget import keeps_documents
-from flows.plan.load import Plan, Route
-from flows.run.jobs import reading
+from flows.plan.model import Plan, Route
 from mappers.contract import Record
-from stores.contract.target import Mending, Source, Target, Tunable
+from stores.contract.journal import Mending
+from stores.contract.source import Source
+from stores.contract.target import Target
 from stores.errors import PermanentError
-from stores.mongodb.collection import MongoDB
-from stores.state.database import Lease, RouteState, State
+from stores.mongodb.database import MongoDB
+from stores.state.database import State
 from stores.state.document_hashes import Scans
+from stores.state.leases import Lease
 
 AT_ONCE = 500
 """Documents copied again before what became of them is put on record."""
@@ -36,15 +38,6 @@ class Opened:
     target: Target[Record]
     projection: Projection
     journal: Mending
-
-
-def confirm(target: Target[Record], known: RouteState) -> None:
-    """Return if the target is ready and the one that was copied to; raises PermanentError for another (R137)."""
-    try:
-        refuse_other_identity(known, source=known.source_identity, target=target.prepare())
-    finally:
-        if isinstance(target, Tunable):
-            target.restore()
 
 
 def copy_again(opened: Opened, ids: Sequence[bytes]) -> Recopied:

@@ -9,17 +9,18 @@ from typing import TypeVar
 
 from flows.connect.leases import leased
 from flows.connect.preflight import Checked, check, joined, refuse_changes, total
+from flows.connect.stores import opened_source, opened_state
 from flows.connect.ttl_rule import expiring
 from flows.copying.projection import identify
-from flows.plan.load import Plan, Route
+from flows.plan.model import Plan, Route
 from flows.repair.recopy import AT_ONCE, Opened, copy_again, opened_again
-from flows.run.jobs import opened_source, opened_state
 from flows.verifier.ledger import Mismatch
 from flows.verifier.recheck import SecondLook
 from mappers.contract import Record
-from stores.contract.target import Partition
+from stores.contract.source import Partition
 from stores.errors import OfframpError, PlanError
-from stores.state.database import Lease, State
+from stores.state.database import State
+from stores.state.leases import Lease
 from stores.state.rejects import Rejects
 from stores.state.repairs import Action, Mendings
 from stores.state.verification import MOST_FINDINGS, Verifications

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 from flows.connect.leases import leased
 from flows.connect.preflight import check, refuse_changes
+from flows.connect.stores import opened_source, opened_state
 from flows.connect.ttl_rule import expiring
 from flows.copying.projection import identify
-from flows.plan.load import Plan, Route
+from flows.plan.model import Plan, Route
 from flows.repair.recopy import AT_ONCE, Opened, copy_again, opened_again
-from flows.run.jobs import opened_source, opened_state
 from stores.errors import OfframpError, PlanError
 from stores.state.database import State
 from stores.state.rejects import Chosen, Kept, Rejects

@@ -10,7 +10,9 @@ from typing import Protocol
 from flows.copying.documents import Fetching, copy_documents
 from flows.copying.projection import Projection
 from mappers.contract import Record
-from stores.contract.target import Mending, StreamPosition, Tally, Target, Touched
+from stores.contract.changes import StreamPosition, Touched
+from stores.contract.journal import Mending, Tally
+from stores.contract.target import Target
 
 _SAVE_EVERY_S = 5.0
 """How often a position is saved at which nothing was touched: an idle stream's must move on too (R120)."""

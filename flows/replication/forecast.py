@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from flows.connect.stores import opened_source
 from flows.copying.projection import route_projection
-from flows.plan.load import Plan, Route
-from flows.run.jobs import opened_source
+from flows.plan.model import Plan, Route
 from mappers.contract import Losses
 from stores.errors import OfframpError
-from stores.mongodb.collection import MongoDB
+from stores.mongodb.database import MongoDB
 
 _COPIED_PER_S = 2_000
 """What a backfill copies in a second, if it is slow."""

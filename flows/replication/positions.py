@@ -7,13 +7,14 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 
-from flows.plan.load import Route
+from flows.plan.model import Route
 from flows.replication.rescan import RESCANNED
 from flows.reporting.model import Following
-from stores.contract.target import StreamPosition
+from stores.contract.changes import StreamPosition
 from stores.errors import OfframpError, PermanentError
-from stores.mongodb.collection import MongoDB
-from stores.state.database import Lease, State
+from stores.mongodb.database import MongoDB
+from stores.state.database import State
+from stores.state.leases import Lease
 from stores.state.sync_positions import Syncs
 
 _log = logging.getLogger(__name__)

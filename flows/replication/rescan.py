@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 
 from flows.replication.applier import Lane, Reading
-from flows.replication.scanning import scan
+from mappers.documents.decoding import position
 from mappers.documents.decoding import position as position_of
-from stores.contract.target import Partition, Readable, StreamPosition, Touched
-from stores.state.database import Lease, State
+from stores.contract.changes import StreamPosition, Touched
+from stores.contract.source import Batch, Partition, Readable
+from stores.errors import PermanentError
+from stores.state.database import State
 from stores.state.document_hashes import Scans
+from stores.state.leases import Lease
 from stores.throttling.backoff import go_on
 
 _STOPPED = "stopped by a signal during its rescan; the next begins again"
@@ -77,3 +81,36 @@ def rescan(state: State, lease: Lease, readable: Readable, lane: Lane, stopping:
         scans.drop(lease, [at for at in gone if at not in back.found])
     lane.source = source
     lane.apply((), position, 0.0)
+
+
+_HASH_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """A batch of a scan; a document is changed, or new, if its hash differs from the one remembered for its id.
+
+    What is remembered between two batches' positions and not among these ids was deleted.
+    """
+
+    batch: Batch
+    seen: Sequence[tuple[bytes, bytes]]
+    """The id, BSON ``{"_id": id}``, and the hash of each document, in their order."""
+
+
+def scan(source: Readable, partition: Partition, after: bytes | None = None) -> Iterator[Scanned]:
+    """Yield every document of the partition, past the position `after` if given; errors as `Readable.read`."""
+    for batch in source.read(partition, after):
+        yield Scanned(batch, [(_id_of(raw), content(raw)) for raw in batch.documents])
+
+
+def content(raw: bytes) -> bytes:
+    """Return 16 bytes that differ for documents that differ in any byte: also in the order or type of their fields."""
+    return blake2b(raw, digest_size=_HASH_BYTES).digest()
+
+
+def _id_of(raw: bytes) -> bytes:
+    own = position(raw)
+    if own is None:
+        raise PermanentError("E-ID-MISSING", "the source gives a document without _id; nothing would tell it apart")
+    return own

@@ -8,16 +8,18 @@ from collections.abc import Callable, Container, Iterator
 from itertools import islice
 from pathlib import Path
 
-from flows.connect.design import following, projected
+from flows.connect.stores import following, opened_source, projected, reading
 from flows.copying.projection import Projection
-from flows.plan.load import Plan, Route
-from flows.run.jobs import opened_source, reading
+from flows.plan.model import Plan, Route
 from flows.verifier.compare import list_share
 from flows.verifier.ledger import Entry, Finding, Log, extras
 from mappers.contract import Record
-from stores.contract.target import Listable, Mending, Partition, Source, Target
+from stores.contract.journal import Mending
+from stores.contract.source import Partition, Source
+from stores.contract.target import Listable, Target
 from stores.errors import TransientError
-from stores.state.database import Lease, State
+from stores.state.database import State
+from stores.state.leases import Lease
 from stores.state.rejects import Rejects
 from stores.state.sync_positions import Syncs
 from stores.state.verification import Verifications

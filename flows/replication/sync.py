@@ -17,27 +17,26 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
-from flows.connect.design import following, projected
 from flows.connect.leases import leased
-from flows.connect.preflight import Checked, check, joined, refuse_changes, refuse_other_identity
+from flows.connect.preflight import Checked, check, confirm, joined, refuse_changes, refuse_other_identity
 from flows.connect.staging import refuse_unloaded
+from flows.connect.stores import following, opened_source, opened_state, projected
 from flows.connect.ttl_rule import expiring
 from flows.copying.reject_budget import Spending, budget, keeps_documents
-from flows.plan.load import Plan, Route, digest
-from flows.repair.recopy import confirm
+from flows.plan.model import Plan, Route, digest
 from flows.replication.applier import Lane
 from flows.replication.positions import followed
 from flows.replication.rescan import RESCANNED, rescan
 from flows.replication.sweep import sweep
 from flows.reporting.model import Report, RouteReport, Verdict
-from flows.run.jobs import opened_source, opened_state
 from mappers.transforms.filters import compiled
-from stores.contract.target import ChangeBatch, Changes, StreamPosition, Touched
+from stores.contract.changes import ChangeBatch, Changes, StreamPosition, Touched
 from stores.errors import OfframpError, PermanentError, PlanError
 from stores.mongodb.change_stream import DatabaseChanges
-from stores.mongodb.collection import MongoDB
-from stores.state.database import Lease, State
+from stores.mongodb.database import MongoDB
+from stores.state.database import State
 from stores.state.document_hashes import Scans
+from stores.state.leases import Lease
 from stores.state.rejects import Rejects
 from stores.state.sync_positions import Syncs
 from stores.state.verification import Verifications

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from flows.connect.rates import Throughput
+from flows.connect.progress import Throughput
 from flows.reporting import svg_charts as charts
 from flows.reporting.css import STYLE
 from flows.reporting.model import Report, RouteReport

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flows.plan.load import Route
+from flows.plan.model import Route
 from flows.reporting.model import RouteReport
 
 

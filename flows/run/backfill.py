@@ -8,29 +8,32 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from flows.connect.design import designed, following, needed, opened_target
+from flows.connect.design import designed, needed
 from flows.connect.leases import leased
 from flows.connect.preflight import Checked, check, joined, refuse_changes, refuse_other_identity, total
 from flows.connect.staging import refuse_unloaded, staged, taken
+from flows.connect.stores import following, opened_source, opened_state, opened_target
 from flows.connect.ttl_rule import expiring
 from flows.plan.keys import RunKeys
-from flows.plan.load import Plan, Route, digest
+from flows.plan.model import Plan, Route, digest
 from flows.replication.positions import FirstPosition, first_sync_within, followed
 from flows.replication.sweep import sweep
-from flows.reporting.model import Books, Level, Pace, Report, RouteReport, settle
+from flows.reporting.model import Pace, Report, RouteReport
+from flows.reporting.verdict import Books, settle
 from flows.run.history import Recording
-from flows.run.jobs import CopyJob, LoadJob, Span, opened_source, opened_state
+from flows.run.jobs import CopyJob, LoadJob, Span
 from flows.run.rebalancing import may_split
 from flows.run.spreading import held_back, spread_out
 from flows.run.verify import Passes
 from flows.run.workers import More, Workers
 from flows.verifier.canary import canary
-from flows.verifier.job import Asked, Verified, VerifyJob
+from flows.verifier.job import Asked, Level, Verified, VerifyJob
 from flows.verifier.pending_changes import moved, pending
 from stores.contract.target import Auditable, Publishable, Tunable, staging_of
 from stores.errors import OfframpError, PlanError
-from stores.mongodb.collection import MongoDB
-from stores.state.database import Lease, State
+from stores.mongodb.database import MongoDB
+from stores.state.database import State
+from stores.state.leases import Lease
 from stores.state.rejects import Rejects
 from stores.state.repairs import Mendings
 from stores.state.sync_positions import Syncs

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
-from flows.run.jobs import Observer
+from flows.connect.progress import Observer
 
 if TYPE_CHECKING:
     from flows.replication.sync import Progress as SyncProgress

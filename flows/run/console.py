@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
-from flows.run.jobs import SILENT, Observer
+from flows.connect.progress import SILENT, Observer
 
 if TYPE_CHECKING:
     from flows.replication.sync import Progress, Watching

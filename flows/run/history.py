@@ -9,14 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 
-from flows.connect.rates import Throughput, added_up
-from flows.plan.load import Plan, Route
+from flows.connect.progress import Throughput, added_up
+from flows.connect.stores import opened_source
+from flows.plan.model import Plan, Route
 from flows.reporting.model import PastRun, Report, RouteReport, SourceSeen
 from flows.reporting.not_checked import not_checked
-from flows.run.jobs import Span, opened_source
+from flows.run.jobs import Span
 from flows.verifier.job import Verified
 from stores.errors import OfframpError
-from stores.mongodb.facts import Facts
+from stores.mongodb.metadata import Facts
 from stores.state.database import State
 from stores.state.runs import KeptRun, Runs
 

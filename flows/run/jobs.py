@@ -4,55 +4,26 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
-from flows.connect.design import following, projected
 from flows.connect.gc_tuning import seldom
-from flows.connect.rates import Progress, Pulse
+from flows.connect.progress import SILENT, Observer, Progress, Pulse
+from flows.connect.stores import following, opened_source, opened_state, projected, reading
 from flows.connect.ttl_rule import expiring
 from flows.copying.partition import copy_partition
 from flows.copying.reject_budget import Spending, budget, keeps_documents
-from flows.plan.load import Plan, Route
+from flows.plan.model import Plan
 from flows.run.rebalancing import divisible, may_split
 from mappers.expiry import IndexExpires
-from stores.contract.target import Source, Tally, staging_of
+from stores.contract.journal import Tally
+from stores.contract.target import staging_of
 from stores.errors import PermanentError
-from stores.mongodb.collection import MongoDB
-from stores.state.database import Lease, State
-from stores.state.sync_positions import Syncs
+from stores.state.leases import Lease
 from stores.throttling.backoff import go_on
 from stores.throttling.rate_limiter import Paced, Waits, divide
 
 _log = logging.getLogger(__name__)
-
-
-class Observer(Protocol):
-    """Is told how far a run has come; called from several threads."""
-
-    def began(self, route: str, stage: str, documents: int) -> None:
-        """A stage (copy, load or verify) of a route began; about so many documents are ahead."""
-
-    def advanced(self, route: str, stage: str, documents: int) -> None:
-        """So many more documents are done."""
-
-    def ended(self, route: str, stage: str) -> None:
-        """The stage ended, for whatever reason."""
-
-
-class Silent:
-    """An observer that watches nothing."""
-
-    def began(self, route: str, stage: str, documents: int) -> None:
-        """Do nothing."""
-
-    def advanced(self, route: str, stage: str, documents: int) -> None:
-        """Do nothing."""
-
-    def ended(self, route: str, stage: str) -> None:
-        """Do nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +59,6 @@ class Span:
     """How long it waited for leave to read."""
     progress: Progress = Progress()  # noqa: RUF009 - frozen, so that it can be shared
     """When how many documents were copied."""
-
-
-SILENT = Silent()
 
 
 def copy_job(
@@ -179,32 +147,3 @@ def load_job(
             target.close()
             observer.ended(job.route, "load")
     return Span(began, time.time())
-
-
-def reading(state: State, route: Route, database: MongoDB) -> Source:
-    """Return the route's documents, none of them as it was before the position from which changes follow (R102)."""
-    source = route.source(database)
-    standing = Syncs(state).standing(route.name)
-    if standing is not None and route.keys.sync == "stream":
-        source.advance(standing.position.time)
-    return source
-
-
-@contextmanager
-def opened_state(plan: Plan) -> Iterator[State]:
-    """Give the plan's state for the length of the body."""
-    state = State(plan.state, plan.name, plan.run.lease_s)
-    try:
-        yield state
-    finally:
-        state.close()
-
-
-@contextmanager
-def opened_source(plan: Plan) -> Iterator[MongoDB]:
-    """Give the plan's source for the length of the body."""
-    database = MongoDB(plan.source)
-    try:
-        yield database
-    finally:
-        database.close()

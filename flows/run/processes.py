@@ -22,16 +22,10 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from flows.plan.load import Plan, digest, load
-from flows.run.jobs import (
-    SILENT,
-    CopyJob,
-    LoadJob,
-    Observer,
-    Span,
-    copy_job,
-    load_job,
-)
+from flows.connect.progress import SILENT, Observer
+from flows.plan.load import load
+from flows.plan.model import Plan, digest
+from flows.run.jobs import CopyJob, LoadJob, Span, copy_job, load_job
 from flows.run.logs import to_stderr
 from flows.run.workers import More, Threads, Workers, answer, hand_out, in_order
 from flows.verifier.job import Verified, VerifyJob, verify_job

@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from flows.plan.load import Plan, Route
-from stores.contract.target import Batch, Partition, Source
+from flows.plan.model import Plan, Route
+from stores.contract.source import Batch, Partition, Source
 from stores.errors import OfframpError
-from stores.state.database import Lease, State
+from stores.state.database import State
+from stores.state.leases import Lease
 
 _log = logging.getLogger(__name__)
 

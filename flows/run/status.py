@@ -8,9 +8,9 @@ from typing import Any
 
 from flows.connect.preflight import total
 from flows.connect.staging import is_waiting
-from flows.plan.load import Plan
+from flows.connect.stores import opened_state
+from flows.plan.model import Plan
 from flows.replication.positions import followed
-from flows.run.jobs import opened_state
 from stores.state.rejects import OPEN, Kept, Rejects
 from stores.state.sync_positions import Syncs
 

@@ -9,15 +9,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from flows.connect.design import following
-from flows.connect.rates import Progress
-from flows.plan.load import Plan, Route, digest
-from flows.run.jobs import opened_source
+from flows.connect.progress import Progress
+from flows.connect.stores import following, opened_source
+from flows.plan.model import Plan, Route, digest
 from flows.run.workers import Workers
 from flows.verifier.job import Verified, VerifyJob
-from stores.contract.target import Divided, Partition, Tally
+from stores.contract.journal import Tally
+from stores.contract.source import Partition
+from stores.contract.target import Divided
 from stores.errors import OfframpError, PermanentError
-from stores.state.database import Lease, State
+from stores.state.database import State
+from stores.state.leases import Lease
 from stores.state.sync_positions import Syncs
 from stores.state.verification import Pass, Verifications, folder
 

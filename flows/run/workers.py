@@ -10,16 +10,9 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol, TypeVar
 
-from flows.plan.load import Plan
-from flows.run.jobs import (
-    SILENT,
-    CopyJob,
-    LoadJob,
-    Observer,
-    Span,
-    copy_job,
-    load_job,
-)
+from flows.connect.progress import SILENT, Observer
+from flows.plan.model import Plan
+from flows.run.jobs import CopyJob, LoadJob, Span, copy_job, load_job
 from flows.verifier.job import Verified, VerifyJob, verify_job
 from stores.errors import OfframpError, PermanentError, origin
 

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from flows.copying.projection import Projection
 from flows.plan import plugins
-from flows.plan.load import Route
+from flows.plan.model import Route
 from flows.plan.plugins import MapFunction
 from flows.plan.validation import key_names
 from flows.verifier.compare import compare

@@ -17,7 +17,9 @@ from flows.verifier.field_differences import Differences, Differing
 from flows.verifier.ledger import Balance, Entry, Finding, Log, balance
 from flows.verifier.recheck import SecondLook, same, wanted
 from mappers.contract import Record
-from stores.contract.target import Divided, Listable, Partition, Readable, Reject, Source, Tally, Target
+from stores.contract.journal import Reject, Tally
+from stores.contract.source import Partition, Readable, Source
+from stores.contract.target import Divided, Listable, Target
 from stores.errors import TransientError
 
 _LISTED_AT_ONCE = 1_000

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from flows.verifier.compare import list_share
 from flows.verifier.ledger import Log, balance
 from mappers.contract import Record
-from stores.contract.target import Countable, Listable, Partition, Source, Tally, Target
+from stores.contract.source import Partition, Source
+from stores.contract.target import Countable, Listable, Target
 from stores.errors import TransientError
-from stores.state.database import PartitionState
+from stores.state.partitions import PartitionState
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,21 +80,3 @@ def _told(part: Partition, copied: Mapping[str, int], now: Mapping[str, int]) ->
     wrong = [kind for kind in sorted({*copied, *now}) if copied.get(kind, 0) != now.get(kind, 0)]
     told = ", ".join(f"{kind} {copied.get(kind, 0)} of {now.get(kind, 0)}" for kind in wrong)
     return [f"partition {part.number}: {told}"] if wrong else []
-
-
-def source_differences(
-    counts: Mapping[str, int], tally: Tally, who: str, moved: Mapping[str, int] | None = None
-) -> list[tuple[Literal["mismatches", "failed"], str]]:
-    """Name each BSON type of `_id` of which another number was read than the source counts (R157).
-
-    No more than have `moved` may have come or gone since they were read: that is unsettled, and no mismatch.
-    """
-    kinds = sorted({*counts, *tally.id_types})
-    wrong = [kind for kind in kinds if counts.get(kind, 0) != tally.id_types.get(kind, 0)]
-    if not wrong:
-        return []
-    told = ", ".join(f"{kind} {tally.id_types.get(kind, 0)} of {counts.get(kind, 0)}" for kind in wrong)
-    text = f"{who} read another number of documents than the source now counts, by type of _id: {told}"
-    if moved and all(abs(counts.get(kind, 0) - tally.id_types.get(kind, 0)) <= moved.get(kind, 0) for kind in wrong):
-        return [("failed", f"unsettled: {text}; documents came or went; run `offramp sync`, then verify again")]
-    return [("mismatches", text)]

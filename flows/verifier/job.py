@@ -13,14 +13,12 @@ from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
 
-from flows.connect.design import following, projected
 from flows.connect.gc_tuning import seldom
-from flows.connect.rates import Progress, Pulse
+from flows.connect.progress import SILENT, Observer, Progress, Pulse
+from flows.connect.stores import following, opened_source, opened_state, projected, reading
 from flows.connect.ttl_rule import expiring
 from flows.copying.projection import Projection, identify
-from flows.plan.load import Plan
-from flows.reporting.model import Level
-from flows.run.jobs import SILENT, Observer, opened_source, opened_state, reading
+from flows.plan.model import Plan
 from flows.verifier.compare import Comparison, Save, compare_partition, list_share, unkept
 from flows.verifier.counts import Counts, count_route
 from flows.verifier.field_differences import Differences
@@ -30,9 +28,12 @@ from flows.verifier.recheck import SecondLook
 from flows.verifier.sample import DOCUMENTS, Sampled, draw
 from mappers.contract import Record
 from mappers.expiry import IndexExpires
-from stores.contract.target import Auditable, Listable, Partition, Readable, Source, Tally, Target
+from stores.contract.journal import Tally
+from stores.contract.source import Partition, Readable, Source
+from stores.contract.target import Auditable, Listable, Target
 from stores.errors import PermanentError, TransientError
-from stores.state.database import Lease, State
+from stores.state.database import State
+from stores.state.leases import Lease
 from stores.state.rejects import Refused, Rejects
 from stores.state.verification import MOST_FINDINGS, Found, Part, Verifications, folder
 from stores.throttling.rate_limiter import divide, pace
@@ -303,3 +304,6 @@ def _audited(target: Target[Record]) -> Sequence[str]:
 
 def _stopped() -> TransientError:
     return TransientError("E-STOPPED", "stopped during the verification; the same command goes on with it")
+
+
+Level = Literal["none", "counts", "sample", "full"]

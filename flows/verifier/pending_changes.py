@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Callable, Container, Mapping, Sequence
 
 from flows.copying.projection import Projection
-from flows.plan.load import Route
+from flows.plan.model import Route
 from mappers.documents.decoding import identity_type
-from stores.contract.target import Changes, StreamPosition
+from stores.contract.changes import Changes, StreamPosition
 from stores.errors import PermanentError
-from stores.mongodb.collection import MongoDB
+from stores.mongodb.database import MongoDB
 from stores.state.database import State
 from stores.state.sync_positions import Syncs
 

@@ -16,7 +16,8 @@ from flows.verifier.field_differences import Differences
 from flows.verifier.ledger import Mismatch
 from mappers.contract import Record
 from mappers.documents.decoding import position
-from stores.contract.target import Converting, Source, Target
+from stores.contract.source import Source
+from stores.contract.target import Converting, Target
 from stores.errors import TransientError
 from stores.throttling.backoff import STOPPING, Backoff, go_on
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mappers.documents.decoding import position
-from stores.contract.target import Batch, Partition, Source
+from stores.contract.source import Batch, Partition, Source
 
 DOCUMENTS = 30_000
 """What a sample draws unless said: with no difference at most 0.01 % differ, at 95 % confidence."""

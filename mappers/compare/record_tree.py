@@ -11,10 +11,9 @@ from typing import Any
 from mappers.compare.differences import Elements, Leaf, Names, Tree
 from mappers.contract import Record
 from mappers.dynamodb.records import Item
-from mappers.elasticsearch.mapper import IndexDocument
-from mappers.redis.collections import Entry, List, Set
+from mappers.elasticsearch.records import IndexDocument
 from mappers.redis.json_document import Json
-from mappers.redis.records import Hash, Member, String
+from mappers.redis.records import Entry, Hash, List, Member, Set, String
 
 EXPIRY = "(expires)"
 """Stands as a name for when a record expires."""

@@ -14,10 +14,11 @@ from bson import Decimal128
 from bson.datetime_ms import DatetimeMS
 
 from mappers.contract import Document, MappingError
-from mappers.documents.fields import MISSING, Template, key_text, lookup
+from mappers.documents.fields import MISSING, lookup
 from mappers.dynamodb.size import value_size
 from mappers.identity import shortened
 from mappers.values.field_names import dynamodb_name
+from mappers.values.key_templates import Template, key_text
 from mappers.values.tags import date_text, milliseconds
 
 PARTITION_KEY_LIMIT_BYTES = 2048

@@ -2,83 +2,23 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any, ClassVar
 
-from bson import Int64, ObjectId
-from bson.datetime_ms import DatetimeMS
-
 from mappers.contract import Document, Losses, MappingError
-from mappers.documents.fields import MISSING, Template, by_identity, key_text, lookup
+from mappers.documents.fields import MISSING, lookup
 from mappers.expiry import Expires, Expiry
-from mappers.identity import IdEncoding, identity
+from mappers.identity import IdEncoding
 from mappers.redis.records import (
-    OwnKey,
-    SharedKey,
+    List,
+    Set,
+    SetMember,
     default_key,
-    expiry_text,
-    hash_fields,
-    member_address,
     member_addresses,
 )
-from mappers.values.json_values import JsonValues, flat_text, milliseconds, redis_json
-
-
-class Set(OwnKey, frozen=True, gc=False):
-    """A set under one key: its members in any order, each once; a set without members does not exist in Redis."""
-
-    members: tuple[bytes, ...]
-    expires_at_ms: int | None = None
-
-    def canonical(self) -> bytes:
-        """Return the expiry and the members, each with its length, sorted: a set has no order."""
-        return b"set %b " % expiry_text(self.expires_at_ms) + _measured(sorted(self.members))
-
-
-class List(OwnKey, frozen=True, gc=False):
-    """A list under one key, in its order; a list without elements does not exist in Redis."""
-
-    elements: tuple[bytes, ...]
-    expires_at_ms: int | None = None
-
-    def canonical(self) -> bytes:
-        """Return the expiry and the elements, each with its length, in their order."""
-        return b"list %b " % expiry_text(self.expires_at_ms) + _measured(self.elements)
-
-
-class SetMember(SharedKey, frozen=True, gc=False):
-    """One member of a set that many documents share."""
-
-    member: str
-
-    @property
-    def address(self) -> str:
-        """JSON of the key and the member."""
-        return member_address(self.key, self.member)
-
-    def canonical(self) -> bytes:
-        """Return the same for every member: the address says all there is."""
-        return b"member"
-
-
-class Entry(SharedKey, frozen=True, gc=False):
-    """One entry of a stream that many documents share: its id, and names and values in their order."""
-
-    id: str
-    """Two whole numbers of 64 bits, such as ``1577836800001-0``; not both are zero."""
-    fields: tuple[tuple[bytes, bytes], ...]
-
-    @property
-    def address(self) -> str:
-        """JSON of the key and the id."""
-        return member_address(self.key, self.id)
-
-    def canonical(self) -> bytes:
-        """Return the names and values, each with its length, in their order."""
-        return b"entry " + _measured([text for field in self.fields for text in field])
+from mappers.values.json_values import JsonValues, flat_text, redis_json
+from mappers.values.key_templates import Template, key_text
 
 
 class SetMapper:
@@ -194,65 +134,6 @@ class ListMapper:
         return self._key.addresses(identity)
 
 
-class StreamMapper:
-    """One document to one entry of a stream: a field for each top-level field, as in a hash."""
-
-    @dataclass(frozen=True)
-    class Options:
-        """What a route may say about its stream."""
-
-        entry: str
-        """The field that orders the entries: `_id` if it is an ObjectId, date or whole number, or a date field."""
-        key: str | None = None
-        """The stream's key, the route's name unless said; a template spreads documents over several streams."""
-
-    target: ClassVar[str] = "redis"
-    dates_in_ms: ClassVar[bool] = True
-
-    def __init__(self, options: Options, route: str, losses: Losses) -> None:
-        """Take the options; raises ValueError for a template that is none."""
-        self._key = Template.parse(options.key or route)
-        self._entry = options.entry
-        self._values = redis_json()
-
-    def __call__(self, document: Document, /) -> Iterable[Entry]:
-        """Return the document's one entry."""
-        entry = entry_id(document, self._entry)
-        return (Entry(self._key.fill(document), entry, hash_fields(document, self._values)),)
-
-    def addresses(self, identity: Document, /) -> Sequence[str] | None:
-        """Return the address of an entry with this `_id`; None where its key or its place need other fields."""
-        if not by_identity((*self._key.paths, self._entry)):
-            return None
-        return [member_address(self._key.fill(identity), entry_id(identity, self._entry))]
-
-
-def entry_id(document: Document, path: str) -> str:
-    """Return a stream id that orders documents by the field and is always the same for a document (R68).
-
-    An ObjectId as `_id` goes whole into the id, its seconds in front: the order of ids is that of `_id`, and the id's
-    time is true. Another field gives the milliseconds, and 64 bits of a hash of `_id` tell its equals apart.
-    """
-    value = lookup(document, path)
-    seconds_only = isinstance(value, ObjectId)
-    if isinstance(value, ObjectId):
-        front = int.from_bytes(value.binary[:4], "big") * 1000
-    elif isinstance(value, dt.datetime | DatetimeMS):
-        front = milliseconds(value)
-    elif isinstance(value, int | Int64) and not isinstance(value, bool):
-        front = int(value)
-    else:
-        what = "is missing" if value is MISSING else f"is {type(value).__name__}, no date, ObjectId or whole number"
-        raise MappingError("E-MAP-ENTRY", path, f"needed for the id of a stream's entry but {what}")
-    if path != "_id":
-        back = int.from_bytes(blake2b(identity(document).encode(), digest_size=8).digest(), "big")
-    else:
-        back = int.from_bytes(value.binary[4:], "big") if seconds_only else 0
-    if front < 0 or (front, back) == (0, 0):
-        raise MappingError("E-MAP-ENTRY", path, "before 1970 or not above 0, which no id of a stream can say")
-    return f"{front}-{back}"
-
-
 def own_key(key: str | None, route: str, id_encoding: IdEncoding = "typed") -> Template:
     """Return the template of keys that each hold one document; raises ValueError for one that all would share."""
     template = Template.parse(key or default_key(route), id_encoding)
@@ -287,7 +168,3 @@ def _with(document: Mapping[str, Any], names: Sequence[str], value: Any) -> dict
     """Return the document with another value at a path that exists."""
     name, *rest = names
     return {**document, name: _with(document[name], rest, value) if rest else value}
-
-
-def _measured(texts: Iterable[bytes]) -> bytes:
-    return b" ".join(b"%d %b" % (len(text), text) for text in texts)

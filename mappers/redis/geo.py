@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 from bson import Decimal128, Int64
 
 from mappers.contract import Document, Losses, MappingError
-from mappers.documents.fields import MISSING, Template, key_text, lookup
+from mappers.documents.fields import MISSING, lookup
 from mappers.redis.records import Member, member_addresses
+from mappers.values.key_templates import Template, key_text
 
 LONGITUDE = 180.0
 LATITUDE = 85.05112878

@@ -15,7 +15,8 @@ from mappers.expiry import Expires, Expiry
 from mappers.identity import IdEncoding
 from mappers.policies import JSON_POLICIES, Fidelity, JsonPolicies
 from mappers.redis.collections import own_key
-from mappers.redis.records import OwnKey, direct_json, expiry_text, json_text
+from mappers.redis.records import OwnKey, expiry_text
+from mappers.redis.string import direct_json, json_text
 from mappers.values.json_values import redis_json
 
 _EXACT = 2.0**53

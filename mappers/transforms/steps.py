@@ -17,11 +17,12 @@ from typing import Any, Literal
 import orjson
 
 from mappers.contract import Document, Losses, MappingError
-from mappers.documents.fields import MISSING, Template, dropping, keeping
+from mappers.documents.fields import MISSING, dropping, keeping
 from mappers.identity import encode, identity
 from mappers.transforms.casts import ROUNDED, CastType, cast, encodable
 from mappers.transforms.paths import changed, collision, each_object, fields_of, names_of, put, reached, replaced, taken
 from mappers.values.json_values import redis_json
+from mappers.values.key_templates import Template
 
 Transformation = Callable[[Document], Iterable[Document]]
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mappers.documents.fields import Template
 from mappers.transforms.casts import encodable
 from mappers.transforms.steps import (
     CastKeys,
@@ -17,6 +16,7 @@ from mappers.transforms.steps import (
     Transform,
     cast_default,
 )
+from mappers.values.key_templates import Template
 
 Where = tuple[str | int, ...]
 Fault = tuple[Where, str]

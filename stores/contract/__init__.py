@@ -1,34 +1,24 @@
 """What a source and a target promise, and what passes between them and a run."""
 
+from stores.contract.changes import ChangeBatch, Changes, Streaming, StreamPosition, Touched
+from stores.contract.journal import Journal, Mending, Reject, Tally
+from stores.contract.source import Batch, Partition, Readable, Source
 from stores.contract.target import (
     Auditable,
-    Batch,
-    ChangeBatch,
-    Changes,
     Converting,
     Countable,
     Divided,
-    Journal,
     Listable,
     Loadable,
     Measurable,
-    Mending,
-    Partition,
     Plannable,
     Prompt,
     Publishable,
-    Readable,
-    Reject,
     Rejected,
     Removable,
-    Source,
     Staging,
-    Streaming,
-    StreamPosition,
-    Tally,
     Target,
     TargetType,
-    Touched,
     Tunable,
     staging_of,
 )

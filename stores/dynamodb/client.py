@@ -8,7 +8,7 @@ import threading
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import boto3
@@ -20,6 +20,7 @@ from botocore.httpsession import URLLib3Session
 from botocore.parsers import ResponseParserError
 from botocore.utils import get_environ_proxies
 
+from stores.aws import MAKING, session
 from stores.errors import OfframpError, PermanentError, PlanError, TransientError
 from stores.throttling.backoff import Backoff
 
@@ -91,16 +92,6 @@ _REASONS = (
     ("AttributeValue", "an attribute is not a typed value"),
     ("Invalid JSON", "the item is not JSON"),
 )
-
-
-# Making a client changes its session, which may not be used by several threads at once; a client may.
-MAKING = threading.Lock()
-
-
-@cache
-def session(profile: str | None, region: str | None) -> Any:
-    """Return the one session of a process: it reads botocore's descriptions, and signs in, once for all routes."""
-    return boto3.Session(profile_name=profile, region_name=region)
 
 
 class Refused(PermanentError):

@@ -8,7 +8,7 @@ from typing import Any
 from botocore import exceptions as aws
 from botocore.config import Config
 
-from stores.dynamodb.client import MAKING, session
+from stores.aws import MAKING, session
 from stores.errors import OfframpError, PermanentError, PlanError, TransientError
 from stores.throttling.backoff import Backoff
 

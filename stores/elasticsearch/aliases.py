@@ -10,7 +10,8 @@ from urllib.parse import quote
 import orjson
 
 from stores.elasticsearch.client import Answer, Cluster
-from stores.elasticsearch.index import Placement, settings
+from stores.elasticsearch.configuration import Placement
+from stores.elasticsearch.index import settings
 from stores.errors import PermanentError, PlanError
 from stores.throttling.backoff import Backoff
 

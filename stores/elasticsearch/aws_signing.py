@@ -45,7 +45,7 @@ class Signer:
         from botocore.exceptions import BotoCoreError, ProfileNotFound
         from opensearchpy import Urllib3AWSV4SignerAuth
 
-        from stores.dynamodb.client import MAKING, session
+        from stores.aws import MAKING, session
 
         try:
             with MAKING:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container
+from dataclasses import dataclass
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
 import orjson
 
 from stores.elasticsearch.aws_signing import Signer
+from stores.elasticsearch.configuration import Connection, has_port
 from stores.errors import PermanentError, TransientError, redacted
 from stores.throttling.backoff import Backoff
-from stores.throttling.limits import Ceilings, Window, ceilings
 
 if TYPE_CHECKING:
     from elastic_transport import Urllib3HttpNode
@@ -62,48 +62,6 @@ _TELLING = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Connection:
-    """The keys of an Elasticsearch target in the plan."""
-
-    url: str = field(repr=False)
-    """Where the cluster answers, http or https; may carry ``user:password@``."""
-    flavour: Literal["elasticsearch", "opensearch"] = "elasticsearch"
-    """Which of the two answers there: Elasticsearch 8 or 9, or OpenSearch 2 or 3."""
-    aws_region: str | None = None
-    """For Amazon OpenSearch Service: the region to sign requests for, with credentials from AWS's own chain."""
-    aws_profile: str | None = None
-    """A profile of the AWS configuration files to sign with."""
-    api_key: str | None = field(default=None, repr=False)
-    """An API key in its encoded form, instead of user and password."""
-    username: str | None = None
-    """The user, instead of one in the URL."""
-    password: str | None = field(default=None, repr=False)
-    """The user's password."""
-    ca_certs: str | None = None
-    """A file of certificate authorities to trust (https only)."""
-    verify_certs: bool = True
-    """Whether the server's certificate is checked."""
-    index_prefix: str = ""
-    """Put before the route's name where a route does not name its index."""
-    retry_deadline_s: float = 600
-    """How long a cluster that pushes back or does not answer is asked again before the run stops."""
-    max_rate: float | None = None
-    """Records a second that a run writes to the cluster at the most, over all routes."""
-    windows: Sequence[Window] = ()
-    """Hours of the day with a ceiling of their own in place of this one."""
-    time_zone: str = "UTC"
-    """The time zone of `windows`, such as Europe/Berlin."""
-
-    def __post_init__(self) -> None:
-        """Refuse ceilings that cannot be kept."""
-        self.ceilings()
-
-    def ceilings(self) -> Ceilings:
-        """Return how fast the cluster may be written to."""
-        return ceilings(self.windows, self.time_zone, max_rate=self.max_rate)
-
-
 class Cluster:
     """Requests to one cluster, repeated while what stops them may pass."""
 
@@ -111,7 +69,7 @@ class Cluster:
         """Take the address; raises ValueError for one that is none, or for two ways to log in."""
         parts = urlsplit(connection.url)
         # An @ in the path is a password with a slash in it, which must not end up in a message.
-        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.path or not _has_port(parts):
+        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.path or not has_port(parts):
             raise ValueError("the url of Elasticsearch must be http(s)://host:port, user and password percent-encoded")
         if sum(login is not None for login in (connection.api_key, connection.username, parts.username)) > 1:
             raise ValueError("log in to Elasticsearch by api_key, by username and password or in the url: one of them")
@@ -332,11 +290,3 @@ def _signer(connection: Connection, parts: SplitResult) -> Signer | None:
     if connection.api_key is not None or connection.username is not None or parts.username is not None:
         raise ValueError("aws_region: requests are signed or logged in, not both; leave out key, user and password")
     return Signer(connection.aws_region, connection.aws_profile)
-
-
-def _has_port(parts: SplitResult) -> bool:
-    """Whether the port is a number or left out; urllib's own error would quote it."""
-    try:
-        return parts.port != 0
-    except ValueError:
-        return False

@@ -12,7 +12,7 @@ import orjson
 from msgspec import Raw, Struct, field
 from msgspec.json import Decoder
 
-from mappers.elasticsearch.mapper import ID_LIMIT_BYTES
+from mappers.elasticsearch.records import ID_LIMIT_BYTES
 from stores.elasticsearch.client import DROPPED, NDJSON, NO_ANSWER, Answer, Cluster, Fault
 from stores.errors import OfframpError, PermanentError, TransientError
 from stores.throttling.backoff import Backoff

@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 
-from mappers.elasticsearch.mapper import FULL_ID, RAW
 from mappers.elasticsearch.mapping import DATE, FIELD_LIMIT, FLATTENED, KEYWORD
+from mappers.elasticsearch.records import FULL_ID, RAW
+from stores.elasticsearch.configuration import Placement, name_fault
 
 _NUMBERS = ("byte", "short", "integer", "long", "half_float", "float", "double")
 _SHORTHANDS: Mapping[str, Mapping[str, Any]] = {
@@ -34,49 +34,12 @@ _OPENSEARCH_NAMES = {"flattened": "flat_object", "dense_vector": "knn_vector"}
 _ELASTICSEARCH_NAMES = {name: other for other, name in _OPENSEARCH_NAMES.items()}
 
 
-@dataclass(frozen=True)
-class Placement:
-    """What a route may say about its index."""
-
-    index: str | None = None
-    """The whole name of the index; without it, the target's prefix and the route's name. With a date field, such as
-    ``logs-{at:%Y.%m}``, an index for each period."""
-    undated_index: str | None = None
-    """The index of documents without that date; unless said they are rejected."""
-    alias: str | None = None
-    """A name that all indices of the periods bear, for readers."""
-    routing: str | None = None
-    """A field, or text with fields in braces, whose value leads to a document's shard; readers need it too."""
-    pipeline: str | None = None
-    """An ingest pipeline that every document passes through; verification expects what it makes of them."""
-    mapping: Mapping[str, Any] = field(default_factory=dict)
-    """Field path to a type such as ``keyword`` or to a whole mapping object."""
-    dynamic: Literal["false", "strict"] | None = None
-    """Fields that are not mapped: ``false`` keeps them, unsearchable; ``strict`` rejects their documents. Strict after
-    a census, else false."""
-    shards: int = 1
-    """Primary shards of a new index."""
-    replicas: int = 1
-    """Replicas of a new index; with 0 the loss of one node loses documents."""
-    versioned: bool = False
-    """Whether each run from the beginning fills an index of its own, such as ``projects__2``, and the name itself is
-    an alias that is swapped to it once a full verification is clean."""
-    replace: bool = False
-    """Whether an index that bears the alias's name, or an alias of others, gives way to a versioned one."""
-    load_refresh_interval: str | None = None
-    """Refresh interval while copying, ``-1`` for none; put back as it was at the run's end."""
-    load_replicas: int | None = None
-    """Replicas while copying, put back at the run's end; with 0 the loss of one node meanwhile loses documents."""
-    accept_ignored: bool = False
-    """Whether documents with fields that are kept but not searchable, such as very long keywords, count as clean."""
-
-
 class IndexPlan:
     """One index as the plan wants it."""
 
     def __init__(self, name: str, placement: Placement, *, opensearch: bool = False) -> None:
         """Take name and placement; raises ValueError for what no index can be."""
-        if fault := _name_fault(name):
+        if fault := name_fault(name):
             raise ValueError(f"index {name!r}: {fault}; name another one with the route's `index`")
         if placement.shards < 1 or placement.replicas < 0:
             raise ValueError(f"index {name!r}: an index has at least 1 shard and 0 replicas")
@@ -92,7 +55,7 @@ class IndexPlan:
         if placement.alias is not None:
             if "{" not in (placement.index or ""):
                 raise ValueError("alias: only for an index named by a date, such as logs-{at:%Y.%m}")
-            if fault := _name_fault(placement.alias):
+            if fault := name_fault(placement.alias):
                 raise ValueError(f"alias: {fault}")
         if placement.pipeline in ("", "_none"):
             raise ValueError("pipeline: name one, or leave it out")
@@ -238,20 +201,6 @@ def settings(described: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the settings of an index as the server describes it."""
     found: Mapping[str, Any] = described.get("settings", {}).get("index", {})
     return found
-
-
-def _name_fault(name: str) -> str:
-    """Return why Elasticsearch would not take an index of this name, "" if it would."""
-    if not name or name in (".", ".."):
-        return "a name must not be empty, . or .."
-    if name != name.lower():
-        return "a name must be lowercase"
-    if name[0] in "-_+":
-        return f"a name must not begin with {name[0]}"
-    if bad := sorted({letter for letter in name if letter in '\\/*?"<>| ,#:' or letter < " "}):
-        return f"a name must not hold {' '.join(map(repr, bad))}"
-    size = len(name.encode())
-    return f"a name has at most 255 bytes, this one {size}" if size > 255 else ""
 
 
 def _properties(mapping: Mapping[str, Any]) -> dict[str, Any]:

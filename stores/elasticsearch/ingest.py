@@ -9,7 +9,7 @@ from urllib.parse import quote
 import orjson
 from msgspec.structs import replace
 
-from mappers.elasticsearch.mapper import FULL_ID, RAW, IndexDocument
+from mappers.elasticsearch.records import FULL_ID, RAW, IndexDocument
 from stores.elasticsearch.client import Cluster
 from stores.throttling.backoff import Backoff
 

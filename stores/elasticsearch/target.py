@@ -12,14 +12,13 @@ from urllib.parse import quote
 import orjson
 
 from mappers.elasticsearch.date_indices import Periods
-from mappers.elasticsearch.mapper import IndexDocument
+from mappers.elasticsearch.records import IndexDocument
 from stores.contract.target import Rejected
-from stores.elasticsearch import client as elasticsearch_http
-from stores.elasticsearch import index as elasticsearch_index
+from stores.elasticsearch import configuration
 from stores.elasticsearch.aliases import Serving
 from stores.elasticsearch.client import Cluster
 from stores.elasticsearch.documents import NO_PIPELINE, Documents, Spot, unfit
-from stores.elasticsearch.index import IndexPlan
+from stores.elasticsearch.index import IndexPlan, settings
 from stores.elasticsearch.ingest import simulated
 from stores.errors import PermanentError, PlanError
 from stores.throttling.backoff import Backoff
@@ -39,12 +38,10 @@ class ElasticsearchTarget:
 
     BUILT_IN: ClassVar[frozenset[str]] = frozenset(("routing",))
     """A mapper of one's own could put one id under two routings, which no listing of ids would show (R85)."""
-    Connection = elasticsearch_http.Connection
-    Placement = elasticsearch_index.Placement
+    Connection = configuration.Connection
+    Placement = configuration.Placement
 
-    def __init__(
-        self, connection: elasticsearch_http.Connection, placement: elasticsearch_index.Placement, route: str
-    ) -> None:
+    def __init__(self, connection: configuration.Connection, placement: configuration.Placement, route: str) -> None:
         """Take the names, without connecting; raises ValueError for options that cannot be served."""
         name = placement.index if placement.index is not None else connection.index_prefix + route
         self._placement = placement
@@ -192,7 +189,7 @@ class ElasticsearchTarget:
         if found is None:
             raise PlanError("E-ES-NOINDEX", f"index {index} was deleted as soon as it was made")
         self._serving.tune(index, found)
-        uuid = str(elasticsearch_index.settings(found)["uuid"])
+        uuid = str(settings(found)["uuid"])
         documents = self._of(index)
         documents.know(uuid)
         self._ready[index] = documents

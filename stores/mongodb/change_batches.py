@@ -10,7 +10,7 @@ from bson.raw_bson import RawBSONDocument
 from bson.timestamp import Timestamp
 
 from mappers.documents.decoding import position
-from stores.contract.target import ChangeBatch, StreamPosition, Touched
+from stores.contract.changes import ChangeBatch, StreamPosition, Touched
 from stores.errors import PermanentError
 
 _BATCH_IDS = 1000

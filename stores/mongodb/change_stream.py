@@ -29,7 +29,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import Primary
 
-from stores.contract.target import ChangeBatch, StreamPosition
+from stores.contract.changes import ChangeBatch, StreamPosition
 from stores.errors import OfframpError, PermanentError, TransientError
 from stores.mongodb.change_batches import Gathering
 from stores.mongodb.errors import AUTH_CODES, translate, translating

@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from pymongo import MongoClient
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
-from pymongo.errors import ConfigurationError, InvalidURI
 from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import Nearest, Primary, PrimaryPreferred, Secondary, SecondaryPreferred
-from pymongo.uri_parser import split_options
 
 from mappers.documents.decoding import CODEC, documents, position
 from mappers.expiry import IndexExpires
-from stores.contract.target import Batch, Partition, Streaming
+from stores.contract.changes import Streaming
+from stores.contract.source import Batch, Partition
 from stores.errors import PermanentError, PlanError, TransientError
-from stores.mongodb.change_stream import DatabaseChanges, timestamp
+from stores.mongodb.change_stream import timestamp
+from stores.mongodb.configuration import _STALENESS_S, Connection
 from stores.mongodb.errors import translated
-from stores.mongodb.facts import Facts, facts
 from stores.mongodb.ids import Ids, bound_of, place_among, position_of, typed_of
 from stores.mongodb.metadata import Described, described
 from stores.mongodb.sync_support import Opening, streaming
 from stores.mongodb.ttl_indexes import ttl_notes, ttl_rule, unique_notes
-from stores.mongodb.watermark import Watermark
 from stores.throttling.backoff import Backoff
-from stores.throttling.limits import Ceilings, Window, ceilings
 from stores.throttling.rate_limiter import pace
 
 _BATCH_DOCUMENTS = 1000
@@ -37,7 +33,8 @@ _BATCH_BYTES = 1 << 20
 _FETCH_BYTES = 4 << 20
 _SAMPLES_PER_PARTITION = 20
 _SAMPLES_PER_COLLECTION = 1_000
-_STALENESS_S = 90
+
+
 _PREFERENCES = {
     "primary": Primary,
     "primaryPreferred": PrimaryPreferred,
@@ -45,87 +42,6 @@ _PREFERENCES = {
     "secondaryPreferred": SecondaryPreferred,
     "nearest": Nearest,
 }
-
-Preference = Literal["primary", "primaryPreferred", "secondary", "secondaryPreferred", "nearest"]
-
-
-@dataclass(frozen=True)
-class Connection:
-    """The keys of `source` in the plan."""
-
-    uri: str
-    """MongoDB connection string."""
-    database: str
-    """The database whose collections are moved."""
-    read_preference: Preference = "primary"
-    """Which members are read; secondaries may lag behind what the application has just written."""
-    retry_deadline_s: float = 120
-    """How long a source that does not answer is asked again before the run stops."""
-    max_read_rate: float | None = None
-    """Documents a second that a run reads at the most, over all routes."""
-    windows: Sequence[Window] = ()
-    """Hours of the day with a ceiling of their own, their `max_rate`, in place of this one."""
-    time_zone: str = "UTC"
-    """The time zone of `windows`, such as Europe/Berlin."""
-
-    def __post_init__(self) -> None:
-        """Refuse ceilings that cannot be kept."""
-        self.ceilings()
-
-    def ceilings(self) -> Ceilings:
-        """Return how fast the source may be read."""
-        return ceilings(self.windows, self.time_zone, name="max_read_rate", max_rate=self.max_read_rate)
-
-
-class MongoDB:
-    """One database, read at majority read concern where it has a replica set."""
-
-    def __init__(self, connection: Connection) -> None:
-        """Connect lazily; raises PlanError for a connection string that is none."""
-        self._connection = connection
-        _check_options(connection.uri)
-        try:
-            self._client: MongoClient[dict[str, Any]] = MongoClient(
-                connection.uri,
-                document_class=dict,
-                appname="offramp",
-                connect=False,
-                serverSelectionTimeoutMS=int(1000 * max(0.1, min(10, connection.retry_deadline_s))),
-                connectTimeoutMS=10_000,
-                socketTimeoutMS=120_000,
-            )
-        except (InvalidURI, ConfigurationError, ValueError) as error:
-            raise PlanError(
-                "E-SRC-URI", f"source.uri is no MongoDB connection string: {type(error).__name__}"
-            ) from None
-        self._opening = Opening(self.changes())
-
-    def source(self, collection: str, where: Mapping[str, Any] | None = None) -> CollectionSource:
-        """Return the documents of one collection that match the filter, all of them without one."""
-        return CollectionSource(self._client, self._connection, collection, where or {}, self._opening)
-
-    def changes(self, window_s: float | None = None) -> DatabaseChanges:
-        """Return the changes of all its collections, as one stream.
-
-        `window_s` is how far back the source tells changes, for where it cannot be asked (R122).
-        """
-        connection = self._connection
-        return DatabaseChanges(self._client, connection.database, connection.retry_deadline_s, window_s=window_s)
-
-    def watermark(self, collection: str, field: str, overlap_s: float = 60) -> Watermark:
-        """Return the changes of one collection as far as a date field tells them, from so long before the last seen."""
-        connection = self._connection
-        found = described(self._client, connection.database, collection)
-        return Watermark(self._client, found, field, overlap_s, connection.retry_deadline_s)
-
-    def facts(self, collections: Iterable[str]) -> Facts:
-        """Return what the server says of itself and of the unique indexes of these collections."""
-        with translated("of the source"):
-            return facts(self._client, self._connection.database, collections)
-
-    def close(self) -> None:
-        """Release connections."""
-        self._client.close()
 
 
 class CollectionSource:
@@ -459,18 +375,3 @@ def _shares(ids: Sequence[bytes], most: int) -> Iterator[Sequence[bytes]]:
             first, size = end, len(at)
     if first < len(ids):
         yield ids[first:]
-
-
-def _check_options(uri: str) -> None:
-    # The driver only warns of an option it does not understand: `tls=ture` would read without TLS.
-    options = uri.partition("?")[2]
-    if "@" in options:
-        raise PlanError("E-SRC-URI", "source.uri has an @ after a ?; write a ? within a password as %3F")
-    for option in filter(None, options.split("&")):
-        try:
-            split_options(option)
-        except (InvalidURI, ConfigurationError, ValueError):
-            name = option.partition("=")[0]
-            raise PlanError(
-                "E-SRC-URI", f"source.uri has the option {name!r}, unknown or with a value it does not take; correct it"
-            ) from None

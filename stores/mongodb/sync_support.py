@@ -8,7 +8,7 @@ from typing import Any
 
 from pymongo import MongoClient
 
-from stores.contract.target import Streaming
+from stores.contract.changes import Streaming
 from stores.errors import PermanentError
 from stores.mongodb.change_stream import DatabaseChanges
 from stores.mongodb.errors import translated

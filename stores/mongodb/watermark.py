@@ -14,7 +14,7 @@ from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import Primary
 
 from mappers.documents.decoding import CODEC_MS, documents
-from stores.contract.target import ChangeBatch, StreamPosition, Touched
+from stores.contract.changes import ChangeBatch, StreamPosition, Touched
 from stores.errors import TransientError
 from stores.mongodb.change_stream import as_int, timestamp
 from stores.mongodb.errors import translated

@@ -12,9 +12,8 @@ from typing import Any
 
 from hiredis import pack_command
 
-from mappers.redis.collections import Entry, List, Set, SetMember
 from mappers.redis.json_document import Json
-from mappers.redis.records import Hash, Member, String
+from mappers.redis.records import Entry, Hash, List, Member, Set, SetMember, String
 from stores.redis.client import Command, Step, Wire
 from stores.redis.keys import address_of, as_bytes, as_text, parsed
 

@@ -6,8 +6,8 @@ import json
 import re
 from dataclasses import dataclass
 
-from mappers.documents.fields import Template
 from mappers.redis.records import default_key, member_address
+from mappers.values.key_templates import Template
 
 
 @dataclass(frozen=True, slots=True)

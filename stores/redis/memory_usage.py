@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from msgspec.structs import replace
 
-from mappers.redis.collections import Entry
+from mappers.redis.records import Entry
 from stores.redis.client import Server, Step, code, failure, parsed_info
 from stores.redis.commands import Held, Shared, Whole, entry_number, shared_step, whole_step
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from mappers.redis.collections import Entry
+from mappers.redis.records import Entry
 from stores.errors import PermanentError, TransientError
 from stores.redis.client import LOST, Refused, Server, Step, Wire, code, failure
 from stores.redis.commands import added, entry_number

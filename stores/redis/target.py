@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from mappers.expiry import Expires
-from mappers.redis.collections import Entry
 from mappers.redis.json_document import Json
+from mappers.redis.records import Entry
 from stores.contract.target import Rejected
 from stores.errors import PlanError
 from stores.redis.client import LOST, NO_JSON, Durability, Refused, Server, Step, code, failure, opened, parsed_info

@@ -17,9 +17,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError, SQLAlchemyError
 
-from stores.contract.target import Partition, Reject, Tally
+from stores.contract.journal import Reject, Tally
+from stores.contract.source import Partition
 from stores.errors import LeaseLost, PermanentError, PlanError, TransientError
+from stores.state.leases import Lease
 from stores.state.owners import is_gone, owner_of_this_process
+from stores.state.partitions import PartitionState, RouteState
 from stores.state.rejects import Rejects, keep
 from stores.state.tables import designs as _designs
 from stores.state.tables import leases as _leases
@@ -37,38 +40,6 @@ _BUSY_MS = 30_000
 _BEGUN = (_routes, _sweeps)
 _STOP = -1
 """Stands where partitions are wished for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """One run's right to write a route until it expires; `fence` grows with every take-over (R134)."""
-
-    plan: str
-    route: str
-    owner: str
-    fence: int
-
-
-@dataclass(frozen=True, slots=True)
-class PartitionState:
-    """How far a partition has come."""
-
-    partition: Partition
-    position: bytes | None
-    done: bool
-    tally: Tally
-
-
-@dataclass(frozen=True, slots=True)
-class RouteState:
-    """What is remembered of a route."""
-
-    fingerprint: Mapping[str, Any]
-    source_identity: str
-    target_identity: str
-    started: float
-    backfill_s: float
-    outcome: Mapping[str, Any] | None
 
 
 class State:
@@ -375,30 +346,6 @@ class State:
             yield db
 
 
-@dataclass(frozen=True, slots=True)
-class Journal:
-    """`stores.contract.Journal` and `Mending` on this state, for the run that holds the lease."""
-
-    state: State
-    lease: Lease
-    documents: bool = False
-    """Whether rejected documents are kept: they are personal data, like as not."""
-
-    def ensure(self) -> None:
-        """Return only while this run may write; raises LeaseLost otherwise."""
-        self.state.ensure(self.lease)
-
-    def checkpoint(
-        self, number: int, position: bytes | None, tally: Tally, rejects: Sequence[Reject] = (), *, done: bool = False
-    ) -> None:
-        """The partition stands at `position`, with its counts and rejects: all of it or nothing."""
-        self.state.checkpoint(self.lease, number, position, tally, rejects, done=done, documents=self.documents)
-
-    def mend(self, ids: Sequence[str], rejects: Sequence[Reject]) -> None:
-        """Of the documents with these ids exactly these rejects are on record: all of it or nothing."""
-        Rejects(self.state).mend(self.lease, ids, rejects, documents=self.documents)
-
-
 @contextmanager
 def _translated() -> Iterator[None]:
     try:
@@ -484,3 +431,27 @@ def _on_connect(connection: Any, _record: Any) -> None:
 def _on_begin(connection: Connection) -> None:
     # IMMEDIATE takes the write lock at once: no transaction of ours fails half-way for another's sake.
     connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("writes") else "BEGIN")
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """`stores.contract.Journal` and `Mending` on this state, for the run that holds the lease."""
+
+    state: State
+    lease: Lease
+    documents: bool = False
+    """Whether rejected documents are kept: they are personal data, like as not."""
+
+    def ensure(self) -> None:
+        """Return only while this run may write; raises LeaseLost otherwise."""
+        self.state.ensure(self.lease)
+
+    def checkpoint(
+        self, number: int, position: bytes | None, tally: Tally, rejects: Sequence[Reject] = (), *, done: bool = False
+    ) -> None:
+        """The partition stands at `position`, with its counts and rejects: all of it or nothing."""
+        self.state.checkpoint(self.lease, number, position, tally, rejects, done=done, documents=self.documents)
+
+    def mend(self, ids: Sequence[str], rejects: Sequence[Reject]) -> None:
+        """Of the documents with these ids exactly these rejects are on record: all of it or nothing."""
+        Rejects(self.state).mend(self.lease, ids, rejects, documents=self.documents)

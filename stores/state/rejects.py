@@ -13,11 +13,12 @@ import sqlalchemy as sa
 from mappers.contract import MappingError
 from mappers.documents.decoding import position
 from mappers.documents.extended_json import to_extended
-from stores.contract.target import Reject
+from stores.contract.journal import Reject
 from stores.state.tables import halts, rejects
 
 if TYPE_CHECKING:
-    from stores.state.database import Lease, State
+    from stores.state.database import State
+    from stores.state.leases import Lease
 
 _AT_ONCE = 500
 _HELD = 10_000

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from stores.state.database import Lease, State
+from stores.state.database import State
+from stores.state.leases import Lease
 from stores.state.tables import mendings, pass_parts, passes, routes
 from stores.state.verification import address_bytes, address_text
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from stores.contract.target import StreamPosition
-from stores.state.database import Lease, State
+from stores.contract.changes import StreamPosition
+from stores.state.database import State
+from stores.state.leases import Lease
 from stores.state.tables import sweeps, syncs
 
 

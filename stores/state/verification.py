@@ -14,8 +14,10 @@ from uuid import uuid4
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
-from stores.contract.target import Partition, Tally
-from stores.state.database import Lease, State
+from stores.contract.journal import Tally
+from stores.contract.source import Partition
+from stores.state.database import State
+from stores.state.leases import Lease
 from stores.state.tables import findings as _findings
 from stores.state.tables import pass_parts as _parts
 from stores.state.tables import passes as _passes

@@ -14,7 +14,8 @@ from typing import Any
 import bson
 
 from mappers.documents.decoding import CODEC, identity_type
-from stores.contract.target import Batch, ChangeBatch, Partition, StreamPosition, Touched
+from stores.contract.changes import ChangeBatch, StreamPosition, Touched
+from stores.contract.source import Batch, Partition
 from stores.errors import PermanentError
 
 

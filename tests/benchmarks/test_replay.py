@@ -14,7 +14,8 @@ from pymongo.errors import OperationFailure
 
 from benchmarks.documents import document, identifier
 from benchmarks.replay import Collection
-from stores.mongodb.collection import Connection, MongoDB
+from stores.mongodb.configuration import Connection
+from stores.mongodb.database import MongoDB
 
 DOCUMENTS = 1_500
 IDS = [ObjectId(identifier(number)) for number in range(DOCUMENTS)]

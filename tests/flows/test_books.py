@@ -11,13 +11,16 @@ from typing import Any
 
 import pytest
 
-from flows.reporting.model import Books, Following, Report, RouteReport, settle
-from flows.reporting.text import as_markdown, as_text, write
+from flows.reporting.files import write
+from flows.reporting.markdown import as_markdown
+from flows.reporting.model import Following, Report, RouteReport
+from flows.reporting.text import as_text
+from flows.reporting.verdict import Books, settle
 from flows.verifier.compare import Comparison
 from flows.verifier.counts import Counts
 from flows.verifier.ledger import Balance
-from mappers.contract import Loss
-from stores.contract.target import Tally
+from mappers.losses import Loss
+from stores.contract.journal import Tally
 
 
 def tally(**changes: Any) -> Tally:

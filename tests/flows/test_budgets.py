@@ -14,10 +14,13 @@ from flows.copying.reject_budget import Budget, Spending
 from mappers.contract import Document, Losses, MappingError
 from mappers.redis.records import String
 from stores import memory
-from stores.contract.target import Partition, Rejected, Tally
+from stores.contract.journal import Tally
+from stores.contract.source import Partition
+from stores.contract.target import Rejected
 from stores.errors import OverBudget
 from stores.memory import MemorySource, MemoryTarget
-from stores.state.database import Lease, State
+from stores.state.database import State
+from stores.state.leases import Lease
 from stores.state.owners import owner_of_this_process
 from stores.state.rejects import Chosen, Rejects
 

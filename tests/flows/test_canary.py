@@ -16,6 +16,7 @@ from pymongo.database import Database
 from redis import Redis
 
 from flows.plan import load as plan
+from flows.plan.model import Route
 from flows.verifier import compare as comparing
 from flows.verifier import ledger
 from flows.verifier import recheck as settling
@@ -37,8 +38,8 @@ def stores(mongodb_url: str, redis_url: str, dynamodb_endpoint: str, elasticsear
 
 
 @pytest.fixture
-def route(stores: Stores, unique: str, tmp_path: Path) -> Callable[[str], plan.Route]:
-    def opened(target: str) -> plan.Route:
+def route(stores: Stores, unique: str, tmp_path: Path) -> Callable[[str], Route]:
+    def opened(target: str) -> Route:
         path = write_plan(tmp_path, stores, "none", {unique: ROUTES[target]})
         return plan.load(path).routes[unique]
 
@@ -57,7 +58,7 @@ def left(stores: Stores) -> list[str]:
 
 @pytest.mark.parametrize("target", list(ROUTES))
 def test_every_kind_of_damage_is_found_and_nothing_is_left(
-    target: str, route: Callable[[str], plan.Route], stores: Stores
+    target: str, route: Callable[[str], Route], stores: Stores
 ) -> None:
     told = canary(route(target))
     kinds = {"changed type", "truncated text", "swapped array order", "stale version", "lost field", "foreign field"}
@@ -138,7 +139,7 @@ BLIND: Mapping[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
 
 @pytest.mark.parametrize("branch", list(BLIND))
 def test_a_verification_that_is_blind_to_something_is_found_out(
-    branch: str, route: Callable[[str], plan.Route], stores: Stores, monkeypatch: pytest.MonkeyPatch
+    branch: str, route: Callable[[str], Route], stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blind, kind = BLIND[branch]
     chosen = route("redis")

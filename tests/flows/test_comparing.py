@@ -22,7 +22,8 @@ from mappers.documents.decoding import position
 from mappers.identity import encode
 from mappers.redis.records import String
 from stores import memory
-from stores.contract.target import Batch, Partition, Tally
+from stores.contract.journal import Tally
+from stores.contract.source import Batch, Partition
 from stores.errors import TransientError
 from stores.memory import MemorySource, MemoryTarget
 

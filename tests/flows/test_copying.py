@@ -20,7 +20,9 @@ from mappers.contract import Document, Losses, MappingError
 from mappers.identity import encode
 from mappers.redis.records import String
 from stores import memory
-from stores.contract.target import Batch, Partition, Reject, Rejected, Tally
+from stores.contract.journal import Reject, Tally
+from stores.contract.source import Batch, Partition
+from stores.contract.target import Rejected
 from stores.errors import LeaseLost, TransientError
 from stores.memory import MemorySource, MemoryTarget
 

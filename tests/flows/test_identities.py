@@ -19,8 +19,9 @@ from pymongo.database import Database
 from flows.copying.projection import Projection
 from mappers.contract import Losses
 from mappers.documents.decoding import CODEC
-from mappers.redis.records import String, StringMapper
-from stores.contract.target import Batch
+from mappers.redis.records import String
+from mappers.redis.string import StringMapper
+from stores.contract.source import Batch
 from stores.errors import PermanentError
 
 HEX = "5f3b1c2d4e5f60718293a4b5"

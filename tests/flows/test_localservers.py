@@ -90,7 +90,7 @@ def test_a_server_ends_with_a_parent_that_was_killed(tmp_path: Path) -> None:
     if sys.platform != "linux":
         pytest.fail("the servers are tied to their parent on Linux only; run the tests there")
     program = (
-        "import sys; from pathlib import Path; from flows import localservers\n"
+        "import sys; from pathlib import Path; from flows.demo import servers as localservers\n"
         "with localservers.redis(Path(sys.argv[1])) as url:\n"
         "    print(url, flush=True); sys.stdin.read()"
     )

@@ -12,7 +12,7 @@ import pytest
 import reports
 from chromium import asked_for, chromium, corner
 
-from flows.reporting.text import write
+from flows.reporting.files import write
 
 WIDTHS = (1280, 420)
 _HARNESS = """<!DOCTYPE html><body>{frames}<script>

@@ -16,7 +16,7 @@ from bson import Decimal128, ObjectId, Regex
 from flows.plan import keys as plankeys
 from flows.plan import load as plan
 from flows.plan import plugins
-from flows.plan.load import Plan
+from flows.plan.model import Plan, digest
 from mappers.contract import Losses
 from stores import memory
 from stores.errors import PlanError
@@ -380,7 +380,7 @@ def test_the_fingerprint_changes_with_what_decides_the_records(load: Callable[..
 def test_the_fingerprint_does_not_change_with_how_it_is_done(load: Callable[..., Plan], text: str, head: str) -> None:
     before = load(FINGERPRINTED).routes["a"].fingerprint()
     assert load(text, head=head).routes["a"].fingerprint() == before
-    assert plan.digest([before]) == plan.digest([load(text, head=head).routes["a"].fingerprint()])
+    assert digest([before]) == digest([load(text, head=head).routes["a"].fingerprint()])
 
 
 def test_the_fingerprint_changes_with_table_index_and_the_options_of_a_target(load: Callable[..., Plan]) -> None:

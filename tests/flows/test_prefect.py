@@ -39,7 +39,7 @@ from flows.orchestration.tasks import NotClean, copy_partition, prefect_workers,
 from flows.plan import load as plan
 from flows.run.jobs import CopyJob
 from flows.verifier.job import Asked, Verified, VerifyJob
-from stores.contract.target import Partition
+from stores.contract.source import Partition
 from stores.errors import LeaseLost, PlanError, TransientError
 from stores.state.database import State
 

@@ -20,15 +20,16 @@ from waiting import until
 from flows.plan.load import load
 from flows.run.jobs import CopyJob
 from flows.run.processes import Processes, local_workers
-from stores.contract.target import Partition
+from stores.contract.source import Partition
 from stores.errors import LeaseLost, PermanentError
-from stores.state.database import Lease, State
+from stores.state.database import State
+from stores.state.leases import Lease
 
 DOCUMENTS = 3_500
 MAPPERS = '''
 import os, signal, threading
 from pathlib import Path
-from mappers.redis.records import String
+from mappers.redis import String
 from mappers.identity import identity
 from stores.throttling.backoff import STOPPING
 

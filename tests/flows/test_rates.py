@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.connect.rates import Progress, Pulse, added_up
+from flows.connect.progress import Progress, Pulse, added_up
 
 
 def counted(steps: list[tuple[float, int]], began: float = 1_700_000_000.0) -> Progress:

@@ -13,11 +13,12 @@ from flows.copying.documents import Recopied, copy_documents
 from flows.copying.projection import Projection
 from mappers.contract import Document, Losses, MappingError, Record
 from mappers.documents.decoding import CODEC
-from mappers.documents.fields import Template
 from mappers.redis.records import String
 from mappers.transforms.steps import unchanged
+from mappers.values.key_templates import Template
 from stores import memory
-from stores.contract.target import Reject, Rejected
+from stores.contract.journal import Reject
+from stores.contract.target import Rejected
 from stores.errors import LeaseLost
 from stores.memory import MemorySource, MemoryTarget
 

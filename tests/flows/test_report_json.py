@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from flows.connect.rates import Throughput
+from flows.connect.progress import Throughput
 from flows.reporting.model import FieldLoss, Following, Pace, PastRun, Report, RouteReport, SourceSeen
 from flows.verifier.field_differences import Differing, FieldDifference
 

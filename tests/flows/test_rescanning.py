@@ -8,9 +8,9 @@ from flows.copying.projection import Projection
 from flows.replication.applier import Lane
 from flows.replication.rescan import RESCANNED, rescan
 from mappers.contract import Losses
-from mappers.documents.fields import Template
 from mappers.redis.records import String
 from mappers.transforms.steps import unchanged
+from mappers.values.key_templates import Template
 from stores import memory
 from stores.memory import MemorySource, MemoryTarget
 from stores.state.database import State

@@ -22,7 +22,7 @@ MAPPER = '''
 import os, signal
 from pathlib import Path
 from mappers.identity import identity
-from mappers.redis.records import String
+from mappers.redis import String
 
 def die(document, *, folder, prefix):
     """Tell who maps, and end the process without a word at a document, once."""

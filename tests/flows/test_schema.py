@@ -25,7 +25,7 @@ from mappers.dynamodb.records import Key
 from mappers.policies import HashPolicies, IndexPolicies, ItemPolicies, JsonPolicies
 from mappers.transforms import steps as transforms
 from stores.errors import PlanError
-from stores.mongodb.collection import Connection
+from stores.mongodb.configuration import Connection
 
 CONFIG = Path(__file__).parents[2] / "config"
 EXAMPLE = CONFIG / "plan.example.yaml"

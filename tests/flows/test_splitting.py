@@ -20,10 +20,11 @@ from mappers.contract import Document, Losses
 from mappers.identity import encode
 from mappers.redis.records import String
 from stores import memory
-from stores.contract.target import Partition
+from stores.contract.source import Partition
 from stores.errors import LeaseLost, TransientError
 from stores.memory import MemorySource, MemoryTarget
-from stores.state.database import Lease, State
+from stores.state.database import State
+from stores.state.leases import Lease
 
 _routes = itertools.count()
 

@@ -27,12 +27,15 @@ from flows.copying.projection import Projection
 from flows.replication.applier import Lane
 from mappers.contract import Document, Losses, MappingError, Record
 from mappers.documents.decoding import CODEC
-from mappers.documents.fields import Template
 from mappers.identity import encode
 from mappers.redis.records import String
 from mappers.transforms.steps import unchanged
+from mappers.values.key_templates import Template
 from stores import memory
-from stores.contract.target import ChangeBatch, Partition, Reject, Rejected, StreamPosition, Tally
+from stores.contract.changes import ChangeBatch, StreamPosition
+from stores.contract.journal import Reject, Tally
+from stores.contract.source import Partition
+from stores.contract.target import Rejected
 from stores.errors import TransientError
 from stores.memory import MemoryTarget
 from stores.testing.changing_database import ChangingSource, MemoryDatabase

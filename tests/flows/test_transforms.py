@@ -24,13 +24,16 @@ from strategies import ids
 
 from flows.copying.projection import Projection
 from flows.plan import load as plan
+from flows.plan.model import Route
 from mappers.contract import Losses
 from mappers.documents.decoding import CODEC
 from mappers.identity import encode
-from mappers.redis.records import String, StringMapper
-from stores.contract.target import Batch, Partition, Reject
+from mappers.redis.records import String
+from mappers.redis.string import StringMapper
+from stores.contract.journal import Reject
+from stores.contract.source import Batch, Partition
 from stores.errors import PlanError
-from stores.mongodb.collection import MongoDB
+from stores.mongodb.database import MongoDB
 
 SALT = "a salt of many bytes"
 
@@ -193,15 +196,15 @@ routes:
 
 
 @pytest.fixture
-def route(tmp_path: Path) -> Callable[..., plan.Route]:
-    def load(keys: str, **environment: str) -> plan.Route:
+def route(tmp_path: Path) -> Callable[..., Route]:
+    def load(keys: str, **environment: str) -> Route:
         (tmp_path / "plan.yaml").write_text(PLAN + "".join(f"    {line}\n" for line in keys.splitlines()))
         return plan.load(tmp_path / "plan.yaml", environment).routes["people"]
 
     return load
 
 
-def test_steps_are_part_of_what_a_run_resumes_by_and_no_salt_is_in_it(route: Callable[..., plan.Route]) -> None:
+def test_steps_are_part_of_what_a_run_resumes_by_and_no_salt_is_in_it(route: Callable[..., Route]) -> None:
     hashing = 'transforms: [{hash: {fields: [email], salt: "${SALT}"}}]'
     first = route(hashing, SALT=SALT)
     assert SALT not in str(first.fingerprint()) + repr(first)
@@ -214,7 +217,7 @@ def test_steps_are_part_of_what_a_run_resumes_by_and_no_salt_is_in_it(route: Cal
     assert in_order["transforms"][0]["drop"] == ["a"]
 
 
-def test_steps_come_after_fields_and_before_the_mapper(route: Callable[..., plan.Route]) -> None:
+def test_steps_come_after_fields_and_before_the_mapper(route: Callable[..., Route]) -> None:
     made = route("fields: {keep: [a]}\ntransforms:\n  - rename: {a: b}\n  - default: {c: 1}\nkey: 'k:{c}'")
     losses = Losses()
     projection = Projection(made.mapper(losses), losses, (String,), transformation=made.transformation(losses))
@@ -237,7 +240,7 @@ def test_steps_come_after_fields_and_before_the_mapper(route: Callable[..., plan
     ],
 )
 def test_a_field_that_a_transform_takes_from_its_mapper_is_a_fault(
-    route: Callable[..., plan.Route], keys: str, told: str
+    route: Callable[..., Route], keys: str, told: str
 ) -> None:
     """Without its date no record would ever expire, and the run would be clean."""
     with pytest.raises(PlanError) if told else nullcontext() as refused:
@@ -246,7 +249,7 @@ def test_a_field_that_a_transform_takes_from_its_mapper_is_a_fault(
         assert told in str(refused.value)
 
 
-def projection_of(route: plan.Route) -> Projection:
+def projection_of(route: Route) -> Projection:
     losses = Losses()
     mapper = StringMapper(StringMapper.Options(), "people", losses)
     return Projection(mapper, losses, (String,), transformation=route.transformation(losses))
@@ -292,7 +295,7 @@ def test_the_plan_on_the_page_has_no_fault_and_no_leak(tmp_path: Path) -> None:
 
 def test_an_own_mapper_gets_each_transformed_document(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(
-        "from mappers.redis.records import String\n"
+        "from mappers.redis import String\n"
         "def each(document):\n    yield String(str(document['_id']), document['l'].encode())\n"
     )
     (tmp_path / "plan.yaml").write_text(

@@ -14,7 +14,7 @@ from pymongo.database import Database
 from flows.orchestration.worker_entry import copy
 from flows.plan.load import load
 from flows.run.workers import hand_out, in_order
-from stores.contract.target import Partition
+from stores.contract.source import Partition
 from stores.errors import TransientError
 from stores.state.database import State
 

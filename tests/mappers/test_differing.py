@@ -15,10 +15,9 @@ from mappers.compare.differences import KINDS, Elements, Leaf, Names, difference
 from mappers.compare.record_tree import joined, kind_of, shown, tree
 from mappers.contract import Record
 from mappers.dynamodb.records import Item
-from mappers.elasticsearch.mapper import IndexDocument
-from mappers.redis.collections import Entry, List, Set, SetMember
+from mappers.elasticsearch.records import IndexDocument
 from mappers.redis.json_document import Json
-from mappers.redis.records import Hash, Member, String
+from mappers.redis.records import Entry, Hash, List, Member, Set, SetMember, String
 
 
 def text(value: Any, **more: Any) -> String:

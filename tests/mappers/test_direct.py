@@ -21,15 +21,18 @@ from flows.copying.projection import Projection
 from mappers.contract import Losses, MapperType, MappingError, Record
 from mappers.documents.decoding import CODEC, CODEC_MS
 from mappers.documents.irregular import decode_all
-from mappers.dynamodb.records import ItemMapper, Key, KeyAttribute
+from mappers.dynamodb.mapper import ItemMapper
+from mappers.dynamodb.records import Key, KeyAttribute
 from mappers.elasticsearch.mapper import DocumentMapper
 from mappers.expiry import Expires, IndexExpires
 from mappers.native import extension as compiled
 from mappers.policies import HashPolicies, IndexPolicies, ItemPolicies, JsonPolicies
+from mappers.redis.hash import HashMapper
 from mappers.redis.json_document import JsonMapper
-from mappers.redis.records import HashMapper, String, StringMapper
+from mappers.redis.records import String
+from mappers.redis.string import StringMapper
 from mappers.values import fast_path as direct
-from stores.contract.target import Batch
+from stores.contract.source import Batch
 from stores.errors import PermanentError
 
 pytestmark = pytest.mark.skipif(

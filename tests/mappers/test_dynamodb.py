@@ -18,16 +18,8 @@ from strategies import decimals, doubles, integers
 
 from mappers.contract import Losses, MappingError
 from mappers.documents.decimals import dynamodb_text
-from mappers.dynamodb.records import (
-    _ODD_NUMBER,
-    ITEM_LIMIT_BYTES,
-    Item,
-    ItemMapper,
-    Key,
-    item,
-    item_from_store,
-    item_size,
-)
+from mappers.dynamodb.mapper import ItemMapper
+from mappers.dynamodb.records import _ODD_NUMBER, ITEM_LIMIT_BYTES, Item, Key, item, item_from_store, item_size
 from mappers.dynamodb.values import DynamoDBValues
 from mappers.identity import encode
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from mappers.contract import Losses, MappingError
 from mappers.dynamodb.keys import attribute
-from mappers.dynamodb.records import Index, Item, ItemMapper, Key, KeyAttribute, item, item_size
+from mappers.dynamodb.mapper import ItemMapper
+from mappers.dynamodb.records import Index, Item, Key, KeyAttribute, item, item_size
 from mappers.identity import encode
 
 OID = ObjectId("5f3b1c2d4e5f60718293a4b5")

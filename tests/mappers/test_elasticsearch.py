@@ -10,7 +10,8 @@ import pytest
 from bson import ObjectId
 
 from mappers.contract import Losses, MappingError
-from mappers.elasticsearch.mapper import DocumentMapper, IndexDocument, index_document
+from mappers.elasticsearch.mapper import DocumentMapper
+from mappers.elasticsearch.records import IndexDocument, index_document
 
 HEX = "5f3b1c2d4e5f60718293a4b5"
 

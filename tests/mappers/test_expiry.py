@@ -10,10 +10,11 @@ from bson import DBRef
 from bson.datetime_ms import DatetimeMS
 
 from mappers.contract import Losses
-from mappers.dynamodb.records import ItemMapper
+from mappers.dynamodb.mapper import ItemMapper
 from mappers.expiry import Expires, Expiry, IndexExpires
 from mappers.redis.collections import ListMapper, SetMapper
-from mappers.redis.records import CounterMapper, HashMapper, StringMapper
+from mappers.redis.hash import HashMapper
+from mappers.redis.string import CounterMapper, StringMapper
 
 AT = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
 MS = 1577836800000

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mappers.contract import MappingError
-from mappers.documents.fields import MISSING, Template, dropping, keeping, key_text, lookup
+from mappers.documents.fields import MISSING, dropping, keeping, lookup
 from mappers.expiry import Expiry
+from mappers.values.key_templates import Template, key_text
 
 DOCUMENT: dict[str, Any] = {
     "z": None,

@@ -8,10 +8,11 @@ import pytest
 from bson import Binary
 
 from mappers.contract import Losses
-from mappers.dynamodb.records import Index, ItemMapper
+from mappers.dynamodb.mapper import ItemMapper
+from mappers.dynamodb.records import Index
 from mappers.redis.collections import SetMapper
 from mappers.redis.geo import GeoMapper
-from mappers.redis.records import CounterMapper, StringMapper
+from mappers.redis.string import CounterMapper, StringMapper
 from mappers.transforms.steps import CastKeys, Transform, compose
 
 

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mappers.contract import Losses, MappingError
-from mappers.dynamodb.records import ItemMapper
+from mappers.dynamodb.mapper import ItemMapper
 from mappers.elasticsearch.mapper import DocumentMapper
 from mappers.policies import HashPolicies, IndexPolicies, ItemPolicies, JsonPolicies
-from mappers.redis.records import HashMapper, StringMapper
+from mappers.redis.hash import HashMapper
+from mappers.redis.string import StringMapper
 from mappers.values.field_names import dynamodb_name, elasticsearch_name, spread, tagged_name
 
 FORMS: dict[Any, Any] = {

@@ -15,15 +15,17 @@ from hypothesis import given
 from strategies import ODD_ELEMENTS, raw_documents
 
 from flows.copying.projection import Projection
-from mappers.contract import LOSS_EXAMPLES, MOST_LOSS_FIELDS, OTHER_FIELDS, Losses, MappingError, Record
+from mappers.contract import Losses, MappingError, Record
 from mappers.documents.decoding import CODEC, decode
 from mappers.documents.irregular import decode_all, stored_bytes
-from mappers.dynamodb.records import ItemMapper
+from mappers.dynamodb.mapper import ItemMapper
 from mappers.elasticsearch.mapper import DocumentMapper
+from mappers.losses import LOSS_EXAMPLES, MOST_LOSS_FIELDS, OTHER_FIELDS
 from mappers.lossless import restore
 from mappers.policies import LOSSES, HashPolicies, IndexPolicies, ItemPolicies, JsonPolicies
-from mappers.redis.records import HashMapper, StringMapper
-from stores.contract.target import Reject
+from mappers.redis.hash import HashMapper
+from mappers.redis.string import StringMapper
+from stores.contract.journal import Reject
 
 UUID_BYTES = bytes(range(16))
 ID = b"\x10_id\x00\x01\x00\x00\x00"

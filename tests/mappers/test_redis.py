@@ -13,7 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mappers.contract import Losses, MappingError
-from mappers.redis.records import Hash, HashMapper, Member, SortedSetMapper, String, StringMapper
+from mappers.redis.hash import HashMapper
+from mappers.redis.records import Hash, Member, String
+from mappers.redis.sorted_set import SortedSetMapper
+from mappers.redis.string import StringMapper
 
 AT = dt.datetime(2020, 1, 1, 0, 0, 0, 1000, tzinfo=dt.UTC)
 

@@ -16,7 +16,7 @@ from mappers.contract import Losses, MappingError
 from mappers.documents.decoding import decode
 from mappers.lossless import restore
 from mappers.redis.json_document import Json, JsonMapper
-from mappers.redis.records import StringMapper
+from mappers.redis.string import StringMapper
 
 
 def made(document: Any, **options: Any) -> Json:

@@ -14,9 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mappers.contract import Losses, MappingError
-from mappers.redis.collections import Entry, List, ListMapper, Set, SetMapper, SetMember, StreamMapper
+from mappers.redis.collections import ListMapper, SetMapper
 from mappers.redis.geo import GeoMapper, cell, place
-from mappers.redis.records import CounterMapper, Hash, Member, String, StringMapper
+from mappers.redis.records import Entry, Hash, List, Member, Set, SetMember, String
+from mappers.redis.stream import StreamMapper
+from mappers.redis.string import CounterMapper, StringMapper
 
 AT = dt.datetime(2020, 1, 1, 0, 0, 0, 1000, tzinfo=dt.UTC)
 ID = ObjectId("5f3b1c2d4e5f60718293a4b5")

@@ -20,11 +20,12 @@ from mappers.contract import Losses, MapperType, MappingError
 from mappers.documents.decimals import dynamodb_text, fits_dynamodb, plain_text
 from mappers.documents.decoding import CODEC, CODEC_MS
 from mappers.documents.irregular import decode_all
-from mappers.dynamodb.records import ItemMapper
+from mappers.dynamodb.mapper import ItemMapper
 from mappers.dynamodb.values import DynamoDBValues
 from mappers.elasticsearch.mapper import DocumentMapper
 from mappers.policies import JSON_POLICIES, ItemPolicies, JsonPolicies
-from mappers.redis.records import HashMapper, StringMapper
+from mappers.redis.hash import HashMapper
+from mappers.redis.string import StringMapper
 from mappers.values.field_names import dynamodb_name, elasticsearch_name, tagged_name
 from mappers.values.json_values import NULL_TEXT, JsonValues, elasticsearch_json, flat_text, redis_json
 from mappers.values.memo import Remembered

@@ -9,7 +9,8 @@ import pytest
 from mongodbs import LISTENER, Documents
 
 from stores.mongodb import collection as mongodb
-from stores.mongodb.collection import Connection, MongoDB
+from stores.mongodb.configuration import Connection
+from stores.mongodb.database import MongoDB
 
 
 @pytest.fixture

@@ -16,12 +16,12 @@ from scripted_mongodb import Scripted, at, event, serving, stamp, token
 from waiting import until
 
 from flows.demo import servers as localservers
-from stores.contract.target import ChangeBatch, StreamPosition
+from stores.contract.changes import ChangeBatch, StreamPosition
 from stores.errors import PermanentError, TransientError
 from stores.mongodb import change_batches as mongodb_events
 from stores.mongodb import change_stream as mongodb_changes
 from stores.mongodb.change_stream import DatabaseChanges
-from stores.mongodb.collection import MongoDB
+from stores.mongodb.database import MongoDB
 
 Things = {"things": False}
 

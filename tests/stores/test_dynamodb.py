@@ -20,7 +20,8 @@ from botocore.exceptions import ConnectionClosedError, NoCredentialsError, ReadT
 from bson import Decimal128, Int64, ObjectId
 
 from mappers.contract import Losses
-from mappers.dynamodb.records import Item, ItemMapper, Key, item
+from mappers.dynamodb.mapper import ItemMapper
+from mappers.dynamodb.records import Item, Key, item
 from stores.contract.target import Listable, Rejected
 from stores.dynamodb.target import DynamoDBTarget
 from stores.errors import OfframpError, PermanentError, PlanError, TransientError

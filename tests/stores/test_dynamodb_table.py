@@ -10,7 +10,8 @@ import orjson
 import pytest
 
 from mappers.contract import Losses
-from mappers.dynamodb.records import Index, Item, ItemMapper, Key, KeyAttribute, item
+from mappers.dynamodb.mapper import ItemMapper
+from mappers.dynamodb.records import Index, Item, Key, KeyAttribute, item
 from stores.dynamodb.table import Wanted, creation
 from stores.dynamodb.target import DynamoDBTarget
 from stores.errors import PlanError

@@ -22,7 +22,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mappers.elasticsearch.mapper import IndexDocument
+from mappers.elasticsearch.records import IndexDocument
 from stores.elasticsearch.target import ElasticsearchTarget
 from stores.errors import PermanentError, PlanError, TransientError
 

@@ -21,7 +21,8 @@ from pymongo.database import Database
 from flows.plan.load import load
 from mappers.contract import Losses, MappingError, Record
 from mappers.elasticsearch.date_indices import Periods
-from mappers.elasticsearch.mapper import DocumentMapper, IndexDocument
+from mappers.elasticsearch.mapper import DocumentMapper
+from mappers.elasticsearch.records import IndexDocument
 from stores.elasticsearch.target import ElasticsearchTarget
 from stores.errors import PlanError
 from stores.testing.laws import TargetLaws

@@ -18,10 +18,9 @@ from redis.cluster import RedisCluster
 
 from mappers.contract import Record
 from mappers.dynamodb.records import Item, Key, item, item_from_store
-from mappers.elasticsearch.mapper import IndexDocument, index_document
-from mappers.redis.collections import List, Set
+from mappers.elasticsearch.records import IndexDocument, index_document
 from mappers.redis.json_document import Json
-from mappers.redis.records import Hash, Member, String
+from mappers.redis.records import Hash, List, Member, Set, String
 from stores.dynamodb.target import DynamoDBTarget
 from stores.elasticsearch.target import ElasticsearchTarget
 from stores.memory import MemoryTarget, forget, held

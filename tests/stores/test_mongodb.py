@@ -18,10 +18,11 @@ from mongodbs import MIXED_IDS, Documents, failing
 
 from flows.demo import servers as localservers
 from mappers.documents.decoding import identity_type, position
-from stores.contract.target import Batch, Partition
+from stores.contract.source import Batch, Partition
 from stores.errors import PermanentError, PlanError, TransientError
 from stores.mongodb import collection as mongodb
-from stores.mongodb.collection import Connection, MongoDB
+from stores.mongodb.configuration import Connection, Preference
+from stores.mongodb.database import MongoDB
 
 
 @pytest.fixture
@@ -440,7 +441,7 @@ def test_the_read_preference_is_sent(
     source: Callable[..., mongodb.CollectionSource],
     mixed: list[bytes],
     sent: list[Mapping[str, Any]],
-    preference: mongodb.Preference,
+    preference: Preference,
 ) -> None:
     assert read(source("mixed", read_preference=preference)) == mixed
     (find,) = [command for command in sent if "find" in command]

@@ -14,11 +14,12 @@ from mongodbs import MIXED_IDS, Documents, failing
 
 from flows.demo import servers as localservers
 from mappers.documents.decoding import position
-from stores.contract.target import Partition
+from stores.contract.source import Partition
 from stores.errors import PermanentError, TransientError
 from stores.mongodb import collection as mongodb
 from stores.mongodb.change_stream import as_int, timestamp
-from stores.mongodb.collection import CollectionSource, MongoDB
+from stores.mongodb.collection import CollectionSource
+from stores.mongodb.database import MongoDB
 
 Sources = Callable[..., CollectionSource]
 Sent = list[Mapping[str, Any]]

@@ -10,7 +10,8 @@ from pymongo.database import Database
 
 from mappers.expiry import Expiry, IndexExpires
 from stores.errors import PlanError
-from stores.mongodb.collection import Connection, MongoDB
+from stores.mongodb.configuration import Connection
+from stores.mongodb.database import MongoDB
 from stores.mongodb.ttl_indexes import ttl_notes, ttl_rule
 
 ID = {"v": 2, "name": "_id_", "key": {"_id": 1}}

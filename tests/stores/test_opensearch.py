@@ -24,8 +24,8 @@ from plans import Stores, offramp, write_plan
 from pymongo.database import Database
 
 from mappers.contract import Record
-from mappers.elasticsearch.mapper import IndexDocument, index_document
-from stores.dynamodb import client as dynamodb_calls
+from mappers.elasticsearch.records import IndexDocument, index_document
+from stores.aws import session
 from stores.elasticsearch.target import ElasticsearchTarget
 from stores.errors import PlanError
 from stores.testing.laws import TargetLaws
@@ -257,7 +257,7 @@ def domain(opensearch_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Dom
     for name, value in {"ACCESS_KEY_ID": KEY, "SECRET_ACCESS_KEY": KEY_SECRET, "SESSION_TOKEN": TOKEN}.items():
         monkeypatch.setenv(f"AWS_{name}", value)
     monkeypatch.delenv("AWS_PROFILE", raising=False)
-    dynamodb_calls.session.cache_clear()
+    session.cache_clear()
     domain = Domain(opensearch_url)
     thread = threading.Thread(target=domain.server.serve_forever, args=(0.01,))
     thread.start()
@@ -265,7 +265,7 @@ def domain(opensearch_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Dom
     domain.server.shutdown()
     thread.join()
     domain.server.server_close()
-    dynamodb_calls.session.cache_clear()
+    session.cache_clear()
 
 
 def signing(url: str, index: str, **keys: Any) -> ElasticsearchTarget:

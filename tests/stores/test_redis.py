@@ -17,9 +17,8 @@ import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mappers.redis.collections import Entry, List, Set, SetMember
 from mappers.redis.json_document import Json
-from mappers.redis.records import Hash, Member, String
+from mappers.redis.records import Entry, Hash, List, Member, Set, SetMember, String
 from stores.contract.target import Listable
 from stores.errors import PermanentError, PlanError, TransientError
 from stores.redis.client import code

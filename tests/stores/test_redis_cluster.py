@@ -14,8 +14,7 @@ from redis.cluster import RedisCluster
 from redis.crc import key_slot
 from waiting import until
 
-from mappers.redis.collections import Entry, Set
-from mappers.redis.records import Hash, Member, String
+from mappers.redis.records import Entry, Hash, Member, Set, String
 from stores.errors import PermanentError, PlanError, TransientError
 from stores.redis.target import RedisTarget
 

@@ -14,8 +14,7 @@ import pytest
 import redis
 from waiting import until
 
-from mappers.redis.collections import Entry, List, Set, SetMember
-from mappers.redis.records import Hash, Member, String
+from mappers.redis.records import Entry, Hash, List, Member, Set, SetMember, String
 from stores.errors import PlanError, TransientError
 from stores.redis.client import Durability
 from stores.redis.target import RedisTarget

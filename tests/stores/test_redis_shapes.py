@@ -15,9 +15,8 @@ from redis import Redis
 from waiting import until
 
 from mappers.contract import Losses, Record
-from mappers.redis.collections import Entry, List, Set, SetMember
 from mappers.redis.geo import LATITUDE, GeoMapper, cell
-from mappers.redis.records import Hash, Member, String
+from mappers.redis.records import Entry, Hash, List, Member, Set, SetMember, String
 from stores.contract.target import Listable
 from stores.errors import PermanentError, PlanError, TransientError
 from stores.redis.streams import Turns
@@ -465,7 +464,7 @@ def test_keys_of_one_hash_tag_share_a_slot(client: Redis, redis_url: str, unique
     """Redis cuts the tag out of a key itself: what is between the first { and the next } (R61)."""
     from redis.crc import key_slot
 
-    from mappers.documents.fields import Template
+    from mappers.values.key_templates import Template
 
     templates = [Template.parse(f"{unique}:{{{{_id}}}}:{part}") for part in ("cart", "items")]
     slots = []

@@ -21,10 +21,13 @@ import bson
 import pytest
 import waiting
 
-from mappers.contract import Loss
-from stores.contract.target import Partition, Reject, Tally
+from mappers.losses import Loss
+from stores.contract.journal import Reject, Tally
+from stores.contract.source import Partition
 from stores.errors import LeaseLost, OfframpError, PermanentError, PlanError, TransientError
-from stores.state.database import Lease, PartitionState, State
+from stores.state.database import State
+from stores.state.leases import Lease
+from stores.state.partitions import PartitionState
 
 LIMIT_S = 30.0
 FINGERPRINT = {"mapper": "item", "options": {"key": None}}
@@ -61,7 +64,7 @@ def process() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     running: list[subprocess.Popen[str]] = []
     head = (
         "import sys, time\nfrom collections import Counter\nimport bson\n"
-        "from stores.contract.target import Partition, Reject, Tally\nfrom stores.errors import *\n"
+        "from stores.contract import Partition, Reject, Tally\nfrom stores.errors import *\n"
         "from stores.state.database import State\n"
     )
 
@@ -277,7 +280,7 @@ def test_checkpoints_from_threads_and_processes_are_all_counted(
 ) -> None:
     lease = begun(state)
     code = (
-        "from stores.state.database import Lease\n"
+        "from stores.state.leases import Lease\n"
         "state = State(sys.argv[1], 'shop')\n"
         "lease = Lease('shop', 'orders', sys.argv[2], int(sys.argv[3]))\n"
         "for at in range(40): state.checkpoint(lease, 1, b'%d' % at, Tally(read=1, copied=1))\n"

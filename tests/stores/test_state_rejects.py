@@ -9,9 +9,11 @@ import bson
 import pytest
 
 from mappers.documents.extended_json import from_extended, to_extended
-from stores.contract.target import Partition, Reject, Tally
+from stores.contract.journal import Reject, Tally
+from stores.contract.source import Partition
 from stores.errors import LeaseLost
-from stores.state.database import Lease, State
+from stores.state.database import State
+from stores.state.leases import Lease
 from stores.state.rejects import ACCEPTED, OPEN, Chosen, Count, Rejects
 
 ROUTE = "orders"

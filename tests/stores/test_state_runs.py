@@ -5,7 +5,8 @@ from __future__ import annotations
 from hashlib import sha256
 from pathlib import Path
 
-from stores.contract.target import Partition, Reject, Tally
+from stores.contract.journal import Reject, Tally
+from stores.contract.source import Partition
 from stores.state.database import State
 from stores.state.runs import KEPT, Runs
 

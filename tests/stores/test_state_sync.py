@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from flows.replication.sync import oldest
-from stores.contract.target import Partition, StreamPosition
+from stores.contract.changes import StreamPosition
+from stores.contract.source import Partition
 from stores.errors import LeaseLost
-from stores.state.database import Lease, State
+from stores.state.database import State
 from stores.state.document_hashes import Scans
+from stores.state.leases import Lease
 from stores.state.sync_positions import Syncs
 
 

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from stores.contract.target import Partition, Tally
+from stores.contract.journal import Tally
+from stores.contract.source import Partition
 from stores.errors import LeaseLost
-from stores.state.database import Lease, State
+from stores.state.database import State
+from stores.state.leases import Lease
 from stores.state.verification import Found, Verifications, folder
 
 SCOPE = {"fingerprint": "a", "level": "full"}

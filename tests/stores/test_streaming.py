@@ -12,12 +12,14 @@ from mongodbs import Documents, failing
 from scripted_mongodb import Scripted, at, serving, stamp
 from waiting import until
 
-from flows.replication.scanning import content, scan
-from stores.contract.target import ChangeBatch, Partition, StreamPosition
+from flows.replication.rescan import content, scan
+from stores.contract.changes import ChangeBatch, StreamPosition
+from stores.contract.source import Partition
 from stores.errors import PermanentError, TransientError
 from stores.memory import MemorySource
 from stores.mongodb import watermark as mongodb_watermark
-from stores.mongodb.collection import CollectionSource, MongoDB
+from stores.mongodb.collection import CollectionSource
+from stores.mongodb.database import MongoDB
 from stores.mongodb.metadata import Described
 from stores.mongodb.sync_support import Opening, streaming
 from stores.mongodb.watermark import Watermark

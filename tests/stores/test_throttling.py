@@ -33,21 +33,24 @@ import stores.elasticsearch.documents
 from flows.copying.partition import copy_partition
 from flows.copying.projection import Projection
 from flows.plan.load import load
+from flows.reporting.markdown import as_markdown
 from flows.reporting.model import Report
-from flows.reporting.text import as_markdown, as_text
+from flows.reporting.text import as_text
 from flows.run.backfill import Run
 from flows.run.jobs import CopyJob
 from flows.run.workers import More, Threads
 from mappers.contract import Losses
 from mappers.dynamodb.records import Item, Key, item
-from mappers.elasticsearch.mapper import index_document
+from mappers.elasticsearch.records import index_document
 from mappers.redis.records import String
-from stores.contract.target import Partition, Reject, Tally
+from stores.contract.journal import Reject, Tally
+from stores.contract.source import Partition
 from stores.dynamodb.target import DynamoDBTarget
 from stores.elasticsearch.target import ElasticsearchTarget
 from stores.errors import TransientError
 from stores.memory import MemorySource
-from stores.mongodb.collection import Connection, MongoDB
+from stores.mongodb.configuration import Connection
+from stores.mongodb.database import MongoDB
 from stores.redis.target import RedisTarget
 from stores.throttling import rate_limiter as pacing
 from stores.throttling.backoff import STOPPING, Backoff

@@ -15,12 +15,15 @@ from strategies import raw_documents, values
 
 from flows.copying.projection import Projection
 from mappers.contract import Losses, Record
-from mappers.dynamodb.records import ItemMapper
+from mappers.dynamodb.mapper import ItemMapper
 from mappers.elasticsearch.mapper import DocumentMapper
 from mappers.lossless import restore
 from mappers.policies import HashPolicies, IndexPolicies, ItemPolicies, JsonPolicies
-from mappers.redis.records import HashMapper, Member, String, StringMapper
-from stores.contract.target import Reject, Target
+from mappers.redis.hash import HashMapper
+from mappers.redis.records import Member, String
+from mappers.redis.string import StringMapper
+from stores.contract.journal import Reject
+from stores.contract.target import Target
 from stores.dynamodb.target import DynamoDBTarget
 from stores.elasticsearch.target import ElasticsearchTarget
 from stores.redis.target import RedisTarget

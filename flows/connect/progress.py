@@ -1,4 +1,4 @@
-"""How fast documents went, second by second: counted as they go, bounded however long it takes, added up exactly."""
+"""How far a job has come, and how fast it went."""
 
 from __future__ import annotations
 
@@ -6,7 +6,36 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
+
+class Observer(Protocol):
+    """Is told how far a run has come; called from several threads."""
+
+    def began(self, route: str, stage: str, documents: int) -> None:
+        """A stage (copy, load or verify) of a route began; about so many documents are ahead."""
+
+    def advanced(self, route: str, stage: str, documents: int) -> None:
+        """So many more documents are done."""
+
+    def ended(self, route: str, stage: str) -> None:
+        """The stage ended, for whatever reason."""
+
+
+class Silent:
+    """An observer that watches nothing."""
+
+    def began(self, route: str, stage: str, documents: int) -> None:
+        """Do nothing."""
+
+    def advanced(self, route: str, stage: str, documents: int) -> None:
+        """Do nothing."""
+
+    def ended(self, route: str, stage: str) -> None:
+        """Do nothing."""
+
+
+SILENT = Silent()
 _FIRST_WIDTH_S = 0.25
 _MOST = 120
 """Points kept; beyond them two become one."""

@@ -1,0 +1,39 @@
+"""`offramp demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from flows.cli.options import JSON, interruptible, leave, print_json
+
+
+@click.command()
+@click.option(
+    "--dir",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("offramp-demo"),
+    show_default=True,
+    help="Where the servers keep their data and the report goes; must be empty or an earlier demo's.",
+)
+@click.option(
+    "--documents", type=click.IntRange(min=100), default=12_000, show_default=True, help="Documents to seed in all."
+)
+@click.option("--live", is_flag=True, help="Write to the source meanwhile: copy, follow, catch up, then verify.")
+@click.option(
+    "--seconds", type=click.FloatRange(min=1), default=20, show_default=True, help="How long --live follows the source."
+)
+@JSON
+def demo(folder: Path, documents: int, live: bool, seconds: float, as_json: bool) -> None:
+    """Seed a small marketplace in a local MongoDB, move it to three local stores, verify and report."""
+    from flows.demo import run as demonstration
+
+    with interruptible() as stopping:
+        report = demonstration.run(
+            folder, documents, live_s=seconds if live else None, quiet=as_json, stopping=stopping
+        )
+    if as_json:
+        print_json(report.as_json())
+    leave(report.exit_code)

@@ -1,0 +1,96 @@
+"""What the commands share that run a plan: options, the run itself, and its report."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from flows.cli.options import interruptible, leave, print_json
+from stores.errors import PlanError
+
+if TYPE_CHECKING:
+    from flows.plan.model import Plan
+    from flows.reporting.model import Report
+
+
+REPORT = click.option(
+    "--report",
+    "folder",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where report.json, report.md and report.html go. [default: .offramp/reports/<plan> beside the plan]",
+)
+VALUES = click.option(
+    "--show-values", is_flag=True, help="Show values in samples of differences; they may be personal data."
+)
+PREFECT = click.option("--prefect", is_flag=True, help="Run as a Prefect flow (also where PREFECT_API_URL is set).")
+
+
+def run(plan: Plan, routes: Sequence[str], quiet: bool, work: Callable[[Any], Report]) -> Report:
+    """Return the report of this work on the chosen routes, with progress on standard error unless quiet."""
+    from flows.run.backfill import Run
+    from flows.run.console import display
+    from flows.run.processes import local_workers
+
+    chosen = plan.chosen(routes)
+    # A mapper of the user's own may print; standard output is the report's.
+    with (
+        interruptible() as stopping,
+        display(quiet) as observer,
+        redirect_stdout(sys.stderr),
+        local_workers(plan, observer, stopping) as workers,
+    ):
+        return work(Run(plan, chosen, workers, stopping))
+
+
+def needs_prefect(plan: Plan) -> bool:
+    """Whether the plan's runs are flows without being asked: by their environment, or for workers Prefect leads to."""
+    return bool(os.environ.get("PREFECT_API_URL")) or plan.run.runner in ("dask", "ray")
+
+
+def opened_plan(plan_path: Path, folder: Path | None) -> tuple[Plan, Path]:
+    """Return the plan and where the report goes, which can be written.
+
+    Raises PlanError before any work is done if it cannot.
+    """
+    from flows.plan.load import load
+    from flows.reporting.files import default_folder
+
+    plan = load(plan_path)
+    chosen = folder or default_folder(plan)
+    try:
+        chosen.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=chosen):
+            pass
+    except OSError as error:
+        raise PlanError(
+            "E-REPORT-DIR", f"the report cannot be written to {str(chosen)!r}: {error.strerror}; say --report DIR"
+        ) from error
+    return plan, chosen
+
+
+def conclude(report: Report, folder: Path | None, as_json: bool) -> NoReturn:
+    """Print the report, write it to the folder if there is one, and exit with its code."""
+    from flows.reporting.files import write
+    from flows.reporting.text import as_text
+
+    if as_json:
+        print_json(report.as_json())
+    else:
+        print(as_text(report))
+    if folder is None:
+        leave(report.exit_code)
+    try:
+        written = write(report, folder)
+    except OSError as error:
+        print(f"offramp: the report was not written to {str(folder)!r}: {error.strerror}", file=sys.stderr)
+    else:
+        print(f"report: {', '.join(map(str, written))}", file=sys.stderr if as_json else sys.stdout)
+    leave(report.exit_code)

@@ -1,0 +1,42 @@
+"""`offramp status`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from flows.cli.options import JSON, PLAN, print_json
+
+
+@click.command()
+@PLAN
+@JSON
+def status(plan_path: Path, as_json: bool) -> None:
+    """Show how far each route of PLAN has come, from its state alone: no store is asked."""
+    from flows.plan.load import load
+    from flows.reporting import text as report
+    from flows.run.status import status as statuses
+
+    rows = statuses(load(plan_path))
+    if as_json:
+        print_json({"routes": rows})
+        return
+    shown = (
+        *("route", "stage", "partitions", "read", "dropped", "rejected", "records", "lag_s", "synced_to"),
+        *("verdict", "at_work"),
+    )
+    cells = [{name: "-" if row[name] in (None, "") else str(row[name]) for name in shown} for row in rows]
+    print(report.table(cells, left=("route", "stage", "synced_to", "verdict", "at_work")))
+    for row in rows:
+        if row["halted"]:
+            print(f"{row['route']}: halted: its collection {row['halted']}")
+        for reject in row["rejects"]:
+            where = f" {reject['field']}" if reject["field"] else ""
+            print(f"{row['route']}: {reject['id']}: {reject['stage']}: {reject['code']}{where}: {reject['reason']}")
+        if row["stopped"]:
+            print(f"{row['route']}: {row['stopped']}")
+        if (more := row["rejected"] - row["accepted"] - len(row["rejects"])) > 0:
+            print(f"{row['route']}: and {more} more rejects; see offramp rejects list")
+        if row["accepted"]:
+            print(f"{row['route']}: {row['accepted']} rejects are accepted; see offramp rejects list --accepted")

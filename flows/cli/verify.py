@@ -1,0 +1,83 @@
+"""`offramp verify`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from flows.cli.options import JSON, PLAN, ROUTES
+from flows.cli.running import PREFECT, REPORT, VALUES, conclude, needs_prefect, opened_plan, run
+
+if TYPE_CHECKING:
+    from flows.verifier.job import Asked, Level
+
+
+@click.command()
+@PLAN
+@ROUTES
+@click.option(
+    "--level",
+    type=click.Choice(("counts", "sample", "full")),
+    default="full",
+    show_default=True,
+    help="counts: how many, per partition and type of _id; sample: documents drawn at random, and the bound they give;"
+    " full: every document, both directions, going on where an earlier run stopped.",
+)
+@click.option("--sample", type=click.IntRange(min=1), help="Documents that --level sample draws. [default: 30000]")
+@click.option(
+    "--confidence",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.95,
+    show_default=True,
+    help="Of the bound that a sample gives.",
+)
+@click.option(
+    "--at-most",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Draw as many as prove, if none differs, that at most this part of all documents does, such as 0.001.",
+)
+@click.option("--restart", is_flag=True, help="Begin a full verification anew where one could go on.")
+@click.option("--canary", is_flag=True, help="First plant known damage in a scratch area of each target, and find it.")
+@VALUES
+@REPORT
+@JSON
+@PREFECT
+def verify(
+    plan_path: Path,
+    routes: tuple[str, ...],
+    level: Level,
+    sample: int | None,
+    confidence: float,
+    at_most: float | None,
+    restart: bool,
+    canary: bool,
+    show_values: bool,
+    folder: Path | None,
+    as_json: bool,
+    prefect: bool,
+) -> None:
+    """Compare what the targets hold with what the source of PLAN says now, and report; no record is written."""
+    plan, folder = opened_plan(plan_path, folder)
+    asked = replace(_asked(level, sample, confidence, at_most), restart=restart, canary=canary, show_values=show_values)
+    if prefect or needs_prefect(plan):
+        from flows import verification as flow
+
+        report = flow.run(plan_path, routes, asked, folder=folder)
+    else:
+        report = run(plan, routes, as_json, lambda run: run.verification(asked))
+    conclude(report, folder, as_json)
+
+
+def _asked(level: Level, sample: int | None, confidence: float, at_most: float | None) -> Asked:
+    from flows.verifier.job import Asked
+    from flows.verifier.sample import DOCUMENTS, needed
+
+    if sample is not None and at_most is not None:
+        raise click.UsageError("--sample and --at-most both say how many documents are drawn; give one of them")
+    if level != "sample" and (sample is not None or at_most is not None):
+        raise click.UsageError(f"{'--sample' if at_most is None else '--at-most'} is for --level sample")
+    documents = sample or (needed(at_most, confidence) if at_most is not None else DOCUMENTS)
+    return Asked(level, documents, confidence)

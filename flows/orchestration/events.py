@@ -1,0 +1,39 @@
+"""The events that a run emits in Prefect."""
+
+from __future__ import annotations
+
+from prefect.events import emit_event
+
+from flows.reporting.model import Report, RouteReport
+
+
+def emit_verdict(report: Report, route: RouteReport, word: str) -> None:
+    """Emit ``offramp.route.<word>`` about the route; Prefect adds the flow run and its deployment."""
+    emit_event(
+        f"offramp.route.{word}",
+        resource={
+            "prefect.resource.id": resource_id(report.plan, route.route),
+            "prefect.resource.name": f"{report.plan}: {route.route}",
+            "offramp.plan": report.plan,
+            "offramp.route": route.route,
+            "offramp.target": route.target,
+            "offramp.verified": route.verified,
+        },
+        payload={
+            "verdict": route.verdict,
+            "reasons": list(route.reasons),
+            "read": route.read,
+            "rejected": route.rejected,
+            "held": route.held,
+            "missing": route.missing,
+            "differs": route.differs,
+            "extra": route.extra,
+            "behind_s": round(route.sync.age_s, 1) if route.sync else None,
+            "window_s": route.sync.window_s if route.sync else None,
+        },
+    )
+
+
+def resource_id(plan: str, route: str) -> str:
+    """Return by which a route's events are found, and chosen in an automation."""
+    return f"offramp.route.{plan}.{route}"

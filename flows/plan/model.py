@@ -1,0 +1,164 @@
+"""A plan as it is once it was read and checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bson import json_util
+
+from flows.plan.keys import Fields, RejectKeys, RouteKeys, RunKeys, VerificationKeys
+from flows.plan.plugins import MapFunction
+from flows.plan.validation import unknown
+from mappers.contract import Losses, MapperType
+from mappers.transforms.steps import Transform, Transformation, compose
+from stores.contract.source import Source
+from stores.contract.target import Target, TargetType
+from stores.errors import PlanError, redacted
+from stores.mongodb.configuration import Connection as SourceConnection
+from stores.mongodb.database import MongoDB
+
+
+def is_plain(route: Route) -> bool:
+    """Tell whether the route writes `_id` without its type; a mapper of one's own never does."""
+    return getattr(route.options, "id_encoding", "typed") == "plain"
+
+
+PROJECTION = 1
+"""Grows when a release maps the same document to another record: such a release cannot resume an older run (R137)."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """One collection to one target, everything checked and ready to open."""
+
+    name: str
+    collection: str
+    target_name: str
+    target_type: TargetType
+    connection: Any
+    placement: Any
+    mapper_name: str
+    """The mapper's name, or `use` as written."""
+    mapper_type: MapperType | None
+    options: Any
+    function: MapFunction | None
+    """The user's own mapper, its options bound."""
+    digest: str
+    keys: RouteKeys
+    where: Mapping[str, Any]
+    sealed: frozenset[str]
+    """Options, `where` and `transforms` that came from the environment and may be secret: digests only (R145)."""
+    database: str = ""
+    """The source's database, told by `load`."""
+
+    def source(self, database: MongoDB) -> Source:
+        """Return the route's documents."""
+        return database.source(self.collection, self.where)
+
+    def target(self) -> Target[Any]:
+        """Return the route's target, not connected yet."""
+        return self.target_type(self.connection, self.placement, self.name)
+
+    def mapper(self, losses: Losses) -> MapFunction:
+        """Return the route's mapper, counting what it loses."""
+        if self.function is not None:
+            return self.function
+        assert self.mapper_type is not None  # noqa: S101 - a route has one or the other
+        return self.mapper_type(self.options, self.name, losses)
+
+    def transformation(self, losses: Losses) -> Transformation:
+        """Return what `fields` and then `transforms` do to each document before its mapper, counting what they lose."""
+        fields = self.keys.fields
+        selecting = [Transform(select=fields.keep)] if fields.keep is not None else []
+        dropping = [Transform(drop=fields.drop)] if fields.drop else []
+        return compose([*selecting, *dropping, *self.keys.transforms], losses)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return all that decides which records this route makes and where they go (R137); no secret is in it."""
+        return {
+            "projection": PROJECTION,
+            "database": self.database,
+            "collection": self.collection,
+            "where": self._told("where", json_util.dumps(self.where, sort_keys=True)),
+            "fields.keep": sorted(self.keys.fields.keep) if self.keys.fields.keep is not None else None,
+            "fields.drop": sorted(self.keys.fields.drop or ()),
+            "transforms": self._told("transforms", _plain(self.keys.transforms)) if self.keys.transforms else None,
+            "target": self.target_name,
+            "server": server_of(self.connection),
+            "territory": self.target().territory,
+            "placement": _plain(self.placement),
+            "mapper": self.mapper_name,
+            "mapper file": self.digest,
+            "watermark": self.keys.watermark,
+            "options": {name: self._told(f"options.{name}", value) for name, value in _plain(self.options).items()},
+        }
+
+    def _told(self, name: str, value: Any) -> Any:
+        if name not in self.sealed:
+            return value
+        return f"sha256:{hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A plan without faults."""
+
+    name: str
+    path: Path
+    source: SourceConnection
+    state: str
+    run: RunKeys
+    routes: Mapping[str, Route]
+    verification: VerificationKeys = VerificationKeys()  # noqa: RUF009 - frozen, so that it can be shared
+    rejects: RejectKeys = RejectKeys()  # noqa: RUF009 - frozen, so that it can be shared
+
+    def chosen(self, names: Iterable[str]) -> list[Route]:
+        """Return the routes of these names, all for none; raises PlanError for a name that is no route."""
+        wanted = list(dict.fromkeys(names))
+        for name in wanted:
+            if name not in self.routes:
+                raise PlanError("E-PLAN-ROUTE", f"{self.path}: {name!r}: {unknown(name, self.routes, 'route')}")
+        return [self.routes[name] for name in wanted] if wanted else list(self.routes.values())
+
+
+def digest(fingerprints: Iterable[Mapping[str, Any]]) -> str:
+    """Return the SHA-256 of routes' fingerprints: one text for what a report is about."""
+    return hashlib.sha256(json.dumps(list(fingerprints), sort_keys=True).encode()).hexdigest()
+
+
+def left_out(path: str, fields: Fields) -> bool:
+    """Tell whether the fields a route takes along are without this one."""
+
+    def covers(chosen: str) -> bool:
+        return path == chosen or path.startswith(f"{chosen}.")
+
+    if fields.keep is not None:
+        return not any(covers(chosen) for chosen in (*fields.keep, "_id"))
+    return any(covers(chosen) for chosen in fields.drop or ())
+
+
+def server_of(connection: Any) -> list[str]:
+    """Return which server a connection leads to, without what may change or must stay secret."""
+    named = (str(getattr(connection, name, None) or "") for name in ("url", "endpoint", "region"))
+    return [redacted(name) for name in named if name]
+
+
+def _plain(value: Any) -> Any:
+    """Return a dataclass as plain JSON data, without keys that have their default: a new key changes no old plan."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            each.name: _plain(getattr(value, each.name))
+            for each in dataclasses.fields(value)
+            if each.default is dataclasses.MISSING or getattr(value, each.name) != each.default
+        }
+    if isinstance(value, Mapping):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -1,0 +1,41 @@
+"""The forms of a report and the files it is written to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from flows.plan.model import Plan
+from flows.reporting.html_page import as_html
+from flows.reporting.markdown import as_markdown
+from flows.reporting.model import Report
+
+
+def default_folder(plan: Plan) -> Path:
+    """Return where reports of a plan go unless said: beside the plan, wherever the command is run."""
+    return plan.path.absolute().parent / ".offramp" / "reports" / plan.name
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")  # What a store holds may be no Unicode.
+
+
+FORMS: Mapping[str, Callable[[Report], bytes]] = {
+    "json": Report.as_bytes,
+    "md": lambda report: _encoded(as_markdown(report)),
+    "html": lambda report: _encoded(as_html(report)),
+}
+"""The forms of a report that are files, by how their names end."""
+
+
+def write(report: Report, folder: Path, forms: Iterable[str] = tuple(FORMS)) -> list[Path]:
+    """The folder holds the report in these forms, each file whole or as it was; returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for form in forms:
+        path = folder / f"report.{form}"
+        draft = folder / f".report.{form}.draft"
+        draft.write_bytes(FORMS[form](report))
+        draft.replace(path)
+        written.append(path)
+    return written

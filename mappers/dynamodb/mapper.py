@@ -1,0 +1,156 @@
+"""A document as one DynamoDB item."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import orjson
+
+from mappers.contract import Document, Losses, MappingError
+from mappers.documents.fields import without_id
+from mappers.documents.irregular import stored_bytes
+from mappers.dynamodb.indexes import UNINDEXED, Index, IndexKeys, Mismatch, check_indexes, collision
+from mappers.dynamodb.keys import Key, check_value, maker
+from mappers.dynamodb.records import FULL_ID, RAW, Item, Oversize, address, limited_keys, sized_item
+from mappers.dynamodb.sets import checked_path, make_set
+from mappers.dynamodb.size import ITEM_LIMIT_BYTES
+from mappers.dynamodb.values import DynamoDBValues
+from mappers.expiry import Expires, Expiry
+from mappers.identity import IdEncoding, identity
+from mappers.policies import ITEM_POLICIES, Fidelity, ItemPolicies
+from mappers.values.fast_path import ITEM, direct
+from mappers.values.key_templates import by_identity
+
+
+class ItemMapper:
+    """One document to one item: its key from `_id` or other fields, every other field an attribute."""
+
+    @dataclass(frozen=True)
+    class Options:
+        """What a route may say about its items."""
+
+        key: Key = Key()  # noqa: RUF009 - frozen, so that one default may be shared
+        """The key attributes: fields, or text with fields in braces."""
+        indexes: Mapping[str, Index] | None = None
+        """Secondary indexes by name; they are created with the table."""
+        index_mismatch: Mismatch = "reject"
+        """What becomes of a document whose field cannot key an index: reject it, or keep the field's value in
+        `_unindexed` and omit it from the index, or coerce it to the index's type where that is possible."""
+        sets: Sequence[str] = ()
+        """Arrays to store as DynamoDB sets, by dotted path; one that is empty, mixed or repeats a value is rejected."""
+        expires: str | Expires | None = None
+        """When DynamoDB may drop the item: at a date field, some time after it, or as the collection's TTL index says:
+        from_index."""
+        ttl_attribute: str = "_ttl"
+        """The attribute that holds `expires` in epoch seconds."""
+        id_encoding: IdEncoding = "typed"
+        """plain: keys are the text of `_id` without a type prefix; only where every `_id` is of one type."""
+        oversize: Oversize = "reject"
+        """What becomes of items over 400 KB: reject the document, compress its largest fields (zstd), split them into
+        further items under a sort key, or put them into S3."""
+        values: ItemPolicies = ITEM_POLICIES
+        """What becomes of values DynamoDB does not hold exactly."""
+        fidelity: Fidelity = "native"
+        """lossless adds the document's exact BSON as attribute `_raw`; what cannot be restored from it is rejected."""
+
+    target: ClassVar[str] = "dynamodb"
+    dates_in_ms: ClassVar[bool] = True
+
+    def __init__(self, options: Options, route: str, losses: Losses) -> None:
+        """Take the options; raises ValueError for a key, an index or a TTL attribute that cannot be served."""
+        options.key.check()
+        check_indexes(options.indexes or {}, options.key)
+        if options.ttl_attribute in ("", "_id", FULL_ID, UNINDEXED, RAW):
+            raise ValueError(f"ttl_attribute: {options.ttl_attribute!r} cannot hold a time; give another name")
+        self._options = options
+        self._values = DynamoDBValues(options.values, losses)
+        self._expiry = Expiry(options.expires)
+        self._keys = [
+            (one, limit, maker(one, limit, self._values.value)) for one, limit in limited_keys(options.key.attributes)
+        ]
+        self._names = options.key.names
+        self._sets = [checked_path(path) for path in options.sets]
+        self._indexes = IndexKeys(options.indexes or {}, options.key, options.index_mismatch, self._values, losses)
+        # A field in the TTL attribute's place is refused even where the document has no date: DynamoDB would take the
+        # field for the time at which to delete the item (R56).
+        self._reserved = set() if options.expires is None else {options.ttl_attribute}
+        self._direct = None
+        whole = options.indexes or options.sets or options.fidelity == "lossless"
+        if not whole and self._expiry.paths is not None:
+            paths = [path for one in options.key.attributes for path in one.paths] + [*self._expiry.paths]
+            own = {one.attribute for one in options.key.attributes if one.own}
+            free = {*options.key.names, *self._reserved, FULL_ID} - own - {"_id"}
+            plain = replace(ITEM, scaled=options.values.decimal_scale == "tag")
+            typed = options.id_encoding == "typed" and options.key.types.get("_id", "S") == "S"
+            self._direct = direct(plain, paths, typed=typed, without_id=True, free=free)
+
+    def __call__(self, document: Document, /) -> Iterable[Item]:
+        """Return the document's one item."""
+        typed = identity(document, self._options.id_encoding)
+        attributes = self._values.item(without_id(document))
+        for path in self._sets:
+            make_set(attributes, path)
+        added, expires_at_ms = self._added(document, typed, attributes)
+        whole = self._indexes(document, typed, added | attributes)
+        limited = self._options.oversize == "reject"
+        size_of = self._indexes.size if limited else None
+        return (sized_item(whole, self._names, expires_at_ms, size_of, self._indexes.copies),)
+
+    def straight(self, documents: Sequence[bytes], /) -> Sequence[Item | None]:
+        """Return the items of plain documents."""
+        return self._direct.records(documents, self._straight) if self._direct is not None else ()
+
+    def _straight(self, document: Document, text: bytes, typed: str | None) -> Item:
+        """Return the item of a document of which only the fields are given that the others depend on."""
+        if typed is None:
+            typed = identity(document, self._options.id_encoding)
+        attributes = self._values.item(without_id(document)) if document else {}
+        added, expires_at_ms = self._added(document, typed, attributes)
+        first = orjson.dumps(added)
+        body = first if text == b"{}" else first[:-1] + b"," + text[1:]
+        if len(body) > ITEM_LIMIT_BYTES and self._options.oversize == "reject":
+            raise MappingError("E-DDB-SIZE", "", "the long way measures it, and names its largest field")
+        return Item(address(added | attributes, self._names), body, expires_at_ms)
+
+    def _added(
+        self, document: Document, typed: str, attributes: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], int | None]:
+        """Return the attributes that are not the document's own, and when the item expires."""
+        added = self._key(document, typed, attributes)
+        if self._options.fidelity == "lossless":
+            added[RAW] = {"B": base64.b64encode(stored_bytes(document)).decode()}
+        expires_at_ms = self._expiry(document)
+        if expires_at_ms is not None:
+            # DynamoDB counts whole seconds; milliseconds would never expire (R56).
+            seconds = expires_at_ms // 1000
+            expires_at_ms = seconds * 1000
+            added[self._options.ttl_attribute] = {"N": str(seconds)}
+        for name in (*self._reserved, *added):
+            if name in attributes:
+                raise collision(name)
+        return added, expires_at_ms
+
+    def addresses(self, identity_only: Document, /) -> Sequence[str] | None:
+        """Return the key of the item of a document with this `_id`; None where the key needs other fields."""
+        if not by_identity(path for one in self._options.key.attributes for path in one.paths):
+            return None
+        typed = identity(identity_only, self._options.id_encoding)
+        return [address(self._key(identity_only, typed, {}), self._names)]
+
+    def _key(self, document: Document, typed: str, attributes: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the key attributes that are not the document's own, and the whole id where none of them holds it."""
+        added: dict[str, Any] = {}
+        for one, limit, make in self._keys:
+            value = make(document, typed, attributes)
+            check_value(one.attribute, value, one.type, limit)
+            if value is not None and (one.path == "_id" or not one.own):
+                added[one.attribute] = value
+        held = added.get("_id")
+        if held is None:
+            added["_id"] = {"S": typed}
+        elif "S" in held and held["S"] != typed:
+            added[FULL_ID] = {"S": typed}
+        return added

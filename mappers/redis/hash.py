@@ -1,0 +1,98 @@
+"""A document as a Redis hash."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from mappers.contract import Document, Losses, MappingError
+from mappers.documents.irregular import stored_bytes
+from mappers.expiry import Expires, Expiry
+from mappers.identity import IdEncoding
+from mappers.policies import HASH_POLICIES, Fidelity, HashPolicies
+from mappers.redis.records import Hash, default_key, direct_by
+from mappers.values.converter import below
+from mappers.values.fast_path import FIELDS, most_number
+from mappers.values.json_values import NULL_TEXT, JsonValues, flat_text, redis_json
+from mappers.values.key_templates import Template
+
+HASH_RAW = "_raw"
+"""The field of a lossless hash that holds the document's exact BSON."""
+
+
+class HashMapper:
+    """One document to one hash: a field for each top-level field, nested values as JSON."""
+
+    @dataclass(frozen=True)
+    class Options:
+        """What a route may say about its hashes."""
+
+        key: str | None = None
+        """Key template; the route's name, a colon and {_id} unless said."""
+        expires: str | Expires | None = None
+        """When the key expires: at a date field, some time after it, or as the TTL index says (from_index)."""
+        id_encoding: IdEncoding = "typed"
+        """plain: {_id} is the text of `_id` without a type prefix; only where every `_id` is of one type."""
+        values: HashPolicies = HASH_POLICIES
+        """What becomes of values a hash does not hold exactly."""
+        fidelity: Fidelity = "native"
+        """lossless adds the document's exact BSON as field `_raw`; what cannot be restored from it is rejected."""
+
+    target: ClassVar[str] = "redis"
+    dates_in_ms: ClassVar[bool] = True
+
+    def __init__(self, options: Options, route: str, losses: Losses) -> None:
+        """Take the options; raises ValueError for a template that is none."""
+        self._key = Template.parse(options.key or default_key(route), options.id_encoding)
+        self._expiry = Expiry(options.expires)
+        self._values = redis_json(options.values, losses)
+        self._lossless = options.fidelity == "lossless"
+        self._losses = losses
+        self._null = options.values.nulls
+        plain = replace(FIELDS, most_number=most_number(options.values.int53), null_text=self._null == "tag")
+        self._direct = None if self._lossless else direct_by(plain, self._key, self._expiry)
+
+    def __call__(self, document: Document, /) -> Iterable[Hash]:
+        """Return the document's one hash; a document always has at least its `_id` as a field."""
+        fields: list[tuple[bytes, bytes]] = []
+        for name, value, text in _texts(document, self._values):
+            # A string may be those bytes too; a hash without its _id might have no field at all.
+            if text != NULL_TEXT or isinstance(value, str | bytes) or name == "_id" or self._null == "tag":
+                fields.append((name.encode(), text))
+            elif self._null == "omit":
+                self._losses.add("null_omitted", name)
+            else:
+                self._losses.add("null_empty", name)
+                fields.append((name.encode(), b""))
+        if self._lossless:
+            if HASH_RAW in document:
+                raise MappingError(
+                    "E-NAME-COLLISION", HASH_RAW, "the document has a field of this name, which offramp needs"
+                )
+            fields.append((HASH_RAW.encode(), stored_bytes(document)))
+        return (self._hash(document, tuple(fields)),)
+
+    def straight(self, documents: Sequence[bytes], /) -> Sequence[Hash | None]:
+        """Return the hashes of plain documents."""
+        return self._direct.records(documents, self._hash) if self._direct is not None else ()
+
+    def _hash(self, document: Document, fields: tuple[tuple[bytes, bytes], ...], typed: str | None = None) -> Hash:
+        return Hash(self._key.fill(document, typed), fields, self._expiry(document))
+
+    def addresses(self, identity: Document, /) -> Sequence[str] | None:
+        """Return the key of a document with this `_id`; None where the key needs other fields."""
+        return self._key.addresses(identity)
+
+
+def hash_fields(document: Document, values: JsonValues) -> tuple[tuple[bytes, bytes], ...]:
+    """Return a name and a text for each top-level field; raises MappingError naming the field that has none."""
+    return tuple((name.encode(), text) for name, _, text in _texts(document, values))
+
+
+def _texts(document: Document, values: JsonValues) -> Iterator[tuple[str, Any, bytes]]:
+    for name, value in document.items():
+        try:
+            yield name, value, flat_text(value, values, name)
+        except MappingError as error:
+            raise below(name, error) from None

@@ -1,0 +1,79 @@
+"""A document as an entry of a Redis stream."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import ClassVar
+
+from bson import Int64, ObjectId
+from bson.datetime_ms import DatetimeMS
+
+from mappers.contract import Document, Losses, MappingError
+from mappers.documents.fields import MISSING, lookup
+from mappers.identity import identity
+from mappers.redis.hash import hash_fields
+from mappers.redis.records import Entry, member_address
+from mappers.values.json_values import milliseconds, redis_json
+from mappers.values.key_templates import Template, by_identity
+
+
+class StreamMapper:
+    """One document to one entry of a stream: a field for each top-level field, as in a hash."""
+
+    @dataclass(frozen=True)
+    class Options:
+        """What a route may say about its stream."""
+
+        entry: str
+        """The field that orders the entries: `_id` if it is an ObjectId, date or whole number, or a date field."""
+        key: str | None = None
+        """The stream's key, the route's name unless said; a template spreads documents over several streams."""
+
+    target: ClassVar[str] = "redis"
+    dates_in_ms: ClassVar[bool] = True
+
+    def __init__(self, options: Options, route: str, losses: Losses) -> None:
+        """Take the options; raises ValueError for a template that is none."""
+        self._key = Template.parse(options.key or route)
+        self._entry = options.entry
+        self._values = redis_json()
+
+    def __call__(self, document: Document, /) -> Iterable[Entry]:
+        """Return the document's one entry."""
+        entry = entry_id(document, self._entry)
+        return (Entry(self._key.fill(document), entry, hash_fields(document, self._values)),)
+
+    def addresses(self, identity: Document, /) -> Sequence[str] | None:
+        """Return the address of an entry with this `_id`; None where its key or its place need other fields."""
+        if not by_identity((*self._key.paths, self._entry)):
+            return None
+        return [member_address(self._key.fill(identity), entry_id(identity, self._entry))]
+
+
+def entry_id(document: Document, path: str) -> str:
+    """Return a stream id that orders documents by the field and is always the same for a document (R68).
+
+    An ObjectId as `_id` goes whole into the id, its seconds in front: the order of ids is that of `_id`, and the id's
+    time is true. Another field gives the milliseconds, and 64 bits of a hash of `_id` tell its equals apart.
+    """
+    value = lookup(document, path)
+    seconds_only = isinstance(value, ObjectId)
+    if isinstance(value, ObjectId):
+        front = int.from_bytes(value.binary[:4], "big") * 1000
+    elif isinstance(value, dt.datetime | DatetimeMS):
+        front = milliseconds(value)
+    elif isinstance(value, int | Int64) and not isinstance(value, bool):
+        front = int(value)
+    else:
+        what = "is missing" if value is MISSING else f"is {type(value).__name__}, no date, ObjectId or whole number"
+        raise MappingError("E-MAP-ENTRY", path, f"needed for the id of a stream's entry but {what}")
+    if path != "_id":
+        back = int.from_bytes(blake2b(identity(document).encode(), digest_size=8).digest(), "big")
+    else:
+        back = int.from_bytes(value.binary[4:], "big") if seconds_only else 0
+    if front < 0 or (front, back) == (0, 0):
+        raise MappingError("E-MAP-ENTRY", path, "before 1970 or not above 0, which no id of a stream can say")
+    return f"{front}-{back}"

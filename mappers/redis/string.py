@@ -1,0 +1,163 @@
+"""A document as a Redis string or counter."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any, ClassVar, Literal
+
+from bson import Binary, Code, Decimal128, Int64
+
+from mappers.contract import Document, Losses, MappingError
+from mappers.documents.fields import MISSING, lookup
+from mappers.documents.irregular import stored_bytes
+from mappers.expiry import Expires, Expiry
+from mappers.identity import IdEncoding
+from mappers.policies import JSON_POLICIES, Fidelity, JsonPolicies
+from mappers.redis.msgpack import packed
+from mappers.redis.records import String, default_key, direct_by
+from mappers.values.fast_path import REDIS_JSON, Direct, most_number
+from mappers.values.json_values import JsonValues, joined, redis_json
+from mappers.values.key_templates import Template
+from mappers.values.tags import base64_text
+
+STRING_RAW = "$raw"
+"""The last member of a lossless string's JSON: the document's exact BSON in base64."""
+
+
+class StringMapper:
+    """One document to one string: the whole document as JSON or MessagePack, names and order kept, or one field raw."""
+
+    @dataclass(frozen=True)
+    class Options:
+        """What a route may say about its strings."""
+
+        key: str | None = None
+        """Key template; the route's name, a colon and {_id} unless said."""
+        expires: str | Expires | None = None
+        """When the key expires: at a date field, some time after it, or as the TTL index says (from_index)."""
+        format: Literal["json", "msgpack", "raw"] = "json"
+        """The string's form: the document as JSON or MessagePack, or the bytes of the one field in `value`."""
+        value: str | None = None
+        """With `format: raw`: the field, a text or binary, that the string holds as it is; no other field is kept."""
+        id_encoding: IdEncoding = "typed"
+        """plain: {_id} is the text of `_id` without a type prefix; only where every `_id` is of one type."""
+        values: JsonPolicies = JSON_POLICIES
+        """What becomes of values JSON does not hold exactly."""
+        fidelity: Fidelity = "native"
+        """lossless adds the document's exact BSON as last member `$raw`; what that cannot restore is rejected."""
+
+    target: ClassVar[str] = "redis"
+    dates_in_ms: ClassVar[bool] = True
+
+    def __init__(self, options: Options, route: str, losses: Losses) -> None:
+        """Take the options; raises ValueError for a template that is none, or a field without its format."""
+        self._key = Template.parse(options.key or default_key(route), options.id_encoding)
+        self._options = options
+        self._losses = losses
+        self._values = redis_json(options.values, losses)
+        self._expiry = Expiry(options.expires)
+        if options.format == "raw" and options.value is None:
+            raise ValueError("format: raw holds one field; name it in `value`")
+        if options.format != "raw" and options.value is not None:
+            raise ValueError("value: is for `format: raw`; other formats hold the whole document")
+        self._lossless = options.fidelity == "lossless"
+        if self._lossless and options.format != "json":
+            raise ValueError("fidelity: lossless is kept within JSON; say `format: json`")
+        self._direct = None
+        if options.format == "json" and not self._lossless:
+            self._direct = direct_json(options.values, self._key, self._expiry)
+
+    def __call__(self, document: Document, /) -> Iterable[String]:
+        """Return the document's one string."""
+        return (self._string(document, self._contents(document)),)
+
+    def straight(self, documents: Sequence[bytes], /) -> Sequence[String | None]:
+        """Return the strings of plain documents."""
+        return self._direct.records(documents, self._string) if self._direct is not None else ()
+
+    def _string(self, document: Document, contents: bytes, typed: str | None = None) -> String:
+        return String(self._key.fill(document, typed), contents, self._expiry(document))
+
+    def addresses(self, identity: Document, /) -> Sequence[str] | None:
+        """Return the key of a document with this `_id`; None where the key needs other fields."""
+        return self._key.addresses(identity)
+
+    def _contents(self, document: Document) -> bytes:
+        if self._options.format == "json":
+            return json_text(document, self._values, lossless=self._lossless)
+        if self._options.format == "msgpack":
+            return packed(self._values.document(document))
+        field = self._options.value or ""
+        value = lookup(document, field)
+        if isinstance(value, str) and not isinstance(value, Code):
+            return value.encode()
+        if isinstance(value, bytes):
+            if isinstance(value, Binary) and value.subtype != 0:
+                self._losses.add("binary_subtype", field)
+            return bytes(value)
+        what = "is missing" if value is MISSING else f"is {type(value).__name__}"
+        raise MappingError("E-MAP-RAW", field, f"a text or binary is needed but it {what}")
+
+
+class CounterMapper:
+    """One document to a string that INCR and DECR count on: one whole number, without its other fields."""
+
+    @dataclass(frozen=True)
+    class Options:
+        """What a route may say about its counters."""
+
+        value: str
+        """The field with the number."""
+        key: str | None = None
+        """Key template; the route's name, a colon and {_id} unless said."""
+        expires: str | Expires | None = None
+        """When the key expires: at a date field, some time after it, or as the TTL index says (from_index)."""
+
+    target: ClassVar[str] = "redis"
+    dates_in_ms: ClassVar[bool] = True
+
+    def __init__(self, options: Options, route: str, losses: Losses) -> None:
+        """Take the options; raises ValueError for a template that is none."""
+        self._key = Template.parse(options.key or default_key(route))
+        self._options = options
+        self._expiry = Expiry(options.expires)
+        self._losses = losses
+
+    def __call__(self, document: Document, /) -> Iterable[String]:
+        """Return the document's one counter."""
+        count = self._count(lookup(document, self._options.value))
+        return (String(self._key.fill(document), b"%d" % count, self._expiry(document)),)
+
+    def addresses(self, identity: Document, /) -> Sequence[str] | None:
+        """Return the key of a document with this `_id`; None where the key needs other fields."""
+        return self._key.addresses(identity)
+
+    def _count(self, value: Any) -> int:
+        field = self._options.value
+        number = value.to_decimal() if isinstance(value, Decimal128) else value
+        if isinstance(number, bool) or not isinstance(number, int | Int64 | float | Decimal):
+            what = "is missing" if value is MISSING else f"is {type(value).__name__}, no number"
+            raise MappingError("E-MAP-COUNTER", field, f"needed for the counter but {what}")
+        finite = number.is_finite() if isinstance(number, Decimal) else math.isfinite(number)
+        # An exponent may be so large that the whole number would fill the memory: its size is judged first.
+        if not finite or not -(2**63) <= number < 2**63 or number != int(number):
+            raise MappingError("E-MAP-COUNTER", field, "a counter holds whole numbers of 64 bits only")
+        if number == 0 and not isinstance(number, int) and math.copysign(1, number) < 0:
+            self._losses.add("neg_zero", field)
+        return int(number)
+
+
+def json_text(document: Document, values: JsonValues, *, lossless: bool) -> bytes:
+    """Return the whole document as JSON, its names in their order; with `lossless`, its exact BSON too."""
+    text = values.dumps(document)
+    if lossless:  # A field of the document's own that starts with $ has one more by now.
+        text = joined(text, {STRING_RAW: base64_text(stored_bytes(document))})
+    return text
+
+
+def direct_json(values: JsonPolicies, key: Template, expiry: Expiry) -> Direct | None:
+    """Return what makes the JSON of plain documents, for a record of which besides only key and expiry are made."""
+    return direct_by(replace(REDIS_JSON, most_number=most_number(values.int53)), key, expiry)

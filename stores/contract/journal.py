@@ -1,0 +1,106 @@
+"""What copying leaves on record."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from mappers.losses import Loss, LossFields, add_losses
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of a run of documents; the parts add up: read = dropped + rejected + copied."""
+
+    read: int = 0
+    dropped: int = 0
+    rejected: int = 0
+    copied: int = 0
+    records: int = 0
+    """Records the target acknowledged."""
+    id_types: Counter[str] = field(default_factory=Counter)
+    """Documents read per BSON type of `_id`."""
+    losses: Counter[str] = field(default_factory=Counter)
+    """Values not held exactly, by kind."""
+    lost: LossFields = field(default_factory=dict)
+    """The same by field and kind, with examples."""
+    accepted: int = 0
+    """Of the rejected documents, those that a person has accepted; only a verification asks."""
+    sizes: Counter[int] = field(default_factory=Counter, compare=False)
+    """Documents read by the bits of their size in bytes: 11 for 1,024 to 2,047."""
+
+    def add(self, other: Tally) -> None:
+        """Count the other's documents too."""
+        self.read += other.read
+        self.dropped += other.dropped
+        self.rejected += other.rejected
+        self.copied += other.copied
+        self.records += other.records
+        self.accepted += other.accepted
+        self.id_types += other.id_types
+        self.losses += other.losses
+        add_losses(self.lost, other.lost)
+        self.sizes += other.sizes
+
+    def to_json(self) -> str:
+        """Return the tally as JSON."""
+        kept = {name: getattr(self, name) for name in self.__slots__}
+        kept["lost"] = [[*key, loss.count, loss.examples] for key, loss in self.lost.items()]
+        return json.dumps(kept)
+
+    @classmethod
+    def from_json(cls, text: str) -> Tally:
+        """Return the tally that `to_json` wrote."""
+        kept: dict[str, Any] = json.loads(text)
+        for name in ("id_types", "losses"):
+            kept[name] = Counter(kept.get(name, {}))
+        kept["sizes"] = Counter({int(bits): count for bits, count in kept.get("sizes", {}).items()})
+        kept["lost"] = {(path, kind): Loss(count, ids) for path, kind, count, ids in kept.get("lost", ())}
+        return cls(**kept)
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A document that could not be mapped or written; it is named, never shown."""
+
+    id: str
+    """The typed text of its `_id`."""
+    stage: str
+    """decode, transform, map or write."""
+    code: str
+    field: str
+    reason: str
+    document: bytes = dataclasses.field(default=b"", repr=False, compare=False)
+    """Its BSON as it was stored: names it exactly, and is kept itself only where the plan allows it."""
+
+
+class Journal(Protocol):
+    """One route's checkpoints, as the run that holds the route's lease may write them."""
+
+    def ensure(self) -> None:
+        """Return only while this run may write; raises LeaseLost otherwise. Asked before every batch (R48, R134)."""
+
+    def checkpoint(
+        self, number: int, position: bytes | None, tally: Tally, rejects: Sequence[Reject] = (), *, done: bool = False
+    ) -> None:
+        """The partition stands at `position`, with its batch's counts and rejects: all of it or nothing (R131).
+
+        Call only when every record up to `position` is acknowledged; None leaves the position as it was.
+        """
+
+
+class Mending(Protocol):
+    """One route's rejects, as the run that holds the route's lease may change them."""
+
+    def ensure(self) -> None:
+        """Return only while this run may write; raises LeaseLost otherwise."""
+
+    def mend(self, ids: Sequence[str], rejects: Sequence[Reject]) -> None:
+        """Of the documents with these ids (typed texts) exactly these rejects are on record: all of it or nothing.
+
+        Call only when every record of theirs is acknowledged, and what they no longer have is deleted (R140).
+        """

@@ -1,0 +1,60 @@
+"""What a plan says of its source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pymongo.errors import ConfigurationError, InvalidURI
+from pymongo.uri_parser import split_options
+
+from stores.errors import PlanError
+from stores.throttling.limits import Ceilings, Window, ceilings
+
+_STALENESS_S = 90
+Preference = Literal["primary", "primaryPreferred", "secondary", "secondaryPreferred", "nearest"]
+
+
+@dataclass(frozen=True)
+class Connection:
+    """The keys of `source` in the plan."""
+
+    uri: str
+    """MongoDB connection string."""
+    database: str
+    """The database whose collections are moved."""
+    read_preference: Preference = "primary"
+    """Which members are read; secondaries may lag behind what the application has just written."""
+    retry_deadline_s: float = 120
+    """How long a source that does not answer is asked again before the run stops."""
+    max_read_rate: float | None = None
+    """Documents a second that a run reads at the most, over all routes."""
+    windows: Sequence[Window] = ()
+    """Hours of the day with a ceiling of their own, their `max_rate`, in place of this one."""
+    time_zone: str = "UTC"
+    """The time zone of `windows`, such as Europe/Berlin."""
+
+    def __post_init__(self) -> None:
+        """Refuse ceilings that cannot be kept."""
+        self.ceilings()
+
+    def ceilings(self) -> Ceilings:
+        """Return how fast the source may be read."""
+        return ceilings(self.windows, self.time_zone, name="max_read_rate", max_rate=self.max_read_rate)
+
+
+def check_options(uri: str) -> None:
+    """Raise PlanError if the URI has an option that the driver would only warn of."""
+    # The driver only warns of an option it does not understand: `tls=ture` would read without TLS.
+    options = uri.partition("?")[2]
+    if "@" in options:
+        raise PlanError("E-SRC-URI", "source.uri has an @ after a ?; write a ? within a password as %3F")
+    for option in filter(None, options.split("&")):
+        try:
+            split_options(option)
+        except (InvalidURI, ConfigurationError, ValueError):
+            name = option.partition("=")[0]
+            raise PlanError(
+                "E-SRC-URI", f"source.uri has the option {name!r}, unknown or with a value it does not take; correct it"
+            ) from None

@@ -1,0 +1,69 @@
+"""One MongoDB database, opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pymongo import MongoClient
+from pymongo.errors import ConfigurationError, InvalidURI
+
+from stores.errors import PlanError
+from stores.mongodb.change_stream import DatabaseChanges
+from stores.mongodb.collection import CollectionSource
+from stores.mongodb.configuration import Connection, check_options
+from stores.mongodb.errors import translated
+from stores.mongodb.metadata import Facts, described, facts
+from stores.mongodb.sync_support import Opening
+from stores.mongodb.watermark import Watermark
+
+
+class MongoDB:
+    """One database, read at majority read concern where it has a replica set."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Connect lazily; raises PlanError for a connection string that is none."""
+        self._connection = connection
+        check_options(connection.uri)
+        try:
+            self._client: MongoClient[dict[str, Any]] = MongoClient(
+                connection.uri,
+                document_class=dict,
+                appname="offramp",
+                connect=False,
+                serverSelectionTimeoutMS=int(1000 * max(0.1, min(10, connection.retry_deadline_s))),
+                connectTimeoutMS=10_000,
+                socketTimeoutMS=120_000,
+            )
+        except (InvalidURI, ConfigurationError, ValueError) as error:
+            raise PlanError(
+                "E-SRC-URI", f"source.uri is no MongoDB connection string: {type(error).__name__}"
+            ) from None
+        self._opening = Opening(self.changes())
+
+    def source(self, collection: str, where: Mapping[str, Any] | None = None) -> CollectionSource:
+        """Return the documents of one collection that match the filter, all of them without one."""
+        return CollectionSource(self._client, self._connection, collection, where or {}, self._opening)
+
+    def changes(self, window_s: float | None = None) -> DatabaseChanges:
+        """Return the changes of all its collections, as one stream.
+
+        `window_s` is how far back the source tells changes, for where it cannot be asked (R122).
+        """
+        connection = self._connection
+        return DatabaseChanges(self._client, connection.database, connection.retry_deadline_s, window_s=window_s)
+
+    def watermark(self, collection: str, field: str, overlap_s: float = 60) -> Watermark:
+        """Return the changes of one collection as far as a date field tells them, from so long before the last seen."""
+        connection = self._connection
+        found = described(self._client, connection.database, collection)
+        return Watermark(self._client, found, field, overlap_s, connection.retry_deadline_s)
+
+    def facts(self, collections: Iterable[str]) -> Facts:
+        """Return what the server says of itself and of the unique indexes of these collections."""
+        with translated("of the source"):
+            return facts(self._client, self._connection.database, collections)
+
+    def close(self) -> None:
+        """Release connections."""
+        self._client.close()
