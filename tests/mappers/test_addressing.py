@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from bson import ObjectId
 from hypothesis import given, settings
+from strategies import ids
 
 from flows.plan.plugins import mapper_type
 from mappers.contract import Addressing, Losses, MappingError
 from mappers.dynamodb.records import Key, KeyAttribute
-from tests.strategies import ids
 
 FIELDS: Mapping[str, Any] = {
     "n": 7,

@@ -22,7 +22,7 @@ from stores import memory
 from stores.errors import PlanError
 
 PLANS = Path(__file__).parent / "plans"
-PLUGINS = Path(__file__).parent.parent / "plugin_example"
+PLUGINS = Path(__file__).parents[2] / "plugins" / "plugin_example"
 
 ENVIRONMENT = {
     # With what a repr would escape, what ends a variable, and what looks like a file and its function.

@@ -21,7 +21,7 @@ from mappers.identity import encode, identity
 from mappers.transforms.steps import CastKeys, ExplodeKeys, FlattenKeys, HashKeys, TemplateKeys, Transform, compose
 from mappers.transforms.validation import faults
 
-PAGE = Path(__file__).parents[2] / "docs" / "transforms.md"
+PAGE = Path(__file__).parents[3] / "docs" / "transforms.md"
 SALT = "0123456789abcdef"
 AWARE = json_util.JSONOptions(tz_aware=True)
 KEYS: dict[str, type] = {

@@ -27,7 +27,7 @@ from mappers.transforms import steps as transforms
 from stores.errors import PlanError
 from stores.mongodb.configuration import Connection
 
-CONFIG = Path(__file__).parents[2] / "config"
+CONFIG = Path(__file__).parents[3] / "config"
 EXAMPLE = CONFIG / "plan.example.yaml"
 DEMO = CONFIG / "demo" / "plan.yaml"
 ENVIRONMENT = {

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from damage import DAMAGED, DOCUMENTS, found, route_of, whole
 from plans import Stores, offramp, write_plan
 from pymongo.database import Database
 from redis import Redis
-from test_verification import DAMAGED, DOCUMENTS, found, route_of, whole
 
 from flows.plan import load as plans
 from stores.redis.target import RedisTarget

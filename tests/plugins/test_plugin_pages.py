@@ -21,7 +21,7 @@ from pymongo.database import Database
 
 from stores.testing.laws import TargetLaws
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PLUGIN = Path(__file__).parent / "plugin_target"
 TARGET_PAGE = (ROOT / "docs" / "write-a-target.md").read_text(encoding="utf-8")
 MAPPER_PAGE = (ROOT / "docs" / "write-a-mapper.md").read_text(encoding="utf-8")

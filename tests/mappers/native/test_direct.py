@@ -325,7 +325,7 @@ def test_a_projection_gives_the_same_with_the_module_and_without_it() -> None:
     raws = [stored({"_id": number, "v": float("nan") if number % 3 else 1}) for number in range(10)]
     made = _projected(raws)
     script = (
-        "import sys; sys.path[:0] = eval(sys.argv[1]); from tests.mappers import test_direct as own;"
+        "import sys; sys.path[:0] = eval(sys.argv[1]); from tests.mappers.native import test_direct as own;"
         "from mappers.native import extension as compiled; assert compiled.MODULE is None;"
         "print(own._projected(eval(sys.argv[2])))"
     )

@@ -326,7 +326,7 @@ def test_an_unreachable_store_is_exit_3_and_writes_nothing(
     assert "Traceback" not in done.err
 
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
+SHARED = Path(__file__).parents[3] / "shared" / "data"
 COLLECTIONS = ("theaters.bson", "accounts.json", "customers.json", "restaurant.json", "products.json")
 
 

@@ -19,7 +19,7 @@ from flows.plan import load as plan
 from flows.plan import plugins
 from flows.reporting import model as books
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
