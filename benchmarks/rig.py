@@ -14,7 +14,7 @@ from typing import Any, Literal
 from benchmarks.documents import Size, document
 from benchmarks.processes import Cost, prefect, run, serving
 from benchmarks.replay import DATABASE
-from flows.demo import servers as localservers
+from flows.demo import servers
 
 LegName = Literal["dynamodb", "redis_string", "redis_hash", "elasticsearch"]
 _INSERTED_AT_ONCE = 1_000
@@ -178,7 +178,7 @@ def null_rig(
         targets: dict[str, str] = {}
         for kind in sorted({leg.target for leg in legs}):
             if kind == "redis":
-                targets[kind] = running.enter_context(localservers.redis(folder / kind, "--appendonly", "no"))
+                targets[kind] = running.enter_context(servers.redis(folder / kind, "--appendonly", "no"))
             else:
                 options = [*(["--keep"] if keep else []), "--latency-ms", str(latency_ms)]
                 sink = running.enter_context(serving("benchmarks.sink", kind, "0", *options))
@@ -190,12 +190,12 @@ def null_rig(
 def real_rig(folder: Path, collections: Sequence[Documents], legs: Sequence[Leg]) -> Iterator[Rig]:
     """Give a rig of the embedded servers, with the collections in the database."""
     starting = {
-        "dynamodb": localservers.dynamodb,
-        "redis": localservers.redis,
-        "elasticsearch": localservers.elasticsearch,
+        "dynamodb": servers.dynamodb,
+        "redis": servers.redis,
+        "elasticsearch": servers.elasticsearch,
     }
     with ExitStack() as running:
-        source = running.enter_context(localservers.mongodb(folder / "mongodb"))
+        source = running.enter_context(servers.mongodb(folder / "mongodb"))
         _insert(source, collections)
         targets: dict[str, str] = {}
         for kind in sorted({leg.target for leg in legs}):
@@ -207,7 +207,7 @@ def real_rig(folder: Path, collections: Sequence[Documents], legs: Sequence[Leg]
 def changing_rig(folder: Path, collections: Sequence[Documents], legs: Sequence[Leg]) -> Iterator[Rig]:
     """Give a rig whose source is the embedded server, which tells changes; its targets are those of `null_rig`."""
     with (
-        localservers.mongodb(folder / "mongodb") as source,
+        servers.mongodb(folder / "mongodb") as source,
         null_rig(folder, [Documents(1, FEWEST)], legs) as rig,
     ):
         _insert(source, collections)

@@ -24,7 +24,7 @@ from pymongo.database import Database
 from redis import Redis
 from waiting import until
 
-from flows.demo import servers as localservers
+from flows.demo import servers
 
 # No deadline: these tests wait for servers, and time is never what they judge.
 settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -42,13 +42,13 @@ AWS_ENVIRONMENT = {
 @pytest.fixture(scope="session")
 def mongodb_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     # The server reads all of its oplog to find its first entry, which each backfill asks for.
-    with localservers.mongodb(tmp_path_factory.mktemp("mongodb"), "--oplog-max-entries", "2000") as url:
+    with servers.mongodb(tmp_path_factory.mktemp("mongodb"), "--oplog-max-entries", "2000") as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with localservers.redis(tmp_path_factory.mktemp("redis")) as url:
+    with servers.redis(tmp_path_factory.mktemp("redis")) as url:
         yield url
 
 
@@ -59,7 +59,7 @@ def redis_json_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     assert found is not None
     assert found.submodule_search_locations is not None, "install the extra `test`"
     module = Path(found.submodule_search_locations[0]) / "redis-stack-server" / "lib" / "rejson.so"
-    with localservers.redis(tmp_path_factory.mktemp("redis"), "--loadmodule", str(module)) as url:
+    with servers.redis(tmp_path_factory.mktemp("redis"), "--loadmodule", str(module)) as url:
         yield url
 
 
@@ -72,7 +72,7 @@ def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str
             with socket.create_server(("127.0.0.1", 0)) as free:
                 bus = free.getsockname()[1]
             options = ("--cluster-enabled", "yes", "--cluster-port", str(bus), "--appendonly", "no")
-            nodes.append((running.enter_context(localservers.redis(tmp_path_factory.mktemp("node"), *options)), bus))
+            nodes.append((running.enter_context(servers.redis(tmp_path_factory.mktemp("node"), *options)), bus))
         clients = [running.enter_context(Redis.from_url(url)) for url, _ in nodes]
         bounds = [0, 5461, 10922, 16384]
         for number, (client, (url, bus)) in enumerate(zip(clients, nodes, strict=True)):
@@ -96,19 +96,19 @@ def dynamodb_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
             patch.setenv(name, value)
         for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_DYNAMODB"):
             patch.delenv(name, raising=False)
-        with localservers.dynamodb(tmp_path_factory.mktemp("dynamodb")) as endpoint:
+        with servers.dynamodb(tmp_path_factory.mktemp("dynamodb")) as endpoint:
             yield endpoint
 
 
 @pytest.fixture(scope="session")
 def elasticsearch_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with localservers.elasticsearch(tmp_path_factory.mktemp("elasticsearch")) as url:
+    with servers.elasticsearch(tmp_path_factory.mktemp("elasticsearch")) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def opensearch_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with localservers.opensearch(tmp_path_factory.mktemp("opensearch")) as url:
+    with servers.opensearch(tmp_path_factory.mktemp("opensearch")) as url:
         yield url
 
 
@@ -116,7 +116,7 @@ def opensearch_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
     """Start another Redis with options of its own: ``redis_server("--maxmemory", "5mb") -> url``."""
     with ExitStack() as running:
-        yield lambda *args: running.enter_context(localservers.redis(tmp_path_factory.mktemp("redis"), *args))
+        yield lambda *args: running.enter_context(servers.redis(tmp_path_factory.mktemp("redis"), *args))
 
 
 @pytest.fixture

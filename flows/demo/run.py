@@ -18,7 +18,7 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from flows.connect import preflight
-from flows.demo import servers as localservers
+from flows.demo import servers
 from flows.demo.live_writer import writing
 from flows.demo.seed import counts, marketplace
 from flows.plan.load import load
@@ -64,10 +64,10 @@ def run(
     with _claimed(folder), ExitStack() as running_servers:
         data = _fresh(folder)
         environment = {
-            "MONGODB_URI": running_servers.enter_context(localservers.mongodb(data / "mongodb")),
-            "DYNAMODB_ENDPOINT": running_servers.enter_context(localservers.dynamodb(data / "dynamodb")),
-            "REDIS_URL": running_servers.enter_context(localservers.redis(data / "redis")),
-            "ELASTICSEARCH_URL": running_servers.enter_context(localservers.elasticsearch(data / "elasticsearch")),
+            "MONGODB_URI": running_servers.enter_context(servers.mongodb(data / "mongodb")),
+            "DYNAMODB_ENDPOINT": running_servers.enter_context(servers.dynamodb(data / "dynamodb")),
+            "REDIS_URL": running_servers.enter_context(servers.redis(data / "redis")),
+            "ELASTICSEARCH_URL": running_servers.enter_context(servers.elasticsearch(data / "elasticsearch")),
             "OFFRAMP_STATE": str(data.resolve() / "state.db"),
         }
         steps.done("started 4 servers: SecantusDB (MongoDB), ministack (DynamoDB), Valkey (Redis), noida-db", data)

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from flows.cli.main import offramp
-from flows.docgen import errors as errors_page
+from flows.docgen import errors
 from flows.docgen.errors import Use, faults, uses
 from flows.error_codes import CATALOGUE
 from mappers.error_codes import EFFECTS, entry
@@ -30,11 +30,11 @@ _NOT_OF_THE_PLAN = {
 @pytest.fixture(autouse=True)
 def repository(monkeypatch: pytest.MonkeyPatch) -> None:
     """Judge the repository's page also where the package under test is an installed one."""
-    monkeypatch.setattr(errors_page, "FILE", PAGE)
+    monkeypatch.setattr(errors, "FILE", PAGE)
 
 
 def test_every_code_has_an_entry_and_every_entry_is_raised(capsys: pytest.CaptureFixture[str]) -> None:
-    assert errors_page.main(["--check"]) == 0, capsys.readouterr().err
+    assert errors.main(["--check"]) == 0, capsys.readouterr().err
     assert len(CATALOGUE) > 140
     assert "python -m flows.docgen.errors --check" in (ROOT / "Makefile").read_text("utf-8")
 
@@ -76,11 +76,11 @@ def test_what_is_wrong_with_the_catalogue_is_told_with_what_to_do() -> None:
 
 def test_a_stale_page_is_noticed_and_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy = tmp_path / "errors.md"
-    monkeypatch.setattr(errors_page, "FILE", copy)
-    assert errors_page.main(["--check"]) == 1
-    assert errors_page.main(["--write"]) == 0
+    monkeypatch.setattr(errors, "FILE", copy)
+    assert errors.main(["--check"]) == 1
+    assert errors.main(["--write"]) == 0
     assert copy.read_text("utf-8") == PAGE.read_text("utf-8")
-    assert errors_page.main(["--wirte"]) == 2
+    assert errors.main(["--wirte"]) == 2
 
 
 def test_an_entry_names_only_keys_that_a_plan_has() -> None:

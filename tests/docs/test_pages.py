@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from flows.cli.main import offramp
-from flows.plan import keys as plankeys
-from flows.plan import load as plan
 from flows.plan import plugins
+from flows.plan.keys import USE_CASES
+from flows.plan.load import load
 from flows.reporting import model as books
 
 ROOT = Path(__file__).parents[2]
@@ -54,14 +54,14 @@ def test_the_plan_in_the_readme_has_no_fault(tmp_path: Path) -> None:
     path = tmp_path / "plan.yaml"
     path.write_text(block, encoding="utf-8")
     environment = {"MONGODB_URI": "mongodb://m", "REDIS_URL": "redis://r", "ELASTICSEARCH_URL": "http://e:9200"}
-    assert set(plan.load(path, environment).routes) == set(yaml.safe_load(block)["routes"])
+    assert set(load(path, environment).routes) == set(yaml.safe_load(block)["routes"])
 
 
 def test_every_built_in_use_case_and_mapper_is_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for use_case in plankeys.USE_CASES:
+    for use_case in USE_CASES:
         assert f"`{use_case}`" in readme
-    reached = {mapper for _, mapper in plankeys.USE_CASES.values()}
+    reached = {mapper for _, mapper in USE_CASES.values()}
     for name, point in plugins.available(plugins.MAPPERS).items():
         if point.value.startswith("mappers."):
             assert name in reached or f"mapper: {name}" in readme

@@ -15,7 +15,7 @@ from plans import Stores, offramp, write_plan
 from pymongo.database import Database
 from redis import Redis
 
-from flows.plan import load as plan
+from flows.plan.load import load
 from flows.plan.model import Route
 from flows.verifier import compare as comparing
 from flows.verifier import ledger
@@ -41,7 +41,7 @@ def stores(mongodb_url: str, redis_url: str, dynamodb_endpoint: str, elasticsear
 def route(stores: Stores, unique: str, tmp_path: Path) -> Callable[[str], Route]:
     def opened(target: str) -> Route:
         path = write_plan(tmp_path, stores, "none", {unique: ROUTES[target]})
-        return plan.load(path).routes[unique]
+        return load(path).routes[unique]
 
     return opened
 

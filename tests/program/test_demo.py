@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from flows.demo import run as demo
-from flows.demo import seed as seeding
+from flows.demo import seed
 from mappers.documents.decoding import TYPE_NAMES, decode, identity_type
 from mappers.identity import encode
 from stores.errors import PlanError
@@ -78,7 +78,7 @@ def test_the_demo_moves_every_collection_to_three_stores_and_finds_it_clean(firs
     assert {route["verdict"] for route in routes} == {"clean"}
     assert len(routes) >= 6
     assert {route["target"] for route in routes} == {"dynamodb", "redis", "elasticsearch"}
-    assert {route["collection"] for route in routes} == set(seeding.counts(600))
+    assert {route["collection"] for route in routes} == set(seed.counts(600))
     # 0 is "looked and found none"; null would be "not looked".
     assert {(route["route"], route["extra"]) for route in routes} == {(route["route"], 0) for route in routes}
     assert all(route["held"] == route["records"] > 0 for route in routes)
@@ -87,7 +87,7 @@ def test_the_demo_moves_every_collection_to_three_stores_and_finds_it_clean(firs
 
 def test_the_demo_reads_every_document_it_seeded(first: dict[str, Any]) -> None:
     read = {route["route"]: route["read"] for route in first["routes"]}
-    made = {name: list(made) for name, made in seeding.marketplace(600, NOW).items()}
+    made = {name: list(made) for name, made in seed.marketplace(600, NOW).items()}
     for name in ("projects", "freelancers", "accounts", "proposals", "sessions"):
         assert read[name] == len(made[name])
     assert read["freelancers_by_rating"] == sum(one["reviews"] > 0 for one in made["freelancers"]) < read["profiles"]
@@ -182,7 +182,7 @@ def test_the_process_has_its_own_environment_back(monkeypatch: pytest.MonkeyPatc
 
 def encoded(documents: int, now: dt.datetime = NOW) -> dict[str, list[bytes]]:
     return {
-        name: [bson.encode(document) for document in made] for name, made in seeding.marketplace(documents, now).items()
+        name: [bson.encode(document) for document in made] for name, made in seed.marketplace(documents, now).items()
     }
 
 
@@ -196,7 +196,7 @@ def test_the_same_marketplace_comes_out_every_time() -> None:
 @pytest.mark.parametrize("documents", [100, 101, 599, 12_000])
 def test_the_marketplace_has_as_many_documents_as_asked_for(documents: int) -> None:
     made = encoded(documents)
-    assert sum(map(len, made.values())) == documents == sum(seeding.counts(documents).values())
+    assert sum(map(len, made.values())) == documents == sum(seed.counts(documents).values())
     assert all(made.values())
 
 

@@ -20,14 +20,14 @@ from elasticsearch import Elasticsearch
 from redis import Redis
 from waiting import until
 
-from flows.demo import servers as localservers
+from flows.demo import servers
 from stores.errors import PermanentError, PlanError
 
 STARTERS: dict[str, Callable[[Path], AbstractContextManager[str]]] = {
-    "mongodb": localservers.mongodb,
-    "redis": localservers.redis,
-    "dynamodb": localservers.dynamodb,
-    "elasticsearch": localservers.elasticsearch,
+    "mongodb": servers.mongodb,
+    "redis": servers.redis,
+    "dynamodb": servers.dynamodb,
+    "elasticsearch": servers.elasticsearch,
 }
 
 
@@ -78,8 +78,8 @@ def test_a_server_works_in_the_callers_directory_on_the_loopback_address_and_is_
 
 
 def test_a_server_that_ignores_a_request_to_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(localservers, "STOP_WITHIN_S", 0.5)
-    with localservers.redis(tmp_path) as url:
+    monkeypatch.setattr(servers, "STOP_WITHIN_S", 0.5)
+    with servers.redis(tmp_path) as url:
         (server,) = own_servers(tmp_path)
         server.suspend()  # A stopped process handles no signal but SIGKILL.
     assert not server.is_running()
@@ -90,8 +90,8 @@ def test_a_server_ends_with_a_parent_that_was_killed(tmp_path: Path) -> None:
     if sys.platform != "linux":
         pytest.fail("the servers are tied to their parent on Linux only; run the tests there")
     program = (
-        "import sys; from pathlib import Path; from flows.demo import servers as localservers\n"
-        "with localservers.redis(Path(sys.argv[1])) as url:\n"
+        "import sys; from pathlib import Path; from flows.demo import servers\n"
+        "with servers.redis(Path(sys.argv[1])) as url:\n"
         "    print(url, flush=True); sys.stdin.read()"
     )
     parent = subprocess.Popen(
@@ -137,9 +137,9 @@ def test_each_server_starts_again_with_its_data(tmp_path: Path) -> None:
         with start(place) as url:
             return write(url)
 
-    assert twice(localservers.mongodb, mongodb, tmp_path / "mongodb") == 2
-    assert twice(localservers.redis, redis, tmp_path / "redis") == 2
-    assert twice(localservers.elasticsearch, elasticsearch, tmp_path / "elasticsearch") == 2
+    assert twice(servers.mongodb, mongodb, tmp_path / "mongodb") == 2
+    assert twice(servers.redis, redis, tmp_path / "redis") == 2
+    assert twice(servers.elasticsearch, elasticsearch, tmp_path / "elasticsearch") == 2
 
 
 def test_dynamodb_starts_again_with_its_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +149,7 @@ def test_dynamodb_starts_again_with_its_data(tmp_path: Path, monkeypatch: pytest
         "AWS_DEFAULT_REGION": "eu-west-1",
     }.items():
         monkeypatch.setenv(name, value)
-    with localservers.dynamodb(tmp_path) as endpoint:
+    with servers.dynamodb(tmp_path) as endpoint:
         client = boto3.client("dynamodb", endpoint_url=endpoint)
         client.create_table(
             TableName="orders",
@@ -158,13 +158,13 @@ def test_dynamodb_starts_again_with_its_data(tmp_path: Path, monkeypatch: pytest
             BillingMode="PAY_PER_REQUEST",
         )
         client.put_item(TableName="orders", Item={"id": {"S": "a"}})
-    with localservers.dynamodb(tmp_path) as endpoint:
+    with servers.dynamodb(tmp_path) as endpoint:
         client = boto3.client("dynamodb", endpoint_url=endpoint)
         assert client.get_item(TableName="orders", Key={"id": {"S": "a"}})["Item"] == {"id": {"S": "a"}}
 
 
 def test_a_server_that_dies_at_its_start_is_an_error_with_the_end_of_its_log(tmp_path: Path) -> None:
-    with pytest.raises(PermanentError) as caught, localservers.redis(tmp_path, "--no-such-option", "1"):
+    with pytest.raises(PermanentError) as caught, servers.redis(tmp_path, "--no-such-option", "1"):
         pytest.fail("it cannot have started")
     assert caught.value.code == "E-DEMO-START"
     assert "ended with code 1" in caught.value.message
@@ -173,8 +173,8 @@ def test_a_server_that_dies_at_its_start_is_an_error_with_the_end_of_its_log(tmp
 
 
 def test_a_server_that_never_answers_is_stopped_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(localservers, "READY_WITHIN_S", 0.5)
-    with pytest.raises(PermanentError) as caught, localservers.redis(tmp_path, "--bind", "127.0.0.2"):
+    monkeypatch.setattr(servers, "READY_WITHIN_S", 0.5)
+    with pytest.raises(PermanentError) as caught, servers.redis(tmp_path, "--bind", "127.0.0.2"):
         pytest.fail("nobody answers there")
     assert caught.value.code == "E-DEMO-START"
     assert own_servers(tmp_path) == []
@@ -192,9 +192,9 @@ def test_a_port_taken_in_the_meantime_is_replaced_by_another_and_the_server_gone
     monkeypatch: pytest.MonkeyPatch,
     taken_port: int,
 ) -> None:
-    free = localservers._free_port
+    free = servers._free_port
     ports = [taken_port]
-    monkeypatch.setattr(localservers, "_free_port", lambda: ports.pop() if ports else free())
+    monkeypatch.setattr(servers, "_free_port", lambda: ports.pop() if ports else free())
     with start(tmp_path) as url:
         assert urlsplit(url).port != taken_port
         assert ports == []

@@ -36,7 +36,7 @@ from flows import backfill, verification
 from flows.orchestration import tasks
 from flows.orchestration.artifacts import artifact_key
 from flows.orchestration.tasks import NotClean, copy_partition, prefect_workers, verify_route
-from flows.plan import load as plan
+from flows.plan.load import load
 from flows.run.jobs import CopyJob
 from flows.verifier.job import Asked, Verified, VerifyJob
 from stores.contract.source import Partition
@@ -189,7 +189,7 @@ def test_an_error_of_a_run_reaches_the_caller_as_itself(server: None, write_plan
     path = write_plan()
     with pytest.raises(PlanError, match="nowhere"):
         backfill.run(path, ["nowhere"], "full")
-    loaded = plan.load(path)
+    loaded = load(path)
     state = State(loaded.state, loaded.name)
     lease = state.acquire(unique)
     with pytest.raises(TransientError, match="E-LEASE-HELD"):
@@ -231,7 +231,7 @@ def test_a_transient_error_is_tried_four_times_and_no_other(server: None, write_
     path = write_plan(targets={"redis": {"url": f"redis://127.0.0.1:{free_port()}", "retry_deadline_s": 0.1}})
     verify = verify_route.with_options(retry_delay_seconds=0)
     copy = copy_partition.with_options(retry_delay_seconds=0)
-    loaded = plan.load(path)
+    loaded = load(path)
     state = State(loaded.state, loaded.name)
     stale = state.acquire(unique)
     state.begin(stale, {}, "", "", [Partition(0)])
@@ -251,7 +251,7 @@ def test_an_error_takes_the_place_of_its_result_and_an_unknown_one_ends_the_run(
     server: None, write_plan: WritePlan, unique: str
 ) -> None:
     path = write_plan()
-    loaded = plan.load(path)
+    loaded = load(path)
     with_state = State(loaded.state, loaded.name)
     lease = with_state.acquire(unique)
     with_state.begin(lease, {}, "", "", [Partition(0)])

@@ -11,7 +11,7 @@ from plans import Stores, write_plan
 from pymongo.database import Database
 from redis import Redis
 
-from flows.plan import load as plans
+from flows.plan.load import load
 from flows.reporting.model import Report
 from flows.run.backfill import Run
 from flows.run.workers import Threads
@@ -25,7 +25,7 @@ def run(mongodb_url: str, database: Database[dict[str, Any]], unique: str, tmp_p
         routes = {name: {"use_case": "cache", "key": f"{unique}:{name}:{{_id}}"} for name in ("one", "two")}
         targets = {"redis": {"url": url, "retry_deadline_s": 10, **connection}}
         path = write_plan(tmp_path, Stores(mongodb_url, url, "", ""), unique, routes, targets=targets)
-        loaded = plans.load(path)
+        loaded = load(path)
         return Run(loaded, loaded.chosen(()), Threads(loaded))
 
     for name in ("one", "two"):

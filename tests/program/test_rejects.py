@@ -14,7 +14,7 @@ from plans import Finished, Stores, offramp, write_plan
 from pymongo.database import Database
 from redis import Redis
 
-from flows.plan import load as plans
+from flows.plan.load import load
 from stores.state.database import State
 
 SECRET = "4111-1111"
@@ -178,7 +178,7 @@ def test_rejects_cannot_be_settled_while_another_run_holds_the_route(
 ) -> None:
     fill(database, {1})
     assert command("backfill", path).code == 1
-    loaded = plans.load(path)
+    loaded = load(path)
     state = State(loaded.state, loaded.name)
     state.acquire("things")
     try:

@@ -13,7 +13,7 @@ from plans import Stores, offramp, write_plan
 from pymongo.database import Database
 from redis import Redis
 
-from flows.plan import load as plans
+from flows.plan.load import load
 from stores.redis.target import RedisTarget
 from stores.state.database import State
 from stores.state.repairs import Mendings
@@ -147,7 +147,7 @@ class Killed(BaseException):
 
 
 def opened(path: Path) -> State:
-    loaded = plans.load(path)
+    loaded = load(path)
     return State(loaded.state, loaded.name)
 
 

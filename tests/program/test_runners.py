@@ -13,7 +13,7 @@ from prefect.testing.utilities import prefect_test_harness
 from pymongo.database import Database
 
 from flows import backfill
-from flows.plan import load as plan
+from flows.plan.load import load
 from flows.reporting.model import RouteReport
 from stores.state.database import State
 
@@ -86,7 +86,7 @@ def test_a_worker_killed_by_its_task_loses_nothing(
     assert (found.verdict, found.read, found.records, found.held) == ("clean", *[DOCUMENTS] * 3), found.reasons
     pids = {int(each.name.removeprefix("pid-")) for each in tmp_path.glob("pid-*")}
     assert len(pids - {os.getpid()}) >= 2
-    loaded = plan.load(path)
+    loaded = load(path)
     state = State(loaded.state, loaded.name)
     assert [part.done for part in state.partitions("things")] == [True] * 3
     state.close()

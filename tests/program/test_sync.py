@@ -21,8 +21,8 @@ from pymongo.database import Database
 from redis import Redis
 from waiting import until
 
-from flows.demo import servers as localservers
-from flows.plan import load as plans
+from flows.demo import servers
+from flows.plan.load import load
 from stores.state.database import State
 from stores.state.verification import Verifications
 
@@ -59,7 +59,7 @@ while True:
 @pytest.fixture(scope="module")
 def mongodb_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server whose oplog holds what these tests write."""
-    with localservers.mongodb(tmp_path_factory.mktemp("mongodb")) as url:
+    with servers.mongodb(tmp_path_factory.mktemp("mongodb")) as url:
         yield url
 
 
@@ -113,7 +113,7 @@ def synced(folder: Path, route: str = "items") -> int:
 
 
 def begin_passes(plan: Path, names: Sequence[str]) -> None:
-    state = State(plans.load(plan).state, plans.load(plan).name)
+    state = State(load(plan).state, load(plan).name)
     for name in names:
         Verifications(state).begin(lease := state.acquire(name), {}, 1, [])
         state.release(lease)
@@ -121,7 +121,7 @@ def begin_passes(plan: Path, names: Sequence[str]) -> None:
 
 
 def passes_under_way(plan: Path) -> list[str]:
-    state = State(plans.load(plan).state, plans.load(plan).name)
+    state = State(load(plan).state, load(plan).name)
     found = [name for name in ("items", "strings") if Verifications(state).under_way(name) is not None]
     state.close()
     return found

@@ -23,7 +23,7 @@ from pymongo.database import Database
 from strategies import ids
 
 from flows.copying.projection import Projection
-from flows.plan import load as plan
+from flows.plan.load import load
 from flows.plan.model import Route
 from mappers.contract import Losses
 from mappers.documents.decoding import CODEC
@@ -169,7 +169,7 @@ def test_a_query_of_the_plan_is_answered_by_the_source(
     path = write_plan(
         tmp_path, stores, database.name, {"people": {"use_case": "cache", "key": f"{unique}:{{_id}}", "where": where}}
     )
-    loaded = plan.load(path)
+    loaded = load(path)
     source = MongoDB(loaded.source)
     try:
         documents = [
@@ -197,11 +197,11 @@ routes:
 
 @pytest.fixture
 def route(tmp_path: Path) -> Callable[..., Route]:
-    def load(keys: str, **environment: str) -> Route:
+    def route(keys: str, **environment: str) -> Route:
         (tmp_path / "plan.yaml").write_text(PLAN + "".join(f"    {line}\n" for line in keys.splitlines()))
-        return plan.load(tmp_path / "plan.yaml", environment).routes["people"]
+        return load(tmp_path / "plan.yaml", environment).routes["people"]
 
-    return load
+    return route
 
 
 def test_steps_are_part_of_what_a_run_resumes_by_and_no_salt_is_in_it(route: Callable[..., Route]) -> None:
@@ -261,7 +261,7 @@ def test_every_document_is_dropped_rejected_or_copied_and_each_element_has_an_ad
 ) -> None:
     path = tmp_path_factory.mktemp("plan") / "plan.yaml"
     path.write_text(PLAN + "    transforms: [{explode: {field: l, empty: drop}}, {cast: {fields: {l: int}}}]\n")
-    projection = projection_of(plan.load(path, {}).routes["people"])
+    projection = projection_of(load(path, {}).routes["people"])
     raw = [
         bson.encode({"_id": number, "l": ["x"] if count < 0 else [str(n) for n in range(count)]}, codec_options=CODEC)
         for number, count in numbers
@@ -284,7 +284,7 @@ def test_the_plan_on_the_page_has_no_fault_and_no_leak(tmp_path: Path) -> None:
     (tmp_path / "plan.yaml").write_text(
         "source: {uri: 'mongodb://h', database: shop}\ntargets: {dynamodb: {region: eu-west-1}}\n" + block
     )
-    route = plan.load(tmp_path / "plan.yaml", {"HASH_SALT": SALT}).routes["order_lines"]
+    route = load(tmp_path / "plan.yaml", {"HASH_SALT": SALT}).routes["order_lines"]
     document = orders(4)[3]
     document["items"] = [{**item, "sku": f"s{n}"} for n, item in enumerate(document["items"])]
     made = list(route.transformation(Losses())(document))
@@ -301,7 +301,7 @@ def test_an_own_mapper_gets_each_transformed_document(tmp_path: Path) -> None:
     (tmp_path / "plan.yaml").write_text(
         PLAN + "    use: own.py:each\n    transforms: [{explode: {field: l, id: k}}, {embed: [l]}]\n"
     )
-    made = plan.load(tmp_path / "plan.yaml", {}).routes["people"]
+    made = load(tmp_path / "plan.yaml", {}).routes["people"]
     losses = Losses()
     projection = Projection(made.mapper(losses), losses, (String,), transformation=made.transformation(losses))
     projected = projection(bson.encode({"_id": 1, "l": [{"k": "a"}, {"k": "b"}]}))

@@ -15,7 +15,7 @@ from pymongo.database import Database
 from redis import Redis
 from waiting import until
 
-from flows.plan import load as plans
+from flows.plan.load import load
 from flows.run.verify import Passes
 from flows.run.workers import Threads
 from flows.verifier.job import Asked, VerifyJob
@@ -181,7 +181,7 @@ def test_a_pass_is_void_once_the_target_was_written_to(
     database.things.insert_many([{"_id": number} for number in range(10)])
     path = write_plan(tmp_path, stores, database.name, {"things": route_of("redis", unique)})
     assert offramp("backfill", path, folder=tmp_path).code == 0
-    loaded = plans.load(path)
+    loaded = load(path)
     state = State(loaded.state, loaded.name)
     lease = state.acquire("things")
     room = Verifications(state)
@@ -200,7 +200,7 @@ def test_a_pass_is_about_what_sync_has_written_so_far(
     route = {**route_of("redis", unique), "sync": "rescan"}
     path = write_plan(tmp_path, stores, database.name, {"things": route})
     assert offramp("backfill", path, folder=tmp_path).code == 0
-    loaded = plans.load(path)
+    loaded = load(path)
     state = State(loaded.state, loaded.name)
 
     def scope() -> Mapping[str, Any]:

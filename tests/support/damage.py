@@ -13,7 +13,7 @@ from elasticsearch import Elasticsearch
 from plans import Stores
 from redis import Redis
 
-from flows.plan import load as plans
+from flows.plan.load import load
 from stores.state.database import State
 from stores.state.verification import Found, Verifications
 
@@ -36,7 +36,7 @@ def route_of(target: str, unique: str) -> dict[str, Any]:
 
 def found(path: Path) -> list[tuple[str, str, str]]:
     """What the state says was found: kind, the text of the `_id`, whether the document's position is known."""
-    loaded = plans.load(path)
+    loaded = load(path)
     state = State(loaded.state, loaded.name)
     rows: list[Found] = list(Verifications(state).findings("things"))
     state.close()

@@ -16,8 +16,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from flows.plan import json_schema as schema
-from flows.plan import plugins
+from flows.plan import json_schema, plugins
 from flows.plan.keys import USE_CASES, Fields, PlanKeys, RouteKeys, RunKeys
 from flows.plan.load import load
 from flows.plan.validation import key_names
@@ -56,7 +55,7 @@ def whole_example() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def validator() -> Draft202012Validator:
-    made = schema.plan_schema()
+    made = json_schema.plan_schema()
     Draft202012Validator.check_schema(made)
     return Draft202012Validator(made)
 
@@ -66,16 +65,18 @@ def faults(validator: Draft202012Validator, value: Any) -> list[str]:
 
 
 def test_the_schema_in_the_repository_is_the_one_the_models_make() -> None:
-    assert (CONFIG / schema.FILE.name).read_text(encoding="utf-8") == schema.text()
+    assert (CONFIG / json_schema.FILE.name).read_text(encoding="utf-8") == json_schema.text()
 
 
 def test_check_answers_whether_the_file_is_current(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schema, "FILE", tmp_path / "plan.schema.json")
-    assert schema.main(["--check"]) == 1
-    assert schema.main(["--write"]) == 0
-    assert schema.main(["--check"]) == 0
-    schema.FILE.write_text(schema.FILE.read_text(encoding="utf-8").replace("Where", "There"), encoding="utf-8")
-    assert schema.main(["--check"]) == 1
+    monkeypatch.setattr(json_schema, "FILE", tmp_path / "plan.schema.json")
+    assert json_schema.main(["--check"]) == 1
+    assert json_schema.main(["--write"]) == 0
+    assert json_schema.main(["--check"]) == 0
+    json_schema.FILE.write_text(
+        json_schema.FILE.read_text(encoding="utf-8").replace("Where", "There"), encoding="utf-8"
+    )
+    assert json_schema.main(["--check"]) == 1
 
 
 def test_the_module_runs_as_make_check_runs_it() -> None:

@@ -13,9 +13,9 @@ import bson
 import pytest
 from bson import Decimal128, ObjectId, Regex
 
-from flows.plan import keys as plankeys
-from flows.plan import load as plan
 from flows.plan import plugins
+from flows.plan.keys import USE_CASES
+from flows.plan.load import load as load_plan
 from flows.plan.model import Plan, digest
 from mappers.contract import Losses
 from stores import memory
@@ -56,7 +56,7 @@ def load(folder: Path) -> Callable[..., Plan]:
     def load_one(text: str, /, *, head: str = HEAD, **environment: str) -> Plan:
         path = folder / "plan.yaml"
         path.write_text(head + "\n".join(f"  {line}" if head else line for line in text.splitlines()) + "\n")
-        return plan.load(path, environment)
+        return load_plan(path, environment)
 
     return load_one
 
@@ -92,7 +92,7 @@ def faults(load: Callable[..., Plan], text: str, /, **more: str) -> list[str]:
 def test_a_wrong_plan_is_told_its_faults_and_nothing_is_written(path: Path, folder: Path) -> None:
     beside = sorted(PLANS.iterdir())
     with pytest.raises(PlanError) as told:
-        plan.load(path, ENVIRONMENT)
+        load_plan(path, ENVIRONMENT)
     message = told.value.message.replace(f"{path}:", "").replace(str(PLANS), "<folder>")
     assert message + "\n" == path.with_suffix(".expected").read_text()
     assert "hunter2" not in str(told.value)
@@ -109,30 +109,30 @@ def test_every_expectation_has_its_plan() -> None:
 
 def test_a_missing_file_is_told(folder: Path) -> None:
     with pytest.raises(PlanError) as told:
-        plan.load(folder / "no.yaml")
+        load_plan(folder / "no.yaml")
     assert "no.yaml" in told.value.message
     assert "No such file" in told.value.message
     with pytest.raises(PlanError, match="directory"):
-        plan.load(folder)
+        load_plan(folder)
 
 
 @pytest.mark.parametrize("content", [b"name: caf\xe9\n", "name: café\n".encode("utf-16")])
 def test_a_file_that_is_not_utf_8_is_told(folder: Path, content: bytes) -> None:
     (folder / "plan.yaml").write_bytes(content)
     with pytest.raises(PlanError) as told:
-        plan.load(folder / "plan.yaml")
+        load_plan(folder / "plan.yaml")
     assert "UTF-8" in told.value.message
 
 
 def test_a_control_character_is_no_yaml(folder: Path) -> None:
     (folder / "plan.yaml").write_bytes(b"name: a\x00b\n")
     with pytest.raises(PlanError, match="character"):
-        plan.load(folder / "plan.yaml")
+        load_plan(folder / "plan.yaml")
 
 
 def test_a_byte_order_mark_is_passed_over(folder: Path) -> None:
     (folder / "plan.yaml").write_bytes(b"\xef\xbb\xbf" + (HEAD + "  a: {use_case: session}\n").encode())
-    assert [*plan.load(folder / "plan.yaml").routes] == ["a"]
+    assert [*load_plan(folder / "plan.yaml").routes] == ["a"]
 
 
 def test_faults_of_plan_routes_and_targets_come_together_in_the_order_of_lines(load: Callable[..., Plan]) -> None:
@@ -180,7 +180,7 @@ def test_keys_are_not_filled_in(load: Callable[..., Plan]) -> None:
 def test_the_process_environment_is_used_unless_another_is_given(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OFFRAMP_TEST_NAME", "sessions")
     (folder / "plan.yaml").write_text(HEAD + "  a: {use_case: session, collection: '${OFFRAMP_TEST_NAME}'}\n")
-    assert plan.load(folder / "plan.yaml").routes["a"].collection == "sessions"
+    assert load_plan(folder / "plan.yaml").routes["a"].collection == "sessions"
 
 
 def test_an_unset_variable_is_one_fault_wherever_it_stands(load: Callable[..., Plan]) -> None:
@@ -270,7 +270,7 @@ a:
 
 
 @pytest.mark.parametrize(
-    ("use_case", "target", "mapper"), [(use, target, mapper) for use, (target, mapper) in plankeys.USE_CASES.items()]
+    ("use_case", "target", "mapper"), [(use, target, mapper) for use, (target, mapper) in USE_CASES.items()]
 )
 def test_a_use_case_picks_target_and_mapper(load: Callable[..., Plan], use_case: str, target: str, mapper: str) -> None:
     needed = {

@@ -12,7 +12,7 @@ import pytest
 from bson import Timestamp
 from mongodbs import MIXED_IDS, Documents, failing
 
-from flows.demo import servers as localservers
+from flows.demo import servers
 from mappers.documents.decoding import position
 from stores.contract.source import Partition
 from stores.errors import PermanentError, TransientError
@@ -82,7 +82,7 @@ def test_readers_in_several_threads_do_not_share_a_session(database: Documents, 
 
 
 def test_a_standalone_server_cannot_be_advanced(tmp_path: Path, opened: Callable[..., MongoDB]) -> None:
-    with localservers.mongodb(tmp_path / "standalone", "--standalone") as url:
+    with servers.mongodb(tmp_path / "standalone", "--standalone") as url:
         database = opened("shop", url)
         database._client.shop.things.insert_one({})
         with pytest.raises(PermanentError) as told:

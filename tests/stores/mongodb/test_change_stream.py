@@ -15,7 +15,7 @@ from mongodbs import MIXED_IDS, Documents, failing
 from scripted_mongodb import Scripted, at, event, serving, stamp, token
 from waiting import until
 
-from flows.demo import servers as localservers
+from flows.demo import servers
 from stores.contract.changes import ChangeBatch, StreamPosition
 from stores.errors import PermanentError, TransientError
 from stores.mongodb import change_batches as mongodb_events
@@ -337,7 +337,7 @@ def test_a_beginning_that_breaks_is_tried_again(database: Documents, changes: Da
 
 
 def test_a_source_that_stays_away_ends_in_a_transient_error(tmp_path: Path, opened: Callable[..., MongoDB]) -> None:
-    with localservers.mongodb(tmp_path / "leaving") as url:
+    with servers.mongodb(tmp_path / "leaving") as url:
         changes = opened("shop", url, retry_deadline_s=0.5).changes()
         following = changes.follow(Things, changes.begin())
         next(following)
@@ -369,7 +369,7 @@ def test_a_refusal_says_what_to_do(
 
 
 def test_history_that_is_gone_is_never_passed_over(tmp_path: Path, opened: Callable[..., MongoDB]) -> None:
-    with localservers.mongodb(tmp_path / "short", "--oplog-max-entries", "50") as url:
+    with servers.mongodb(tmp_path / "short", "--oplog-max-entries", "50") as url:
         database = opened("shop", url)
         changes, writing = database.changes(), database._client.shop
         writing.things.insert_one({"_id": "first"})
@@ -396,7 +396,7 @@ def test_history_that_is_gone_is_never_passed_over(tmp_path: Path, opened: Calla
 
 
 def test_a_standalone_server_has_no_changes(tmp_path: Path, opened: Callable[..., MongoDB]) -> None:
-    with localservers.mongodb(tmp_path / "standalone", "--standalone") as url:
+    with servers.mongodb(tmp_path / "standalone", "--standalone") as url:
         database = opened("shop", url)
         with pytest.raises(PermanentError) as told:
             database.changes().begin()

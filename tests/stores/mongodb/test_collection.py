@@ -16,7 +16,7 @@ from bson import Binary, Code, DBRef, Decimal128, Int64, MaxKey, MinKey, ObjectI
 from bson.raw_bson import RawBSONDocument
 from mongodbs import MIXED_IDS, Documents, failing
 
-from flows.demo import servers as localservers
+from flows.demo import servers
 from mappers.documents.decoding import identity_type, position
 from stores.contract.source import Batch, Partition
 from stores.errors import PermanentError, PlanError, TransientError
@@ -452,7 +452,7 @@ def test_the_read_preference_is_sent(
 def test_a_standalone_server_is_read_with_its_own_concern_and_says_so(
     tmp_path: Path, opened: Callable[..., MongoDB], sent: list[Mapping[str, Any]]
 ) -> None:
-    with localservers.mongodb(tmp_path / "standalone", "--standalone") as url:
+    with servers.mongodb(tmp_path / "standalone", "--standalone") as url:
         database = opened("shop", url)
         database._client.shop.things.insert_many([{"_id": own} for own in (1, "a", None)])
         one = database.source("things")
@@ -550,7 +550,7 @@ def test_an_unknown_refusal_is_permanent_and_named(
 
 
 def test_a_source_that_stays_away_ends_in_a_transient_error(tmp_path: Path, opened: Callable[..., MongoDB]) -> None:
-    with localservers.mongodb(tmp_path / "leaving") as url:
+    with servers.mongodb(tmp_path / "leaving") as url:
         database = opened("shop", url, retry_deadline_s=0.5)
         database._client.shop.things.insert_many([{"_id": number} for number in range(3000)])
         batches = database.source("things").read(Partition(0))
@@ -563,7 +563,7 @@ def test_a_source_that_stays_away_ends_in_a_transient_error(tmp_path: Path, open
 
 
 def test_a_wrong_password_is_refused_without_being_shown(tmp_path: Path, opened: Callable[..., MongoDB]) -> None:
-    with localservers.mongodb(tmp_path / "guarded", "--auth") as url:
+    with servers.mongodb(tmp_path / "guarded", "--auth") as url:
         database = opened("shop", url.replace("mongodb://", "mongodb://reader:s3cr3t-word@"))
         with pytest.raises(PermanentError) as told:
             database.source("things").check()
