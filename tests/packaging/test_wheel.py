@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -38,6 +41,28 @@ def test_the_wheel_holds_the_three_packages_their_types_and_the_demo(wheel: Path
         "mappers",
         "stores",
     }
+
+
+def test_the_wheel_carries_the_standard_text_of_the_licence_as_metadata(wheel: Path) -> None:
+    """The digest is that of the Apache License 2.0 in Debian's /usr/share/common-licenses."""
+    text = (ROOT / "LICENSE").read_bytes()
+    assert hashlib.sha256(text).hexdigest() == "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"
+    archive = zipfile.ZipFile(wheel)
+    (name,) = (name for name in archive.namelist() if "LICENSE" in name)
+    assert re.fullmatch(r"mongo_offramp-[^/]+\.dist-info/licenses/LICENSE", name)
+    assert archive.read(name) == text
+    (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+    assert "\nLicense-Expression: Apache-2.0\nLicense-File: LICENSE\n" in archive.read(metadata).decode()
+
+
+def test_the_source_distribution_lists_every_page_and_folder_that_is_there() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    included = {
+        Path(entry.removeprefix("/")) for entry in project["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    }
+    assert {path for path in included if not (ROOT / path).exists()} == set()
+    pages = {path.relative_to(ROOT) for path in ROOT.glob("*.md")} | {Path("LICENSE")}
+    assert pages - included == set()
 
 
 def test_it_installs_without_a_compiler_and_is_the_same_for_every_python(tmp_path: Path) -> None:
