@@ -1,0 +1,52 @@
+"""The fields that a route's mapper reads by name: whether they are still there when a document comes to the mapper."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from flows.plan.keys import RouteKeys
+from flows.plan.model import left_out
+from mappers.expiry import FROM_INDEX, Expires
+from mappers.transforms.steps import Transform
+from mappers.transforms.validation import lacking, undating
+from mappers.values.key_templates import Template
+
+
+def changes_identity(transforms: Iterable[Transform]) -> bool:
+    """Tell whether one of the transforms gives documents another `_id` than the source has."""
+    return any(each.explode is not None or (each.hash is not None and "_id" in each.hash.fields) for each in transforms)
+
+
+def faults(options: Any, keys: RouteKeys) -> Iterator[tuple[str, str]]:
+    """Yield each field that a built-in mapper reads and `fields` or `transforms` take away: key at fault, and why."""
+    for key, path in _needed(options):
+        if keys.transforms:
+            if (reason := _taken_away(key, path, keys)) is not None:
+                yield key, f"is judged after the transforms, and {reason}"
+        elif left_out(path, keys.fields):
+            yield "fields", f"leaves out {path!r}, which {key} needs; let it go along"
+
+
+def _needed(options: Any) -> Iterator[tuple[str, str]]:
+    """Yield the fields that a built-in mapper reads by name, each after the key that names it."""
+    for key in ("expires", "score", "member"):
+        path = getattr(options, key, None)
+        if isinstance(path, Expires):
+            yield key, path.field
+        elif isinstance(path, str) and (key, path) != ("expires", FROM_INDEX):
+            yield key, path
+    if hasattr(options, "needed"):
+        yield from options.needed()
+    template = getattr(options, "key", None)
+    if isinstance(template, str):
+        yield from (("key", path) for path in Template.parse(template).paths)
+
+
+def _taken_away(key: str, path: str, keys: RouteKeys) -> str | None:
+    """Return why the transforms leave nothing for the key at this path, or None: else no record would ever expire."""
+    fields = keys.fields
+    reason = lacking(keys.transforms, path, keep=fields.keep, drop=fields.drop or ())
+    if reason is None and key == "expires" and (step := undating(keys.transforms, path)):
+        return f"{step} leaves no date in {path}"
+    return reason
