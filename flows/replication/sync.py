@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -28,10 +29,11 @@ from flows.replication.applier import Lane
 from flows.replication.positions import followed
 from flows.replication.rescan import RESCANNED, rescan
 from flows.replication.sweep import sweep
-from flows.reporting.model import Report, RouteReport, Verdict
+from flows.reporting.model import Report, RouteReport, Verdict, worst
+from flows.reporting.verdict import Failures
 from mappers.transforms.filters import compiled
 from stores.contract.changes import ChangeBatch, Changes, StreamPosition, Touched
-from stores.errors import OfframpError, PermanentError, PlanError
+from stores.errors import OfframpError, OverBudget, PermanentError, PlanError, TransientError
 from stores.mongodb.change_stream import DatabaseChanges
 from stores.mongodb.database import MongoDB
 from stores.state.database import State
@@ -100,13 +102,14 @@ def sync(
     ):
         refuse_changes(state, [route for route in routes if route.name in found], found)
         synced = _Sync(plan, state, database, routes, leases, stopping, watching)
-        synced.failures |= gone
+        for name, error in gone.items():
+            synced.failures[name].append(error)
         synced.open(found, closing)
         synced.run(follow=follow)
         return synced.report(started)
 
 
-def _checked(plan: Plan, routes: Sequence[Route]) -> tuple[dict[str, Checked], dict[str, str]]:
+def _checked(plan: Plan, routes: Sequence[Route]) -> tuple[dict[str, Checked], dict[str, OfframpError]]:
     """Return what there is to know of each route, and of those whose collection is gone the failure.
 
     Raises PlanError for any other fault.
@@ -115,14 +118,14 @@ def _checked(plan: Plan, routes: Sequence[Route]) -> tuple[dict[str, Checked], d
         return {one.route: one for one in check(plan, routes)}, {}
     except PlanError:
         found: dict[str, Checked] = {}
-        gone: dict[str, str] = {}
+        gone: dict[str, OfframpError] = {}
         faults: list[PlanError] = []
         for route in routes:  # One that is gone must not keep the others.
             try:
                 found.update((one.route, one) for one in check(plan, [route]))
             except PlanError as error:
                 if error.code == "E-SRC-COLLECTION":
-                    gone[route.name] = str(PermanentError("E-SYNC-HALTED", _halted(route, "is not there any more")))
+                    gone[route.name] = PermanentError("E-SYNC-HALTED", _halted(route, "is not there any more"))
                 else:
                     faults.append(error)
         if faults:
@@ -143,7 +146,7 @@ class _Sync:
     """The routes that go on."""
     every: dict[str, Lane] = field(default_factory=dict)
     """Those and the ones that went no further."""
-    failures: dict[str, str] = field(default_factory=dict)
+    failures: Failures = field(default_factory=lambda: defaultdict(list))
     found: Mapping[str, Checked] = field(default_factory=dict)
     by_name: dict[str, Route] = field(init=False)
     window_s: float | None = None
@@ -165,7 +168,7 @@ class _Sync:
             except PlanError as error:
                 faults.append(PlanError(error.code, f"route {route.name}: {error.message}"))
             except OfframpError as error:
-                self.failures[route.name] = str(error)
+                self.failures[route.name].append(error)
         if faults:
             raise joined(faults)
 
@@ -222,11 +225,12 @@ class _Sync:
                 done.result()
         for name, lane in list(self.lanes.items()):
             if self.stopping() and not follow:
-                self.failures[name] = "stopped by a signal before it had caught up; the same command goes on"
+                text = "stopped by a signal before it had caught up; the same command goes on"
+                self.failures[name].append(TransientError("E-STOPPED", text))
             try:
                 lane.save(self._lag_s(lane.position))
             except OfframpError as error:
-                self._fail(name, str(error))
+                self._fail(name, error)
 
     def _group(self, names: Sequence[str], follow: bool) -> None:
         """The lanes of these routes, which share one way of finding changes, have come as far as they can."""
@@ -244,7 +248,7 @@ class _Sync:
         except OfframpError as error:
             for name in names:  # What ends the stream ends all that go by it.
                 if name in self.lanes:
-                    self._fail(name, str(error))
+                    self._fail(name, error)
 
     def _stream(self, names: Sequence[str], changes: Changes, follow: bool) -> None:
         until = None if follow else changes.now()
@@ -300,7 +304,8 @@ class _Sync:
             why = batch.halts.get(self.by_name[name].collection)
             if why is not None and batch.position.time < self.lanes[name].position.time:
                 # It was copied since, and may follow well; but this stream, from further back, tells no more of it.
-                self._fail(name, _BEHIND.format(self.by_name[name].collection, why, name))
+                text = _BEHIND.format(self.by_name[name].collection, why, name)
+                self._fail(name, PermanentError("E-SYNC-HALTED", text))
             elif why is not None:
                 self._halt(name, why)
         lag_s = self._lag_s(batch.position)
@@ -312,7 +317,7 @@ class _Sync:
             try:
                 applied.result()
             except OfframpError as error:
-                self._fail(name, str(error))
+                self._fail(name, error)
         self._tell()
 
     def _tell(self) -> None:
@@ -322,19 +327,19 @@ class _Sync:
         try:
             Syncs(self.state).halt(self.leases[name], why)
         except OfframpError as error:
-            self._fail(name, str(error))
+            self._fail(name, error)
         else:
-            self._fail(name, str(PermanentError("E-SYNC-HALTED", _halted(self.by_name[name], why))))
+            self._fail(name, PermanentError("E-SYNC-HALTED", _halted(self.by_name[name], why)))
 
-    def _fail(self, name: str, why: str) -> None:
-        _log.error("%s: %s", name, why)
-        self.failures.setdefault(name, why)
+    def _fail(self, name: str, error: OfframpError) -> None:
+        _log.error("%s: %s", name, error)
+        self.failures[name].append(error)
         self.lanes.pop(name, None)
 
     def _progress(self, name: str, lane: Lane) -> Progress:
         return Progress(
             *(name, lane.events, lane.tally.copied, lane.deleted, self._lag_s(lane.position)),
-            *(lane.rate, self.window_s, self.failures.get(name, "")),
+            *(lane.rate, self.window_s, "; ".join(map(str, self.failures.get(name, ())))),
         )
 
     def report(self, started: dt.datetime) -> Report:
@@ -349,10 +354,10 @@ class _Sync:
 
     def _row(self, route: Route) -> RouteReport:
         lane = self.every.get(route.name)
-        reasons: list[tuple[Verdict, str]] = []
-        if route.name in self.failures:
-            failure, halted = self.failures[route.name], Rejects(self.state).halted(route.name)
-            reasons.append(("rejects" if halted and halted in failure else "failed", failure))
+        reasons: list[tuple[Verdict, str]] = [
+            ("rejects" if isinstance(error, OverBudget) else "failed", str(error))
+            for error in self.failures.get(route.name, ())
+        ]
         rejected = Rejects(self.state).count(route.name).open
         if rejected:
             reasons.append(("rejects", f"{rejected} documents are rejected; `offramp rejects list` shows why"))
@@ -374,7 +379,7 @@ class _Sync:
             collides=None,
             expired=None,
             losses=dict(tally.losses) if tally else {},
-            verdict=reasons[0][0] if reasons else "clean",
+            verdict=worst(verdict for verdict, _ in reasons),
             verified="none",
             backfill_s=None,
             verify_s=None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Literal
@@ -21,6 +21,11 @@ Verdict = Literal["clean", "rejects", "mismatches", "failed"]
 
 _SEVERITY: Sequence[Verdict] = ("clean", "rejects", "mismatches", "failed")
 EXIT_CODES: Mapping[Verdict, int] = {"clean": 0, "rejects": 1, "mismatches": 1, "failed": 3}
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """Return the worst of these verdicts; clean where there is none."""
+    return max(verdicts, key=_SEVERITY.index, default="clean")
 
 
 @dataclass(frozen=True)

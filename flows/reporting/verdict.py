@@ -5,19 +5,24 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from flows.reporting.model import _SEVERITY, FieldLoss, Following, RouteReport, Verdict
+from flows.reporting.model import FieldLoss, Following, RouteReport, Verdict, worst
 from flows.verifier.compare import Comparison
 from flows.verifier.counts import Counts
 from flows.verifier.job import Level
 from flows.verifier.sample import Sampled, proven
 from mappers.losses import OTHER_FIELDS, Loss, LossFields
 from stores.contract.journal import Tally
+from stores.errors import OfframpError, OverBudget
 from stores.state.rejects import Accepted, Count
 from stores.state.repairs import Sum
+
+Failures = defaultdict[str, list[OfframpError]]
+"""What went wrong with each route of a run, every error in the order it was seen; a route without one is not in it."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +47,8 @@ class Books:
     """Whether records of this route may expire."""
     backfill_s: float | None
     verify_s: float | None
-    failure: str = ""
-    """Why the route did not finish, "" if it did."""
+    failures: Sequence[OfframpError] = ()
+    """What went wrong with the route, in the order it was seen; the same error may come from several partitions."""
     accept_loss: Sequence[str] = ()
     """The losses the plan accepts: kinds, fields, or field:kind."""
     faults: Sequence[str] = ()
@@ -81,11 +86,13 @@ def settle(books: Books) -> RouteReport:
     if followed and compared is not None:
         tally = _as_followed(compared, books)
     copied = books.backfilled is not None and not followed
-    if books.halted:
-        reasons.append(("rejects", books.halted))
-    if books.failure:
-        reasons.append(("failed", books.failure))
-    elif not books.complete and not books.halted:
+    over = [error for error in books.failures if isinstance(error, OverBudget)]
+    failed = [error for error in books.failures if not isinstance(error, OverBudget)]
+    if books.halted or over:  # It stopped because it was to.
+        texts = dict.fromkeys(map(str, over)) or [books.halted]
+        reasons.extend(("rejects", text) for text in texts)
+    reasons.extend(("failed", text) for text in dict.fromkeys(map(str, failed)))
+    if not books.complete and not reasons:
         reasons.append(("failed", "not every partition was copied to its end; the same command resumes"))
     if tally.read != tally.dropped + tally.rejected + tally.copied:
         reasons.append(
@@ -95,7 +102,7 @@ def settle(books: Books) -> RouteReport:
                 f" + {tally.copied} copied",
             )
         )
-    counted = books.source_counts if not books.failure else None
+    counted = books.source_counts if not failed else None
     if counted is not None and copied and (books.complete or compared):
         reasons.extend(source_differences(counted, tally, "copying"))
     whole = compared if books.sampled is None else None
@@ -123,10 +130,11 @@ def settle(books: Books) -> RouteReport:
                 )
             )
         gone = f": all {balance.expired} records have expired" if balance.expired else ""
-        if balance.held + balance.missing == 0 and not books.allow_empty and not books.failure:
+        if balance.held + balance.missing == 0 and not books.allow_empty and not failed:
             reasons.append(("failed", f"verification compared nothing{gone} (allow_empty: true accepts that)"))
-    reasons.extend(("mismatches", fault) for fault in books.faults)
-    if books.verified == "counts" and not books.failure:
+    audited: Verdict = "failed" if books.verified == "none" else "mismatches"
+    reasons.extend((audited, fault) for fault in books.faults)
+    if books.verified == "counts" and not failed:
         reasons.extend(_count_differences(books, tally))
     lost = _field_losses(tally, books.accept_loss)
     reasons.extend(("mismatches", _unaccepted(loss)) for loss in lost if not loss.accepted)
@@ -147,7 +155,7 @@ def settle(books: Books) -> RouteReport:
         collides=balance.collides if balance else None,
         expired=balance.expired if balance else None,
         losses=dict(sorted(tally.losses.items())),
-        verdict=max((verdict for verdict, _ in reasons), key=_SEVERITY.index, default="clean"),
+        verdict=worst(verdict for verdict, _ in reasons),
         verified=books.verified if compared or (books.counts and books.counts.held is not None) else "none",
         backfill_s=round(books.backfill_s, 1) if books.backfill_s is not None else None,
         verify_s=round(books.verify_s, 1) if books.verify_s is not None else None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -19,7 +19,7 @@ from flows.plan.model import Plan, Route, digest
 from flows.replication.positions import FirstPosition, first_sync_within, followed
 from flows.replication.sweep import sweep
 from flows.reporting.model import Pace, Report, RouteReport
-from flows.reporting.verdict import Books, settle
+from flows.reporting.verdict import Books, Failures, settle
 from flows.run.history import Recording
 from flows.run.jobs import CopyJob, LoadJob, Span
 from flows.run.rebalancing import may_split
@@ -30,7 +30,7 @@ from flows.verifier.canary import canary
 from flows.verifier.job import Asked, Level, Verified, VerifyJob
 from flows.verifier.pending_changes import moved, pending
 from stores.contract.target import Auditable, Publishable, Tunable, staging_of
-from stores.errors import OfframpError, PlanError
+from stores.errors import OfframpError, PlanError, TransientError
 from stores.mongodb.database import MongoDB
 from stores.state.database import State
 from stores.state.leases import Lease
@@ -78,11 +78,11 @@ class Run:
             else:
                 refuse_changes(state, self.routes, found)
             recording = Recording.begun(state, self.plan, "backfill")
-            failures: dict[str, str] = {}
+            failures: Failures = defaultdict(list)
             for lease in leases.values():
                 Rejects(state).go_on(lease)
             try:
-                failures |= self._begin(state, leases)
+                self._begin(state, leases, failures)
                 jobs = [
                     CopyJob(
                         *(route.name, part.partition.number, leases[route.name]),
@@ -96,7 +96,7 @@ class Run:
                 spans: dict[str, list[Span]] = {}
                 for job, outcome in self.workers.copy(jobs, self._more(state, jobs)):
                     if isinstance(outcome, OfframpError):
-                        failures.setdefault(job.route, str(outcome))
+                        failures[job.route].append(outcome)
                     else:
                         spans.setdefault(job.route, []).append(outcome)
                 self._load(state, leases, spans, failures)
@@ -123,7 +123,7 @@ class Run:
         with opened_state(self.plan) as state, leased(state, self.routes, self.plan.run.lease_s / 3) as leases:
             refuse_changes(state, self.routes, found)
             recording = Recording.begun(state, self.plan, "verify")
-            failures: dict[str, str] = {}
+            failures: Failures = defaultdict(list)
             with opened_source(self.plan) as database:
                 for route in self.routes:
                     known = state.route(route.name)
@@ -132,15 +132,14 @@ class Run:
                             refuse_other_identity(known, source=route.source(database).identity())
                             refuse_unloaded(state, route)
                     except OfframpError as error:
-                        failures[route.name] = str(error)
+                        failures[route.name].append(error)
             return self._conclude(state, leases, asked, failures, found, recording)
 
-    def _design(self, state: State, leases: Mapping[str, Lease]) -> dict[str, str]:
-        """Each route that begins has its place designed and the design on record; returns the failures by route.
+    def _design(self, state: State, leases: Mapping[str, Lease], failures: Failures) -> None:
+        """Each route that begins has its place designed and the design on record; the failures are added by route.
 
         Raises PlanError with the faults of every route that cannot be served. No target is written.
         """
-        failures: dict[str, str] = {}
         faults: list[PlanError] = []
         for route in self.routes:
             # A run that never began may have left the design of another plan.
@@ -156,16 +155,15 @@ class Run:
             except PlanError as error:
                 faults.append(PlanError(error.code, f"route {route.name}: {error.message}"))
             except OfframpError as error:
-                failures[route.name] = str(error)
+                failures[route.name].append(error)
             finally:
                 target.close()
         if faults:
             raise joined(faults)
-        return failures
 
-    def _begin(self, state: State, leases: Mapping[str, Lease]) -> dict[str, str]:
-        """Each route has its target prepared and its partitions on record; returns the failures by route."""
-        failures = self._design(state, leases)
+    def _begin(self, state: State, leases: Mapping[str, Lease], failures: Failures) -> None:
+        """Each route has its target prepared and its partitions on record; the failures are added by route."""
+        self._design(state, leases, failures)
         beside: Counter[str] = Counter()
         first = FirstPosition(state)
         for route in self.routes:
@@ -192,8 +190,7 @@ class Run:
                     else:
                         refuse_other_identity(known, source=source.identity(), target=identity)
             except OfframpError as error:
-                failures[route.name] = str(error)
-        return failures
+                failures[route.name].append(error)
 
     def _more(self, state: State, jobs: Sequence[CopyJob]) -> More:
         """Return what asks the partitions under way to be split for idle workers and tells of those that came of it."""
@@ -222,7 +219,7 @@ class Run:
         return more
 
     def _load(
-        self, state: State, leases: Mapping[str, Lease], spans: dict[str, list[Span]], failures: dict[str, str]
+        self, state: State, leases: Mapping[str, Lease], spans: dict[str, list[Span]], failures: Failures
     ) -> None:
         """Each route whose records are all staged has them loaded; the failures are added by route."""
         jobs = []
@@ -232,12 +229,12 @@ class Run:
                     jobs.append(LoadJob(route.name, leases[route.name]))
         for job, outcome in zip(jobs, self.workers.load(jobs), strict=True):
             if isinstance(outcome, OfframpError):
-                failures[job.route] = str(outcome)
+                failures[job.route].append(outcome)
             elif job.route in spans:  # Else an earlier run has loaded it.
                 spans[job.route].append(outcome)
 
     def _sweep(
-        self, state: State, leases: Mapping[str, Lease], found: Mapping[str, Checked], failures: dict[str, str]
+        self, state: State, leases: Mapping[str, Lease], found: Mapping[str, Checked], failures: Failures
     ) -> None:
         """No route that was begun anew has anything left of its earlier runs; the failures are added by route."""
         for route in self.routes:
@@ -245,14 +242,14 @@ class Run:
                 try:
                     sweep(self.plan, route, state, leases[route.name], found[route.name].id_kind, self.stopping)
                 except OfframpError as error:
-                    failures[route.name] = str(error)
+                    failures[route.name].append(error)
 
     def _conclude(
         self,
         state: State,
         leases: Mapping[str, Lease],
         asked: Asked,
-        failures: dict[str, str],
+        failures: Failures,
         found: Mapping[str, Checked],
         recording: Recording,
         paces: Mapping[str, Pace] | None = None,
@@ -268,21 +265,15 @@ class Run:
             for route in self.routes
             if level != "none" and route.name not in failures and complete[route.name] is not False
         ]
-        verified: dict[str, Verified] = {}
         passes = Passes(self.plan, state, leases, self.workers, self.stopping)
-        for name, outcome in passes.verify(jobs, {route.name: route for route in self.routes}).items():
-            if isinstance(outcome, OfframpError):
-                failures[name] = str(outcome)
-            else:
-                verified[name] = outcome
+        verified = passes.verify(jobs, {route.name: route for route in self.routes}, failures)
         recording.verified(verified)
-        if level == "none":
-            self._audit(state, failures)
+        faults = self._audit(state, failures) if level == "none" else {}
         rows = []
         with opened_source(self.plan) as database:
             keeps_s = first_sync_within(state, database, self.routes) if publishing else {}
             for route in self.routes:
-                row = self._settled(route, state, database, level, failures, verified.get(route.name))
+                row = self._settled(route, state, database, level, failures, verified.get(route.name), faults)
                 row = replace(
                     row,
                     pace=(paces or {}).get(route.name),
@@ -303,7 +294,7 @@ class Run:
         )
         return recording.concluded(report, self.routes)
 
-    def _canary(self, failures: dict[str, str]) -> dict[str, list[str]]:
+    def _canary(self, failures: Failures) -> dict[str, list[str]]:
         """Known damage was found in each target; returns what to say of it, and adds the failures, by route."""
         told: dict[str, list[str]] = {}
         by_target: dict[str, str | OfframpError] = {}
@@ -315,22 +306,24 @@ class Run:
                     by_target[route.target_name] = error
             outcome = by_target[route.target_name]
             if isinstance(outcome, OfframpError):
-                failures.setdefault(route.name, str(outcome))
+                failures[route.name].append(outcome)
             else:
                 told[route.name] = [outcome]
         return told
 
-    def _audit(self, state: State, failures: dict[str, str]) -> None:
-        """What a target notices of itself counts against a route also where nothing is compared."""
+    def _audit(self, state: State, failures: Failures) -> Mapping[str, Sequence[str]]:
+        """Return what each target finds wrong with itself, by route: it counts also where nothing is compared."""
+        faults: dict[str, Sequence[str]] = {}
         for route in self.routes:
             try:
                 with opened_target(route, state) as target:
-                    if isinstance(target, Auditable) and (faults := target.audit()):
-                        failures.setdefault(route.name, "; ".join(faults))
+                    if isinstance(target, Auditable):
+                        faults[route.name] = target.audit()
             except OfframpError as error:
-                failures.setdefault(route.name, str(error))
+                failures[route.name].append(error)
+        return faults
 
-    def _restore(self, state: State, failures: dict[str, str]) -> None:
+    def _restore(self, state: State, failures: Failures) -> None:
         """No target has settings that only serve a load, however the load ended."""
         for route in self.routes:
             try:
@@ -338,7 +331,7 @@ class Run:
                     if isinstance(target, Tunable):
                         target.restore()
             except OfframpError as error:
-                failures.setdefault(route.name, str(error))
+                failures[route.name].append(error)
 
     def _published(self, route: Route, state: State, row: RouteReport) -> RouteReport:
         """Return the row of a clean route whose records readers now see, or of one where that failed."""
@@ -354,28 +347,26 @@ class Run:
         state: State,
         database: MongoDB,
         level: Level,
-        failures: Mapping[str, str],
+        failures: Mapping[str, Sequence[OfframpError]],
         verified: Verified | None,
+        faults: Mapping[str, Sequence[str]],
     ) -> RouteReport:
-        failure = failures.get(route.name, "")
-        if not failure and self.stopping():
-            failure = "stopped by a signal; the same command resumes"
-        halted = Rejects(state).halted(route.name)
-        if halted and halted in failure:
-            failure = ""  # It stopped because it was to.
+        errors = [*failures.get(route.name, ())]
+        if not errors and self.stopping():
+            errors.append(TransientError("E-STOPPED", "stopped by a signal; the same command resumes"))
         counts: Mapping[str, int] | None = None
         try:
             counts = route.source(database).count_by_type()
         except OfframpError as error:
-            failure = failure or str(error)
+            errors.append(error)
         known, complete = state.route(route.name), _complete(state, route)
         compared = verified.comparison if verified else None
         came_or_went: Mapping[str, int] = {}
-        if counts is not None and compared is not None and compared.tally.id_types != counts and not failure:
+        if counts is not None and compared is not None and compared.tally.id_types != counts and not errors:
             try:
                 came_or_went = moved(pending(state, route, database, stopping=self.stopping))
             except OfframpError as error:
-                failure = str(error)
+                errors.append(error)
         return settle(
             Books(
                 route=route.name,
@@ -396,14 +387,14 @@ class Run:
                 expires=getattr(route.options, "expires", None) is not None,
                 backfill_s=known.backfill_s if known else None,
                 verify_s=verified.seconds if verified else None,
-                failure=failure,
+                failures=errors,
                 accept_loss=route.keys.accept_loss,
-                faults=verified.faults if verified else (),
+                faults=verified.faults if verified else faults.get(route.name, ()),
                 sync=followed(state, route.name),
                 rejects=Rejects(state).count(route.name),
                 recopied=Mendings(state).recopied(route.name),
                 repairs=Mendings(state).sums(route.name),
-                halted=halted if complete is False else "",
+                halted=Rejects(state).halted(route.name) if complete is False else "",
                 accepted=Rejects(state).acceptances(route.name),
             )
         )

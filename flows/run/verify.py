@@ -12,6 +12,7 @@ from typing import Any
 from flows.connect.progress import Progress
 from flows.connect.stores import following, opened_source
 from flows.plan.model import Plan, Route, digest
+from flows.reporting.verdict import Failures
 from flows.run.workers import Workers
 from flows.verifier.job import Verified, VerifyJob
 from stores.contract.journal import Tally
@@ -42,22 +43,20 @@ class Passes:
     workers: Workers
     stopping: Callable[[], bool]
 
-    def verify(self, jobs: Sequence[VerifyJob], routes: Mapping[str, Route]) -> dict[str, Verified | OfframpError]:
-        """Return what verifying each route came to; one that a signal stopped, at a checkpoint, is not among them.
+    def verify(self, jobs: Sequence[VerifyJob], routes: Mapping[str, Route], failures: Failures) -> dict[str, Verified]:
+        """Return what verifying each route came to; the failures are added by route.
 
-        The jobs are for one level. A full pass lists what the target holds before it reads the source: a record that
-        sync adds meanwhile is then none that nobody expects.
+        A route that a signal stopped, at a checkpoint, is in neither. The jobs are for one level. A full pass lists
+        what the target holds before it reads the source: a record that sync adds meanwhile is then expected.
         """
-        outcomes: dict[str, Verified | OfframpError] = {}
         if not jobs or jobs[0].asked.level != "full":
-            outcomes.update(self._done(jobs))
-            return outcomes
+            return self._done(jobs, failures)
         passes: dict[str, Pass] = {}
         for job in jobs:
             try:
                 passes[job.route] = self._begun(job, routes[job.route])
             except OfframpError as error:
-                outcomes[job.route] = error
+                failures[job.route].append(error)
         begun = [job for job in jobs if job.route in passes]
         parts = {job.route: Verifications(self.state).parts(job.route) for job in begun}
         spent: defaultdict[str, float] = defaultdict(float)
@@ -66,33 +65,38 @@ class Passes:
             waiting = [
                 replace(job, stage=stage, number=part.number)
                 for job in begun
-                if job.route not in outcomes and len(parts[job.route]) > _IN_ONE
+                if job.route not in failures and len(parts[job.route]) > _IN_ONE
                 for part in parts[job.route]
                 if part.stage == stage and not part.done
             ]
             for job, outcome in zip(waiting, self.workers.verify(waiting), strict=True):
                 if isinstance(outcome, OfframpError):
-                    outcomes.setdefault(job.route, outcome)
+                    failures[job.route].append(outcome)
                 else:
                     spent[job.route] += outcome.seconds
                     progress[job.route] += outcome.progress
             if self.stopping():
-                return outcomes
+                return {}
         closing = [
             replace(job, stage="close") if len(parts[job.route]) > _IN_ONE else job
             for job in begun
-            if job.route not in outcomes
+            if job.route not in failures
         ]
-        for name, closed in self._done(closing).items():
-            outcomes[name] = closed
-            if isinstance(closed, Verified):
-                every = [*progress[name], *closed.progress]
-                outcomes[name] = replace(closed, seconds=closed.seconds + spent[name], progress=every)
-                shutil.rmtree(folder(self.plan.state, self.plan.name, name), ignore_errors=True)
-        return outcomes
+        verified: dict[str, Verified] = {}
+        for name, closed in self._done(closing, failures).items():
+            every = [*progress[name], *closed.progress]
+            verified[name] = replace(closed, seconds=closed.seconds + spent[name], progress=every)
+            shutil.rmtree(folder(self.plan.state, self.plan.name, name), ignore_errors=True)
+        return verified
 
-    def _done(self, jobs: Sequence[VerifyJob]) -> dict[str, Verified | OfframpError]:
-        return {job.route: outcome for job, outcome in zip(jobs, self.workers.verify(jobs), strict=True)}
+    def _done(self, jobs: Sequence[VerifyJob], failures: Failures) -> dict[str, Verified]:
+        verified: dict[str, Verified] = {}
+        for job, outcome in zip(jobs, self.workers.verify(jobs), strict=True):
+            if isinstance(outcome, OfframpError):
+                failures[job.route].append(outcome)
+            else:
+                verified[job.route] = outcome
+        return verified
 
     def _begun(self, job: VerifyJob, route: Route) -> Pass:
         """Return the route's pass: the one an earlier run began, if it is about the same, else a new one."""

@@ -21,6 +21,7 @@ from flows.verifier.counts import Counts
 from flows.verifier.ledger import Balance
 from mappers.losses import Loss
 from stores.contract.journal import Tally
+from stores.errors import TransientError
 
 
 def tally(**changes: Any) -> Tally:
@@ -62,6 +63,7 @@ def test_books_that_close_are_clean() -> None:
 
 
 NOTHING = Tally()
+GONE = TransientError("E-RDS-AWAY", "gone")
 
 WRONG: list[tuple[str, str, dict[str, Any]]] = [
     ("a document unaccounted for", "mismatches", {"backfilled": tally(copied=8)}),
@@ -76,7 +78,7 @@ WRONG: list[tuple[str, str, dict[str, Any]]] = [
     ("a record nobody accounts for", "mismatches", {"comparison": Comparison(tally(), balance(held=8))}),
     ("a record too many", "mismatches", {"comparison": Comparison(tally(), balance(held=10))}),
     ("rejects", "rejects", {"backfilled": tally(dropped=0, rejected=1)}),
-    ("a store failed", "failed", {"failure": "E-RDS-AWAY gone", "comparison": None}),
+    ("a store failed", "failed", {"failures": [GONE], "comparison": None}),
     ("a partition not done", "failed", {"complete": False, "comparison": None}),
     (
         "nothing compared",
@@ -198,7 +200,7 @@ def test_the_worst_route_decides_and_a_report_about_nothing_fails() -> None:
     assert report(CLEAN).exit_code == 0
     assert report(CLEAN, missing).verdict == "mismatches"
     assert report(CLEAN, missing).exit_code == 1
-    assert report(books(failure="gone", comparison=None), missing).exit_code == 3
+    assert report(books(failures=[GONE], comparison=None), missing).exit_code == 3
     assert report().exit_code == 3
 
 
