@@ -14,7 +14,7 @@ import orjson
 
 from benchmarks.documents import encoded
 from flows.copying.projection import Projection
-from flows.verifier.ledger import Entry, Finding, Log
+from flows.verifier.ledger import AddressLog, Entry, Finding
 from mappers.contract import Document, Losses
 from mappers.documents.decoding import CODEC, decode, identity_type
 from mappers.dynamodb.size import item_size
@@ -60,7 +60,7 @@ def checks() -> Iterator[dict[str, Any]]:
     yield _row("canonical form, Redis hash (R11)", each(Hash.canonical, hashes))
     yield _row("canonical form, DynamoDB (R11)", each(_sorted, [orjson.dumps(item) for item in items]))
     with tempfile.TemporaryDirectory() as folder:
-        ledger = Log(Path(folder) / "log")
+        ledger = AddressLog(Path(folder) / "log")
         expected = [Entry(document.address, Finding.SAME) for document in documents]
         yield _row("ledger of addresses, expected and listed", _listed(ledger, expected))
     yield from _state()
@@ -94,7 +94,7 @@ def _lossless(raws: list[bytes]) -> float:
     return (with_it - without) / len(raws)
 
 
-def _listed(ledger: Log, expected: list[Entry]) -> float:
+def _listed(ledger: AddressLog, expected: list[Entry]) -> float:
     return (_timed(ledger.expect, [expected]) + _timed(ledger.list, [[one.address for one in expected]])) / len(
         expected
     )

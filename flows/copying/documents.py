@@ -1,7 +1,7 @@
-"""Copying documents again by their `_id`: what sync, repair and reject retry do, through the one write path.
+"""Copy documents again by their `_id`: sync, repair and the retry of rejects do this, through the one write path.
 
-Nothing is taken from what was seen of a document before. Whatever its source says now is mapped and written, and where
-it has no record now, none of it stays in the target.
+The documents are read anew. What the source has now is mapped and written; records that a document no longer maps to
+are deleted from the target.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _AT_ONCE = 500
 
 
 class Fetching(Protocol):
-    """What copying documents again needs of a source."""
+    """The part of a source that `copy_documents` needs."""
 
     def fetch(self, ids: Sequence[bytes]) -> Sequence[bytes]:
         """Return the documents with these ids that the filter lets through, in any order."""
@@ -31,14 +31,14 @@ class Fetching(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Recopied:
-    """What became of documents copied again."""
+    """The outcome of `copy_documents`."""
 
     tally: Tally
-    """Of the documents there are."""
+    """Of the documents that the source has."""
     absent: int
-    """Ids of which the source has no document, or none that the route's filter lets through."""
+    """Ids without a document in the source, or with one that the route's filter excludes."""
     deleted: int
-    """Addresses at which nothing is held any more, whether or not something was."""
+    """Addresses deleted, whether or not they held a record."""
     rejects: Sequence[Reject]
 
 
@@ -52,41 +52,42 @@ def copy_documents(
     before: Mapping[bytes, Sequence[bytes]] | None = None,
     window: int = 4,
 ) -> Recopied:
-    """The target holds what the documents with these ids map to now, and nothing else of them.
+    """The target holds the records of the documents with these ids as they are now, and no others of them.
 
-    The ids are BSON ``{"_id": id}``, each once. What a document has no record for any more is deleted: at the addresses
-    its `_id` tells, or where other fields decide at those that its earlier forms, `before`, map to. Never at an address
-    that one of these documents has now (R125). Rejects are on record, and those of documents that are well or gone are
-    cleared (R140). On an error nothing is in flight any more, any part may be done; the same call may be made again.
+    `ids` are BSON ``{"_id": id}``, each once. Records that a document no longer maps to are deleted: at the addresses
+    that its `_id` gives, or, where other fields decide the address, at those of its earlier versions, `before`. An
+    address that one of these documents has now is never deleted (R125). Rejects are on record; the rejects of documents
+    that were copied or are gone are cleared (R140). After an error nothing is in flight and any part may be done; the
+    call may be repeated.
     """
-    here = _Documents(source, ids)
-    looking = _Looking(projection)
-    pages = _Page(journal)
-    copy_partition(here, looking, target, pages, Partition(0), window=window, staged=False)
-    refused = {reject.id for reject in pages.rejects if reject.stage == "write"}
-    gone = {at for at in looking.held if refused and identify(at) in refused}
-    written = {address for at, addresses in looking.held.items() if at not in gone for address in addresses}
+    documents = _DocumentSource(source, ids)
+    tracking = _TrackingProjection(projection)
+    collected = _CollectingJournal(journal)
+    copy_partition(documents, tracking, target, collected, Partition(0), window=window, staged=False)
+    refused = {reject.id for reject in collected.rejects if reject.stage == "write"}
+    gone = {at for at in tracking.addresses if refused and identify(at) in refused}
+    written = {address for at, addresses in tracking.addresses.items() if at not in gone for address in addresses}
     stale: dict[str, None] = {}
-    every = [*ids, *here.found.difference(ids)]
+    every = [*ids, *documents.found.difference(ids)]
     for at in every:
-        held = looking.held.get(at, ())
-        if held and at not in gone and not (before and at in before):
+        current = tracking.addresses.get(at, ())
+        if current and at not in gone and not (before and at in before):
             continue
         known = projection.addresses(at)
         if known is None:
             known = [address for raw in (before or {}).get(at, ()) for address in projection.former(raw)]
-        stale.update(dict.fromkeys((*known, *(held if at in gone else ()))))
+        stale.update(dict.fromkeys((*known, *(current if at in gone else ()))))
     addresses = [address for address in stale if address not in written]
     for first in range(0, len(addresses), _AT_ONCE):
         journal.ensure()
         target.delete(addresses[first : first + _AT_ONCE])
-    journal.mend([identify(at) for at in every], pages.rejects)
-    return Recopied(pages.tally, len(set(ids) - here.found), len(addresses), pages.rejects)
+    journal.mend([identify(at) for at in every], collected.rejects)
+    return Recopied(collected.tally, len(set(ids) - documents.found), len(addresses), collected.rejects)
 
 
 @dataclass(slots=True)
-class _Documents:
-    """Documents by their ids, to be copied as if they were a partition."""
+class _DocumentSource:
+    """Documents by their ids, as a source that `copy_partition` can read."""
 
     source: Fetching
     ids: Sequence[bytes]
@@ -94,34 +95,34 @@ class _Documents:
 
     def read(self, _partition: Partition, _after: bytes | None = None) -> Iterator[Batch]:
         for first in range(0, len(self.ids), _AT_ONCE):
-            some = self.ids[first : first + _AT_ONCE]
-            if documents := self.source.fetch(some):
-                # By exact bytes: 1 and 1.0 are one _id to a query, so one that is gone may find the other.
+            page = self.ids[first : first + _AT_ONCE]
+            if documents := self.source.fetch(page):
+                # By exact bytes: a query takes 1 and 1.0 for one _id, so a deleted id may find another document.
                 self.found.update(at for at in map(position, documents) if at is not None)
-                yield Batch(documents, some[-1])
+                yield Batch(documents, page[-1])
 
 
 @dataclass(slots=True)
-class _Looking:
-    """The projection, and which addresses each document has by it."""
+class _TrackingProjection:
+    """A projection that remembers the addresses of each document's records."""
 
     projection: Projection
-    held: dict[bytes, Sequence[str]] = field(default_factory=dict)
+    addresses: dict[bytes, Sequence[str]] = field(default_factory=dict)
 
     def batch(self, batch: Batch) -> ProjectedBatch:
         projected = self.projection.batch(batch)
-        addresses: list[list[str]] = [[] for _ in batch.documents]
+        by_document: list[list[str]] = [[] for _ in batch.documents]
         for record, owner in zip(projected.records, projected.owners, strict=True):
-            addresses[owner].append(record.address)
-        for raw, its in zip(batch.documents, addresses, strict=True):
-            if its and (at := position(raw)) is not None:
-                self.held[at] = its
+            by_document[owner].append(record.address)
+        for raw, addresses in zip(batch.documents, by_document, strict=True):
+            if addresses and (at := position(raw)) is not None:
+                self.addresses[at] = addresses
         return projected
 
 
 @dataclass(slots=True)
-class _Page:
-    """A journal that gathers: what is copied again stands at no checkpoint."""
+class _CollectingJournal:
+    """A journal that collects tallies and rejects: documents copied by id have no checkpoint."""
 
     journal: Mending
     tally: Tally = field(default_factory=Tally)

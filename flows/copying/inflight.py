@@ -1,4 +1,4 @@
-"""Calls of a target beside the work of its caller, in other threads only where there is something to wait for."""
+"""Several calls of a target at once, in threads only where a call has to wait for an answer."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Overlapped:
-    """At most so many calls of one target at once; those of a prompt one are done before `submit` returns."""
+class OverlappedCalls:
+    """At most `window` calls of one target at once; a prompt target is called within `submit`, without a thread."""
 
     def __init__(self, target: object, window: int, name: str) -> None:
-        """Take the target and the limit; threads begin when first needed, and bear the name."""
+        """Take the target and the limit; threads, named `name`, begin when they are first needed."""
         self._target = target if isinstance(target, Prompt) else None
         self._threads = ThreadPoolExecutor(window, thread_name_prefix=name)
 
     def submit(self, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> Future[T]:
-        """Return what will hold the call's result, or the error it raised."""
+        """Return the future of the call: its result, or the error it raised."""
         if self._target is None or not self._target.prompt:
             return self._threads.submit(call, *arguments, **named)
         done: Future[T] = Future()
@@ -32,5 +32,5 @@ class Overlapped:
         return done
 
     def close(self) -> None:
-        """No call is under way any more; those that had not begun never will be."""
+        """Wait for the calls under way; calls that have not begun are cancelled."""
         self._threads.shutdown(wait=True, cancel_futures=True)

@@ -1,4 +1,4 @@
-"""Copying: read, map, write, and only then record. Backfill, sync, repair and replay all come through here."""
+"""The one write path: read, map, write, and only then record. Backfill, sync, repair and retry all use it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from typing import Protocol
 
-from flows.copying.inflight import Overlapped
+from flows.copying.inflight import OverlappedCalls
 from flows.copying.projection import ProjectedBatch
 from mappers.contract import Record
 from stores.contract.journal import Journal, Reject, Tally
@@ -17,29 +17,29 @@ from stores.contract.source import Batch, Partition, Readable
 from stores.contract.target import Rejected, Target, staging_of
 
 _CHECKPOINT_S = 0.5
-"""What is copied again after a crash is at most what was acknowledged in this time, and what was in flight."""
+"""Time between checkpoints: a crash costs what was acknowledged in this time, and what was in flight."""
 _IN_FLIGHT_BYTES = 8 << 20
-"""Bytes of documents in flight, over all partitions of the process, past which none reads a further batch before one of
-its own has arrived: a batch is about 1 MB, but may be one of 16 MB, and takes several times as much as it is sent."""
+"""Bytes of documents in flight in this process. Past it no partition reads another batch before one of its own is
+acknowledged. A batch has about 1 MB, at most 16 MB, and takes several times its size while it is sent."""
 
 
 class _InFlight:
-    """What the threads of this process have under way together."""
+    """What all threads of this process have in flight."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._bytes = 0
         self.mapping = threading.Lock()
-        """Held while a batch is mapped: two at once would share one interpreter, and take the memory of two."""
+        """Serializes mapping: two batches at once would share one interpreter and need the memory of two."""
 
     def add(self, size_bytes: int) -> None:
-        """So many bytes more are under way, or so many less."""
+        """Add to the bytes in flight; a negative number takes away."""
         with self._lock:
             self._bytes += size_bytes
 
     @property
     def full(self) -> bool:
-        """Whether no more should be."""
+        """Whether the limit is reached."""
         return self._bytes > _IN_FLIGHT_BYTES
 
 
@@ -47,31 +47,34 @@ _IN_FLIGHT = _InFlight()
 
 
 class Projecting(Protocol):
-    """What copying needs of a projection."""
+    """The part of a projection that copying needs."""
 
     def batch(self, batch: Batch) -> ProjectedBatch:
-        """Return what the batch becomes; its documents are read = dropped + rejected + copied."""
+        """Return the records of a batch; read = dropped + rejected + copied holds for its documents."""
 
 
-class Spending(Protocol):
-    """Says when a route has too many rejects to go on."""
+class RejectBudget(Protocol):
+    """Decides when a route has too many rejects to continue."""
 
     def rejected(self, read: int, rejected: Collection[int], refused: int) -> bool:
-        """Count a batch's rejects, by place in it, so many of them the target's; whether they alone are too many."""
+        """Count the rejects of a batch; returns True when the batch alone exceeds the budget.
+
+        `rejected` are the rejected documents' places in the batch, `refused` the number that the target refused.
+        """
 
     def judge(self) -> None:
-        """Return while the route may go on; raises OverBudget otherwise. Asked once a checkpoint is on record."""
+        """Raise OverBudget if the route must stop. Called after each checkpoint."""
 
 
 class Unlimited:
-    """A budget that nothing exhausts."""
+    """A budget without a limit."""
 
     def rejected(self, _read: int, _rejected: Collection[int], _refused: int) -> bool:
-        """Return that there are never too many."""
+        """Return False."""
         return False
 
     def judge(self) -> None:
-        """Return: the route may go on."""
+        """Return: the route may continue."""
 
 
 UNLIMITED = Unlimited()
@@ -88,41 +91,42 @@ def copy_partition(
     done: int = 0,
     window: int = 4,
     staged: bool = True,
-    spending: Spending = UNLIMITED,
+    budget: RejectBudget = UNLIMITED,
     stopping: Callable[[], bool] = lambda: False,
     copied: Callable[[Tally], None] = lambda _: None,
 ) -> bool:
-    """Every document of the partition past `after` is in the target or kept as a reject, and the journal says so.
+    """Every document of the partition past `after` is in the target or on record as a reject.
 
-    Up to `after` there are `done` documents. Where the target loads what is `staged`, in its staging is in the target.
-    At most `window` batches are in flight, and fewer of large ones; the checkpoint moves only to a batch below which
-    all are acknowledged (R131). Returns False when `stopping` ended it early, at a checkpoint. On an error nothing is
-    in flight any more, and the same call goes on from the last checkpoint; OverBudget is one, raised at a checkpoint.
+    Returns True when the partition is complete, False when `stopping` ended it early at a checkpoint. `done` is the
+    number of documents up to `after`. With `staged`, a target that loads in bulk has the records in its staging area.
+    At most `window` batches are in flight, fewer when they are large. The checkpoint moves only to a batch below which
+    all batches are acknowledged (R131). After an error nothing is in flight, and the same call resumes from the last
+    checkpoint. OverBudget is raised at a checkpoint.
     """
     flight: deque[tuple[bytes, ProjectedBatch, Future[Sequence[Rejected]]]] = deque()
 
     reached: bytes | None = None
-    owed, rejects = Tally(), list[Reject]()
-    saved = float("-inf")
+    unsaved, rejects = Tally(), list[Reject]()
+    saved_at_s = float("-inf")
 
-    def settle() -> None:
+    def acknowledge_oldest() -> None:
         nonlocal reached
         reached, batch, answer = flight.popleft()
         _IN_FLIGHT.add(-batch.size_bytes)
         refused = _reject_refused(batch, answer.result())
         rejects.extend((*refused.values(), *batch.rejects))
-        owed.add(batch.tally)
+        unsaved.add(batch.tally)
         copied(batch.tally)
-        too_many = spending.rejected(len(batch.documents), {*refused, *batch.rejected}, len(refused))
-        if too_many or time.monotonic() - saved > _CHECKPOINT_S:
+        too_many = budget.rejected(len(batch.documents), {*refused, *batch.rejected}, len(refused))
+        if too_many or time.monotonic() - saved_at_s > _CHECKPOINT_S:
             save()
 
     def save(*, done: bool = False) -> None:
-        nonlocal owed, rejects, saved
-        journal.checkpoint(partition.number, reached, owed, rejects, done=done)
-        owed, rejects, saved = Tally(), [], time.monotonic()
+        nonlocal unsaved, rejects, saved_at_s
+        journal.checkpoint(partition.number, reached, unsaved, rejects, done=done)
+        unsaved, rejects, saved_at_s = Tally(), [], time.monotonic()
         if not done:
-            spending.judge()
+            budget.judge()
 
     staging = staging_of(target) if staged else None
     if staging is not None:
@@ -130,10 +134,11 @@ def copy_partition(
         staging.trim(partition.number, done)  # Batches past the checkpoint may be cut elsewhere this time.
 
     def write(records: Sequence[Record], first: int) -> Sequence[Rejected]:
-        journal.ensure()  # As late as can be: a run that was paused and overtaken must not write over its successor.
+        # Right before the write: a run that was paused and overtaken must not write over its successor.
+        journal.ensure()
         return target.write(records) if staging is None else staging.stage(records, partition.number, first)
 
-    writers = Overlapped(target, window, "write")
+    writers = OverlappedCalls(target, window, "write")
     try:
         complete = True
         for batch in source.read(partition, after):
@@ -141,34 +146,34 @@ def copy_partition(
                 complete = False
                 break
             while flight and (len(flight) >= window or flight[0][2].done() or _IN_FLIGHT.full):
-                settle()
+                acknowledge_oldest()
             with _IN_FLIGHT.mapping:
                 projected = projection.batch(batch)
             _IN_FLIGHT.add(projected.size_bytes)
             flight.append((batch.position, projected, writers.submit(write, projected.records, done)))
             done += projected.tally.read
         while flight:
-            settle()
+            acknowledge_oldest()
         save(done=complete)
         return complete
     finally:
-        # Nothing may still be written once the caller knows the outcome and gives the lease back.
+        # No write may be under way once the caller knows the outcome and releases the lease.
         writers.close()
         _IN_FLIGHT.add(-sum(batch.size_bytes for _, batch, _ in flight))
 
 
 def _reject_refused(batch: ProjectedBatch, refused: Sequence[Rejected]) -> dict[int, Reject]:
-    """Count a document as rejected if the target refused any of its records; the others of it stay acknowledged.
+    """Return the rejects of documents of which the target refused a record, by place in the batch.
 
-    Returns the rejects by their documents' places in the batch.
+    The batch's tally counts these documents as rejected. Their other records are in the target.
     """
     by_document: dict[int, Rejected] = {}
-    for one in refused:
-        by_document.setdefault(batch.owners[one.index], one)
+    for refusal in refused:
+        by_document.setdefault(batch.owners[refusal.index], refusal)
     batch.tally.records -= len(refused)
     batch.tally.rejected += len(by_document)
     batch.tally.copied -= len(by_document)
     return {
-        owner: Reject(batch.name(owner), "write", one.code, "", one.reason, batch.documents[owner])
-        for owner, one in by_document.items()
+        owner: Reject(batch.name(owner), "write", refusal.code, "", refusal.reason, batch.documents[owner])
+        for owner, refusal in by_document.items()
     }

@@ -1,4 +1,4 @@
-"""How many rejects a route may have before it stops: in all, of what was read, in a row, of one batch (R142)."""
+"""The budget of rejects: a route with more of them, in all, by share, in a row or in one batch, stops (R142)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stores.state.rejects import OPEN, Kind, Rejects
 _MOST = 1_000
 _SHARE = 0.001
 _FAIR = 100_000
-"""Documents of which a share is judged: of fewer, a handful of bad ones would be a large part."""
+"""`share` counts from so many documents read on: of fewer, a handful of bad ones would be a large share."""
 _IN_A_ROW = 100
 _BATCH_SHARE = 0.2
 _FAIR_BATCH = 100
@@ -32,63 +32,64 @@ class Budget:
     batch_share: float = _BATCH_SHARE
 
 
-def budget(plan: Plan, route: Route) -> Budget:
+def budget_of(plan: Plan, route: Route) -> Budget:
     """Return the route's budget: each key as the route says, else the plan, else by default."""
-    keys = {name: _said(plan, route, name) for name in ("most", "share", "in_a_row", "batch_share")}
+    keys = {name: _key(plan, route, name) for name in ("most", "share", "in_a_row", "batch_share")}
     return Budget(**{name: value for name, value in keys.items() if value is not None})
 
 
 def keeps_documents(plan: Plan, route: Route) -> bool:
     """Whether rejected documents of the route may be kept in the state."""
-    return bool(_said(plan, route, "documents"))
+    return bool(_key(plan, route, "documents"))
 
 
 @dataclass(slots=True)
-class Spending:
-    """What one worker spends of a route's budget: `flows.copying.partition.Spending` on the plan's state."""
+class BudgetTracker:
+    """The rejects of one worker against its route's budget: a `partition.RejectBudget` on the plan's state."""
 
     state: State
     lease: Lease
     budget: Budget
     _row: int = 0
     """Documents rejected one after another, up to now."""
-    _why: str = field(default="", init=False)
-    _counted: bool = False
-    """Whether the rejects on record are judged, but for those of others, who judge them themselves."""
+    _reason: str = field(default="", init=False)
+    """Why the budget is exceeded, "" while it is not."""
+    _checked: bool = False
+    """Whether every reject of this worker was checked against the budget; other workers check theirs."""
 
     def rejected(self, read: int, rejected: Collection[int], refused: int) -> bool:
-        """Count a batch's rejects, by place in the batch; returns whether they are too many by themselves.
+        """Count the rejects of a batch; returns True when the batch alone exceeds the budget.
 
-        `refused` is how many of the documents it was the target that refused.
+        `rejected` are the rejected documents' places in the batch, `refused` the number that the target refused.
         """
         if not rejected:
             self._row = 0 if read else self._row
             return False
-        self._counted = False
+        self._checked = False
         for place in range(read):
             self._row = self._row + 1 if place in rejected else 0
             if self._row >= self.budget.in_a_row:
-                self._why = f"{self._row} documents in a row were rejected (rejects.in_a_row {self.budget.in_a_row})"
+                self._reason = f"{self._row} documents in a row were rejected (rejects.in_a_row {self.budget.in_a_row})"
         if read >= _FAIR_BATCH and refused > self.budget.batch_share * read:
-            self._why = (
+            self._reason = (
                 f"the target refused {refused} of {read} documents of one batch"
                 f" (rejects.batch_share {self.budget.batch_share:g}), which no few bad documents explain"
             )
-        return bool(self._why)
+        return bool(self._reason)
 
     def judge(self) -> None:
-        """Return while the route may go on; raises OverBudget once it may not, whichever worker found so."""
-        room, route = Rejects(self.state), self.lease.route
-        if told := room.halted(route):
-            raise _over(told)
-        why = self._why or ("" if self._counted else self._overspent(room.count(route).open))
-        self._counted = True
-        if why:
-            told = f"stopped: {why}{_commonest(room.kinds(route, OPEN))}"
-            room.halt(self.lease, told)
-            raise _over(told)
+        """Raise OverBudget if the route exceeds its budget, by this worker's rejects or another's."""
+        rejects, route = Rejects(self.state), self.lease.route
+        if halted := rejects.halted(route):
+            raise _over(halted)
+        reason = self._reason or ("" if self._checked else self._excess(rejects.count(route).open))
+        self._checked = True
+        if reason:
+            halted = f"stopped: {reason}{_most_frequent(rejects.kinds(route, OPEN))}"
+            rejects.halt(self.lease, halted)
+            raise _over(halted)
 
-    def _overspent(self, documents: int) -> str:
+    def _excess(self, documents: int) -> str:
         if documents > self.budget.most:
             return f"{documents} documents were rejected (rejects.most {self.budget.most})"
         if documents > self.budget.share * _FAIR:
@@ -98,12 +99,12 @@ class Spending:
         return ""
 
 
-def _said(plan: Plan, route: Route, name: str) -> Any:
+def _key(plan: Plan, route: Route, name: str) -> Any:
     keys: list[RejectKeys | None] = [route.keys.rejects, plan.rejects]
-    return next((value for one in keys if one is not None and (value := getattr(one, name)) is not None), None)
+    return next((value for key in keys if key is not None and (value := getattr(key, name)) is not None), None)
 
 
-def _commonest(kinds: list[Kind]) -> str:
+def _most_frequent(kinds: list[Kind]) -> str:
     if not kinds:
         return ""
     first = kinds[0]
@@ -111,9 +112,9 @@ def _commonest(kinds: list[Kind]) -> str:
     return f"; most often {first.stage}: {first.code}{where} ({first.documents} times: {first.reason})"
 
 
-def _over(told: str) -> OverBudget:
+def _over(halted: str) -> OverBudget:
     return OverBudget(
         "E-REJECTS-BUDGET",
-        f"{told}. See `offramp rejects list`; mend the plan, the mapper or the documents, or raise that key under"
-        " rejects, and run the same command, which goes on",
+        f"{halted}. See `offramp rejects list`; correct the plan, the mapper or the documents, or raise that key under"
+        " rejects, then run the same command, which resumes",
     )

@@ -15,7 +15,7 @@ from flows.copying.projection import identify
 from flows.plan.model import Plan, Route
 from flows.repair.recopy import AT_ONCE, Opened, copy_again, opened_again
 from flows.verifier.ledger import Mismatch
-from flows.verifier.recheck import SecondLook
+from flows.verifier.recheck import Recheck
 from mappers.contract import Record
 from stores.contract.source import Partition
 from stores.errors import OfframpError, PlanError
@@ -175,7 +175,7 @@ class _Repair:
     def _looked(self, opened: Opened, seeming: Sequence[Mismatch]) -> tuple[list[Mismatch], int]:
         """Return what is wrong by now, and at how many addresses nothing is any more; of those no finding is left."""
         refused = Rejects(self.state).refused(self.route.name)
-        look = SecondLook(opened.source, opened.projection, opened.target, refused=refused, stopping=self.stopping)
+        look = Recheck(opened.source, opened.projection, opened.target, refused=refused, stopping=self.stopping)
         wrong: list[Mismatch] = []
         right: list[str] = []
         for some in _some(seeming):

@@ -12,7 +12,7 @@ from flows.connect.stores import following, opened_source, projected, reading
 from flows.copying.projection import Projection
 from flows.plan.model import Plan, Route
 from flows.verifier.compare import list_share
-from flows.verifier.ledger import Entry, Finding, Log, extras
+from flows.verifier.ledger import AddressLog, Entry, Finding, extras
 from mappers.contract import Record
 from stores.contract.journal import Mending
 from stores.contract.source import Partition, Source
@@ -72,7 +72,7 @@ def swept(
     What becomes of a document after it was read here is for the sync to do again: its position is older. `refused`
     names documents whose records the target did not take: what stands there is older. `folder` is empty.
     """
-    log = Log(folder / "log")
+    log = AddressLog(folder / "log")
     for batch in source.read(Partition(0)):
         go_on(stopping, _STOPPED)
         made = projection.batch(batch)

@@ -23,7 +23,7 @@ from flows.connect.preflight import Checked, check, confirm, joined, refuse_chan
 from flows.connect.staging import refuse_unloaded
 from flows.connect.stores import following, opened_source, opened_state, projected
 from flows.connect.ttl_rule import expiring
-from flows.copying.reject_budget import Spending, budget, keeps_documents
+from flows.copying.reject_budget import BudgetTracker, budget_of, keeps_documents
 from flows.plan.model import Plan, Route, digest
 from flows.replication.applier import Lane
 from flows.replication.positions import followed
@@ -207,7 +207,7 @@ class _Sync:
             advancing=route.keys.sync == "stream",
             before=before,
             window=self.plan.run.window,
-            judge=lambda: Spending(self.state, lease, budget(self.plan, route)).judge(),
+            judge=lambda: BudgetTracker(self.state, lease, budget_of(self.plan, route)).judge(),
             writing=lambda: Verifications(self.state).abandon(lease),
         )
 

@@ -26,7 +26,7 @@ from flows.reporting.wording import (
     unchecked,
     visible,
 )
-from flows.verifier.field_differences import Differing
+from flows.verifier.field_differences import DifferenceSamples
 from mappers.compare.differences import KINDS
 
 _SUMMARY = ("documents", "read", "rejected", "records", "missing", "differs", "extra", "collides")
@@ -145,7 +145,7 @@ def _mismatches(at: int, route: RouteReport) -> str:
     )
 
 
-def _differing(at: int, differing: Differing | None) -> str:
+def _differing(at: int, differing: DifferenceSamples | None) -> str:
     if differing is None:
         return ""
     kinds = [

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 from flows.connect.progress import Throughput
-from flows.verifier.field_differences import Differing
+from flows.verifier.field_differences import DifferenceSamples
 from flows.verifier.job import Level
 
 Verdict = Literal["clean", "rejects", "mismatches", "failed"]
@@ -86,7 +86,7 @@ class RouteReport:
     """What retry and repair have done to the target since its backfill: command, what was done, how often and when."""
     accepted_rejects: Sequence[Mapping[str, Any]] = ()
     """What was accepted: how many documents, an `_id`, stage, code, by whom, when and why."""
-    differing: Differing | None = None
+    differing: DifferenceSamples | None = None
     """How the records that differ do, in samples; None where none was seen to."""
     sizes: Mapping[str, int] = field(default_factory=dict)
     """Documents read by their size as stored: the least bytes of a class, which ends where twice that begins."""

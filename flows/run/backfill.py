@@ -28,7 +28,7 @@ from flows.run.verify import Passes
 from flows.run.workers import More, Workers
 from flows.verifier.canary import canary
 from flows.verifier.job import Asked, Level, Verified, VerifyJob
-from flows.verifier.pending_changes import moved, pending
+from flows.verifier.pending_changes import changed_by_type, pending_changes
 from stores.contract.target import Auditable, Publishable, Tunable, staging_of
 from stores.errors import OfframpError, PlanError, TransientError
 from stores.mongodb.database import MongoDB
@@ -364,7 +364,7 @@ class Run:
         came_or_went: Mapping[str, int] = {}
         if counts is not None and compared is not None and compared.tally.id_types != counts and not errors:
             try:
-                came_or_went = moved(pending(state, route, database, stopping=self.stopping))
+                came_or_went = changed_by_type(pending_changes(state, route, database, stopping=self.stopping))
             except OfframpError as error:
                 errors.append(error)
         return settle(

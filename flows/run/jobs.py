@@ -12,7 +12,7 @@ from flows.connect.progress import SILENT, Observer, Progress, Pulse
 from flows.connect.stores import following, opened_source, opened_state, projected, reading
 from flows.connect.ttl_rule import expiring
 from flows.copying.partition import copy_partition
-from flows.copying.reject_budget import Spending, budget, keeps_documents
+from flows.copying.reject_budget import BudgetTracker, budget_of, keeps_documents
 from flows.plan.model import Plan
 from flows.run.rebalancing import divisible, may_split
 from mappers.expiry import IndexExpires
@@ -74,7 +74,7 @@ def copy_job(
             raise PermanentError("E-STATE-GONE", f"route {job.route}: the state lost its partitions during the run")
         if part.done:
             return Span(began, began)
-        spending = Spending(state, job.lease, budget(plan, route))
+        spending = BudgetTracker(state, job.lease, budget_of(plan, route))
         spending.judge()
         source = reading(state, route, database)
         design = state.design(job.route)
@@ -99,7 +99,7 @@ def copy_job(
                 after=part.position,
                 done=part.tally.read,
                 window=plan.run.window,
-                spending=spending,
+                budget=spending,
                 stopping=stopping,
                 copied=copied,
             )

@@ -1,4 +1,4 @@
-"""Comparing: what the source says now, mapped again, against what the target holds, in both directions (R1, R147)."""
+"""Compare what the source says now, mapped again, with what the target holds, in both directions (R1, R147)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
-from flows.copying.inflight import Overlapped
+from flows.copying.inflight import OverlappedCalls
 from flows.copying.projection import ProjectedBatch, Projection
-from flows.verifier.field_differences import Differences, Differing
-from flows.verifier.ledger import Balance, Entry, Finding, Log, balance
-from flows.verifier.recheck import SecondLook, same, wanted
+from flows.verifier.field_differences import Differences, DifferenceSamples
+from flows.verifier.ledger import AddressLog, Balance, Entry, Finding, balance
+from flows.verifier.recheck import Recheck, expected_records, same_record
 from mappers.contract import Record
 from stores.contract.journal import Reject, Tally
 from stores.contract.source import Partition, Readable, Source
@@ -24,46 +24,46 @@ from stores.errors import TransientError
 
 _LISTED_AT_ONCE = 1_000
 _EXPIRY_GRACE_MS = 5_000
-"""A store's clock may be ahead of ours: what expires within this may already be gone (R65, R150)."""
+"""A store's clock may be ahead of this machine's: a record that expires within this time may be gone (R65, R150)."""
 _CHECKPOINT_S = 2.0
 _SILENT_BATCHES = 3
-"""So many batches in a row that a store does not answer for are a store that is away, and end the pass."""
+"""Batches in a row without an answer of the store that end the pass: the store is down."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What a pass over one route saw."""
+    """The outcome of a pass over one route."""
 
     tally: Tally
-    """The documents it read and what they map to now; nothing was written."""
+    """The documents read and the records they map to now; nothing was written."""
     balance: Balance
-    differing: Differing = Differing()  # noqa: RUF009 - frozen, so that it can be shared
+    differing: DifferenceSamples = DifferenceSamples()  # noqa: RUF009 - frozen, so that it can be shared
     """How records differ, in samples."""
 
 
 class Save(Protocol):
-    """Keeps how far a part of a pass has come."""
+    """Saves the progress of one part of a pass."""
 
     def __call__(self, position: bytes | None, tally: Tally, size: int, *, done: bool) -> None:
-        """The part stands at this position, with all it saw so far and so many bytes of its log, which are on disk."""
+        """Save the position, everything seen up to it, and the size in bytes of the log, which is on disk."""
 
 
 class Rate(Protocol):
-    """Holds a pass back to the plan's own ceiling for it (R159)."""
+    """Limits a pass to the rate that the plan allows it (R159)."""
 
     def ask(self, records: int, /) -> object:
-        """Return once so many documents may be compared."""
+        """Return once this many documents may be compared."""
 
 
-def unkept(position: bytes | None, tally: Tally, size: int, *, done: bool) -> None:
-    """Keep nothing: a pass that is not resumed."""
+def save_nothing(position: bytes | None, tally: Tally, size: int, *, done: bool) -> None:
+    """Save nothing: the pass is never resumed."""
 
 
 def compare_partition(
     source: Readable,
     projection: Projection,
     target: Target[Record],
-    log: Log,
+    log: AddressLog,
     partition: Partition,
     *,
     after: bytes | None = None,
@@ -74,31 +74,31 @@ def compare_partition(
     rate: Rate | None = None,
     stopping: Callable[[], bool] = lambda: False,
     compared: Callable[[int], None] = lambda _: None,
-    save: Save = unkept,
+    save: Save = save_nothing,
 ) -> Tally | None:
-    """Return what was read, once each record of the partition past `after` is compared and noted in the log.
+    """Return the tally of the partition; each of its records past `after` is compared and noted in the log.
 
-    None when `stopping` ended it, at a checkpoint. Each record is compared in canonical form (R10). `refused` names
-    documents the target is known to have refused: what is absent for them is no mismatch but the reject already on
-    record; `accepted` tells the rejects that a person has accepted. `seen` is what was read up to `after`. A store that
-    does not answer for some leaves them inconclusive; one that is away raises TransientError, and the same call goes on
+    Returns None when `stopping` ended it at a checkpoint. Records are compared in canonical form (R10). `refused` names
+    the documents that the target is known to have refused: their absent records are the rejects on record, not
+    mismatches. `accepted` says whether a person accepted a reject. `seen` is the tally up to `after`. Records for which
+    the store does not answer are inconclusive; a store that is down raises TransientError, and the same call resumes
     from the last checkpoint.
     """
     total = seen or Tally()
     reached = after
     saved = time.monotonic()
     silent = 0
-    flight: deque[tuple[bytes, Tally, Future[_Looked]]] = deque()
-    readers = Overlapped(target, window, "read")
+    flight: deque[tuple[bytes, Tally, Future[_ComparedBatch]]] = deque()
+    readers = OverlappedCalls(target, window, "read")
 
-    def settle() -> None:
+    def record_oldest() -> None:
         nonlocal reached, saved, silent
         position, tally, answer = flight.popleft()
-        looked = answer.result()
-        silent = silent + 1 if looked.error else 0
-        if looked.error and silent >= _SILENT_BATCHES:
-            raise looked.error
-        log.expect(looked.entries)
+        outcome = answer.result()
+        silent = silent + 1 if outcome.error else 0
+        if outcome.error and silent >= _SILENT_BATCHES:
+            raise outcome.error
+        log.expect(outcome.entries)
         total.add(tally)
         reached = position
         compared(tally.read)
@@ -113,15 +113,15 @@ def compare_partition(
                 complete = False
                 break
             while flight and (len(flight) >= window or flight[0][2].done()):
-                settle()
+                record_oldest()
             if rate is not None:
                 rate.ask(len(batch.documents))
             expected = projection.batch(batch)
             expected.tally.accepted = sum(map(accepted, expected.rejects))
-            looking = readers.submit(_look_up, target, expected, refused)
-            flight.append((batch.position, expected.tally, looking))
+            answer = readers.submit(_compare_batch, target, expected, refused)
+            flight.append((batch.position, expected.tally, answer))
         while flight:
-            settle()
+            record_oldest()
         save(reached, total, log.flush(), done=complete)
     finally:
         readers.close()
@@ -130,24 +130,24 @@ def compare_partition(
 
 def list_share(
     target: Target[Record],
-    log: Log,
+    log: AddressLog,
     share: int = 0,
     shares: int = 1,
     *,
     stopping: Callable[[], bool] = lambda: False,
-    save: Save = unkept,
+    save: Save = save_nothing,
 ) -> bool:
-    """What the target lists, if it can, is noted in the log; False when `stopping` ended it early."""
+    """The addresses that the target lists, if it can, are noted in the log; returns False when `stopping` ended it."""
     addresses: Iterator[str] = iter(())
     if shares > 1 and isinstance(target, Divided):
         addresses = target.addresses_of(share, shares)
     elif isinstance(target, Listable):
         addresses = target.addresses()
-    while some := list(islice(addresses, _LISTED_AT_ONCE)):
+    while page := list(islice(addresses, _LISTED_AT_ONCE)):
         if stopping():
             return False
-        log.list(some)
-    # A listing cannot be gone on with: what an interrupted one noted is forgotten.
+        log.list(page)
+    # A listing cannot be resumed: an interrupted one is forgotten and begins again.
     save(None, Tally(), log.flush(), done=True)
     return True
 
@@ -164,12 +164,12 @@ def compare(
     stopping: Callable[[], bool] = lambda: False,
     compared: Callable[[int], None] = lambda _: None,
 ) -> Comparison | None:
-    """Return how the target differs from what the source's documents map to, or None when `stopping` ended it.
+    """Return how the target differs from what the source's documents map to; None when `stopping` ended it.
 
-    A whole pass at once, in one range, that nobody can go on with; `folder` is empty and holds its log meanwhile.
-    `show_values` keeps values in the samples of differences.
+    One whole pass over one range that cannot be resumed. `folder` is empty and holds the log meanwhile. `show_values`
+    keeps values in the samples of differences.
     """
-    log = Log(folder / "log")
+    log = AddressLog(folder / "log")
     if not list_share(target, log, stopping=stopping):
         return None
     tally = compare_partition(
@@ -182,34 +182,34 @@ def compare(
     if tally is None:
         return None
     differences = Differences(show_values=show_values)
-    look = SecondLook(source, projection, target, refused=refused, differences=differences, stopping=stopping)
-    sums = balance([log.path], listed=isinstance(target, Listable), look=look)
-    return Comparison(tally, sums, differences.taken())
+    recheck = Recheck(source, projection, target, refused=refused, differences=differences, stopping=stopping)
+    sums = balance([log.path], listed=isinstance(target, Listable), recheck=recheck)
+    return Comparison(tally, sums, differences.samples())
 
 
 @dataclass(frozen=True, slots=True)
-class _Looked:
-    """What was seen of a batch; `error` is why nothing was."""
+class _ComparedBatch:
+    """The findings of a batch; `error` is why the store did not answer."""
 
     entries: Sequence[Entry]
     error: TransientError | None = None
 
 
-def _look_up(target: Target[Record], expected: ProjectedBatch, refused: Container[str]) -> _Looked:
+def _compare_batch(target: Target[Record], expected: ProjectedBatch, refused: Container[str]) -> _ComparedBatch:
     try:
         held = target.read([record.address for record in expected.records])
-        promised = wanted(target, expected.records)
+        records = expected_records(target, expected.records)
     except TransientError as error:
         entries = [
             Entry(record.address, Finding.INCONCLUSIVE, expected.position(owner))
             for record, owner in zip(expected.records, expected.owners, strict=True)
         ]
-        return _Looked(entries, error)
+        return _ComparedBatch(entries, error)
     now_ms = time.time() * 1000
     entries = []
-    for record, owner in zip(promised, expected.owners, strict=True):
+    for record, owner in zip(records, expected.owners, strict=True):
         found = held.get(record.address)
-        if found is not None and same(found, record):
+        if found is not None and same_record(found, record):
             entries.append(Entry(record.address, Finding.SAME))
             continue
         if found is not None:
@@ -219,4 +219,4 @@ def _look_up(target: Target[Record], expected: ProjectedBatch, refused: Containe
         else:
             finding = Finding.REFUSED if expected.name(owner) in refused else Finding.MISSING
         entries.append(Entry(record.address, finding, expected.position(owner)))
-    return _Looked(entries)
+    return _ComparedBatch(entries)

@@ -1,4 +1,4 @@
-"""Counting: per partition and type of `_id` what the source has against what was copied, and what the target holds."""
+"""Count documents by partition and type of `_id` in the source against those copied, and the records in the target."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.verifier.compare import list_share
-from flows.verifier.ledger import Log, balance
+from flows.verifier.ledger import AddressLog, balance
 from mappers.contract import Record
 from stores.contract.source import Partition, Source
 from stores.contract.target import Countable, Listable, Target
@@ -17,16 +17,16 @@ from stores.state.partitions import PartitionState
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What a pass that only counts came to."""
+    """The outcome of a pass that only counts."""
 
     held: int | None
-    """Addresses the target holds; None where it can neither count nor list them."""
+    """Addresses in the target; None where it can neither count nor list them."""
     way: str = ""
-    """How they were counted."""
+    """How they were counted: by the store itself, or by listing."""
     differing: Sequence[str] = ()
-    """Each partition of which the source has another number than was copied, in words."""
+    """A sentence for each partition with another number of documents in the source than was copied."""
     ordered: bool = True
-    """Whether the partitions that were copied cover the collection just once."""
+    """Whether the copied partitions cover the collection exactly once."""
 
 
 def count_route(
@@ -36,11 +36,11 @@ def count_route(
     folder: Path,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Counts:
-    """Return the counts of a route; `folder` is empty and holds a log of what the target lists meanwhile.
+    """Return the counts of a route; `folder` is empty and holds a log of the listed addresses meanwhile.
 
-    Partitions are counted where there are several: of one the source's own count says the same.
+    Partitions are counted only where there are several: for a single one the count of the collection says the same.
     """
-    held, way = _held(target, folder, stopping)
+    held, way = _count_target(target, folder, stopping)
     chain = in_order(parts)
     if chain is None:
         return Counts(held, way, ordered=False)
@@ -48,12 +48,12 @@ def count_route(
     if len(chain) > 1:
         found = source.count_by_partition([part.partition for part in chain])
         for part, now in zip(chain, found, strict=True):
-            differing += _told(part.partition, part.tally.id_types, now)
+            differing += _differences(part.partition, part.tally.id_types, now)
     return Counts(held, way, differing)
 
 
 def in_order(parts: Sequence[PartitionState]) -> Sequence[PartitionState] | None:
-    """Return the partitions from the open lower end to the open upper one; None if they do not cover just once."""
+    """Return the partitions from the open lower end to the open upper end; None if they overlap or leave a gap."""
     by_lower = {part.partition.lower: part for part in parts}
     chain: list[PartitionState] = []
     at: bytes | None = None
@@ -65,18 +65,18 @@ def in_order(parts: Sequence[PartitionState]) -> Sequence[PartitionState] | None
     return chain if len(chain) == len(parts) and at is None else None
 
 
-def _held(target: Target[Record], folder: Path, stopping: Callable[[], bool]) -> tuple[int | None, str]:
+def _count_target(target: Target[Record], folder: Path, stopping: Callable[[], bool]) -> tuple[int | None, str]:
     if isinstance(target, Countable) and (counted := target.count()) is not None:
         return counted, "its store's own count"
     if not isinstance(target, Listable):
         return None, ""
-    log = Log(folder / "log")
+    log = AddressLog(folder / "log")
     if not list_share(target, log, stopping=stopping):
-        raise TransientError("E-STOPPED", "stopped while the target was counted; the same command counts again")
+        raise TransientError("E-STOPPED", "stopped while it counted the target; the same command counts again")
     return balance([log.path], listed=True).listed, "listing it"
 
 
-def _told(part: Partition, copied: Mapping[str, int], now: Mapping[str, int]) -> list[str]:
+def _differences(part: Partition, copied: Mapping[str, int], now: Mapping[str, int]) -> list[str]:
     wrong = [kind for kind in sorted({*copied, *now}) if copied.get(kind, 0) != now.get(kind, 0)]
-    told = ", ".join(f"{kind} {copied.get(kind, 0)} of {now.get(kind, 0)}" for kind in wrong)
-    return [f"partition {part.number}: {told}"] if wrong else []
+    numbers = ", ".join(f"{kind} {copied.get(kind, 0)} of {now.get(kind, 0)}" for kind in wrong)
+    return [f"partition {part.number}: {numbers}"] if wrong else []

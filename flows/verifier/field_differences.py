@@ -1,4 +1,4 @@
-"""Samples of how records differ, by field path: bounded, without values unless asked for (R145, R154)."""
+"""Samples of how records differ, by field path: bounded in number, without values by default (R145, R154)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from mappers.compare.record_tree import joined, kind_of, shown, tree
 from mappers.contract import Record
 
 _SAMPLES = 20
-"""Kept of each kind."""
+"""Samples kept of each kind of difference."""
 _EXAMINED = 1_000
-"""Records looked into; where so many differ, the next will differ alike."""
+"""Records examined; where so many differ, further ones differ alike."""
 
 
 @dataclass(frozen=True)
 class FieldDifference:
-    """One field of one record that is not what its document maps to."""
+    """One field of a record that differs from what its document maps to."""
 
     address: str
     path: str
@@ -29,23 +29,23 @@ class FieldDifference:
     source_type: str
     """The BSON type of the source's field at that path; "" where it has none of that name."""
     expected_type: str
-    """What it maps to, by the store's own name of the type; "" for nothing."""
+    """The type it maps to, by the store's own name; "" for nothing."""
     found_type: str
-    """What the target holds, likewise."""
+    """The type that the target holds, likewise."""
     expected: str | None = None
-    """The value it maps to, shortened; None unless values were asked for."""
+    """The value it maps to, shortened; None without `show_values`."""
     found: str | None = None
     """The value the target holds, likewise."""
 
 
 @dataclass(frozen=True)
-class Differing:
-    """How records differ from what is expected, in samples."""
+class DifferenceSamples:
+    """How records differ, in samples."""
 
     examined: int = 0
-    """The records that were looked into, at most 1,000 of those that differ."""
+    """Records examined, at most 1,000 of those that differ."""
     kinds: Mapping[str, int] = field(default_factory=dict)
-    """In them, the fields that differ in each way."""
+    """Fields of these records that differ, by the kind of difference."""
     samples: Sequence[FieldDifference] = ()
     """At most 20 of each kind."""
 
@@ -54,15 +54,15 @@ class Differences:
     """Collects how records differ; safe to share between threads."""
 
     def __init__(self, *, show_values: bool = False) -> None:
-        """Begin with none; `show_values` keeps values, which may be personal data."""
+        """Begin empty; `show_values` keeps values, which may be personal data."""
         self._show_values = show_values
         self._lock = threading.Lock()
         self._examined = 0
         self._kinds: Counter[str] = Counter()
         self._samples: list[FieldDifference] = []
 
-    def note(self, expected: Record, found: Record, raw: bytes) -> None:
-        """Look into two records that are known to differ; `raw` is the document of the one that is expected."""
+    def add(self, expected: Record, found: Record, raw: bytes) -> None:
+        """Examine two records that differ; `raw` is the document that maps to `expected`."""
         with self._lock:
             if self._examined >= _EXAMINED:
                 return
@@ -74,25 +74,25 @@ class Differences:
         # Contents that differ only in how they are written have no field to name.
         seen = seen or [Difference((), "value", None, None)]
         with self._lock:
-            for one in seen:
-                self._kinds[one.kind] += 1
-                if self._kinds[one.kind] <= _SAMPLES:
-                    self._samples.append(self._told(expected.address, one, raw))
+            for difference in seen:
+                self._kinds[difference.kind] += 1
+                if self._kinds[difference.kind] <= _SAMPLES:
+                    self._samples.append(self._sample(expected.address, difference, raw))
 
-    def taken(self) -> Differing:
-        """Return what was found so far."""
+    def samples(self) -> DifferenceSamples:
+        """Return the samples so far."""
         with self._lock:
-            samples = sorted(self._samples, key=lambda one: (one.kind, one.address, one.path))
-            return Differing(self._examined, dict(sorted(self._kinds.items())), samples)
+            samples = sorted(self._samples, key=lambda sample: (sample.kind, sample.address, sample.path))
+            return DifferenceSamples(self._examined, dict(sorted(self._kinds.items())), samples)
 
-    def _told(self, address: str, one: Difference, raw: bytes) -> FieldDifference:
+    def _sample(self, address: str, difference: Difference, raw: bytes) -> FieldDifference:
         return FieldDifference(
             address,
-            joined(one.path),
-            one.kind,
-            source_type(raw, one.path),
-            kind_of(one.expected),
-            kind_of(one.found),
-            shown(one.expected) if self._show_values else None,
-            shown(one.found) if self._show_values else None,
+            joined(difference.path),
+            difference.kind,
+            source_type(raw, difference.path),
+            kind_of(difference.expected),
+            kind_of(difference.found),
+            shown(difference.expected) if self._show_values else None,
+            shown(difference.found) if self._show_values else None,
         )

@@ -19,12 +19,12 @@ from flows.connect.stores import following, opened_source, opened_state, project
 from flows.connect.ttl_rule import expiring
 from flows.copying.projection import Projection, identify
 from flows.plan.model import Plan
-from flows.verifier.compare import Comparison, Save, compare_partition, list_share, unkept
+from flows.verifier.compare import Comparison, Save, compare_partition, list_share, save_nothing
 from flows.verifier.counts import Counts, count_route
 from flows.verifier.field_differences import Differences
-from flows.verifier.ledger import Log, Mismatch, balance
-from flows.verifier.pending_changes import Pending, pending
-from flows.verifier.recheck import SecondLook
+from flows.verifier.ledger import AddressLog, Mismatch, balance
+from flows.verifier.pending_changes import PendingChanges, pending_changes
+from flows.verifier.recheck import Recheck
 from flows.verifier.sample import DOCUMENTS, Sampled, draw
 from mappers.contract import Record
 from mappers.expiry import IndexExpires
@@ -117,7 +117,7 @@ def verify_job(
         target = following(route.target(), design)
         projection = projected(route, target, design, job.id_kind)
         source = reading(state, route, database)
-        owed = pending(state, route, database, projection, stopping)
+        owed = pending_changes(state, route, database, projection, stopping)
         work = _Work(plan, job, state, source, target, projection, observer, stopping, pulse := Pulse(), owed)
         try:
             match job.stage, job.asked.level:
@@ -152,7 +152,7 @@ class _Work:
     observer: Observer
     stopping: Callable[[], bool]
     pulse: Pulse
-    owed: Pending | None
+    owed: PendingChanges | None
     """What sync owes the target; None where no sync by a stream keeps it up."""
 
     def count(self) -> Verified:
@@ -167,17 +167,17 @@ class _Work:
         ]
         found: list[Mismatch] = []
         with self._watched(), tempfile.TemporaryDirectory(prefix="offramp-verify-") as folder:
-            log = Log(Path(folder) / "log")
+            log = AddressLog(Path(folder) / "log")
             drawn = draw(self.source, self.job.asked.sample, [at for at in parts if at is not None])
             tally = self._compared(log, drawn, Partition(0))
             if tally is None:
                 raise _stopped()
             differences = Differences(show_values=self.job.asked.show_values)
-            sums = balance([log.path], listed=False, look=self._look(differences), found=found.append)
+            sums = balance([log.path], listed=False, recheck=self._recheck(differences), on_wrong=found.append)
         faults = _audited(self.target)
         self._keep(uuid4().hex, found, whole=False)
         sampled = drawn.sampled([one.position for one in found], self.job.asked.confidence)
-        return Verified(Comparison(tally, sums, differences.taken()), faults=faults, sampled=sampled)
+        return Verified(Comparison(tally, sums, differences.samples()), faults=faults, sampled=sampled)
 
     def whole(self) -> Verified:
         for part in Verifications(self.state).parts(self.job.route):
@@ -215,7 +215,9 @@ class _Work:
 
         logs = [self._log(part).path for part in parts]
         differences = Differences(show_values=self.job.asked.show_values)
-        sums = balance(logs, listed=isinstance(self.target, Listable), look=self._look(differences), found=keep)
+        sums = balance(
+            logs, listed=isinstance(self.target, Listable), recheck=self._recheck(differences), on_wrong=keep
+        )
         faults = _audited(self.target)
         self._keep(under_way.id, found, whole=True)
         about = {
@@ -224,9 +226,11 @@ class _Work:
             "resumed": under_way.resumed,
             "partitions": sum(part.stage == "compare" for part in parts),
         }
-        return Verified(Comparison(tally, sums, differences.taken()), faults=faults, about=about)
+        return Verified(Comparison(tally, sums, differences.samples()), faults=faults, about=about)
 
-    def _compared(self, log: Log, source: Readable, partition: Partition, part: Part | None = None) -> Tally | None:
+    def _compared(
+        self, log: AddressLog, source: Readable, partition: Partition, part: Part | None = None
+    ) -> Tally | None:
         return compare_partition(
             *(source, self.projection, self.target, log, partition),
             after=part.position if part else None,
@@ -237,15 +241,15 @@ class _Work:
             rate=pace("the verification", self.plan.verification.ceilings(), self.plan.name),
             stopping=self.stopping,
             compared=self._advanced,
-            save=self._save(part.number) if part else unkept,
+            save=self._save(part.number) if part else save_nothing,
         )
 
     def _advanced(self, documents: int) -> None:
         self.pulse.add(documents)
         self.observer.advanced(self.job.route, "verify", documents)
 
-    def _look(self, differences: Differences) -> SecondLook:
-        return SecondLook(
+    def _recheck(self, differences: Differences) -> Recheck:
+        return Recheck(
             *(self.source, self.projection, self.target),
             refused=self._refused(),
             progress=self.owed,
@@ -256,7 +260,7 @@ class _Work:
     def _refused(self) -> Refused:
         return Rejects(self.state).refused(self.job.route)
 
-    def _part(self, number: int) -> tuple[Part, Log]:
+    def _part(self, number: int) -> tuple[Part, AddressLog]:
         """Return the part as it stands and its log; one whose log was lost begins anew."""
         parts = Verifications(self.state).parts(self.job.route)
         part = next((part for part in parts if part.number == number), None)
@@ -269,10 +273,10 @@ class _Work:
             anew = replace(part, position=None, tally=Tally(), size=0)
             return anew, self._log(anew)
 
-    def _log(self, part: Part) -> Log:
+    def _log(self, part: Part) -> AddressLog:
         place = folder(self.plan.state, self.plan.name, self.job.route)
         place.mkdir(mode=0o700, parents=True, exist_ok=True)  # Addresses may be personal data (R145).
-        return Log(place / f"part-{part.number:04d}", part.size)
+        return AddressLog(place / f"part-{part.number:04d}", part.size)
 
     def _save(self, number: int) -> Save:
         def save(position: bytes | None, tally: Tally, size: int, *, done: bool) -> None:

@@ -1,8 +1,8 @@
-"""The addresses a route should hold and the addresses its target lists, balanced on disk, a bucket at a time.
+"""The ledger of a pass: the addresses a route should hold against those its target lists, balanced on disk.
 
-Only so can records that share an address, and records nobody expects, be found without holding every address in
-memory: the logs are about as large as the addresses, a bucket is a 256th of them. Each part of a pass writes a log of
-its own, which only grows: cut back to a size at which it was flushed it says what it said then.
+The ledger finds records that share an address and records that no document maps to, without every address in memory:
+the logs are about as large as the addresses, and one of 256 buckets is in memory at a time. Each part of a pass has its
+own log, which only grows: truncated to a size at which it was flushed, it is the log of that moment.
 """
 
 from __future__ import annotations
@@ -26,54 +26,56 @@ _FRAME = struct.Struct("<BBI")  # side, bucket, length of what follows
 _HEAD = struct.Struct("<BII")  # finding, length of the address, length of the position
 _EXPECTED, _LISTED = 0, 1
 _AT_ONCE = 500
-"""Mismatches looked at again at the same time."""
+"""Mismatches rechecked at once."""
 SAMPLES = 10
-"""Addresses kept of each kind of mismatch, to be named in reports."""
+"""Addresses kept of each kind of mismatch, for reports."""
 
 
 class Finding(IntEnum):
-    """What was seen at an expected address; of several records at one address the least stands for what is there."""
+    """The finding at an expected address; of several records at one address the least finding counts."""
 
     SAME = 0
     DIFFERS = 1
     MISSING = 2
     EXPIRED = 3
     REFUSED = 4
-    """Absent, and its document is on record as one the target refused."""
+    """Absent, and its document is on record as refused by the target."""
     INCONCLUSIVE = 5
-    """The store did not answer for it, which proves nothing (R152)."""
+    """The store did not answer, which proves nothing (R152)."""
 
 
 class Entry(NamedTuple):
-    """What was seen at the address of one record."""
+    """The finding at the address of one record."""
 
     address: str
     finding: Finding
     position: bytes = b""
-    """BSON ``{"_id": id}`` of its document, where something is to be looked at again."""
+    """BSON ``{"_id": id}`` of its document, for records to recheck."""
 
 
 class Mismatch(NamedTuple):
-    """An address at which the logs say that the target is wrong, or could not be asked."""
+    """An address at which the target seems wrong, or could not be read."""
 
     kind: str
-    """missing, differs, extra, collides, inconclusive; after another look also unsettled, or what is no mismatch: same,
-    settled (neither expected nor held any more), gone (an extra that is), lapsed, expired or refused."""
+    """missing, differs, extra, collides or inconclusive; after a recheck also unsettled, or what is no mismatch: same,
+    settled (neither expected nor held any more), gone (an extra record that was deleted), lapsed, expired, refused."""
     address: str
     position: bytes = b""
 
 
 WRONG = ("missing", "differs", "extra", "collides", "unsettled", "inconclusive")
-"""The kinds that are no part of a clean verdict."""
-Look = Callable[[Sequence[Mismatch]], Sequence[Mismatch]]
-"""Looks again, and returns what is so by now, in the same order."""
+"""The kinds that no clean verdict has."""
+RecheckCall = Callable[[Sequence[Mismatch]], Sequence[Mismatch]]
+"""Rechecks mismatches; returns each as it is now, in the same order."""
 
 
 @dataclass(slots=True)
 class Balance:
-    """The closed ledger: records = held + missing + collides + expired, and what is rarer and stands below.
+    """The sums of a ledger.
 
-    `lapsed` and `extra` are of what is listed.
+    records = held + missing + collides + expired + refused + settled + unsettled + inconclusive.
+
+    `lapsed` and `extra` count listed addresses.
     """
 
     records: int = 0
@@ -86,21 +88,21 @@ class Balance:
     expired: int = 0
     refused: int = 0
     settled: int = 0
-    """Expected when their document was read, and by now neither expected nor held: it has changed since."""
+    """Expected when their document was read, now neither expected nor held: the document changed meanwhile."""
     lapsed: int = 0
-    """Listed and expected by nobody, but expired: the store has still to drop them (R150)."""
+    """Listed and not expected, but expired: the store has yet to drop them (R150)."""
     unsettled: int = 0
-    """Another look could prove nothing, as the source's document kept changing or sync had not come so far (R148)."""
+    """A recheck proved nothing: the document kept changing, or sync had not come so far (R148)."""
     inconclusive: int = 0
     """The store did not answer for them (R152, R153)."""
     extra: int | None = None
-    """Listed addresses nobody expects; None where the target cannot list."""
+    """Listed addresses that no document maps to; None where the target cannot list."""
     listed: int | None = None
     samples: dict[str, list[str]] = field(default_factory=dict)
 
-    def note(self, one: Mismatch) -> None:
-        """Count what was found at an address, and keep it as a sample of its kind, up to the limit."""
-        match one.kind:
+    def add(self, mismatch: Mismatch) -> None:
+        """Count the mismatch, and keep its address as a sample of its kind, up to the limit."""
+        match mismatch.kind:
             case "gone":
                 return
             case "same":
@@ -116,16 +118,16 @@ class Balance:
                 self.extra = (self.extra or 0) + 1
             case "missing" | "collides" | "unsettled" | "inconclusive" as kind:
                 setattr(self, kind, getattr(self, kind) + 1)
-        kept = self.samples.setdefault(one.kind, [])
-        if len(kept) < SAMPLES and one.address not in kept:
-            kept.append(one.address)
+        kept = self.samples.setdefault(mismatch.kind, [])
+        if len(kept) < SAMPLES and mismatch.address not in kept:
+            kept.append(mismatch.address)
 
 
-class Log:
-    """What one part of a pass has seen, in a file; nothing stays open, and little in memory."""
+class AddressLog:
+    """What one part of a pass has seen, in a file that is not kept open; little of it is in memory."""
 
     def __init__(self, path: Path, size: int = 0) -> None:
-        """Go on after so many bytes: what follows them is forgotten. Raises ValueError if they are not there."""
+        """Continue after the first `size` bytes and forget the rest; raises ValueError if the file is shorter."""
         self.path = path
         self._lock = threading.Lock()
         self._gathered: dict[tuple[int, int], bytearray] = {}
@@ -137,15 +139,15 @@ class Log:
         self._size = size
 
     def expect(self, entries: Iterable[Entry]) -> None:
-        """Note what was seen at expected addresses; one may be expected twice."""
+        """Note the findings at expected addresses; an address may be expected twice."""
         self._append(_EXPECTED, entries)
 
     def list(self, addresses: Iterable[str]) -> None:
-        """Note the addresses the target lists; once is as good as twice."""
+        """Note addresses that the target lists; noting one twice changes nothing."""
         self._append(_LISTED, (Entry(address, Finding.SAME) for address in addresses))
 
     def flush(self, *, durable: bool = True) -> int:
-        """All that was noted is in the file, even if the power fails; returns its size."""
+        """Everything noted is in the file, with `durable` also after a power failure; returns its size in bytes."""
         with self._lock:
             self._write(list(self._gathered), durable=durable)
             return self._size
@@ -175,39 +177,39 @@ def balance(
     logs: Sequence[Path],
     *,
     listed: bool,
-    look: Look | None = None,
-    found: Callable[[Mismatch], object] = lambda _: None,
+    recheck: RecheckCall | None = None,
+    on_wrong: Callable[[Mismatch], object] = lambda _: None,
 ) -> Balance:
-    """Return the sums over the logs; `listed` says whether the target has listed its addresses at all.
+    """Return the sums over the logs; `listed` says whether the target has listed its addresses.
 
-    `look` has the last word on each address that seems wrong; `found` hears of those that stay so.
+    `recheck` decides each mismatch; `on_wrong` is called with those that remain.
     """
     total = Balance(extra=0 if listed else None, listed=0 if listed else None)
     waiting: list[Mismatch] = []
 
-    def settle() -> None:
-        for one in look(waiting) if look is not None and waiting else waiting:
-            total.note(one)
-            if one.kind in WRONG:
-                found(one)
+    def recheck_waiting() -> None:
+        for mismatch in recheck(waiting) if recheck is not None and waiting else waiting:
+            total.add(mismatch)
+            if mismatch.kind in WRONG:
+                on_wrong(mismatch)
         waiting.clear()
 
     frames = _frames(logs)
     for bucket in range(_BUCKETS):
-        for one in _balance_bucket(logs, frames, bucket, total):
-            if one.kind == "collides":  # Another look would say the same: it is the source's own documents.
-                total.note(one)
-                found(one)
+        for mismatch in _balance_bucket(logs, frames, bucket, total):
+            if mismatch.kind == "collides":  # A recheck would find the same: two documents of the source collide.
+                total.add(mismatch)
+                on_wrong(mismatch)
                 continue
-            waiting.append(one)
+            waiting.append(mismatch)
             if len(waiting) >= _AT_ONCE:
-                settle()
-    settle()
+                recheck_waiting()
+    recheck_waiting()
     return total
 
 
 def extras(logs: Sequence[Path]) -> Iterator[str]:
-    """Yield every listed address that nobody expects."""
+    """Yield every listed address that no document maps to."""
     frames = _frames(logs)
     for bucket in range(_BUCKETS):
         expected = {address for _, address, _ in _entries(logs, frames[_EXPECTED][bucket])}
@@ -244,7 +246,7 @@ def _balance_bucket(logs: Sequence[Path], frames: _Frames, bucket: int, total: B
 
 
 _Frames = tuple[list["array[int]"], list["array[int]"]]
-"""By side and bucket: number of the log, offset and length of each frame, one after another."""
+"""For each side and bucket a flat array: number of the log, offset and length of each frame."""
 
 
 def _frames(logs: Sequence[Path]) -> _Frames:
@@ -261,7 +263,7 @@ def _frames(logs: Sequence[Path]) -> _Frames:
 
 
 def _entries(logs: Sequence[Path], frames: array[int]) -> Iterator[tuple[int, bytes, bytes]]:
-    # Each log is opened once, as its frames follow each other: there may be many of either.
+    # The frames are in the order of the logs, so each log is opened once.
     opened: BinaryIO | None = None
     current = -1
     try:

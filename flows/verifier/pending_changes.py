@@ -1,7 +1,7 @@
-"""What sync still owes a target while it stands at its position: read from the source's changes, none of it applied.
+"""The changes of the source that are yet to be synced, read from its stream and not applied.
 
-A verification holds the route's lease, so no sync goes on meanwhile: what changed since the position cannot settle
-before the next sync, and everything else must be right now (R148).
+A verification holds the route's lease, so no sync runs meanwhile. A document that changed since the position of sync is
+pending until the next sync; every other document must be right now (R148).
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from stores.state.database import State
 from stores.state.sync_positions import Syncs
 
 
-class Pending:
-    """The documents that changed since a route's position; a `recheck.Progress` of a sync that stands still."""
+class PendingChanges:
+    """The documents that changed since a route's position; a `recheck.SyncProgress` while no sync runs."""
 
     def __init__(
         self,
@@ -32,26 +32,26 @@ class Pending:
         lost: str = "",
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Read nothing yet; `addresses` tells where the records of a document are, as far as its `_id` can."""
+        """Read nothing yet; `addresses` gives the addresses of records by their `_id`, None if it cannot."""
         self.lost = lost
-        """Why the changes since the position cannot be told, "" if they can: then nothing is known to be settled."""
+        """Why the changes since the position are lost, "" if they are not; then every document counts as pending."""
         self.touched: set[bytes] = set()
-        """BSON ``{"_id": id}`` of each document that changed, as far as was read."""
+        """BSON ``{"_id": id}`` of each changed document read so far."""
         self._changes = changes
         self._collection = collection
         self._position = position
         self._addresses = addresses
         self._stopping = stopping
-        self._placed: set[bytes] = set()
-        self._places: set[str] = set()
-        self._unplaced = False
+        self._addressed: set[bytes] = set()
+        self._pending_addresses: set[str] = set()
+        self._unknown_addresses = False
 
     def now(self) -> int:
         """Return the source's cluster time."""
         return self._changes.now()
 
-    def passed(self, time: int) -> bool:
-        """Whether every change up to this time is known, or none can be told any more."""
+    def has_passed(self, time: int) -> bool:
+        """Return True when every change up to this time was read, or the changes are lost."""
         if self.lost or self._position.time > time:
             return True
         reached = False
@@ -59,47 +59,47 @@ class Pending:
             for batch in self._changes.follow(
                 {self._collection: False}, self._position, until=time, stopping=self._stopping
             ):
-                self.touched.update(one.id for one in batch.touched if one.collection == self._collection)
+                self.touched.update(touch.id for touch in batch.touched if touch.collection == self._collection)
                 self._position = batch.position
                 if self._collection in batch.halts:
                     self.lost = f"the collection {batch.halts[self._collection]}"
-            reached = not self._stopping()  # Else the stream ends only once it has come so far.
+            reached = not self._stopping()  # Without a stop the stream ends only at that time.
         except PermanentError as error:
             self.lost = str(error)
         return reached or bool(self.lost)
 
     def touched_since(self, ids: Sequence[bytes], time: int) -> Container[bytes]:
-        """Return which of these documents have changed since the position, by now."""
-        del time  # What changed before it, too, is still to be synced.
-        self.passed(self.now())
+        """Return those of the documents that have changed since the position, up to now."""
+        del time  # A change before it is pending, too.
+        self.has_passed(self.now())
         return set(ids) if self.lost else self.touched.intersection(ids)
 
-    def owes(self, address: str, at: bytes) -> bool:
-        """Whether a change of the record's document is still to be synced, or may be: nothing tells whose it is."""
+    def is_pending(self, address: str, at: bytes) -> bool:
+        """Return True when a change of the record's document is pending, or may be as its document is unknown."""
         if self.lost or at in self.touched:
             return True
         if at:
             return False
-        for touched in self.touched - self._placed:
-            places = self._addresses(touched)
-            self._unplaced = self._unplaced or places is None
-            self._places.update(places or ())
-            self._placed.add(touched)
-        return self._unplaced or address in self._places
+        for touched in self.touched - self._addressed:
+            addresses = self._addresses(touched)
+            self._unknown_addresses = self._unknown_addresses or addresses is None
+            self._pending_addresses.update(addresses or ())
+            self._addressed.add(touched)
+        return self._unknown_addresses or address in self._pending_addresses
 
 
-def pending(
+def pending_changes(
     state: State,
     route: Route,
     database: MongoDB,
     projection: Projection | None = None,
     stopping: Callable[[], bool] = lambda: False,
-) -> Pending | None:
-    """Return what the route's sync still owes; None for a route never synced, or not by a stream of changes."""
+) -> PendingChanges | None:
+    """Return the pending changes of the route; None for a route never synced, or not synced by a change stream."""
     standing = Syncs(state).standing(route.name)
     if standing is None or not standing.synced or route.keys.sync != "stream":
         return None
-    return Pending(
+    return PendingChanges(
         *(database.changes(), route.collection, standing.position),
         addresses=projection.addresses if projection is not None else lambda _: None,
         lost=f"the collection {standing.halted}" if standing.halted else "",
@@ -107,8 +107,8 @@ def pending(
     )
 
 
-def moved(owed: Pending | None) -> Mapping[str, int]:
-    """Return how many documents changed since the position by now, per BSON type of `_id`; nothing if unknown."""
-    if owed is None or not owed.passed(owed.now()) or owed.lost:
+def changed_by_type(changes: PendingChanges | None) -> Mapping[str, int]:
+    """Return how many documents changed since the position, by BSON type of `_id`; empty if unknown."""
+    if changes is None or not changes.has_passed(changes.now()) or changes.lost:
         return {}
-    return Counter(map(identity_type, owed.touched))
+    return Counter(map(identity_type, changes.touched))

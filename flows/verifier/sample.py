@@ -1,4 +1,4 @@
-"""A sample of a route's documents, drawn uniformly, and what it proves (R149)."""
+"""A uniform random sample of a route's documents, and the bound that it proves (R149)."""
 
 from __future__ import annotations
 
@@ -12,42 +12,42 @@ from mappers.documents.decoding import position
 from stores.contract.source import Batch, Partition, Source
 
 DOCUMENTS = 30_000
-"""What a sample draws unless said: with no difference at most 0.01 % differ, at 95 % confidence."""
+"""Default size of a sample: without a difference at most 0.01 % differ, at 95 % confidence."""
 _AT_ONCE = 500
 _FIRST = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """What a sample came to."""
+    """The outcome of a sample."""
 
     documents: int
     """Documents drawn uniformly and compared."""
     beside: int
-    """Documents compared beside them: the first ones, and those at the bounds of partitions."""
+    """Documents compared in addition: the first ones, and those at the bounds of partitions."""
     wrong: int
-    """Of the uniform ones, those of which something is wrong or not proven."""
+    """Uniformly drawn documents with a wrong or unproven record."""
     confidence: float
 
     @property
     def bound(self) -> float | None:
-        """The part of all documents that may be wrong at the most, at this confidence; None if any is wrong."""
+        """The largest share of all documents that may be wrong, at this confidence; None if any is wrong."""
         return bound(self.documents, self.confidence) if not self.wrong and self.documents else None
 
 
 def bound(documents: int, confidence: float = 0.95) -> float:
-    """Return the part that may be wrong at the most, at this confidence, where none of so many documents is."""
+    """Return the largest share that may be wrong, at this confidence, when none of so many documents is."""
     return -math.expm1(math.log1p(-confidence) / documents)
 
 
 def needed(at_most: float, confidence: float) -> int:
-    """Return how many documents give this bound at this confidence."""
+    """Return how many documents without a difference prove this bound at this confidence."""
     return math.ceil(math.log1p(-confidence) / math.log1p(-at_most))
 
 
 @dataclass(slots=True)
-class Drawn:
-    """Documents by their ids as a source to read from: `stores.contract.Readable`."""
+class DrawnDocuments:
+    """The drawn documents as a `stores.contract.Readable`."""
 
     source: Source
     uniform: Sequence[bytes]
@@ -56,7 +56,7 @@ class Drawn:
     _beside: int = 0
 
     def read(self, partition: Partition, after: bytes | None = None) -> Iterator[Batch]:
-        """Yield the documents that are still there, the uniform ones first."""
+        """Yield the documents that still exist, the uniform ones first."""
         for ids in (self.uniform, self.beside):
             for start in range(0, len(ids), _AT_ONCE):
                 documents = self.source.fetch(ids[start : start + _AT_ONCE])
@@ -68,34 +68,34 @@ class Drawn:
                     yield Batch(documents, ids[start])
 
     def sampled(self, wrong: Collection[bytes], confidence: float) -> Sampled:
-        """Return what the sample came to once all of it was read and these documents were found wrong."""
+        """Return the outcome once every document was read and these were found wrong."""
         return Sampled(len(self._found), self._beside, len(self._found & set(wrong)), confidence)
 
 
-def draw(source: Source, documents: int, bounds: Sequence[bytes]) -> Drawn:
-    """Return so many documents drawn uniformly, and beside them the first ones and those at these positions."""
+def draw(source: Source, documents: int, bounds: Sequence[bytes]) -> DrawnDocuments:
+    """Return this many documents drawn uniformly, and in addition the first ones and those at these positions."""
     uniform = source.sample(documents)
     beside = dict.fromkeys(bounds)
     for batch in source.read(Partition(0)):
         beside.update(dict.fromkeys(at for raw in batch.documents[:_FIRST] if (at := position(raw)) is not None))
         break
     known = set(uniform)
-    return Drawn(source, uniform, [at for at in beside if at not in known])
+    return DrawnDocuments(source, uniform, [at for at in beside if at not in known])
 
 
 def proven(drawn: Sampled, total: int | None) -> Mapping[str, Any]:
-    """Return what the sample proves of a collection of so many documents, and never more (R149)."""
-    told: dict[str, Any] = dataclasses.asdict(drawn) | {"at_most": drawn.bound, "at_most_documents": None}
+    """Return what the sample proves for a collection of `total` documents, and no more (R149)."""
+    proof: dict[str, Any] = dataclasses.asdict(drawn) | {"at_most": drawn.bound, "at_most_documents": None}
     percent = f"{drawn.confidence * 100:g} % confidence"
     of = f"{drawn.documents:,}" + (f" of {total:,}" if total is not None else "")
     if drawn.bound is None:
-        told["says"] = f"{drawn.wrong:,} wrong in {of} documents drawn; verify in full"
+        proof["says"] = f"{drawn.wrong:,} wrong in {of} documents drawn; verify in full"
     elif total is None:
-        told["says"] = f"no difference in {of} documents drawn; at {percent} at most {drawn.bound:.3%} differ"
+        proof["says"] = f"no difference in {of} documents drawn; at {percent} at most {drawn.bound:.3%} differ"
     else:
         most = min(total, math.ceil(drawn.bound * total))
-        told["at_most_documents"] = most
-        told["says"] = (
+        proof["at_most_documents"] = most
+        proof["says"] = (
             f"no difference in {of} documents drawn; at {percent} at most {most:,} documents ({drawn.bound:.3%}) differ"
         )
-    return told
+    return proof

@@ -17,9 +17,7 @@ from redis import Redis
 
 from flows.plan.load import load
 from flows.plan.model import Route
-from flows.verifier import compare as comparing
-from flows.verifier import ledger
-from flows.verifier import recheck as settling
+from flows.verifier import compare, ledger, recheck
 from flows.verifier.canary import canary
 from flows.verifier.ledger import Entry, Finding, Mismatch
 from mappers.contract import Record
@@ -70,29 +68,29 @@ def test_every_kind_of_damage_is_found_and_nothing_is_left(
 
 def without(*findings: Finding) -> Callable[[pytest.MonkeyPatch], None]:
     def blind(patch: pytest.MonkeyPatch) -> None:
-        real = ledger.Log.expect
+        real = ledger.AddressLog.expect
 
-        def expect(self: ledger.Log, entries: Any) -> None:
+        def expect(self: ledger.AddressLog, entries: Any) -> None:
             real(self, [Entry(one.address, Finding.SAME) if one.finding in findings else one for one in entries])
 
-        patch.setattr(ledger.Log, "expect", expect)
+        patch.setattr(ledger.AddressLog, "expect", expect)
 
     return blind
 
 
 def all_the_same(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(comparing, "same", lambda found, record: True)
+    patch.setattr(compare, "same_record", lambda found, record: True)
 
 
 def settled_too_soon(patch: pytest.MonkeyPatch) -> None:
-    def call(self: settling.SecondLook, seeming: Sequence[Mismatch]) -> Sequence[Mismatch]:
+    def call(self: recheck.Recheck, seeming: Sequence[Mismatch]) -> Sequence[Mismatch]:
         return [one._replace(kind="same") for one in seeming]
 
-    patch.setattr(settling.SecondLook, "__call__", call)
+    patch.setattr(recheck.Recheck, "__call__", call)
 
 
 def not_listed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(ledger.Log, "list", lambda self, addresses: None)
+    patch.setattr(ledger.AddressLog, "list", lambda self, addresses: None)
 
 
 def no_collisions(patch: pytest.MonkeyPatch) -> None:
@@ -111,7 +109,7 @@ def canonical(change: Callable[[bytes], bytes]) -> Callable[[pytest.MonkeyPatch]
         def same(found: Record, record: Record) -> bool:
             return change(found.canonical()) == change(record.canonical())
 
-        patch.setattr(comparing, "same", same)
+        patch.setattr(compare, "same_record", same)
 
     return blind
 
@@ -120,7 +118,7 @@ def without_expiry(patch: pytest.MonkeyPatch) -> None:
     def same(found: Any, record: Any) -> bool:
         return bool(replace(found, expires_at_ms=None) == replace(record, expires_at_ms=None))
 
-    patch.setattr(comparing, "same", same)
+    patch.setattr(compare, "same_record", same)
 
 
 BLIND: Mapping[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {

@@ -7,7 +7,7 @@ from typing import Any
 
 from flows.connect.progress import Throughput
 from flows.reporting.model import FieldLoss, Pace, PastRun, Report, RouteReport, SourceSeen
-from flows.verifier.field_differences import Differing, FieldDifference
+from flows.verifier.field_differences import DifferenceSamples, FieldDifference
 
 STARTED = dt.datetime(2026, 11, 23, 9, 0, tzinfo=dt.UTC)
 _BEGAN = STARTED.timestamp()
@@ -82,7 +82,7 @@ def damaged(*, show_values: bool = False) -> RouteReport:
         ],
         pace=Pace(throttled=17, waited_s=61.5, source_waited_s=0.0, rate=880.0),
         rejects={"E-DDB-SIZE": 1, "E-MAP-KEY": 1},
-        differing=Differing(
+        differing=DifferenceSamples(
             4,
             {"precision": 1, "order": 1, "type": 2},
             [

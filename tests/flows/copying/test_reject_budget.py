@@ -10,7 +10,7 @@ import pytest
 
 from flows.copying.partition import copy_partition
 from flows.copying.projection import Projection
-from flows.copying.reject_budget import Budget, Spending
+from flows.copying.reject_budget import Budget, BudgetTracker
 from mappers.contract import Document, Losses, MappingError
 from mappers.redis.records import String
 from stores import memory
@@ -71,7 +71,7 @@ def copy(state: State) -> Copy:
             state.journal(lease),
             Partition(number),
             after=at.position,
-            spending=Spending(state, lease, budget),
+            budget=BudgetTracker(state, lease, budget),
             window=1,
         )
 
@@ -116,11 +116,11 @@ def test_rejects_beyond_the_most_allowed_stop_and_accepted_ones_do_not_count(sta
     lease = state_lease(state)
     Rejects(state).go_on(lease)
     with pytest.raises(OverBudget):
-        Spending(state, lease, Budget(most=20)).judge()
+        BudgetTracker(state, lease, Budget(most=20)).judge()
     Rejects(state).go_on(lease)
     Rejects(state).accept(lease, Chosen(), "anna", "test data")
-    Spending(state, lease, Budget(most=20)).judge()
-    Spending(state, lease, Budget(most=0)).judge()
+    BudgetTracker(state, lease, Budget(most=20)).judge()
+    BudgetTracker(state, lease, Budget(most=0)).judge()
     assert copy(wishes, Budget(most=50))
     assert tally(state).rejected == 50
 
@@ -131,9 +131,9 @@ def test_a_share_is_judged_of_a_fair_number_only(state: State, copy: Copy, monke
     assert copy(wishes, budget)
     monkeypatch.setattr("flows.copying.reject_budget._FAIR", 100)
     with pytest.raises(OverBudget, match=r"5 of 100 documents were rejected \(rejects.share 0.04\)"):
-        Spending(state, state_lease(state), budget).judge()
+        BudgetTracker(state, state_lease(state), budget).judge()
     Rejects(state).go_on(state_lease(state))
-    Spending(state, state_lease(state), Budget(share=0.05)).judge()
+    BudgetTracker(state, state_lease(state), Budget(share=0.05)).judge()
 
 
 @pytest.mark.parametrize(("documents", "refused", "stops"), [(100, 21, True), (100, 20, False), (99, 60, False)])

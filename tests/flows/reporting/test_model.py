@@ -6,7 +6,7 @@ import datetime as dt
 
 from flows.connect.progress import Throughput
 from flows.reporting.model import FieldLoss, Following, Pace, PastRun, Report, RouteReport, SourceSeen
-from flows.verifier.field_differences import Differing, FieldDifference
+from flows.verifier.field_differences import DifferenceSamples, FieldDifference
 
 
 def test_a_report_with_every_key_set_is_the_same_when_read_back() -> None:
@@ -28,7 +28,9 @@ def test_a_report_with_every_key_set_is_the_same_when_read_back() -> None:
         accepted=1,
         repairs=[{"command": "repair", "done": "copied", "kind": "missing", "count": 1, "last": "2026"}],
         accepted_rejects=[{"stage": "map", "code": "E", "by": "me", "why": "so", "at": "2026", "documents": 1}],
-        differing=Differing(1, {"value": 1}, [FieldDifference("a", "f", "value", "int", "int", "str", None, "x")]),
+        differing=DifferenceSamples(
+            1, {"value": 1}, [FieldDifference("a", "f", "value", "int", "int", "str", None, "x")]
+        ),
         sizes={"64": 1},
         rejects={"E-MAP-VALUE": 1},
         throughput=[Throughput("copy", 1.5, 2.0, [1, 2])],

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from flows.copying.projection import Projection
 from flows.verifier import compare as comparing
 from flows.verifier.compare import compare, compare_partition, list_share
-from flows.verifier.ledger import Balance, Log, Mismatch, balance
-from flows.verifier.recheck import SecondLook
+from flows.verifier.ledger import AddressLog, Balance, Mismatch, balance
+from flows.verifier.recheck import Recheck
 from mappers.contract import Document, Losses, Record
 from mappers.documents.decoding import position
 from mappers.identity import encode
@@ -122,7 +122,7 @@ def test_a_pass_killed_at_any_call_says_what_it_would_have_said(
                 yield batch
                 fuse()
 
-    class MortalLog(Log):
+    class MortalLog(AddressLog):
         def expect(self, entries: Any) -> None:
             fuse()
             super().expect(entries)
@@ -160,8 +160,8 @@ def test_a_pass_killed_at_any_call_says_what_it_would_have_said(
                     save=saving(number),
                 )
         fuse()
-        look = SecondLook(mortal, projection(), target)
-        return balance([folder / str(number) for number in kept], listed=True, look=look)
+        look = Recheck(mortal, projection(), target)
+        return balance([folder / str(number) for number in kept], listed=True, recheck=look)
 
     mortal = Mortal(documents, batch_documents=batch_documents)
     with pytest.MonkeyPatch.context() as patch:
@@ -221,7 +221,7 @@ class Synced:
     def now(self) -> int:
         return next(self.times)
 
-    def passed(self, time: int) -> bool:
+    def has_passed(self, time: int) -> bool:
         self.asked += 1
         self.target.write(self.applying)
         return self.reached >= time
@@ -230,7 +230,7 @@ class Synced:
         seen, self.touched = self.touched, ()
         return seen
 
-    def owes(self, address: str, at: bytes) -> bool:
+    def is_pending(self, address: str, at: bytes) -> bool:
         return False
 
 
@@ -245,7 +245,7 @@ def record(number: int, n: Any) -> String:
 
 
 def looked(source: Moving, target: MemoryTarget, *seeming: Mismatch, **keys: Any) -> list[str]:
-    return [one.kind for one in SecondLook(source, projection(), target, **keys)(seeming)]
+    return [one.kind for one in Recheck(source, projection(), target, **keys)(seeming)]
 
 
 def test_an_update_between_the_two_reads_is_no_mismatch() -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.verifier.ledger import SAMPLES, Balance, Entry, Finding, Log, Mismatch, balance
+from flows.verifier.ledger import SAMPLES, AddressLog, Balance, Entry, Finding, Mismatch, balance
 
 addresses = st.text(max_size=6) | st.sampled_from(["a", "b", "\udcff", "é", ""])
 findings = st.lists(st.builds(Entry, addresses, st.sampled_from(list(Finding)), st.binary(max_size=3)), max_size=40)
@@ -19,7 +19,7 @@ WRONG = ("missing", "differs", "inconclusive")
 
 
 def closed(folder: Path, expected: Sequence[Entry], listed: Sequence[str] | None = None) -> Balance:
-    log = Log(folder / "log")
+    log = AddressLog(folder / "log")
     log.expect(expected)
     log.list(listed or ())
     log.flush()
@@ -31,7 +31,7 @@ def test_the_sums_are_those_of_plain_sets(
     tmp_path_factory: pytest.TempPathFactory, expected: list[Entry], listed: list[str], parts: int
 ) -> None:
     folder = tmp_path_factory.mktemp("ledger")
-    logs = [Log(folder / str(number)) for number in range(parts)]
+    logs = [AddressLog(folder / str(number)) for number in range(parts)]
     for at, entry in enumerate(expected):
         logs[at % parts].expect([entry])
         if at % 7 == 0:
@@ -41,7 +41,7 @@ def test_the_sums_are_those_of_plain_sets(
     for log in logs:
         log.flush()
     found: list[Mismatch] = []
-    sums = balance([log.path for log in logs], listed=True, found=found.append)
+    sums = balance([log.path for log in logs], listed=True, on_wrong=found.append)
     best: dict[str, Finding] = {}
     for entry in expected:
         best[entry.address] = min(entry.finding, best.get(entry.address, entry.finding))
@@ -71,13 +71,13 @@ def test_another_look_has_the_last_word(tmp_path: Path) -> None:
         asked.extend(some)
         return [one._replace(kind=said[one.address]) for one in some]
 
-    log = Log(tmp_path / "log")
+    log = AddressLog(tmp_path / "log")
     log.expect([Entry("a", Finding.DIFFERS, b"ida"), *(Entry(at, Finding.MISSING, b"x") for at in "bcd")])
     log.expect([Entry("ok", Finding.SAME)])
     log.list(["a", "e", "f", "g", "ok"])
     log.flush()
     found: list[Mismatch] = []
-    sums = balance([log.path], listed=True, look=look, found=found.append)
+    sums = balance([log.path], listed=True, recheck=look, on_wrong=found.append)
     assert sorted(one.address for one in asked) == list("abcdefg")
     assert sorted(one.address for one in found) == ["c", "d", "g"]
     assert (sums.held, sums.settled, sums.missing, sums.unsettled) == (2, 1, 1, 1)
@@ -85,20 +85,20 @@ def test_another_look_has_the_last_word(tmp_path: Path) -> None:
 
 
 def test_a_log_cut_back_to_where_it_was_flushed_says_what_it_said_then(tmp_path: Path) -> None:
-    log = Log(tmp_path / "log")
+    log = AddressLog(tmp_path / "log")
     log.expect([Entry("a", Finding.SAME), Entry("b", Finding.MISSING, b"idb")])
     size = log.flush()
     log.expect([Entry(f"later {number}", Finding.MISSING) for number in range(5_000)])
     log.flush()
-    again = Log(tmp_path / "log", size)
+    again = AddressLog(tmp_path / "log", size)
     again.expect([Entry("c", Finding.SAME)])
     again.flush()
     sums = balance([again.path], listed=False)
     assert (sums.records, sums.held, sums.missing) == (3, 2, 1)
     with pytest.raises(ValueError, match="were written"):
-        Log(tmp_path / "log", 10**6)
+        AddressLog(tmp_path / "log", 10**6)
     with pytest.raises(ValueError, match="were written"):
-        Log(tmp_path / "lost", 1)
+        AddressLog(tmp_path / "lost", 1)
 
 
 def test_what_was_not_listed_is_not_checked(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_samples_are_few_and_name_the_address(tmp_path: Path) -> None:
 
 
 def test_more_than_memory_gathers_is_kept_in_files(tmp_path: Path) -> None:
-    log = Log(tmp_path / "log")
+    log = AddressLog(tmp_path / "log")
     for number in range(300):
         log.expect([Entry(f"{number} {'x' * 5000}", Finding.SAME)] * 2)
     assert (tmp_path / "log").stat().st_size > 0
@@ -131,7 +131,7 @@ def test_a_pass_needs_no_more_open_files_than_a_system_allows(tmp_path: Path) ->
     used = len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").exists() else 64
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(used + 16, soft), hard))
     try:
-        logs = [Log(tmp_path / str(number)) for number in range(40)]
+        logs = [AddressLog(tmp_path / str(number)) for number in range(40)]
         for number, log in enumerate(logs):
             log.expect(Entry(f"{number} {at} {'x' * 200}", Finding.SAME) for at in range(5_000))
             log.flush(durable=False)

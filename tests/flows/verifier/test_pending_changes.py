@@ -6,8 +6,8 @@ import bson
 
 from flows.copying.projection import Projection
 from flows.verifier.ledger import Mismatch
-from flows.verifier.pending_changes import Pending, moved
-from flows.verifier.recheck import SecondLook
+from flows.verifier.pending_changes import PendingChanges, changed_by_type
+from flows.verifier.recheck import Recheck
 from mappers.contract import Document, Losses
 from mappers.redis.records import String
 from stores import memory
@@ -23,14 +23,12 @@ def one(document: Document) -> list[String]:
     return [String(f"n:{document['_id']}", str(document["n"]).encode())]
 
 
-def kinds(database: MemoryDatabase, owed: Pending, *seeming: Mismatch) -> list[str]:
+def kinds(database: MemoryDatabase, owed: PendingChanges, *seeming: Mismatch) -> list[str]:
     memory.forget("pending")
     target = MemoryTarget(MemoryTarget.Connection(), MemoryTarget.Placement(), "pending")
     target.prepare()
     target.write([String(f"n:{number}", b"stale") for number in (1, 2, 3, 9)])
-    look = SecondLook(
-        database.source("a"), Projection(one, Losses(), (String,)), target, progress=owed, patience_s=0.05
-    )
+    look = Recheck(database.source("a"), Projection(one, Losses(), (String,)), target, progress=owed, patience_s=0.05)
     return [found.kind for found in look(seeming)]
 
 
@@ -42,7 +40,7 @@ SEEMING = (
 )
 
 
-def changed() -> tuple[MemoryDatabase, Pending]:
+def changed() -> tuple[MemoryDatabase, PendingChanges]:
     """Documents 1 to 3 that were synced; then 1 is changed and 3 deleted."""
     database = MemoryDatabase()
     for number in (1, 2, 3):
@@ -51,20 +49,22 @@ def changed() -> tuple[MemoryDatabase, Pending]:
     database.change("b", {"_id": 2, "n": 0})
     database.change("a", {"_id": 1, "n": 7})
     database.change("a", 3)
-    return database, Pending(database.changes(), "a", position, addresses=lambda of: [f"n:{bson.decode(of)['_id']}"])
+    return database, PendingChanges(
+        database.changes(), "a", position, addresses=lambda of: [f"n:{bson.decode(of)['_id']}"]
+    )
 
 
 def test_what_changed_past_the_position_is_unsettled_and_all_else_is_judged() -> None:
     database, owed = changed()
     assert kinds(database, owed, *SEEMING) == ["unsettled", "differs", "unsettled", "extra"]
-    assert moved(owed) == {"int": 2}
+    assert changed_by_type(owed) == {"int": 2}
 
 
 def test_an_extra_that_no_id_tells_of_is_unsettled_while_anything_changed() -> None:
     database, owed = changed()
-    untold = Pending(database.changes(), "a", owed._position)
+    untold = PendingChanges(database.changes(), "a", owed._position)
     assert kinds(database, untold, *SEEMING) == ["unsettled", "differs", "unsettled", "unsettled"]
-    quiet = Pending(database.changes(), "a", database.changes().begin())
+    quiet = PendingChanges(database.changes(), "a", database.changes().begin())
     assert kinds(database, quiet, *SEEMING) == ["differs", "differs", "extra", "extra"]
 
 
@@ -73,7 +73,7 @@ def test_where_changes_are_lost_nothing_is_confirmed_and_the_reason_says_why() -
     database.forgotten = len(database.events)
     assert kinds(database, owed, *SEEMING) == ["unsettled"] * 4
     assert "E-SRC-HISTORY-LOST" in owed.lost
-    assert moved(owed) == {}
+    assert changed_by_type(owed) == {}
     database, owed = changed()
     database.drop("a")
     assert set(kinds(database, owed, *SEEMING)) == {"unsettled"}
