@@ -9,18 +9,18 @@ from typing import Literal, get_args
 Effect = Literal["refused", "rejected", "paused", "stopped", "noted"]
 
 EFFECTS: Mapping[Effect, str] = {
-    "refused": "Nothing was written: the plan or the command was refused (exit code 2).",
+    "refused": "Nothing was written: the plan or the command is wrong (exit code 2).",
     "rejected": (
-        "The document was not written, or not whole, and is kept as a reject with its `_id`, code and reason; the route"
-        " went on, and its verdict is not clean (exit code 1)."
+        "The document was not written, or not completely, and is kept as a reject with its `_id`, code and reason. The"
+        " route went on; its verdict is not clean (exit code 1)."
     ),
     "paused": (
-        "The route stopped at a checkpoint after its retries; the other routes went on. Nothing is lost, and the same"
+        "The route stopped at a checkpoint after its retries; the other routes went on. Nothing is lost; the same"
         " command resumes (exit code 3)."
     ),
     "stopped": (
-        "The route stopped at a checkpoint, at once; the other routes went on. Once the cause is gone, the same command"
-        " resumes, unless another one is named here (exit code 3)."
+        "The route stopped at a checkpoint at once; the other routes went on. Remove the cause; then the same command"
+        " resumes, unless another is named here (exit code 3)."
     ),
     "noted": "The run went on; the note does not change the verdict.",
 }
@@ -29,7 +29,7 @@ EFFECTS: Mapping[Effect, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What a code says to a person."""
+    """What a code means."""
 
     effects: tuple[Effect, ...]
     meaning: str
@@ -50,58 +50,61 @@ def entry(effects: str, meaning: str, remedy: str) -> Entry:
 CODES: Mapping[str, Entry] = {
     "E-DDB-DEPTH": entry(
         "rejected",
-        "The document is nested deeper than the levels a DynamoDB item may have.",
-        "Flatten or leave out the deep field with `fields`, or keep it as text with a policy under `values`.",
+        "The document is nested deeper than the 32 levels that a DynamoDB item may have.",
+        "Flatten the deep field (`transforms`: flatten or embed), drop it (`fields`), or set `values: "
+        "{depth_overflow: json_string}`.",
     ),
     "E-DDB-INDEX": entry(
         "rejected",
-        "A field that keys a secondary index has another type than the index, or none that an index takes.",
-        "Cast the field with `fields`, or set `index_mismatch` so that such items stay out of the index.",
+        "A field that keys a secondary index has a type that the index does not take.",
+        "Cast the field (`transforms`), or set `index_mismatch: omit`, which keeps such items out of the index.",
     ),
     "E-DDB-KEY": entry(
         "rejected",
         "A part of the item's key is missing, empty, too long, or of another type than the table's key.",
-        "Correct `key`, give the field a default with `fields`, or leave such documents out with `where`.",
+        "Correct `key`, give the field a default (`transforms`), or exclude such documents with `where`.",
     ),
     "E-DDB-NAME": entry(
         "rejected",
-        "A field's name is longer than DynamoDB takes as an attribute name.",
-        "Rename the field with `fields`.",
+        "A field's name is longer than DynamoDB allows for an attribute name.",
+        "Rename the field (`transforms`) or drop it (`fields`).",
     ),
     "E-DDB-SET": entry(
         "rejected",
-        "An array that is to become a DynamoDB set is empty, mixes types, or holds a value twice.",
-        "Leave the field out of `sets`: it is then a list, which holds anything.",
+        "An array listed in `sets` is empty, mixes types, or holds a value twice.",
+        "Remove the field from `sets`: it is then stored as a list, which holds any values.",
     ),
     "E-DDB-SIZE": entry(
         "rejected",
-        "The item is larger than the 400 KB DynamoDB takes, also after what `oversize` allows.",
-        "Set `oversize` (compress, split or S3), or drop the field that the reason names.",
+        "The item is larger than the 400 KB that DynamoDB allows, even after what `oversize` does.",
+        "Set `oversize` to compress, split or s3, or drop the field that the reason names (`fields`).",
     ),
     "E-ES-CONFLICT": entry(
         "rejected",
-        "A field has another type here than the index gives it, or an array mixes types, and the plan rejects that.",
-        "Choose another `conflict`, or cast the field with `fields`.",
+        "A field has another type than the index gives it, or an array mixes types, and the plan says `conflict: "
+        "reject`.",
+        "Choose another `conflict`, or cast the field (`transforms`).",
     ),
     "E-ES-ID": entry(
         "rejected",
-        "The document's id is empty or longer than the 512 bytes Elasticsearch takes.",
-        "Leave such documents out with `where`, or send the route to another target.",
+        "The document's id is empty or longer than the 512 bytes that Elasticsearch allows.",
+        "Exclude such documents with `where`, or send the route to another target.",
     ),
     "E-ES-NAME": entry(
         "rejected",
-        "A field's name begins or ends with a dot, or has two dots in a row, which makes no path in an index.",
-        "Rename the field with `fields`, or say `values: {name_escape: percent}`.",
+        "A field's name begins or ends with a dot or has two dots in a row, which is not a path in an index.",
+        "Set `values: {name_escape: percent}`, or rename the field (`transforms`).",
     ),
     "E-ES-PERIOD": entry(
         "rejected stopped",
-        "The index of a document is named by a date, which is missing, is no date, or is for no index of the route.",
+        "The document's index is named by a date, and the date is missing, is not a date, or belongs to none of "
+        "the route's indices.",
         "Set `undated_index` for documents without the date, or correct `index`.",
     ),
     "E-ES-ROUTING": entry(
         "rejected",
-        "The field that gives the routing is empty, or a mapper chose a routing where the plan names none.",
-        "Correct the route's `routing`, or give the field a default with `fields`.",
+        "The field that gives the routing is empty, or a mapper chose a routing although the plan sets none.",
+        "Correct the route's `routing`, or give the field a default (`transforms`).",
     ),
     "E-ID-MISSING": entry(
         "rejected stopped",
@@ -110,124 +113,126 @@ CODES: Mapping[str, Entry] = {
     ),
     "E-ID-TYPE": entry(
         "refused rejected stopped",
-        "Keys are plain, and there is an `_id` of another type, or one that has no plain text: two documents could"
-        " share a key.",
-        "Say `id_encoding: typed`, which is the default, or leave such documents out with `where`; then begin anew with"
-        " `backfill --restart`.",
+        "The route says `id_encoding: plain`, and an `_id` has another type or no plain text: two documents "
+        "could share a key.",
+        "Set `id_encoding: typed`, the default, or exclude such documents with `where`; then start over with "
+        "`backfill --restart`.",
     ),
     "E-MAP-ARRAY": entry(
         "rejected",
-        "The field that becomes a list or set is missing or is no array.",
-        "Correct the field's name, or leave such documents out with `where`.",
+        "The field that becomes a list or set is missing or is not an array.",
+        "Correct the field's name, or exclude such documents with `where`.",
     ),
     "E-MAP-COUNTER": entry(
         "rejected",
-        "The field that becomes a counter is missing or is no whole number of 64 bits.",
-        "Cast the field with `fields`, or leave such documents out with `where`.",
+        "The field that becomes a counter is missing or is not a whole number of 64 bits.",
+        "Cast the field (`transforms`), or exclude such documents with `where`.",
     ),
     "E-MAP-ENTRY": entry(
         "rejected",
-        "The field that gives the id of a stream's entry is missing, or is a time that no such id can say.",
-        "Name another field, or leave such documents out with `where`.",
+        "The field that gives a stream entry's id is missing, or is a time that no entry id can hold.",
+        "Name another field in `entry`, or exclude such documents with `where`.",
     ),
     "E-MAP-GEO": entry(
         "rejected",
-        "The field that gives a place is no point, or lies outside of what Redis can hold.",
-        "Correct `location`, or leave such documents out with `where`.",
+        "The field that gives the place is not a point, or is outside the range that Redis holds.",
+        "Correct `location`, or exclude such documents with `where`.",
     ),
     "E-MAP-KEY": entry(
         "rejected",
-        "A field that the key is built of is missing, null, or has no text that names it exactly.",
-        "Correct `key`, give the field a default with `fields`, or leave such documents out with `where`.",
+        "A field that the key is built from is missing, null, or has no text that identifies it exactly.",
+        "Correct `key`, give the field a default (`transforms`), or exclude such documents with `where`.",
     ),
     "E-MAP-LOSSLESS": entry(
         "rejected",
-        "The plan promises `fidelity: lossless`, and the document cannot be restored from its record byte by byte.",
-        "Please report it with the document's structure; `fidelity: native` would take it and count what is lost.",
+        "The plan says `fidelity: lossless`, and the document cannot be restored from its record byte for byte.",
+        "Please report it with the document's structure. `fidelity: native` takes such a document and counts "
+        "what is lost.",
     ),
     "E-MAP-NAME": entry(
         "rejected",
-        "A field's name cannot stand as it is in this target.",
-        "Say `values: {name_escape: percent}`, which keeps the name reversibly, or rename the field with `fields`.",
+        "A field's name cannot be stored unchanged in this target.",
+        "Set `values: {name_escape: percent}`, which keeps the name reversibly, or rename the field (`transforms`).",
     ),
     "E-MAP-RAW": entry(
         "rejected",
-        "The field that is kept as it is must be a text or binary, and is something else.",
-        "Cast the field with `fields`, or use the mapper `json`.",
+        "With `format: raw` the field must be text or binary, and it is something else.",
+        "Cast the field (`transforms`), or use `format: json`.",
     ),
     "E-MAP-RECORD": entry(
         "rejected",
-        "A mapper gave something that is no record of this target.",
-        "Correct the mapper; docs/write-a-mapper.md tells what each target takes.",
+        "A mapper returned something that is not a record of this target.",
+        "Correct the mapper; docs/write-a-mapper.md lists what each target takes.",
     ),
     "E-MAP-FAILED": entry(
         "rejected",
-        "A mapper of your own ended with an exception; the reason names its kind and line, never its text.",
+        "Your own mapper raised an exception; the reason names its kind and line, never its text.",
         "Correct the mapper, or let it raise MappingError with a code of its own.",
     ),
     "E-MAP-SCORE": entry(
         "rejected",
-        "The field that gives the score is missing, or is no number that a double can hold.",
-        "Cast the field with `fields`, or leave such documents out with `where`.",
+        "The field that gives the score is missing, or is not a number that a double can hold.",
+        "Cast the field (`transforms`), or exclude such documents with `where`.",
     ),
     "E-MAP-VALUE": entry(
         "rejected",
-        "A value has no form in this target under the policies of the plan.",
-        "Choose another policy under `values`; the reason names the one, and docs/values.md shows them all.",
+        "A value cannot be stored in this target under the plan's policies.",
+        "Choose another policy under `values`; the reason names it, and docs/values.md lists them all.",
     ),
     "E-NAME-COLLISION": entry(
         "rejected",
-        "Two fields would have one name in the record, or a field has a name that offramp needs there itself.",
-        "Rename one of them with `fields`.",
+        "Two fields would get the same name in the record, or a field has a name that offramp needs for itself.",
+        "Rename one of them (`transforms`) or drop it (`fields`).",
     ),
     "E-SRC-ANOMALY": entry(
         "rejected",
-        "The stored bytes hold something that a decoder would change silently: a field twice, a type out of use.",
-        "Choose a policy for it under `values` (docs/values.md), or repair the document.",
+        "The stored bytes hold something that a decoder would change silently, such as a field twice or a "
+        "deprecated type.",
+        "Choose a policy for it under `values` (docs/values.md), or correct the document in the source.",
     ),
     "E-SRC-DECODE": entry(
         "rejected",
-        "The stored bytes are no valid BSON at the place that the reason names.",
-        "Choose a policy for it under `values` where there is one, or repair the document.",
+        "The stored bytes are not valid BSON at the place that the reason names.",
+        "Choose a policy for it under `values` where there is one, or correct the document in the source.",
     ),
     "E-TRANSFORM-ARRAY": entry(
         "rejected",
-        "A path leads through an array, or a field that is to be taken apart is no array.",
-        "Correct the path, or leave such documents out with `where`.",
+        "A path leads through an array, or the field that `explode` names is not an array.",
+        "Correct the path, or exclude such documents with `where`.",
     ),
     "E-TRANSFORM-CAST": entry(
         "rejected",
-        "A value cannot be cast to the type the plan names.",
-        "Correct the cast, or leave such documents out with `where`.",
+        "A value cannot be cast to the type in the plan.",
+        "Correct the cast, give it a `default`, or exclude such documents with `where`.",
     ),
     "E-TRANSFORM-COLLISION": entry(
         "rejected",
-        "A field is to be set or renamed to a name that the document has already.",
+        "A transform would set a field, or rename one to a name, that the document already has.",
         "Choose another name.",
     ),
     "E-TRANSFORM-IDENTITY": entry(
         "rejected",
-        "An element of an array that becomes a record of its own has no identity, or shares it with another.",
-        "Name the elements by position, or name another field.",
+        "An element that `explode` makes a record of has no identity, or shares it with another element.",
+        "Leave out `id`, which names the elements by position, or name another field in it.",
     ),
     "E-TRANSFORM-LOSSY": entry(
         "rejected",
-        "A cast would lose digits.",
-        "Say `lossy: true`, which casts and counts the loss, or cast to a wider type.",
+        "A cast would change the value, for example lose digits.",
+        "Set `lossy: true`, which casts and counts the loss, or cast to a wider type.",
     ),
     "E-TRANSFORM-MISSING": entry(
         "rejected",
-        "A field that a cast, a template or an array needs is missing.",
-        "Give it a default, or leave such documents out with `where`.",
+        "A field that a cast, a template or `explode` needs is missing.",
+        "Give it a default, or exclude such documents with `where`.",
     ),
     "E-TRANSFORM-PATH": entry(
         "rejected",
-        "A path cannot be followed or set, as something that is no object stands on the way.",
-        "Correct the path, or leave such documents out with `where`.",
+        "A path cannot be followed or set, because a value on the way is not an object.",
+        "Correct the path, or exclude such documents with `where`.",
     ),
     "E-TRANSFORM-TEMPLATE": entry(
         "rejected",
-        "A template needs a field that is an object or array, which cannot stand in a text.",
-        "Name a field of it.",
+        "A template needs a field that is an object or an array, which cannot be part of a text.",
+        "Name a field inside it.",
     ),
 }

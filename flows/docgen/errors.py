@@ -1,8 +1,8 @@
-"""docs/errors.md: every code that a run can show, from the catalogue, which is held against the code that raises them.
+"""docs/errors.md: every code that a run can show, from the catalogue, which is checked against the raising code.
 
-`python -m flows.docgen.errors` prints the page; `--write` and `--check` are about the file. `--check` fails for a code
-that is raised and has no entry, for an entry that nothing raises, and for one that tells of another kind of error than
-the code raises.
+`python -m flows.docgen.errors` prints the page, `--write` writes it and `--check` compares it. `--check` also fails for
+a code that is raised and has no entry, for an entry that nothing raises, and for an entry with another effect than the
+error that raises it.
 """
 
 from __future__ import annotations
@@ -36,26 +36,26 @@ _HEAD = """\
 
 # Errors
 
-Every message begins with a code. `offramp explain CODE` prints its entry. A mapper or target of your own has codes of
-its own, which are not here. `E-` stops something or rejects a document, `W-` is a note.
+Every error message begins with a code, and `offramp explain CODE` prints the code's entry. `E-` codes stop something or
+reject a document; `W-` codes are notes. Your own mappers and targets may use codes that are not listed here.
 
-What the tool did is one of these; where a code can mean several, the message and the exit code tell which it was.
+What offramp did is one of these. Where a code has several, the message and the exit code say which it was.
 
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A place in the code where a code stands."""
+    """A place in the source text that names a code."""
 
     code: str
     place: str
     effect: Effect | None
-    """What the kind of error it is raised with says, None where that is decided elsewhere."""
+    """The effect of the error class that takes it, None where that is decided elsewhere."""
 
 
 def uses(root: Path = _ROOT) -> Iterator[Use]:
-    """Yield every code in a text of the packages that is not a docstring, nor in the catalogue itself."""
+    """Yield every code in the packages' texts; docstrings and the catalogue itself are left out."""
     for package in _PACKAGES:
         for path in sorted((root / package).rglob("*.py")):
             if path.name != "error_codes.py":
@@ -80,26 +80,27 @@ def _uses(tree: ast.AST, place: str) -> Iterator[Use]:
 
 
 def faults(found: Iterable[Use], catalogue: Mapping[str, Entry]) -> list[str]:
-    """Return what is wrong between the code and the catalogue, each with what to do about it."""
-    told: dict[str, str] = {}
+    """Return each difference between the uses and the catalogue, and what to do about it, in the order of the codes."""
+    differences: dict[str, str] = {}
     seen = set()
     for use in found:
         seen.add(use.code)
         entry = catalogue.get(use.code)
         if entry is None:
-            told.setdefault(
+            differences.setdefault(
                 use.code,
-                f"{use.code} ({use.place}) has no entry: say in {_table_for(use)} what it means and what to do, with"
-                f" the effect {use.effect or 'of its error'}",
+                f"{use.code} ({use.place}) has no entry: add its meaning and remedy to {_table_for(use)}, with the"
+                f" effect {use.effect or 'of its error'}",
             )
         elif use.effect is not None and use.effect not in entry.effects:
-            told.setdefault(
+            differences.setdefault(
                 use.code,
-                f"{use.code} ({use.place}) is raised as {use.effect}, its entry says {' '.join(entry.effects)}: add it",
+                f"{use.code} ({use.place}) is raised as {use.effect}, but its entry says {' '.join(entry.effects)}: add"
+                f" {use.effect}",
             )
     for code in sorted(catalogue.keys() - seen):
-        told[code] = f"{code} has an entry, but nothing raises it: remove the entry"
-    return [told[code] for code in sorted(told)]
+        differences[code] = f"{code} has an entry, but nothing raises it: remove the entry"
+    return [differences[code] for code in sorted(differences)]
 
 
 def _table_for(use: Use) -> str:

@@ -65,11 +65,12 @@ def test_what_is_wrong_with_the_catalogue_is_told_with_what_to_do() -> None:
     ]
     known = {code: CATALOGUE[code] for code in ("E-ES-TLS", "E-SRC-AUTH", "E-USAGE")}
     assert faults(found, known) == [
-        "E-ES-TLS (stores/elasticsearch/client.py line 5) is raised as refused, its entry says stopped: add it",
-        "E-MADE-UP (flows/run/backfill.py line 4) has no entry: say in flows/error_codes.py what it means and what to"
-        " do, with the effect of its error",
-        "E-RDS-NEW (stores/redis/target.py line 3) has no entry: say in stores/redis/error_codes.py what it means and"
-        " what to do, with the effect paused",
+        "E-ES-TLS (stores/elasticsearch/client.py line 5) is raised as refused, but its entry says stopped: add"
+        " refused",
+        "E-MADE-UP (flows/run/backfill.py line 4) has no entry: add its meaning and remedy to"
+        " flows/error_codes.py, with the effect of its error",
+        "E-RDS-NEW (stores/redis/target.py line 3) has no entry: add its meaning and remedy to"
+        " stores/redis/error_codes.py, with the effect paused",
         "E-USAGE has an entry, but nothing raises it: remove the entry",
     ]
 
