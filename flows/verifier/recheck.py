@@ -19,7 +19,7 @@ from mappers.documents.decoding import position
 from stores.contract.source import Source
 from stores.contract.target import Converting, Target
 from stores.errors import TransientError
-from stores.throttling.backoff import STOPPING, Backoff, go_on
+from stores.throttling.backoff import STOPPING, Backoff, go_on, poll
 
 _ROUNDS = 3
 _PATIENCE_S = 60.0
@@ -159,12 +159,15 @@ class Recheck:
 
     def _has_passed(self, since: int) -> bool:
         assert self._progress is not None  # noqa: S101 - asked only where there is one
-        backoff = Backoff(self._patience_s, first_s=0.05, most_s=1.0)
-        while not self._progress.has_passed(since):
+        progress = self._progress
+
+        def look() -> bool:
+            if progress.has_passed(since):
+                return True
             go_on(self._stopping, "stopped while it waited for sync; the same command checks again")
-            if not backoff.wait():
-                return False
-        return True
+            return False
+
+        return poll(look, Backoff(self._patience_s, most_s=1.0))
 
 
 def expected_records(target: Target[Record], records: Sequence[Record]) -> Sequence[Record]:

@@ -22,7 +22,7 @@ from botocore.utils import get_environ_proxies
 
 from stores.aws import MAKING, session
 from stores.errors import OfframpError, PermanentError, PlanError, TransientError
-from stores.throttling.backoff import Backoff
+from stores.throttling.backoff import TIMING, Backoff, Timing, retry
 
 _CONNECT_TIMEOUT_S = 10
 _READ_TIMEOUT_S = 30
@@ -126,8 +126,17 @@ class _Answered:
 class Calls:
     """One client, shared by all threads, and the requests it makes about one table."""
 
-    def __init__(self, table: str, *, region: str | None, endpoint: str | None, profile: str | None) -> None:
+    def __init__(
+        self,
+        table: str,
+        *,
+        region: str | None,
+        endpoint: str | None,
+        profile: str | None,
+        timing: Timing = TIMING,
+    ) -> None:
         """Keep what the client is made of at the first call."""
+        self.timing = timing
         self._table = table
         self._region = region
         self._endpoint = endpoint
@@ -181,13 +190,7 @@ class Calls:
 
     def patiently(self, deadline_s: float, ask: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
         """Return the answer to a request, tried again after transient errors until the deadline."""
-        backoff = Backoff(deadline_s)
-        while True:
-            try:
-                return ask()
-            except TransientError:
-                if not backoff.wait():
-                    raise
+        return retry(ask, Backoff(deadline_s, timing=self.timing))
 
     def control(self, method: str, **arguments: Any) -> Mapping[str, Any]:
         """Return the answer to a request about the table itself; raises PlanError where it is refused."""

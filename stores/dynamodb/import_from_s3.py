@@ -6,7 +6,6 @@ died in between asks for the same import again, and the table's identity once al
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
@@ -17,7 +16,7 @@ from stores.dynamodb.client import Calls
 from stores.dynamodb.import_files import Files
 from stores.dynamodb.table import Table
 from stores.errors import PermanentError, PlanError, TransientError
-from stores.throttling.backoff import STOPPING
+from stores.throttling.backoff import Backoff, go_on, poll
 
 _FIRST_POLL_S = 0.2
 _LAST_POLL_S = 20.0
@@ -161,25 +160,29 @@ class Import:
 
     def _ended(self, arn: str, loaded: Callable[[int], None], stopping: Callable[[], bool]) -> Mapping[str, Any]:
         """Return the description of the import once it has ended."""
-        give_up = time.monotonic() + self._deadline_s
-        pause_s, told = _FIRST_POLL_S, 0
-        while True:
+        counted, at = 0, ""
+        described: Mapping[str, Any] = {}
+
+        def look() -> bool:
+            nonlocal counted, at, described
             described = self._described(arn)
             processed = int(described.get("ProcessedItemCount", 0))
-            if processed > told:
-                loaded(processed - told)
-                told = processed
+            if processed > counted:
+                loaded(processed - counted)
+                counted = processed
             status = described["ImportStatus"]
-            if status not in _RUNNING:
-                return described
             at = f"table {self._table.name!r}: the import is {status}, {processed} items processed"
-            if stopping() or STOPPING.is_set():
-                raise TransientError("E-STOPPED", f"{at}; stopped by a signal: it goes on, and the same command waits")
-            if time.monotonic() >= give_up:
-                text = f"{at} after {self._deadline_s:.0f} s; it goes on, and the same command waits for it again"
-                raise TransientError("E-DDB-IMPORT-WAIT", text)
-            STOPPING.wait(min(pause_s, max(0.0, give_up - time.monotonic())))
-            pause_s = min(pause_s * 1.5, _LAST_POLL_S)
+            if status not in _RUNNING:
+                return True
+            go_on(stopping, f"{at}; stopped by a signal: it goes on, and the same command waits")
+            return False
+
+        timing = self._calls.timing
+        if not poll(look, Backoff(self._deadline_s, first_s=_FIRST_POLL_S, most_s=_LAST_POLL_S, timing=timing)):
+            go_on(timing.stop.is_set, f"{at}; stopped by a signal: it goes on, and the same command waits")
+            text = f"{at} after {self._deadline_s:.0f} s; it goes on, and the same command waits for it again"
+            raise TransientError("E-DDB-IMPORT-WAIT", text)
+        return described
 
     def _fault(self, ended: Mapping[str, Any], items: int) -> str:
         """Return what is wrong with an import that has ended, "" if nothing is; no value is in it."""

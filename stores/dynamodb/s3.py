@@ -10,7 +10,8 @@ from botocore.config import Config
 
 from stores.aws import MAKING, session
 from stores.errors import OfframpError, PermanentError, PlanError, TransientError
-from stores.throttling.backoff import Backoff
+from stores.throttling.backoff import Backoff, retry
+from stores.throttling.batches import cut
 
 _ABSENT = frozenset(("NoSuchKey", "404", "NotFound"))
 _BUSY = frozenset(("SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "OperationAborted"))
@@ -68,8 +69,8 @@ class Objects:
 
     def delete(self, names: Sequence[str]) -> None:
         """There are no objects of these names."""
-        for at in range(0, len(names), _DELETE_LIMIT):
-            keys = [{"Key": name} for name in names[at : at + _DELETE_LIMIT]]
+        for some in cut(names, _DELETE_LIMIT):
+            keys = [{"Key": name} for name in some]
             answer = self._called("delete_objects", Bucket=self._bucket, Delete={"Objects": keys, "Quiet": True})
             if answer.get("Errors"):
                 code = answer["Errors"][0].get("Code", "")
@@ -106,16 +107,16 @@ class Objects:
         **arguments: Any,
     ) -> Any:
         """Return what `take` makes of the answer, None where there is no such object; transient errors are retried."""
-        backoff = Backoff(self._deadline_s if deadline_s is None else deadline_s)
-        while True:
+
+        def call() -> Any:
             try:
                 return take(getattr(self._made(), method)(**arguments))
             except (aws.BotoCoreError, aws.ClientError) as error:
                 if isinstance(error, aws.ClientError) and error.response["Error"].get("Code") in _ABSENT:
                     return None
-                translated = self._translated(error)
-                if not isinstance(translated, TransientError) or not backoff.wait():
-                    raise translated from error
+                raise self._translated(error) from error
+
+        return retry(call, Backoff(self._deadline_s if deadline_s is None else deadline_s))
 
     def _made(self) -> Any:
         with MAKING:

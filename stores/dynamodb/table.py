@@ -9,7 +9,7 @@ from typing import Any, Literal
 from mappers.dynamodb.records import Index, Key
 from stores.dynamodb.client import Calls
 from stores.errors import PermanentError, PlanError, TransientError
-from stores.throttling.backoff import Backoff
+from stores.throttling.backoff import Backoff, poll
 
 _CREATION_DEADLINE_S = 600.0
 _OWN_KEYS = {"aws_owned": None, "aws_managed": {"Enabled": True, "SSEType": "KMS"}}
@@ -110,11 +110,9 @@ class Table:
         """There is no table of this name."""
         if self._describe() is not None:
             self._calls.control("delete_table")
-        backoff = Backoff(_CREATION_DEADLINE_S, first_s=0.5, most_s=5.0)
-        while self._describe() is not None:
-            if not backoff.wait():
-                text = f"{self.name!r}: still there {_CREATION_DEADLINE_S:.0f} s after it was deleted; delete it"
-                raise TransientError("E-DDB-STATUS", text)
+        if not poll(lambda: self._describe() is None, self._patience()):
+            text = f"{self.name!r}: still there {_CREATION_DEADLINE_S:.0f} s after it was deleted; delete it"
+            raise TransientError("E-DDB-STATUS", text)
 
     def id(self) -> str | None:
         """Return the TableId of the table there is, None if there is none."""
@@ -218,14 +216,19 @@ class Table:
 
     def _created(self, busy: Collection[str] = ("CREATING",)) -> Mapping[str, Any]:
         """Return the table's description once it is no longer being created, or whatever it is busy with."""
-        backoff = Backoff(_CREATION_DEADLINE_S, first_s=0.5, most_s=5.0)
-        while True:
+
+        def look() -> Mapping[str, Any] | None:
             table = self._describe()  # Just after its creation a table may not be found yet.
-            if table is not None and table["TableStatus"] not in busy:
-                return table
-            if not backoff.wait():
-                text = f"table {self.name!r}: not ACTIVE after {_CREATION_DEADLINE_S:.0f} s; run again later"
-                raise TransientError("E-DDB-STATUS", text)
+            return table if table is not None and table["TableStatus"] not in busy else None
+
+        table = poll(look, self._patience())
+        if table is None:
+            text = f"table {self.name!r}: not ACTIVE after {_CREATION_DEADLINE_S:.0f} s; run again later"
+            raise TransientError("E-DDB-STATUS", text)
+        return table
+
+    def _patience(self) -> Backoff:
+        return Backoff(_CREATION_DEADLINE_S, first_s=0.5, most_s=5.0, timing=self._calls.timing)
 
     def _enable_ttl(self) -> None:
         """The table expires items by the route's attribute."""

@@ -13,7 +13,6 @@ from stores.elasticsearch.client import Answer, Cluster
 from stores.elasticsearch.configuration import Placement
 from stores.elasticsearch.index import settings
 from stores.errors import PermanentError, PlanError
-from stores.throttling.backoff import Backoff
 
 _META = "offramp"
 _BEFORE = "before_load"
@@ -152,7 +151,7 @@ class Serving:
 
     def _ask(self, method: str, target: str, body: Any = None, *, allowed: Sequence[int] = ()) -> Answer:
         data = None if body is None else orjson.dumps(body)
-        return self._cluster.ask(method, target, data, backoff=Backoff(self._deadline_s), allowed=allowed)
+        return self._cluster.ask(method, target, data, deadline_s=self._deadline_s, allowed=allowed)
 
 
 def _meta(described: Mapping[str, Any]) -> dict[str, Any]:

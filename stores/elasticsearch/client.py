@@ -14,7 +14,7 @@ import orjson
 from stores.elasticsearch.aws_signing import Signer
 from stores.elasticsearch.configuration import Connection, has_port
 from stores.errors import PermanentError, TransientError, redacted
-from stores.throttling.backoff import Backoff
+from stores.throttling.backoff import TIMING, Backoff, Timing, retry
 
 if TYPE_CHECKING:
     from elastic_transport import Urllib3HttpNode
@@ -65,7 +65,7 @@ _TELLING = re.compile(
 class Cluster:
     """Requests to one cluster, repeated while what stops them may pass."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, *, timing: Timing = TIMING) -> None:
         """Take the address; raises ValueError for one that is none, or for two ways to log in."""
         parts = urlsplit(connection.url)
         # An @ in the path is a password with a slash in it, which must not end up in a message.
@@ -78,6 +78,7 @@ class Cluster:
         if connection.ca_certs and parts.scheme != "https":
             raise ValueError("ca_certs needs an https url")
         self.name = redacted(connection.url)
+        self.timing = timing
         self.opensearch = connection.flavour == "opensearch"
         self._signer = _signer(connection, parts)
         base = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
@@ -92,7 +93,7 @@ class Cluster:
         target: str,
         body: bytes | None = None,
         *,
-        backoff: Backoff,
+        deadline_s: float,
         media: str = JSON,
         allowed: Container[int] = (),
         parsed: Callable[[bytes], Any] = orjson.loads,
@@ -101,15 +102,29 @@ class Cluster:
 
         `parsed` reads the content of a 200, and raises ValueError for what it cannot read.
         """
-        while True:
-            answer = self._once(method, target, body, media, parsed)
-            if 200 <= answer.status < 300 or answer.status in allowed:
-                return answer
-            fault = answer.fault()
-            if not fault.passes:
-                raise fault.error(self.name)
-            if not backoff.wait():
-                raise fault.away(self.name) from answer.cause
+        return retry(
+            lambda: self.once(method, target, body, media=media, allowed=allowed, parsed=parsed),
+            Backoff(deadline_s, timing=self.timing),
+        )
+
+    def once(
+        self,
+        method: str,
+        target: str,
+        body: bytes | None = None,
+        *,
+        media: str = JSON,
+        allowed: Container[int] = (),
+        parsed: Callable[[bytes], Any] = orjson.loads,
+    ) -> Answer:
+        """Return the answer to one request; raises TransientError for what passes, else as `ask`."""
+        answer = self._sent(method, target, body, media, parsed)
+        if 200 <= answer.status < 300 or answer.status in allowed:
+            return answer
+        fault = answer.fault()
+        if fault.passes:
+            raise fault.away(self.name) from answer.cause
+        raise fault.error(self.name)
 
     def close(self) -> None:
         """Release connections."""
@@ -118,7 +133,7 @@ class Cluster:
                 self._node.close()
                 self._node = None
 
-    def _once(self, method: str, target: str, body: bytes | None, media: str, parsed: Callable[[bytes], Any]) -> Answer:
+    def _sent(self, method: str, target: str, body: bytes | None, media: str, parsed: Callable[[bytes], Any]) -> Answer:
         from elastic_transport import HttpHeaders, TlsError, TransportError
 
         headers = {"accept": JSON} if body is None else {"accept": JSON, "content-type": media}

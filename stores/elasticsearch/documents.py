@@ -15,7 +15,8 @@ from msgspec.json import Decoder
 from mappers.elasticsearch.records import ID_LIMIT_BYTES
 from stores.elasticsearch.client import DROPPED, NDJSON, NO_ANSWER, Answer, Cluster, Fault
 from stores.errors import OfframpError, PermanentError, TransientError
-from stores.throttling.backoff import Backoff
+from stores.throttling.backoff import Backoff, Left, retry_rest
+from stores.throttling.batches import cut
 from stores.throttling.rate_limiter import Pace
 
 _LOG = logging.getLogger(__name__)
@@ -84,6 +85,27 @@ Refusal = tuple[str, str]
 """Code and reason of a document's reject."""
 
 
+Action = tuple[Spot, bytes]
+"""Where an action applies, and its lines in a bulk request."""
+
+
+class _RefusedWhole(NamedTuple):
+    """A bulk request that was refused as a whole, so that nothing of it was carried out."""
+
+    actions: Sequence[Action]
+    size_bytes: int
+    answer: Answer
+
+    def refusal(self, where: str) -> Refusal:
+        """Return why its only document is refused; raises PermanentError where it is not for the document."""
+        if self.answer.status == 413:
+            return "E-ES-SIZE", f"the server takes no request of {self.size_bytes} bytes"
+        fault = self.answer.fault()
+        if not fault.blames_document:
+            raise fault.error(where)
+        return fault.refusal()
+
+
 class Documents:
     """What one index holds."""
 
@@ -112,6 +134,9 @@ class Documents:
         self._careful = careful
         self._pipeline = pipeline
         self._uuid = ""
+        self._bulk_target = f"{self._path}/_bulk?pipeline={quote(pipeline, safe='')}&timeout={_SERVER_TIMEOUT}"
+        if pipeline == NO_PIPELINE:  # A pipeline might send a document elsewhere, or nowhere: then all is told.
+            self._bulk_target += "&filter_path=" + quote(_TOLD, safe="")  # A signature is made of what is encoded.
 
     def know(self, uuid: str) -> None:
         """The index of this UUID is the one meant from now on."""
@@ -132,13 +157,13 @@ class Documents:
         for code, reason in refused.values():
             raise PermanentError("E-ES-ANSWER", f"{self._what}: a deletion was refused: {code} {reason}")
 
-    def _bulk(self, actions: Sequence[tuple[Spot, bytes]]) -> dict[Spot, Refusal]:
+    def _bulk(self, actions: Sequence[Action]) -> dict[Spot, Refusal]:
         """Return the refused spots; all others are acknowledged, in the index this began with."""
         if not actions:
             return {}
         self._uuid = known = self._uuid or self._current_uuid()
         refused: dict[Spot, Refusal] = {}
-        for batch in _batches(actions):
+        for batch in cut(actions, _BULK_ACTIONS, _BULK_BYTES, _lines_bytes):
             refused.update(self._send(batch))
         if (found := self._current_uuid()) != known:
             raise PermanentError(
@@ -149,69 +174,83 @@ class Documents:
         return refused
 
     def _current_uuid(self) -> str:
-        answer = self._cluster.ask("GET", self._path + "/_settings/index.uuid", backoff=self._patiently())
+        answer = self._cluster.ask("GET", self._path + "/_settings/index.uuid", deadline_s=self._deadline_s)
         # Required: an alias of this name would answer with another index.
         return str(answer.part(self._name, "settings", "index", "uuid"))
 
-    def _send(self, batch: Sequence[tuple[Spot, bytes]], *, half: bool = False) -> dict[Spot, Refusal]:
+    def _send(self, batch: Sequence[Action]) -> dict[Spot, Refusal]:
         """Return the refused spots; of a request that is refused whole the halves are tried apart (R142)."""
-        backoff = self._patiently()
-        target = f"{self._path}/_bulk?pipeline={quote(self._pipeline, safe='')}&timeout={_SERVER_TIMEOUT}"
-        if self._pipeline == NO_PIPELINE:  # A pipeline might send a document elsewhere, or nowhere: then all is told.
-            target += "&filter_path=" + quote(_TOLD, safe="")  # A signature is made of what is encoded.
         refused: dict[Spot, Refusal] = {}
-        waiting = batch
-        while True:
+        parts = [batch]
+        first: _RefusedWhole | None = None
+        while parts:
+            whole = self._sent(parts.pop(), refused)
+            if whole is None:
+                continue
+            if len(whole.actions) == 1:
+                refused[whole.actions[0][0]] = whole.refusal(self._what)
+                continue
+            first = first or whole
+            middle = len(whole.actions) // 2
+            parts += [whole.actions[middle:], whole.actions[:middle]]
+        if first is not None and first.answer.status == 400 and all(spot in refused for spot, _ in first.actions):
+            raise first.answer.fault().error(self._what)  # What spoils every request alike is no document.
+        return refused
+
+    def _sent(self, batch: Sequence[Action], refused: dict[Spot, Refusal]) -> _RefusedWhole | None:
+        """Carry the actions out and note those refused; returns the request, if one was refused whole.
+
+        Of that request's actions nothing is carried out; all others are carried out or refused.
+        """
+        backoff = self._backoff()
+        whole: _RefusedWhole | None = None
+
+        def send(waiting: Sequence[Action]) -> Left[Action] | None:
+            nonlocal whole
             body = b"".join([lines for _, lines in waiting])
             turn = self._pace.ask(len(waiting))
             backoff.extend(turn.waited_s)
-            answer = self._cluster.ask("POST", target, body, media=NDJSON, backoff=backoff, allowed=(400, 413, 429))
+            answer = self._cluster.once("POST", self._bulk_target, body, media=NDJSON, allowed=(400, 413, 429))
             if answer.status == 429 or (answer.status == 400 and answer.fault().passes):
                 self._pace.tell(turn, len(waiting))
-                if not backoff.wait():
-                    raise answer.fault().away(self._what)
+                return Left(waiting, answer.fault().away(self._what))
+            if answer.status in (400, 413):
+                whole = _RefusedWhole(waiting, len(body), answer)
+                return None
+            left, put_off = self._put_off(answer, waiting, refused)
+            self._pace.tell(turn, len(left))
+            if left and len(waiting) == len(batch):
+                _LOG.warning("%s: %d of %d actions put off by %s", self._name, len(left), len(batch), put_off.text)
+            return Left(left, put_off.away(self._what)) if left else None
+
+        retry_rest(send, batch, backoff)
+        return whole
+
+    def _put_off(
+        self, answer: Answer, actions: Sequence[Action], refused: dict[Spot, Refusal]
+    ) -> tuple[Sequence[Action], Fault]:
+        """Return the actions that may succeed later, and a fault of theirs; those refused for good are noted."""
+        items = answer.part("items", default=None)
+        if (
+            self._pipeline == NO_PIPELINE
+            and isinstance(items, list)
+            and len(items) == len(actions)
+            and all(self._holds(item, spot.id) for item, (spot, _) in zip(items, actions, strict=True))
+        ):
+            return (), Fault(NO_ANSWER)
+        again: list[Action] = []
+        put_off = Fault(NO_ANSWER)
+        for action, fault in zip(actions, self._outcomes(answer, actions), strict=True):
+            if fault is None:
                 continue
-            if answer.status in (400, 413) and len(waiting) > 1:
-                middle = len(waiting) // 2
-                apart = self._send(waiting[:middle], half=True) | self._send(waiting[middle:], half=True)
-                if answer.status == 400 and len(apart) == len(waiting) and not half:
-                    raise answer.fault().error(self._what)  # What spoils every request alike is no document.
-                return refused | apart
-            if answer.status == 400:
-                fault = answer.fault()
-                if not fault.blames_document:
-                    raise fault.error(self._what)
-                return refused | {waiting[0][0]: fault.refusal()}
-            if answer.status == 413:
-                return refused | {waiting[0][0]: ("E-ES-SIZE", f"the server takes no request of {len(body)} bytes")}
-            items = answer.part("items", default=None)
-            if self._pipeline == NO_PIPELINE and isinstance(items, list) and len(items) == len(waiting):
-                held = (self._holds(item, spot.id) for item, (spot, _) in zip(items, waiting, strict=True))
-                if all(held):
-                    self._pace.tell(turn)
-                    return refused
-            again: list[tuple[Spot, bytes]] = []
-            pushed = Fault(NO_ANSWER)
-            for action, found in zip(waiting, self._outcomes(answer, waiting), strict=True):
-                if found is None:
-                    continue
-                if found.passes:
-                    again.append(action)
-                    pushed = found
-                elif found.blames_document:
-                    refused[action[0]] = found.refusal()
-                else:
-                    raise found.error(self._what)
-            self._pace.tell(turn, len(again))
-            if not again:
-                return refused
-            if len(waiting) == len(batch):
-                _LOG.warning("%s: %d of %d actions put off by %s", self._name, len(again), len(batch), pushed.text)
-            if len(again) < len(waiting):
-                backoff = self._patiently()
-            waiting = again
-            if not backoff.wait():
-                raise pushed.away(self._what)
+            if fault.passes:
+                again.append(action)
+                put_off = fault
+            elif fault.blames_document:
+                refused[action[0]] = fault.refusal()
+            else:
+                raise fault.error(self._what)
+        return again, put_off
 
     def _holds(self, item: Any, identifier: str) -> bool:
         """Tell whether an item of a bulk answer says no more than that this document is held, by every copy."""
@@ -223,7 +262,7 @@ class Documents:
             and outcome.get("_shards", _COPIED).get("failed") == 0
         )
 
-    def _outcomes(self, answer: Answer, actions: Sequence[tuple[Spot, bytes]]) -> Iterator[Fault | None]:
+    def _outcomes(self, answer: Answer, actions: Sequence[Action]) -> Iterator[Fault | None]:
         """Yield each action's fault, or None where it was carried out, in the order of the actions."""
         items = answer.part("items", default=None)
         if not isinstance(items, list) or len(items) != len(actions):
@@ -249,46 +288,43 @@ class Documents:
         """Return the sources held now, refreshed or not (R88)."""
         wanted = list(dict.fromkeys(spot for spot in spots if spot.possible))
         held: dict[Spot, bytes] = {}
-        for start in range(0, len(wanted), _READ_IDS):
-            held.update(self._get(wanted[start : start + _READ_IDS]))
+        for some in cut(wanted, _READ_IDS):
+            held.update(self._get(some))
         return held
 
     def _get(self, spots: Sequence[Spot]) -> dict[Spot, bytes]:
-        backoff = self._patiently()
-        held: dict[Spot, bytes] = {}
-        while True:
-            body = orjson.dumps({"docs": [spot.named() for spot in spots]})
-            answer = self._cluster.ask(
-                "POST", self._path + "/_mget?realtime=true", body, backoff=backoff, parsed=_parsed_hits
-            )
-            found = answer.part("docs", default=())
-            if [(hit.index, hit.id) for hit in found] != [(self._name, spot.id) for spot in spots]:
-                raise answer.unclear(f"the read of {len(spots)} documents of {self._what}")
+        sources: dict[Spot, bytes] = {}
+
+        def send(wanted: Sequence[Spot]) -> Left[Spot] | None:
+            body = orjson.dumps({"docs": [spot.named() for spot in wanted]})
+            answer = self._cluster.once("POST", self._path + "/_mget?realtime=true", body, parsed=_parsed_hits)
+            hits = answer.part("docs", default=())
+            if [(hit.index, hit.id) for hit in hits] != [(self._name, spot.id) for spot in wanted]:
+                raise answer.unclear(f"the read of {len(wanted)} documents of {self._what}")
             again: list[Spot] = []
-            pushed = Fault(NO_ANSWER)
-            for spot, hit in zip(spots, found, strict=True):
+            put_off = Fault(NO_ANSWER)
+            for spot, hit in zip(wanted, hits, strict=True):
                 if hit.error is not None:
                     # A copy that did not answer says nothing about the document: it is never absent for that (R152).
-                    pushed = Fault.of(NO_ANSWER, hit.error)
-                    if pushed.no_index:
-                        raise pushed.error(self._what)
+                    put_off = Fault.of(NO_ANSWER, hit.error)
+                    if put_off.no_index:
+                        raise put_off.error(self._what)
                     again.append(spot)
                 elif hit.found is True and hit.source:
                     # A shard has documents of many routings: one of this id under another is not the one asked for.
                     if hit.routing == spot.routing:
-                        held[spot] = bytes(hit.source)
+                        sources[spot] = bytes(hit.source)
                 elif hit.found is not False:
                     raise answer.unclear(f"the read of {self._what} (a document without its source)")
-            if not again:
-                return held
-            spots = again
-            if not backoff.wait():
-                raise pushed.away(self._what)
+            return Left(again, put_off.away(self._what)) if again else None
+
+        retry_rest(send, spots, self._backoff())
+        return sources
 
     def count(self) -> int:
         """Return how many documents are held; raises TransientError if a shard did not answer."""
-        self._whole(self._cluster.ask("POST", self._path + "/_refresh", backoff=self._patiently()))
-        answer = self._cluster.ask("GET", self._path + "/_count", backoff=self._patiently())
+        self._whole(self._cluster.ask("POST", self._path + "/_refresh", deadline_s=self._deadline_s))
+        answer = self._cluster.ask("GET", self._path + "/_count", deadline_s=self._deadline_s)
         self._whole(answer)
         return int(answer.part("count"))
 
@@ -298,7 +334,7 @@ class Documents:
         Raises TransientError if a shard did not answer, or if the listing waited so long for its reader that the
         server let go of it; it then begins anew.
         """
-        answer = self._cluster.ask("POST", self._path + "/_refresh", backoff=self._patiently())
+        answer = self._cluster.ask("POST", self._path + "/_refresh", deadline_s=self._deadline_s)
         self._whole(answer)
         listed, total = 0, None
         for answer in self._scrolled() if self._cluster.opensearch else self._paged():
@@ -316,7 +352,7 @@ class Documents:
 
     def _paged(self) -> Iterator[Answer]:
         """Yield pages of a point in time, until one is empty."""
-        answer = self._cluster.ask("POST", f"{self._path}/_pit?keep_alive={_KEEP_ALIVE}", backoff=self._patiently())
+        answer = self._cluster.ask("POST", f"{self._path}/_pit?keep_alive={_KEEP_ALIVE}", deadline_s=self._deadline_s)
         held_open, after = answer.part("id"), None
         try:
             while True:
@@ -335,7 +371,7 @@ class Documents:
                 after = hits[-1]["sort"]
         finally:
             with suppress(OfframpError):  # it lapses by itself
-                self._cluster.ask("DELETE", "/_pit", orjson.dumps({"id": held_open}), backoff=Backoff(0))
+                self._cluster.ask("DELETE", "/_pit", orjson.dumps({"id": held_open}), deadline_s=0)
 
     def _scrolled(self) -> Iterator[Answer]:
         """Yield pages of a scroll, until one is empty: OpenSearch has no tiebreaker to page a point in time by."""
@@ -351,23 +387,27 @@ class Documents:
         finally:
             with suppress(OfframpError):  # it lapses by itself
                 body = orjson.dumps({"scroll_id": [held_open]})
-                self._cluster.ask("DELETE", "/_search/scroll", body, backoff=Backoff(0))
+                self._cluster.ask("DELETE", "/_search/scroll", body, deadline_s=0)
 
     def _page(self, target: str, query: Mapping[str, Any]) -> Answer:
-        answer = self._cluster.ask("POST", target, orjson.dumps(query), backoff=self._patiently(), allowed=(404,))
+        answer = self._cluster.ask("POST", target, orjson.dumps(query), deadline_s=self._deadline_s, allowed=(404,))
         if answer.status == 404:
             if (fault := answer.fault()).no_index:
                 raise fault.error(self._what)
             raise TransientError("E-ES-LIST", f"{self._what}: the server lost the listing; it must begin anew")
         return answer
 
+    def _backoff(self) -> Backoff:
+        return Backoff(self._deadline_s, timing=self._cluster.timing)
+
     def _whole(self, answer: Answer) -> None:
         failed = answer.part("_shards", "failed")
         if failed or answer.part("timed_out", default=False):
             raise TransientError("E-ES-LIST", f"{self._what}: {failed} shards did not answer, the list has gaps")
 
-    def _patiently(self) -> Backoff:
-        return Backoff(self._deadline_s)
+
+def _lines_bytes(action: Action) -> int:
+    return len(action[1])
 
 
 def unfit(spot: Spot, source: bytes) -> Refusal | None:
@@ -388,17 +428,3 @@ def _index_lines(spot: Spot, source: bytes) -> bytes:
 
 def _delete_line(spot: Spot) -> bytes:
     return b'{"delete":%b}\n' % orjson.dumps(spot.named())
-
-
-def _batches(actions: Sequence[tuple[Spot, bytes]]) -> Iterator[Sequence[tuple[Spot, bytes]]]:
-    """Yield the actions in order, as many as one request takes."""
-    batch: list[tuple[Spot, bytes]] = []
-    size = 0
-    for action in actions:
-        if batch and (size + len(action[1]) > _BULK_BYTES or len(batch) == _BULK_ACTIONS):
-            yield batch
-            batch, size = [], 0
-        batch.append(action)
-        size += len(action[1])
-    if batch:
-        yield batch

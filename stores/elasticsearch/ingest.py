@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from mappers.elasticsearch.records import FULL_ID, RAW, IndexDocument
 from stores.elasticsearch.client import Cluster
-from stores.throttling.backoff import Backoff
+from stores.throttling.batches import cut
 
 _REQUEST_BYTES = 5 << 20
 _REQUEST_DOCUMENTS = 500
@@ -24,7 +24,7 @@ def simulated(
 ) -> Sequence[IndexDocument]:
     """Return the records as the pipeline leaves them; one that it drops, moves or fails on is equal to none held."""
     made: list[IndexDocument] = []
-    for some in _batches(records):
+    for some in cut(records, _REQUEST_DOCUMENTS, _REQUEST_BYTES, lambda record: len(record.source)):
         docs = [
             {
                 "_index": record.index or index,
@@ -35,7 +35,7 @@ def simulated(
             for record in some
         ]
         target = f"/_ingest/pipeline/{quote(pipeline, safe='')}/_simulate"
-        answer = cluster.ask("POST", target, orjson.dumps({"docs": docs}), backoff=Backoff(deadline_s))
+        answer = cluster.ask("POST", target, orjson.dumps({"docs": docs}), deadline_s=deadline_s)
         found = answer.part("docs")
         if not isinstance(found, list) or len(found) != len(some):
             raise answer.unclear(f"what pipeline {pipeline} makes of {len(some)} documents")
@@ -55,16 +55,3 @@ def _left(record: IndexDocument, index: str, found: Any) -> IndexDocument:
     # These are offramp's own, and the promise of `fidelity: lossless` rests on them: no pipeline may change them.
     kept = {name: before[name] for name in (FULL_ID, RAW) if name in before}
     return replace(record, source=orjson.dumps({**source, **kept}))
-
-
-def _batches(records: Sequence[IndexDocument]) -> Iterator[Sequence[IndexDocument]]:
-    batch: list[IndexDocument] = []
-    size = 0
-    for record in records:
-        if batch and (size + len(record.source) > _REQUEST_BYTES or len(batch) == _REQUEST_DOCUMENTS):
-            yield batch
-            batch, size = [], 0
-        batch.append(record)
-        size += len(record.source)
-    if batch:
-        yield batch

@@ -21,7 +21,7 @@ from stores.elasticsearch.documents import NO_PIPELINE, Documents, Spot, unfit
 from stores.elasticsearch.index import IndexPlan, settings
 from stores.elasticsearch.ingest import simulated
 from stores.errors import PermanentError, PlanError
-from stores.throttling.backoff import Backoff
+from stores.throttling.backoff import TIMING, Timing
 from stores.throttling.rate_limiter import pace
 
 _CHECK_DEADLINE_S = 10.0
@@ -41,12 +41,19 @@ class ElasticsearchTarget:
     Connection = configuration.Connection
     Placement = configuration.Placement
 
-    def __init__(self, connection: configuration.Connection, placement: configuration.Placement, route: str) -> None:
+    def __init__(
+        self,
+        connection: configuration.Connection,
+        placement: configuration.Placement,
+        route: str,
+        *,
+        timing: Timing = TIMING,
+    ) -> None:
         """Take the names, without connecting; raises ValueError for options that cannot be served."""
         name = placement.index if placement.index is not None else connection.index_prefix + route
         self._placement = placement
-        self._cluster = Cluster(connection)
-        self.pace = pace(self._cluster.name, connection.ceilings())
+        self._cluster = Cluster(connection, timing=timing)
+        self.pace = pace(self._cluster.name, connection.ceilings(), timing=timing)
         self._periods = Periods.parse(placement.index, placement.undated_index)
         names = [name] if self._periods is None else self._periods.examples()
         if self._periods is not None and placement.alias is not None and self._periods.owns(placement.alias):
@@ -54,6 +61,7 @@ class ElasticsearchTarget:
         for one in names:
             self._plan = IndexPlan(one, placement, opensearch=self._cluster.opensearch)
         self._deadline_s = connection.retry_deadline_s
+        self._check_s = min(self._deadline_s, _CHECK_DEADLINE_S)
         self._public = name
         self._name = name
         self._ready: dict[str, Documents] = {}
@@ -85,12 +93,14 @@ class ElasticsearchTarget:
             )
         return self._name
 
-    def _indices(self, backoff: Backoff | None = None) -> Sequence[str]:
+    def _indices(self, deadline_s: float | None = None) -> Sequence[str]:
         """Return the index; where they are made by date those that there are."""
         if self._periods is None:
             return [self._known()]
         target = f"/{quote(self._periods.wildcard, safe='*')}/_settings/index.uuid?expand_wildcards=all"
-        found = self._cluster.ask("GET", target, backoff=backoff or self._patiently()).part()
+        found = self._cluster.ask(
+            "GET", target, deadline_s=self._deadline_s if deadline_s is None else deadline_s
+        ).part()
         return sorted(name for name in found if self._periods.owns(name))
 
     # --- the design ---------------------------------------------------------------------------------------------------
@@ -149,7 +159,7 @@ class ElasticsearchTarget:
     def restore(self) -> None:
         """The index has its settings from before the load."""
         if not self._placement.versioned or self._designed:
-            for index in self._indices(Backoff(self._brief_s)):
+            for index in self._indices(self._brief_s):
                 self._serving.restore(index)
 
     def publish(self) -> str:
@@ -176,7 +186,7 @@ class ElasticsearchTarget:
         if (name := self._placement.pipeline) is None:
             return
         target = "/_ingest/pipeline/" + quote(name, safe="")
-        if self._cluster.ask("GET", target, backoff=self._briefly(), allowed=(404,)).status == 404:
+        if self._cluster.ask("GET", target, deadline_s=self._check_s, allowed=(404,)).status == 404:
             raise PlanError("E-ES-PIPELINE", f"there is no ingest pipeline {name!r}; make it, or correct `pipeline`")
 
     def _make_ready(self, index: str, version: tuple[int, int]) -> str:
@@ -196,7 +206,7 @@ class ElasticsearchTarget:
         return uuid
 
     def _version(self) -> tuple[int, int]:
-        answer = self._cluster.ask("GET", "/", backoff=self._briefly(), allowed=(400, 404, 405))
+        answer = self._cluster.ask("GET", "/", deadline_s=self._check_s, allowed=(400, 404, 405))
         number = re.match(r"(\d+)\.(\d+)", str(answer.part("version", "number", default="")))
         product = str(answer.part("version", "distribution", default=answer.product)) or "something nameless"
         shown = f"{product} {number[0] if number else ''}".rstrip()
@@ -215,7 +225,7 @@ class ElasticsearchTarget:
 
     def _inspect(self, index: str, version: tuple[int, int], *, undecided: bool = False) -> Mapping[str, Any] | None:
         """Return the index as the server describes it, None for none; raises PlanError with all its faults."""
-        answer = self._cluster.ask("GET", _path(index), backoff=self._briefly(), allowed=(404,))
+        answer = self._cluster.ask("GET", _path(index), deadline_s=self._check_s, allowed=(404,))
         if answer.status == 404 and answer.fault().no_index:
             return None
         if not isinstance(answer.content, dict) or answer.status == 404:
@@ -239,18 +249,12 @@ class ElasticsearchTarget:
 
     def _create(self, index: str, version: tuple[int, int]) -> None:
         body = self._plan.creation(version)
-        answer = self._cluster.ask("PUT", _path(index), body, backoff=self._briefly(), allowed=(400,))
+        answer = self._cluster.ask("PUT", _path(index), body, deadline_s=self._check_s, allowed=(400,))
         # Somebody else, or an attempt of ours whose answer was lost, made it: it is inspected like any other.
         if answer.status == 400 and "resource_already_exists_exception" not in answer.fault().kinds:
             # No document is in this request, so that the server's own words may be shown.
             reasons = "; ".join(answer.fault().reasons) or answer.fault().text
             raise PlanError("E-ES-INDEX", f"index {index} cannot be made: {reasons}; correct the route's placement")
-
-    def _briefly(self) -> Backoff:
-        return Backoff(min(self._deadline_s, _CHECK_DEADLINE_S))
-
-    def _patiently(self) -> Backoff:
-        return Backoff(self._deadline_s)
 
     # --- the documents ------------------------------------------------------------------------------------------------
 
@@ -314,7 +318,7 @@ class ElasticsearchTarget:
     def remove(self) -> None:
         """There is no index."""
         for index in self._indices():
-            self._cluster.ask("DELETE", _path(index), backoff=self._patiently(), allowed=(404,))
+            self._cluster.ask("DELETE", _path(index), deadline_s=self._deadline_s, allowed=(404,))
 
     def _of(self, index: str) -> Documents:
         return Documents(

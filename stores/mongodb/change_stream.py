@@ -13,7 +13,7 @@ gives "nothing" as its answer where nothing was read.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -33,7 +33,7 @@ from stores.contract.changes import ChangeBatch, StreamPosition
 from stores.errors import OfframpError, PermanentError, TransientError
 from stores.mongodb.change_batches import Gathering
 from stores.mongodb.errors import AUTH_CODES, translate, translating
-from stores.throttling.backoff import Backoff
+from stores.throttling.backoff import Backoff, retry, retry_each
 
 _AGAIN = "make a new backfill of each route of this database: offramp backfill PLAN --restart --route NAME"
 _RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
@@ -83,18 +83,15 @@ class DatabaseChanges:
 
     def begin(self) -> StreamPosition:
         """Return the position now, with the stream opened there, one batch of it read, and its history whole (R101)."""
-        backoff: Backoff | None = None
-        while True:
-            try:
-                with self._opened({}, None, await_ms=1) as opened:
-                    token = _token_after(opened.cursor)
-                    with self._translated():
-                        opened.cursor.try_next()
-                    return StreamPosition(opened.at_least, token or b"")
-            except TransientError:
-                backoff = backoff or Backoff(self._retry_deadline_s)
-                if not backoff.wait():
-                    raise
+
+        def opened() -> StreamPosition:
+            with self._opened({}, None, await_ms=1) as opened:
+                token = _token_after(opened.cursor)
+                with self._translated():
+                    opened.cursor.try_next()
+                return StreamPosition(opened.at_least, token or b"")
+
+        return retry(opened, self._backoff())
 
     def follow(
         self,
@@ -106,34 +103,39 @@ class DatabaseChanges:
     ) -> Iterator[ChangeBatch]:
         """Yield what was touched in these collections, in order; ends also when each of them has halted."""
         at, followed = since, dict(collections)
-        backoff: Backoff | None = None
         renewed = False
-        while followed and not stopping():
-            try:
-                for batch, reached in self._read(followed, at, until, stopping, judge=not renewed):
-                    backoff, renewed = None, True
-                    at = batch.position
-                    followed = {name: wanted for name, wanted in followed.items() if name not in batch.halts}
-                    yield batch
-                    if reached or not followed:
-                        return
-            except _TokenRefused as refused:
-                if not at.token:
+
+        def batches() -> Generator[ChangeBatch, None, None]:
+            nonlocal at, followed, renewed
+            while followed and not stopping():
+                try:
+                    for batch, reached in self._read(followed, at, until, stopping, judge=not renewed):
+                        renewed = True
+                        at = batch.position
+                        followed = {name: wanted for name, wanted in followed.items() if name not in batch.halts}
+                        yield batch
+                        if reached or not followed:
+                            return
+                except _TokenRefused as refused:
+                    if not at.token:
+                        raise
+                    oldest = self._oldest()
+                    if oldest is None or oldest > at.time:
+                        raise PermanentError(
+                            "E-SRC-HISTORY-LOST",
+                            f"{refused.message}, and nothing shows that it still has the changes since"
+                            f" {as_text(at.time)}; {_AGAIN}",
+                        ) from refused
+                    # From its time on is from no later than the token; what comes twice does no harm (R119, R132).
+                    at, renewed = StreamPosition(at.time), False
+                except TransientError:
+                    renewed = False
                     raise
-                oldest = self._oldest()
-                if oldest is None or oldest > at.time:
-                    raise PermanentError(
-                        "E-SRC-HISTORY-LOST",
-                        f"{refused.message}, and nothing shows that it still has the changes since"
-                        f" {as_text(at.time)}; {_AGAIN}",
-                    ) from refused
-                # From its time on is from no later than the token; what comes twice does no harm (R119, R132).
-                at, renewed = StreamPosition(at.time), False
-            except TransientError:
-                renewed = False
-                backoff = backoff or Backoff(self._retry_deadline_s)
-                if not backoff.wait():
-                    raise
+
+        return retry_each(batches, self._backoff())
+
+    def _backoff(self) -> Backoff:
+        return Backoff(self._retry_deadline_s, from_failure=True)
 
     def knows_images(self) -> bool:
         """Whether the server can keep what documents were before a change at all."""

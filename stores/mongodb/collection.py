@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
 from typing import Any
 
 from pymongo import MongoClient
@@ -17,7 +18,7 @@ from mappers.documents.decoding import CODEC, documents, position
 from mappers.expiry import IndexExpires
 from stores.contract.changes import Streaming
 from stores.contract.source import Batch, Partition
-from stores.errors import PermanentError, PlanError, TransientError
+from stores.errors import PermanentError, PlanError
 from stores.mongodb.change_stream import timestamp
 from stores.mongodb.configuration import _STALENESS_S, Connection
 from stores.mongodb.errors import translated
@@ -25,12 +26,14 @@ from stores.mongodb.ids import Ids, bound_of, place_among, position_of, typed_of
 from stores.mongodb.metadata import Described, described
 from stores.mongodb.sync_support import Opening, streaming
 from stores.mongodb.ttl_indexes import ttl_notes, ttl_rule, unique_notes
-from stores.throttling.backoff import Backoff
+from stores.throttling.backoff import Backoff, retry, retry_each
+from stores.throttling.batches import cut
 from stores.throttling.rate_limiter import pace
 
 _BATCH_DOCUMENTS = 1000
 _BATCH_BYTES = 1 << 20
 _FETCH_BYTES = 4 << 20
+_DESCRIBE_DEADLINE_S = 15.0
 _SAMPLES_PER_PARTITION = 20
 _SAMPLES_PER_COLLECTION = 1_000
 
@@ -185,42 +188,38 @@ class CollectionSource:
     def read(self, partition: Partition, after: bytes | None = None) -> Iterator[Batch]:
         """Yield the partition's documents in ascending BSON order of `_id`, past the position `after` if given."""
         last = after
-        backoff: Backoff | None = None
+        backoff = self._backoff()
         ids = Ids(self._name, self._describe().unique_ids, after)
         expected = self._batch_documents()
         bounds = [typed_of(self._name, bound) for bound in (partition.lower, partition.upper) if bound is not None]
         if len(bounds) == 2 and bounds[0] == bounds[1]:
             return  # Half-open, so empty; a server refuses to be asked for it.
-        while True:
-            try:
-                with self._session() as session, ExitStack() as opened:
+
+        def batches() -> Generator[Batch, None, None]:
+            nonlocal last
+            with self._session() as session, ExitStack() as opened:
+                with translated(self._name):
+                    cursor = opened.enter_context(closing(self._cursor(partition, last, session)))
+                resumed_at = last
+                while True:
+                    turn = self.pace.ask(expected)
+                    backoff.extend(turn.waited_s)
                     with translated(self._name):
-                        cursor = opened.enter_context(closing(self._cursor(partition, last, session)))
-                    resumed_at = last
-                    while True:
-                        turn = self.pace.ask(expected)
-                        if backoff is not None:
-                            backoff.extend(turn.waited_s)
-                        with translated(self._name):
-                            chunk = next(cursor, None)
-                        found = documents(chunk) if chunk is not None else []
-                        self.pace.pacer.give_back(expected - len(found))
-                        if chunk is None:
-                            return
-                        if resumed_at is not None:
-                            # The bound is inclusive, as index bounds are: the document itself was read before (R104,
-                            # R132).
-                            if found and position(found[0]) == resumed_at:
-                                del found[0]
-                            resumed_at = None
-                        if found:
-                            backoff = None  # Only a new document is progress: the one at the bound comes every time.
-                            last = ids.last(found)
-                            yield Batch(found, last)
-            except TransientError:
-                backoff = backoff or Backoff(self._connection.retry_deadline_s)
-                if not backoff.wait():
-                    raise
+                        chunk = next(cursor, None)
+                    found = documents(chunk) if chunk is not None else []
+                    self.pace.pacer.give_back(expected - len(found))
+                    if chunk is None:
+                        return
+                    if resumed_at is not None:
+                        # The bound is inclusive, as index bounds are: the document itself was read before (R104, R132).
+                        if found and position(found[0]) == resumed_at:
+                            del found[0]
+                        resumed_at = None
+                    if found:  # Only a new document is progress: the one at the bound comes every time.
+                        last = ids.last(found)
+                        yield Batch(found, last)
+
+        yield from retry_each(batches, backoff)
 
     def count_by_partition(self, partitions: Sequence[Partition]) -> Sequence[Mapping[str, int]]:
         """Return the server's own count per partition and BSON type of `_id`, by one read of every `_id`."""
@@ -251,20 +250,17 @@ class CollectionSource:
         By the collection's collation it may also give one whose `_id` is spelt otherwise.
         """
         found: list[bytes] = []
-        for some in _shares(ids, int(min(_BATCH_DOCUMENTS, max(1, self._connection.ceilings().least)))):
-            backoff: Backoff | None = None
+        most = int(min(_BATCH_DOCUMENTS, max(1, self._connection.ceilings().least)))
+        # By bytes too: a query is well below the 16 MB that a command may have.
+        for some in cut(ids, most, _FETCH_BYTES, len):
             self.pace.ask(len(some))
-            while True:
-                try:
-                    some_found = self._fetch(some)
-                    self.pace.pacer.give_back(len(some) - len(some_found))
-                    found += some_found
-                    break
-                except TransientError:
-                    backoff = backoff or Backoff(self._connection.retry_deadline_s)
-                    if not backoff.wait():
-                        raise
+            some_found = retry(partial(self._fetch, some), self._backoff())
+            self.pace.pacer.give_back(len(some) - len(some_found))
+            found += some_found
         return found
+
+    def _backoff(self) -> Backoff:
+        return Backoff(self._connection.retry_deadline_s, from_failure=True)
 
     def _fetch(self, ids: Sequence[bytes]) -> list[bytes]:
         wanted: Mapping[str, Any] = {"_id": {"$in": [bound_of(self._name, at) for at in ids]}}
@@ -354,24 +350,10 @@ class CollectionSource:
 
     def _describe(self) -> Described:
         if self._described is None:
-            backoff = Backoff(min(self._connection.retry_deadline_s, 15))
-            while self._described is None:
-                try:
-                    with translated(self._name):
-                        self._described = described(self._client, self._connection.database, self._name)
-                except TransientError:
-                    if not backoff.wait():
-                        raise
+            deadline_s = min(self._connection.retry_deadline_s, _DESCRIBE_DEADLINE_S)
+            self._described = retry(self._asked_description, Backoff(deadline_s))
         return self._described
 
-
-def _shares(ids: Sequence[bytes], most: int) -> Iterator[Sequence[bytes]]:
-    """Cut the ids into parts of at most so many, a query for which is well below the 16 MB that a command may have."""
-    first = size = 0
-    for end, at in enumerate(ids):
-        size += len(at)
-        if end > first and (end - first == most or size > _FETCH_BYTES):
-            yield ids[first:end]
-            first, size = end, len(at)
-    if first < len(ids):
-        yield ids[first:]
+    def _asked_description(self) -> Described:
+        with translated(self._name):
+            return described(self._client, self._connection.database, self._name)

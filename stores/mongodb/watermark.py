@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, closing
 from typing import Any
 
@@ -15,12 +15,11 @@ from pymongo.read_preferences import Primary
 
 from mappers.documents.decoding import CODEC_MS, documents
 from stores.contract.changes import ChangeBatch, StreamPosition, Touched
-from stores.errors import TransientError
 from stores.mongodb.change_stream import as_int, timestamp
 from stores.mongodb.errors import translated
 from stores.mongodb.ids import position_of
 from stores.mongodb.metadata import Described
-from stores.throttling.backoff import STOPPING, Backoff
+from stores.throttling.backoff import STOPPING, Backoff, retry_each
 
 _BATCH_IDS = 1000
 _PAUSE_S = 1.0
@@ -94,29 +93,26 @@ class Watermark:
 
         A pass that begins at `until` or later reaches it. What documents were before is never known.
         """
-        if self._name not in collections:
-            return
         at = since
-        backoff: Backoff | None = None
-        while not stopping():
-            try:
+
+        def batches() -> Generator[ChangeBatch, None, None]:
+            nonlocal at
+            while not stopping():
                 now, now_ms = self._now()
                 now = max(now, until or 0)
                 for batch in self._pass(at, now_ms, now):
-                    backoff, at = None, batch.position
+                    at = batch.position
                     yield batch
                     if stopping():
                         return
-            except TransientError:
-                backoff = backoff or Backoff(self._retry_deadline_s)
-                if not backoff.wait():
-                    raise
-                continue
-            at = StreamPosition(max(at.time, now), at.token)
-            yield ChangeBatch((), at, 0, {})
-            if until is not None and at.time >= until:
-                return
-            STOPPING.wait(_PAUSE_S)
+                at = StreamPosition(max(at.time, now), at.token)
+                yield ChangeBatch((), at, 0, {})
+                if until is not None and at.time >= until:
+                    return
+                STOPPING.wait(_PAUSE_S)
+
+        if self._name in collections:
+            yield from retry_each(batches, Backoff(self._retry_deadline_s, from_failure=True))
 
     def _pass(self, at: StreamPosition, now_ms: int, least: int) -> Iterator[ChangeBatch]:
         mark = _marked(at.token)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
+from operator import itemgetter
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -17,7 +18,8 @@ from redis.connection import Connection, DefaultParser, parse_url
 from redis.retry import Retry
 
 from stores.errors import PermanentError, TransientError
-from stores.throttling.backoff import Backoff
+from stores.throttling.backoff import TIMING, Backoff, Left, Timing, retry_rest
+from stores.throttling.batches import cut
 from stores.throttling.rate_limiter import Pace
 
 _STEPS = 500
@@ -127,8 +129,17 @@ class Server:
     again = AGAIN
     """Codes of the refusals that pass."""
 
-    def __init__(self, pool: ConnectionPool, place: str, retry_deadline_s: float, durability: Durability) -> None:
+    def __init__(
+        self,
+        pool: ConnectionPool,
+        place: str,
+        retry_deadline_s: float,
+        durability: Durability,
+        *,
+        timing: Timing = TIMING,
+    ) -> None:
         """Take unconnected connections and the server's name for people."""
+        self.timing = timing
         self._pool = pool
         self.place = place
         self._deadline_s = retry_deadline_s
@@ -240,39 +251,36 @@ class Server:
         self, steps: Sequence[Step], deadline_s: float, *, writing: bool = False
     ) -> list[tuple[Step, Sequence[Any]]]:
         """Return the steps with their replies; with `writing`, those that succeeded may be left out."""
-        backoff = Backoff(deadline_s)
+        backoff = Backoff(deadline_s, timing=self.timing)
         settled: list[tuple[Step, Sequence[Any]]] = []
-        while steps:
-            again: list[Step] = []
-            late: set[str] = set()
+
+        def send(waiting: Sequence[Step]) -> Left[Step] | None:
             turn = None
             if writing and self.pace is not None:
-                turn = self.pace.ask(len(steps))
+                turn = self.pace.ask(len(waiting))
                 backoff.extend(turn.waited_s)
-            answers, cause = self.attempt(steps, writing=writing)
-            if writing and not any(answers) and cause is None:
-                if turn is not None and self.pace is not None:
-                    self.pace.tell(turn)
-                return settled
-            for step, replies in zip(steps, answers, strict=True):
-                refused = failure(step, replies) if replies is not None else None
-                if refused is not None and code(refused) in self.again:
-                    cause = refused
-                    late.add(step.key)
-                # What followed on the same key follows again, or the earlier record would win.
-                if replies is None or step.key in late:
-                    again.append(step)
-                else:
-                    settled.append((step, replies))
+            answers, cause = self.attempt(waiting, writing=writing)
+            again: list[Step] = []
+            if not writing or any(answers) or cause is not None:
+                late: set[str] = set()
+                for step, replies in zip(waiting, answers, strict=True):
+                    refused = failure(step, replies) if replies is not None else None
+                    if refused is not None and code(refused) in self.again:
+                        cause = refused
+                        late.add(step.key)
+                    # What followed on the same key follows again, or the earlier record would win.
+                    if replies is None or step.key in late:
+                        again.append(step)
+                    else:
+                        settled.append((step, replies))
             if turn is not None and self.pace is not None:
                 self.pace.tell(turn, len(again), throttled=_throttling(cause))
-            if again:
-                self.stale()
-            if len(again) < len(steps):
-                backoff = Backoff(deadline_s)
-            if again and not backoff.wait():
-                raise self.gave_up(cause or driver.ConnectionError("no answer"), deadline_s) from cause
-            steps = again
+            if not again:
+                return None
+            self.stale()
+            return Left(again, cause or driver.ConnectionError("no answer"))
+
+        retry_rest(send, steps, backoff, gave_up=lambda error: self.gave_up(error, deadline_s))
         return settled
 
     def replicate(self, wire: Wire) -> None:
@@ -452,18 +460,12 @@ def opened(url: str, at: tuple[str, int] | None = None) -> tuple[ConnectionPool,
     return pool, f"redis at {host}:{port}/{options.get('db', 0)}"
 
 
+_size_bytes = itemgetter(Step._fields.index("size_bytes"))
+
+
 def _pipelines(steps: Iterable[Step]) -> Iterator[list[Step]]:
     """Yield the steps in their order, cut where a pipeline would pass its number of steps or bytes (R72)."""
-    pipeline: list[Step] = []
-    size_bytes = 0
-    for step in steps:
-        size_bytes += step.size_bytes
-        if pipeline and (len(pipeline) == _STEPS or size_bytes > _PIPELINE_BYTES):
-            yield pipeline
-            pipeline, size_bytes = [], step.size_bytes
-        pipeline.append(step)
-    if pipeline:
-        yield pipeline
+    return cut(steps, _STEPS, _PIPELINE_BYTES, _size_bytes)
 
 
 def _told(error: Exception) -> str:

@@ -28,7 +28,7 @@ from stores.redis.client import (
     opened,
 )
 from stores.redis.keys import as_bytes
-from stores.throttling.backoff import Backoff
+from stores.throttling.backoff import TIMING, Backoff, Timing, retry
 
 _MOVING = AGAIN | {"MOVED", "ASK"}
 
@@ -44,13 +44,13 @@ class Cluster(Server):
 
     again = _MOVING
 
-    def __init__(self, url: str, retry_deadline_s: float, durability: Durability) -> None:
+    def __init__(self, url: str, retry_deadline_s: float, durability: Durability, *, timing: Timing = TIMING) -> None:
         """Take the URL of any node without connecting; raises ValueError for one that no cluster can have."""
         pool, place = opened(url)
         options = pool.connection_kwargs
         if "path" in options or options.get("db", 0) != 0:
             raise ValueError("url: a cluster is reached by host and port, and its one database is 0")
-        super().__init__(pool, place, retry_deadline_s, durability)
+        super().__init__(pool, place, retry_deadline_s, durability, timing=timing)
         self._url = url
         self._at = (options.get("host", "localhost"), options.get("port", 6379))
         self._lock = threading.Lock()
@@ -60,14 +60,13 @@ class Cluster(Server):
 
     def primaries(self, deadline_s: float | None = None) -> Sequence[Server]:
         """Return every node that owns a slot; raises TransientError while some slot has no owner."""
-        backoff = Backoff(self._deadline_s if deadline_s is None else deadline_s)
-        while True:
-            try:
-                slots = self._slots()
-                return [self._node(name) for name in sorted({owners[0].name for owners in slots.values()})]
-            except LOST as error:
-                if not backoff.wait():
-                    raise self.gave_up(error, deadline_s) from error
+        slots = retry(
+            self._slots,
+            Backoff(self._deadline_s if deadline_s is None else deadline_s, timing=self.timing),
+            passing=LOST,
+            gave_up=lambda error: self.gave_up(error, deadline_s),
+        )
+        return [self._node(name) for name in sorted({owners[0].name for owners in slots.values()})]
 
     def layout(self) -> object:
         """Return which node owns which slot, as the nodes themselves say now; None while slots are on their way."""
@@ -153,7 +152,7 @@ class Cluster(Server):
             if name not in self._nodes:
                 host, _, port = name.rpartition(":")
                 pool, place = opened(self._url, (host, int(port)))
-                self._nodes[name] = _Node(pool, place, self._deadline_s, self._durability)
+                self._nodes[name] = _Node(pool, place, self._deadline_s, self._durability, timing=self.timing)
             return self._nodes[name]
 
     def _slots(self) -> Mapping[int, Sequence[ClusterNode]]:

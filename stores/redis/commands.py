@@ -16,6 +16,7 @@ from mappers.redis.json_document import Json
 from mappers.redis.records import Entry, Hash, List, Member, Set, SetMember, String
 from stores.redis.client import Command, Step, Wire
 from stores.redis.keys import address_of, as_bytes, as_text, parsed
+from stores.throttling.batches import cut
 
 BATCH = 5_000
 """Fields or elements in one command, so that no command grows with the document."""
@@ -179,21 +180,16 @@ def whole_step(number: int, record: Whole, ttl_ms: int | None) -> Step:
         return Step(number, record.key, (packed,), False, len(packed))
     commands: list[Command] = [("DEL", key)]
     if isinstance(record, Hash):
-        commands.extend([("HSET", key, *chain.from_iterable(some)) for some in _parts(record.fields)])
+        commands.extend([("HSET", key, *chain.from_iterable(some)) for some in cut(record.fields, BATCH)])
     elif isinstance(record, Json):
         commands.append(("JSON.SET", key, "$", record.value))
     elif isinstance(record, Set):
-        commands.extend(("SADD", key, *some) for some in _parts(record.members))
+        commands.extend(("SADD", key, *some) for some in cut(record.members, BATCH))
     else:
-        commands.extend(("RPUSH", key, *some) for some in _parts(record.elements))
+        commands.extend(("RPUSH", key, *some) for some in cut(record.elements, BATCH))
     if life:
         commands.append(("PEXPIRE" + life[0], key, life[1]))
     return Step.together(number, record.key, *commands)
-
-
-def _parts(whole: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
-    for start in range(0, len(whole), BATCH):
-        yield whole[start : start + BATCH]
 
 
 def delete_step(number: int, address: str, kind: str) -> Step | None:

@@ -11,7 +11,7 @@ from stores.errors import PermanentError, TransientError
 from stores.redis.client import LOST, Refused, Server, Step, Wire, code, failure
 from stores.redis.commands import added, entry_number
 from stores.redis.keys import as_bytes
-from stores.throttling.backoff import Backoff
+from stores.throttling.backoff import Backoff, retry
 
 _MOST = 200_000
 """The entries of a stream that is made anew: all of them are read and sent in one transaction."""
@@ -72,29 +72,31 @@ def insert(server: Server, key: str, entries: Iterable[Entry], deadline_s: float
     the stream is made anew in one transaction, which fails if anybody else wrote meanwhile. After the DEL no command in
     it can fail, as ids rise; with XDEL and XSETID instead, one could, and would leave the stream short.
     """
-    backoff = Backoff(deadline_s)
     wanted = {entry.id: entry for entry in entries}
-    while True:
+
+    def attempt() -> tuple[Refused | None, bool]:
         try:
             with server.wire(key) as wire:
                 refused, done = _attempt(wire, key, wanted)
                 if done:
                     server.replicate(wire)
-        except LOST as error:
+        except LOST:
             server.stale()
-            if not backoff.wait():
-                raise server.gave_up(error, deadline_s) from error
-            continue
-        if refused is None:
-            if done:
-                return None
-            backoff = Backoff(deadline_s)  # Another writer got through, so the server is well.
-        elif code(refused) not in server.again:
+            raise
+        if refused is not None and code(refused) in server.again:
+            server.stale()
+            raise refused
+        return refused, done
+
+    while True:  # Until no other writer was faster; each attempt that got through begins a new deadline.
+        refused, done = retry(
+            attempt,
+            Backoff(deadline_s, timing=server.timing),
+            passing=(*LOST, Refused),
+            gave_up=lambda error: server.gave_up(error, deadline_s),
+        )
+        if refused is not None or done:
             return refused
-        else:
-            server.stale()
-            if not backoff.wait():
-                raise server.gave_up(refused, deadline_s) from refused
 
 
 def _attempt(wire: Wire, key: str, wanted: dict[str, Entry]) -> tuple[Refused | None, bool]:

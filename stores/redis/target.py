@@ -6,7 +6,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -41,13 +41,12 @@ from stores.redis.keys import Own, as_bytes, literal, parsed
 from stores.redis.memory_usage import growth_bytes, room, size_of
 from stores.redis.server_health import Seen, as_design, faults, of_design, standings
 from stores.redis.streams import Turns, insert, too_late
-from stores.throttling.backoff import Backoff
+from stores.throttling.backoff import TIMING, Backoff, Timing, retry_each
 from stores.throttling.limits import Ceilings, Window, ceilings
 from stores.throttling.rate_limiter import pace
 
 _log = logging.getLogger(__name__)
 
-_MOVED = ConnectionError("slots of the cluster kept moving")
 _VALUE_BYTES = 512 * 2**20
 """The longest key or value a server takes unless its `proto-max-bulk-len` says otherwise (R76)."""
 _BIG_BYTES = 10**6
@@ -127,7 +126,7 @@ class RedisTarget:
     REPEATED: ClassVar[frozenset[str]] = frozenset(("expires", "score", "location", "entry", "member", "json"))
     """Keys of a placement that repeat what a mapper says: they stand beside a mapper that has them, or one's own."""
 
-    def __init__(self, connection: Connection, placement: Placement, route: str, /) -> None:
+    def __init__(self, connection: Connection, placement: Placement, route: str, /, *, timing: Timing = TIMING) -> None:
         """Take the options without connecting; raises ValueError for options that cannot be served."""
         shared = [name for name in _SHARING if getattr(placement, name) is not None]
         if placement.expires is not None and shared:
@@ -153,11 +152,13 @@ class RedisTarget:
             raise ValueError(f"durability: timeout_ms is above 0 and at most {_WAIT_MS}")
         self._server: Server
         if connection.cluster:
-            self._server = Cluster(connection.url, connection.retry_deadline_s, connection.durability)
+            self._server = Cluster(connection.url, connection.retry_deadline_s, connection.durability, timing=timing)
         else:
-            self._server = Server(*opened(connection.url), connection.retry_deadline_s, connection.durability)
+            self._server = Server(
+                *opened(connection.url), connection.retry_deadline_s, connection.durability, timing=timing
+            )
         place = re.sub(r"(:\d+)/\d+$", r"\1", self._server.place)
-        self.pace = self._server.pace = pace(place, connection.ceilings())
+        self.pace = self._server.pace = pace(place, connection.ceilings(), timing=timing)
         self._limit_bytes: int | None = None
         self._turns = Turns()
         self._big: list[int] = []
@@ -285,21 +286,21 @@ class RedisTarget:
 
     def addresses(self) -> Iterator[str]:
         """Yield every address under the route's keys, whoever wrote it; some twice."""
-        backoff: Backoff | None = None
-        while True:
-            trouble: Exception = _MOVED
+
+        def listing() -> Generator[str, None, None]:
             try:
                 layout = self._server.layout()
                 yield from self._listing()
-                if layout is not None and layout == self._server.layout():
-                    return  # Else keys that were moving may have passed from node to node unseen (R75).
-            except LOST as error:
+                if layout is None or layout != self._server.layout():
+                    # Keys that were moving may have passed from node to node unseen (R75).
+                    raise ConnectionError("slots of the cluster kept moving")
+            except LOST:
                 # A cursor means nothing to a server that was started anew, so the listing starts anew as well (R75).
-                trouble = error
                 self._server.stale()
-            backoff = backoff or Backoff(self._deadline_s)
-            if not backoff.wait():
-                raise self._server.gave_up(trouble) from trouble
+                raise
+
+        backoff = Backoff(self._deadline_s, from_failure=True, timing=self._server.timing)
+        return retry_each(listing, backoff, resumes=False, passing=LOST, gave_up=self._server.gave_up)
 
     def close(self) -> None:
         """Release the connections."""

@@ -1,13 +1,32 @@
-"""Waiting before a call is tried again: exponential with full jitter, up to a deadline (R47)."""
+"""Trying again what failed: exponential waits with full jitter, up to a deadline (R47).
+
+Every loop that makes a failed call again is here.
+"""
 
 from __future__ import annotations
 
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from stores.errors import TransientError
+from stores.errors import OfframpError, TransientError
+
+T = TypeVar("T")
+
+
+class Stop(Protocol):
+    """What ends every wait early once it is set; a `threading.Event` is one."""
+
+    def is_set(self) -> bool:
+        """Whether the work has been asked to end."""
+
+    def wait(self, timeout: float, /) -> object:
+        """Return after so many seconds, or as soon as the work is asked to end."""
+
 
 STOPPING = threading.Event()
 """Set once this process has been asked to end: nothing is tried again, every wait is over (R139)."""
@@ -19,8 +38,20 @@ def go_on(stopping: Callable[[], bool], told: str) -> None:
         raise TransientError("E-STOPPED", told)
 
 
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """The clock that deadlines are counted by, in seconds, and the stop that ends every wait."""
+
+    clock: Callable[[], float] = time.monotonic
+    stop: Stop = STOPPING
+
+
+TIMING = Timing()
+"""The clock of this machine, and the stop of this process."""
+
+
 class Backoff:
-    """One series of attempts at the same work."""
+    """The waits between the attempts at one piece of work."""
 
     def __init__(
         self,
@@ -28,28 +59,144 @@ class Backoff:
         *,
         first_s: float = 0.05,
         most_s: float = 20.0,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], object] = STOPPING.wait,
+        from_failure: bool = False,
+        timing: Timing = TIMING,
     ) -> None:
-        """Start the series now; waits grow from `first_s` to `most_s` at the most."""
-        self._give_up = clock() + deadline_s
-        self._ceiling_s = first_s
+        """Count the deadline from now; with `from_failure` from the first failure, for work that itself takes long.
+
+        The ceiling of the waits grows from `first_s` to `most_s`.
+        """
+        self._deadline_s = deadline_s
+        self._first_s = first_s
         self._most_s = most_s
-        self._clock = clock
-        self._sleep = sleep
+        self._from_failure = from_failure
+        self._timing = timing
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew: there was progress, so the deadline and the waits count from here."""
+        self._give_up = None if self._from_failure else self._timing.clock() + self._deadline_s
+        self._ceiling_s = self._first_s
 
     def extend(self, seconds: float) -> None:
-        """The deadline is so much later: time in which nothing was tried does not count."""
-        self._give_up += seconds
+        """Move the deadline by time in which nothing was tried."""
+        if self._give_up is not None:
+            self._give_up += seconds
 
     def wait(self) -> bool:
         """Sleep a random part of the current ceiling and double it.
 
-        False at once when the deadline has passed or the process has been asked to end.
+        Returns False at once when the deadline has passed or the work has been asked to end.
         """
-        left_s = self._give_up - self._clock()
-        if left_s <= 0 or STOPPING.is_set():
+        now = self._timing.clock()
+        if self._give_up is None:
+            self._give_up = now + self._deadline_s
+        left_s = self._give_up - now
+        if left_s <= 0 or self._timing.stop.is_set():
             return False
-        self._sleep(min(random.uniform(0, self._ceiling_s), left_s))
+        self._timing.stop.wait(min(random.uniform(0, self._ceiling_s), left_s))
         self._ceiling_s = min(self._ceiling_s * 2, self._most_s)
         return True
+
+
+Errors = tuple[type[Exception], ...]
+_PASSING: Errors = (TransientError,)
+
+
+def _as_it_is(error: Exception) -> Exception:
+    return error
+
+
+def _wait(backoff: Backoff, error: Exception, gave_up: Callable[[Exception], Exception]) -> None:
+    """Wait for the next attempt.
+
+    If there is to be none, raises the last error, or what `gave_up` makes of a driver's.
+    """
+    if backoff.wait():
+        return
+    final = error if isinstance(error, OfframpError) else gave_up(error)
+    if final is error:
+        raise error
+    raise final from error
+
+
+def retry(
+    call: Callable[[], T],
+    backoff: Backoff,
+    *,
+    passing: Errors = _PASSING,
+    gave_up: Callable[[Exception], Exception] = _as_it_is,
+) -> T:
+    """Return what the call returns, made again after each passing error.
+
+    Raises the last error, or what `gave_up` makes of it, at the deadline or when the work has been asked to end.
+    """
+    while True:
+        try:
+            return call()
+        except passing as error:
+            _wait(backoff, error, gave_up)
+
+
+class Left(NamedTuple, Generic[T]):
+    """What an attempt left undone, and why."""
+
+    items: Sequence[T]
+    error: Exception
+
+
+def retry_rest(
+    send: Callable[[Sequence[T]], Left[T] | None],
+    items: Sequence[T],
+    backoff: Backoff,
+    *,
+    gave_up: Callable[[Exception], Exception] = _as_it_is,
+) -> None:
+    """Hand the items to `send`, and what it leaves again, until nothing is left.
+
+    `send` returns what is left, None for nothing, or raises TransientError where that is everything. Whenever fewer
+    are left the deadline counts anew. Raises as `retry`.
+    """
+    while items:
+        try:
+            left = send(items)
+        except TransientError as error:
+            left = Left(items, error)
+        if left is None or not left.items:
+            return
+        if len(left.items) < len(items):
+            backoff.reset()
+        items = left.items
+        _wait(backoff, left.error, gave_up)
+
+
+def retry_each(
+    generate: Callable[[], Generator[T, None, None]],
+    backoff: Backoff,
+    *,
+    resumes: bool = True,
+    passing: Errors = _PASSING,
+    gave_up: Callable[[Exception], Exception] = _as_it_is,
+) -> Iterator[T]:
+    """Yield what the generator yields; after a passing error another one is made.
+
+    With `resumes` the other goes on after what was yielded, so that each item is progress, from which the deadline
+    counts anew; else it begins from the start. Raises as `retry`.
+    """
+    while True:
+        try:
+            with closing(generate()) as items:
+                for item in items:
+                    if resumes:
+                        backoff.reset()
+                    yield item
+            return
+        except passing as error:
+            _wait(backoff, error, gave_up)
+
+
+def poll(look: Callable[[], T], backoff: Backoff) -> T:
+    """Return the first true answer of `look`, or its last one at the deadline or when the work is asked to end."""
+    while not (answer := look()) and backoff.wait():
+        pass
+    return answer

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
-from stores.throttling.backoff import STOPPING, go_on
+from stores.throttling.backoff import TIMING, Timing, go_on
 from stores.throttling.limits import Ceilings
 
 _log = logging.getLogger(__name__)
@@ -131,17 +131,15 @@ class Pacer:
         place: str,
         ceilings: Ceilings,
         *,
-        clock: Callable[[], float] = time.monotonic,
+        timing: Timing = TIMING,
         wall: Callable[[], float] = time.time,
-        sleep: Callable[[float], object] = STOPPING.wait,
-        stopping: Callable[[], bool] = STOPPING.is_set,
     ) -> None:
         """Hold nothing back but what the ceilings say."""
         self.place = place
         self._ceilings = ceilings
-        self._clock, self._wall, self._sleep, self._stopping = clock, wall, sleep, stopping
+        self._clock, self._wall, self._stop = timing.clock, wall, timing.stop
         self._lock = threading.Lock()
-        now = clock()
+        now = self._clock()
         self._rate = math.inf
         """Units a second that the place takes, as far as is known."""
         self._base = math.inf
@@ -183,8 +181,8 @@ class Pacer:
                     self._offered.add(wanted, now)
                     self._began_at = min(self._began_at, now)
                     return Turn(now, records, wanted, waited_s)
-            go_on(self._stopping, f"stopped while {self.place} was waited for; the same command resumes")
-            self._sleep(min(max(wait_s, _NAP_S), _LOOK_S))
+            go_on(self._stop.is_set, f"stopped while {self.place} was waited for; the same command resumes")
+            self._stop.wait(min(max(wait_s, _NAP_S), _LOOK_S))
             waited_s += self._clock() - now
 
     def tell(self, turn: Turn, left: int = 0, *, throttled: bool | None = None) -> bool:
@@ -282,7 +280,7 @@ class Pace:
 
 
 _processes = 1
-_pacers: dict[tuple[str, str, Ceilings], Pacer] = {}
+_pacers: dict[tuple[str, str, Ceilings, Timing], Pacer] = {}
 _pacers_lock = threading.Lock()
 
 
@@ -292,13 +290,13 @@ def divide(processes: int) -> None:
     _processes = processes
 
 
-def pace(place: str, ceilings: Ceilings, at: str = "") -> Pace:
+def pace(place: str, ceilings: Ceilings, at: str = "", timing: Timing = TIMING) -> Pace:
     """Return a route's own view of the one pacer that this process has for a place under these ceilings.
 
     `at` tells places of one name apart, and is never shown.
     """
     with _pacers_lock:
-        return Pace(_pacers.setdefault((place, at, ceilings), Pacer(place, ceilings)))
+        return Pace(_pacers.setdefault((place, at, ceilings, timing), Pacer(place, ceilings, timing=timing)))
 
 
 def spread(items: Sequence[T], size: int) -> list[T]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import threading
 import zlib
 from collections import Counter
@@ -14,7 +15,7 @@ import pytest
 
 from stores.errors import TransientError
 from stores.throttling import rate_limiter as pacing
-from stores.throttling.backoff import Backoff
+from stores.throttling.backoff import Backoff, Timing
 from stores.throttling.limits import UnitsWindow, Window, ceilings
 from stores.throttling.rate_limiter import Pace, Pacer, spread
 
@@ -25,8 +26,9 @@ NOON = dt.datetime(2024, 7, 1, 12, tzinfo=dt.UTC).timestamp()
 class Clock:
     """Time that passes only where somebody waits for it."""
 
-    def __init__(self, wall: float = NOON) -> None:
+    def __init__(self, wall: float = NOON, stop_at: float = math.inf) -> None:
         self.now = 0.0
+        self._stop_at = stop_at
         self._wall = wall
         self._lock = threading.Lock()
 
@@ -36,7 +38,10 @@ class Clock:
     def wall(self) -> float:
         return self._wall + self.now
 
-    def sleep(self, seconds: float) -> None:
+    def is_set(self) -> bool:
+        return self.now > self._stop_at
+
+    def wait(self, seconds: float, /) -> None:
         end = self.now + seconds
         with self._lock:  # Those who wait at the same time wait side by side.
             self.now = max(self.now, end)
@@ -62,8 +67,8 @@ class Throttled:
         return taken
 
 
-def paced(clock: Clock, limits: Any = NONE, **keys: Any) -> Pacer:
-    return Pacer("the place", limits, clock=clock, wall=clock.wall, sleep=clock.sleep, **keys)
+def paced(clock: Clock, limits: Any = NONE) -> Pacer:
+    return Pacer("the place", limits, timing=Timing(clock, clock), wall=clock.wall)
 
 
 def write(pacer: Pacer, clock: Clock, place: Throttled, until: float, *, request_s: float = 0.001) -> None:
@@ -72,7 +77,7 @@ def write(pacer: Pacer, clock: Clock, place: Throttled, until: float, *, request
     while clock.now < until:
         size = 25
         turn = pacer.ask(size)
-        clock.sleep(request_s)
+        clock.wait(request_s)
         waiting = size - place.take(size)
         pacer.tell(turn, waiting)
 
@@ -125,10 +130,10 @@ def test_a_rate_is_cut_once_for_all_that_was_under_way() -> None:
     pacer = paced(clock)
     turns = []
     for _ in range(40):
-        clock.sleep(0.05)
+        clock.wait(0.05)
         turns.append(pacer.ask(100))
     for turn in turns:
-        clock.sleep(0.05)
+        clock.wait(0.05)
         pacer.tell(turn, 100)
     assert pacer.rate == pytest.approx(1000, rel=0.2)  # Half of the 2000 a second that were offered.
 
@@ -139,7 +144,7 @@ def test_a_place_that_has_been_away_is_tried_every_few_seconds_and_soon_sent_to_
     while clock.now < 120:
         turn = pacer.ask(1000)
         assert turn.waited_s <= 6
-        clock.sleep(0.01)
+        clock.wait(0.01)
         pacer.tell(turn, 1000)
     back = clock.now
     while pacer.rate is not None:
@@ -152,7 +157,7 @@ def test_answers_that_take_ever_longer_lower_the_rate() -> None:
     pacer = paced(clock)
     for answer_s in [0.01] * 50 + [3.0] * 20:
         turn = pacer.ask(100)
-        clock.sleep(answer_s)
+        clock.wait(answer_s)
         pacer.tell(turn)
     assert pacer.rate is not None
 
@@ -221,7 +226,7 @@ def test_a_window_has_its_own_ceiling_by_the_clock_of_its_time_zone() -> None:
 def test_nothing_is_sent_while_a_window_shuts_and_the_wait_is_no_failure() -> None:
     clock = Clock()
     pacer = paced(clock, ceilings((Window("11:00", "13:00", max_rate=0),), "UTC"))
-    backoff = Backoff(60, clock=clock, sleep=clock.sleep)
+    backoff = Backoff(60, timing=Timing(clock, clock))
     turn = pacer.ask(1)
     assert 3600 <= clock.now <= 3602
     backoff.extend(turn.waited_s)
@@ -235,8 +240,8 @@ def test_a_window_over_midnight_holds_on_both_sides_of_it() -> None:
 
 
 def test_a_process_that_is_asked_to_end_waits_no_longer() -> None:
-    clock = Clock()
-    pacer = paced(clock, ceilings((), "UTC", max_rate=1), stopping=lambda: clock.now > 3)
+    clock = Clock(stop_at=3)
+    pacer = paced(clock, ceilings((), "UTC", max_rate=1))
     pacer.ask(100)
     with pytest.raises(TransientError) as stopped:
         pacer.ask(1)

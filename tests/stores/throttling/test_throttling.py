@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,8 +27,6 @@ from botocore.awsrequest import AWSResponse
 from pymongo.database import Database
 from waiting import until
 
-import stores.dynamodb.target
-import stores.elasticsearch.documents
 from flows.copying.partition import copy_partition
 from flows.copying.projection import Projection
 from flows.plan.load import load
@@ -53,7 +50,7 @@ from stores.mongodb.configuration import Connection
 from stores.mongodb.database import MongoDB
 from stores.redis.target import RedisTarget
 from stores.throttling import rate_limiter as pacing
-from stores.throttling.backoff import STOPPING, Backoff
+from stores.throttling.backoff import STOPPING, TIMING, Timing
 from stores.throttling.limits import ceilings
 from stores.throttling.rate_limiter import Pace, Pacer
 
@@ -68,7 +65,10 @@ class Clock:
     def __call__(self) -> float:
         return self.now
 
-    def sleep(self, seconds: float) -> None:
+    def is_set(self) -> bool:
+        return False
+
+    def wait(self, seconds: float, /) -> None:
         end = self.now + seconds
         with self._lock:  # Those who wait at the same time wait side by side.
             self.now = max(self.now, end)
@@ -95,27 +95,19 @@ class Capacity:
 
     def some(self, sizes: list[int]) -> list[bool]:
         """Return which of the records get through; a request takes a moment."""
-        self._clock.sleep(self._request_s)
+        self._clock.wait(self._request_s)
         with self._lock:
             return [self.take(size) for size in sizes]
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """A clock by which a target's own retries wait too."""
-    made = Clock()
-    for module in (stores.dynamodb.target, stores.elasticsearch.documents):
-        monkeypatch.setattr(module, "Backoff", partial(Backoff, clock=made, sleep=made.sleep))
-    return made
+def clock() -> Clock:
+    return Clock()
 
 
-def by(clock: Clock, target: Any, limits: Any = None) -> Any:
-    """Give the target a pacer of this clock."""
-    pacer = Pacer("the place", limits or ceilings((), "UTC"), clock=clock, sleep=clock.sleep)
-    target.pace = Pace(pacer)
-    if isinstance(target, RedisTarget):
-        target._server.pace = target.pace
-    return target
+def by(clock: Clock) -> Timing:
+    """Return the timing by which a target's pace and its retries pass no other time."""
+    return Timing(clock, clock)
 
 
 # DynamoDB
@@ -125,9 +117,9 @@ def by(clock: Clock, target: Any, limits: Any = None) -> Any:
 def table(dynamodb_endpoint: str, unique: str) -> Iterator[Callable[..., DynamoDBTarget]]:
     made: list[DynamoDBTarget] = []
 
-    def target(key: Key = Key("_id"), **keys: Any) -> DynamoDBTarget:  # noqa: B008 - frozen
+    def target(key: Key = Key("_id"), timing: Timing = TIMING, **keys: Any) -> DynamoDBTarget:  # noqa: B008 - frozen
         connection = DynamoDBTarget.Connection(endpoint=dynamodb_endpoint, region="eu-west-1", **keys)
-        made.append(DynamoDBTarget(connection, DynamoDBTarget.Placement(key=key), unique))
+        made.append(DynamoDBTarget(connection, DynamoDBTarget.Placement(key=key), unique, timing=timing))
         made[-1].prepare()
         return made[-1]
 
@@ -181,7 +173,7 @@ class Notebook:
 def test_a_table_that_throttles_is_written_near_its_capacity_and_the_books_balance(
     table: Any, clock: Clock, whole: bool
 ) -> None:
-    target = by(clock, table(retry_deadline_s=60))
+    target = table(timing=by(clock), retry_deadline_s=60)
     capacity = Capacity(clock, 1000)
 
     def takes(puts: list[Any]) -> list[bool]:
@@ -211,8 +203,7 @@ def test_a_table_that_throttles_is_written_near_its_capacity_and_the_books_balan
 
 
 def test_a_ceiling_in_write_units_counts_each_item_by_its_size(table: Any, clock: Clock) -> None:
-    limits = ceilings((), "UTC", max_write_units=100)
-    target = by(clock, table(max_write_units=100), limits)
+    target = table(timing=by(clock), max_write_units=100)
     # Control characters grow sixfold in JSON: by its length this item of 1.5 KB would be nine units.
     sizes = [(300, 1), (1_000, 1), (1_500, 2), (5_000, 5)]
     target.write(
@@ -229,14 +220,14 @@ def test_a_ceiling_in_write_units_counts_each_item_by_its_size(table: Any, clock
 def test_records_of_one_partition_key_after_another_are_written_far_apart(table: Any, clock: Clock) -> None:
     """Each simulated partition takes a third of all; customer after customer would wait for one at a time (R51)."""
     partitions = 6
-    target = by(clock, table(Key("customer", "number")))
+    target = table(Key("customer", "number"), by(clock))
     capacities = [Capacity(clock, 200) for _ in range(partitions)]
 
     def partition(put: Any) -> int:
         return zlib.crc32(put["customer"]["S"].encode()) % partitions
 
     def takes(puts: list[Any]) -> list[bool]:
-        clock.sleep(0.005)
+        clock.wait(0.005)
         return [capacities[partition(put)].take(1) for put in puts]
 
     requests = throttling(target, takes)
@@ -336,12 +327,8 @@ def test_a_cluster_that_pushes_back_is_written_near_its_capacity_and_holds_every
     bulk = Bulk(capacity)
     serving = threading.Thread(target=bulk.server.serve_forever, args=(0.02,))
     serving.start()
-    target = by(
-        clock,
-        ElasticsearchTarget(
-            ElasticsearchTarget.Connection(bulk.url), ElasticsearchTarget.Placement(index="things"), "things"
-        ),
-    )
+    connection, placement = ElasticsearchTarget.Connection(bulk.url), ElasticsearchTarget.Placement(index="things")
+    target = ElasticsearchTarget(connection, placement, "things", timing=by(clock))
     try:
         for at in range(60):
             assert target.write([index_document({"n": n}, f"{at}-{n}") for n in range(100)]) == []
@@ -381,7 +368,7 @@ def test_a_server_without_memory_is_asked_for_less_until_it_has_some(
 def test_reading_back_a_redis_is_not_paced(redis_url: str, unique: str) -> None:
     clock = Clock()
     connection = RedisTarget.Connection(redis_url, max_rate=1)
-    target = by(clock, RedisTarget(connection, RedisTarget.Placement(), unique), connection.ceilings())
+    target = RedisTarget(connection, RedisTarget.Placement(), unique, timing=by(clock))
     target.write([String(f"{unique}:{n}", b"v") for n in range(10)])
     target.write([String(f"{unique}:10", b"v")])
     assert clock.now == pytest.approx(10, abs=1.5)
@@ -400,7 +387,7 @@ def test_the_source_is_read_no_faster_than_its_ceiling_in_batches_of_a_second(
     database.things.insert_many([{"_id": n} for n in range(1_050)])
     clock = Clock()
     opened = MongoDB(Connection(mongodb_url, database.name, max_read_rate=100))
-    pacer = Pacer("the source", ceilings((), "UTC", max_rate=100), clock=clock, sleep=clock.sleep)
+    pacer = Pacer("the source", ceilings((), "UTC", max_rate=100), timing=by(clock))
 
     def read(**where: Any) -> list[int]:
         source = opened.source("things", where)
