@@ -28,7 +28,7 @@ from mappers.values.field_names import dynamodb_name
 from stores.contract.journal import Tally
 from stores.contract.source import Partition
 from stores.redis.commands import unfit
-from stores.state.database import State
+from stores.state.state import State
 
 _DOCUMENTS = 1_000
 _REPEATS = 5
@@ -104,8 +104,8 @@ def _state() -> Iterator[dict[str, Any]]:
     """Yield what the journal costs a batch of a thousand documents, as CPU for each of them."""
     with tempfile.TemporaryDirectory() as folder:
         state = State(f"sqlite:///{folder}/state.db", "plan", _LEASE_S)
-        lease = state.acquire("route")
-        state.begin(lease, {}, "", "", [Partition(0)])
+        lease = state.leases.acquire("route")
+        state.partitions.begin(lease, {}, "", "", [Partition(0)])
         journal = state.journal(lease)
         tally = Tally(read=_DOCUMENTS, copied=_DOCUMENTS, records=_DOCUMENTS)
         position = bson.encode({"_id": 1})

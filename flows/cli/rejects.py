@@ -20,7 +20,7 @@ from stores.errors import PlanError
 
 if TYPE_CHECKING:
     from flows.plan.model import Plan
-    from stores.state.rejects import Chosen, Kept
+    from stores.state.rejects import RejectFilter, StoredReject
 
 _STAGES = click.Choice(("decode", "transform", "map", "write"))
 
@@ -202,23 +202,24 @@ def drop(
         print(f"{route}: {number} {'opened again' if undo else 'accepted'}")
 
 
-def _chosen(id_: str, code: str, stage: str | None, *, accepted: bool | None = None) -> Chosen:
-    from stores.state.rejects import Chosen
+def _chosen(id_: str, code: str, stage: str | None, *, accepted: bool | None = None) -> RejectFilter:
+    from stores.state.rejects import RejectFilter
 
-    return Chosen(id_, code, stage or "", accepted)
+    return RejectFilter(id_, code, stage or "", accepted)
 
 
-def _kept(plan_path: Path, routes: Sequence[str], chosen: Chosen) -> list[tuple[str, Kept]]:
+def _kept(plan_path: Path, routes: Sequence[str], chosen: RejectFilter) -> list[tuple[str, StoredReject]]:
     from flows.connect.stores import opened_state
     from flows.plan.load import load
-    from stores.state.rejects import Rejects
 
     plan: Plan = load(plan_path)
     with opened_state(plan) as state:
-        return [(route.name, one) for route in plan.chosen(routes) for one in Rejects(state).kept(route.name, chosen)]
+        return [
+            (route.name, one) for route in plan.chosen(routes) for one in state.rejects.of_route(route.name, chosen)
+        ]
 
 
-def _told(route: str, one: Kept) -> dict[str, Any]:
+def _told(route: str, one: StoredReject) -> dict[str, Any]:
     """Return what may be shown of a reject to anybody."""
     accepted: Mapping[str, Any] | None = None
     if one.acceptance is not None:
@@ -227,7 +228,7 @@ def _told(route: str, one: Kept) -> dict[str, Any]:
     return {"route": route, **told, "first": _iso(one.first), "last": _iso(one.last), "accepted": accepted}
 
 
-def _document(one: Kept) -> dict[str, Any]:
+def _document(one: StoredReject) -> dict[str, Any]:
     """Return the `_id` and, where it is kept, the document, both as Extended JSON."""
     from mappers.documents.extended_json import to_extended
 
@@ -237,7 +238,7 @@ def _document(one: Kept) -> dict[str, Any]:
     }
 
 
-def _acceptance(one: Kept) -> str:
+def _acceptance(one: StoredReject) -> str:
     from flows.reporting.wording import visible
 
     said = one.acceptance

@@ -46,7 +46,9 @@ def report(plan_path: Path, forms: tuple[str, ...], folder: Path | None, opening
     found = Report.from_bytes(kept)
     with opened_state(plan) as state:
         # A sync, a retry or a repair that wrote since leaves no verdict standing (R156).
-        since = [row.route for row in found.routes if (known := state.route(row.route)) and known.outcome is None]
+        since = [
+            row.route for row in found.routes if (known := state.partitions.route(row.route)) and known.outcome is None
+        ]
     chosen = folder or default_folder(plan)
     try:
         written = write(

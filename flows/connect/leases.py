@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 from flows.plan.model import Route
 from stores.errors import OfframpError, TransientError
-from stores.state.database import State
 from stores.state.leases import Lease
+from stores.state.state import State
 
 _log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ def leased(state: State, routes: Sequence[Route], every_s: float) -> Iterator[Ma
     renewing = threading.Thread(target=_renew, args=(state, leases, stop, every_s), name="leases", daemon=True)
     try:
         for route in routes:
-            leases[route.name] = state.acquire(route.name)
+            leases[route.name] = state.leases.acquire(route.name)
         renewing.start()
         yield leases
     finally:
@@ -31,7 +31,7 @@ def leased(state: State, routes: Sequence[Route], every_s: float) -> Iterator[Ma
         if renewing.is_alive():
             renewing.join()
         for lease in leases.values():
-            state.release(lease)
+            state.leases.release(lease)
 
 
 def _renew(state: State, leases: Mapping[str, Lease], stop: threading.Event, every_s: float) -> None:
@@ -39,7 +39,7 @@ def _renew(state: State, leases: Mapping[str, Lease], stop: threading.Event, eve
     while not stop.wait(every_s):
         for lease in list(leases.values()):
             try:
-                state.renew(lease)
+                state.leases.renew(lease)
             except TransientError as error:
                 _log.warning("%s", error)
             except OfframpError as error:

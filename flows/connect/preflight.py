@@ -15,8 +15,8 @@ from mappers.expiry import IndexExpires
 from stores.contract.journal import Tally
 from stores.contract.target import Target, Tunable
 from stores.errors import OfframpError, PermanentError, PlanError
-from stores.state.database import State
 from stores.state.partitions import RouteState
+from stores.state.state import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def joined(faults: Sequence[PlanError]) -> PlanError:
 def total(state: State, route: Route) -> Tally:
     """Return what became of the route's documents so far."""
     total = Tally()
-    for part in state.partitions(route.name):
+    for part in state.partitions.of_route(route.name):
         total.add(part.tally)
     return total
 
@@ -104,7 +104,7 @@ def refuse_changes(state: State, routes: Iterable[Route], found: Mapping[str, Ch
     """Raise PlanError if a route was begun under a plan that makes other records or puts them elsewhere (R137)."""
     faults: list[PlanError] = []
     for route in routes:
-        known = state.route(route.name)
+        known = state.partitions.route(route.name)
         if known is None:
             continue
         now = route.fingerprint()

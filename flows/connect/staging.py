@@ -9,7 +9,7 @@ from typing import Any
 from flows.plan.model import Route
 from stores.contract.target import Staging, staging_of
 from stores.errors import PlanError, TransientError
-from stores.state.database import State
+from stores.state.state import State
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def taken(routes: Iterable[Route]) -> list[PlanError]:
 def is_waiting(state: State, route: Route) -> bool:
     """Tell whether what was copied waits to be loaded, by the state alone."""
     with staged(route) as staging:
-        return staging is not None and not staging.held(state.load(route.name))
+        return staging is not None and not staging.held(state.designs.load_state(route.name))
 
 
 def refuse_unloaded(state: State, route: Route) -> None:

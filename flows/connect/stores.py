@@ -13,8 +13,7 @@ from mappers.contract import Losses, Record
 from stores.contract.source import Source
 from stores.contract.target import Plannable, Target
 from stores.mongodb.database import MongoDB
-from stores.state.database import State
-from stores.state.sync_positions import Syncs
+from stores.state.state import State
 
 _Follower = TypeVar("_Follower")
 
@@ -37,7 +36,7 @@ def projected(
 @contextmanager
 def opened_target(route: Route, state: State) -> Iterator[Target[Record]]:
     """Give the route's target, following its design, for the length of the body."""
-    target = following(route.target(), state.design(route.name))
+    target = following(route.target(), state.designs.get(route.name))
     try:
         yield target
     finally:
@@ -47,7 +46,7 @@ def opened_target(route: Route, state: State) -> Iterator[Target[Record]]:
 def reading(state: State, route: Route, database: MongoDB) -> Source:
     """Return the route's documents, none of them as it was before the position from which changes follow (R102)."""
     source = route.source(database)
-    standing = Syncs(state).standing(route.name)
+    standing = state.sync_positions.get(route.name)
     if standing is not None and route.keys.sync == "stream":
         source.advance(standing.position.time)
     return source

@@ -9,9 +9,9 @@ from typing import Any
 from flows.plan.keys import RejectKeys
 from flows.plan.model import Plan, Route
 from stores.errors import OverBudget
-from stores.state.database import State
 from stores.state.leases import Lease
-from stores.state.rejects import OPEN, Kind, Rejects
+from stores.state.rejects import OPEN, RejectCause
+from stores.state.state import State
 
 _MOST = 1_000
 _SHARE = 0.001
@@ -79,13 +79,13 @@ class BudgetTracker:
 
     def judge(self) -> None:
         """Raise OverBudget if the route exceeds its budget, by this worker's rejects or another's."""
-        rejects, route = Rejects(self.state), self.lease.route
-        if halted := rejects.halted(route):
+        rejects, route = self.state.rejects, self.lease.route
+        if halted := rejects.halt_reason(route):
             raise _over(halted)
         reason = self._reason or ("" if self._checked else self._excess(rejects.count(route).open))
         self._checked = True
         if reason:
-            halted = f"stopped: {reason}{_most_frequent(rejects.kinds(route, OPEN))}"
+            halted = f"stopped: {reason}{_most_frequent(rejects.causes(route, OPEN))}"
             rejects.halt(self.lease, halted)
             raise _over(halted)
 
@@ -93,7 +93,7 @@ class BudgetTracker:
         if documents > self.budget.most:
             return f"{documents} documents were rejected (rejects.most {self.budget.most})"
         if documents > self.budget.share * _FAIR:
-            read = sum(part.tally.read for part in self.state.partitions(self.lease.route))
+            read = sum(part.tally.read for part in self.state.partitions.of_route(self.lease.route))
             if read >= _FAIR and documents > self.budget.share * read:
                 return f"{documents} of {read} documents were rejected (rejects.share {self.budget.share:g})"
         return ""
@@ -104,10 +104,10 @@ def _key(plan: Plan, route: Route, name: str) -> Any:
     return next((value for key in keys if key is not None and (value := getattr(key, name)) is not None), None)
 
 
-def _most_frequent(kinds: list[Kind]) -> str:
-    if not kinds:
+def _most_frequent(causes: list[RejectCause]) -> str:
+    if not causes:
         return ""
-    first = kinds[0]
+    first = causes[0]
     where = f" at {first.field}" if first.field else ""
     return f"; most often {first.stage}: {first.code}{where} ({first.documents} times: {first.reason})"
 

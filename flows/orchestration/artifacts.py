@@ -28,7 +28,7 @@ from flows.reporting.markdown import as_markdown
 from flows.reporting.model import Report, RouteReport
 from flows.reporting.text import NOT_CHECKED, cells
 from stores.errors import OfframpError
-from stores.state.database import State
+from stores.state.state import State
 
 _LOOK_EVERY_S = 5.0
 _MOST_LETTERS = 500_000
@@ -121,7 +121,7 @@ def copying_shown(plan: Plan, routes: Sequence[Route]) -> Iterator[None]:
 def _copied(state: State, routes: Sequence[Route], expected: dict[str, int]) -> Far:
     done, all_of_it, words = 0, 0, []
     for route in routes:
-        parts = state.partitions(route.name)
+        parts = state.partitions.of_route(route.name)
         read = total(state, route).read
         about = max(read, expected[route.name])
         if parts and all(part.done for part in parts):

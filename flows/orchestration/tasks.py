@@ -193,7 +193,7 @@ class PrefectWorkers:
         """Prefect ends a flow by raising a signal: its tasks, here or elsewhere, stop at a checkpoint."""
         STOPPING.set()
         with opened_state(self.plan) as state:
-            state.stop({job.route for job in jobs})
+            state.work_requests.stop({job.lease for job in jobs})
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from flows.plan.load import load
 from flows.run.jobs import CopyJob, LoadJob, Span, copy_job, load_job
 from flows.verifier.job import Asked, Stage, Verified, VerifyJob, verify_job
 from mappers.expiry import IndexExpires
-from stores.state.database import State
 from stores.state.leases import Lease
+from stores.state.state import State
 from stores.throttling.backoff import STOPPING
 
 _LOOK_EVERY_S = 1.0
@@ -30,7 +30,7 @@ def copy(
     loaded = load(Path(plan))
     job = CopyJob(route, number, Lease(loaded.name, route, owner, fence), id_kind, expires)
     with opened_state(loaded) as state:
-        return copy_job(loaded, job, stopping=_asked(state, route))
+        return copy_job(loaded, job, stopping=_asked(state, job.lease))
 
 
 def load_staged(plan: str, route: str, owner: str, fence: int) -> Span:
@@ -39,7 +39,7 @@ def load_staged(plan: str, route: str, owner: str, fence: int) -> Span:
     job = LoadJob(route, Lease(loaded.name, route, owner, fence))
     counted = Counted(route)
     with opened_state(loaded) as state, shown(artifact_key(loaded.name, route, "load"), counted.far):
-        return load_job(loaded, job, observer=counted, stopping=_asked(state, route))
+        return load_job(loaded, job, observer=counted, stopping=_asked(state, job.lease))
 
 
 def verify(
@@ -58,11 +58,11 @@ def verify(
     job = VerifyJob(route, asked, Lease(loaded.name, route, owner, fence), id_kind, expires, stage, number)
     counted = Counted(route)
     with opened_state(loaded) as state, shown(artifact_key(loaded.name, route, "verify"), counted.far):
-        return verify_job(loaded, job, observer=counted, stopping=_asked(state, route))
+        return verify_job(loaded, job, observer=counted, stopping=_asked(state, job.lease))
 
 
-def _asked(state: State, route: str) -> Callable[[], bool]:
-    """Return what tells whether the route is to stop, asking the state now and then: the run may be elsewhere."""
+def _asked(state: State, lease: Lease) -> Callable[[], bool]:
+    """Return a function that tells whether to stop; it asks the state now and then, as the run may be elsewhere."""
     asked_at = 0.0
     told = False
 
@@ -70,7 +70,7 @@ def _asked(state: State, route: str) -> Callable[[], bool]:
         nonlocal asked_at, told
         if not told and time.monotonic() - asked_at >= _LOOK_EVERY_S:
             asked_at = time.monotonic()
-            told = state.stopped(route)
+            told = state.work_requests.stopped(lease)
         return told or STOPPING.is_set()
 
     return stopping

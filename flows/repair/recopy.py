@@ -19,9 +19,8 @@ from stores.contract.source import Source
 from stores.contract.target import Target
 from stores.errors import PermanentError
 from stores.mongodb.database import MongoDB
-from stores.state.database import State
-from stores.state.document_hashes import Scans
 from stores.state.leases import Lease
+from stores.state.state import State
 
 AT_ONCE = 500
 """Documents copied again before what became of them is put on record."""
@@ -46,9 +45,9 @@ def copy_again(opened: Opened, ids: Sequence[bytes]) -> Recopied:
     Of a route that is rescanned it is on record first that the next pass must copy them whatever they are then, and
     look for them if they are gone: what a scan remembers is not what is written here.
     """
-    scans = Scans(opened.state)
-    if number := scans.last(opened.route.name):
-        scans.keep(opened.lease, [(at, b"") for at in ids], number)
+    scans = opened.state.document_hashes
+    if number := scans.last_pass(opened.route.name):
+        scans.save(opened.lease, [(at, b"") for at in ids], number)
     return copy_documents(opened.source, opened.projection, opened.target, opened.journal, ids)
 
 
@@ -57,7 +56,7 @@ def opened_again(
     plan: Plan, route: Route, state: State, lease: Lease, database: MongoDB, id_kind: str
 ) -> Iterator[Opened]:
     """Give the route, which was backfilled, with its stores for the length of the body; nothing is written yet."""
-    known = state.route(route.name)
+    known = state.partitions.route(route.name)
     if known is None:
         raise PermanentError("E-NOT-COPIED", "it was never copied; run backfill first")
     refuse_unloaded(state, route)
@@ -65,6 +64,6 @@ def opened_again(
     refuse_other_identity(known, source=source.identity())
     with opened_target(route, state) as target:
         confirm(target, known)
-        projection = projected(route, target, state.design(route.name), id_kind)
+        projection = projected(route, target, state.designs.get(route.name), id_kind)
         journal = state.journal(lease, documents=keeps_documents(plan, route))
         yield Opened(route, state, lease, source, target, projection, journal)

@@ -19,11 +19,10 @@ from flows.verifier.recheck import Recheck
 from mappers.contract import Record
 from stores.contract.source import Partition
 from stores.errors import OfframpError, PlanError
-from stores.state.database import State
 from stores.state.leases import Lease
-from stores.state.rejects import Rejects
-from stores.state.repairs import Action, Mendings
-from stores.state.verification import MOST_FINDINGS, Verifications
+from stores.state.repairs import Action
+from stores.state.state import State
+from stores.state.verification import MOST_FINDINGS
 from stores.throttling.backoff import go_on
 
 KINDS = ("missing", "differs", "extra")
@@ -77,7 +76,7 @@ def repair(
     found = {one.route: one for one in check(plan, routes)}
     with opened_state(plan) as state, leased(state, routes, plan.run.lease_s / 3) as leases:
         refuse_changes(state, routes, found)
-        sums = {route.name: Counter(one.kind for one in Verifications(state).findings(route.name)) for route in routes}
+        sums = {route.name: Counter(one.kind for one in state.verification.findings(route.name)) for route in routes}
         if not everything:
             _refuse_systemic(state, routes, found, sums, kinds)
         outcomes = []
@@ -138,7 +137,7 @@ class _Repair:
             return replace(outcome, failure=str(error))
 
     def _repaired(self, opened: Opened, outcome: Repaired, *, dry_run: bool) -> Repaired:
-        room = Verifications(self.state)
+        room = self.state.verification
         asked = [
             Mismatch(one.kind, one.address, one.position or b"")
             for one in room.findings(self.route.name, (*self.kinds, *_UNPROVEN))
@@ -147,7 +146,7 @@ class _Repair:
         outcome = replace(outcome, wrong=_by_kind(waiting), left=_by_kind(waiting), mended=mended)
         if dry_run or not any(one.kind in self.kinds for one in waiting):
             return outcome
-        Mendings(self.state).begin(self.lease)
+        self.state.repairs.begin(self.lease)
         kept: dict[str, str] = {}
         extras = [one.address for one in waiting if one.kind == "extra" and not one.position]
         if extras and "extra" in self.kinds:
@@ -167,14 +166,14 @@ class _Repair:
                 mended=outcome.mended + mended,
                 rounds=outcome.rounds + 1,
             )
-        Mendings(self.state).note(
+        self.state.repairs.record(
             self.lease, [Action("repair", "left", one.kind, one.address, _id(one)) for one in waiting]
         )
         return replace(outcome, left=_by_kind(waiting), kept=dict(Counter(kept.values())))
 
     def _looked(self, opened: Opened, seeming: Sequence[Mismatch]) -> tuple[list[Mismatch], int]:
         """Return what is wrong by now, and at how many addresses nothing is any more; of those no finding is left."""
-        refused = Rejects(self.state).refused(self.route.name)
+        refused = self.state.rejects.refused(self.route.name)
         look = Recheck(opened.source, opened.projection, opened.target, refused=refused, stopping=self.stopping)
         wrong: list[Mismatch] = []
         right: list[str] = []
@@ -187,7 +186,7 @@ class _Repair:
                     wrong.append(before)
                 else:
                     wrong.append(one)
-        Verifications(self.state).settled(self.lease, right)
+        self.state.verification.remove_findings(self.lease, right)
         return wrong, len(right)
 
     def _copy(self, opened: Opened, wrong: Sequence[Mismatch]) -> int:
@@ -198,7 +197,7 @@ class _Repair:
             self._go_on()
             done = copy_again(opened, some)
             rejected = {reject.id for reject in done.rejects}
-            Mendings(self.state).note(
+            self.state.repairs.record(
                 self.lease,
                 [
                     Action(
@@ -218,7 +217,7 @@ class _Repair:
             self._go_on()
             opened.journal.ensure()
             opened.target.delete([one.address for one in some])
-            Mendings(self.state).note(self.lease, [Action("repair", "deleted", one.kind, one.address) for one in some])
+            self.state.repairs.record(self.lease, [Action("repair", "deleted", one.kind, one.address) for one in some])
         return len(extras)
 
     def _kept(self, opened: Opened, extras: Sequence[str]) -> dict[str, str]:

@@ -13,9 +13,9 @@ from flows.copying.projection import identify
 from flows.plan.model import Plan, Route
 from flows.repair.recopy import AT_ONCE, Opened, copy_again, opened_again
 from stores.errors import OfframpError, PlanError
-from stores.state.database import State
-from stores.state.rejects import Chosen, Kept, Rejects
-from stores.state.repairs import Action, Mendings
+from stores.state.rejects import RejectFilter, StoredReject
+from stores.state.repairs import Action
+from stores.state.state import State
 from stores.throttling.backoff import go_on
 
 
@@ -38,16 +38,16 @@ class Replayed:
     """Why the route did not finish, "" if it did."""
 
 
-def chosen_rejects(state: State, routes: Sequence[Route], chosen: Chosen) -> dict[str, list[Kept]]:
+def chosen_rejects(state: State, routes: Sequence[Route], chosen: RejectFilter) -> dict[str, list[StoredReject]]:
     """Return the chosen rejects of each route; raises PlanError if there is none at all."""
-    found = {route.name: list(Rejects(state).kept(route.name, chosen)) for route in routes}
+    found = {route.name: list(state.rejects.of_route(route.name, chosen)) for route in routes}
     if not any(found.values()):
         raise PlanError("E-REJECTS-NONE", "no reject on record is as asked; `offramp rejects list` shows what there is")
     return found
 
 
 def retry(
-    plan: Plan, routes: Sequence[Route], chosen: Chosen, stopping: Callable[[], bool] = lambda: False
+    plan: Plan, routes: Sequence[Route], chosen: RejectFilter, stopping: Callable[[], bool] = lambda: False
 ) -> list[Replayed]:
     """The chosen rejects of each route are cleared, or on record with what is wrong with their documents now.
 
@@ -62,14 +62,14 @@ def retry(
             refuse_changes(state, names, found)
             outcomes: list[Replayed] = []
             for route in (expiring(route, found[route.name].expires) for route in names):
-                kept = list(Rejects(state).kept(route.name, chosen))
+                kept = list(state.rejects.of_route(route.name, chosen))
                 ids = list(dict.fromkeys(one.position for one in kept if one.position))
                 named = {one.id for one in kept if one.position}
                 outcome = Replayed(route.name, len(named), nameless=len({one.id for one in kept} - named))
                 try:
                     lease, id_kind = leases[route.name], found[route.name].id_kind
                     with opened_again(plan, route, state, lease, database, id_kind) as opened:
-                        Mendings(state).begin(lease)
+                        state.repairs.begin(lease)
                         for first in range(0, len(ids), AT_ONCE):
                             go_on(stopping, "stopped by a signal; the same command goes on")
                             outcome = _again(opened, ids[first : first + AT_ONCE], outcome)
@@ -80,7 +80,7 @@ def retry(
 
 
 def accept(
-    plan: Plan, routes: Sequence[Route], chosen: Chosen, by: str, why: str, *, undo: bool = False
+    plan: Plan, routes: Sequence[Route], chosen: RejectFilter, by: str, why: str, *, undo: bool = False
 ) -> dict[str, int]:
     """The chosen open rejects of each route are accepted, or with `undo` the accepted open again; returns how many."""
     with opened_state(plan) as state:
@@ -88,7 +88,7 @@ def accept(
         kept_of = chosen_rejects(state, routes, asked)
         names = [route for route in routes if kept_of[route.name]]
         with leased(state, names, plan.run.lease_s / 3) as leases:
-            room = Rejects(state)
+            room = state.rejects
             return {
                 name: room.reopen(lease, chosen) if undo else room.accept(lease, chosen, by, why)
                 for name, lease in leases.items()
@@ -98,7 +98,7 @@ def accept(
 def left_open(plan: Plan, routes: Sequence[Route]) -> int:
     """Return how many documents of the routes are rejected and not accepted."""
     with opened_state(plan) as state:
-        return sum(Rejects(state).count(route.name).open for route in routes)
+        return sum(state.rejects.count(route.name).open for route in routes)
 
 
 def _again(opened: Opened, ids: Sequence[bytes], sofar: Replayed) -> Replayed:
@@ -106,7 +106,7 @@ def _again(opened: Opened, ids: Sequence[bytes], sofar: Replayed) -> Replayed:
     rejected = {reject.id for reject in done.rejects}
     names = [identify(at) for at in ids]
     actions = [Action("retry", "rejected" if name in rejected else "copied", id=name) for name in names]
-    Mendings(opened.state).note(opened.lease, actions)
+    opened.state.repairs.record(opened.lease, actions)
     again = sum(name in rejected for name in names)
     return replace(
         sofar,

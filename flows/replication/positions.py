@@ -13,9 +13,8 @@ from flows.reporting.model import Following
 from stores.contract.changes import StreamPosition
 from stores.errors import OfframpError, PermanentError
 from stores.mongodb.database import MongoDB
-from stores.state.database import State
 from stores.state.leases import Lease
-from stores.state.sync_positions import Syncs
+from stores.state.state import State
 
 _log = logging.getLogger(__name__)
 
@@ -25,7 +24,7 @@ class FirstPosition:
 
     def __init__(self, state: State) -> None:
         """Ask nothing yet."""
-        self._syncs = Syncs(state)
+        self._syncs = state.sync_positions
         self._taken: StreamPosition | None = None
         self._refused = False
 
@@ -52,7 +51,7 @@ class FirstPosition:
 
 def first_sync_within(state: State, database: MongoDB, routes: Sequence[Route]) -> Mapping[str, float]:
     """Return for how long the source keeps its changes, by each route that they will be asked of; warns in time."""
-    standings = {route.name: Syncs(state).standing(route.name) for route in routes if route.keys.sync == "stream"}
+    standings = {route.name: state.sync_positions.get(route.name) for route in routes if route.keys.sync == "stream"}
     if not any(standings.values()):
         return {}
     try:
@@ -75,7 +74,7 @@ def first_sync_within(state: State, database: MongoDB, routes: Sequence[Route]) 
 
 def followed(state: State, route: str, window_s: float | None = None) -> Following | None:
     """Return how far the route's target follows its source; None for a route that was never synced."""
-    standing = Syncs(state).standing(route)
+    standing = state.sync_positions.get(route)
     if standing is None or standing.lag_s is None:
         return None
     seconds = standing.position.time >> 32

@@ -13,9 +13,8 @@ from mappers.documents.decoding import position as position_of
 from stores.contract.changes import StreamPosition, Touched
 from stores.contract.source import Batch, Partition, Readable
 from stores.errors import PermanentError
-from stores.state.database import State
-from stores.state.document_hashes import Scans
 from stores.state.leases import Lease
+from stores.state.state import State
 from stores.throttling.backoff import go_on
 
 _STOPPED = "stopped by a signal during its rescan; the next begins again"
@@ -58,9 +57,9 @@ def rescan(state: State, lease: Lease, readable: Readable, lane: Lane, stopping:
     Before the first pass nothing is known to be gone: after it the target is to be swept. Raises TransientError when
     `stopping` ended it; the next begins again, and copies what it has to only.
     """
-    scans = Scans(state)
+    scans = state.document_hashes
     began = time.time()
-    number = scans.last(lease.route) + 1
+    number = scans.last_pass(lease.route) + 1
     position = StreamPosition(int(began) << 32, RESCANNED.token)
     source = lane.source
     for scanned in scan(readable, Partition(0)):
@@ -71,14 +70,14 @@ def rescan(state: State, lease: Lease, readable: Readable, lane: Lane, stopping:
         # would else be taken for copied.
         lane.source = _Read(dict(zip([at for at, _ in scanned.seen], scanned.batch.documents, strict=True)))
         lane.apply(changed, lane.position, 0.0)
-        scans.keep(lease, scanned.seen, number)
-    for gone in scans.gone(lease.route, number):
+        scans.save(lease, scanned.seen, number)
+    for gone in scans.missing(lease.route, number):
         go_on(stopping, _STOPPED)
         lane.source = back = _Noting(source)
         lane.apply([Touched("", at) for at in gone], lane.position, 0.0)
         # One that is there again was copied: forgotten, it would never be found gone.
-        scans.keep(lease, [(at, b"") for at in back.found], number)
-        scans.drop(lease, [at for at in gone if at not in back.found])
+        scans.save(lease, [(at, b"") for at in back.found], number)
+        scans.delete(lease, [at for at in gone if at not in back.found])
     lane.source = source
     lane.apply((), position, 0.0)
 

@@ -18,11 +18,8 @@ from stores.contract.journal import Mending
 from stores.contract.source import Partition, Source
 from stores.contract.target import Listable, Target
 from stores.errors import TransientError
-from stores.state.database import State
 from stores.state.leases import Lease
-from stores.state.rejects import Rejects
-from stores.state.sync_positions import Syncs
-from stores.state.verification import Verifications
+from stores.state.state import State
 from stores.throttling.backoff import go_on
 
 _log = logging.getLogger(__name__)
@@ -36,13 +33,13 @@ def sweep(plan: Plan, route: Route, state: State, lease: Lease, id_kind: str, st
 
     Raises TransientError when `stopping` ended it: the same command goes on.
     """
-    design = state.design(route.name)
+    design = state.designs.get(route.name)
     target = following(route.target(), design)
     try:
         if isinstance(target, Listable):
-            Verifications(state).abandon(lease)
+            state.verification.abandon(lease)
             projection = projected(route, target, design, id_kind)
-            refused = Rejects(state).refused(route.name)
+            refused = state.rejects.refused(route.name)
             with opened_source(plan) as database, tempfile.TemporaryDirectory(prefix="offramp-sweep-") as folder:
                 deleted = swept(
                     *(reading(state, route, database), projection, target, state.journal(lease), Path(folder)),
@@ -54,7 +51,7 @@ def sweep(plan: Plan, route: Route, state: State, lease: Lease, id_kind: str, st
             _log.warning("%s: its target cannot list what it holds, so what is gone may be left in it", route.name)
     finally:
         target.close()
-    Syncs(state).swept(lease)
+    state.sync_positions.record_sweep(lease)
 
 
 def swept(

@@ -36,12 +36,8 @@ from stores.contract.changes import ChangeBatch, Changes, StreamPosition, Touche
 from stores.errors import OfframpError, OverBudget, PermanentError, PlanError, TransientError
 from stores.mongodb.change_stream import DatabaseChanges
 from stores.mongodb.database import MongoDB
-from stores.state.database import State
-from stores.state.document_hashes import Scans
 from stores.state.leases import Lease
-from stores.state.rejects import Rejects
-from stores.state.sync_positions import Syncs
-from stores.state.verification import Verifications
+from stores.state.state import State
 from stores.throttling.backoff import STOPPING
 
 _log = logging.getLogger(__name__)
@@ -173,15 +169,15 @@ class _Sync:
             raise joined(faults)
 
     def _lane(self, route: Route, lease: Lease, found: Checked, closing: ExitStack) -> Lane:
-        known, standing = self.state.route(route.name), Syncs(self.state).standing(route.name)
-        if known is None or not all(part.done for part in self.state.partitions(route.name)):
+        known, standing = self.state.partitions.route(route.name), self.state.sync_positions.get(route.name)
+        if known is None or not all(part.done for part in self.state.partitions.of_route(route.name)):
             raise PlanError("E-SYNC-BACKFILL", "it was not copied to its end yet; run backfill first, which goes on")
         refuse_unloaded(self.state, route)
-        if Syncs(self.state).owes_sweep(route.name) and route.keys.sync != "rescan":
+        if self.state.sync_positions.sweep_due(route.name) and route.keys.sync != "rescan":
             raise PlanError("E-SYNC-BACKFILL", "what an earlier run left is not swept yet; run backfill, which goes on")
         if standing is None and route.keys.sync == "rescan":
-            Syncs(self.state).begin(lease, RESCANNED)  # It goes by no position, so any time will do.
-            standing = Syncs(self.state).standing(route.name)
+            self.state.sync_positions.begin(lease, RESCANNED)  # It goes by no position, so any time will do.
+            standing = self.state.sync_positions.get(route.name)
         if standing is None or (standing.position.token == RESCANNED.token) != (route.keys.sync == "rescan"):
             raise PlanError(
                 "E-SYNC-POSITION",
@@ -192,23 +188,23 @@ class _Sync:
             raise PermanentError("E-SYNC-HALTED", _halted(route, standing.halted))
         source = route.source(self.database)
         refuse_other_identity(known, source=source.identity())
-        design = self.state.design(route.name)
+        design = self.state.designs.get(route.name)
         target = following(route.target(), design)
         closing.callback(target.close)
         projection = projected(route, target, design, found.id_kind)
         before = not projection.told_by_id
         _refuse_unfollowable(route, self.database, before=before)
         confirm(target, known)
-        Rejects(self.state).go_on(lease)
+        self.state.rejects.lift_halt(lease)
         journal = self.state.journal(lease, documents=keeps_documents(self.plan, route))
         return Lane(
-            *(source, projection, target, journal, partial(Syncs(self.state).save, lease)),
+            *(source, projection, target, journal, partial(self.state.sync_positions.save, lease)),
             position=standing.position,
             advancing=route.keys.sync == "stream",
             before=before,
             window=self.plan.run.window,
             judge=lambda: BudgetTracker(self.state, lease, budget_of(self.plan, route)).judge(),
-            writing=lambda: Verifications(self.state).abandon(lease),
+            writing=lambda: self.state.verification.abandon(lease),
         )
 
     def run(self, *, follow: bool) -> None:
@@ -269,10 +265,10 @@ class _Sync:
         lane, route = self.lanes[name], self.by_name[name]
         while not self.stopping():
             readable = route.source(self.database)
-            if not Scans(self.state).last(name):  # Nothing tells what was deleted since the copy.
-                Syncs(self.state).owe_sweep(self.leases[name])
+            if not self.state.document_hashes.last_pass(name):  # Nothing tells what was deleted since the copy.
+                self.state.sync_positions.request_sweep(self.leases[name])
             rescan(self.state, self.leases[name], readable, lane, self.stopping)
-            if Syncs(self.state).owes_sweep(name):
+            if self.state.sync_positions.sweep_due(name):
                 sweep(self.plan, route, self.state, self.leases[name], self.found[name].id_kind, self.stopping)
             self._tell()
             if not follow:
@@ -325,7 +321,7 @@ class _Sync:
 
     def _halt(self, name: str, why: str) -> None:
         try:
-            Syncs(self.state).halt(self.leases[name], why)
+            self.state.sync_positions.halt(self.leases[name], why)
         except OfframpError as error:
             self._fail(name, error)
         else:
@@ -358,7 +354,7 @@ class _Sync:
             ("rejects" if isinstance(error, OverBudget) else "failed", str(error))
             for error in self.failures.get(route.name, ())
         ]
-        rejected = Rejects(self.state).count(route.name).open
+        rejected = self.state.rejects.count(route.name).open
         if rejected:
             reasons.append(("rejects", f"{rejected} documents are rejected; `offramp rejects list` shows why"))
         tally = lane.tally if lane is not None else None

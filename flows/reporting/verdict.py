@@ -18,8 +18,8 @@ from flows.verifier.sample import Sampled, proven
 from mappers.losses import OTHER_FIELDS, Loss, LossFields
 from stores.contract.journal import Tally
 from stores.errors import OfframpError, OverBudget
-from stores.state.rejects import Accepted, Count
-from stores.state.repairs import Sum
+from stores.state.rejects import AcceptedRejects, RejectCount
+from stores.state.repairs import ActionCount
 
 Failures = defaultdict[str, list[OfframpError]]
 """What went wrong with each route of a run, every error in the order it was seen; a route without one is not in it."""
@@ -55,15 +55,15 @@ class Books:
     """Why the target does not serve what it holds as the plan says."""
     sync: Following | None = None
     """How far the target follows the source; what copying recorded is then history, not what the target holds."""
-    rejects: Count = Count(0, 0, 0, 0)  # noqa: RUF009 - frozen, so that it can be shared
+    rejects: RejectCount = RejectCount(0, 0, 0, 0)  # noqa: RUF009 - frozen, so that it can be shared
     """Documents on record as rejected."""
-    accepted: Sequence[Accepted] = ()
+    accepted: Sequence[AcceptedRejects] = ()
     """What persons have accepted of them."""
     halted: str = ""
     """Why copying stopped early, at a checkpoint, for its rejects; "" if it did not."""
     recopied: bool = False
     """Whether documents were copied again since: by then, too, what copying recorded is history."""
-    repairs: Sequence[Sum] = ()
+    repairs: Sequence[ActionCount] = ()
     """What was done to the target since its backfill, but for its sync."""
     sampled: Sampled | None = None
     """What was drawn, for a pass over a sample."""
@@ -228,7 +228,7 @@ _EXPLAINED = {
 }
 
 
-def _accepted(one: Accepted) -> Mapping[str, Any]:
+def _accepted(one: AcceptedRejects) -> Mapping[str, Any]:
     return dataclasses.asdict(one) | {"at": _iso(one.at)}
 
 

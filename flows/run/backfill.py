@@ -32,11 +32,8 @@ from flows.verifier.pending_changes import changed_by_type, pending_changes
 from stores.contract.target import Auditable, Publishable, Tunable, staging_of
 from stores.errors import OfframpError, PlanError, TransientError
 from stores.mongodb.database import MongoDB
-from stores.state.database import State
 from stores.state.leases import Lease
-from stores.state.rejects import Rejects
-from stores.state.repairs import Mendings
-from stores.state.sync_positions import Syncs
+from stores.state.state import State
 
 _log = logging.getLogger(__name__)
 
@@ -70,17 +67,19 @@ class Run:
 
     def _backfill(self, found: Mapping[str, Checked], asked: Asked, restart: bool) -> Report:
         with opened_state(self.plan) as state, leased(state, self.routes, self.plan.run.lease_s / 3) as leases:
-            if faults := taken([route for route in self.routes if restart or state.route(route.name) is None]):
+            if faults := taken(
+                [route for route in self.routes if restart or state.partitions.route(route.name) is None]
+            ):
                 raise joined(faults)
             if restart:
                 for lease in leases.values():
-                    state.forget(lease)
+                    state.partitions.forget(lease)
             else:
                 refuse_changes(state, self.routes, found)
             recording = Recording.begun(state, self.plan, "backfill")
             failures: Failures = defaultdict(list)
             for lease in leases.values():
-                Rejects(state).go_on(lease)
+                state.rejects.lift_halt(lease)
             try:
                 self._begin(state, leases, failures)
                 jobs = [
@@ -89,7 +88,7 @@ class Run:
                         *(found[route.name].id_kind, found[route.name].expires),
                     )
                     for route in self.routes
-                    for part in state.partitions(route.name)
+                    for part in state.partitions.of_route(route.name)
                     if not part.done and route.name not in failures
                 ]
                 jobs = spread_out(jobs, self.plan.run.workers)
@@ -102,7 +101,7 @@ class Run:
                 self._load(state, leases, spans, failures)
                 self._sweep(state, leases, found, failures)
                 for name, ran in spans.items():
-                    state.finished(
+                    state.partitions.record_outcome(
                         leases[name], max(span.ended for span in ran) - min(span.began for span in ran), None
                     )
             finally:
@@ -126,7 +125,7 @@ class Run:
             failures: Failures = defaultdict(list)
             with opened_source(self.plan) as database:
                 for route in self.routes:
-                    known = state.route(route.name)
+                    known = state.partitions.route(route.name)
                     try:
                         if known is not None:
                             refuse_other_identity(known, source=route.source(database).identity())
@@ -143,7 +142,7 @@ class Run:
         faults: list[PlanError] = []
         for route in self.routes:
             # A run that never began may have left the design of another plan.
-            if state.route(route.name) or state.design(route.name, route.fingerprint()):
+            if state.partitions.route(route.name) or state.designs.get(route.name, route.fingerprint()):
                 continue
             target = route.target()
             try:
@@ -151,7 +150,7 @@ class Run:
                     design = designed(route, route.source(database), target, stopping=self.stopping)
                 if design is not None:
                     following(target, design).check()
-                state.keep_design(leases[route.name], route.fingerprint(), design)
+                state.designs.save(leases[route.name], route.fingerprint(), design)
             except PlanError as error:
                 faults.append(PlanError(error.code, f"route {route.name}: {error.message}"))
             except OfframpError as error:
@@ -172,11 +171,11 @@ class Run:
             try:
                 with opened_source(self.plan) as database:
                     source = route.source(database)
-                    known = state.route(route.name)
+                    known = state.partitions.route(route.name)
                     with opened_target(route, state) as target:
                         identity = target.prepare()
                         if known is None:
-                            design = state.design(route.name)
+                            design = state.designs.get(route.name)
                             beside.update(needed(route, source, target, design, beside, stopping=self.stopping))
                             if (staging := staging_of(target)) is not None:
                                 staging.clear()
@@ -185,7 +184,9 @@ class Run:
                         partitions = source.split(
                             route.keys.partitions or _partitions(source.estimate(), self.plan.run)
                         )
-                        state.begin(leases[route.name], route.fingerprint(), source.identity(), identity, partitions)
+                        state.partitions.begin(
+                            leases[route.name], route.fingerprint(), source.identity(), identity, partitions
+                        )
                         _log.info("%s: %d partitions", route.name, len(partitions))
                     else:
                         refuse_other_identity(known, source=source.identity(), target=identity)
@@ -200,12 +201,12 @@ class Run:
         def look(idle: int) -> Sequence[CopyJob]:
             found: list[CopyJob] = []
             for model in models.values():
-                parts = {part.partition.number for part in state.partitions(model.route) if not part.done}
+                parts = {part.partition.number for part in state.partitions.of_route(model.route) if not part.done}
                 new = [number for number in sorted(parts) if (model.route, number) not in handed]
                 found.extend(replace(model, number=number) for number in new)
                 handed.update((model.route, number) for number in new)
                 if len(parts) > len(new):
-                    state.wish(model.lease, max(0, idle - len(found)))
+                    state.work_requests.request(model.lease, max(0, idle - len(found)))
             return found
 
         def more(idle: int) -> Sequence[CopyJob]:
@@ -238,7 +239,7 @@ class Run:
     ) -> None:
         """No route that was begun anew has anything left of its earlier runs; the failures are added by route."""
         for route in self.routes:
-            if route.name not in failures and _complete(state, route) and Syncs(state).owes_sweep(route.name):
+            if route.name not in failures and _complete(state, route) and state.sync_positions.sweep_due(route.name):
                 try:
                     sweep(self.plan, route, state, leases[route.name], found[route.name].id_kind, self.stopping)
                 except OfframpError as error:
@@ -283,8 +284,10 @@ class Run:
                 if publishing and row.verdict == "clean" and row.verified == "full":
                     row = self._published(route, state, row)
                 rows.append(row)
-                if state.route(route.name) is not None:
-                    state.finished(leases[route.name], 0.0, {"verdict": row.verdict, "verified": row.verified})
+                if state.partitions.route(route.name) is not None:
+                    state.partitions.record_outcome(
+                        leases[route.name], 0.0, {"verdict": row.verdict, "verified": row.verified}
+                    )
         report = Report(
             plan=self.plan.name,
             fingerprint=digest(route.fingerprint() for route in self.routes),
@@ -359,7 +362,7 @@ class Run:
             counts = route.source(database).count_by_type()
         except OfframpError as error:
             errors.append(error)
-        known, complete = state.route(route.name), _complete(state, route)
+        known, complete = state.partitions.route(route.name), _complete(state, route)
         compared = verified.comparison if verified else None
         came_or_went: Mapping[str, int] = {}
         if counts is not None and compared is not None and compared.tally.id_types != counts and not errors:
@@ -391,11 +394,11 @@ class Run:
                 accept_loss=route.keys.accept_loss,
                 faults=verified.faults if verified else faults.get(route.name, ()),
                 sync=followed(state, route.name),
-                rejects=Rejects(state).count(route.name),
-                recopied=Mendings(state).recopied(route.name),
-                repairs=Mendings(state).sums(route.name),
-                halted=Rejects(state).halted(route.name) if complete is False else "",
-                accepted=Rejects(state).acceptances(route.name),
+                rejects=state.rejects.count(route.name),
+                recopied=state.repairs.recopied(route.name),
+                repairs=state.repairs.counts(route.name),
+                halted=state.rejects.halt_reason(route.name) if complete is False else "",
+                accepted=state.rejects.acceptances(route.name),
             )
         )
 
@@ -414,6 +417,6 @@ def _partitions(documents: int, run: RunKeys) -> int:
 
 def _complete(state: State, route: Route) -> bool | None:
     """Tell whether every partition was copied to its end; None for a route that was never copied."""
-    if state.route(route.name) is None:
+    if state.partitions.route(route.name) is None:
         return None
-    return all(part.done for part in state.partitions(route.name))
+    return all(part.done for part in state.partitions.of_route(route.name))

@@ -18,8 +18,8 @@ from flows.run.jobs import Span
 from flows.verifier.job import Verified
 from stores.errors import OfframpError
 from stores.mongodb.metadata import Facts
-from stores.state.database import State
-from stores.state.runs import KeptRun, Runs
+from stores.state.runs import StoredRun
+from stores.state.state import State
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Recording:
     def begun(cls, state: State, plan: Plan, command: str) -> Recording:
         """The run is on record as one that has begun; returns it."""
         began = dt.datetime.now(dt.UTC).isoformat(timespec="microseconds")
-        Runs(state, plan.name).began(command, began)
+        state.runs.begin(command, began)
         return cls(state, plan, command, began, _facts(plan, ()))
 
     def copied(self, spans: Mapping[str, Sequence[Span]]) -> None:
@@ -70,16 +70,16 @@ class Recording:
 
     def concluded(self, report: Report, routes: Sequence[Route]) -> Report:
         """The run is on record with this report, which is returned with all that stands around its books."""
-        runs = Runs(self.state, self.plan.name)
+        runs = self.state.runs
         now = _facts(self.plan, [route.collection for route in routes])
-        earlier = [run for run in runs.kept() if run.began != self.began]
+        earlier = [run for run in runs.latest_first() if run.began != self.began]
         if self.command != "backfill":
             self._remember_copying(earlier)
         whole = replace(
             report,
             command=self.command,
             elapsed_s=round((report.finished - report.started).total_seconds(), 1),
-            routes=[self._whole(row, route, runs, now) for row, route in zip(report.routes, routes, strict=True)],
+            routes=[self._whole(row, route, now) for row, route in zip(report.routes, routes, strict=True)],
             source=SourceSeen(
                 database=routes[0].database if routes else "",
                 version=now.version or self.source.version,
@@ -90,12 +90,12 @@ class Recording:
             history=[_past(run) for run in earlier[:HISTORY]],
         )
         try:
-            runs.ended(self.began, whole.as_bytes())
+            runs.end(self.began, whole.as_bytes())
         except OfframpError as error:  # The report itself, which is made, must not be lost for the history's sake.
             _log.warning("the run stays on record as one that did not end: %s", error)
         return whole
 
-    def _remember_copying(self, earlier: Sequence[KeptRun]) -> None:
+    def _remember_copying(self, earlier: Sequence[StoredRun]) -> None:
         """Take over how fast each route was copied when it last was: the report to sign is often a verification's."""
         copied: dict[str, list[Throughput]] = {}
         for run in earlier:
@@ -106,23 +106,23 @@ class Recording:
         for name, series in copied.items():
             self.throughput[name] = [*series, *self.throughput.get(name, [])]
 
-    def _whole(self, row: RouteReport, route: Route, runs: Runs, source: Facts) -> RouteReport:
+    def _whole(self, row: RouteReport, route: Route, source: Facts) -> RouteReport:
         return replace(
             row,
             throughput=self.throughput.get(row.route, ()),
-            rejects=runs.reject_codes(row.route),
+            rejects=self.state.rejects.count_by_code(row.route),
             not_checked=not_checked(route, row, source.unique_indexes.get(route.collection, ())),
         )
 
 
 def last_report(plan: Plan, state: State) -> bytes | None:
     """Return report.json of the plan's last run that ended, None before there is one."""
-    return next((run.report for run in Runs(state, plan.name).kept() if run.report is not None), None)
+    return next((run.report for run in state.runs.latest_first() if run.report is not None), None)
 
 
 def past_runs(plan: Plan, state: State) -> list[PastRun]:
     """Return the runs of the plan on record, the latest first."""
-    return [_past(run) for run in Runs(state, plan.name).kept()]
+    return [_past(run) for run in state.runs.latest_first()]
 
 
 def _facts(plan: Plan, collections: Sequence[str]) -> Facts:
@@ -144,7 +144,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _read(run: KeptRun) -> Report | None:
+def _read(run: StoredRun) -> Report | None:
     """Return the report of an earlier run, None where there is none that this release can read."""
     try:
         return None if run.report is None else Report.from_bytes(run.report)
@@ -152,7 +152,7 @@ def _read(run: KeptRun) -> Report | None:
         return None
 
 
-def _past(run: KeptRun) -> PastRun:
+def _past(run: StoredRun) -> PastRun:
     report = _read(run)
     if report is None:
         return PastRun(run.command, run.began, sha256=run.digest)

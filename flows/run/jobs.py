@@ -69,7 +69,9 @@ def copy_job(
     began = time.time()
     divide(plan.run.processes)
     with opened_state(plan) as state, opened_source(plan) as database, seldom():
-        part = next((part for part in state.partitions(job.route) if part.partition.number == job.number), None)
+        part = next(
+            (part for part in state.partitions.of_route(job.route) if part.partition.number == job.number), None
+        )
         if part is None:
             raise PermanentError("E-STATE-GONE", f"route {job.route}: the state lost its partitions during the run")
         if part.done:
@@ -77,7 +79,7 @@ def copy_job(
         spending = BudgetTracker(state, job.lease, budget_of(plan, route))
         spending.judge()
         source = reading(state, route, database)
-        design = state.design(job.route)
+        design = state.designs.get(job.route)
         target = following(route.target(), design)
         seen = Tally()
         pulse = Pulse()
@@ -87,7 +89,7 @@ def copy_job(
             pulse.add(tally.read)
             observer.advanced(job.route, "copy", tally.read)
 
-        before = sum(each.tally.read for each in state.partitions(job.route))
+        before = sum(each.tally.read for each in state.partitions.of_route(job.route))
         observer.began(job.route, "copy", max(0, source.estimate() - before))
         try:
             copy_partition(
@@ -129,7 +131,7 @@ def load_job(
     route = plan.routes[job.route]
     began = time.time()
     with opened_state(plan) as state:
-        records = sum(part.tally.records for part in state.partitions(job.route))
+        records = sum(part.tally.records for part in state.partitions.of_route(job.route))
         target = route.target()
         observer.began(job.route, "load", records)
         try:
@@ -138,8 +140,8 @@ def load_job(
             if staging is not None:
                 staging.load(
                     records,
-                    state.load(job.route),
-                    lambda memory: state.keep_load(job.lease, memory),
+                    state.designs.load_state(job.route),
+                    lambda memory: state.designs.save_load_state(job.lease, memory),
                     lambda some: observer.advanced(job.route, "load", some),
                     stopping,
                 )

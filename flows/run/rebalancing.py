@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from flows.plan.model import Plan, Route
 from stores.contract.source import Batch, Partition, Source
 from stores.errors import OfframpError
-from stores.state.database import State
 from stores.state.leases import Lease
+from stores.state.state import State
 
 _log = logging.getLogger(__name__)
 
@@ -77,4 +77,8 @@ def may_split(plan: Plan, route: Route) -> bool:
 
 def divisible(source: Source, state: State, lease: Lease) -> Divisible:
     """Return the source of the route that the lease is for, splitting as its state says."""
-    return Divisible(source, lambda: state.wished(lease.route), lambda number, at: state.split(lease, number, at))
+    return Divisible(
+        source,
+        lambda: state.work_requests.requested(lease),
+        lambda number, at: state.partitions.split(lease, number, at),
+    )

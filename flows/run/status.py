@@ -11,8 +11,7 @@ from flows.connect.staging import is_waiting
 from flows.connect.stores import opened_state
 from flows.plan.model import Plan
 from flows.replication.positions import followed
-from stores.state.rejects import OPEN, Kept, Rejects
-from stores.state.sync_positions import Syncs
+from stores.state.rejects import OPEN, StoredReject
 
 _SHOWN_REJECTS = 5
 
@@ -22,16 +21,16 @@ def status(plan: Plan) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     with opened_state(plan) as state:
         for name, route in plan.routes.items():
-            known = state.route(name)
-            parts = state.partitions(name)
+            known = state.partitions.route(name)
+            parts = state.partitions.of_route(name)
             counted = total(state, route)
             done = sum(part.done for part in parts)
             stage = "not begun" if known is None else "copying" if done < len(parts) else "copied"
             if stage == "copied" and is_waiting(state, route):
                 stage = "loading"
             rejected = counted.rejected
-            kept = Rejects(state).count(name)
-            standing = Syncs(state).standing(name)
+            kept = state.rejects.count(name)
+            standing = state.sync_positions.get(name)
             if standing is not None and standing.synced:
                 stage = "synced"
                 rejected = kept.open + kept.accepted
@@ -53,14 +52,14 @@ def status(plan: Plan) -> list[dict[str, Any]]:
                     "sync": asdict(told) if told else None,
                     "halted": standing.halted if standing else "",
                     "accepted": kept.accepted,
-                    "stopped": Rejects(state).halted(name),
+                    "stopped": state.rejects.halt_reason(name),
                     "verdict": (known.outcome or {}).get("verdict") if known else None,
-                    "at_work": state.holder(name),
-                    "rejects": [_told(reject) for reject in islice(Rejects(state).kept(name, OPEN), _SHOWN_REJECTS)],
+                    "at_work": state.leases.holder(name),
+                    "rejects": [_told(reject) for reject in islice(state.rejects.of_route(name, OPEN), _SHOWN_REJECTS)],
                 }
             )
     return rows
 
 
-def _told(reject: Kept) -> dict[str, str]:
+def _told(reject: StoredReject) -> dict[str, str]:
     return {name: getattr(reject, name) for name in ("id", "stage", "code", "field", "reason")}

@@ -19,10 +19,9 @@ from stores.contract.journal import Tally
 from stores.contract.source import Partition
 from stores.contract.target import Divided
 from stores.errors import OfframpError, PermanentError
-from stores.state.database import State
 from stores.state.leases import Lease
-from stores.state.sync_positions import Syncs
-from stores.state.verification import Pass, Verifications, folder
+from stores.state.state import State
+from stores.state.verification import Pass, folder
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +57,7 @@ class Passes:
             except OfframpError as error:
                 failures[job.route].append(error)
         begun = [job for job in jobs if job.route in passes]
-        parts = {job.route: Verifications(self.state).parts(job.route) for job in begun}
+        parts = {job.route: self.state.verification.parts(job.route) for job in begun}
         spent: defaultdict[str, float] = defaultdict(float)
         progress: defaultdict[str, list[Progress]] = defaultdict(list)
         for stage in ("list", "compare"):
@@ -100,7 +99,7 @@ class Passes:
 
     def _begun(self, job: VerifyJob, route: Route) -> Pass:
         """Return the route's pass: the one an earlier run began, if it is about the same, else a new one."""
-        room = Verifications(self.state)
+        room = self.state.verification
         lease = self.leases[route.name]
         with opened_source(self.plan) as database:
             source = route.source(database)
@@ -111,7 +110,7 @@ class Passes:
             documents = source.estimate()
             partitions = source.split(self._parts(documents))
         refuse_gaps(partitions)
-        target = following(route.target(), self.state.design(route.name))
+        target = following(route.target(), self.state.designs.get(route.name))
         shares = self._parts(documents) if isinstance(target, Divided) else 1
         target.close()
         shutil.rmtree(folder(self.plan.state, self.plan.name, route.name), ignore_errors=True)
@@ -119,11 +118,11 @@ class Passes:
 
     def _scope(self, job: VerifyJob, route: Route, identity: str) -> Mapping[str, Any]:
         """Return what a pass is about: another plan, collection or copy makes what was seen void (R137, R156)."""
-        known = self.state.route(route.name)
+        known = self.state.partitions.route(route.name)
         copied = Tally()
-        for part in self.state.partitions(route.name):
+        for part in self.state.partitions.of_route(route.name):
             copied.add(part.tally)
-        standing = Syncs(self.state).standing(route.name)
+        standing = self.state.sync_positions.get(route.name)
         return {
             "plan": digest([route.fingerprint()]),
             "source": identity,

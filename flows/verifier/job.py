@@ -32,10 +32,10 @@ from stores.contract.journal import Tally
 from stores.contract.source import Partition, Readable, Source
 from stores.contract.target import Auditable, Listable, Target
 from stores.errors import PermanentError, TransientError
-from stores.state.database import State
 from stores.state.leases import Lease
-from stores.state.rejects import Refused, Rejects
-from stores.state.verification import MOST_FINDINGS, Found, Part, Verifications, folder
+from stores.state.rejects import RefusedDocuments
+from stores.state.state import State
+from stores.state.verification import MOST_FINDINGS, PassPart, StoredFinding, folder
 from stores.throttling.rate_limiter import divide, pace
 
 _log = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ def verify_job(
     began = time.monotonic()
     divide(plan.run.processes)
     with opened_state(plan) as state, opened_source(plan) as database, seldom():
-        design = state.design(job.route)
+        design = state.designs.get(job.route)
         target = following(route.target(), design)
         projection = projected(route, target, design, job.id_kind)
         source = reading(state, route, database)
@@ -157,13 +157,15 @@ class _Work:
 
     def count(self) -> Verified:
         with self._watched(), tempfile.TemporaryDirectory(prefix="offramp-verify-") as folder:
-            parts = self.state.partitions(self.job.route)
+            parts = self.state.partitions.of_route(self.job.route)
             counts = count_route(self.source, self.target, parts, Path(folder), self.stopping)
         return Verified(counts=counts, faults=_audited(self.target))
 
     def sample(self) -> Verified:
         parts = [
-            part for each in self.state.partitions(self.job.route) for part in (each.partition.lower, each.position)
+            part
+            for each in self.state.partitions.of_route(self.job.route)
+            for part in (each.partition.lower, each.position)
         ]
         found: list[Mismatch] = []
         with self._watched(), tempfile.TemporaryDirectory(prefix="offramp-verify-") as folder:
@@ -180,14 +182,14 @@ class _Work:
         return Verified(Comparison(tally, sums, differences.samples()), faults=faults, sampled=sampled)
 
     def whole(self) -> Verified:
-        for part in Verifications(self.state).parts(self.job.route):
+        for part in self.state.verification.parts(self.job.route):
             if not part.done:
                 (self.list_share if part.stage == "list" else self.compare)(part.number)
         return self.close()
 
     def list_share(self, number: int) -> Verified:
         part, log = self._part(number)
-        shares = sum(each.stage == "list" for each in Verifications(self.state).parts(self.job.route))
+        shares = sum(each.stage == "list" for each in self.state.verification.parts(self.job.route))
         list_share(self.target, log, part.number, shares, stopping=self.stopping, save=self._save(number))
         return Verified()
 
@@ -198,7 +200,7 @@ class _Work:
         return Verified()
 
     def close(self) -> Verified:
-        room = Verifications(self.state)
+        room = self.state.verification
         under_way, parts = room.under_way(self.job.route), room.parts(self.job.route)
         if under_way is None:
             raise PermanentError("E-STATE-GONE", f"route {self.job.route}: the state lost its verification")
@@ -229,14 +231,14 @@ class _Work:
         return Verified(Comparison(tally, sums, differences.samples()), faults=faults, about=about)
 
     def _compared(
-        self, log: AddressLog, source: Readable, partition: Partition, part: Part | None = None
+        self, log: AddressLog, source: Readable, partition: Partition, part: PassPart | None = None
     ) -> Tally | None:
         return compare_partition(
             *(source, self.projection, self.target, log, partition),
             after=part.position if part else None,
             seen=part.tally if part else None,
             refused=self._refused(),
-            accepted=lambda reject: Rejects(self.state).is_accepted(self.job.route, reject),
+            accepted=lambda reject: self.state.rejects.is_accepted(self.job.route, reject),
             window=self.plan.run.window,
             rate=pace("the verification", self.plan.verification.ceilings(), self.plan.name),
             stopping=self.stopping,
@@ -257,12 +259,12 @@ class _Work:
             stopping=self.stopping,
         )
 
-    def _refused(self) -> Refused:
-        return Rejects(self.state).refused(self.job.route)
+    def _refused(self) -> RefusedDocuments:
+        return self.state.rejects.refused(self.job.route)
 
-    def _part(self, number: int) -> tuple[Part, AddressLog]:
+    def _part(self, number: int) -> tuple[PassPart, AddressLog]:
         """Return the part as it stands and its log; one whose log was lost begins anew."""
-        parts = Verifications(self.state).parts(self.job.route)
+        parts = self.state.verification.parts(self.job.route)
         part = next((part for part in parts if part.number == number), None)
         if part is None:
             raise PermanentError("E-STATE-GONE", f"route {self.job.route}: the state lost its verification")
@@ -273,23 +275,23 @@ class _Work:
             anew = replace(part, position=None, tally=Tally(), size=0)
             return anew, self._log(anew)
 
-    def _log(self, part: Part) -> AddressLog:
+    def _log(self, part: PassPart) -> AddressLog:
         place = folder(self.plan.state, self.plan.name, self.job.route)
         place.mkdir(mode=0o700, parents=True, exist_ok=True)  # Addresses may be personal data (R145).
         return AddressLog(place / f"part-{part.number:04d}", part.size)
 
     def _save(self, number: int) -> Save:
         def save(position: bytes | None, tally: Tally, size: int, *, done: bool) -> None:
-            Verifications(self.state).checkpoint(self.job.lease, number, position, tally, size, done=done)
+            self.state.verification.checkpoint(self.job.lease, number, position, tally, size, done=done)
 
         return save
 
     def _keep(self, pass_id: str, found: Sequence[Mismatch], *, whole: bool) -> None:
         kept = [
-            Found(one.kind, one.address, one.position or None, identify(one.position) if one.position else "")
+            StoredFinding(one.kind, one.address, one.position or None, identify(one.position) if one.position else "")
             for one in found[:MOST_FINDINGS]
         ]
-        Verifications(self.state).end(self.job.lease, pass_id, kept, whole=whole)
+        self.state.verification.end(self.job.lease, pass_id, kept, whole=whole)
 
     @contextmanager
     def _watched(self) -> Iterator[None]:

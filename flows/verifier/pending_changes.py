@@ -15,8 +15,7 @@ from mappers.documents.decoding import identity_type
 from stores.contract.changes import Changes, StreamPosition
 from stores.errors import PermanentError
 from stores.mongodb.database import MongoDB
-from stores.state.database import State
-from stores.state.sync_positions import Syncs
+from stores.state.state import State
 
 
 class PendingChanges:
@@ -96,7 +95,7 @@ def pending_changes(
     stopping: Callable[[], bool] = lambda: False,
 ) -> PendingChanges | None:
     """Return the pending changes of the route; None for a route never synced, or not synced by a change stream."""
-    standing = Syncs(state).standing(route.name)
+    standing = state.sync_positions.get(route.name)
     if standing is None or not standing.synced or route.keys.sync != "stream":
         return None
     return PendingChanges(

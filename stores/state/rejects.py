@@ -6,7 +6,7 @@ import dataclasses
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -14,15 +14,13 @@ from mappers.contract import MappingError
 from mappers.documents.decoding import position
 from mappers.documents.extended_json import to_extended
 from stores.contract.journal import Reject
+from stores.state.database import Database
+from stores.state.leases import Lease, Leases
 from stores.state.tables import halts, rejects
 
-if TYPE_CHECKING:
-    from stores.state.database import State
-    from stores.state.leases import Lease
-
 _AT_ONCE = 500
-_HELD = 10_000
-"""So many ids a lookup holds in memory; beyond it each is asked for."""
+MOST_IN_MEMORY = 10_000
+"""Ids of refused documents that a lookup has in memory."""
 _OPEN = rejects.c.accepted_at.is_(None)
 _ACCEPTANCE = ("accepted_by", "accepted_at", "accepted_why")
 
@@ -38,7 +36,7 @@ class Acceptance:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredReject:
     """A reject on record."""
 
     id: str
@@ -60,7 +58,7 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class RejectFilter:
     """Which rejects are meant: those that meet all of it; "" and None ask for nothing."""
 
     id: str = ""
@@ -70,7 +68,7 @@ class Chosen:
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
+class RejectCount:
     """How many documents are on record as rejected."""
 
     open: int
@@ -81,7 +79,7 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class RejectCause:
     """Rejects for one and the same cause."""
 
     stage: str
@@ -95,7 +93,7 @@ class Kind:
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class AcceptedRejects:
     """Rejects that a person accepted for one reason."""
 
     stage: str
@@ -109,78 +107,79 @@ class Accepted:
     """The typed text of the `_id` of one of them."""
 
 
-EVERY = Chosen()
-ACCEPTED = Chosen(accepted=True)
-OPEN = Chosen(accepted=False)
+EVERY = RejectFilter()
+ACCEPTED = RejectFilter(accepted=True)
+OPEN = RejectFilter(accepted=False)
 
 
-def keep(db: sa.Connection, key: Mapping[str, Any], some: Sequence[Reject], *, documents: bool) -> None:
-    """One row is kept for a document and stage, however often a batch is replayed; `key` names the route.
+def record_rejects(db: sa.Connection, key: Mapping[str, Any], failed: Sequence[Reject], *, documents: bool) -> None:
+    """Each document and stage has one row, however often a batch is replayed; `key` names the route.
 
-    An acceptance stands while the document fails for what was accepted, and for no other cause.
+    An acceptance stays while the document fails for the cause that was accepted, and ends with any other cause.
     """
     now = time.time()
-    for one in some:
-        here = sa.and_(*(rejects.c[name] == value for name, value in key.items()))
-        where = sa.and_(here, rejects.c.id == one.id, rejects.c.stage == one.stage)
-        told = {
-            "code": one.code,
-            "field": one.field,
-            "reason": one.reason,
+    for reject in failed:
+        route = sa.and_(*(rejects.c[name] == value for name, value in key.items()))
+        where = sa.and_(route, rejects.c.id == reject.id, rejects.c.stage == reject.stage)
+        values = {
+            "code": reject.code,
+            "field": reject.field,
+            "reason": reject.reason,
             "last": now,
-            "position": _position(one.document),
-            "document": to_extended(one.document) if documents and one.document else None,
+            "position": _position(reject.document),
+            "document": to_extended(reject.document) if documents and reject.document else None,
         }
-        another = sa.or_(rejects.c.code != one.code, rejects.c.field != one.field)
-        void = {name: sa.case((another, None), else_=rejects.c[name]) for name in _ACCEPTANCE}
-        update = sa.update(rejects).where(where).values(**told, **void, attempts=rejects.c.attempts + 1)
+        other_cause = sa.or_(rejects.c.code != reject.code, rejects.c.field != reject.field)
+        acceptance = {name: sa.case((other_cause, None), else_=rejects.c[name]) for name in _ACCEPTANCE}
+        update = sa.update(rejects).where(where).values(**values, **acceptance, attempts=rejects.c.attempts + 1)
         if not db.execute(update).rowcount:
-            db.execute(sa.insert(rejects).values(**key, id=one.id, stage=one.stage, first=now, **told))
+            db.execute(sa.insert(rejects).values(**key, id=reject.id, stage=reject.stage, first=now, **values))
 
 
 class Rejects:
     """The rejects of every route of one plan; safe to share between threads. What writes needs the route's lease."""
 
-    def __init__(self, state: State) -> None:
-        """Take the state whose tables they are."""
-        self._state = state
+    def __init__(self, database: Database, leases: Leases) -> None:
+        """Take the database and the leases that guard what is written to it."""
+        self._database = database
+        self._leases = leases
 
-    def kept(self, route: str, chosen: Chosen = EVERY) -> Iterator[Kept]:
+    def of_route(self, route: str, chosen: RejectFilter = EVERY) -> Iterator[StoredReject]:
         """Yield the rejects in order of id."""
         query = sa.select(rejects).where(self._where(route, chosen)).order_by(rejects.c.id, rejects.c.stage)
-        with self._state.reading() as db:
+        with self._database.reading() as db:
             for row in db.execute(query):
                 accepted = row.accepted_at is not None
-                yield Kept(
+                yield StoredReject(
                     *(row.id, row.stage, row.code, row.field, row.reason, row.attempts, row.first, row.last),
                     *(row.position, row.document),
                     Acceptance(row.accepted_by, row.accepted_at, row.accepted_why) if accepted else None,
                 )
 
-    def count(self, route: str) -> Count:
+    def count(self, route: str) -> RejectCount:
         """Return how many documents are rejected; one of which any reject is open is open."""
         per_document = (
             sa.select(
                 sa.func.max(sa.case((_OPEN, 1), else_=0)).label("open"),
                 sa.func.max(sa.case((rejects.c.stage == "write", 1), else_=0)).label("refused"),
             )
-            .where(self._state.where(rejects, route))
+            .where(self._database.where(rejects, route))
             .group_by(rejects.c.id)
             .subquery()
         )
         query = sa.select(per_document.c.open, per_document.c.refused, sa.func.count()).group_by(
             per_document.c.open, per_document.c.refused
         )
-        with self._state.reading() as db:
+        with self._database.reading() as db:
             found = {(is_open, refused): number for is_open, refused, number in db.execute(query).tuples()}
-        return Count(
+        return RejectCount(
             open=found.get((1, 0), 0) + found.get((1, 1), 0),
             accepted=found.get((0, 0), 0) + found.get((0, 1), 0),
             open_refused=found.get((1, 1), 0),
             accepted_refused=found.get((0, 1), 0),
         )
 
-    def kinds(self, route: str, chosen: Chosen = EVERY) -> list[Kind]:
+    def causes(self, route: str, chosen: RejectFilter = EVERY) -> list[RejectCause]:
         """Return the causes, the commonest first."""
         cause = (rejects.c.stage, rejects.c.code, rejects.c.field)
         documents = sa.func.count()
@@ -191,10 +190,10 @@ class Rejects:
             .group_by(*cause)
             .order_by(documents.desc(), *cause)
         )
-        with self._state.reading() as db:
-            return [Kind(*row) for row in db.execute(query).tuples()]
+        with self._database.reading() as db:
+            return [RejectCause(*row) for row in db.execute(query).tuples()]
 
-    def acceptances(self, route: str) -> list[Accepted]:
+    def acceptances(self, route: str) -> list[AcceptedRejects]:
         """Return what persons have accepted, and how much of it, the latest first."""
         told = (rejects.c.stage, rejects.c.code, rejects.c.accepted_by, rejects.c.accepted_why)
         latest = sa.func.max(rejects.c.accepted_at)
@@ -204,88 +203,105 @@ class Rejects:
             .group_by(*told)
             .order_by(latest.desc(), *told)
         )
-        with self._state.reading() as db:
-            return [Accepted(*row) for row in db.execute(query).tuples()]
+        with self._database.reading() as db:
+            return [AcceptedRejects(*row) for row in db.execute(query).tuples()]
 
-    def mend(self, lease: Lease, ids: Sequence[str], some: Sequence[Reject], *, documents: bool = False) -> None:
-        """Of the documents with these ids exactly these rejects are on record: all of it or nothing."""
-        here = self._state.where(rejects, lease.route)
-        with self._state.reading() as db:
-            if not some and db.execute(sa.select(rejects.c.id).where(here).limit(1)).first() is None:
+    def replace(self, lease: Lease, ids: Sequence[str], failed: Sequence[Reject], *, documents: bool = False) -> None:
+        """The documents with these ids have exactly these rejects on record: all of it or nothing.
+
+        With `documents` the rejected documents are kept.
+        """
+        here = self._database.where(rejects, lease.route)
+        with self._database.reading() as db:
+            if not failed and db.execute(sa.select(rejects.c.id).where(here).limit(1)).first() is None:
                 return
-        standing = {(one.id, one.stage) for one in some}
-        with self._state.fenced(lease) as db:
+        current = {(reject.id, reject.stage) for reject in failed}
+        with self._leases.fenced(lease) as db:
             for first in range(0, len(ids), _AT_ONCE):
                 known = sa.and_(here, rejects.c.id.in_(ids[first : first + _AT_ONCE]))
                 for id_, stage in db.execute(sa.select(rejects.c.id, rejects.c.stage).where(known)).tuples().all():
-                    if (id_, stage) not in standing:
+                    if (id_, stage) not in current:
                         row = sa.and_(here, rejects.c.id == id_, rejects.c.stage == stage)
                         db.execute(sa.delete(rejects).where(row))
-            keep(db, self._state.key(lease.route), some, documents=documents)
+            record_rejects(db, self._database.key(lease.route), failed, documents=documents)
 
-    def accept(self, lease: Lease, chosen: Chosen, by: str, why: str) -> int:
+    def accept(self, lease: Lease, chosen: RejectFilter, by: str, why: str) -> int:
         """The open rejects that are meant count as accepted; returns how many there were."""
         values = {"accepted_by": by, "accepted_at": time.time(), "accepted_why": why}
-        with self._state.fenced(lease) as db:
+        with self._leases.fenced(lease) as db:
             where = sa.and_(self._where(lease.route, chosen), _OPEN)
             return db.execute(sa.update(rejects).where(where).values(**values)).rowcount
 
-    def reopen(self, lease: Lease, chosen: Chosen) -> int:
+    def reopen(self, lease: Lease, chosen: RejectFilter) -> int:
         """The accepted rejects that are meant are open again; returns how many there were."""
-        with self._state.fenced(lease) as db:
+        with self._leases.fenced(lease) as db:
             where = sa.and_(self._where(lease.route, chosen), ~_OPEN)
             return db.execute(sa.update(rejects).where(where).values(dict.fromkeys(_ACCEPTANCE))).rowcount
 
-    def refused(self, route: str) -> Refused:
-        """Return the documents the target refused, to be looked up by the typed text of their `_id`."""
-        return Refused(self._state, route)
+    def refused(self, route: str, *, most_in_memory: int = MOST_IN_MEMORY) -> RefusedDocuments:
+        """Return the documents the target refused, to be looked up by the typed text of their `_id`.
+
+        Of more than `most_in_memory` documents each lookup asks the database.
+        """
+        return RefusedDocuments(self._database, route, most_in_memory)
+
+    def count_by_code(self, route: str) -> Mapping[str, int]:
+        """Return how many rejects of the route are on record, by their code."""
+        query = (
+            sa.select(rejects.c.code, sa.func.count())
+            .where(self._database.where(rejects, route))
+            .group_by(rejects.c.code)
+            .order_by(rejects.c.code)
+        )
+        with self._database.reading() as db:
+            return dict(db.execute(query).tuples().all())
 
     def is_accepted(self, route: str, reject: Reject) -> bool:
         """Whether a person has accepted that this document fails for this cause."""
         same = sa.and_(
             *(getattr(rejects.c, name) == getattr(reject, name) for name in ("id", "stage", "code", "field"))
         )
-        where = sa.and_(self._state.where(rejects, route), same, ~_OPEN)
-        with self._state.reading() as db:
+        where = sa.and_(self._database.where(rejects, route), same, ~_OPEN)
+        with self._database.reading() as db:
             return db.execute(sa.select(rejects.c.id).where(where)).first() is not None
 
     # --- budgets ------------------------------------------------------------------------------------------------------
 
     def halt(self, lease: Lease, why: str) -> None:
         """Every worker of the route is to stop at its next checkpoint, until the route is gone on with."""
-        with self._state.fenced(lease) as db:
-            db.execute(sa.delete(halts).where(self._state.where(halts, lease.route)))
-            db.execute(sa.insert(halts).values(**self._state.key(lease.route), why=why))
+        with self._leases.fenced(lease) as db:
+            db.execute(sa.delete(halts).where(self._database.where(halts, lease.route)))
+            db.execute(sa.insert(halts).values(**self._database.key(lease.route), why=why))
 
-    def halted(self, route: str) -> str:
+    def halt_reason(self, route: str) -> str:
         """Return why the route was halted, "" if it was not."""
-        with self._state.reading() as db:
-            query = sa.select(halts.c.why).where(self._state.where(halts, route))
+        with self._database.reading() as db:
+            query = sa.select(halts.c.why).where(self._database.where(halts, route))
             return db.execute(query).scalar_one_or_none() or ""
 
-    def go_on(self, lease: Lease) -> None:
+    def lift_halt(self, lease: Lease) -> None:
         """The route is not halted any more."""
-        with self._state.fenced(lease) as db:
-            db.execute(sa.delete(halts).where(self._state.where(halts, lease.route)))
+        with self._leases.fenced(lease) as db:
+            db.execute(sa.delete(halts).where(self._database.where(halts, lease.route)))
 
-    def _where(self, route: str, chosen: Chosen) -> sa.ColumnElement[bool]:
-        asked = [self._state.where(rejects, route)]
+    def _where(self, route: str, chosen: RejectFilter) -> sa.ColumnElement[bool]:
+        asked = [self._database.where(rejects, route)]
         asked += [rejects.c[name] == text for name in ("id", "code", "stage") if (text := getattr(chosen, name))]
         if chosen.accepted is not None:
             asked.append(~_OPEN if chosen.accepted else _OPEN)
         return sa.and_(*asked)
 
 
-class Refused:
+class RefusedDocuments:
     """The documents of a route that its target refused, as of when this was made; a container of their typed ids."""
 
-    def __init__(self, state: State, route: str) -> None:
-        """Take what fits in memory now; the rest is asked for one by one."""
-        self._state = state
-        self._here = sa.and_(state.where(rejects, route), rejects.c.stage == "write")
-        with state.reading() as db:
-            ids = db.execute(sa.select(rejects.c.id).where(self._here).limit(_HELD + 1)).scalars().all()
-        self._ids = frozenset(ids) if len(ids) <= _HELD else None
+    def __init__(self, database: Database, route: str, most_in_memory: int) -> None:
+        """Read the ids now unless there are more than `most_in_memory`."""
+        self._database = database
+        self._here = sa.and_(database.where(rejects, route), rejects.c.stage == "write")
+        with database.reading() as db:
+            ids = db.execute(sa.select(rejects.c.id).where(self._here).limit(most_in_memory + 1)).scalars().all()
+        self._ids = frozenset(ids) if len(ids) <= most_in_memory else None
 
     def __bool__(self) -> bool:
         return self._ids is None or bool(self._ids)
@@ -293,7 +309,7 @@ class Refused:
     def __contains__(self, id_: object) -> bool:
         if self._ids is not None:
             return id_ in self._ids
-        with self._state.reading() as db:
+        with self._database.reading() as db:
             return db.execute(sa.select(rejects.c.id).where(self._here, rejects.c.id == id_)).first() is not None
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from stores.state.database import State
-from stores.state.leases import Lease
-from stores.state.tables import mendings, pass_parts, passes, routes
+from stores.state.database import Database
+from stores.state.leases import Lease, Leases
+from stores.state.tables import pass_parts, passes, repairs, routes
 from stores.state.verification import address_bytes, address_text
 
 
@@ -33,7 +33,7 @@ class Action:
 
 
 @dataclass(frozen=True, slots=True)
-class Sum:
+class ActionCount:
     """How often something was done to a route."""
 
     command: str
@@ -44,35 +44,36 @@ class Sum:
     """When for the last time, in seconds since 1970."""
 
 
-class Mendings:
+class Repairs:
     """What was done to each route of one plan since its backfill; what writes needs the route's lease."""
 
-    def __init__(self, state: State) -> None:
-        """Take the state whose tables they are."""
-        self._state = state
+    def __init__(self, database: Database, leases: Leases) -> None:
+        """Take the database and the leases that guard what is written to it."""
+        self._database = database
+        self._leases = leases
 
     def begin(self, lease: Lease) -> None:
         """Nothing is verified of the route any more, and what copying recorded of it is history (R156).
 
         Called before the first write, so that whatever kills the command leaves no verdict behind.
         """
-        with self._state.fenced(lease) as db:
+        with self._leases.fenced(lease) as db:
             for table in (passes, pass_parts):
-                db.execute(sa.delete(table).where(self._state.where(table, lease.route)))
-            here = self._state.where(routes, lease.route)
+                db.execute(sa.delete(table).where(self._database.where(table, lease.route)))
+            here = self._database.where(routes, lease.route)
             db.execute(sa.update(routes).where(here).values(recopied=True, outcome=None))
 
-    def note(self, lease: Lease, actions: Sequence[Action]) -> None:
+    def record(self, lease: Lease, actions: Sequence[Action]) -> None:
         """These actions are on record."""
         if not actions:
             return
         now = time.time()
-        here = self._state.where(mendings, lease.route)
-        with self._state.fenced(lease) as db:
-            last = db.execute(sa.select(sa.func.max(mendings.c.number)).where(here)).scalar_one() or 0
+        here = self._database.where(repairs, lease.route)
+        with self._leases.fenced(lease) as db:
+            last = db.execute(sa.select(sa.func.max(repairs.c.number)).where(here)).scalar_one() or 0
             rows = [
                 {
-                    **self._state.key(lease.route),
+                    **self._database.key(lease.route),
                     "number": number,
                     "command": one.command,
                     "done": one.done,
@@ -83,29 +84,29 @@ class Mendings:
                 }
                 for number, one in enumerate(actions, last + 1)
             ]
-            db.execute(sa.insert(mendings), rows)
+            db.execute(sa.insert(repairs), rows)
 
     def recopied(self, route: str) -> bool:
         """Whether documents of the route were copied again, by other than sync, since its backfill began."""
-        with self._state.reading() as db:
-            query = sa.select(routes.c.recopied).where(self._state.where(routes, route))
+        with self._database.reading() as db:
+            query = sa.select(routes.c.recopied).where(self._database.where(routes, route))
             return bool(db.execute(query).scalar_one_or_none())
 
     def actions(self, route: str) -> Iterator[Action]:
         """Yield what was done, in order."""
-        query = sa.select(mendings).where(self._state.where(mendings, route)).order_by(mendings.c.number)
-        with self._state.reading() as db:
+        query = sa.select(repairs).where(self._database.where(repairs, route)).order_by(repairs.c.number)
+        with self._database.reading() as db:
             for row in db.execute(query):
                 yield Action(row.command, row.done, row.kind, address_text(row.address), row.id, row.at)
 
-    def sums(self, route: str) -> list[Sum]:
+    def counts(self, route: str) -> list[ActionCount]:
         """Return how often each thing was done."""
-        what = (mendings.c.command, mendings.c.done, mendings.c.kind)
+        what = (repairs.c.command, repairs.c.done, repairs.c.kind)
         query = (
-            sa.select(*what, sa.func.count(), sa.func.max(mendings.c.at))
-            .where(self._state.where(mendings, route))
+            sa.select(*what, sa.func.count(), sa.func.max(repairs.c.at))
+            .where(self._database.where(repairs, route))
             .group_by(*what)
             .order_by(*what)
         )
-        with self._state.reading() as db:
-            return [Sum(*row) for row in db.execute(query).tuples()]
+        with self._database.reading() as db:
+            return [ActionCount(*row) for row in db.execute(query).tuples()]

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from stores.contract.changes import StreamPosition
-from stores.state.database import State
-from stores.state.leases import Lease
-from stores.state.tables import sweeps, syncs
+from stores.state.database import Database
+from stores.state.leases import Lease, Leases
+from stores.state.tables import sweeps, sync_positions
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class SyncPosition:
     """How far a route's target follows its source."""
 
     began: int
@@ -40,27 +40,36 @@ class Standing:
         return self.lag_s is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Syncs:
+class SyncPositions:
     """The positions of a plan's routes; what writes needs the route's lease."""
 
-    state: State
+    def __init__(self, database: Database, leases: Leases) -> None:
+        """Take the database and the leases that guard what is written to it."""
+        self._database = database
+        self._leases = leases
 
     def begin(self, lease: Lease, position: StreamPosition) -> None:
         """The route's position is this one, from before its first document was read; whatever was known is void."""
-        row = {**self.state.key(lease.route), "began": position.time, "time": position.time, "token": position.token}
-        with self.state.fenced(lease) as db:
-            db.execute(sa.delete(syncs).where(self.state.where(syncs, lease.route)))
-            db.execute(sa.insert(syncs).values(**row, at=time.time(), events=0, applied=0, deleted=0, halted=""))
+        row = {
+            **self._database.key(lease.route),
+            "began": position.time,
+            "time": position.time,
+            "token": position.token,
+        }
+        with self._leases.fenced(lease) as db:
+            db.execute(sa.delete(sync_positions).where(self._database.where(sync_positions, lease.route)))
+            db.execute(
+                sa.insert(sync_positions).values(**row, at=time.time(), events=0, applied=0, deleted=0, halted="")
+            )
 
-    def standing(self, route: str) -> Standing | None:
+    def get(self, route: str) -> SyncPosition | None:
         """Return where the route stands; None if it was begun where there are no changes to follow."""
-        with self.state.reading() as db:
-            row = db.execute(sa.select(syncs).where(self.state.where(syncs, route))).one_or_none()
+        with self._database.reading() as db:
+            row = db.execute(sa.select(sync_positions).where(self._database.where(sync_positions, route))).one_or_none()
         if row is None:
             return None
         position = StreamPosition(row.time, row.token)
-        return Standing(row.began, position, row.at, row.lag_s, row.events, row.applied, row.deleted, row.halted)
+        return SyncPosition(row.began, position, row.at, row.lag_s, row.events, row.applied, row.deleted, row.halted)
 
     def save(
         self, lease: Lease, position: StreamPosition, lag_s: float, *, events: int, applied: int, deleted: int
@@ -70,34 +79,36 @@ class Syncs:
         Call only when everything up to it is acknowledged (R131). Raises LeaseLost if the route was taken over.
         """
         added = {
-            "events": syncs.c.events + events,
-            "applied": syncs.c.applied + applied,
-            "deleted": syncs.c.deleted + deleted,
+            "events": sync_positions.c.events + events,
+            "applied": sync_positions.c.applied + applied,
+            "deleted": sync_positions.c.deleted + deleted,
         }
-        with self.state.fenced(lease) as db:
+        with self._leases.fenced(lease) as db:
             db.execute(
-                sa.update(syncs)
-                .where(self.state.where(syncs, lease.route))
+                sa.update(sync_positions)
+                .where(self._database.where(sync_positions, lease.route))
                 .values(time=position.time, token=position.token, at=time.time(), lag_s=lag_s, **added)
             )
 
     def halt(self, lease: Lease, why: str) -> None:
         """It is on record why nothing can follow the route's source from its position."""
-        with self.state.fenced(lease) as db:
-            db.execute(sa.update(syncs).where(self.state.where(syncs, lease.route)).values(halted=why))
+        with self._leases.fenced(lease) as db:
+            db.execute(
+                sa.update(sync_positions).where(self._database.where(sync_positions, lease.route)).values(halted=why)
+            )
 
-    def owes_sweep(self, route: str) -> bool:
+    def sweep_due(self, route: str) -> bool:
         """Whether the target may hold what an earlier run left, or what was deleted while nobody looked."""
-        with self.state.reading() as db:
-            return db.execute(sa.select(sweeps).where(self.state.where(sweeps, route))).first() is not None
+        with self._database.reading() as db:
+            return db.execute(sa.select(sweeps).where(self._database.where(sweeps, route))).first() is not None
 
-    def owe_sweep(self, lease: Lease) -> None:
+    def request_sweep(self, lease: Lease) -> None:
         """It is on record that the target may hold what nothing tells to be gone."""
-        with self.state.fenced(lease) as db:
-            db.execute(sa.delete(sweeps).where(self.state.where(sweeps, lease.route)))
-            db.execute(sa.insert(sweeps).values(**self.state.key(lease.route)))
+        with self._leases.fenced(lease) as db:
+            db.execute(sa.delete(sweeps).where(self._database.where(sweeps, lease.route)))
+            db.execute(sa.insert(sweeps).values(**self._database.key(lease.route)))
 
-    def swept(self, lease: Lease) -> None:
+    def record_sweep(self, lease: Lease) -> None:
         """Nothing is left of earlier runs of the route."""
-        with self.state.fenced(lease) as db:
-            db.execute(sa.delete(sweeps).where(self.state.where(sweeps, lease.route)))
+        with self._leases.fenced(lease) as db:
+            db.execute(sa.delete(sweeps).where(self._database.where(sweeps, lease.route)))

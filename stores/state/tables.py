@@ -1,4 +1,4 @@
-"""The tables of a state."""
+"""The tables of a state. A table that was renamed here keeps its old name in the file, so that old files are read."""
 
 from __future__ import annotations
 
@@ -31,12 +31,19 @@ partitions = sa.Table(
     sa.Column("done", sa.Boolean, nullable=False, default=False),
     sa.Column("tally", sa.Text, nullable=False, default="{}"),
 )
-wishes = sa.Table(
+work_requests = sa.Table(
     "wishes",
     metadata,
     sa.Column("plan", sa.Text, primary_key=True),
     sa.Column("route", sa.Text, primary_key=True),
     sa.Column("wanted", sa.Integer, nullable=False),
+)
+stops = sa.Table(
+    "stops",
+    metadata,
+    sa.Column("plan", sa.Text, primary_key=True),
+    sa.Column("route", sa.Text, primary_key=True),
+    sa.Column("fence", sa.Integer, nullable=False),  # of the lease whose workers are to stop
 )
 rejects = sa.Table(
     "rejects",
@@ -88,7 +95,7 @@ leases = sa.Table(
     sa.Column("fence", sa.Integer, nullable=False),
     sa.Column("expires", sa.Float, nullable=False),
 )
-syncs = sa.Table(
+sync_positions = sa.Table(
     "syncs",
     metadata,
     sa.Column("plan", sa.Text, primary_key=True),
@@ -109,7 +116,7 @@ sweeps = sa.Table(
     sa.Column("plan", sa.Text, primary_key=True),
     sa.Column("route", sa.Text, primary_key=True),
 )
-scans = sa.Table(
+document_hashes = sa.Table(
     "scans",
     metadata,
     sa.Column("plan", sa.Text, primary_key=True),
@@ -153,7 +160,7 @@ findings = sa.Table(
     sa.Column("id", sa.Text, nullable=False),  # its typed text, "" where it is not known
     sa.Column("pass", sa.Text, nullable=False),
 )
-mendings = sa.Table(
+repairs = sa.Table(
     "mendings",
     metadata,
     sa.Column("plan", sa.Text, primary_key=True),

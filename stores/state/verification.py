@@ -16,12 +16,9 @@ from sqlalchemy.engine import make_url
 
 from stores.contract.journal import Tally
 from stores.contract.source import Partition
-from stores.state.database import State
-from stores.state.leases import Lease
-from stores.state.tables import findings as _findings
-from stores.state.tables import pass_parts as _parts
-from stores.state.tables import passes as _passes
-from stores.state.tables import routes as _routes
+from stores.state.database import Database
+from stores.state.leases import Lease, Leases
+from stores.state.tables import findings, pass_parts, passes, routes
 
 MOST_FINDINGS = 100_000
 """What is kept of one pass over a route, each with its address; beyond it is only counted."""
@@ -39,7 +36,7 @@ class Pass:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PassPart:
     """One piece of a pass: a range of the source to compare, or a share of the target to list."""
 
     number: int
@@ -54,7 +51,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class StoredFinding:
     """One address at which a pass found the target wrong."""
 
     kind: str
@@ -67,20 +64,21 @@ class Found:
     pass_id: str = ""
 
 
-class Verifications:
+class Verification:
     """The passes and findings of every route of one plan; safe to share between threads."""
 
-    def __init__(self, state: State) -> None:
-        """Take the state whose tables they are."""
-        self._state = state
+    def __init__(self, database: Database, leases: Leases) -> None:
+        """Take the database and the leases that guard what is written to it."""
+        self._database = database
+        self._leases = leases
 
     # --- passes -------------------------------------------------------------------------------------------------------
 
     def resume(self, lease: Lease, scope: Mapping[str, Any]) -> Pass | None:
         """Return the pass under way that is about the same, counted as gone on with; None if there is none."""
-        where = sa.and_(self._state.where(_passes, lease.route), _passes.c.scope == _told(scope))
-        with self._state.fenced(lease) as db:
-            if not db.execute(sa.update(_passes).where(where).values(resumed=_passes.c.resumed + 1)).rowcount:
+        where = sa.and_(self._database.where(passes, lease.route), passes.c.scope == _json(scope))
+        with self._leases.fenced(lease) as db:
+            if not db.execute(sa.update(passes).where(where).values(resumed=passes.c.resumed + 1)).rowcount:
                 return None
         return self.under_way(lease.route)
 
@@ -94,25 +92,27 @@ class Verifications:
             {"number": shares + at, "stage": "compare", "lower": part.lower, "upper": part.upper}
             for at, part in enumerate(partitions)
         ]
-        with self._state.fenced(lease) as db:
+        with self._leases.fenced(lease) as db:
             self._end(db, lease.route)
-            key = self._state.key(lease.route)
-            db.execute(sa.insert(_passes).values(**key, id=begun.id, began=begun.began, scope=_told(scope)))
-            db.execute(sa.insert(_parts), [key | row for row in rows])
+            key = self._database.key(lease.route)
+            db.execute(sa.insert(passes).values(**key, id=begun.id, began=begun.began, scope=_json(scope)))
+            db.execute(sa.insert(pass_parts), [key | row for row in rows])
         return begun
 
     def under_way(self, route: str) -> Pass | None:
         """Return the pass of a route that has begun and not ended."""
-        with self._state.reading() as db:
-            row = db.execute(sa.select(_passes).where(self._state.where(_passes, route))).one_or_none()
+        with self._database.reading() as db:
+            row = db.execute(sa.select(passes).where(self._database.where(passes, route))).one_or_none()
         return None if row is None else Pass(row.id, row.began, row.resumed)
 
-    def parts(self, route: str) -> list[Part]:
+    def parts(self, route: str) -> list[PassPart]:
         """Return the parts of the route's pass in order."""
-        with self._state.reading() as db:
-            rows = db.execute(sa.select(_parts).where(self._state.where(_parts, route)).order_by(_parts.c.number)).all()
+        with self._database.reading() as db:
+            rows = db.execute(
+                sa.select(pass_parts).where(self._database.where(pass_parts, route)).order_by(pass_parts.c.number)
+            ).all()
         return [
-            Part(
+            PassPart(
                 row.number,
                 row.stage,
                 Partition(row.number, row.lower, row.upper),
@@ -132,27 +132,27 @@ class Verifications:
         Call only when those bytes are on disk. Raises LeaseLost, leaving everything as it was, if another run has
         taken the route over.
         """
-        where = sa.and_(self._state.where(_parts, lease.route), _parts.c.number == number)
+        where = sa.and_(self._database.where(pass_parts, lease.route), pass_parts.c.number == number)
         values = {"position": position, "tally": tally.to_json(), "size": size, "done": done}
-        with self._state.fenced(lease) as db:
-            db.execute(sa.update(_parts).where(where).values(**values))
+        with self._leases.fenced(lease) as db:
+            db.execute(sa.update(pass_parts).where(where).values(**values))
 
     def abandon(self, lease: Lease) -> None:
         """No pass of the route is under way and no verdict stands: its target is about to be written to (R156)."""
-        with self._state.fenced(lease) as db:
+        with self._leases.fenced(lease) as db:
             self._end(db, lease.route)
-            db.execute(sa.update(_routes).where(self._state.where(_routes, lease.route)).values(outcome=None))
+            db.execute(sa.update(routes).where(self._database.where(routes, lease.route)).values(outcome=None))
 
     # --- findings -----------------------------------------------------------------------------------------------------
 
-    def end(self, lease: Lease, pass_id: str, found: Sequence[Found], *, whole: bool = True) -> None:
+    def end(self, lease: Lease, pass_id: str, found: Sequence[StoredFinding], *, whole: bool = True) -> None:
         """The route's findings are these, and its pass has ended; all of it or nothing.
 
         A pass that did not look at everything (not `whole`) adds to what is known.
         """
         rows = [
             {
-                **self._state.key(lease.route),
+                **self._database.key(lease.route),
                 "kind": one.kind,
                 "address": address_bytes(one.address),
                 "position": one.position,
@@ -161,33 +161,33 @@ class Verifications:
             }
             for one in found[:MOST_FINDINGS]
         ]
-        with self._state.fenced(lease) as db:
+        with self._leases.fenced(lease) as db:
             if whole:
-                db.execute(sa.delete(_findings).where(self._state.where(_findings, lease.route)))
+                db.execute(sa.delete(findings).where(self._database.where(findings, lease.route)))
             if rows:
-                db.execute(sa.insert(_findings).prefix_with("OR REPLACE"), rows)
+                db.execute(sa.insert(findings).prefix_with("OR REPLACE"), rows)
             if whole:
                 self._end(db, lease.route)
 
-    def findings(self, route: str, kinds: Sequence[str] = ()) -> Iterator[Found]:
+    def findings(self, route: str, kinds: Sequence[str] = ()) -> Iterator[StoredFinding]:
         """Yield what the last verification of the route found, of these kinds or of all, in order of address."""
-        query = sa.select(_findings).where(self._state.where(_findings, route))
+        query = sa.select(findings).where(self._database.where(findings, route))
         if kinds:
-            query = query.where(_findings.c.kind.in_(kinds))
-        with self._state.reading() as db:
-            for row in db.execute(query.order_by(_findings.c.address, _findings.c.kind)):
-                yield Found(row.kind, address_text(row.address), row.position, row.id, row._mapping["pass"])
+            query = query.where(findings.c.kind.in_(kinds))
+        with self._database.reading() as db:
+            for row in db.execute(query.order_by(findings.c.address, findings.c.kind)):
+                yield StoredFinding(row.kind, address_text(row.address), row.position, row.id, row._mapping["pass"])
 
-    def settled(self, lease: Lease, addresses: Sequence[str]) -> None:
+    def remove_findings(self, lease: Lease, addresses: Sequence[str]) -> None:
         """Nothing is found at these addresses any more, as whoever repaired them has verified."""
-        with self._state.fenced(lease) as db:
+        with self._leases.fenced(lease) as db:
             for address in addresses:
-                where = self._state.where(_findings, lease.route)
-                db.execute(sa.delete(_findings).where(where, _findings.c.address == address_bytes(address)))
+                where = self._database.where(findings, lease.route)
+                db.execute(sa.delete(findings).where(where, findings.c.address == address_bytes(address)))
 
     def _end(self, db: sa.Connection, route: str) -> None:
-        for table in (_passes, _parts):
-            db.execute(sa.delete(table).where(self._state.where(table, route)))
+        for table in (passes, pass_parts):
+            db.execute(sa.delete(table).where(self._database.where(table, route)))
 
 
 def folder(state_url: str, plan: str, route: str) -> Path:
@@ -197,7 +197,7 @@ def folder(state_url: str, plan: str, route: str) -> Path:
     return file.with_name(f"{file.name}.verification") / name
 
 
-def _told(scope: Mapping[str, Any]) -> str:
+def _json(scope: Mapping[str, Any]) -> str:
     return json.dumps(scope, sort_keys=True)
 
 

@@ -39,7 +39,7 @@ from flows.orchestration.deployments import Wanted
 from flows.plan.load import load
 from flows.reporting.model import Report
 from stores.errors import TransientError
-from stores.state.database import State
+from stores.state.state import State
 
 LIMIT_S = 90.0
 LAST_DAY = {"since": (dt.datetime.now(dt.UTC) - dt.timedelta(days=1)).isoformat()}
@@ -333,7 +333,7 @@ def holder(path: Path, route: str) -> int | None:
     plan = load(path)
     state = State(plan.state, plan.name)
     try:
-        return int(name.rpartition("/")[2]) if (name := state.holder(route)) else None
+        return int(name.rpartition("/")[2]) if (name := state.leases.holder(route)) else None
     finally:
         state.close()
 

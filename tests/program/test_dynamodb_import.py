@@ -29,7 +29,7 @@ from mappers.contract import Losses
 from stores.contract.target import staging_of
 from stores.dynamodb import import_files as dynamodb_files
 from stores.errors import PlanError, TransientError
-from stores.state.database import State
+from stores.state.designs import Designs
 from stores.state.leases import Lease
 
 
@@ -225,18 +225,18 @@ def test_a_run_that_died_on_the_way_goes_on_with_the_same_import(
 ) -> None:
     database.things.insert_many(things(40))
     plan = planned(expires="until", tags={"a": "b"})
-    keep, calls = State.keep_load, itertools.count(1)
+    save, calls = Designs.save_load_state, itertools.count(1)
 
-    def dying(state: State, lease: Lease, memory: Mapping[str, Any]) -> None:
+    def dying(designs: Designs, lease: Lease, memory: Mapping[str, Any]) -> None:
         call = next(calls)
         if call == 1:
-            keep(state, lease, memory)
+            save(designs, lease, memory)
         if call == kept:
             raise TransientError("E-TEST", "died")
-        keep(state, lease, memory)
+        save(designs, lease, memory)
 
     with monkeypatch.context() as patch:
-        patch.setattr(State, "keep_load", dying)
+        patch.setattr(Designs, "save_load_state", dying)
         assert "died" in backfill(plan).reasons[0]
     assert imports(dynamodb, unique) == begun
     assert "not loaded" in verified(plan).reasons[0]

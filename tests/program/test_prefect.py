@@ -41,7 +41,7 @@ from flows.run.jobs import CopyJob
 from flows.verifier.job import Asked, Verified, VerifyJob
 from stores.contract.source import Partition
 from stores.errors import LeaseLost, PlanError, TransientError
-from stores.state.database import State
+from stores.state.state import State
 
 LIMIT_S = 90.0
 SHIPPED = Path(__file__).parents[2] / "config" / "prefect.yaml"
@@ -191,10 +191,10 @@ def test_an_error_of_a_run_reaches_the_caller_as_itself(server: None, write_plan
         backfill.run(path, ["nowhere"], "full")
     loaded = load(path)
     state = State(loaded.state, loaded.name)
-    lease = state.acquire(unique)
+    lease = state.leases.acquire(unique)
     with pytest.raises(TransientError, match="E-LEASE-HELD"):
         verification.run(path, [], "full")
-    state.release(lease)
+    state.leases.release(lease)
     state.close()
     assert backfill.run(path, [], "none").verdict == "clean"
     write_plan(routes={unique: {"use_case": "session", "collection": "sessions", "fields": {"drop": ["user"]}}})
@@ -233,10 +233,10 @@ def test_a_transient_error_is_tried_four_times_and_no_other(server: None, write_
     copy = copy_partition.with_options(retry_delay_seconds=0)
     loaded = load(path)
     state = State(loaded.state, loaded.name)
-    stale = state.acquire(unique)
-    state.begin(stale, {}, "", "", [Partition(0)])
-    state.release(stale)
-    state.acquire(unique)
+    stale = state.leases.acquire(unique)
+    state.partitions.begin(stale, {}, "", "", [Partition(0)])
+    state.leases.release(stale)
+    state.leases.acquire(unique)
     state.close()
 
     away = verify(str(path), unique, Asked("counts"), "nobody", 1, return_state=True)
@@ -253,9 +253,9 @@ def test_an_error_takes_the_place_of_its_result_and_an_unknown_one_ends_the_run(
     path = write_plan()
     loaded = load(path)
     with_state = State(loaded.state, loaded.name)
-    lease = with_state.acquire(unique)
-    with_state.begin(lease, {}, "", "", [Partition(0)])
-    with_state.release(lease)
+    lease = with_state.leases.acquire(unique)
+    with_state.partitions.begin(lease, {}, "", "", [Partition(0)])
+    with_state.leases.release(lease)
     with_state.close()
 
     @flow

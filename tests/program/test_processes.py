@@ -22,8 +22,8 @@ from flows.run.jobs import CopyJob
 from flows.run.processes import Processes, local_workers
 from stores.contract.source import Partition
 from stores.errors import LeaseLost, PermanentError
-from stores.state.database import State
 from stores.state.leases import Lease
+from stores.state.state import State
 
 DOCUMENTS = 3_500
 MAPPERS = '''
@@ -201,10 +201,10 @@ def test_what_workers_find_and_how_far_they_are_comes_back_and_errors_keep_their
     path = plan_of("wait", gate, stores, database, unique, partitions=3)
     plan, heard = load(path), Heard()
     state = State(plan.state, plan.name)
-    stale = state.acquire("things")
-    state.begin(stale, {}, "", "", [Partition(0)])
-    state.release(stale)
-    lease = state.acquire("things")
+    stale = state.leases.acquire("things")
+    state.partitions.begin(stale, {}, "", "", [Partition(0)])
+    state.leases.release(stale)
+    lease = state.leases.acquire("things")
     with local_workers(plan, heard) as workers:
         assert isinstance(workers, Processes)
         ((_, lost),) = workers.copy([CopyJob("things", 0, stale)], lambda _: ())
@@ -225,7 +225,7 @@ def test_what_workers_find_and_how_far_they_are_comes_back_and_errors_keep_their
         assert "E-CONFIG-CHANGED" in str(changed)
         pids = workers.pids
     assert not any(psutil.pid_exists(pid) for pid in pids)
-    state.release(lease)
+    state.leases.release(lease)
     state.close()
 
 

@@ -15,7 +15,7 @@ from pymongo.database import Database
 from redis import Redis
 
 from flows.plan.load import load
-from stores.state.database import State
+from stores.state.state import State
 
 SECRET = "4111-1111"
 
@@ -180,7 +180,7 @@ def test_rejects_cannot_be_settled_while_another_run_holds_the_route(
     assert command("backfill", path).code == 1
     loaded = load(path)
     state = State(loaded.state, loaded.name)
-    state.acquire("things")
+    state.leases.acquire("things")
     try:
         for arguments in (("retry",), ("drop", "--all", "--reason", "known")):
             held = command("rejects", arguments[0], path, *arguments[1:])

@@ -15,8 +15,8 @@ from redis import Redis
 
 from flows.plan.load import load
 from stores.redis.target import RedisTarget
-from stores.state.database import State
-from stores.state.repairs import Mendings
+from stores.state.leases import Leases
+from stores.state.state import State
 
 
 @pytest.fixture(scope="session")
@@ -136,7 +136,7 @@ def test_a_route_that_another_run_holds_is_not_repaired(
     path = write_plan(tmp_path, stores, database.name, {"things": route_of("redis", unique)})
     assert offramp("backfill", path, folder=tmp_path).code == 0
     state = opened(path)
-    state.acquire("things")
+    state.leases.acquire("things")
     held = offramp("repair", path, folder=tmp_path)
     state.close()
     assert (held.code, "E-LEASE-HELD" in held.err) == (3, True)
@@ -171,7 +171,7 @@ def killed_at(call: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]
     with monkeypatch.context() as patch:
         for name in ("write", "delete"):
             patch.setattr(RedisTarget, name, counted(getattr(RedisTarget, name)))
-        patch.setattr(State, "fenced", counted(State.fenced))
+        patch.setattr(Leases, "fenced", counted(Leases.fenced))
         yield calls
 
 
@@ -203,6 +203,6 @@ def test_a_repair_killed_at_any_call_changes_no_verdict(
                 break
     assert call > 6
     state = opened(path)
-    assert Mendings(state).recopied("things")
-    assert {one.done for one in Mendings(state).actions("things")} == {"copied", "deleted"}
+    assert state.repairs.recopied("things")
+    assert {one.done for one in state.repairs.actions("things")} == {"copied", "deleted"}
     state.close()

@@ -14,9 +14,7 @@ from pymongo.database import Database
 from redis import Redis
 
 from flows.plan.load import load
-from stores.state.database import State
-from stores.state.runs import Runs
-from stores.state.verification import Verifications
+from stores.state.state import State
 
 SECRET = "Ada-Lovelace-1815"
 DOCUMENTS = 300
@@ -156,8 +154,8 @@ def test_a_report_from_before_a_write_says_that_it_is(plan: Path, tmp_path: Path
     assert "verify again" not in offramp("report", plan, folder=tmp_path).out
     state = State(load(plan).state, load(plan).name)
     (name,) = load(plan).routes
-    Verifications(state).abandon(lease := state.acquire(name))
-    state.release(lease)
+    state.verification.abandon(lease := state.leases.acquire(name))
+    state.leases.release(lease)
     state.close()
     assert f"so verify again: {name}" in offramp("report", plan, folder=tmp_path).out
     assert offramp("verify", plan, folder=tmp_path).code == 0
@@ -177,8 +175,8 @@ def test_the_report_of_a_verification_tells_how_fast_the_route_was_last_copied(p
 def test_a_run_that_another_release_kept_stops_nothing(plan: Path, tmp_path: Path) -> None:
     state = State(f"sqlite:///{tmp_path / 'state.db'}", "plan")
     for began, kept in (("2020-01-01", b'{"plan": "plan"}'), ("2020-01-02", b"no JSON")):
-        Runs(state, "plan").began("backfill", began)
-        Runs(state, "plan").ended(began, kept)
+        state.runs.begin("backfill", began)
+        state.runs.end(began, kept)
     state.close()
     assert offramp("backfill", plan, folder=tmp_path).code == 0
     assert offramp("verify", plan, folder=tmp_path).code == 0

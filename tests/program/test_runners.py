@@ -15,7 +15,7 @@ from pymongo.database import Database
 from flows import backfill
 from flows.plan.load import load
 from flows.reporting.model import RouteReport
-from stores.state.database import State
+from stores.state.state import State
 
 DOCUMENTS = 3_500
 MAPPER = '''
@@ -88,5 +88,5 @@ def test_a_worker_killed_by_its_task_loses_nothing(
     assert len(pids - {os.getpid()}) >= 2
     loaded = load(path)
     state = State(loaded.state, loaded.name)
-    assert [part.done for part in state.partitions("things")] == [True] * 3
+    assert [part.done for part in state.partitions.of_route("things")] == [True] * 3
     state.close()

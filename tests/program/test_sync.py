@@ -23,8 +23,7 @@ from waiting import until
 
 from flows.demo import servers
 from flows.plan.load import load
-from stores.state.database import State
-from stores.state.verification import Verifications
+from stores.state.state import State
 
 Documents = Database[dict[str, Any]]
 
@@ -115,14 +114,14 @@ def synced(folder: Path, route: str = "items") -> int:
 def begin_passes(plan: Path, names: Sequence[str]) -> None:
     state = State(load(plan).state, load(plan).name)
     for name in names:
-        Verifications(state).begin(lease := state.acquire(name), {}, 1, [])
-        state.release(lease)
+        state.verification.begin(lease := state.leases.acquire(name), {}, 1, [])
+        state.leases.release(lease)
     state.close()
 
 
 def passes_under_way(plan: Path) -> list[str]:
     state = State(load(plan).state, load(plan).name)
-    found = [name for name in ("items", "strings") if Verifications(state).under_way(name) is not None]
+    found = [name for name in ("items", "strings") if state.verification.under_way(name) is not None]
     state.close()
     return found
 

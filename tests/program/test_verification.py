@@ -20,8 +20,7 @@ from flows.run.verify import Passes
 from flows.run.workers import Threads
 from flows.verifier.job import Asked, VerifyJob
 from flows.verifier.sample import bound, needed
-from stores.state.database import State
-from stores.state.verification import Verifications
+from stores.state.state import State
 
 
 @pytest.fixture(scope="session")
@@ -183,10 +182,10 @@ def test_a_pass_is_void_once_the_target_was_written_to(
     assert offramp("backfill", path, folder=tmp_path).code == 0
     loaded = load(path)
     state = State(loaded.state, loaded.name)
-    lease = state.acquire("things")
-    room = Verifications(state)
+    lease = state.leases.acquire("things")
+    room = state.verification
     room.begin(lease, {"plan": "as it was"}, 1, [])
-    state.release(lease)
+    state.leases.release(lease)
     state.close()
     row = offramp("verify", path, "--json", folder=tmp_path).route("things")
     assert (row["verdict"], row["verification"]["resumed"]) == ("clean", 0)
@@ -204,13 +203,13 @@ def test_a_pass_is_about_what_sync_has_written_so_far(
     state = State(loaded.state, loaded.name)
 
     def scope() -> Mapping[str, Any]:
-        lease = state.acquire("things")
+        lease = state.leases.acquire("things")
         job = VerifyJob("things", Asked(), lease)
         try:
             passes = Passes(loaded, state, {"things": lease}, Threads(loaded), lambda: False)
             return passes._scope(job, loaded.routes["things"], "")
         finally:
-            state.release(lease)
+            state.leases.release(lease)
 
     before = scope()
     assert offramp("sync", path, folder=tmp_path).code == 0

@@ -14,8 +14,8 @@ from plans import Stores
 from redis import Redis
 
 from flows.plan.load import load
-from stores.state.database import State
-from stores.state.verification import Found, Verifications
+from stores.state.state import State
+from stores.state.verification import StoredFinding
 
 Damage = Callable[[Any, str], object]
 DOCUMENTS = 12
@@ -38,7 +38,7 @@ def found(path: Path) -> list[tuple[str, str, str]]:
     """What the state says was found: kind, the text of the `_id`, whether the document's position is known."""
     loaded = load(path)
     state = State(loaded.state, loaded.name)
-    rows: list[Found] = list(Verifications(state).findings("things"))
+    rows: list[StoredFinding] = list(state.verification.findings("things"))
     state.close()
     return sorted((one.kind, one.id, "known" if one.position else "") for one in rows)
 

@@ -19,10 +19,10 @@ from stores.contract.source import Partition
 from stores.contract.target import Rejected
 from stores.errors import OverBudget
 from stores.memory import MemorySource, MemoryTarget
-from stores.state.database import State
 from stores.state.leases import Lease
 from stores.state.owners import owner_of_this_process
-from stores.state.rejects import Chosen, Rejects
+from stores.state.rejects import RejectFilter
+from stores.state.state import State
 
 ROUTE = "things"
 
@@ -55,15 +55,15 @@ Copy = Callable[..., bool]
 @pytest.fixture
 def copy(state: State) -> Copy:
     """Copy a partition of these wishes from where it stands, within a budget."""
-    lease = state.acquire(ROUTE)
-    state.begin(lease, {}, "", "", [Partition(0), Partition(1)])
+    lease = state.leases.acquire(ROUTE)
+    state.partitions.begin(lease, {}, "", "", [Partition(0), Partition(1)])
     memory.forget(ROUTE)
     target = Picky(MemoryTarget.Connection(), MemoryTarget.Placement(), ROUTE)
     target.prepare()
 
     def copy(wishes: Sequence[str], budget: Budget, *, number: int = 0, batch: int = 10, first: int = 0) -> bool:
         documents = [{"_id": first + at, "wish": wish} for at, wish in enumerate(wishes)]
-        at = state.partitions(ROUTE)[number]
+        at = state.partitions.of_route(ROUTE)[number]
         return copy_partition(
             MemorySource(documents, batch_documents=batch),
             Projection(strings, Losses(), (String,)),
@@ -84,7 +84,7 @@ def state_lease(state: State) -> Lease:
 
 
 def tally(state: State) -> Tally:
-    return state.partitions(ROUTE)[0].tally
+    return state.partitions.of_route(ROUTE)[0].tally
 
 
 def test_a_row_of_rejects_stops_at_a_checkpoint_and_goes_on_once_more_are_allowed(state: State, copy: Copy) -> None:
@@ -97,7 +97,7 @@ def test_a_row_of_rejects_stops_at_a_checkpoint_and_goes_on_once_more_are_allowe
     assert (stopped.read, stopped.rejected) == (stopped.dropped + stopped.rejected + stopped.copied, 9)
     with pytest.raises(OverBudget):  # Whoever else is at work on the route stops too.
         copy(["keep"] * 30, Budget(), number=1, first=1_000)
-    Rejects(state).go_on(state_lease(state))
+    state.rejects.lift_halt(state_lease(state))
     assert copy(wishes, Budget(in_a_row=10))
     assert (tally(state).read, tally(state).rejected, len(memory.held(ROUTE))) == (117, 9, 108 + 10)
 
@@ -114,11 +114,11 @@ def test_rejects_beyond_the_most_allowed_stop_and_accepted_ones_do_not_count(sta
         copy(wishes, Budget(most=20), batch=42)
     assert 20 < tally(state).rejected < 50
     lease = state_lease(state)
-    Rejects(state).go_on(lease)
+    state.rejects.lift_halt(lease)
     with pytest.raises(OverBudget):
         BudgetTracker(state, lease, Budget(most=20)).judge()
-    Rejects(state).go_on(lease)
-    Rejects(state).accept(lease, Chosen(), "anna", "test data")
+    state.rejects.lift_halt(lease)
+    state.rejects.accept(lease, RejectFilter(), "anna", "test data")
     BudgetTracker(state, lease, Budget(most=20)).judge()
     BudgetTracker(state, lease, Budget(most=0)).judge()
     assert copy(wishes, Budget(most=50))
@@ -132,7 +132,7 @@ def test_a_share_is_judged_of_a_fair_number_only(state: State, copy: Copy, monke
     monkeypatch.setattr("flows.copying.reject_budget._FAIR", 100)
     with pytest.raises(OverBudget, match=r"5 of 100 documents were rejected \(rejects.share 0.04\)"):
         BudgetTracker(state, state_lease(state), budget).judge()
-    Rejects(state).go_on(state_lease(state))
+    state.rejects.lift_halt(state_lease(state))
     BudgetTracker(state, state_lease(state), Budget(share=0.05)).judge()
 
 

@@ -13,7 +13,7 @@ from mappers.transforms.steps import unchanged
 from mappers.values.key_templates import Template
 from stores import memory
 from stores.memory import MemorySource, MemoryTarget
-from stores.state.database import State
+from stores.state.state import State
 
 
 class Keyed:
@@ -41,7 +41,7 @@ def test_a_document_that_is_there_again_when_it_was_found_gone_is_looked_for_by_
     target = MemoryTarget(MemoryTarget.Connection(), MemoryTarget.Placement(), "again")
     target.prepare()
     state = State(f"sqlite:///{tmp_path / 'state.db'}", "plan")
-    lease = state.acquire("things")
+    lease = state.leases.acquire("things")
     projection = Projection(Keyed(), Losses(), (String,), naming=unchanged)
     source = Whole(both)
     lane = Lane(source, projection, target, state.journal(lease), lambda *_, **__: None, RESCANNED, advancing=False)

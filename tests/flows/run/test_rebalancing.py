@@ -23,8 +23,8 @@ from stores import memory
 from stores.contract.source import Partition
 from stores.errors import LeaseLost, TransientError
 from stores.memory import MemorySource, MemoryTarget
-from stores.state.database import State
 from stores.state.leases import Lease
+from stores.state.state import State
 
 _routes = itertools.count()
 
@@ -37,8 +37,8 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[State]:
 
 
 def begun(state: State, source: MemorySource, partitions: int) -> Lease:
-    lease = state.acquire(f"route {next(_routes)}")
-    state.begin(lease, {}, "", "", source.split(partitions))
+    lease = state.leases.acquire(f"route {next(_routes)}")
+    state.partitions.begin(lease, {}, "", "", source.split(partitions))
     return lease
 
 
@@ -85,20 +85,20 @@ def test_no_document_is_lost_or_counted_twice_wherever_partitions_are_split(
 
     def wanted() -> bool:
         if faults.happens("wish", wished):
-            state.wish(lease, 1)
-        return state.wished(lease.route)
+            state.work_requests.request(lease, 1)
+        return state.work_requests.requested(lease)
 
     def give(number: int, at: bytes) -> Partition | None:
         failing = faults.happens("give", fails)
         if failing and faults.calls["give"] % 2:
             raise TransientError("E-STATE-BUSY", "before the commit")
-        left = state.split(lease, number, at)
+        left = state.partitions.split(lease, number, at)
         if failing:
             raise TransientError("E-STATE-BUSY", "after the commit")
         return left
 
     divisible = Divisible(source, wanted, give, least, every_s=0)
-    while undone := [part for part in state.partitions(lease.route) if not part.done]:
+    while undone := [part for part in state.partitions.of_route(lease.route) if not part.done]:
         part = data.draw(st.sampled_from(undone))
         try:
             copy_partition(
@@ -114,7 +114,7 @@ def test_no_document_is_lost_or_counted_twice_wherever_partitions_are_split(
             )
         except TransientError:
             continue
-    parts = state.partitions(lease.route)
+    parts = state.partitions.of_route(lease.route)
     assert sum(part.tally.read for part in parts) == sum(part.tally.records for part in parts) == count
     assert set(memory.held("split")) == {f"n:{number}" for number in range(count)}
     # The ranges on record are disjoint and cover everything.
@@ -126,42 +126,41 @@ def test_no_document_is_lost_or_counted_twice_wherever_partitions_are_split(
     assert walked == len(parts)
 
 
-def test_a_partition_is_split_as_often_as_wished_and_not_below_the_least(state: State) -> None:
+def test_a_partition_is_split_as_often_as_requested_and_not_below_the_least(state: State) -> None:
     source = MemorySource([{"_id": number} for number in range(100)], batch_documents=1)
     lease = begun(state, source, 1)
-    state.wish(lease, 3)
+    state.work_requests.request(lease, 3)
     divisible = Divisible(
-        source, lambda: state.wished(lease.route), lambda number, at: state.split(lease, number, at), 20, every_s=0
+        source,
+        lambda: state.work_requests.requested(lease),
+        lambda number, at: state.partitions.split(lease, number, at),
+        20,
+        every_s=0,
     )
-    assert (
-        len([*divisible.read(Partition(0))]) == 14
-    )  # Behind the first 99 are left, then 48 and 23; all three wishes came true.
-    assert len(state.partitions(lease.route)) == 4
-    assert not state.wished(lease.route)
-    assert state.split(lease, 0, b"") is None
-    state.wish(lease, 1)
-    few = Divisible(source, lambda: True, lambda number, at: state.split(lease, number, at), 200, every_s=0)
+    # Behind the first 99 are left, then 48 and 23; all three requests were met.
+    assert len([*divisible.read(Partition(0))]) == 14
+    assert len(state.partitions.of_route(lease.route)) == 4
+    assert not state.work_requests.requested(lease)
+    assert state.partitions.split(lease, 0, b"") is None
+    state.work_requests.request(lease, 1)
+    few = Divisible(source, lambda: True, lambda number, at: state.partitions.split(lease, number, at), 200, every_s=0)
     assert len([*few.read(Partition(0))]) == 100
 
 
 def test_who_was_overtaken_splits_nothing(state: State) -> None:
     source = MemorySource([{"_id": number} for number in range(4)])
     lease = begun(state, source, 1)
-    state.wish(lease, 1)
-    state.release(lease)
-    again = state.acquire(lease.route)
-    # The next run begins without the wishes of the one before it, and can stop what is left of that.
-    assert not state.wished(lease.route)
-    state.wish(again, 1)
-    before = state.partitions(lease.route)
+    state.work_requests.request(lease, 1)
+    state.leases.release(lease)
+    again = state.leases.acquire(lease.route)
+    # The next run begins without the requests of the one before it.
+    assert not state.work_requests.requested(lease)
+    state.work_requests.request(again, 1)
+    before = state.partitions.of_route(lease.route)
     with pytest.raises(LeaseLost):
-        state.split(lease, 0, source.split(2)[1].lower or b"")
-    assert state.partitions(lease.route) == before
-    assert state.wished(lease.route)
-    state.stop([lease.route])
-    assert (state.stopped(lease.route), state.wished(lease.route)) == (True, False)
-    state.wish(again, 0)
-    assert not state.stopped(lease.route)
+        state.partitions.split(lease, 0, source.split(2)[1].lower or b"")
+    assert state.partitions.of_route(lease.route) == before
+    assert state.work_requests.requested(lease)
 
 
 def test_a_source_that_cannot_say_where_its_middle_is_is_read_to_its_end(state: State, tmp_path: Path) -> None:

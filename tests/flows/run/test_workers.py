@@ -16,7 +16,7 @@ from flows.plan.load import load
 from flows.run.workers import hand_out, in_order
 from stores.contract.source import Partition
 from stores.errors import TransientError
-from stores.state.database import State
+from stores.state.state import State
 
 
 def test_no_more_jobs_run_at_once_than_asked_and_each_outcome_is_its_jobs() -> None:
@@ -84,12 +84,16 @@ def test_a_task_elsewhere_stops_at_a_checkpoint_where_the_state_says_so(
     )
     plan = load(path)
     state = State(plan.state, plan.name)
-    lease = state.acquire("things")
-    state.begin(lease, {}, "", "", [Partition(0)])
-    state.stop(["things"])
+    lease = state.leases.acquire("things")
+    state.partitions.begin(lease, {}, "", "", [Partition(0)])
+    state.work_requests.stop([lease])
     copy(str(path), "things", 0, lease.owner, lease.fence, "", None)
-    assert [(part.done, part.tally.read) for part in state.partitions("things")] == [(False, 0)]
-    state.wish(lease, 0)
+    assert [(part.done, part.tally.read) for part in state.partitions.of_route("things")] == [(False, 0)]
+    state.work_requests.request(lease, 1)
     copy(str(path), "things", 0, lease.owner, lease.fence, "", None)
-    assert [(part.done, part.tally.read) for part in state.partitions("things")] == [(True, 10)]
+    assert [(part.done, part.tally.read) for part in state.partitions.of_route("things")] == [(False, 0)]
+    state.leases.release(lease)
+    lease = state.leases.acquire("things")
+    copy(str(path), "things", 0, lease.owner, lease.fence, "", None)
+    assert [(part.done, part.tally.read) for part in state.partitions.of_route("things")] == [(True, 10)]
     state.close()

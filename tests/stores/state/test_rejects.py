@@ -12,9 +12,9 @@ from mappers.documents.extended_json import from_extended, to_extended
 from stores.contract.journal import Reject, Tally
 from stores.contract.source import Partition
 from stores.errors import LeaseLost
-from stores.state.database import State
 from stores.state.leases import Lease
-from stores.state.rejects import ACCEPTED, OPEN, Chosen, Count, Rejects
+from stores.state.rejects import ACCEPTED, OPEN, RejectCount, RejectFilter
+from stores.state.state import State
 
 ROUTE = "orders"
 
@@ -28,8 +28,8 @@ def state(tmp_path: Path) -> Iterator[State]:
 
 @pytest.fixture
 def lease(state: State) -> Lease:
-    held = state.acquire(ROUTE)
-    state.begin(held, {}, "", "", [Partition(0)])
+    held = state.leases.acquire(ROUTE)
+    state.partitions.begin(held, {}, "", "", [Partition(0)])
     return held
 
 
@@ -42,19 +42,19 @@ def put(state: State, lease: Lease, *some: Reject, documents: bool = False) -> N
 
 
 def test_a_reject_keeps_its_id_in_bson_and_its_document_only_where_that_is_allowed(state: State, lease: Lease) -> None:
-    room = Rejects(state)
+    room = state.rejects
     put(state, lease, reject(1))
-    [kept] = room.kept(ROUTE)
+    [kept] = room.of_route(ROUTE)
     assert (kept.id, kept.position, kept.document, kept.attempts) == ("n:1", bson.encode({"_id": 1}), None, 1)
     assert "value" not in repr(kept)
     put(state, lease, reject(1, reason="another time"), documents=True)
-    [again] = room.kept(ROUTE)
+    [again] = room.of_route(ROUTE)
     assert (again.attempts, again.first, again.reason) == (2, kept.first, "another time")
     assert again.last >= kept.last
     assert again.document is not None
     assert from_extended(again.document) == bson.encode({"_id": 1, "secret": "value"})
     put(state, lease, reject(1))  # The plan allows it no longer.
-    assert [one.document for one in room.kept(ROUTE)] == [None]
+    assert [one.document for one in room.of_route(ROUTE)] == [None]
 
 
 def test_a_document_that_no_decoder_reads_is_kept_all_the_same(state: State, lease: Lease) -> None:
@@ -63,22 +63,22 @@ def test_a_document_that_no_decoder_reads_is_kept_all_the_same(state: State, lea
     nameless = bson.encode({"n": 1})
     some = [Reject(f"unknown:{n}", "decode", "E", "", "", raw) for n, raw in enumerate((broken, plain, nameless))]
     put(state, lease, *some, documents=True)
-    kept = list(Rejects(state).kept(ROUTE))
+    kept = list(state.rejects.of_route(ROUTE))
     assert [from_extended(one.document or "") for one in kept] == [broken, plain, nameless]
     assert [one.position for one in kept] == [None, plain, None]
     assert to_extended(plain) == '{"_id": {"$numberInt": "1"}}'
 
 
 def test_what_is_accepted_counts_apart_and_opens_again_for_another_cause(state: State, lease: Lease) -> None:
-    room = Rejects(state)
+    room = state.rejects
     put(state, lease, reject(1), reject(2), reject(3, stage="write", field=""), reject(4, stage="write", field=""))
-    assert room.count(ROUTE) == Count(open=4, accepted=0, open_refused=2, accepted_refused=0)
-    assert room.accept(lease, Chosen(code="E-B"), "anna", "test data") == 0
-    assert room.accept(lease, Chosen(id="n:1"), "anna", "test data") == 1
-    assert room.accept(lease, Chosen(stage="write"), "bert", "known") == 2
-    assert room.accept(lease, Chosen(stage="write"), "carl", "too late") == 0
-    assert room.count(ROUTE) == Count(open=1, accepted=3, open_refused=0, accepted_refused=2)
-    assert [one.id for one in room.kept(ROUTE, OPEN)] == ["n:2"]
+    assert room.count(ROUTE) == RejectCount(open=4, accepted=0, open_refused=2, accepted_refused=0)
+    assert room.accept(lease, RejectFilter(code="E-B"), "anna", "test data") == 0
+    assert room.accept(lease, RejectFilter(id="n:1"), "anna", "test data") == 1
+    assert room.accept(lease, RejectFilter(stage="write"), "bert", "known") == 2
+    assert room.accept(lease, RejectFilter(stage="write"), "carl", "too late") == 0
+    assert room.count(ROUTE) == RejectCount(open=1, accepted=3, open_refused=0, accepted_refused=2)
+    assert [one.id for one in room.of_route(ROUTE, OPEN)] == ["n:2"]
     said = [(one.stage, one.by, one.why, one.documents, one.example) for one in room.acceptances(ROUTE)]
     assert sorted(said) == [("map", "anna", "test data", 1, "n:1"), ("write", "bert", "known", 2, "n:3")]
     put(state, lease, reject(1, reason="tried again"))
@@ -87,55 +87,60 @@ def test_what_is_accepted_counts_apart_and_opens_again_for_another_cause(state: 
     assert not room.is_accepted(ROUTE, reject(2))
     put(state, lease, reject(1, field="other"))
     assert room.count(ROUTE).open == 2
-    assert room.reopen(lease, Chosen(id="n:3")) == 1
-    assert [one.id for one in room.kept(ROUTE, ACCEPTED)] == ["n:4"]
+    assert room.reopen(lease, RejectFilter(id="n:3")) == 1
+    assert [one.id for one in room.of_route(ROUTE, ACCEPTED)] == ["n:4"]
 
 
 def test_a_document_is_open_while_any_of_its_rejects_is(state: State, lease: Lease) -> None:
     put(state, lease, reject(1), reject(1, stage="write"))
-    Rejects(state).accept(lease, Chosen(stage="map"), "anna", "why")
-    assert Rejects(state).count(ROUTE) == Count(1, 0, 1, 0)
+    state.rejects.accept(lease, RejectFilter(stage="map"), "anna", "why")
+    assert state.rejects.count(ROUTE) == RejectCount(1, 0, 1, 0)
 
 
 def test_the_commonest_cause_comes_first(state: State, lease: Lease) -> None:
     put(state, lease, reject(9, reason="of 9"), reject(3, reason="of 3"), reject(1, code="E-B"))
-    first, second = Rejects(state).kinds(ROUTE)
+    first, second = state.rejects.causes(ROUTE)
     assert (first.code, first.documents, first.example, first.reason) == ("E-A", 2, "n:3", "of 3")
     assert second.code == "E-B"
 
 
+def test_rejects_are_counted_by_code(state: State, lease: Lease) -> None:
+    put(state, lease, reject(0), reject(1, code="E-B"), reject(2, code="E-B"))
+    assert state.rejects.count_by_code(ROUTE) == {"E-A": 1, "E-B": 2}
+    assert state.rejects.count_by_code("users") == {}
+
+
+@pytest.mark.parametrize("most_in_memory", [10, 5, 4, 0])
 def test_refused_documents_are_looked_up_also_where_they_are_too_many_for_memory(
-    state: State, lease: Lease, monkeypatch: pytest.MonkeyPatch
+    most_in_memory: int, state: State, lease: Lease
 ) -> None:
-    assert not Rejects(state).refused(ROUTE)
+    assert not state.rejects.refused(ROUTE)
     put(state, lease, *(reject(number, stage="write") for number in range(5)), reject(7))
-    for held in (10, 5, 4):
-        monkeypatch.setattr("stores.state.rejects._HELD", held)
-        refused = Rejects(state).refused(ROUTE)
-        assert refused
-        assert [number for number in range(9) if f"n:{number}" in refused] == [0, 1, 2, 3, 4]
+    refused = state.rejects.refused(ROUTE, most_in_memory=most_in_memory)
+    assert refused
+    assert [number for number in range(9) if f"n:{number}" in refused] == [0, 1, 2, 3, 4]
 
 
 def test_who_lost_the_lease_neither_accepts_nor_halts(state: State, lease: Lease) -> None:
     put(state, lease, reject(1))
-    state.release(lease)
-    state.acquire(ROUTE)
-    room = Rejects(state)
+    state.leases.release(lease)
+    state.leases.acquire(ROUTE)
+    room = state.rejects
     for act in (
         lambda: room.accept(lease, OPEN, "anna", "why"),
         lambda: room.reopen(lease, ACCEPTED),
-        lambda: room.mend(lease, ["n:1"], []),
+        lambda: room.replace(lease, ["n:1"], []),
         lambda: room.halt(lease, "why"),
     ):
         with pytest.raises(LeaseLost):
             act()
-    assert (room.count(ROUTE).open, room.halted(ROUTE)) == (1, "")
+    assert (room.count(ROUTE).open, room.halt_reason(ROUTE)) == (1, "")
 
 
 def test_a_halt_lasts_until_the_route_is_gone_on_with(state: State, lease: Lease) -> None:
-    room = Rejects(state)
+    room = state.rejects
     room.halt(lease, "too many")
     room.halt(lease, "still too many")
-    assert room.halted(ROUTE) == "still too many"
-    room.go_on(lease)
-    assert room.halted(ROUTE) == ""
+    assert room.halt_reason(ROUTE) == "still too many"
+    room.lift_halt(lease)
+    assert room.halt_reason(ROUTE) == ""

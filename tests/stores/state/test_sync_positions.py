@@ -11,10 +11,8 @@ from flows.replication.sync import oldest
 from stores.contract.changes import StreamPosition
 from stores.contract.source import Partition
 from stores.errors import LeaseLost
-from stores.state.database import State
-from stores.state.document_hashes import Scans
 from stores.state.leases import Lease
-from stores.state.sync_positions import Syncs
+from stores.state.state import State
 
 
 @pytest.fixture
@@ -26,76 +24,76 @@ def state(tmp_path: Path) -> Iterator[State]:
 
 @pytest.fixture
 def lease(state: State) -> Lease:
-    return state.acquire("orders")
+    return state.leases.acquire("orders")
 
 
 def test_a_position_is_saved_with_what_was_done_up_to_it(state: State, lease: Lease) -> None:
-    syncs = Syncs(state)
-    assert syncs.standing("orders") is None
+    syncs = state.sync_positions
+    assert syncs.get("orders") is None
     syncs.begin(lease, StreamPosition(7 << 32 | 1, b"first"))
-    begun = syncs.standing("orders")
+    begun = syncs.get("orders")
     assert begun is not None
     assert (begun.began, begun.position.token, begun.synced) == (7 << 32 | 1, b"first", False)
     for number in (1, 2):
         syncs.save(lease, StreamPosition(2**62 + number, b"later"), 0.5, events=3, applied=2, deleted=number)
     syncs.halt(lease, "was dropped")
-    now = syncs.standing("orders")
+    now = syncs.get("orders")
     assert now is not None
     assert (now.began, now.position, now.synced) == (7 << 32 | 1, StreamPosition(2**62 + 2, b"later"), True)
     assert (now.events, now.applied, now.deleted, now.halted) == (6, 4, 3, "was dropped")
     syncs.begin(lease, StreamPosition(9))
-    anew = syncs.standing("orders")
+    anew = syncs.get("orders")
     assert anew is not None
     assert (anew.began, anew.events, anew.halted, anew.synced) == (9, 0, "", False)
 
 
 def test_a_run_that_was_overtaken_records_nothing(state: State, lease: Lease) -> None:
-    syncs, scans = Syncs(state), Scans(state)
+    syncs, scans = state.sync_positions, state.document_hashes
     syncs.begin(lease, StreamPosition(1))
-    state.release(lease)
-    state.acquire("orders")
-    before = syncs.standing("orders")
+    state.leases.release(lease)
+    state.leases.acquire("orders")
+    before = syncs.get("orders")
     for write in (
         lambda: syncs.save(lease, StreamPosition(2), 0, events=1, applied=1, deleted=1),
         lambda: syncs.begin(lease, StreamPosition(2)),
         lambda: syncs.halt(lease, "why"),
-        lambda: syncs.owe_sweep(lease),
-        lambda: scans.keep(lease, [(b"id", b"hash")], 1),
-        lambda: scans.drop(lease, [b"id"]),
+        lambda: syncs.request_sweep(lease),
+        lambda: scans.save(lease, [(b"id", b"hash")], 1),
+        lambda: scans.delete(lease, [b"id"]),
     ):
         with pytest.raises(LeaseLost):
             write()
-    assert syncs.standing("orders") == before
-    assert not syncs.owes_sweep("orders")
-    assert scans.last("orders") == 0
+    assert syncs.get("orders") == before
+    assert not syncs.sweep_due("orders")
+    assert scans.last_pass("orders") == 0
 
 
 def test_a_route_that_is_forgotten_owes_a_sweep_until_it_is_swept(state: State, lease: Lease) -> None:
-    syncs = Syncs(state)
-    state.forget(lease)
-    assert not syncs.owes_sweep("orders")  # It never wrote.
-    state.begin(lease, {}, "source", "target", [Partition(0)])
+    syncs = state.sync_positions
+    state.partitions.forget(lease)
+    assert not syncs.sweep_due("orders")  # It never wrote.
+    state.partitions.begin(lease, {}, "source", "target", [Partition(0)])
     syncs.begin(lease, StreamPosition(1))
-    state.forget(lease)
-    assert syncs.standing("orders") is None
-    state.forget(lease)
-    assert syncs.owes_sweep("orders")
-    syncs.swept(lease)
-    assert not syncs.owes_sweep("orders")
+    state.partitions.forget(lease)
+    assert syncs.get("orders") is None
+    state.partitions.forget(lease)
+    assert syncs.sweep_due("orders")
+    syncs.record_sweep(lease)
+    assert not syncs.sweep_due("orders")
 
 
 def test_what_a_pass_did_not_see_is_gone(state: State, lease: Lease) -> None:
-    scans = Scans(state)
+    scans = state.document_hashes
     ids = [number.to_bytes(3, "big") for number in range(1200)]
-    scans.keep(lease, [(at, b"old") for at in ids], 1)
-    scans.keep(lease, [(at, b"new") for at in ids[::2]], 2)
-    assert scans.last("orders") == 2
+    scans.save(lease, [(at, b"old") for at in ids], 1)
+    scans.save(lease, [(at, b"new") for at in ids[::2]], 2)
+    assert scans.last_pass("orders") == 2
     assert scans.known("orders", [ids[0], ids[1], b"none"]) == {ids[0]: b"new", ids[1]: b"old"}
-    gone = [at for some in scans.gone("orders", 2) for at in some]
+    gone = [at for some in scans.missing("orders", 2) for at in some]
     assert gone == ids[1::2]
-    for some in scans.gone("orders", 2):
-        scans.drop(lease, some)
-    assert [*scans.gone("orders", 2)] == []
+    for some in scans.missing("orders", 2):
+        scans.delete(lease, some)
+    assert [*scans.missing("orders", 2)] == []
     assert len(scans.known("orders", ids)) == 600
 
 

@@ -11,9 +11,9 @@ import pytest
 from stores.contract.journal import Tally
 from stores.contract.source import Partition
 from stores.errors import LeaseLost
-from stores.state.database import State
 from stores.state.leases import Lease
-from stores.state.verification import Found, Verifications, folder
+from stores.state.state import State
+from stores.state.verification import StoredFinding, folder
 
 SCOPE = {"fingerprint": "a", "level": "full"}
 PARTITIONS = [Partition(0, None, b"m"), Partition(1, b"m", None)]
@@ -28,11 +28,11 @@ def state(tmp_path: Path) -> Iterator[State]:
 
 @pytest.fixture
 def lease(state: State) -> Lease:
-    return state.acquire("orders")
+    return state.leases.acquire("orders")
 
 
 def test_a_pass_goes_on_where_it_was_if_it_is_about_the_same(state: State, lease: Lease) -> None:
-    room = Verifications(state)
+    room = state.verification
     assert room.under_way("orders") is None
     begun = room.begin(lease, SCOPE, 2, PARTITIONS)
     assert [(part.number, part.stage) for part in room.parts("orders")] == [
@@ -57,43 +57,48 @@ def test_a_pass_goes_on_where_it_was_if_it_is_about_the_same(state: State, lease
 
 
 def test_findings_outlive_their_pass_and_the_next_whole_one_replaces_them(state: State, lease: Lease) -> None:
-    room = Verifications(state)
+    room = state.verification
     room.begin(lease, SCOPE, 1, PARTITIONS)
-    odd = Found("extra", "caf\udce9")
-    room.end(lease, "p1", [Found("missing", "a", b"ida", "n:1"), odd, Found("collides", "a", None)])
+    odd = StoredFinding("extra", "caf\udce9")
+    room.end(lease, "p1", [StoredFinding("missing", "a", b"ida", "n:1"), odd, StoredFinding("collides", "a", None)])
     assert room.under_way("orders") is None
     assert [(one.kind, one.address, one.position, one.id, one.pass_id) for one in room.findings("orders")] == [
         ("collides", "a", None, "", "p1"),
         ("missing", "a", b"ida", "n:1", "p1"),
         ("extra", "caf\udce9", None, "", "p1"),
     ]
-    room.end(lease, "p2", [Found("differs", "b", b"idb", "n:2"), Found("missing", "a", b"ida", "n:1")], whole=False)
+    room.end(
+        lease,
+        "p2",
+        [StoredFinding("differs", "b", b"idb", "n:2"), StoredFinding("missing", "a", b"ida", "n:1")],
+        whole=False,
+    )
     assert [(one.address, one.pass_id) for one in room.findings("orders", ["missing", "differs"])] == [
         ("a", "p2"),
         ("b", "p2"),
     ]
-    room.settled(lease, ["a"])
+    room.remove_findings(lease, ["a"])
     assert [one.address for one in room.findings("orders")] == ["b", "caf\udce9"]
     room.end(lease, "p3", [])
     assert list(room.findings("orders")) == []
 
 
 def test_only_the_holder_of_the_lease_writes_and_forgetting_a_route_forgets_both(state: State, lease: Lease) -> None:
-    room = Verifications(state)
-    state.release(lease)
-    successor = state.acquire("orders")
+    room = state.verification
+    state.leases.release(lease)
+    successor = state.leases.acquire("orders")
     for write in (
         lambda: room.begin(lease, SCOPE, 1, PARTITIONS),
         lambda: room.resume(lease, SCOPE),
         lambda: room.checkpoint(lease, 0, None, Tally(), 0),
-        lambda: room.end(lease, "p", [Found("extra", "a")]),
+        lambda: room.end(lease, "p", [StoredFinding("extra", "a")]),
         lambda: room.abandon(lease),
     ):
         with pytest.raises(LeaseLost):
             write()
     room.begin(successor, SCOPE, 1, PARTITIONS)
-    room.end(successor, "p", [Found("extra", "a")], whole=False)
-    state.forget(successor)
+    room.end(successor, "p", [StoredFinding("extra", "a")], whole=False)
+    state.partitions.forget(successor)
     assert room.under_way("orders") is None
     assert room.parts("orders") == []
     assert list(room.findings("orders")) == []

@@ -1,0 +1,45 @@
+"""The state of a plan: what its runs must remember, in one transactional database (R130)."""
+
+from __future__ import annotations
+
+from stores.state.database import Database
+from stores.state.designs import Designs
+from stores.state.document_hashes import DocumentHashes
+from stores.state.journal import StateJournal
+from stores.state.leases import Lease, Leases
+from stores.state.partitions import Partitions
+from stores.state.rejects import Rejects
+from stores.state.repairs import Repairs
+from stores.state.runs import Runs
+from stores.state.sync_positions import SyncPositions
+from stores.state.verification import Verification
+from stores.state.work_requests import WorkRequests
+
+
+class State:
+    """The state of every route of one plan, one attribute for each kind of record; safe to share between threads."""
+
+    def __init__(self, url: str, plan: str, lease_s: float = 60) -> None:
+        """Open the database, making its file and tables where absent; raises PlanError if it cannot be used."""
+        self._database = database = Database(url, plan)
+        self.leases = leases = Leases(database, lease_s)
+        self.partitions = Partitions(database, leases)
+        self.rejects = Rejects(database, leases)
+        self.designs = Designs(database, leases)
+        self.work_requests = WorkRequests(database, leases)
+        self.sync_positions = SyncPositions(database, leases)
+        self.document_hashes = DocumentHashes(database, leases)
+        self.verification = Verification(database, leases)
+        self.repairs = Repairs(database, leases)
+        self.runs = Runs(database)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._database.close()
+
+    def journal(self, lease: Lease, *, documents: bool = False) -> StateJournal:
+        """Return the route's checkpoints and rejects as the run that has this lease may write them.
+
+        With `documents` the rejected documents are kept.
+        """
+        return StateJournal(self.leases, self.partitions, self.rejects, lease, documents)

@@ -1,0 +1,71 @@
+"""What a run asks of the workers of its routes: to split a partition for idle workers, or to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import sqlalchemy as sa
+
+from stores.state.database import Database
+from stores.state.leases import Lease, Leases
+from stores.state.tables import stops, work_requests
+
+
+class WorkRequests:
+    """The requests of the runs of a plan to their workers, wherever these are."""
+
+    def __init__(self, database: Database, leases: Leases) -> None:
+        """Take the database and the leases that guard what is written to it."""
+        self._database = database
+        self._leases = leases
+
+    def request(self, lease: Lease, partitions: int) -> None:
+        """So many more partitions of the route are asked for, in place of any earlier number.
+
+        A stop is not undone. Raises LeaseLost if another run has taken the route over.
+        """
+        where = self._database.where(work_requests, lease.route)
+        with self._leases.fenced(lease) as db:
+            if not db.execute(sa.update(work_requests).where(where).values(wanted=partitions)).rowcount:
+                db.execute(sa.insert(work_requests).values(**self._database.key(lease.route), wanted=partitions))
+
+    def requested(self, lease: Lease) -> bool:
+        """Return whether another partition of the route is asked for; False once its workers are to stop."""
+        with self._database.reading() as db:
+            return db.execute(sa.select(work_requests.c.wanted).where(_open(lease))).first() is not None
+
+    def stop(self, leases: Iterable[Lease]) -> None:
+        """The workers of these leases, and of earlier leases of their routes, are to stop at their next checkpoint.
+
+        Nothing undoes it. A run that acquires a route later has another lease, and its workers are not stopped. The
+        leases need not be current any more.
+        """
+        with self._database.writing() as db:
+            for lease in leases:
+                where = self._database.where(stops, lease.route)
+                fence = db.execute(sa.select(stops.c.fence).where(where)).scalar_one_or_none()
+                if fence is None:
+                    db.execute(sa.insert(stops).values(**self._database.key(lease.route), fence=lease.fence))
+                elif fence < lease.fence:
+                    db.execute(sa.update(stops).where(where).values(fence=lease.fence))
+
+    def stopped(self, lease: Lease) -> bool:
+        """Return whether the workers of this lease are to stop at their next checkpoint."""
+        with self._database.reading() as db:
+            return db.execute(_stop(lease)).first() is not None
+
+
+def take_request(db: sa.Connection, lease: Lease) -> bool:
+    """One partition fewer of the lease's route is asked for; returns False, and changes nothing, if none is."""
+    fewer = sa.update(work_requests).where(_open(lease)).values(wanted=work_requests.c.wanted - 1)
+    return bool(db.execute(fewer).rowcount)
+
+
+def _open(lease: Lease) -> sa.ColumnElement[bool]:
+    route = sa.and_(work_requests.c.plan == lease.plan, work_requests.c.route == lease.route)
+    return sa.and_(route, work_requests.c.wanted > 0, ~sa.exists(_stop(lease)))
+
+
+def _stop(lease: Lease) -> sa.Select[tuple[int]]:
+    route = sa.and_(stops.c.plan == lease.plan, stops.c.route == lease.route)
+    return sa.select(stops.c.fence).where(route, stops.c.fence >= lease.fence)
