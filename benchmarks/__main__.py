@@ -16,9 +16,9 @@ from typing import Any, get_args
 
 import click
 
-from benchmarks import checks, measuring
+from benchmarks import checks, measurements
 from benchmarks.documents import Size
-from benchmarks.measuring import FEW
+from benchmarks.measurements import FEW
 from benchmarks.rig import LEGS, Documents, Leg, LegName, Rig, changing_rig, null_rig, prefect_api, real_rig
 from flows.reporting.text import table
 from mappers.native.extension import MODULE
@@ -111,7 +111,7 @@ def _legs(wanted: Wanted, folder: Path) -> dict[str, Any]:
     with _rig(wanted, folder, {size: [wanted.of_size(size)] for size in wanted.sizes}, wanted.legs) as rig:
         for leg in wanted.legs:
             for size in wanted.sizes:
-                cost, start = measuring.leg_cost(rig, leg, size, wanted.of_size(size), wanted.rounds)
+                cost, start = measurements.leg_cost(rig, leg, size, wanted.of_size(size), wanted.rounds)
                 found.append(cost)
                 startup.append(start)
     return {"legs": found, "startup": startup}
@@ -120,25 +120,25 @@ def _legs(wanted: Wanted, folder: Path) -> dict[str, Any]:
 def _processes(wanted: Wanted, folder: Path) -> dict[str, Any]:
     leg, documents = wanted.legs[0], wanted.documents * _PROCESSES_TIMES
     with _rig(wanted, folder, {1: [documents]}, [leg]) as rig:
-        return {"processes": measuring.processes(rig, leg, documents, wanted.rounds)}
+        return {"processes": measurements.processes(rig, leg, documents, wanted.rounds)}
 
 
 def _memory(wanted: Wanted, folder: Path) -> dict[str, Any]:
     leg = wanted.legs[0]
     with _rig(wanted, folder, {1: wanted.memory}, [leg]) as rig:
-        return {"memory": list(measuring.memory(rig, leg, wanted.memory))}
+        return {"memory": list(measurements.memory(rig, leg, wanted.memory))}
 
 
 def _verify(wanted: Wanted, folder: Path) -> dict[str, Any]:
     with _rig(wanted, folder, {1: [wanted.documents]}, wanted.legs, keep=True) as rig:
-        rows = [measuring.verification(rig, leg, wanted.documents, wanted.rounds) for leg in wanted.legs]
+        rows = [measurements.verification(rig, leg, wanted.documents, wanted.rounds) for leg in wanted.legs]
     return {"verify": rows}
 
 
 def _sync(wanted: Wanted, folder: Path) -> dict[str, Any]:
     documents = max(FEW + 1, wanted.documents // _SYNCED_PART)
     with changing_rig(folder, [Documents(1, FEW), Documents(1, documents)], wanted.legs) as rig:
-        return {"sync": [measuring.syncing(rig, leg, documents, wanted.rounds) for leg in wanted.legs]}
+        return {"sync": [measurements.syncing(rig, leg, documents, wanted.rounds) for leg in wanted.legs]}
 
 
 def _latency(wanted: Wanted, folder: Path) -> dict[str, Any]:
@@ -146,7 +146,7 @@ def _latency(wanted: Wanted, folder: Path) -> dict[str, Any]:
     if wanted.real or not legs:
         return {"latency_5ms": []}
     with _rig(wanted, folder, {1: [wanted.documents]}, legs, latency_ms=_LATENCY_MS) as rig:
-        rows = [measuring.latency(rig, leg, wanted.documents, wanted.rounds) for leg in legs]
+        rows = [measurements.latency(rig, leg, wanted.documents, wanted.rounds) for leg in legs]
     return {"latency_5ms": rows}
 
 
@@ -154,7 +154,7 @@ def _orchestration(wanted: Wanted, folder: Path) -> dict[str, Any]:
     leg = wanted.legs[0]
     api = partial(prefect_api, folder / "prefect")
     with _rig(wanted, folder, {1: [FEW]}, [leg]) as rig:
-        return {"orchestration": measuring.orchestration(rig, leg, api, wanted.rounds)}
+        return {"orchestration": measurements.orchestration(rig, leg, api, wanted.rounds)}
 
 
 def _checks(_: Wanted, __: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from stores.errors import PermanentError
 
-_MEASURED = Path(__file__).with_name("measured.py")
+_MEASURE_COMMAND = Path(__file__).with_name("measure_command.py")
 _ROOT = Path(__file__).parents[1]
 _AWS = {
     "AWS_ACCESS_KEY_ID": "benchmark",
@@ -44,7 +44,7 @@ class Cost:
 def run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Cost:
     """Return what the command cost; raises PermanentError with the end of its output if it failed."""
     done = subprocess.run(
-        [sys.executable, "-I", "-S", str(_MEASURED), *command],
+        [sys.executable, "-I", "-S", str(_MEASURE_COMMAND), *command],
         env={**_environment(), **(environment or {})},
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -19,7 +19,7 @@ import bson
 from bson import Int64, ObjectId
 
 from benchmarks.documents import Size, encoded, identifier
-from benchmarks.listening import listen
+from benchmarks.tcp_server import serve
 
 DATABASE = "bench"
 _BODIES: Mapping[Size, int] = {1: 10_000, 10: 1_000}
@@ -291,7 +291,7 @@ def main(arguments: Sequence[str]) -> None:
     for argument in arguments[1:]:
         name, size, documents = argument.split(":")
         collections[name] = Collection.of(1 if size == "1" else 10, int(documents))
-    asyncio.run(listen(int(arguments[0]), Server(collections).converse))
+    asyncio.run(serve(int(arguments[0]), Server(collections).converse))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import asyncio
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from benchmarks.exchange import Reply, Request, Store
-from benchmarks.listening import Converse, listen
+from benchmarks.tcp_server import Converse, serve
 
 
 def conversation(store: Store, latency_s: float) -> Converse:
@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--latency-ms", type=float, default=0)
     given = parser.parse_args()
     store: Store = DynamoDB(given.keep) if given.kind == "dynamodb" else Elasticsearch(given.keep)
-    asyncio.run(listen(given.port, conversation(store, given.latency_ms / 1000)))
+    asyncio.run(serve(given.port, conversation(store, given.latency_ms / 1000)))
 
 
 if __name__ == "__main__":

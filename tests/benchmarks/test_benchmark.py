@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from elasticsearch import Elasticsearch
 
 from benchmarks.__main__ import main
-from benchmarks.measuring import Series
+from benchmarks.measurements import Series
 from benchmarks.processes import Cost, run
 from benchmarks.rig import LEGS, Documents, null_rig
 from stores.errors import PermanentError

@@ -1,4 +1,4 @@
-"""How a server of the benchmark lives: it says where it listens, and ends with the process that started it."""
+"""A TCP server of the benchmark: it prints the port on which it listens, and ends with the process that started it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Converse = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None
 _BUFFER_BYTES = 2**20
 
 
-async def listen(port: int, converse: Converse) -> None:
+async def serve(port: int, converse: Converse) -> None:
     """Hold conversations until standard input ends; the first line of output names the port, a free one for 0."""
 
     async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""Runs one command and prints what it cost, its children included: ``python -I -S measured.py COMMAND...``.
+"""Run one command and print its cost, with that of its children: ``python -I -S measure_command.py COMMAND...``.
 
 It is a small process of its own because Linux counts a child's peak memory from the moment it is forked: forked from a
 large process, a small program would look as large.

@@ -1,4 +1,4 @@
-"""What is measured, each as the part of the result that it becomes."""
+"""The measurements: each function measures one part and returns its part of the result."""
 
 from __future__ import annotations
 
