@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import bson
 import pytest
+from states import begun, rows, tally
 
 from mappers.documents.extended_json import from_extended, to_extended
 from stores.contract.journal import Reject, Tally
@@ -17,13 +15,6 @@ from stores.state.rejects import ACCEPTED, OPEN, RejectCount, RejectFilter
 from stores.state.state import State
 
 ROUTE = "orders"
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> Iterator[State]:
-    opened = State(f"sqlite:///{tmp_path / 'state.db'}", "plan")
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
@@ -144,3 +135,42 @@ def test_a_halt_lasts_until_the_route_is_gone_on_with(state: State, lease: Lease
     assert room.halt_reason(ROUTE) == "still too many"
     room.lift_halt(lease)
     assert room.halt_reason(ROUTE) == ""
+
+
+def test_a_reject_that_is_replayed_is_one_row_with_its_attempts(state: State, url: str) -> None:
+    lease = begun(state)
+    for reason in ("first", "second", "third"):
+        state.partitions.checkpoint(lease, 0, b"p", tally(1), [Reject("n:1", "map", "E-MAP-VALUE", "a", reason)])
+    state.partitions.checkpoint(lease, 0, b"p", tally(1), [Reject("n:1", "write", "413", "", "too large")])
+    kept = [(one.id, one.stage, one.code, one.field, one.reason) for one in state.rejects.of_route("orders")]
+    assert kept == [
+        ("n:1", "map", "E-MAP-VALUE", "a", "third"),
+        ("n:1", "write", "413", "", "too large"),
+    ]
+    assert rows(url, "SELECT stage, attempts FROM rejects ORDER BY stage") == [("map", 3), ("write", 1)]
+
+
+def test_documents_copied_again_have_exactly_the_rejects_of_that_time(state: State, url: str) -> None:
+    lease = begun(state)
+    journal = state.journal(lease)
+    kept = [Reject(f"n:{number}", stage, "E", "", "r") for number in range(4) for stage in ("map", "write")]
+    state.partitions.checkpoint(lease, 0, None, tally(8), kept)
+    again = Reject("n:2", "map", "E-OTHER", "", "r")
+    journal.mend(["n:1", "n:2", "n:9"], [again, Reject("n:9", "map", "E", "", "r")])
+    found = [(one.id, one.stage, one.code) for one in state.rejects.of_route("orders")]
+    assert found == [
+        *(("n:0", "map", "E"), ("n:0", "write", "E"), ("n:2", "map", "E-OTHER")),
+        *(("n:3", "map", "E"), ("n:3", "write", "E"), ("n:9", "map", "E")),
+    ]
+    assert rows(url, "SELECT attempts FROM rejects WHERE id = 'n:2'") == [(2,)]
+    state.leases.release(lease)
+    state.leases.acquire("orders")
+    with pytest.raises(LeaseLost):
+        journal.mend(["n:0"], [])
+
+
+def test_ids_that_differ_after_a_nul_or_in_case_are_two_rejects(state: State) -> None:
+    lease = begun(state)
+    ids = ["s:a\0b", "s:a\0c", "s:A\0b", "s:a", "s:é", "s:e\u0301"]
+    state.partitions.checkpoint(lease, 0, b"p", tally(6), [Reject(own, "map", "E", "", "r") for own in ids])
+    assert sorted(one.id for one in state.rejects.of_route("orders")) == sorted(ids)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from flows.replication.sync import oldest
@@ -13,18 +10,6 @@ from stores.contract.source import Partition
 from stores.errors import LeaseLost
 from stores.state.leases import Lease
 from stores.state.state import State
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> Iterator[State]:
-    one = State(f"sqlite:///{tmp_path / 'state.db'}", "shop")
-    yield one
-    one.close()
-
-
-@pytest.fixture
-def lease(state: State) -> Lease:
-    return state.leases.acquire("orders")
 
 
 def test_a_position_is_saved_with_what_was_done_up_to_it(state: State, lease: Lease) -> None:

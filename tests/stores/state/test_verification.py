@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,18 +16,6 @@ from stores.state.verification import StoredFinding, folder
 
 SCOPE = {"fingerprint": "a", "level": "full"}
 PARTITIONS = [Partition(0, None, b"m"), Partition(1, b"m", None)]
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> Iterator[State]:
-    state = State(f"sqlite:///{tmp_path / 'state.db'}", "shop")
-    yield state
-    state.close()
-
-
-@pytest.fixture
-def lease(state: State) -> Lease:
-    return state.leases.acquire("orders")
 
 
 def test_a_pass_goes_on_where_it_was_if_it_is_about_the_same(state: State, lease: Lease) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,13 +10,6 @@ from stores.contract.source import Partition
 from stores.errors import LeaseLost
 from stores.state.leases import Lease
 from stores.state.state import State
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> Iterator[State]:
-    opened = State(f"sqlite:///{tmp_path / 'state.db'}", "shop")
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
