@@ -188,9 +188,8 @@ CODES: Mapping[str, Entry] = {
     ),
 }
 
-CATALOGUE: Mapping[str, Entry] = dict(
-    sorted({**mappers.error_codes.CODES, **stores.error_codes.CODES, **CODES}.items())
-)
+_TABLES = (mappers.error_codes.CODES, stores.error_codes.CODES, *stores.error_codes.target_codes().values(), CODES)
+CATALOGUE: Mapping[str, Entry] = dict(sorted((code, entry) for table in _TABLES for code, entry in table.items()))
 """Every code that a run can show."""
 
 

@@ -1,13 +1,13 @@
-"""The codes of the source, the state and the targets: what each means and what to do (docs/errors.md)."""
+"""The codes of the source and the state, and where those of the targets are: what each means and what to do."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from importlib.metadata import distribution
 
 from mappers.error_codes import Entry, entry
-from stores.dynamodb import error_codes as codes_dynamodb
-from stores.elasticsearch import error_codes as codes_elasticsearch
-from stores.redis import error_codes as codes_redis
 
 CODES: Mapping[str, Entry] = {
     "E-SRC-EVENT-SIZE": entry(
@@ -131,7 +131,11 @@ CODES: Mapping[str, Entry] = {
         "The state was written by a release with another format.",
         "Finish with that release, or name another file in `state`.",
     ),
-    **codes_dynamodb.CODES,
-    **codes_elasticsearch.CODES,
-    **codes_redis.CODES,
 }
+
+
+@cache
+def target_codes() -> Mapping[str, Mapping[str, Entry]]:
+    """Return the codes of offramp's own targets, by target: each target's folder has them in `error_codes.py`."""
+    points = distribution("mongo-offramp").entry_points.select(group="offramp.targets")
+    return {point.name: import_module(f"{point.module.rpartition('.')[0]}.error_codes").CODES for point in points}

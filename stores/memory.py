@@ -18,7 +18,7 @@ import bson
 from mappers.contract import Record
 from mappers.documents.decoding import CODEC, identity_type, position
 from stores.contract.source import Batch, Partition
-from stores.contract.target import Rejected
+from stores.contract.target import Listable, Rejected
 from stores.errors import PermanentError
 
 
@@ -35,7 +35,7 @@ _places: dict[str, _Place] = {}
 _places_lock = threading.Lock()
 
 
-class MemoryTarget:
+class MemoryTarget(Listable):
     """Holds records of any type by address; every target of one name in this process holds the same ones."""
 
     @dataclass(frozen=True)

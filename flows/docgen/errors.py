@@ -105,9 +105,9 @@ def faults(found: Iterable[Use], catalogue: Mapping[str, Entry]) -> list[str]:
 
 def _table_for(use: Use) -> str:
     """Return the file whose table the code's entry belongs in."""
-    package = use.place.partition("/")[0]
-    target = {"DDB": "dynamodb", "S3": "dynamodb", "ES": "elasticsearch", "RDS": "redis"}.get(use.code.split("-")[1])
-    return f"stores/{target}/error_codes.py" if package == "stores" and target else f"{package}/error_codes.py"
+    package, *folders = use.place.split("/")
+    beside = f"{package}/{folders[0]}/error_codes.py"
+    return beside if (_ROOT / beside).exists() else f"{package}/error_codes.py"
 
 
 def page(catalogue: Mapping[str, Entry] = CATALOGUE) -> str:

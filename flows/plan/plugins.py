@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from flows.plan.validation import unknown
 from mappers.contract import Document, MapperType, Record
-from stores.contract.target import TargetType
+from stores.contract.target import TargetType, undeclared, unfinished
 
 TARGETS = "offramp.targets"
 MAPPERS = "offramp.mappers"
@@ -34,8 +34,19 @@ def available(group: str) -> Mapping[str, EntryPoint]:
 
 
 def target_type(name: str) -> TargetType:
-    """Return the target of this name; raises PluginError naming those installed."""
-    return cast(TargetType, _load(TARGETS, name, "target", ("Connection", "Placement")))
+    """Return the target of this name; raises PluginError naming those installed.
+
+    Also for a class that has what an ability of `stores.contract` asks for but does not inherit it, or inherits it and
+    lacks something.
+    """
+    plugin = _load(TARGETS, name, "target", ("Connection", "Placement"))
+    if isinstance(plugin, type):
+        where = f"the target installed under this name ({available(TARGETS)[name].value})"
+        if names := unfinished(plugin):
+            raise PluginError(f"{where} lacks {' and '.join(names)} of an ability that it inherits")
+        if sentences := undeclared(plugin):
+            raise PluginError(f"{where}: {'; '.join(sentences)}")
+    return cast(TargetType, plugin)
 
 
 def mapper_type(name: str) -> MapperType:

@@ -20,17 +20,11 @@ from flows.verifier.compare import compare
 from flows.verifier.ledger import WRONG, Balance
 from mappers.contract import Document, Losses, Record
 from mappers.expiry import Expires
-from stores.contract.target import Listable, Removable, Target
+from stores.contract.target import Listable, Removable, ScratchArea, ScratchAreas, Target
 from stores.errors import OfframpError, PermanentError
 from stores.memory import MemorySource
 
 _FIELD = "until"
-_AREAS: Mapping[str, Sequence[tuple[str, Mapping[str, str]]]] = {
-    "dynamodb": [("item", {"table": "{name}"})],
-    "elasticsearch": [("document", {"index": "{name}"})],
-    "redis": [("string", {"key": "{name}:{{_id}}"}), ("hash", {"key": "{name}h:{{_id}}"})],
-}
-"""By target the mappers whose records are planted, each with what names its area."""
 _UNTIL = dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
 
 
@@ -74,11 +68,14 @@ def canary(route: Route) -> str:
 
     Raises PermanentError E-VERIFY-CANARY for damage that was not found, or found as something else.
     """
-    if route.target_name not in _AREAS:
+    target_type = route.target_type
+    if not (isinstance(target_type, type) and issubclass(target_type, ScratchAreas)):
         return f"canary: no damage is known to be planted in {route.target_name}"
     kinds: set[str] = set()
-    for mapper, place in _AREAS[route.target_name]:
-        kinds.update(plant(_area(route, mapper, place)))
+    plain = re.sub(r"[^a-z0-9]+", "-", route.name.lower()).strip("-")
+    name = f"offramp-canary-{plain}-{uuid4().hex[:8]}"
+    for area in target_type.scratch_areas(name):
+        kinds.update(plant(_area(route, name, area)))
     told = ", ".join(sorted(kinds))
     return f"canary: found all of {len(kinds)} kinds of damage planted in {route.target_name}: {told}"
 
@@ -161,18 +158,15 @@ def _clear(area: Area) -> None:
         area.target.close()
 
 
-def _area(route: Route, mapper: str, place: Mapping[str, str]) -> Area:
-    plain = re.sub(r"[^a-z0-9]+", "-", route.name.lower()).strip("-")
-    name = f"offramp-canary-{plain}-{uuid4().hex[:8]}"
-    kind = plugins.mapper_type(mapper)
+def _area(route: Route, name: str, scratch: ScratchArea) -> Area:
+    kind = plugins.mapper_type(scratch.mapper)
     options, placed = key_names(kind.Options), key_names(route.target_type.Placement)
-    said = {key: text.format(name=name) for key, text in place.items()}
 
     def mapping(after_seconds: int) -> MapFunction:
         expiring = {"expires": Expires(_FIELD, after_seconds)} if "expires" in options else {}
-        own = {key: text for key, text in said.items() if key in options}
+        own = {key: text for key, text in scratch.keys.items() if key in options}
         return kind(kind.Options(**own, **expiring), name, Losses())
 
     expires = {"expires": _FIELD} if "expires" in placed else {}
-    target = route.target_type(route.connection, route.target_type.Placement(**said, **expires), name)
+    target = route.target_type(route.connection, route.target_type.Placement(**scratch.keys, **expires), name)
     return Area(f"{route.target_name} {name}", target, mapping(0), mapping(60))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from mappers.contract import Record
 
@@ -70,43 +71,43 @@ class Target(Protocol[R]):
         """Release connections."""
 
 
-@runtime_checkable
-class Listable(Protocol):
+class Listable(ABC):
     """A target that can name all it holds, so that verification finds what should not be there."""
 
+    @abstractmethod
     def addresses(self) -> Iterator[str]:
         """Yield every address the place holds, at least once each."""
 
 
-@runtime_checkable
-class Divided(Protocol):
+class Divided(ABC):
     """A target whose listing can be divided among workers."""
 
+    @abstractmethod
     def addresses_of(self, share: int, shares: int, /) -> Iterator[str]:
         """Yield every address of one share of the place; all shares together are what `addresses` yields."""
 
 
-@runtime_checkable
-class Countable(Protocol):
+class Countable(ABC):
     """A target whose store counts what the place holds, exactly and as of now, sooner than it could list it."""
 
+    @abstractmethod
     def count(self) -> int | None:
         """Return how many addresses `addresses` would yield; None where only listing tells."""
 
 
-@runtime_checkable
-class Prompt(Protocol):
+class Prompt(ABC):
     """A target that sends many small requests, and sees how long their answers take."""
 
     @property
+    @abstractmethod
     def prompt(self) -> bool:
         """Whether they come so soon that calling it in another thread costs more than waiting for them."""
 
 
-@runtime_checkable
-class Removable(Protocol):
+class Removable(ABC):
     """A target whose place is taken away as a whole: of scratch areas alone."""
 
+    @abstractmethod
     def remove(self) -> None:
         """The place is gone, with all it holds."""
 
@@ -151,11 +152,11 @@ class Staging(Protocol[S]):
         """Whether a load has ended by what it remembers, well or not, so that there is something to verify."""
 
 
-@runtime_checkable
-class Loadable(Protocol[S]):
+class Loadable(ABC, Generic[S]):
     """A target that may fill its place by one load instead of record by record."""
 
     @property
+    @abstractmethod
     def staging(self) -> Staging[S] | None:
         """Where a backfill puts this route's records; None where it writes them."""
 
@@ -165,31 +166,34 @@ def staging_of(target: Target[R]) -> Staging[R] | None:
     return target.staging if isinstance(target, Loadable) else None
 
 
-@runtime_checkable
-class Plannable(Protocol):
+class Plannable(ABC):
     """A target whose place follows a design: the mapper's wishes, completed by what the server has to say.
 
     The design is JSON data, made once for a run and remembered: resuming and verifying follow the same.
     """
 
     @property
+    @abstractmethod
     def mapped(self) -> bool:
         """Whether the plan says itself how the place is made, so that no document need be looked at first."""
 
+    @abstractmethod
     def design(self, wishes: Mapping[str, Any], /) -> Mapping[str, Any]:
         """Return the whole design; writes nothing. Raises PlanError where the server leaves no room for it."""
 
+    @abstractmethod
     def follow(self, design: Mapping[str, Any], /) -> None:
         """The place is the one of this design from now on; called before `prepare`, and before any use of it."""
 
 
-@runtime_checkable
-class Measurable(Protocol):
+class Measurable(ABC):
     """A target whose room is limited, so that what a route will take is measured before it is filled."""
 
+    @abstractmethod
     def limited(self) -> bool:
         """Whether its room has a limit, so that measuring is worth while."""
 
+    @abstractmethod
     def measure(self, records: Sequence[Any], times: float, beside: Mapping[str, int], /) -> tuple[str, int]:
         """Return the place that fills and the bytes that so many times these records will take of it.
 
@@ -198,39 +202,101 @@ class Measurable(Protocol):
         """
 
 
-@runtime_checkable
-class Publishable(Protocol):
+class Publishable(ABC):
     """A target whose place is out of its readers' sight until it is published."""
 
+    @abstractmethod
     def publish(self) -> str:
         """Readers see the place, in one step; returns where it stands, for the report. Publishing twice is once."""
 
 
-@runtime_checkable
-class Tunable(Protocol):
+class Tunable(ABC):
     """A target that serves a load with other settings than its readers."""
 
+    @abstractmethod
     def restore(self) -> None:
         """Nothing is set for the load alone any more, whichever run set it; asked after each run, however it ended."""
 
 
-@runtime_checkable
-class Auditable(Protocol):
+class Auditable(ABC):
     """A target that can hold every record as written and yet not serve it as the plan says."""
 
+    @abstractmethod
     def audit(self) -> Sequence[str]:
         """Return every reason why it does not, for verification; writes nothing."""
 
 
-@runtime_checkable
-class Converting(Protocol):
+class Converting(ABC):
     """A target whose server changes records as it takes them in, in a way it can be asked for."""
 
+    @abstractmethod
     def converted(self, records: Sequence[Any], /) -> Sequence[Record]:
         """Return what is held once these are written, in their order, for verification; writes nothing.
 
         A record that the server would not take has one in its place that nothing held is equal to.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class ScratchArea:
+    """A small place for a short time."""
+
+    mapper: str
+    """The mapper whose records go there."""
+    keys: Mapping[str, str]
+    """The keys of a route that name the place."""
+
+
+class ScratchAreas(ABC):
+    """A target that verification can prove itself on: it plants known damage in an area and must find it (R162)."""
+
+    @classmethod
+    @abstractmethod
+    def scratch_areas(cls, name: str, /) -> Sequence[ScratchArea]:
+        """Return areas that nothing else uses, given a name that nothing else has; makes none of them.
+
+        One for each kind of record that verification reads in its own way.
+        """
+
+
+ABILITIES: tuple[type, ...] = (
+    Auditable,
+    Converting,
+    Countable,
+    Divided,
+    Listable,
+    Loadable,
+    Measurable,
+    Plannable,
+    Prompt,
+    Publishable,
+    Removable,
+    ScratchAreas,
+    Tunable,
+)
+"""What a target may be able to do beside what every target does. A target has an ability by inheriting it."""
+
+
+def undeclared(target_type: type) -> Sequence[str]:
+    """Return what a class of targets has of an ability without inheriting it, a sentence for each such ability.
+
+    Inheriting alone counts: a method `count` may count something else, and nobody would ask for a listing in vain.
+    """
+    sentences: list[str] = []
+    for ability in ABILITIES:
+        names: frozenset[str] = ability.__abstractmethods__  # type: ignore[attr-defined]
+        if not issubclass(target_type, ability) and all(hasattr(target_type, name) for name in names):
+            sentences.append(
+                f"{target_type.__name__} has {' and '.join(f'`{name}`' for name in sorted(names))} as a target that is"
+                f" {ability.__name__}, but does not inherit it; write class {target_type.__name__}({ability.__name__}),"
+                f" from stores.contract, or choose another name"
+            )
+    return sentences
+
+
+def unfinished(target_type: type) -> Sequence[str]:
+    """Return the names that a class of targets lacks of the abilities that it inherits."""
+    return sorted(getattr(target_type, "__abstractmethods__", ()))
 
 
 class TargetType(Protocol):

@@ -9,7 +9,18 @@ from typing import Any, TypeAlias
 import orjson
 
 from mappers.dynamodb.records import Item
-from stores.contract.target import Rejected
+from stores.contract.target import (
+    Auditable,
+    Countable,
+    Divided,
+    Listable,
+    Loadable,
+    Prompt,
+    Rejected,
+    Removable,
+    ScratchArea,
+    ScratchAreas,
+)
 from stores.dynamodb import configuration as options
 from stores.dynamodb.client import Calls
 from stores.dynamodb.concurrency import SideBySide
@@ -21,13 +32,13 @@ from stores.dynamodb.oversize_parts import Parts
 from stores.dynamodb.s3 import Objects
 from stores.dynamodb.table import Table
 from stores.throttling.backoff import TIMING, Timing
-from stores.throttling.rate_limiter import pace, spread
+from stores.throttling.rate_limiter import Paced, pace, spread
 
 _OBJECT = "s3:"
 """What the address of an object that no item points at begins with; any other address is JSON."""
 
 
-class DynamoDBTarget:
+class DynamoDBTarget(Auditable, Countable, Divided, Listable, Loadable[Item], Paced, Prompt, Removable, ScratchAreas):
     """A table that holds one route's items, each under the key attributes of its address."""
 
     Connection: TypeAlias = options.Connection
@@ -85,6 +96,11 @@ class DynamoDBTarget:
             self._import = Import(
                 self._described, self.calls, files, placement.import_bucket, connection.import_deadline_s
             )
+
+    @classmethod
+    def scratch_areas(cls, name: str, /) -> Sequence[ScratchArea]:
+        """Return the areas that a canary of this name may use."""
+        return (ScratchArea("item", {"table": name}),)
 
     @property
     def records(self) -> tuple[type[Item], ...]:

@@ -13,7 +13,19 @@ import orjson
 
 from mappers.elasticsearch.date_indices import Periods
 from mappers.elasticsearch.records import IndexDocument
-from stores.contract.target import Rejected
+from stores.contract.target import (
+    Auditable,
+    Converting,
+    Countable,
+    Listable,
+    Plannable,
+    Publishable,
+    Rejected,
+    Removable,
+    ScratchArea,
+    ScratchAreas,
+    Tunable,
+)
 from stores.elasticsearch import configuration
 from stores.elasticsearch.aliases import Serving
 from stores.elasticsearch.client import Cluster
@@ -22,13 +34,15 @@ from stores.elasticsearch.index import IndexPlan, settings
 from stores.elasticsearch.ingest import simulated
 from stores.errors import PermanentError, PlanError
 from stores.throttling.backoff import TIMING, Timing
-from stores.throttling.rate_limiter import pace
+from stores.throttling.rate_limiter import Paced, pace
 
 _CHECK_DEADLINE_S = 10.0
 _SERVING_DEADLINE_S = 60.0
 
 
-class ElasticsearchTarget:
+class ElasticsearchTarget(
+    Auditable, Converting, Countable, Listable, Paced, Plannable, Publishable, Removable, ScratchAreas, Tunable
+):
     """One index of an Elasticsearch 8 or 9, or OpenSearch 2 or 3, cluster.
 
     Elasticsearch makes a missing index anew, with a guessed mapping, for whoever writes to it. So each `write` and
@@ -70,6 +84,11 @@ class ElasticsearchTarget:
         self._brief_s = min(self._deadline_s, _SERVING_DEADLINE_S)
         self._serving = Serving(self._cluster, name, placement, self._brief_s)
         self._designed = False
+
+    @classmethod
+    def scratch_areas(cls, name: str, /) -> Sequence[ScratchArea]:
+        """Return the areas that a canary of this name may use."""
+        return (ScratchArea("document", {"index": name}),)
 
     @property
     def records(self) -> tuple[type[IndexDocument], ...]:

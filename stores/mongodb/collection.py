@@ -28,7 +28,7 @@ from stores.mongodb.sync_support import Opening, streaming
 from stores.mongodb.ttl_indexes import ttl_notes, ttl_rule, unique_notes
 from stores.throttling.backoff import Backoff, retry, retry_each
 from stores.throttling.batches import cut
-from stores.throttling.rate_limiter import pace
+from stores.throttling.rate_limiter import Paced, pace
 
 _BATCH_DOCUMENTS = 1000
 _BATCH_BYTES = 1 << 20
@@ -47,7 +47,7 @@ _PREFERENCES = {
 }
 
 
-class CollectionSource:
+class CollectionSource(Paced):
     """One collection or view behind the contract `stores.contract.Source`."""
 
     def __init__(

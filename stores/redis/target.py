@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from mappers.expiry import Expires
 from mappers.redis.json_document import Json
 from mappers.redis.records import Entry
-from stores.contract.target import Rejected
+from stores.contract.target import Auditable, Listable, Measurable, Plannable, Rejected, ScratchArea, ScratchAreas
 from stores.errors import PlanError
 from stores.redis.client import LOST, NO_JSON, Durability, Refused, Server, Step, code, failure, opened, parsed_info
 from stores.redis.cluster import Cluster
@@ -43,7 +43,7 @@ from stores.redis.server_health import Seen, as_design, faults, of_design, stand
 from stores.redis.streams import Turns, insert, too_late
 from stores.throttling.backoff import TIMING, Backoff, Timing, retry_each
 from stores.throttling.limits import Ceilings, Window, ceilings
-from stores.throttling.rate_limiter import pace
+from stores.throttling.rate_limiter import Paced, pace
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ _CHECK_S = 5.0
 """How long `check` waits for a server: a wrong host name should not take the whole retry deadline."""
 
 
-class RedisTarget:
+class RedisTarget(Auditable, Listable, Measurable, Paced, Plannable, ScratchAreas):
     """One route's keys in one database of a server: Redis from 7.0 on, or Valkey.
 
     A hash is replaced by MULTI, DEL, HSET, PEXPIREAT, EXEC (R62, R66). That is enough for "whole or not at all": after
@@ -166,6 +166,14 @@ class RedisTarget:
         self._began: Seen | None = None
         self._compared: Seen | None = None
         self._comparing = threading.Lock()
+
+    @classmethod
+    def scratch_areas(cls, name: str, /) -> Sequence[ScratchArea]:
+        """Return the areas that a canary of this name may use."""
+        return (
+            ScratchArea("string", {"key": name + ":{_id}"}),
+            ScratchArea("hash", {"key": name + "h:{_id}"}),
+        )
 
     @property
     def records(self) -> tuple[type[Held], ...]:

@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from mappers.contract import Record
-from stores.contract.target import Listable, Target
+from stores.contract.target import Listable, Target, undeclared
 
 Records = Sequence[Record]
 Many = Callable[[int], Records]
@@ -42,6 +42,8 @@ class TargetLaws:
         self, target: Target[Any], records: Records, changed: Records, many: Many, count: Count
     ) -> None:
         """The records differ where they must, or no other law would mean anything."""
+        for sentence in undeclared(type(target)):
+            _law(False, sentence)
         addresses = _addresses(records)
         _law(len(set(addresses)) == len(addresses) >= 3, "`records` must be three or more at different addresses")
         _law(_addresses(changed) == addresses, "`changed` must have the addresses of `records`, in their order")

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import NamedTuple, TypeVar
 
 from stores.throttling.backoff import TIMING, Timing, go_on
 from stores.throttling.limits import Ceilings
@@ -74,9 +74,8 @@ class Waits:
         return Waits(self.throttled + other.throttled, self.waited_s + other.waited_s, other.rate)
 
 
-@runtime_checkable
-class Paced(Protocol):
-    """A target, or a source, that is asked no faster than it may be."""
+class Paced:
+    """A target, or a source, that is asked no faster than it may be; one is by inheriting this."""
 
     pace: Pace
 

@@ -22,7 +22,7 @@ from mappers.redis.records import String
 from stores import memory
 from stores.contract.journal import Reject, Tally
 from stores.contract.source import Batch, Partition
-from stores.contract.target import Rejected
+from stores.contract.target import Prompt, Rejected
 from stores.errors import LeaseLost, TransientError
 from stores.memory import MemorySource, MemoryTarget
 
@@ -238,7 +238,7 @@ def test_no_more_batches_are_in_flight_than_the_window_allows() -> None:
     assert most == 3
 
 
-class PromptTarget(FaultyTarget):
+class PromptTarget(FaultyTarget, Prompt):
     """A target that says that its answers come at once, up to a call."""
 
     prompt = True

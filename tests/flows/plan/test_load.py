@@ -484,6 +484,15 @@ def test_what_is_installed_but_broken_is_told(load: Callable[..., Plan], install
     assert "lacks Connection and Placement" in told[2]
 
 
+def test_an_ability_is_inherited_whole_or_refused(load: Callable[..., Plan], installed: None) -> None:
+    head = SHELF_HEAD.replace("shelf: {house: north}", "undeclared: {house: north}, unfinished: {house: north}")
+    told = faults(load, "a: {target: shelf}", head=head)
+    assert told[0].startswith("2: targets.undeclared: the target installed under this name")
+    assert "CountsVisitors has `count` as a target that is Countable, but does not inherit it" in told[0]
+    assert "write class CountsVisitors(Countable), from stores.contract, or choose another name" in told[0]
+    assert "(offramp_shelf:Unfinished) lacks remove of an ability that it inherits" in told[1]
+
+
 def test_without_the_distribution_its_names_are_unknown(load: Callable[..., Plan]) -> None:
     told = faults(load, "a: {target: shelf, mapper: label, text: x}", head=SHELF_HEAD)
     assert [one.partition("; allowed")[0] for one in told] == [

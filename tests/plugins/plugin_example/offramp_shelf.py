@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from mappers.contract import Document, Losses
 from mappers.identity import identity
+from stores.contract import Removable
 from stores.memory import MemoryTarget
 
 
@@ -74,3 +75,15 @@ class LabelMapper:
 
 class Shapeless:
     """A target whose author forgot its keys."""
+
+
+class CountsVisitors(ShelfTarget):
+    """A target that has a method of this name, but counts something else."""
+
+    def count(self) -> int:
+        """Return how many have looked at the shelf."""
+        return 7
+
+
+class Unfinished(ShelfTarget, Removable):
+    """A target that inherits an ability without what it asks for."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from mappers.contract import Record
-from stores.contract import Rejected
+from stores.contract import Listable, Rejected
 from stores.errors import PermanentError, PlanError, TransientError
 
 LARGEST_BODY_BYTES = 500_000_000
@@ -33,7 +33,7 @@ class Row:
         return self.body
 
 
-class SQLiteTarget:
+class SQLiteTarget(Listable):
     """One table of an SQLite file."""
 
     @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class SQLiteTarget:
         return found
 
     def addresses(self) -> Iterator[str]:
-        """Yield the address of every row (Listable: what lets verification find rows that should not be there)."""
+        """Yield the address of every row: what lets verification find rows that should not be there."""
         with self._opened() as db:
             for (address,) in db.execute(f'SELECT address FROM "{self._table}"'):
                 yield address
