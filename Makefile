@@ -1,4 +1,4 @@
-.PHONY: check format test soak ray demo docs bench
+.PHONY: check format quick test soak ray demo docs bench
 
 check:  ## format, lint, types, layering, generated files current
 	ruff format --check .
@@ -18,8 +18,12 @@ format:
 	python -m flows.orchestration.deployments --write
 	python -m flows.docgen.errors --write
 
-test:  ## every test, on real local servers: two processes, a file's tests in one of them
-	pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Property tests try fewer examples here than in `make test`.
+quick:  ## the tests that need no server and no other process: under a minute on two cores
+	pytest --hypothesis-profile=quick -m "not server and not process and not soak and not ray"
+
+test:  ## every test, on real local servers: under eight minutes on two cores
+	pytest
 
 soak:  ## the longer variants
 	pytest -m soak

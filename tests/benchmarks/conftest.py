@@ -17,7 +17,7 @@ DOCUMENTS = 1_500
 
 
 @pytest.fixture(scope="session")
-def replayed() -> Iterator[str]:
+def replayed(starts_server: None) -> Iterator[str]:
     """The URL of a source that replays 1,500 documents of 1 KB as `some`, and 12 of 10 KB as `large`."""
     with serving("benchmarks.replay", "0", f"some:1:{DOCUMENTS}", "large:10:12") as port:
         yield f"mongodb://127.0.0.1:{port}/"

@@ -17,6 +17,8 @@ from benchmarks.rig import LEGS, Documents, null_rig
 from stores.errors import PermanentError
 
 
+@pytest.mark.server
+@pytest.mark.process
 def test_a_run_of_one_part_prints_it_as_json() -> None:
     small = ["--rounds", "1", "--documents", "40", "--kb", "1", "--leg", "redis_string"]
     arguments = ["--json", *small, "--part", "legs"]
@@ -30,12 +32,16 @@ def test_a_run_of_one_part_prints_it_as_json() -> None:
     assert found["startup"][0]["offramp_s"] > 0.1
 
 
+@pytest.mark.server
+@pytest.mark.process
 def test_one_process_is_compared_with_two() -> None:
     small = ["--rounds", "1", "--documents", "11", "--leg", "dynamodb", "--part", "processes"]
     found = json.loads(CliRunner().invoke(main, ["--json", *small], catch_exceptions=False).stdout)
     assert set(found["processes"]) == {"wall_speedup", "one_docs_s", "two_docs_s"}
 
 
+@pytest.mark.server
+@pytest.mark.process
 def test_what_was_copied_into_a_keeping_sink_verifies_and_what_another_wrote_there_does_not(tmp_path: Path) -> None:
     some, leg = Documents(1, 30), LEGS["elasticsearch"]
     with null_rig(tmp_path, [some], [leg], keep=True) as rig:
@@ -54,6 +60,7 @@ def test_every_check_has_a_price() -> None:
     assert all(set(row) == {"check", "us"} for row in json.loads(done.stdout)["checks"])
 
 
+@pytest.mark.process
 def test_a_cost_counts_children_and_its_own_peak_alone(tmp_path: Path) -> None:
     held = bytearray(150 * 2**20)  # What this process holds is no part of it.
     busy = "import subprocess,sys; subprocess.run([sys.executable,'-c','x=bytearray(60<<20); sum(range(10**7))'])"
@@ -63,6 +70,7 @@ def test_a_cost_counts_children_and_its_own_peak_alone(tmp_path: Path) -> None:
     assert cost.cpu_s > 0.05
 
 
+@pytest.mark.process
 def test_a_command_that_fails_fails_the_measurement() -> None:
     with pytest.raises(PermanentError, match="so it goes"):
         run([sys.executable, "-c", "raise SystemExit('so it goes')"])

@@ -18,7 +18,7 @@ from benchmarks.processes import serving
 
 
 @pytest.fixture(scope="module")
-def dynamodb() -> Iterator[dict[bool, Any]]:
+def dynamodb(starts_server: None) -> Iterator[dict[bool, Any]]:
     """A client of a sink that keeps (True) and of one that does not."""
     with ExitStack() as running:
         clients = {}
@@ -35,7 +35,7 @@ def dynamodb() -> Iterator[dict[bool, Any]]:
 
 
 @pytest.fixture(scope="module")
-def elasticsearch_sink() -> Iterator[str]:
+def elasticsearch_sink(starts_server: None) -> Iterator[str]:
     with serving("benchmarks.sink", "elasticsearch", "0", "--keep") as port:
         yield f"http://127.0.0.1:{port}"
 
@@ -104,6 +104,8 @@ def test_an_elasticsearch_answers_with_the_parts_that_were_asked_for(elasticsear
     node.close()
 
 
+@pytest.mark.server
+@pytest.mark.process
 def test_latency_delays_what_writes_and_nothing_else() -> None:
     with serving("benchmarks.sink", "elasticsearch", "0", "--latency-ms", "200") as port:
         node = Urllib3HttpNode(url_to_node_config(f"http://127.0.0.1:{port}"))

@@ -73,6 +73,7 @@ def test_links_between_the_documents_lead_somewhere(page: Path) -> None:
         assert "://" in target or (page.parent / target).exists(), target
 
 
+@pytest.mark.process
 def test_help_answers_without_the_clients() -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT")}
     done = subprocess.run(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from bson import ObjectId
+from examples import examples
 from hypothesis import given, settings
 from strategies import ids
 
@@ -67,7 +68,7 @@ def made(name: str, options: Mapping[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize(("name", "options"), BY_ID)
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(identity=ids())
 def test_an_address_by_id_alone_is_where_the_whole_document_goes(
     name: str, options: Mapping[str, Any], identity: Any

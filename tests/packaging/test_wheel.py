@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wheel(starts_process: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     subprocess.run(
         [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, ROOT],
@@ -65,6 +65,7 @@ def test_the_source_distribution_lists_every_page_and_folder_that_is_there() -> 
     assert pages - included == set()
 
 
+@pytest.mark.process
 def test_it_installs_without_a_compiler_and_is_the_same_for_every_python(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns("*.so", ".git", ".*_cache", "tests", "benchmarks"))
@@ -82,6 +83,7 @@ def test_it_installs_without_a_compiler_and_is_the_same_for_every_python(tmp_pat
     assert not [name for name in zipfile.ZipFile(built).namelist() if name.endswith(".so")]
 
 
+@pytest.mark.process
 def test_nothing_that_ships_imports_what_only_demo_or_tests_need(wheel: Path, tmp_path: Path) -> None:
     """Every module imports with pytest, hypothesis and the demo's servers barred."""
     zipfile.ZipFile(wheel).extractall(tmp_path)

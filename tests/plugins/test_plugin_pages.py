@@ -86,6 +86,7 @@ def test_what_is_installed_is_what_the_page_declares() -> None:
     assert declared["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"] == ["offramp_sqlite.py"]
 
 
+@pytest.mark.process
 def test_the_target_of_the_page_passes_every_law(package: Path) -> None:
     done = pytest_in(package)
     laws = [name for name in vars(TargetLaws) if name.startswith("test_")]
@@ -103,6 +104,7 @@ def test_every_fixture_of_the_laws_is_explained() -> None:
         assert f"def {name}(" in files(TARGET_PAGE)["test_sqlite.py"]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("right", "wrong"),
     [
@@ -123,7 +125,9 @@ def test_a_target_with_a_fault_does_not_pass(package: Path, right: str, wrong: s
 
 
 @pytest.fixture
-def run(package: Path, mongodb_url: str, database: Database[dict[str, Any]]) -> Callable[..., Finished]:
+def run(
+    starts_process: None, package: Path, mongodb_url: str, database: Database[dict[str, Any]]
+) -> Callable[..., Finished]:
     """Run a command in the folder, on the plan of the page for the test's own database."""
     plan = package / "plan.yaml"
     plan.write_text(plan.read_text(encoding="utf-8").replace("marketplace", database.name), encoding="utf-8")
@@ -205,6 +209,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.process
 def test_the_tests_of_the_mapper_page_pass(folder: Path) -> None:
     done = pytest_in(folder)
     assert done.returncode == 0, done.stdout

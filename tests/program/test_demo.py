@@ -64,7 +64,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def first(folder: Path) -> dict[str, Any]:
+def first(starts_server: None, folder: Path) -> dict[str, Any]:
     """The report of a first run, on standard output."""
     code, out, err = ran(folder, "--documents", "600", "--json")
     assert code == 0, err
@@ -107,6 +107,7 @@ def test_no_server_outlives_the_demo(first: dict[str, Any], folder: Path) -> Non
     assert at_work_in(folder) == []
 
 
+@pytest.mark.process
 def test_a_second_run_in_the_folder_begins_anew_and_tells_its_steps(first: dict[str, Any], folder: Path) -> None:
     before = {one.name for one in folder.glob("data-*")}
     code, out, err = ran(folder, "--documents", "100")
@@ -124,6 +125,8 @@ def test_a_second_run_in_the_folder_begins_anew_and_tells_its_steps(first: dict[
     assert at_work_in(folder) == []
 
 
+@pytest.mark.server
+@pytest.mark.process
 def test_a_folder_of_somebody_else_is_refused_and_left_alone(tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"
     theirs.mkdir()
@@ -144,7 +147,7 @@ def test_two_demos_do_not_share_a_folder(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def seeding_demo(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+def seeding_demo(starts_server: None, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
     """A demo that has all its servers up and more to seed than it will get to."""
     folder = tmp_path / "stopped"
     with started(folder, "--documents", "500000") as process:
@@ -239,6 +242,8 @@ def test_sessions_expire_after_the_run_or_never() -> None:
     assert 0 < len(ends) < len(sessions)
 
 
+@pytest.mark.server
+@pytest.mark.process
 def test_the_live_demo_follows_a_writer_and_is_clean_once_it_has_stopped(tmp_path: Path) -> None:
     folder = tmp_path / "live"
     code, out, err = ran(folder, "--documents", "300", "--live", "--seconds", "2")

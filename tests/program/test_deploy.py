@@ -90,7 +90,7 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(starts_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with a work pool, which flows and commands of this process use too."""
     folder = tmp_path_factory.mktemp("server")
     port = free_port()
@@ -177,6 +177,7 @@ def described(deployment: Mapping[str, Any]) -> dict[str, Any]:
     return {name: deployment[name] for name in (*same, *more)} | {"schedules": schedules, "limit": limit}
 
 
+@pytest.mark.process
 def test_the_shipped_file_registers_what_the_command_does(server: Server, tmp_path: Path) -> None:
     server.prefect("--no-prompt", "deploy", "--prefect-file", str(SHIPPED), "--all")
     by_file = {name: described(one) for name, one in server.deployments("shop").items()}
@@ -321,7 +322,7 @@ def test_a_file_made_of_a_plan_names_the_plan_and_its_folder(write_plan: WritePl
 
 
 @pytest.fixture
-def worker(server: Server, tmp_path: Path) -> Iterator[Path]:
+def worker(starts_process: None, server: Server, tmp_path: Path) -> Iterator[Path]:
     """A process worker; returns where it logs."""
     log = tmp_path / "worker.log"
     with running(log, server.environment, tmp_path, "prefect", "worker", "start", "--pool", "offramp"):
@@ -395,6 +396,7 @@ def test_a_scheduled_sync_goes_on_where_one_was_killed_and_another_was_cancelled
     assert verification.run(path, [], "full").verdict == "clean"
 
 
+@pytest.mark.process
 def test_a_served_plan_runs_here_and_its_schedules_rest_when_it_ends(
     server: Server, write_plan: WritePlan, unique: str, tmp_path: Path
 ) -> None:
@@ -423,6 +425,7 @@ def test_a_served_plan_runs_here_and_its_schedules_rest_when_it_ends(
     assert json.loads((tmp_path / ".offramp/reports" / unique / "report.json").read_text())["verdict"] == "clean"
 
 
+@pytest.mark.process
 def test_a_route_that_is_not_clean_raises_the_shipped_alert_and_no_address_leaves(
     server: Server, write_plan: WritePlan, redis_url: str, unique: str
 ) -> None:

@@ -344,6 +344,7 @@ def test_what_an_import_cannot_do_is_refused_when_the_plan_loads(planned: Callab
             planned(**keys)
 
 
+@pytest.mark.process
 def test_a_run_that_is_killed_while_its_import_runs_is_resumed_by_the_same_command(
     planned: Callable[..., Plan], database: Database[dict[str, Any]], dynamodb: Any, unique: str, tmp_path: Path
 ) -> None:

@@ -94,6 +94,7 @@ def held_up_plan(folder: Path, stores: Stores, database: str, target: str, uniqu
     return write_plan(folder, stores, database, {"things": route}, run={"window": 1}), gate
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("target", ["redis", "dynamodb", "elasticsearch"])
 def test_a_run_killed_half_way_is_resumed_to_a_clean_end(
     target: str, stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
@@ -120,6 +121,7 @@ def test_a_run_killed_half_way_is_resumed_to_a_clean_end(
     assert (row["read"], row["records"], row["held"], row["extra"], row["verdict"]) == (3500, 3500, 3500, 0, "clean")
 
 
+@pytest.mark.process
 def test_a_stop_by_signal_ends_at_a_checkpoint_and_says_that_the_command_resumes(
     stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
 ) -> None:
@@ -266,6 +268,7 @@ def test_documents_inserted_after_the_copy_are_reported_by_type(
     assert any("string 0 of 1" in reason for reason in found.route("things")["reasons"])
 
 
+@pytest.mark.process
 def test_a_changed_plan_cannot_resume_and_says_what_changed(
     stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
 ) -> None:
@@ -356,6 +359,7 @@ def test_real_collections_arrive_whole_in_every_store(
         assert (row["read"], row["held"], row["losses"]) == (len(documents), len(documents), {})
 
 
+@pytest.mark.process
 def test_help_names_every_command_without_importing_a_client() -> None:
     clients = ("prefect", "boto3", "pymongo", "redis", "elasticsearch", "pydantic", "sqlalchemy")
     script = f"import sys, flows.cli.main; print([name for name in {clients} if name in sys.modules])"

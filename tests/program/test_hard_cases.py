@@ -121,6 +121,7 @@ def test_what_a_mapper_prints_does_not_spoil_the_json(
     assert "seen" in done.err
 
 
+@pytest.mark.process
 def test_an_overtaken_run_does_not_write_over_its_successor(
     stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
 ) -> None:
@@ -231,6 +232,7 @@ def test_a_plan_has_one_state_wherever_it_is_run_from(
     assert offramp("status", plan, "--json", folder=tmp_path).json["routes"][0]["stage"] == "copied"
 
 
+@pytest.mark.process
 def test_keys_that_are_no_text_are_reported_on_any_terminal(
     stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
 ) -> None:
@@ -272,6 +274,7 @@ def test_a_password_stands_in_no_error(source: Any, stores: Stores, tmp_path: Pa
         assert "sWORD1" not in done.out + done.err
 
 
+@pytest.mark.process
 def test_a_wait_for_a_store_that_is_away_ends_when_the_run_is_told_to_stop(
     stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path, redis_server: Any
 ) -> None:
@@ -294,6 +297,8 @@ def test_a_wait_for_a_store_that_is_away_ends_when_the_run_is_told_to_stop(
     assert json.loads(out)["verdict"] == "failed"
 
 
+@pytest.mark.server
+@pytest.mark.process
 def test_the_demo_runs_under_the_usual_limit_of_open_files(tmp_path: Path) -> None:
     command = ["-c", "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024));"]
     import subprocess

@@ -23,6 +23,8 @@ from waiting import until
 from flows.demo import servers
 from stores.errors import PermanentError, PlanError
 
+pytestmark = [pytest.mark.server, pytest.mark.process]
+
 STARTERS: dict[str, Callable[[Path], AbstractContextManager[str]]] = {
     "mongodb": servers.mongodb,
     "redis": servers.redis,

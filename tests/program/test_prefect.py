@@ -57,7 +57,7 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[None]:
+def server(starts_server: None) -> Iterator[None]:
     with prefect_test_harness(server_startup_timeout=120):
         yield
 
@@ -247,6 +247,7 @@ def test_a_transient_error_is_tried_four_times_and_no_other(server: None, write_
     assert found == [(TransientError, 4), (LeaseLost, 1), (PlanError, 1)]
 
 
+@pytest.mark.process
 def test_an_error_takes_the_place_of_its_result_and_an_unknown_one_ends_the_run(
     server: None, write_plan: WritePlan, unique: str
 ) -> None:

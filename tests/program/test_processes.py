@@ -116,6 +116,7 @@ def workers_of(process: int) -> list[psutil.Process]:
     return [child for child in children if any("spawn_main" in part for part in child.cmdline())]
 
 
+@pytest.mark.process
 def test_a_worker_that_is_killed_is_replaced_and_its_partition_goes_on_at_its_checkpoint(
     gate: Path, stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
 ) -> None:
@@ -154,6 +155,7 @@ def test_a_job_that_kills_every_worker_fails_its_route_and_the_same_command_resu
     assert whole(resumed.route("things"))
 
 
+@pytest.mark.process
 def test_a_stop_by_signal_reaches_the_workers_and_ends_them_at_a_checkpoint(
     gate: Path, stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
 ) -> None:
@@ -175,6 +177,7 @@ def test_a_stop_by_signal_reaches_the_workers_and_ends_them_at_a_checkpoint(
     assert whole(resumed.route("things"))
 
 
+@pytest.mark.process
 def test_workers_whose_parent_was_killed_end_and_the_same_command_resumes_at_once(
     gate: Path, stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
 ) -> None:
@@ -194,6 +197,7 @@ def test_workers_whose_parent_was_killed_end_and_the_same_command_resumes_at_onc
     assert whole(resumed.route("things"))
 
 
+@pytest.mark.process
 def test_what_workers_find_and_how_far_they_are_comes_back_and_errors_keep_their_class(
     gate: Path, stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
 ) -> None:
@@ -229,6 +233,7 @@ def test_what_workers_find_and_how_far_they_are_comes_back_and_errors_keep_their
     state.close()
 
 
+@pytest.mark.process
 def test_a_straggler_is_split_for_the_worker_that_has_nothing_to_do(
     gate: Path, stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
 ) -> None:

@@ -35,11 +35,12 @@ def die(document, *, folder, prefix):
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[None]:
+def server(starts_server: None) -> Iterator[None]:
     with prefect_test_harness(server_startup_timeout=120):
         yield
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("runner", "retried"),
     [

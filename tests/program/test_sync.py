@@ -56,7 +56,7 @@ while True:
 
 
 @pytest.fixture(scope="module")
-def mongodb_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def mongodb_url(starts_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server whose oplog holds what these tests write."""
     with servers.mongodb(tmp_path_factory.mktemp("mongodb")) as url:
         yield url
@@ -134,6 +134,7 @@ def findings_of(row: dict[str, Any]) -> dict[str, int]:
     return {name: row[name] for name in ("missing", "differs", "extra")}
 
 
+@pytest.mark.process
 def test_a_sync_killed_again_and_again_under_a_writer_ends_with_what_the_source_has(
     stores: Stores, database: Documents, tmp_path: Path, unique: str
 ) -> None:
@@ -338,6 +339,7 @@ def test_a_rescan_and_a_watermark_find_what_changed_where_there_is_no_stream(
     assert "dated: things: sync by at cannot see deletes" in notes
 
 
+@pytest.mark.process
 def test_a_verification_under_a_writer_confirms_what_is_wrong_and_nothing_else(
     stores: Stores, database: Documents, tmp_path: Path, unique: str
 ) -> None:

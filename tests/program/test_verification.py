@@ -144,6 +144,7 @@ def kept(folder: Path) -> tuple[bytes | None, int]:
     return (row[0], row[1]) if row else (None, 0)
 
 
+@pytest.mark.process
 def test_a_verification_that_is_killed_goes_on_and_keeps_to_its_ceiling(
     stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
 ) -> None:

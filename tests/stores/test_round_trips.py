@@ -31,6 +31,9 @@ from stores.redis.target import RedisTarget
 # What is odd about a document is kept in one way or another, so that every document is written.
 KEEPING: dict[str, Any] = {"duplicates": "array", "utf8": "tag_bytes"}
 
+# Each form asks for its server by name, at run time; so the module says what it uses.
+pytestmark = pytest.mark.usefixtures("redis_url", "dynamodb_endpoint", "elasticsearch_url")
+
 
 @dataclass(frozen=True)
 class Form:

@@ -8,6 +8,7 @@ import shutil
 import struct
 import subprocess
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -30,8 +31,10 @@ _ITS_MAKER = (".google.com", ".googleapis.com", ".gvt1.com")
 """Whom Chromium itself asks for the time and for updates, whatever it is told."""
 LIMIT_S = 120
 
+Chromium = Callable[..., subprocess.CompletedProcess[str]]
 
-def chromium(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+
+def run_chromium(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run Chromium to its end, its profile in the folder."""
     named = os.environ.get("CHROMIUM")
     program = named or next((found for name in _NAMES if (found := shutil.which(name))), None)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -116,7 +117,7 @@ documents_ = st.lists(st.sampled_from(WISHES), max_size=60).map(
 schedules = st.frozensets(st.integers(1, 25), max_size=8)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(documents_, st.integers(1, 9), st.integers(1, 4), schedules, schedules, schedules, st.integers(1, 3))
 def test_an_interrupted_and_resumed_run_ends_like_an_uninterrupted_one(
     tmp_path_factory: pytest.TempPathFactory,

@@ -79,6 +79,7 @@ def test_check_answers_whether_the_file_is_current(tmp_path: Path, monkeypatch: 
     assert json_schema.main(["--check"]) == 1
 
 
+@pytest.mark.process
 def test_the_module_runs_as_make_check_runs_it() -> None:
     ran = subprocess.run(
         [sys.executable, "-m", "flows.plan.json_schema", "--check"],

@@ -11,6 +11,7 @@ from typing import Any
 
 import bson
 import pytest
+from examples import examples
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -443,7 +444,7 @@ class LosesAWrite(Syncing):
 
 
 THOROUGH = settings(
-    max_examples=150,
+    max_examples=examples(150),
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=list(HealthCheck),

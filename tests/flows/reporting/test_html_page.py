@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import reports
-from chromium import asked_for, chromium, corner
+from chromium import Chromium, asked_for, corner
 
 from flows.reporting.files import write
 
@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def seen(folder: Path) -> dict[str, Any]:
+def seen(folder: Path, chromium: Chromium) -> dict[str, Any]:
     """What a browser has to say of the page at both widths, and what it asked for meanwhile."""
     frames = "".join(f'<iframe src="report.html" style="width:{width}px;height:900px"></iframe>' for width in WIDTHS)
     harness = folder / "harness.html"
@@ -122,7 +122,7 @@ def test_the_page_asks_for_nothing_and_has_nothing_to_complain_of(folder: Path, 
     assert not re.findall(r'(?:src|href)="(?!#)|url\(|@import', page)
 
 
-def test_a_page_that_asks_for_something_would_be_seen(tmp_path: Path) -> None:
+def test_a_page_that_asks_for_something_would_be_seen(tmp_path: Path, chromium: Chromium) -> None:
     page = tmp_path / "page.html"
     page.write_text("<img src='http://127.0.0.1:1/x.png'><script>console.error('oh')</script>", encoding="utf-8")
     log = tmp_path / "net.json"
@@ -131,7 +131,7 @@ def test_a_page_that_asks_for_something_would_be_seen(tmp_path: Path) -> None:
     assert asked_for(log) == {"http://127.0.0.1:1/x.png"}
 
 
-def test_the_page_is_light_or_dark_as_the_reader_prefers(folder: Path) -> None:
+def test_the_page_is_light_or_dark_as_the_reader_prefers(folder: Path, chromium: Chromium) -> None:
     for scheme, value in (("dark", 0), ("light", 1)):
         picture = folder / f"{scheme}.png"
         chromium(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -63,7 +64,7 @@ class Faults:
 calls = st.frozensets(st.integers(1, 30), max_size=12)
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(st.integers(0, 60), st.integers(1, 7), st.integers(1, 3), st.integers(1, 8), calls, calls, calls, st.data())
 def test_no_document_is_lost_or_counted_twice_wherever_partitions_are_split(
     state: State,

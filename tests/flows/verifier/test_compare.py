@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -94,7 +95,7 @@ def laid_out(damage: Sequence[str]) -> tuple[list[dict[str, Any]], list[String]]
     return documents, [*records.values(), String("n:extra", b"")]
 
 
-@settings(max_examples=120)
+@settings(max_examples=examples(120))
 @given(damaged, st.integers(1, 3), st.integers(1, 3), st.integers(1, 4), st.data())
 def test_a_pass_killed_at_any_call_says_what_it_would_have_said(
     tmp_path_factory: pytest.TempPathFactory,

@@ -11,6 +11,7 @@ import orjson
 import pytest
 from bson import Binary, Decimal128, Int64, ObjectId
 from bson.datetime_ms import DatetimeMS
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -150,7 +151,7 @@ TEXTS = st.text(st.sampled_from("#%:2as35é"), max_size=5)
 SCALARS = TEXTS | st.integers(-3, 3) | st.booleans()
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(SCALARS, SCALARS, TEXTS, SCALARS, SCALARS, TEXTS)
 def test_a_template_with_the_id_never_gives_two_documents_one_key(
     a: Any, b: Any, one: Any, c: Any, d: Any, other: Any

@@ -321,6 +321,7 @@ def _project_often(wrong: int, raws: Sequence[bytes]) -> None:
         projection.batch(Batch(raws, b""))
 
 
+@pytest.mark.process
 def test_a_projection_gives_the_same_with_the_module_and_without_it() -> None:
     raws = [stored({"_id": number, "v": float("nan") if number % 3 else 1}) for number in range(10)]
     made = _projected(raws)

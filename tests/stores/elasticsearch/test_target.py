@@ -544,6 +544,7 @@ def test_vectors_that_newer_servers_leave_out_of_the_source_are_noticed(
     assert refused.value.code == "E-ES-SRC"
 
 
+@pytest.mark.server
 def test_a_server_that_is_not_there_is_a_transient_error_without_secrets(unique: str) -> None:
     connection = Connection(f"http://user:{SECRET}@127.0.0.1:1", retry_deadline_s=0)
     with pytest.raises(TransientError) as away:

@@ -44,7 +44,7 @@ def lease(state: State) -> Lease:
 
 
 @pytest.fixture
-def process() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def process(starts_process: None) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Run Python code in another process, with what most need imported; its standard output is a pipe."""
     running: list[subprocess.Popen[str]] = []
     head = (
