@@ -83,7 +83,7 @@ class Expiry:
         As MongoDB's own TTL index does (R56): a document whose field is missing or holds no date never expires.
         """
         if self._unknown:  # A run puts what the indexes say in its place; to guess would delete, or keep for ever.
-            raise RuntimeError("expires: from_index, and no TTL index was looked up")
+            raise RuntimeError("expires: from_index, but no TTL index was looked up")
         if not self._rules:
             return None
         moments = [

@@ -43,7 +43,9 @@ arrays and all binary data but UUIDs.
 def identity(document: Document, encoding: IdEncoding = "typed") -> str:
     """Return the text of the document's `_id`; raises MappingError where it has none (a view may drop it)."""
     if "_id" not in document:
-        raise MappingError("E-ID-MISSING", "_id", "the document has no _id, so nothing names it in a target")
+        raise MappingError(
+            "E-ID-MISSING", "_id", "the document has no _id, so nothing would identify its record in a target"
+        )
     return encode(document["_id"]) if encoding == "typed" else plain(document["_id"])
 
 

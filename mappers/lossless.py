@@ -36,7 +36,7 @@ def restore(record: Record) -> bytes:
             case _:
                 raise ValueError(f"a {type(record).__name__} holds no whole document")
     except (KeyError, TypeError, AttributeError, binascii.Error, orjson.JSONDecodeError):
-        raise ValueError("the record holds no BSON: was it written with fidelity: lossless?") from None
+        raise ValueError("the record holds no BSON; was it written with fidelity: lossless?") from None
 
 
 def _bytes(text: str) -> bytes:

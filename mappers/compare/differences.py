@@ -14,12 +14,12 @@ from mappers.documents.decoding import TYPE_NAMES, elements
 
 Kind = Literal["missing", "extra", "type", "value", "order", "precision"]
 KINDS: Mapping[Kind, str] = {
-    "missing": "the document maps to a value here, the target holds none",
-    "extra": "the target holds a value here, the document maps to none",
-    "type": "the target holds a value of another type",
-    "value": "the target holds another value of the same type",
-    "order": "the target holds the same elements or names in another order",
-    "precision": "the target holds nearly the same number or date, with fewer or other last digits",
+    "missing": "the document has a value here, the target has none",
+    "extra": "the target has a value here, the document has none",
+    "type": "the target has a value of another type",
+    "value": "the target has another value of the same type",
+    "order": "the target has the same elements or names in another order",
+    "precision": "the target has nearly the same number or date; the last digits differ or are missing",
 }
 """The ways in which two contents differ at a path."""
 

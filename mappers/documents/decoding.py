@@ -122,7 +122,7 @@ def documents(batch: bytes) -> list[bytes]:
     while start < len(batch):
         end = start + int.from_bytes(batch[start : start + 4], "little")
         if not start + 5 <= end <= len(batch):
-            raise InvalidBSON("a document's length is less than 5, or more than what is there")
+            raise InvalidBSON("a document's length is below 5, or more than the bytes that are there")
         found.append(batch[start:end])
         start = end
     return found
@@ -150,7 +150,7 @@ def elements(raw: bytes) -> Iterator[tuple[int, bytes, int, int]]:
         if at == len(raw) - 1:
             return
         name = b""
-    raise MappingError("E-SRC-DECODE", readable(name), "the stored document is cut short here")
+    raise MappingError("E-SRC-DECODE", readable(name), "the stored document ends here, too early")
 
 
 def _value_end(raw: bytes, kind: int, start: int) -> int:
@@ -196,7 +196,7 @@ def _first_anomaly(raw: bytes, document: Document) -> tuple[str, str]:
     for kind, name, start, end in found:
         field = readable(name)
         if name in repeated:
-            return field, "two fields of this name; a decoder would keep only the last"
+            return field, "two fields have this name; a decoder would keep only the last"
         if kind in (0x06, 0x0C, 0x0E):
             return field, f"the deprecated type {TYPE_NAMES[kind]}; a decoder would change it"
         element = bytes((kind,)) + name + b"\x00" + raw[start:end]

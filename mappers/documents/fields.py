@@ -43,7 +43,7 @@ def dropping(document: Document, paths: Iterable[str]) -> Document:
     """
     unwanted = _tree(paths)
     if "_id" in unwanted:
-        raise ValueError("_id, or a part of it, cannot be dropped: it names the document in the target")
+        raise ValueError("_id, or a part of it, cannot be dropped: it identifies the document in the target")
     return _dropped(document, unwanted)
 
 

@@ -98,7 +98,9 @@ class _Walker:
                 name = self._name(encoded)
                 below = f"{path}.{name}" if path else name
                 if name in fields and (self._policies.duplicates == "reject" or _names_it(below)):
-                    raise MappingError("E-SRC-ANOMALY", name, "two fields of this name; a decoder would keep only one")
+                    raise MappingError(
+                        "E-SRC-ANOMALY", name, "two fields have this name; a decoder would keep only one"
+                    )
                 try:
                     value = self._value(kind, raw[start:end], below)
                 except MappingError as error:
@@ -115,7 +117,7 @@ class _Walker:
                     fields[name] = [*(fields[name] if name in several else [fields[name]]), value]
                 several.add(name)
         except RecursionError:
-            raise MappingError("E-SRC-DECODE", "", "nested too deep to be read") from None
+            raise MappingError("E-SRC-DECODE", "", "nested too deeply to be read") from None
         _check_length(raw)
         return fields
 
@@ -152,7 +154,7 @@ class _Walker:
         values: list[Any] = []
         for kind, name, start, end in elements(raw):
             if name != b"%d" % len(values):
-                raise MappingError("E-SRC-ANOMALY", readable(name), "array keys that do not count from 0")
+                raise MappingError("E-SRC-ANOMALY", readable(name), "the keys of an array do not count from 0")
             try:
                 values.append(self._value(kind, raw[start:end], path))
             except MappingError as error:
@@ -196,13 +198,13 @@ def _names_it(path: str) -> bool:
 def _content(raw: bytes) -> bytes:
     """Return the bytes of a string: its length counts them and the NUL at their end."""
     if int.from_bytes(raw[:4], "little") != len(raw) - 4 or raw[-1:] != b"\x00" or len(raw) < 5:
-        raise MappingError("E-SRC-DECODE", "", "a string without its end")
+        raise MappingError("E-SRC-DECODE", "", "a string has no end")
     return raw[4:-1]
 
 
 def _check_length(raw: bytes) -> None:
     if int.from_bytes(raw[:4], "little") != len(raw):
-        raise MappingError("E-SRC-DECODE", "", "a length that is not the object's")
+        raise MappingError("E-SRC-DECODE", "", "a length is not that of its object")
 
 
 def _leaf(kind: int, raw: bytes) -> Any:

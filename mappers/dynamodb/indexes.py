@@ -66,17 +66,20 @@ def check_indexes(indexes: Mapping[str, Index], key: Key) -> None:
     for name, index in indexes.items():
         at = f"indexes: {name!r}"
         if not re.fullmatch(r"[A-Za-z0-9_.-]{3,255}", name):
-            raise ValueError(f"{at}: DynamoDB takes 3 to 255 of A-Z a-z 0-9 _ . - as a name")
+            raise ValueError(f"{at}: a name has 3 to 255 characters of A-Z a-z 0-9 _ . -")
         if index.local and (index.partition is not None or index.sort is None or key.sort is None):
-            raise ValueError(f"{at}: a local index has a sort key, no partition key, and a table with a sort key")
+            raise ValueError(
+                f"{at}: a local index needs a sort key, has no partition key of its own, and needs a table with a"
+                " sort key"
+            )
         if not index.local and index.partition is None:
-            raise ValueError(f"{at}: says no partition key")
+            raise ValueError(f"{at}: has no partition key; set partition")
         if len(index.included) > _INCLUDED_LIMIT or (not isinstance(index.projection, str) and not index.projection):
-            raise ValueError(f"{at}: projection names 1 to {_INCLUDED_LIMIT} attributes, or says all or keys")
+            raise ValueError(f"{at}: projection names 1 to {_INCLUDED_LIMIT} attributes; or write all or keys")
         for one in index.attributes(key):
             one.check(at)
             if types.setdefault(one.attribute, one.type) != one.type:
-                raise ValueError(f"{at}: {one.attribute!r} is {types[one.attribute]} in another key; say one type")
+                raise ValueError(f"{at}: {one.attribute!r} is {types[one.attribute]} in another key; give it one type")
         names = index.names(key)
         if len(set(names)) < len(names):
             raise ValueError(f"{at}: partition and sort are both {names[0]!r}; name two attributes")
@@ -85,11 +88,13 @@ def check_indexes(indexes: Mapping[str, Index], key: Key) -> None:
         (sum(one.local for one in indexes.values()), _LOCAL_LIMIT, "local"),
     ):
         if count > limit:
-            raise ValueError(f"indexes: found {count} {kind} ones; DynamoDB takes {limit}")
+            raise ValueError(f"indexes: found {count} {kind} indexes; DynamoDB allows {limit}")
     made: dict[str, tuple[str | None, str | None]] = {}
     for one in [*key.attributes, *(one for index in indexes.values() for one in index.attributes(key))]:
         if made.setdefault(one.attribute, (one.path, one.value)) != (one.path, one.value):
-            raise ValueError(f"indexes: {one.attribute!r} is said in two ways; say the same wherever it is a key")
+            raise ValueError(
+                f"indexes: {one.attribute!r} is described in two ways; describe it the same wherever it is a key"
+            )
 
 
 class IndexKeys:
@@ -169,7 +174,9 @@ def _entries(attributes: Mapping[str, Any], key: Key, local: Sequence[Index]) ->
 
 def collision(name: str) -> MappingError:
     """Return the error for a field that stands where offramp needs an attribute."""
-    return MappingError("E-NAME-COLLISION", name, "the document has a field of this name, which offramp needs")
+    return MappingError(
+        "E-NAME-COLLISION", name, "the document has a field of this name, which offramp needs for itself"
+    )
 
 
 def _coerced(value: Mapping[str, Any], kind: str) -> dict[str, Any] | None:

@@ -65,9 +65,9 @@ class KeyAttribute:
     def check(self, option: str) -> None:
         """Return if it can be served; raises ValueError beginning with the option."""
         if self.field is not None and self.value is not None:
-            raise ValueError(f"{option}: found field and value; say one of them")
+            raise ValueError(f"{option}: found field and value; write one of them")
         if self.attribute == "" and self.name is None:
-            raise ValueError(f"{option}: says neither name nor field; name the attribute")
+            raise ValueError(f"{option}: has neither name nor field; name the attribute")
         size = len(self.attribute.encode())
         if not 0 < size <= NAME_LIMIT_BYTES:
             raise ValueError(
@@ -75,9 +75,9 @@ class KeyAttribute:
             )
         if self.value is not None:
             if self.name is None:
-                raise ValueError(f"{option}: the value {self.value!r} has no name; say name too")
+                raise ValueError(f"{option}: the value {self.value!r} has no name; set name too")
             if self.type != "S":
-                raise ValueError(f"{option}: a value with fields in braces is text; set type S, or say field")
+                raise ValueError(f"{option}: a value with fields in braces is text; set type S, or use field")
             try:
                 _check_template(Template.parse(self.value))
             except ValueError as error:
@@ -192,12 +192,12 @@ def _exact_id(value: Any, convert: Callable[[Any], dict[str, Any]]) -> dict[str,
         made = convert(value)
         exact = value.to_decimal() if isinstance(value, Decimal128) else Decimal(value)
         if "N" not in made or Decimal(made["N"]) != exact or exact != exact.to_integral_value():
-            reason = "is no whole number that DynamoDB holds exactly; key by _id as text (type S)"
+            reason = "is not a whole number that DynamoDB holds exactly; use _id as text (type S)"
             raise MappingError("E-DDB-KEY", "_id", reason)
         return made
     if isinstance(value, dt.datetime | DatetimeMS):
         # A date is a number in DynamoDB: the date 1 and the number 1 would be one key.
-        raise MappingError("E-DDB-KEY", "_id", "is a date, which as a number could be another id; use type S")
+        raise MappingError("E-DDB-KEY", "_id", "is a date, which as a number could equal another id; use type S")
     return convert(value)
 
 
@@ -212,7 +212,8 @@ def _check_template(template: Template) -> None:
         if not literal or not _PARTED.match(literal):
             shown = f"{literal!r} stands" if literal else "nothing stands"
             raise ValueError(
-                f"{template.text!r}: {shown} between two fields; separate them by a sign such as #, no letter or digit"
+                f"{template.text!r}: {shown} between two fields; separate them by a character such as #, not a"
+                " letter or digit"
             )
 
 
@@ -258,6 +259,6 @@ def _text(document: Document, path: str) -> str | None:
     if isinstance(value, dt.datetime | DatetimeMS):
         text = date_text(milliseconds(value))
         if text is None:
-            raise MappingError("E-MAP-KEY", path, "needed for the key but is a date outside the years 1 to 9999")
+            raise MappingError("E-MAP-KEY", path, "is needed for the key but is a date outside the years 1 to 9999")
         return text
     return key_text(document, path)

@@ -64,7 +64,10 @@ class ItemMapper:
         options.key.check()
         check_indexes(options.indexes or {}, options.key)
         if options.ttl_attribute in ("", "_id", FULL_ID, UNINDEXED, RAW):
-            raise ValueError(f"ttl_attribute: {options.ttl_attribute!r} cannot hold a time; give another name")
+            raise ValueError(
+                f"ttl_attribute: {options.ttl_attribute!r} cannot be the name of the expiry attribute; choose"
+                " another name"
+            )
         self._options = options
         self._values = DynamoDBValues(options.values, losses)
         self._expiry = Expiry(options.expires)

@@ -17,7 +17,7 @@ def checked_path(path: str) -> Sequence[str]:
     if "" in names:
         raise ValueError(f"sets: {path!r} has an empty field name; write a path such as profile.tags")
     if names[0] == "_id":
-        raise ValueError("sets: _id is the document's key and stays as it is")
+        raise ValueError("sets: _id is the document's key and cannot be a set")
     return [dynamodb_name(name) for name in names]
 
 
@@ -36,10 +36,10 @@ def make_set(attributes: dict[str, Any], names: Sequence[str]) -> None:
 def _set(elements: Sequence[Mapping[str, Any]], field: str) -> dict[str, Any]:
     kinds = {kind for element in elements for kind in element}
     if len(kinds) != 1 or not kinds <= _SETS.keys():
-        what = "is empty" if not elements else "holds values of other types than one of text, number, bytes"
-        raise MappingError("E-DDB-SET", field, f"is to be a set but {what}")
+        what = "is empty" if not elements else "holds values that are not all text, all numbers or all bytes"
+        raise MappingError("E-DDB-SET", field, f"is listed in `sets` but {what}")
     [kind] = kinds
     members = sorted(element[kind] for element in elements)
     if len(set(members)) < len(members):
-        raise MappingError("E-DDB-SET", field, "is to be a set but holds a value twice")
+        raise MappingError("E-DDB-SET", field, "is listed in `sets` but holds a value twice")
     return {_SETS[kind]: members}

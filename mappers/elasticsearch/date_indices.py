@@ -35,17 +35,17 @@ class Periods:
         """Return the periods of a name with a field in braces, None for any other name; raises ValueError."""
         if index is None or ("{" not in index and "}" not in index):
             if undated is not None:
-                raise ValueError("undated_index: only for an index named by a date, such as logs-{at:%Y.%m}")
+                raise ValueError("undated_index: is only for an index named by a date, such as logs-{at:%Y.%m}")
             return None
         match = _TEMPLATE.fullmatch(index)
         if match is None or not all(match["field"].split(".")):
-            raise ValueError(f"index: {index!r} is none of a date field; write it such as logs-{{at:%Y.%m}}")
+            raise ValueError(f"index: {index!r} names no date field; write it like logs-{{at:%Y.%m}}")
         if not _FORMAT.fullmatch(match["format"]):
-            raise ValueError("index: a date is %Y, %Y.%m, %Y.%m.%d or %Y.%m.%d.%H, with . - _ or nothing between")
+            raise ValueError("index: a date is %Y, %Y.%m, %Y.%m.%d or %Y.%m.%d.%H, with . - _ or nothing in between")
         if not match["before"]:
             raise ValueError(f"index: {index!r} must begin with a text of its own, such as logs-")
         if undated is not None and not undated.startswith(match["before"]):
-            raise ValueError(f"undated_index: must begin with {match['before']!r} too, which is what this route owns")
+            raise ValueError(f"undated_index: must begin with {match['before']!r} too, as the route's other indices do")
         return cls(match["before"], match["field"], match["format"], match["after"], undated)
 
     @property
@@ -76,7 +76,9 @@ class Periods:
         else:
             what = "has no date"
         if self.undated is None:
-            raise MappingError("E-ES-PERIOD", self.field, f"{what}, which names the index; undated_index may take it")
+            raise MappingError(
+                "E-ES-PERIOD", self.field, f"{what}, which names the index; set undated_index for such documents"
+            )
         return self.undated
 
     def _name(self, date: dt.datetime) -> str:

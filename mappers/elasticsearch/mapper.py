@@ -73,20 +73,20 @@ class DocumentMapper:
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for options that contradict each other."""
         if options.census_documents < 1:
-            raise ValueError("census_documents: at least one document must be looked at")
+            raise ValueError("census_documents: must be at least 1")
         if options.census_documents != SAMPLE and options.census != "sample":
-            raise ValueError("census_documents: is for census: sample; full looks at all of them")
+            raise ValueError("census_documents: is only for census: sample; census: full reads all documents")
         if options.field_limit < 3:
-            raise ValueError("field_limit: an index takes at least 3 fields here")
+            raise ValueError("field_limit: must be at least 3")
         for key in ("nested", "geo"):
             paths = getattr(options, key)
             if any(not name for path in paths for name in path.split(".")):
                 raise ValueError(f"{key}: a part of a path is empty")
             if paths and options.census == "none":
-                raise ValueError(f"{key}: needs a census; with census: none, say it in mapping")
+                raise ValueError(f"{key}: needs a census; with census: none, write it in mapping")
         if options.field_limit != FIELD_LIMIT and options.census == "none":
             raise ValueError(
-                "field_limit: needs a census, which chooses the fields; with census: none, say it in mapping"
+                "field_limit: needs a census, which chooses the fields; with census: none, write the fields in mapping"
             )
         if options.conflict != "keep" and options.census == "none":
             raise ValueError("conflict: needs a census, which finds the conflicts")
@@ -155,11 +155,11 @@ class DocumentMapper:
         for name in added:
             if name in (document if fields is None else fields):
                 raise MappingError(
-                    "E-NAME-COLLISION", name, "the document has a field of this name, which offramp needs"
+                    "E-NAME-COLLISION", name, "the document has a field of this name, which offramp needs for itself"
                 )
         routing = None if self._routing is None else self._routing.fill(document)
         if routing == "":
-            raise MappingError("E-ES-ROUTING", self._options.routing or "", "is empty, and routing must not be")
+            raise MappingError("E-ES-ROUTING", self._options.routing or "", "is empty; a routing must not be empty")
         index = None if self._periods is None else self._periods.index(document)
         return IndexDocument(identifier, joined(source, added) if added else source, routing, index)
 

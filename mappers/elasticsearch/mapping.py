@@ -112,7 +112,7 @@ class _Designer:
         fields = self._fields(census.root, ())
         for path in sorted(self._nested | self._geo) if census.documents else ():
             raise ValueError(
-                f"{'nested' if path in self._nested else 'geo'}: no document looked at has {'.'.join(path)}"
+                f"{'nested' if path in self._nested else 'geo'}: no document of the census has {'.'.join(path)}"
             )
         self._within_budget(fields)
         return {
@@ -126,7 +126,7 @@ class _Designer:
         for name, child in sorted(node.children.items()):
             if name and not name.strip():
                 # No index takes such a name: its documents are rejects, and the index is made without it.
-                self._note("names of nothing but spaces, which no index takes", ".".join(path) or "the top level")
+                self._note("names that consist of spaces, which no index accepts", ".".join(path) or "the top level")
                 continue
             for known, one in self._field(child, (*path, name)).items():
                 if known in made or (known != name and known in node.children):
@@ -197,7 +197,7 @@ class _Designer:
             self._note(f"deeper than {DEPTH_LIMIT} levels, so flattened", ".".join(path))
             return _flat(node.height)
         if node.repeated and not nested:
-            self._note("arrays of objects, matched as if they were one unless named in nested", ".".join(path))
+            self._note("arrays of objects, matched as one object unless listed in nested", ".".join(path))
         inner = self._fields(node, path)
         if not inner and not nested:  # Every name within it is one that no index takes; a field needs a type.
             return _Field(dict(_UNSEARCHED))
@@ -221,8 +221,8 @@ class _Designer:
             objects = [(-one.size(), name, one) for name, one in fields.items() if one.inner and not one.planned()]
             if not objects:
                 raise ValueError(
-                    f"field_limit: the documents need {size} fields and the index takes {limit}; keep fewer with"
-                    " fields: {keep: …} or raise it"
+                    f"field_limit: the documents need {size} fields and the index allows {limit}; keep fewer"
+                    " fields with fields: {keep: …}, or raise field_limit"
                 )
             _, name, largest = min(objects, key=lambda one: one[:2])
             inner = [(-one.size(), below) for below, one in largest.inner.items() if one.inner and not one.planned()]

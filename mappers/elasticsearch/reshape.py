@@ -75,10 +75,12 @@ class Reshaping:
         if rule.how == "reject":
             if others := found - {rule.family}:
                 what = f"holds {_told(others)} where most documents hold {_told({rule.family})}"
-                raise MappingError("E-ES-CONFLICT", path, f"{what}, and the plan rejects such conflicts")
+                raise MappingError("E-ES-CONFLICT", path, f"{what}, and the plan says conflict: reject")
             return name, value
         if len(found) > 1:
-            raise MappingError("E-ES-CONFLICT", path, f"an array holds {_told(found)}; split would lose their order")
+            raise MappingError(
+                "E-ES-CONFLICT", path, f"an array holds {_told(found)}; conflict: split would lose their order"
+            )
         # Null says nothing of its kind: it goes where most values are.
         return f"{name}__{found.pop() if found else rule.family}", value
 
@@ -99,7 +101,7 @@ _WORDS = {
     "bool": "a boolean",
     "date": "a date",
     "obj": "an object",
-    "tag": "a value that JSON has no form for",
+    "tag": "a value that JSON cannot hold",
 }
 
 

@@ -46,20 +46,21 @@ class SetMapper:
         """Take the options; raises ValueError for those that do not fit together."""
         if (options.values is None) == (options.member is None):
             raise ValueError(
-                "says both values and member; a set is one document's own or shared by many"
+                "found values and member; write values for a set of each document's own, or member for a shared set"
                 if options.values is not None
-                else "says neither values, the array that becomes a set, nor member, the field that joins a shared one"
+                else "has neither values nor member; write values (an array) for a set of each document's own, or"
+                " member (a field) for a shared set"
             )
         if options.values is not None:
             if options.each is not None:
-                raise ValueError("each: spreads a `member` over several sets; drop it beside `values`")
+                raise ValueError("each: is for sets with `member`; remove it beside `values`")
             self._key = own_key(options.key, route)
         else:
             if options.expires is not None:
-                raise ValueError("expires: a member of a set cannot expire; drop it")
+                raise ValueError("expires: a member of a set cannot expire by itself; remove it")
             self._key = Template.parse(options.key or route)
             if options.each is not None and options.each not in self._key.paths:
-                raise ValueError(f"each: write {{{options.each}}} in `key`, or every element joins the same set")
+                raise ValueError(f"each: write {{{options.each}}} in `key`; otherwise every element joins the same set")
         self._options = options
         self._expiry = Expiry(options.expires)
         self._losses = losses
@@ -138,7 +139,7 @@ def own_key(key: str | None, route: str, id_encoding: IdEncoding = "typed") -> T
     """Return the template of keys that each hold one document; raises ValueError for one that all would share."""
     template = Template.parse(key or default_key(route), id_encoding)
     if template.constant:
-        raise ValueError("key: each document needs a key of its own; write a field such as {_id} in it")
+        raise ValueError("key: each document needs its own key; write a field such as {_id} in it")
     return template
 
 
@@ -160,7 +161,7 @@ def _array(document: Document, path: str) -> Sequence[Any]:
         return value
     what = "is missing" if value is MISSING else f"is {type(value).__name__}"
     raise MappingError(
-        "E-MAP-ARRAY", path, f"an array is needed but it {what}; leave such documents out with the route's `where`"
+        "E-MAP-ARRAY", path, f"an array is needed but it {what}; exclude such documents with the route's `where`"
     )
 
 

@@ -79,7 +79,7 @@ class GeoMapper:
             exact = value.to_decimal()
             value = float(exact) if exact.is_finite() else None
         if isinstance(value, bool) or not isinstance(value, int | Int64 | float):
-            raise self._refused("a coordinate that is no number")
+            raise self._refused("a coordinate that is not a number")
         return float(value)
 
     def _refused(self, reason: str) -> MappingError:

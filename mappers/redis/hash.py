@@ -68,7 +68,9 @@ class HashMapper:
         if self._lossless:
             if HASH_RAW in document:
                 raise MappingError(
-                    "E-NAME-COLLISION", HASH_RAW, "the document has a field of this name, which offramp needs"
+                    "E-NAME-COLLISION",
+                    HASH_RAW,
+                    "the document has a field of this name, which offramp needs for itself",
                 )
             fields.append((HASH_RAW.encode(), stored_bytes(document)))
         return (self._hash(document, tuple(fields)),)

@@ -59,7 +59,7 @@ class SortedSetMapper:
         if isinstance(value, Decimal128):
             exact = value.to_decimal()
             if not exact.is_finite():
-                raise MappingError("E-MAP-SCORE", field, "a decimal that is no finite number")
+                raise MappingError("E-MAP-SCORE", field, "a decimal that is not a finite number")
             score = float(exact)
             if not math.isfinite(score):
                 raise MappingError("E-MAP-SCORE", field, "beyond the range of a score, which is a double")

@@ -68,12 +68,12 @@ def entry_id(document: Document, path: str) -> str:
     elif isinstance(value, int | Int64) and not isinstance(value, bool):
         front = int(value)
     else:
-        what = "is missing" if value is MISSING else f"is {type(value).__name__}, no date, ObjectId or whole number"
+        what = "is missing" if value is MISSING else f"is {type(value).__name__}, not a date, ObjectId or whole number"
         raise MappingError("E-MAP-ENTRY", path, f"needed for the id of a stream's entry but {what}")
     if path != "_id":
         back = int.from_bytes(blake2b(identity(document).encode(), digest_size=8).digest(), "big")
     else:
         back = int.from_bytes(value.binary[4:], "big") if seconds_only else 0
     if front < 0 or (front, back) == (0, 0):
-        raise MappingError("E-MAP-ENTRY", path, "before 1970 or not above 0, which no id of a stream can say")
+        raise MappingError("E-MAP-ENTRY", path, "before 1970 or not above 0, which no stream entry id can hold")
     return f"{front}-{back}"

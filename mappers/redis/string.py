@@ -60,12 +60,12 @@ class StringMapper:
         self._values = redis_json(options.values, losses)
         self._expiry = Expiry(options.expires)
         if options.format == "raw" and options.value is None:
-            raise ValueError("format: raw holds one field; name it in `value`")
+            raise ValueError("format: raw holds one field; name that field in `value`")
         if options.format != "raw" and options.value is not None:
-            raise ValueError("value: is for `format: raw`; other formats hold the whole document")
+            raise ValueError("value: is only for `format: raw`; other formats hold the whole document")
         self._lossless = options.fidelity == "lossless"
         if self._lossless and options.format != "json":
-            raise ValueError("fidelity: lossless is kept within JSON; say `format: json`")
+            raise ValueError("fidelity: lossless needs `format: json`")
         self._direct = None
         if options.format == "json" and not self._lossless:
             self._direct = direct_json(options.values, self._key, self._expiry)
@@ -144,7 +144,7 @@ class CounterMapper:
         finite = number.is_finite() if isinstance(number, Decimal) else math.isfinite(number)
         # An exponent may be so large that the whole number would fill the memory: its size is judged first.
         if not finite or not -(2**63) <= number < 2**63 or number != int(number):
-            raise MappingError("E-MAP-COUNTER", field, "a counter holds whole numbers of 64 bits only")
+            raise MappingError("E-MAP-COUNTER", field, "a counter holds only whole numbers of 64 bits")
         if number == 0 and not isinstance(number, int) and math.copysign(1, number) < 0:
             self._losses.add("neg_zero", field)
         return int(number)

@@ -136,13 +136,13 @@ def _to_date(value: Any) -> Cast:
         return value, ""
     if isinstance(value, str):
         if not _DATE.fullmatch(value):
-            raise ValueError("is no date in the form of ISO 8601")
+            raise ValueError("is not a date in ISO 8601")
         try:
             moment = dt.datetime.fromisoformat(value)
             # Without an offset it is UTC, as MongoDB's own $toDate has it.
             moment = moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
         except (ValueError, OverflowError):
-            raise ValueError("is no date of the calendar") from None
+            raise ValueError("is not a date of the calendar") from None
         kept = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
         fraction = re.search(r"\.\d+", value)
         if fraction is not None and fraction[0][4:].strip("0"):
@@ -154,7 +154,7 @@ def _to_date(value: Any) -> Cast:
         raise _refused(value, "date")
     number = _decimal_of(value, "date")
     if number != number.to_integral_value() or not -(2**63) <= number < 2**63:
-        raise ValueError("is no whole number of milliseconds of 64 bits")
+        raise ValueError("is not a whole number of milliseconds of 64 bits")
     ms = int(number)
     if _FIRST_MS <= ms <= _LAST_MS:
         return _EPOCH + dt.timedelta(milliseconds=ms), ""
@@ -218,7 +218,7 @@ def encodable(value: Any) -> Any:
     try:
         bson.encode({"": made})
     except (bson.errors.BSONError, OverflowError, TypeError, ValueError) as error:
-        raise ValueError(f"no document can hold this: {type(error).__name__}") from None
+        raise ValueError(f"cannot be stored in a document: {type(error).__name__}") from None
     return made
 
 
@@ -228,7 +228,7 @@ def _bson(value: Any) -> Any:
         try:
             return json_util.object_hook(inside, _EXTENDED)
         except (bson.errors.BSONError, TypeError, ValueError, ArithmeticError):
-            raise ValueError("this is no Extended JSON") from None
+            raise ValueError("is not valid Extended JSON") from None
     if isinstance(value, list | tuple):
         return [_bson(inner) for inner in value]
     if isinstance(value, dt.datetime):

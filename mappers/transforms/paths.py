@@ -100,7 +100,7 @@ def put(document: Document, path: str, value: Any) -> Document:
 
     def blocked(found: Any) -> Any:
         kind = "null" if found is None else type(found).__name__
-        raise MappingError("E-TRANSFORM-PATH", path, f"cannot be set: {kind} stands on the way, not an object")
+        raise MappingError("E-TRANSFORM-PATH", path, f"cannot be set: {kind} is on the way, not an object")
 
     made: Document = changed(document, [*parent, name], added, blocked)
     return made
@@ -108,11 +108,11 @@ def put(document: Document, path: str, value: Any) -> Document:
 
 def collision(path: str) -> MappingError:
     """Return the error for a field that would take another one's place."""
-    return MappingError("E-TRANSFORM-COLLISION", path, "the document has a field of this name already")
+    return MappingError("E-TRANSFORM-COLLISION", path, "the document already has a field of this name")
 
 
 def _array(path: str) -> MappingError:
-    return MappingError("E-TRANSFORM-ARRAY", path, "leads through an array, where it names no single value")
+    return MappingError("E-TRANSFORM-ARRAY", path, "leads through an array, where it does not name a single value")
 
 
 def _without(document: Document, names: Sequence[str]) -> Document:

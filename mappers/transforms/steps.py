@@ -225,7 +225,12 @@ def _cast(keys: CastKeys, losses: Losses) -> Transformation:
         except ValueError as error:
             return instead(path, value, "E-TRANSFORM-CAST", str(error))
         if lost == ROUNDED and not keys.lossy:
-            return instead(path, value, "E-TRANSFORM-LOSSY", f"would lose digits as {to}; say lossy: true to count it")
+            return instead(
+                path,
+                value,
+                "E-TRANSFORM-LOSSY",
+                f"would change as {to}; set lossy: true to cast it anyway and count the loss",
+            )
         if lost:
             losses.add(lost, path)
         return made
@@ -245,7 +250,7 @@ def cast_default(value: Any, to: CastType) -> Any:
         return None
     made, lost = cast(value, to)
     if lost == ROUNDED:
-        raise ValueError(f"would lose digits as {to}")
+        raise ValueError(f"would change as {to}")
     return made
 
 
@@ -283,7 +288,7 @@ def _filled(document: Document, path: str, template: Template, default: Mapping[
             return str(cast(value, "string")[0])
         except ValueError:
             kind = "null" if value is None else type(value).__name__
-            raise MappingError("E-TRANSFORM-TEMPLATE", part, f"is {kind}, which cannot stand in a text") from None
+            raise MappingError("E-TRANSFORM-TEMPLATE", part, f"is {kind}, which cannot be part of a text") from None
 
     try:
         return "".join(literal + (text(part) if part else "") for literal, part in template.parts)
@@ -364,7 +369,7 @@ def _explode(keys: ExplodeKeys, _: Losses) -> Transformation:
                 return (made(document, {name: None}, None),)
             if keys.empty == "drop":
                 return ()
-            reason = "has no element to make a document of; say empty: drop or empty: keep"
+            reason = "has no element to make a document from; set empty: drop or empty: keep"
             raise MappingError("E-TRANSFORM-MISSING", keys.field, reason)
         if not isinstance(array, list):
             raise MappingError("E-TRANSFORM-ARRAY", keys.field, f"is {type(array).__name__}, not an array")
@@ -383,11 +388,13 @@ def _mark(element: Any, path: str, array: str, seen: set[str]) -> Any:
     value = MISSING if fields is None else reached(fields, path)
     if value is MISSING or isinstance(value, list):
         what = "is missing in an element" if value is MISSING else "is an array in an element"
-        raise MappingError("E-TRANSFORM-IDENTITY", f"{array}.{path}", f"{what}, so nothing names it")
+        raise MappingError("E-TRANSFORM-IDENTITY", f"{array}.{path}", f"{what}, so the element has no identity")
     text = encode(value)
     if text in seen:
         raise MappingError(
-            "E-TRANSFORM-IDENTITY", f"{array}.{path}", "two elements have the same; name them by position"
+            "E-TRANSFORM-IDENTITY",
+            f"{array}.{path}",
+            "two elements have the same identity; leave out id to name elements by position",
         )
     seen.add(text)
     return value
@@ -436,7 +443,7 @@ def _protected(document: Document, changes: Mapping[str, Callable[[Any], Any]]) 
 
 def _obstructed(path: str, value: Any) -> None:
     kind = "null" if value is None else type(value).__name__
-    raise MappingError("E-TRANSFORM-PATH", path, f"cannot be set: {kind} stands on the way, not an object")
+    raise MappingError("E-TRANSFORM-PATH", path, f"cannot be set: {kind} is on the way, not an object")
 
 
 def _unprotected(path: str, value: Any) -> None:
@@ -444,7 +451,7 @@ def _unprotected(path: str, value: Any) -> None:
     if value is not None:
         kind = type(value).__name__
         raise MappingError(
-            "E-TRANSFORM-PATH", path, f"{kind} stands on the way, not an object; it may hold the data itself"
+            "E-TRANSFORM-PATH", path, f"{kind} is on the way, not an object; it may hold the data itself"
         )
 
 

@@ -91,15 +91,15 @@ def _path(where: Where, path: str, *, whole_id: bool = False) -> Iterator[Fault]
     """Give what is wrong with a path: an empty name, or `_id` where it may not be changed."""
     names = path.split(".")
     if any(not name or "\0" in name for name in names):
-        yield where, f"found {path!r}, which has an empty field name; write dotted paths such as address.city"
+        yield where, f"found {path!r}, which has an empty field name; write a dotted path such as address.city"
     elif names[0] == "_id" and not (whole_id and path == "_id"):
-        yield where, "_id cannot be changed here, nor a part of it: it names the document in the target"
+        yield where, "_id and its parts cannot be changed here: _id identifies the document in the target"
 
 
 def _paths(places: Mapping[Where, str], *, whole_id: bool = False) -> Iterator[Fault]:
     """Give what is wrong with the paths of one step, none of which may be another, or lie within it."""
     if not places:
-        yield (), "is empty; name a field"
+        yield (), "is empty; name at least one field"
     earlier: list[str] = []
     for where, path in places.items():
         yield from _path(where, path, whole_id=whole_id)
@@ -127,7 +127,7 @@ def _name(where: Where, name: str, top: bool) -> Iterator[Fault]:
     if not name or "\0" in name or "." in name:
         yield where, f"found {name!r}; write one name without dots (move takes a path)"
     elif top and name == "_id":
-        yield where, "nothing else can become _id: it names the document in the target"
+        yield where, "no other field can become _id: it identifies the document in the target"
 
 
 def _select(paths: Sequence[str]) -> Iterator[Fault]:
@@ -138,7 +138,7 @@ def _select(paths: Sequence[str]) -> Iterator[Fault]:
 
 def _drop(paths: Sequence[str]) -> Iterator[Fault]:
     if not paths:
-        yield (), "is empty; name a field"
+        yield (), "is empty; name at least one field"
     for at, path in enumerate(paths):
         yield from _path((at,), path)
 
@@ -153,7 +153,7 @@ def _rename(names: Mapping[str, str]) -> Iterator[Fault]:
             yield (path,), f"is called {name!r} already"
         new = parent + dot + name
         if new in taken:
-            yield (path,), f"becomes {new!r}, as {taken[new]!r} does; give each its own name"
+            yield (path,), f"becomes {new!r}, and so does {taken[new]!r}; give each its own name"
         taken[new] = path
 
 
@@ -163,7 +163,7 @@ def _move(paths: Mapping[str, str]) -> Iterator[Fault]:
     for source, destination in paths.items():
         yield from _path((source,), destination)
         if _within(destination, source):
-            yield (source,), f"cannot go to {destination!r}, which is where it is, or in it"
+            yield (source,), f"cannot go to {destination!r}, which is its own path or inside it"
         for other, its in earlier.items():
             if _overlap(destination, other):
                 yield (source,), f"goes to {destination!r}, and {its!r} to {other!r}; give each its own place"
@@ -174,12 +174,12 @@ def _cast(keys: CastKeys) -> Iterator[Fault]:
     yield from _below("fields", _paths(_keyed(keys.fields)))
     for path, value in keys.default.items():
         if path not in keys.fields:
-            yield ("default", path), f"is no field of this cast; allowed: {', '.join(keys.fields)}"
+            yield ("default", path), f"is not a field of this cast; allowed: {', '.join(keys.fields)}"
             continue
         try:
             cast_default(value, keys.fields[path])
         except ValueError as error:
-            yield ("default", path), f"is no {keys.fields[path]} and not null: {error}"
+            yield ("default", path), f"is neither null nor a valid {keys.fields[path]}: {error}"
 
 
 def _default(values: Mapping[str, Any]) -> Iterator[Fault]:
@@ -204,7 +204,7 @@ def _template(keys: TemplateKeys) -> Iterator[Fault]:
             yield ("fields", path), str(error)
     for path in keys.default:
         if path not in keys.fields:
-            yield ("default", path), f"is no field of this template; allowed: {', '.join(keys.fields)}"
+            yield ("default", path), f"is not a field of this template; allowed: {', '.join(keys.fields)}"
 
 
 def _hash(keys: HashKeys) -> Iterator[Fault]:
@@ -221,7 +221,7 @@ def _flatten(keys: FlattenKeys) -> Iterator[Fault]:
     if keys.fields is not None:
         yield from _below("fields", _paths(_listed(keys.fields)))
     if not keys.separator or "\0" in keys.separator:
-        yield ("separator",), "is empty; without it, names of different depth run into one"
+        yield ("separator",), "is empty; names of different depth could become the same"
 
 
 def _explode(keys: ExplodeKeys) -> Iterator[Fault]:
@@ -231,7 +231,7 @@ def _explode(keys: ExplodeKeys) -> Iterator[Fault]:
     if keys.position is not None:
         yield from _name(("position",), keys.position, top=True)
         if keys.position == keys.field:
-            yield ("position",), "is where the element stands; give another name"
+            yield ("position",), "is the field of the element itself; choose another name"
 
 
 def _embed(paths: Sequence[str]) -> Iterator[Fault]:
@@ -292,10 +292,10 @@ class _Known:
             return None
         for gone, by in self.absent.items():
             if _within(path, gone):
-                return f"no document has {path} any more: {by} takes {gone} away"
+                return f"no document has {path} at this point: {by} removes {gone}"
         for paths, by in self.selected:
             if not any(_overlap(path, kept) for kept in paths):
-                return f"no document has {path} any more: {by} does not keep it"
+                return f"no document has {path} at this point: {by} does not keep it"
         for there, (kind, by) in self.values.items():
             if _within(path, there) and (path != there or step in _USELESS[kind]):
                 done = (

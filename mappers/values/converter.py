@@ -84,7 +84,7 @@ class Form:
                 self._lose("nonfinite_null")
                 return None
             case "reject":
-                raise MappingError("E-MAP-VALUE", "", "NaN or an infinity; values: {nonfinite: tag} would keep it")
+                raise MappingError("E-MAP-VALUE", "", "NaN or an infinity; set values: {nonfinite: tag} to keep it")
             case _:
                 return tag
 

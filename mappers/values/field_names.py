@@ -46,7 +46,9 @@ def dynamodb_name(name: str) -> str:
         return "%00E"
     escaped = tagged_name("%25" + name[1:] if name[0] == "%" else name)
     if len(escaped) * 4 > _DYNAMODB_NAME_LIMIT_BYTES and len(escaped.encode()) > _DYNAMODB_NAME_LIMIT_BYTES:
-        raise MappingError("E-DDB-NAME", "", f"a name over the {_DYNAMODB_NAME_LIMIT_BYTES} bytes DynamoDB takes")
+        raise MappingError(
+            "E-DDB-NAME", "", f"a name longer than the {_DYNAMODB_NAME_LIMIT_BYTES} bytes that DynamoDB allows"
+        )
     return escaped
 
 
@@ -65,7 +67,7 @@ def elasticsearch_name(name: str, top: bool) -> str:
 def unescaped(name: str, escaped: str) -> str:
     """Return the name if it needs no escape; raises MappingError if it does (`name_escape: reject`)."""
     if name != escaped:
-        raise MappingError("E-MAP-NAME", "", "a name that must be escaped; values: {name_escape: percent} would do so")
+        raise MappingError("E-MAP-NAME", "", "a name that must be escaped; set values: {name_escape: percent}")
     return name
 
 
@@ -81,7 +83,11 @@ def spread(fields: Mapping[str, Any], lose: Callable[[str], None], at: str = "")
         *above, last = name.split(".")
         if above:
             if not all((*above, last)):
-                raise MappingError("E-ES-NAME", at + name, "dots at an end, or with nothing between them, make no path")
+                raise MappingError(
+                    "E-ES-NAME",
+                    at + name,
+                    "a name that begins or ends with a dot, or has two dots in a row, is not a path",
+                )
             lose(at + name)
         holder = made
         for part in above:

@@ -123,5 +123,5 @@ def key_text(document: Document, path: str, encoding: IdEncoding = "typed") -> s
         return str(value)
     if isinstance(value, dt.datetime | DatetimeMS):
         return str(milliseconds(value))
-    what = "is missing" if value is MISSING else f"is {type(value).__name__}, which cannot stand in a key"
+    what = "is missing" if value is MISSING else f"is {type(value).__name__}, which cannot be part of a key"
     raise MappingError("E-MAP-KEY", path, f"needed for the key but {what}")

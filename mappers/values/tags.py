@@ -153,5 +153,5 @@ def uuid_text(value: Binary, legacy: LegacyUuid) -> str | None:
 def in_utc(value: dt.datetime) -> dt.datetime:
     """Return the same moment in UTC; raises MappingError for a date that names none."""
     if value.utcoffset() is None:
-        raise MappingError("E-MAP-VALUE", "", "a date without a time zone; say which moment it is")
+        raise MappingError("E-MAP-VALUE", "", "a date without a time zone; give it one")
     return value.astimezone(dt.UTC)

@@ -114,7 +114,7 @@ def test_names_are_mapped_as_the_index_gets_them() -> None:
 def test_a_name_that_no_index_takes_does_not_stop_the_others() -> None:
     made = designed({"  ": 1, "a": 1})
     assert set(made["properties"]) == {"a"}
-    assert "names of nothing but spaces" in made["notes"][0]
+    assert "names that consist of spaces" in made["notes"][0]
 
 
 def test_whole_and_broken_numbers_are_one_family_and_lose_nothing_in_the_index() -> None:

@@ -253,7 +253,7 @@ def test_what_bson_does_not_know_is_refused_by_its_path_and_not_its_value(value:
         assert "secret" not in str(caught.value)
         assert caught.value.reason in (
             f"a value of type {type(value).__name__} is no BSON value",
-            "a date without a time zone; say which moment it is",
+            "a date without a time zone; give it one",
             "a whole number of more than 64 bits",
         )
 
