@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
-from mappers.losses import _EXAMPLE_LENGTH, _LONGEST_PATH, Loss, LossFields, add_losses
-
-if TYPE_CHECKING:
-    pass
+from mappers.losses import Losses as Losses
 
 Document = Mapping[str, Any]
 """A MongoDB document as `mappers.documents.decoding.decode` gives it; field order is the stored one."""
@@ -97,48 +93,3 @@ class MappingError(ValueError):
 
     def __str__(self) -> str:
         return f"{self.field}: {self.reason}" if self.field else self.reason
-
-
-class Losses:
-    """Counts, by kind and by field, the values that a store could not hold exactly (R29).
-
-    A mapper calls `add` while it maps; the copying loop calls `keep` once the document is accepted and `discard`
-    when it is rejected, so that a rejected document adds nothing.
-    """
-
-    def __init__(self) -> None:
-        """Start with nothing lost."""
-        self._kept: Counter[str] = Counter()
-        self._fields: LossFields = {}
-        self._pending: list[tuple[str, str]] = []
-
-    def add(self, kind: str, path: str = "") -> None:
-        """Count one loss of this kind, at this field, for the document being mapped."""
-        self._pending.append((path[:_LONGEST_PATH], kind))
-
-    @property
-    def pending(self) -> bool:
-        """Whether the document being mapped has lost anything so far."""
-        return bool(self._pending)
-
-    def keep(self, document: str = "") -> None:
-        """The document was accepted: its losses count, and its typed `_id` may become an example."""
-        for key in self._pending:
-            self._kept[key[1]] += 1
-            add_losses(self._fields, {key: Loss(1, [document[:_EXAMPLE_LENGTH]] if document else [])})
-        self._pending.clear()
-
-    def discard(self) -> None:
-        """The document was rejected: its losses do not count."""
-        self._pending.clear()
-
-    def take(self) -> dict[str, int]:
-        """Return the kept counts and start again from nothing."""
-        taken = dict(self._kept)
-        self._kept.clear()
-        return taken
-
-    def take_fields(self) -> LossFields:
-        """Return the kept counts by field, and start those again from nothing."""
-        taken, self._fields = self._fields, {}
-        return taken

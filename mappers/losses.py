@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 LOSS_EXAMPLES = 5
@@ -27,6 +27,41 @@ class Loss:
 LossFields = dict[tuple[str, str], Loss]
 """Losses by field path and kind; "" is the document as a whole."""
 
+Lost = tuple[str, str]
+"""One value that one document lost: its field's path and the kind of loss."""
+NOTHING_LOST: Sequence[Lost] = ()
+"""What nearly every document loses."""
+
+
+class Losses:
+    """Collects the values of one document that a store cannot hold exactly (R29).
+
+    A mapper adds to it while it maps. Whoever called the mapper takes what was added before the next document.
+    """
+
+    __slots__ = ("_lost",)
+
+    def __init__(self) -> None:
+        """Start with nothing lost."""
+        self._lost: list[Lost] = []
+
+    def add(self, kind: str, path: str = "") -> None:
+        """The document being mapped has lost a value: the kind of loss, and the path of the field."""
+        self._lost.append((path[:_LONGEST_PATH], kind))
+
+    def take(self) -> Sequence[Lost]:
+        """Return what was added since the last call, in that order, and forget it."""
+        if not self._lost:
+            return NOTHING_LOST
+        taken, self._lost = self._lost, []
+        return taken
+
+
+def count_lost(total: LossFields, lost: Iterable[Lost], document: str) -> None:
+    """The total counts what this document lost, and may name the document, by its typed `_id`, as an example."""
+    for key in lost:
+        add_losses(total, {key: Loss(1, [document[:_EXAMPLE_LENGTH]])})
+
 
 def add_losses(total: LossFields, more: Mapping[tuple[str, str], Loss]) -> None:
     """The total counts the others too, in a bounded number of fields."""
@@ -36,5 +71,5 @@ def add_losses(total: LossFields, more: Mapping[tuple[str, str], Loss]) -> None:
             key = (OTHER_FIELDS, kind)
         entry = total.setdefault(key, Loss())
         entry.count += loss.count
-        entry.examples += [one for one in loss.examples if one not in entry.examples]
+        entry.examples += [example for example in loss.examples if example not in entry.examples]
         del entry.examples[LOSS_EXAMPLES:]

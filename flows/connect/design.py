@@ -61,7 +61,7 @@ def _census(route: Route, source: Source, documents: int, mapper: Designer, stop
 
     projection = route_projection(route, (), look, Losses())
     for raw in _documents(source, documents, stopping):
-        projection(raw)
+        projection.map(raw)
     if looked_at != census.documents:  # A projection turns whatever fails within it into rejects.
         raise PermanentError("E-CENSUS", f"the census failed on {looked_at - census.documents} documents")
     return census

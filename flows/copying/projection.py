@@ -9,13 +9,15 @@ from hashlib import blake2b
 from typing import Any
 
 import bson
+from msgspec import Struct
 
 from flows.plan.model import Route, is_plain
 from flows.plan.plugins import MapFunction
-from mappers.contract import Addressing, Losses, MappingError, Record, Straight
+from mappers.contract import Addressing, MappingError, Record, Straight
 from mappers.documents.decoding import CODEC, CODEC_MS, decode, identity_type, identity_types, position
 from mappers.documents.irregular import decode_all
 from mappers.identity import PLAIN_KINDS, encode, plain
+from mappers.losses import NOTHING_LOST, Losses, Lost, count_lost
 from mappers.lossless import restore
 from mappers.native.extension import SWITCH
 from mappers.policies import Anomalies
@@ -29,6 +31,14 @@ _LONGEST_REASON = 500
 _COMPARED_ONE_IN = 128
 """Of the documents mapped straight from their bytes so many are mapped the long way too."""
 _ANY_ID = bson.encode({"_id": bson.ObjectId("0" * 24)})
+
+
+class Mapped(Struct, frozen=True, gc=False):
+    """What one document becomes, and what it loses on the way."""
+
+    records: Sequence[Record]
+    """None of them where the document is dropped on purpose."""
+    losses: Sequence[Lost] = NOTHING_LOST
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +66,7 @@ class ProjectedBatch:
 
 
 class Projection:
-    """Decodes, transforms and maps; keeps count of losses. One thread at a time."""
+    """Decodes, transforms and maps. One thread at a time."""
 
     def __init__(
         self,
@@ -73,7 +83,7 @@ class Projection:
         naming: Transformation | None = None,
         matches: Filter | None = None,
     ) -> None:
-        """Take the route's mapper, what its target holds and what is done to documents before; they share `losses`.
+        """Take the route's mapper, what its target holds and what is done to documents before; both add to `losses`.
 
         `guarded` tries each record before it goes to the target: for mappers that are not ours. `id_kind` is the one
         kind of `_id` that plain keys were allowed for ("" if the collection was empty), None where keys are typed.
@@ -85,7 +95,7 @@ class Projection:
         a mapper that cannot tell, no address is known by `_id` alone. `matches` judges earlier forms of documents,
         which no source has filtered.
         """
-        self.losses = losses
+        self._losses = losses
         self._mapper = mapper
         self._guarded = guarded
         self._types = record_types
@@ -100,8 +110,8 @@ class Projection:
         self._straight = own if isinstance(own, Straight) else None
         self._turn = 0
 
-    def __call__(self, raw: bytes) -> Sequence[Record] | Reject:
-        """Return what the document becomes: records, none because it is dropped on purpose, or a reject.
+    def map(self, raw: bytes) -> Mapped | Reject:
+        """Return the document's records and losses, or a reject.
 
         Whatever is wrong with it or its mapper makes a reject, not an error. But raises PermanentError for an `_id` of
         another kind than the one that plain keys were allowed for (R31): its key could be another document's, so one
@@ -114,7 +124,7 @@ class Projection:
             if self._anomalies is None:
                 document = decode(raw, self._codec)
             else:
-                document = decode_all(raw, self._anomalies, self.losses, self._codec)
+                document = decode_all(raw, self._anomalies, self._losses, self._codec)
             if self._transformation is unchanged:
                 stage = "map"
                 records = [*self._mapper(document)]
@@ -138,14 +148,12 @@ class Projection:
             if self._lossless and not _restores(records, raw):
                 raise MappingError("E-MAP-LOSSLESS", "", "the document cannot be restored from its record byte by byte")
         except MappingError as error:
-            self.losses.discard()
+            self._losses.take()
             return Reject(identify(raw), stage, _line(error.code), _line(error.field or ""), _line(error.reason), raw)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a mapper is the user's code: see docs/decisions.md
-            self.losses.discard()
+            self._losses.take()
             return Reject(identify(raw), stage, "E-MAP-FAILED", "", f"the mapper failed with {origin(error)}", raw)
-        if self.losses.pending:
-            self.losses.keep(identify(raw))
-        return records
+        return Mapped(records, self._losses.take())
 
     def batch(self, batch: Batch) -> ProjectedBatch:
         """Return what the batch becomes; its documents are read = dropped + rejected + copied."""
@@ -161,20 +169,22 @@ class Projection:
                 records.append(record)
                 owners.append(owner)
                 continue
-            made = self(raw)
+            made = self.map(raw)
             if isinstance(made, Reject):
                 rejects.append(made)
                 rejected.append(owner)
-            elif not made:
-                tally.dropped += 1
+                continue
+            if made.losses:
+                tally.losses.update(kind for _, kind in made.losses)
+                count_lost(tally.lost, made.losses, identify(raw))
+            if made.records:
+                records += made.records
+                owners += [owner] * len(made.records)
             else:
-                records += made
-                owners += [owner] * len(made)
+                tally.dropped += 1
         tally.rejected = len(rejects)
         tally.copied = tally.read - tally.dropped - tally.rejected
         tally.records = len(records)
-        tally.losses = Counter(self.losses.take())
-        tally.lost = self.losses.take_fields()
         sizes = [*map(len, batch.documents)]
         tally.sizes = Counter(map(int.bit_length, sizes))
         return ProjectedBatch(tally, records, batch.documents, owners, rejects, sum(sizes), rejected)
@@ -193,7 +203,8 @@ class Projection:
         made = self._straight.straight(documents)
         self._turn += 1
         for at in range(self._turn % _COMPARED_ONE_IN % max(1, len(made)), len(made), _COMPARED_ONE_IN):
-            if made[at] is not None and self(documents[at]) != [made[at]]:
+            record = made[at]
+            if record is not None and self.map(documents[at]) != Mapped([record]):
                 raise PermanentError(
                     "E-MAP-DIRECT",
                     f"document {identify(documents[at])}: the compiled mapper and the one in Python make different"
@@ -221,7 +232,7 @@ class Projection:
             if self._anomalies is None:
                 identity = decode(at, self._codec)
             else:
-                identity = decode_all(at, self._anomalies, self.losses, self._codec)
+                identity = decode_all(at, self._anomalies, self._losses, self._codec)
             found: list[str] = []
             for one in self._naming(identity):
                 addresses = mapper.addresses(one)
@@ -232,19 +243,17 @@ class Projection:
         except (MappingError, PermanentError):  # Such a document was never written.
             return ()
         finally:
-            self.losses.discard()
+            self._losses.take()
 
     def former(self, raw: bytes) -> Sequence[str]:
         """Return where the records were of a document that had this form; the form counts for nothing else."""
         try:
             if self._matches is not None and not self._matches(decode(raw)):
                 return ()
-            made = self(raw)
+            made = self.map(raw)
         except (MappingError, PermanentError):  # Such a document was never written.
             return ()
-        self.losses.take()
-        self.losses.take_fields()
-        return () if isinstance(made, Reject) else [record.address for record in made]
+        return () if isinstance(made, Reject) else [record.address for record in made.records]
 
 
 def route_projection(

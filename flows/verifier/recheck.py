@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Protocol
 
-from flows.copying.projection import Projection, identify
+from flows.copying.projection import Mapped, Projection, identify
 from flows.verifier.field_differences import Differences
 from flows.verifier.ledger import Mismatch
 from mappers.contract import Record
@@ -135,10 +135,8 @@ class Recheck:
         return {at: raw for raw in found if (at := position(raw)) is not None}
 
     def _expected(self, documents: Mapping[bytes, bytes]) -> Mapping[str, Record]:
-        made = [self._projection(raw) for raw in documents.values()]
-        self._projection.losses.take()  # They were counted when their documents were read.
-        self._projection.losses.take_fields()
-        records = [record for mapped in made if isinstance(mapped, Sequence) for record in mapped]
+        made = [self._projection.map(raw) for raw in documents.values()]
+        records = [record for mapped in made if isinstance(mapped, Mapped) for record in mapped.records]
         return {record.address: record for record in expected_records(self._target, records)}
 
     def _judged(self, seeming: Mismatch, expected: Mapping[str, Record], found: Record | None) -> Mismatch:

@@ -22,7 +22,7 @@ from plans import Stores, offramp, write_plan
 from pymongo.database import Database
 from strategies import ids
 
-from flows.copying.projection import Projection
+from flows.copying.projection import Mapped, Projection
 from flows.plan.load import load
 from flows.plan.model import Route
 from mappers.contract import Losses
@@ -221,7 +221,7 @@ def test_steps_come_after_fields_and_before_the_mapper(route: Callable[..., Rout
     made = route("fields: {keep: [a]}\ntransforms:\n  - rename: {a: b}\n  - default: {c: 1}\nkey: 'k:{c}'")
     losses = Losses()
     projection = Projection(made.mapper(losses), losses, (String,), transformation=made.transformation(losses))
-    assert projection(bson.encode({"_id": 1, "a": 2, "z": 3})) == [String("k:1", b'{"_id":1,"b":2,"c":1}')]
+    assert projection.map(bson.encode({"_id": 1, "a": 2, "z": 3})) == Mapped([String("k:1", b'{"_id":1,"b":2,"c":1}')])
 
 
 @pytest.mark.parametrize(
@@ -304,9 +304,9 @@ def test_an_own_mapper_gets_each_transformed_document(tmp_path: Path) -> None:
     made = load(tmp_path / "plan.yaml", {}).routes["people"]
     losses = Losses()
     projection = Projection(made.mapper(losses), losses, (String,), transformation=made.transformation(losses))
-    projected = projection(bson.encode({"_id": 1, "l": [{"k": "a"}, {"k": "b"}]}))
+    projected = projection.map(bson.encode({"_id": 1, "l": [{"k": "a"}, {"k": "b"}]}))
     assert not isinstance(projected, Reject)
-    assert [record.address for record in projected] == [
+    assert [record.address for record in projected.records] == [
         "{'parent': 1, 'element': 'a'}",
         "{'parent': 1, 'element': 'b'}",
     ]

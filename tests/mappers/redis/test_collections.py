@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from collections import Counter
 from typing import Any
 
 import orjson
@@ -27,8 +28,7 @@ ID = ObjectId("5f3b1c2d4e5f60718293a4b5")
 def mapped(mapper: Any, document: dict[str, Any], **options: Any) -> tuple[list[Any], dict[str, int]]:
     losses = Losses()
     records = list(mapper(mapper.Options(**options), "route", losses)(document))
-    losses.keep()
-    return records, losses.take()
+    return records, Counter(kind for _, kind in losses.take())
 
 
 def refused(mapper: Any, document: dict[str, Any], **options: Any) -> tuple[str, str]:

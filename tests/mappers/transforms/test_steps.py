@@ -153,19 +153,17 @@ def test_what_cannot_be_cast_without_losing_is_a_reject(value: Document, code: s
 
 def test_a_default_stands_in_and_is_counted_where_it_replaces_a_value() -> None:
     step = "cast: {fields: {a: int, b: date}, default: {a: 0, b: null}}"
-    for value, lost in (({}, {}), ({"a": None, "b": None}, 2), ({"a": "x", "b": "x"}, 2), ({"a": 1.5}, 1)):
+    for value, lost in (({}, 0), ({"a": None, "b": None}, 2), ({"a": "x", "b": "x"}, 2), ({"a": 1.5}, 1)):
         losses = Losses()
         assert one(step, {"_id": 1, **value}, losses) == {"_id": 1, "a": 0, "b": None}
-        losses.keep()
-        assert losses.take() == ({"cast_default": lost} if lost else {})
+        assert [kind for _, kind in losses.take()] == ["cast_default"] * lost
 
 
 def test_an_optional_field_stays_missing_or_null_and_a_lossy_cast_is_counted() -> None:
     step = "cast: {fields: {a: int, b: int, c: int, d.e: int}, optional: true, lossy: true}"
     losses = Losses()
     assert one(step, {"_id": 1, "b": None, "c": 1.7, "d": None}, losses) == {"_id": 1, "b": None, "c": 1, "d": None}
-    losses.keep()
-    assert losses.take() == {"cast_rounded": 1}
+    assert losses.take() == [("c", "cast_rounded")]
     assert refusal(step, {"_id": 1, "c": "secret"}) == ("E-TRANSFORM-CAST", "c")
 
 
