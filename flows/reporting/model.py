@@ -202,7 +202,7 @@ class Report:
         return EXIT_CODES[self.verdict]
 
     def as_json(self) -> dict[str, Any]:
-        """Return the report as JSON data, version 1; keys are added, never changed (docs/operations.md)."""
+        """Return the report as JSON data, version 1; keys are added, never changed (docs/report.md)."""
         return {
             "version": 1,
             "plan": self.plan,

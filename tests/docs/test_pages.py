@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -20,7 +21,8 @@ from flows.plan.load import load
 from flows.reporting import model as books
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+README = ROOT / "README.md"
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def test_every_command_is_in_the_readme_and_has_help() -> None:
@@ -35,14 +37,14 @@ def test_every_command_is_in_the_readme_and_has_help() -> None:
 
 
 def test_every_column_of_the_report_is_explained() -> None:
-    operations = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "report.md").read_text(encoding="utf-8")
     obvious = {"route", "collection", "target", "verdict", "backfill_s", "verify_s"}
     for column in dataclasses.fields(books.RouteReport):
-        assert column.name in obvious or re.search(rf"\b{column.name}\b", operations), column.name
+        assert column.name in obvious or re.search(rf"\b{column.name}\b", page), column.name
 
 
 def test_every_exit_code_is_explained_wherever_exit_codes_are() -> None:
-    for page in ("README.md", "docs/operations.md"):
+    for page in ("README.md", "docs/backfill.md"):
         text = (ROOT / page).read_text(encoding="utf-8")
         for code in {*books.EXIT_CODES.values(), 2, 130, 143}:
             assert re.search(rf"\b{code}\b", text), (page, code)
@@ -69,8 +71,49 @@ def test_every_built_in_use_case_and_mapper_is_in_the_readme() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_between_the_documents_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
-        assert "://" in target or (page.parent / target).exists(), target
+    """Both the file and, for a page, the heading."""
+    for target in links(page):
+        path, _, anchor = target.partition("#")
+        there = page.parent / path if path else page
+        assert there.exists(), target
+        assert not anchor or anchor in anchors(there.read_text(encoding="utf-8")), target
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    linked = {(ROOT / target.partition("#")[0]).resolve() for target in links(README)}
+    assert {page.name for page in PAGES if page.resolve() not in linked} == {"README.md"}
+
+
+def test_every_page_has_a_title() -> None:
+    for page in PAGES:
+        assert re.search(r"^# \S", page.read_text(encoding="utf-8"), re.MULTILINE), page.name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_path_that_a_page_names_exists(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    named = re.findall(
+        r"(?<![\w/.-])(?:\.\./|\.?/)?((?:benchmarks|config|docs|flows|mappers|stores|tests)/[\w./-]*\w/?)", text
+    )
+    assert {path for path in named if not (ROOT / path).exists()} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_module_and_function_that_a_page_names_exists(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for name in sorted(set(re.findall(r"(?<![\w/.-])((?:benchmarks|flows|mappers|stores)(?:\.[A-Za-z_]\w*)+)", text))):
+        assert name.endswith((".py", ".yaml")) or pkgutil.resolve_name(name) is not None
+
+
+def links(page: Path) -> list[str]:
+    return [target for target in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")) if "://" not in target]
+
+
+def anchors(text: str) -> set[str]:
+    """Return the anchors of a page's headings as GitHub makes them."""
+    outside = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", outside, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.process
