@@ -29,11 +29,13 @@ from flows.replication.applier import Lane
 from flows.replication.positions import followed
 from flows.replication.rescan import RESCANNED, rescan
 from flows.replication.sweep import sweep
-from flows.reporting.model import Report, RouteReport, Verdict, worst
-from flows.reporting.verdict import Failures
+from flows.reporting.evidence import Evidence, Failures
+from flows.reporting.model import Report
+from flows.reporting.verdict import judge
 from mappers.transforms.filters import compiled
 from stores.contract.changes import ChangeBatch, Changes, StreamPosition, Touched
-from stores.errors import OfframpError, OverBudget, PermanentError, PlanError, TransientError
+from stores.contract.journal import Tally
+from stores.errors import OfframpError, PermanentError, PlanError, TransientError
 from stores.mongodb.change_stream import DatabaseChanges
 from stores.mongodb.database import MongoDB
 from stores.state.leases import Lease
@@ -345,42 +347,22 @@ class _Sync:
             fingerprint=digest(route.fingerprint() for route in self.routes),
             started=started,
             finished=dt.datetime.now(dt.UTC),
-            routes=[self._row(route) for route in self.routes],
+            routes=[judge(self._evidence(route)) for route in self.routes],
         )
 
-    def _row(self, route: Route) -> RouteReport:
+    def _evidence(self, route: Route) -> Evidence:
         lane = self.every.get(route.name)
-        reasons: list[tuple[Verdict, str]] = [
-            ("rejects" if isinstance(error, OverBudget) else "failed", str(error))
-            for error in self.failures.get(route.name, ())
-        ]
-        rejected = self.state.rejects.count(route.name).open
-        if rejected:
-            reasons.append(("rejects", f"{rejected} documents are rejected; `offramp rejects list` shows why"))
-        tally = lane.tally if lane is not None else None
-        return RouteReport(
+        return Evidence(
             route=route.name,
             collection=route.collection,
             target=route.target_name,
-            documents=None,
-            read=tally.read if tally else 0,
-            dropped=tally.dropped if tally else 0,
-            rejected=tally.rejected if tally else 0,
-            copied=tally.copied if tally else 0,
-            records=tally.records if tally else 0,
-            held=None,
-            missing=None,
-            differs=None,
-            extra=None,
-            collides=None,
-            expired=None,
-            losses=dict(tally.losses) if tally else {},
-            verdict=worst(verdict for verdict, _ in reasons),
-            verified="none",
-            backfill_s=None,
-            verify_s=None,
-            reasons=[reason for _, reason in reasons],
-            sync=followed(self.state, route.name, self.window_s),
+            synced=lane.tally if lane is not None else Tally(),
+            failures=self.failures.get(route.name, ()),
+            rejects=self.state.rejects.count(route.name),
+            accepted=self.state.rejects.acceptances(route.name),
+            following=followed(self.state, route.name, self.window_s),
+            repairs=self.state.repairs.counts(route.name),
+            accept_loss=route.keys.accept_loss,
         )
 
 

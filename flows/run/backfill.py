@@ -18,8 +18,9 @@ from flows.plan.keys import RunKeys
 from flows.plan.model import Plan, Route, digest
 from flows.replication.positions import FirstPosition, first_sync_within, followed
 from flows.replication.sweep import sweep
+from flows.reporting.evidence import Evidence, Failures
 from flows.reporting.model import Pace, Report, RouteReport
-from flows.reporting.verdict import Books, Failures, settle
+from flows.reporting.verdict import judge
 from flows.run.history import Recording
 from flows.run.jobs import CopyJob, LoadJob, Span
 from flows.run.rebalancing import may_split
@@ -274,7 +275,7 @@ class Run:
         with opened_source(self.plan) as database:
             keeps_s = first_sync_within(state, database, self.routes) if publishing else {}
             for route in self.routes:
-                row = self._settled(route, state, database, level, failures, verified.get(route.name), faults)
+                row = judge(self._evidence(route, state, database, level, failures, verified.get(route.name), faults))
                 row = replace(
                     row,
                     pace=(paces or {}).get(route.name),
@@ -344,7 +345,7 @@ class Run:
         except OfframpError as error:
             return replace(row, verdict="failed", reasons=[*row.reasons, f"not published: {error}"])
 
-    def _settled(
+    def _evidence(
         self,
         route: Route,
         state: State,
@@ -353,7 +354,8 @@ class Run:
         failures: Mapping[str, Sequence[OfframpError]],
         verified: Verified | None,
         faults: Mapping[str, Sequence[str]],
-    ) -> RouteReport:
+    ) -> Evidence:
+        """Return what is known of the route now that its copying and its verification have ended."""
         errors = [*failures.get(route.name, ())]
         if not errors and self.stopping():
             errors.append(TransientError("E-STOPPED", "stopped by a signal; the same command resumes"))
@@ -370,36 +372,33 @@ class Run:
                 came_or_went = changed_by_type(pending_changes(state, route, database, stopping=self.stopping))
             except OfframpError as error:
                 errors.append(error)
-        return settle(
-            Books(
-                route=route.name,
-                collection=route.collection,
-                target=route.target_name,
-                backfilled=total(state, route) if known else None,
-                complete=complete is not False,
-                source_counts=counts,
-                verified=level,
-                comparison=compared,
-                moved=came_or_went,
-                lost=verified.lost if verified else "",
-                counts=verified.counts if verified else None,
-                sampled=verified.sampled if verified else None,
-                about=verified.about if verified else {},
-                own_mapper=route.function is not None,
-                allow_empty=route.keys.allow_empty,
-                expires=getattr(route.options, "expires", None) is not None,
-                backfill_s=known.backfill_s if known else None,
-                verify_s=verified.seconds if verified else None,
-                failures=errors,
-                accept_loss=route.keys.accept_loss,
-                faults=verified.faults if verified else faults.get(route.name, ()),
-                sync=followed(state, route.name),
-                rejects=state.rejects.count(route.name),
-                recopied=state.repairs.recopied(route.name),
-                repairs=state.repairs.counts(route.name),
-                halted=state.rejects.halt_reason(route.name) if complete is False else "",
-                accepted=state.rejects.acceptances(route.name),
-            )
+        return Evidence(
+            route=route.name,
+            collection=route.collection,
+            target=route.target_name,
+            level=level,
+            copied=total(state, route) if known else None,
+            complete=complete is not False,
+            source_counts=counts,
+            came_or_went=came_or_went,
+            comparison=compared,
+            sampled=verified.sampled if verified else None,
+            counts=verified.counts if verified else None,
+            full_pass=verified.about if verified else {},
+            pending_unknown=verified.lost if verified else "",
+            target_faults=verified.faults if verified else faults.get(route.name, ()),
+            failures=errors,
+            halted=state.rejects.halt_reason(route.name) if complete is False else "",
+            rejects=state.rejects.count(route.name),
+            accepted=state.rejects.acceptances(route.name),
+            following=followed(state, route.name),
+            recopied=state.repairs.recopied(route.name),
+            repairs=state.repairs.counts(route.name),
+            allow_empty=route.keys.allow_empty,
+            accept_loss=route.keys.accept_loss,
+            expires=getattr(route.options, "expires", None) is not None,
+            backfill_s=known.backfill_s if known else None,
+            verify_s=verified.seconds if verified else None,
         )
 
 

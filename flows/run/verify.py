@@ -12,7 +12,7 @@ from typing import Any
 from flows.connect.progress import Progress
 from flows.connect.stores import following, opened_source
 from flows.plan.model import Plan, Route, digest
-from flows.reporting.verdict import Failures
+from flows.reporting.evidence import Failures
 from flows.run.workers import Workers
 from flows.verifier.job import Verified, VerifyJob
 from stores.contract.journal import Tally

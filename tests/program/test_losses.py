@@ -68,6 +68,24 @@ def test_a_loss_is_not_clean_until_the_plan_accepts_it(
     assert held["a"] == {"M": {"rate": {"NULL": True}}}
 
 
+def test_a_sync_that_loses_something_is_not_clean_until_the_plan_accepts_it(
+    stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
+) -> None:
+    database.things.insert_one({"_id": 0, "rate": 1.5})
+    route: dict[str, Any] = {"use_case": "entity", "table": unique, "values": {"neg_zero": "zero"}, "sync": "rescan"}
+    plan = write_plan(tmp_path, stores, database.name, {"things": route})
+    assert offramp("backfill", plan, folder=tmp_path).code == 0
+    database.things.insert_one({"_id": 1, "rate": -0.0})
+    synced = offramp("sync", plan, "--json", folder=tmp_path)
+    row = synced.route("things")
+    assert (synced.code, row["verdict"], row["losses"]) == (1, "mismatches", {"neg_zero": 1})
+    assert 'accept_loss: ["rate:neg_zero"]' in row["reasons"][0]
+
+    write_plan(tmp_path, stores, database.name, {"things": {**route, "accept_loss": ["neg_zero"]}})
+    database.things.insert_one({"_id": 2, "rate": -0.0})
+    assert offramp("sync", plan, folder=tmp_path).code == 0
+
+
 def test_a_leaderboard_that_rounds_says_so(
     stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
 ) -> None:

@@ -1,0 +1,242 @@
+"""The rules by which a route is judged: each looks at the evidence for one thing that must not be (R141, R161).
+
+A rule knows nothing of the other rules, but for `records_add_up`. A new rule is one function and its name in `RULES`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from flows.reporting.evidence import Evidence
+from flows.reporting.losses import field_losses
+from flows.reporting.model import FieldLoss, Verdict
+from mappers.losses import OTHER_FIELDS
+from stores.contract.journal import Tally
+
+MISMATCH_REASONS: Mapping[str, str] = {
+    "missing": "the source has them, the target does not",
+    "differs": "the target holds something else than the source's document maps to",
+    "extra": "the target holds records no document of the source maps to",
+    "collides": "two documents map to one address, and only one can be there",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One reason why a route is not clean, and the verdict it leads to."""
+
+    verdict: Verdict
+    reason: str
+
+
+Rule = Callable[[Evidence], Iterable[Finding]]
+
+
+def over_budget(evidence: Evidence) -> Iterator[Finding]:
+    """The route stopped early, at a checkpoint, as it had too many rejects."""
+    texts = _different(evidence.over_budget) or ([evidence.halted] if evidence.halted else [])
+    for text in texts:
+        yield Finding("rejects", text)
+
+
+def unfinished(evidence: Evidence) -> Iterator[Finding]:
+    """Something failed, or the route was not copied to its end and nothing says why."""
+    for text in _different(evidence.failed):
+        yield Finding("failed", text)
+    if not evidence.complete and not evidence.failures and not evidence.halted:
+        yield Finding("failed", "not every partition was copied to its end; the same command resumes")
+
+
+def documents_add_up(evidence: Evidence) -> Iterator[Finding]:
+    """Each document that was read was dropped, rejected or copied."""
+    tally = evidence.tally
+    if tally.read != tally.dropped + tally.rejected + tally.copied:
+        yield Finding(
+            "mismatches",
+            f"the books do not close: {tally.read} read, but {tally.dropped} dropped + {tally.rejected} rejected"
+            f" + {tally.copied} copied",
+        )
+
+
+def source_counts(evidence: Evidence) -> Iterator[Finding]:
+    """As many documents of each BSON type of `_id` were read as the source counts, when copying and when verifying."""
+    counts = evidence.source_counts
+    if counts is None or evidence.failed:
+        return
+    copied = evidence.copied if not evidence.rewritten else None
+    if copied is not None and (evidence.complete or evidence.comparison):
+        yield from _count_differences("copying", copied, counts, {})
+    compared = evidence.comparison if evidence.sampled is None else None
+    if compared is not None and (copied is None or compared.tally.id_types != copied.id_types):
+        yield from _count_differences("verification", compared.tally, counts, evidence.came_or_went)
+
+
+def rejects(evidence: Evidence) -> Iterator[Finding]:
+    """No document is rejected that nobody accepted."""
+    if rejected := _open_rejects(evidence):
+        yield Finding("rejects", f"{rejected} documents were rejected; `offramp rejects list` shows why")
+
+
+def mismatches(evidence: Evidence) -> Iterator[Finding]:
+    """The comparison found nothing missing, differing, extra or colliding."""
+    for kind, explanation in MISMATCH_REASONS.items():
+        if count := getattr(evidence.balance, kind, None):
+            yield Finding("mismatches", f"{count} {kind}: {explanation}")
+
+
+def unproven(evidence: Evidence) -> Iterator[Finding]:
+    """Every record that was compared was proven right or wrong."""
+    balance = evidence.balance
+    if balance is None:
+        return
+    if balance.unsettled:
+        yield Finding("failed", f"{balance.unsettled} unsettled: {_why_unsettled(evidence)}")
+    if balance.inconclusive:
+        why = "the target did not answer for them; the same command looks again"
+        yield Finding("failed", f"{balance.inconclusive} inconclusive: {why}")
+
+
+def records_add_up(evidence: Evidence) -> Iterator[Finding]:
+    """Each record that was written is held, missing, colliding or expired, or another rule says why it is not."""
+    balance = evidence.balance
+    if balance is None:
+        return
+    accounted = balance.held + balance.missing + balance.collides + balance.expired + balance.settled
+    expected = evidence.tally.records if evidence.sampled is None else balance.records - balance.refused
+    if accounted == expected:
+        return
+    explaining = (unfinished, documents_add_up, source_counts, mismatches, unproven)
+    if not any(finding for rule in explaining for finding in rule(evidence)):
+        text = f"the books do not close: {expected} records, {accounted} held, missing, colliding or expired"
+        yield Finding("mismatches", text)
+
+
+def emptiness(evidence: Evidence) -> Iterator[Finding]:
+    """A comparison compared something, or the plan accepts an empty route."""
+    balance = evidence.balance
+    if balance is None or evidence.allow_empty or evidence.failed:
+        return
+    if balance.held + balance.missing == 0:
+        gone = f": all {balance.expired} records have expired" if balance.expired else ""
+        yield Finding("failed", f"verification compared nothing{gone} (allow_empty: true accepts that)")
+
+
+def target_audit(evidence: Evidence) -> Iterator[Finding]:
+    """The target serves what it holds as planned; where nothing else was looked at, the run failed to make it so."""
+    verdict: Verdict = "failed" if evidence.level == "none" else "mismatches"
+    for fault in evidence.target_faults:
+        yield Finding(verdict, fault)
+
+
+def counted(evidence: Evidence) -> Iterator[Finding]:
+    """A pass that only counts had counts to go by, and they are equal."""
+    if evidence.level != "counts" or evidence.failed:
+        return
+    counts, copied = evidence.counts, evidence.copied
+    if evidence.rewritten:
+        how = "synced" if evidence.following is not None else "repaired"
+        text = f"what was copied has been {how} since, so there is no count to go by; use --level full"
+        yield Finding("failed", text)
+    elif copied is None:
+        text = "there is nothing to count against: this plan has not copied the route; use --level full"
+        yield Finding("failed", text)
+    elif counts is None or counts.held is None:
+        yield Finding("failed", "the target cannot list what it holds, so nothing was counted; use --level full")
+    elif copied.records == 0 and counts.held == 0 and not evidence.allow_empty:
+        yield Finding("failed", "verification compared nothing (allow_empty: true accepts an empty collection)")
+    else:
+        if not counts.ordered:
+            yield Finding("mismatches", "the partitions that were copied do not cover the collection just once")
+        for difference in counts.differing:
+            yield Finding("mismatches", f"{difference} were copied of those the source now counts")
+        if counts.held != copied.records:
+            hint = " (expired records cannot be told from missing ones by counting)" if evidence.expires else ""
+            text = f"the target holds {counts.held} records, {copied.records} were written{hint}; use --level full"
+            yield Finding("mismatches", text)
+
+
+def losses(evidence: Evidence) -> Iterator[Finding]:
+    """No value lost anything, but for what the plan accepts."""
+    for loss in field_losses(evidence.tally, evidence.accept_loss):
+        if not loss.accepted:
+            yield Finding("mismatches", _unaccepted(loss))
+
+
+RULES: Sequence[Rule] = (
+    over_budget,
+    unfinished,
+    documents_add_up,
+    source_counts,
+    rejects,
+    mismatches,
+    unproven,
+    records_add_up,
+    emptiness,
+    target_audit,
+    counted,
+    losses,
+)
+"""Every rule, in the order in which a report gives their reasons."""
+
+
+def _different(errors: Iterable[Exception]) -> list[str]:
+    """Return the texts of the errors in their order, each once."""
+    return list(dict.fromkeys(map(str, errors)))
+
+
+def _count_differences(
+    reader: str, tally: Tally, counts: Mapping[str, int], came_or_went: Mapping[str, int]
+) -> Iterator[Finding]:
+    """Yield a finding if another number of any BSON type of `_id` was read than the source counts (R157).
+
+    Where no more differ than may have come or gone since, that is unsettled, and no mismatch.
+    """
+    differences = {kind: counts.get(kind, 0) - tally.id_types.get(kind, 0) for kind in {*counts, *tally.id_types}}
+    wrong = sorted(kind for kind, difference in differences.items() if difference)
+    if not wrong:
+        return
+    numbers = ", ".join(f"{kind} {tally.id_types.get(kind, 0)} of {counts.get(kind, 0)}" for kind in wrong)
+    text = f"{reader} read another number of documents than the source now counts, by type of _id: {numbers}"
+    if all(abs(differences[kind]) <= came_or_went.get(kind, 0) for kind in wrong):
+        text = f"unsettled: {text}; documents came or went; run `offramp sync`, then verify again"
+        yield Finding("failed", text)
+    else:
+        yield Finding("mismatches", text)
+
+
+def _open_rejects(evidence: Evidence) -> int:
+    """Return how many documents are rejected and not accepted, by what copying and what a comparison saw.
+
+    An acceptance is of one document's reject, so that the comparison is asked too: what was rejected when it was copied
+    and accepted may be gone, and another document have come to be rejected that nobody knows of.
+    """
+    recorded, copied, comparison = evidence.rejects, evidence.copied, evidence.comparison
+    if comparison is None:
+        if evidence.rewritten:
+            return recorded.open
+        return max(0, copied.rejected - recorded.accepted) if copied is not None else 0
+    compared = comparison.tally.rejected - comparison.tally.accepted
+    if evidence.sampled is None:
+        compared += recorded.open_refused
+    if evidence.rewritten or copied is None:
+        return compared
+    return max(compared, copied.rejected - recorded.accepted)
+
+
+def _why_unsettled(evidence: Evidence) -> str:
+    if evidence.following is None:
+        return "their documents kept changing, or sync had not come so far; verify again"
+    if evidence.pending_unknown:
+        return f"which changes are still to be synced cannot be told: {evidence.pending_unknown}"
+    return "their documents have changed since the last sync, or kept changing; run `offramp sync`, then verify again"
+
+
+def _unaccepted(loss: FieldLoss) -> str:
+    where = f"at {loss.field!r}" if loss.field else "in documents as a whole"
+    key = loss.kind if loss.field in ("", OTHER_FIELDS) else f"{loss.field}:{loss.kind}"
+    return (
+        f"{loss.count} values {where} were not kept exactly ({loss.kind}); if that is all right, say so in the route:"
+        f" accept_loss: [{json.dumps(key, ensure_ascii=False)}]"
+    )
