@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import chain, islice
 from operator import itemgetter
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import redis.exceptions as driver
 from hiredis import pack_command
 from redis import ConnectionPool
-from redis.backoff import NoBackoff
-from redis.connection import Connection, DefaultParser, parse_url
-from redis.retry import Retry
 
 from stores.errors import PermanentError, TransientError
+from stores.redis.configuration import Durability
 from stores.throttling.backoff import TIMING, Backoff, Left, Timing, retry_rest
 from stores.throttling.batches import cut
 from stores.throttling.rate_limiter import Pace
@@ -111,16 +107,6 @@ def code(error: Refused) -> str:
     if str(error) == "Existing key has wrong Redis type":  # A JSON module's own words.
         return "WRONGTYPE"
     return found or str(error).partition(" ")[0]
-
-
-@dataclass(frozen=True, slots=True)
-class Durability:
-    """How many replicas hold what was written before it counts as acknowledged (R73)."""
-
-    wait: int | None = None
-    """The replicas to wait for after each pipeline; one, if any is attached, unless said; 0 waits for none."""
-    timeout_ms: int = 1000
-    """How long one WAIT lasts before the pipeline is sent again; the target's `retry_deadline_s` ends that."""
 
 
 class Server:
@@ -347,51 +333,6 @@ class Wire:
         return replies
 
 
-class _Parser(DefaultParser):  # type: ignore[valid-type,misc]  # a name for one of two classes
-    """The driver's parser, which gives many replies at once too: by one, each takes as long as making its command."""
-
-    _errors = 0
-
-    def on_connect(self, connection: Any, **options: Any) -> None:
-        """Begin with an empty reader, and see what it answers while there is no whole reply."""
-        super().on_connect(connection, **options)
-        self._nothing_yet = self._reader.gets()
-
-    def parse_error(self, response: str) -> Exception:
-        """Return the error that the server told, and count it: it may stand within another reply, as EXEC's."""
-        self._errors += 1
-        error: Exception = super().parse_error(response)
-        return error
-
-    def many(self, count: int) -> tuple[list[Any], int]:
-        """Return so many replies, and how many errors are among them or within them.
-
-        Raises one of `LOST` for a connection that ends or must end.
-        """
-        gets, nothing_yet = self._reader.gets, self._nothing_yet
-        self._errors = 0
-        replies: list[Any] = []
-        while len(replies) < count:
-            reply = gets()
-            if reply is nothing_yet:
-                self.read_from_socket()
-                continue
-            if isinstance(reply, driver.ConnectionError):
-                raise reply
-            replies.append(reply)
-        return replies, self._errors
-
-
-class _ManyReplies:
-    """What a connection of ours can do beside the driver's own, whichever kind it is."""
-
-    _parser: _Parser
-
-    def replies(self, count: int) -> tuple[list[Any], int]:
-        """Return the next replies, errors among them, and how many errors there are."""
-        return self._parser.many(count)
-
-
 def _throttling(cause: Exception | None) -> bool:
     loading = isinstance(cause, driver.BusyLoadingError)
     return loading or (isinstance(cause, Refused) and code(cause) in THROTTLING)
@@ -417,47 +358,6 @@ def _asked(step: Step) -> Sequence[bytes]:
     if step.atomic:
         return [_ASKING, *step.packed]
     return [part for command in step.packed for part in (_ASKING, command)]
-
-
-TIMEOUTS = {"socket_timeout": 30.0, "socket_connect_timeout": 5.0}
-"""Unless the URL says others."""
-ONE_TRY = {"retry": Retry(NoBackoff(), 0), "decode_responses": False, "protocol": 2, "health_check_interval": 0}
-"""One retry loop, ours: the driver's own would not end at the deadline. Replies stay bytes, in the forms of RESP2."""
-
-
-def opened(url: str, at: tuple[str, int] | None = None) -> tuple[ConnectionPool, str]:
-    """Return unconnected connections and the server's name for people; raises ValueError for a URL that is none.
-
-    `at` is a host and a port in place of the URL's own.
-    """
-    try:
-        parts = urlsplit(url)
-        options = parse_url(url)  # type: ignore[no-untyped-call]
-        database = parts.path.strip("/")
-        # The driver would take database 0 for a name it cannot read.
-        if parts.scheme != "unix" and database and not database.isdecimal():
-            raise ValueError
-    except ValueError:
-        # Neither the URL nor the driver's text is shown: a URL split in the wrong place shows part of its password.
-        raise ValueError(
-            "url is not of the form redis://[user:password@]host[:port][/database number]; "
-            "percent-encode what is special in user and password"
-        ) from None
-    options = TIMEOUTS | options | ONE_TRY | {"parser_class": _Parser}
-    kind = options.get("connection_class", Connection)
-    options["connection_class"] = type(f"Many{kind.__name__}", (_ManyReplies, kind), {})
-    if at is not None:
-        options["host"], options["port"] = at
-    pool = ConnectionPool(**options)
-    try:
-        pool.make_connection()
-    except TypeError:
-        names = ", ".join(sorted(name.partition("=")[0] for name in parts.query.split("&")))
-        raise ValueError(f"url has an option the driver does not know, one of: {names}") from None
-    if "path" in options:
-        return pool, f"redis at {options['path']}"
-    host, port = options.get("host", "localhost"), options.get("port", 6379)
-    return pool, f"redis at {host}:{port}/{options.get('db', 0)}"
 
 
 _size_bytes = itemgetter(Step._fields.index("size_bytes"))

@@ -13,20 +13,9 @@ from redis.connection import parse_url
 from redis.crc import key_slot
 
 from stores.errors import PlanError
-from stores.redis.client import (
-    AGAIN,
-    AUTH,
-    LOST,
-    ONE_TRY,
-    TIMEOUTS,
-    Durability,
-    Refused,
-    Server,
-    Step,
-    Wire,
-    failure,
-    opened,
-)
+from stores.redis.client import AGAIN, AUTH, LOST, Refused, Server, Step, Wire, failure
+from stores.redis.configuration import Durability
+from stores.redis.connections import ONE_TRY, TIMEOUTS, opened
 from stores.redis.keys import as_bytes
 from stores.throttling.backoff import TIMING, Backoff, Timing, retry
 

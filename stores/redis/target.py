@@ -8,19 +8,17 @@ import threading
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
-from mappers.expiry import Expires
 from mappers.redis.json_document import Json
 from mappers.redis.records import Entry
 from stores.contract.target import Auditable, Listable, Measurable, Plannable, Rejected, ScratchArea, ScratchAreas
 from stores.errors import PlanError
-from stores.redis.client import LOST, NO_JSON, Durability, Refused, Server, Step, code, failure, opened, parsed_info
+from stores.redis import configuration
+from stores.redis.client import LOST, Refused, Server, Step, code, failure
 from stores.redis.cluster import Cluster
 from stores.redis.commands import (
     INT64,
-    JSON,
     RECORDS,
     SHARED,
     WHOLES,
@@ -37,12 +35,13 @@ from stores.redis.commands import (
     unfit,
     whole_step,
 )
+from stores.redis.connections import opened
 from stores.redis.keys import Own, as_bytes, literal, parsed
 from stores.redis.memory_usage import growth_bytes, room, size_of
+from stores.redis.server_checks import check_server, check_type
 from stores.redis.server_health import Seen, as_design, faults, of_design, standings
 from stores.redis.streams import Turns, insert, too_late
 from stores.throttling.backoff import TIMING, Backoff, Timing, retry_each
-from stores.throttling.limits import Ceilings, Window, ceilings
 from stores.throttling.rate_limiter import Paced, pace
 
 _log = logging.getLogger(__name__)
@@ -55,10 +54,6 @@ _PAGE = "1000"
 _NEVER = INT64
 """Read in place of an expiry that `ttl_s` promised but the key lacks: None would call that key right."""
 _GRACE_MS = 5000
-_SHARING = {"score": "zset", "location": "zset", "entry": "stream", "member": "set"}
-"""Keys of a placement that say that documents share keys, and of which type; the first that is said decides."""
-_WAIT_MS = 20_000
-"""WAIT ends before a connection that is silent for 30 seconds counts as lost."""
 _CHECK_S = 5.0
 """How long `check` waits for a server: a wrong host name should not take the whole retry deadline."""
 
@@ -71,85 +66,21 @@ class RedisTarget(Auditable, Listable, Measurable, Paced, Plannable, ScratchArea
     discards the lot. A Lua script would add a permission, a limit on fields and a script to load again.
     """
 
-    @dataclass(frozen=True, slots=True)
-    class Connection:
-        """How the server is reached."""
-
-        url: str
-        """``redis://[user:password@]host[:port][/database]``; ``rediss`` for TLS, ``unix`` for a socket's path."""
-        allow_eviction: bool = False
-        """Write also to a server that may drop keys when its memory is full."""
-        retry_deadline_s: float = 600
-        """How long commands of which none gets through are tried again before the run stops, fit to be resumed."""
-        cluster: bool = False
-        """Whether the URL leads to a node of a Redis Cluster."""
-        durability: Durability = Durability()  # noqa: RUF009 - frozen, so that it can be shared
-        """The replicas that must hold what was written before it counts as acknowledged."""
-        max_memory_percent: float = 70
-        """How full of its `maxmemory` a copy may make the server, as measured by a sample; more than 100 for any."""
-        max_rate: float | None = None
-        """Records a second that a run writes to the server at the most, over all routes."""
-        windows: Sequence[Window] = ()
-        """Hours of the day with a ceiling of their own in place of this one."""
-        time_zone: str = "UTC"
-        """The time zone of `windows`, such as Europe/Berlin."""
-
-        def __post_init__(self) -> None:
-            """Refuse ceilings that cannot be kept."""
-            self.ceilings()
-
-        def ceilings(self) -> Ceilings:
-            """Return how fast the server may be written to."""
-            return ceilings(self.windows, self.time_zone, max_rate=self.max_rate)
-
-    @dataclass(frozen=True, slots=True)
-    class Placement:
-        """Which keys a route owns and how long they live."""
-
-        key: str | None = None
-        """Key template; the route's name, a colon and {_id} unless said, a sorted set's the route's name alone."""
-        ttl_s: int | None = None
-        """Seconds that a key lives after it was last written; not beside `expires`."""
-        expires: str | Expires | None = None
-        """When the key expires; beside a mapper of your own any text that says that keys do."""
-        score: str | None = None
-        """The numeric field that orders the members: says that the keys hold sorted sets."""
-        location: str | None = None
-        """The field with the place: says that the keys hold geo sets, which are sorted sets."""
-        entry: str | None = None
-        """The field that orders the entries: says that the keys hold streams."""
-        member: str | None = None
-        """The field that names the members: says that many documents share each key, a set unless said otherwise."""
-        json: bool = False
-        """Whether the keys hold JSON documents, which not every server can."""
+    Connection: TypeAlias = configuration.Connection
+    Placement: TypeAlias = configuration.Placement
 
     REPEATED: ClassVar[frozenset[str]] = frozenset(("expires", "score", "location", "entry", "member", "json"))
     """Keys of a placement that repeat what a mapper says: they stand beside a mapper that has them, or one's own."""
 
     def __init__(self, connection: Connection, placement: Placement, route: str, /, *, timing: Timing = TIMING) -> None:
         """Take the options without connecting; raises ValueError for options that cannot be served."""
-        shared = [name for name in _SHARING if getattr(placement, name) is not None]
-        if placement.expires is not None and shared:
-            raise ValueError(f"expires: beside `{shared[0]}` the documents share a key, so none can expire; drop it")
-        if placement.ttl_s is not None:
-            if not 0 < placement.ttl_s <= 10**12:
-                raise ValueError(f"ttl_s is {placement.ttl_s}; give a number of seconds above 0")
-            if placement.expires is not None:
-                raise ValueError("ttl_s and expires both say when a key expires; drop one of them")
-            if shared:
-                raise ValueError(f"ttl_s: beside `{shared[0]}` the documents share a key, so none can expire; drop it")
+        configuration.check(connection, placement)
         self._json = placement.json
-        self._own = Own.of(placement.key, route, shared=bool(shared))
-        self._shared = _SHARING[shared[0]] if shared else None
+        self._shared = configuration.shared_type(placement)
+        self._own = Own.of(placement.key, route, shared=self._shared is not None)
         self._ttl_ms = placement.ttl_s * 1000 if placement.ttl_s is not None else None
         self._allow_eviction = connection.allow_eviction
         self._deadline_s = connection.retry_deadline_s
-        if connection.max_memory_percent <= 0:
-            raise ValueError("max_memory_percent: above 0; 70 leaves room for what the server itself needs")
-        if connection.durability.wait is not None and connection.durability.wait < 0:
-            raise ValueError("durability: wait is a number of replicas, 0 or more")
-        if not 0 < connection.durability.timeout_ms <= _WAIT_MS:
-            raise ValueError(f"durability: timeout_ms is above 0 and at most {_WAIT_MS}")
         self._server: Server
         if connection.cluster:
             self._server = Cluster(connection.url, connection.retry_deadline_s, connection.durability, timing=timing)
@@ -188,10 +119,17 @@ class RedisTarget(Auditable, Listable, Measurable, Paced, Plannable, ScratchArea
     def check(self) -> Sequence[str]:
         """Return what a person should know; raises PlanError for a server or a key that cannot hold this route."""
         wait_s = min(_CHECK_S, self._deadline_s)
-        notes = [note for server in self._server.primaries(wait_s) for note in self._check_server(server, wait_s)]
+        in_cluster = isinstance(self._server, Cluster)
+        notes = [
+            note
+            for server in self._server.primaries(wait_s)
+            for note in check_server(
+                server, wait_s, json=self._json, allow_eviction=self._allow_eviction, in_cluster=in_cluster
+            )
+        ]
         if self._own.key is not None:
             (kind,) = self._server.ask(("TYPE", as_bytes(self._own.key)), key=self._own.key, deadline_s=wait_s)
-            self._check_type(kind.decode())
+            check_type(kind.decode(), self._own, self._shared)
         return notes
 
     @property
@@ -438,49 +376,3 @@ class RedisTarget(Auditable, Listable, Measurable, Paced, Plannable, ScratchArea
                     command = ("SCAN", cursor or b"0", "MATCH", pattern, "COUNT", _PAGE)
                     ((cursor, keys),) = wire.demand([Step.of(0, "", command)])
                     yield from under(wire, keys, shared_sets=shared_sets)
-
-    def _check_server(self, server: Server, wait_s: float) -> Sequence[str]:
-        known = ("COMMAND", "INFO", "PEXPIRETIME", "JSON.SET")
-        _, described, told = server.ask(("PING",), known, ("INFO",), deadline_s=wait_s)
-        info, place = parsed_info(told), server.place
-        dates, json = (bool(one) for one in described)
-        if not dates:
-            found = info.get("valkey_version") or info.get("redis_version", "unknown")
-            raise PlanError("E-RDS-VERSION", f"{place} is version {found} without PEXPIRETIME; use 7.0 or later")
-        if info.get("cluster_enabled") == "1" and server is self._server:
-            raise PlanError("E-RDS-CLUSTER", f"{place} is a cluster; say cluster: true beside its url")
-        if info.get("role") == "slave":
-            raise PlanError("E-RDS-REPLICA", f"{place} is a replica, which takes no writes; give its primary's URL")
-        if self._json and not json:
-            raise PlanError("E-RDS-NOJSON", f"{place} {NO_JSON}")
-        return self._check_eviction(info, place)
-
-    def _check_type(self, kind: str) -> None:
-        if self._shared is not None:
-            expected: tuple[str, ...] = ("none", self._shared)
-        elif self._own.prefix is None:
-            expected = ("none", "string", "hash", "set", "list", "zset", JSON)
-        else:
-            return  # A route of documents owns its name as a key only because a sorted set might be there.
-        if kind not in expected:
-            raise PlanError(
-                "E-RDS-TYPE",
-                f"key {self._own.key!r} holds a {kind} where {' or '.join(expected[1:])} is written; "
-                "remove it or choose another key",
-            )
-
-    def _check_eviction(self, info: Mapping[str, str], place: str) -> Sequence[str]:
-        policy = info.get("maxmemory_policy")
-        if policy == "noeviction":
-            return ()
-        if policy is None:
-            return (f"{place} does not say whether it drops keys when its memory is full",)
-        if info.get("maxmemory") == "0":
-            return (f"{place} has maxmemory-policy {policy}: once it has a maxmemory, it drops keys silently",)
-        if not self._allow_eviction:
-            raise PlanError(
-                "E-RDS-EVICTION",
-                f"{place} has maxmemory-policy {policy} and drops keys silently when its memory is full; "
-                "set noeviction there, or accept the loss with allow_eviction: true",
-            )
-        return (f"{place} has maxmemory-policy {policy}: what is written may be dropped at any time",)

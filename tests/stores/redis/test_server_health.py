@@ -16,7 +16,7 @@ from waiting import until
 
 from mappers.redis.records import Entry, Hash, List, Member, Set, SetMember, String
 from stores.errors import PlanError, TransientError
-from stores.redis.client import Durability
+from stores.redis.configuration import Durability
 from stores.redis.target import RedisTarget
 
 Make = Callable[..., RedisTarget]

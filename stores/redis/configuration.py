@@ -1,0 +1,108 @@
+"""What a plan may say of Redis or Valkey: how a server is reached, which keys a route owns, what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mappers.expiry import Expires
+from stores.throttling.limits import Ceilings, Window, ceilings
+
+_SHARING = {"score": "zset", "location": "zset", "entry": "stream", "member": "set"}
+"""Keys of a placement that say that documents share keys, and of which type; the first that is said decides."""
+_WAIT_MS = 20_000
+"""WAIT ends before a connection that is silent for 30 seconds counts as lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Durability:
+    """How many replicas hold what was written before it counts as acknowledged (R73)."""
+
+    wait: int | None = None
+    """The replicas to wait for after each pipeline; one, if any is attached, unless said; 0 waits for none."""
+    timeout_ms: int = 1000
+    """How long one WAIT lasts before the pipeline is sent again; the target's `retry_deadline_s` ends that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """How the server is reached."""
+
+    url: str
+    """``redis://[user:password@]host[:port][/database]``; ``rediss`` for TLS, ``unix`` for a socket's path."""
+    allow_eviction: bool = False
+    """Write also to a server that may drop keys when its memory is full."""
+    retry_deadline_s: float = 600
+    """How long commands of which none gets through are tried again before the run stops, fit to be resumed."""
+    cluster: bool = False
+    """Whether the URL leads to a node of a Redis Cluster."""
+    durability: Durability = Durability()
+    """The replicas that must hold what was written before it counts as acknowledged."""
+    max_memory_percent: float = 70
+    """How full of its `maxmemory` a copy may make the server, as measured by a sample; more than 100 for any."""
+    max_rate: float | None = None
+    """Records a second that a run writes to the server at the most, over all routes."""
+    windows: Sequence[Window] = ()
+    """Hours of the day with a ceiling of their own in place of this one."""
+    time_zone: str = "UTC"
+    """The time zone of `windows`, such as Europe/Berlin."""
+
+    def __post_init__(self) -> None:
+        """Refuse ceilings that cannot be kept."""
+        self.ceilings()
+
+    def ceilings(self) -> Ceilings:
+        """Return how fast the server may be written to."""
+        return ceilings(self.windows, self.time_zone, max_rate=self.max_rate)
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Which keys a route owns and how long they live."""
+
+    key: str | None = None
+    """Key template; the route's name, a colon and {_id} unless said, a sorted set's the route's name alone."""
+    ttl_s: int | None = None
+    """Seconds that a key lives after it was last written; not beside `expires`."""
+    expires: str | Expires | None = None
+    """When the key expires; beside a mapper of your own any text that says that keys do."""
+    score: str | None = None
+    """The numeric field that orders the members: says that the keys hold sorted sets."""
+    location: str | None = None
+    """The field with the place: says that the keys hold geo sets, which are sorted sets."""
+    entry: str | None = None
+    """The field that orders the entries: says that the keys hold streams."""
+    member: str | None = None
+    """The field that names the members: says that many documents share each key, a set unless said otherwise."""
+    json: bool = False
+    """Whether the keys hold JSON documents, which not every server can."""
+
+
+def shared_type(placement: Placement) -> str | None:
+    """Return the type of the keys that documents share by this placement; None where each document has its own."""
+    key = _shared_by(placement)
+    return None if key is None else _SHARING[key]
+
+
+def check(connection: Connection, placement: Placement) -> None:
+    """Raise ValueError, the key first, for options that cannot be served."""
+    shared = _shared_by(placement)
+    if placement.expires is not None and shared:
+        raise ValueError(f"expires: beside `{shared}` the documents share a key, so none can expire; drop it")
+    if placement.ttl_s is not None:
+        if not 0 < placement.ttl_s <= 10**12:
+            raise ValueError(f"ttl_s is {placement.ttl_s}; give a number of seconds above 0")
+        if placement.expires is not None:
+            raise ValueError("ttl_s and expires both say when a key expires; drop one of them")
+        if shared:
+            raise ValueError(f"ttl_s: beside `{shared}` the documents share a key, so none can expire; drop it")
+    if connection.max_memory_percent <= 0:
+        raise ValueError("max_memory_percent: above 0; 70 leaves room for what the server itself needs")
+    if connection.durability.wait is not None and connection.durability.wait < 0:
+        raise ValueError("durability: wait is a number of replicas, 0 or more")
+    if not 0 < connection.durability.timeout_ms <= _WAIT_MS:
+        raise ValueError(f"durability: timeout_ms is above 0 and at most {_WAIT_MS}")
+
+
+def _shared_by(placement: Placement) -> str | None:
+    return next((name for name in _SHARING if getattr(placement, name) is not None), None)

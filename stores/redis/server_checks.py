@@ -1,0 +1,64 @@
+"""What is asked of a server, and of a key, before a route's records are written to it (R70, R75)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from stores.errors import PlanError
+from stores.redis.client import NO_JSON, Server, parsed_info
+from stores.redis.commands import JSON
+from stores.redis.keys import Own
+
+
+def check_server(server: Server, wait_s: float, *, json: bool, allow_eviction: bool, in_cluster: bool) -> Sequence[str]:
+    """Return what a person should know of a server that holds keys; raises PlanError for one that cannot hold them.
+
+    `json` says that the keys hold JSON documents.
+    """
+    known = ("COMMAND", "INFO", "PEXPIRETIME", "JSON.SET")
+    _, described, told = server.ask(("PING",), known, ("INFO",), deadline_s=wait_s)
+    info, place = parsed_info(told), server.place
+    dates, json_module = (bool(one) for one in described)
+    if not dates:
+        found = info.get("valkey_version") or info.get("redis_version", "unknown")
+        raise PlanError("E-RDS-VERSION", f"{place} is version {found} without PEXPIRETIME; use 7.0 or later")
+    if info.get("cluster_enabled") == "1" and not in_cluster:
+        raise PlanError("E-RDS-CLUSTER", f"{place} is a cluster; say cluster: true beside its url")
+    if info.get("role") == "slave":
+        raise PlanError("E-RDS-REPLICA", f"{place} is a replica, which takes no writes; give its primary's URL")
+    if json and not json_module:
+        raise PlanError("E-RDS-NOJSON", f"{place} {NO_JSON}")
+    return _check_eviction(info, place, allow_eviction=allow_eviction)
+
+
+def check_type(kind: str, own: Own, shared_type: str | None) -> None:
+    """Raise PlanError where the route's one key is of another type than what is written to it."""
+    if shared_type is not None:
+        expected: tuple[str, ...] = ("none", shared_type)
+    elif own.prefix is None:
+        expected = ("none", "string", "hash", "set", "list", "zset", JSON)
+    else:
+        return  # A route of documents owns its name as a key only because a sorted set might be there.
+    if kind not in expected:
+        raise PlanError(
+            "E-RDS-TYPE",
+            f"key {own.key!r} holds a {kind} where {' or '.join(expected[1:])} is written; "
+            "remove it or choose another key",
+        )
+
+
+def _check_eviction(info: Mapping[str, str], place: str, *, allow_eviction: bool) -> Sequence[str]:
+    policy = info.get("maxmemory_policy")
+    if policy == "noeviction":
+        return ()
+    if policy is None:
+        return (f"{place} does not say whether it drops keys when its memory is full",)
+    if info.get("maxmemory") == "0":
+        return (f"{place} has maxmemory-policy {policy}: once it has a maxmemory, it drops keys silently",)
+    if not allow_eviction:
+        raise PlanError(
+            "E-RDS-EVICTION",
+            f"{place} has maxmemory-policy {policy} and drops keys silently when its memory is full; "
+            "set noeviction there, or accept the loss with allow_eviction: true",
+        )
+    return (f"{place} has maxmemory-policy {policy}: what is written may be dropped at any time",)
