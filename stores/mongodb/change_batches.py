@@ -12,9 +12,8 @@ from bson.timestamp import Timestamp
 from mappers.documents.decoding import position
 from stores.contract.changes import ChangeBatch, StreamPosition, Touched
 from stores.errors import PermanentError
+from stores.mongodb.configuration import Limits
 
-_BATCH_IDS = 1000
-_BATCH_BYTES = 16 << 20
 _DATA = frozenset(("insert", "update", "replace", "delete"))
 _HARMLESS = frozenset(
     {"create", "createIndexes", "dropIndexes", "startIndexBuild", "commitIndexBuild", "abortIndexBuild"}
@@ -33,10 +32,11 @@ Event = Mapping[str, Any]
 class Gathering:
     """What a batch of changes is made of, while it is read."""
 
-    def __init__(self, database: str, followed: Mapping[str, bool]) -> None:
+    def __init__(self, database: str, followed: Mapping[str, bool], limits: Limits) -> None:
         """Take the names that are followed, and of which what documents were before is wanted."""
         self._database = database
         self._followed = followed
+        self._limits = limits
         self._touched: dict[tuple[str, bytes], list[bytes]] = {}
         self._halts: dict[str, str] = {}
         self._parts: dict[str, Any] = {}
@@ -75,15 +75,15 @@ class Gathering:
         elif kind not in _HARMLESS:
             self._halt(collection, _ENDING.get(kind, f"had an event of a kind that is not known here: {kind}"))
 
-    def ready(self, longest_s: float) -> bool:
+    def is_full(self) -> bool:
         """Whether enough is gathered, or for long enough; never in the midst of an event."""
         if self.partial or self._began is None:
             return False
         return (
             bool(self._halts)
-            or len(self._touched) >= _BATCH_IDS
-            or self._bytes >= _BATCH_BYTES
-            or time.monotonic() - self._began >= longest_s
+            or len(self._touched) >= self._limits.changed_ids
+            or self._bytes >= self._limits.changed_bytes
+            or time.monotonic() - self._began >= self._limits.changed_s
         )
 
     def batch(self, at: StreamPosition) -> ChangeBatch:

@@ -32,15 +32,13 @@ from pymongo.read_preferences import Primary
 from stores.contract.changes import ChangeBatch, StreamPosition
 from stores.errors import OfframpError, PermanentError, TransientError
 from stores.mongodb.change_batches import Gathering
+from stores.mongodb.configuration import LIMITS, Limits
 from stores.mongodb.errors import AUTH_CODES, translate, translating
-from stores.throttling.backoff import Backoff, retry, retry_each
+from stores.throttling.backoff import TIMING, Backoff, Timing, retry, retry_each
 
 _AGAIN = "make a new backfill of each route of this database: offramp backfill PLAN --restart --route NAME"
 _RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
-_BATCH_S = 1.0
-_AWAIT_MS = 500
 _CATCHING_UP_MS = 50
-_PROVE_S = 5.0
 """How long a quiet stream whose tokens tell no time is read before it is opened anew, to prove how far it has got."""
 _KEYSTRING = "82"
 """What a token of MongoDB begins with: the type of a timestamp; its seconds and its increment follow."""
@@ -72,12 +70,16 @@ class DatabaseChanges:
         retry_deadline_s: float,
         *,
         window_s: float | None = None,
+        limits: Limits = LIMITS,
+        timing: Timing = TIMING,
     ) -> None:
         """Bind the names; `window_s` is how far back the source tells changes, for where it cannot be asked."""
         self._client = client
         self._name = database
         self._retry_deadline_s = retry_deadline_s
         self._told_window_s = window_s
+        self._limits = limits
+        self._timing = timing
         self._version: tuple[int, ...] = ()
         self._sharded = False
 
@@ -135,7 +137,7 @@ class DatabaseChanges:
         return retry_each(batches, self._backoff())
 
     def _backoff(self) -> Backoff:
-        return Backoff(self._retry_deadline_s, from_failure=True)
+        return Backoff(self._retry_deadline_s, from_failure=True, timing=self._timing)
 
     def knows_images(self) -> bool:
         """Whether the server can keep what documents were before a change at all."""
@@ -165,10 +167,10 @@ class DatabaseChanges:
         judge: bool,
     ) -> Iterator[tuple[ChangeBatch, bool]]:
         """Yield batches and whether `until` is reached; ends where the stream must be opened anew."""
-        await_ms = _AWAIT_MS if until is None else _CATCHING_UP_MS
+        await_ms = self._limits.await_ms if until is None else _CATCHING_UP_MS
         with self._opened(followed, at, until or 0, judge=judge, await_ms=await_ms) as opened:
-            renew_at = time.monotonic() + _PROVE_S
-            gathering, token = Gathering(self._name, followed), at.token
+            renew_at = time.monotonic() + self._limits.renew_s
+            gathering, token = Gathering(self._name, followed, self._limits), at.token
             while not stopping():
                 with self._translated():
                     raw = opened.cursor.try_next()
@@ -182,7 +184,7 @@ class DatabaseChanges:
                     raise TransientError(
                         "E-SRC-AWAY", f"the changes of {self._name}: the rest of an event did not come"
                     )
-                if raw is not None and not closed and not gathering.ready(_BATCH_S):
+                if raw is not None and not closed and not gathering.is_full():
                     continue
                 told = _time_of(token)
                 proven = opened.at_least if raw is None and not closed and not self._sharded else 0
@@ -191,7 +193,7 @@ class DatabaseChanges:
                 batch = gathering.batch(at)
                 yield batch, reached
                 followed = {name: wanted for name, wanted in followed.items() if name not in batch.halts}
-                gathering = Gathering(self._name, followed)
+                gathering = Gathering(self._name, followed, self._limits)
                 if closed:
                     raise TransientError("E-SRC-AWAY", f"the changes of {self._name}: the source ended the stream")
                 if raw is None and told is None and not self._sharded and time.monotonic() > renew_at:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from typing import Any
 
@@ -19,25 +19,19 @@ from mappers.expiry import IndexExpires
 from stores.contract.changes import Streaming
 from stores.contract.source import Batch, Partition
 from stores.errors import PermanentError, PlanError
+from stores.mongodb import partitioning
 from stores.mongodb.change_stream import timestamp
-from stores.mongodb.configuration import _STALENESS_S, Connection
+from stores.mongodb.configuration import LIMITS, STALENESS_S, Connection, Limits
 from stores.mongodb.errors import translated
-from stores.mongodb.ids import Ids, bound_of, place_among, position_of, typed_of
+from stores.mongodb.ids import Ids, bound_of, position_of, typed_of
 from stores.mongodb.metadata import Described, described
 from stores.mongodb.sync_support import Opening, streaming
 from stores.mongodb.ttl_indexes import ttl_notes, ttl_rule, unique_notes
-from stores.throttling.backoff import Backoff, retry, retry_each
+from stores.throttling.backoff import TIMING, Backoff, Timing, retry, retry_each
 from stores.throttling.batches import cut
 from stores.throttling.rate_limiter import Paced, pace
 
-_BATCH_DOCUMENTS = 1000
-_BATCH_BYTES = 1 << 20
-_FETCH_BYTES = 4 << 20
 _DESCRIBE_DEADLINE_S = 15.0
-_SAMPLES_PER_PARTITION = 20
-_SAMPLES_PER_COLLECTION = 1_000
-
-
 _PREFERENCES = {
     "primary": Primary,
     "primaryPreferred": PrimaryPreferred,
@@ -57,6 +51,9 @@ class CollectionSource(Paced):
         collection: str,
         where: Mapping[str, Any],
         opening: Opening,
+        *,
+        limits: Limits = LIMITS,
+        timing: Timing = TIMING,
     ) -> None:
         """Bind the names; nothing is asked of the server yet."""
         self._client = client
@@ -64,10 +61,12 @@ class CollectionSource(Paced):
         self._name = collection
         self._where = where
         self._opening = opening
+        self._limits = limits
+        self._timing = timing
         self._described: Described | None = None
         self._time = 0
         self._advancing = threading.Lock()
-        self.pace = pace("the source", connection.ceilings(), connection.uri)
+        self.pace = pace("the source", connection.ceilings(), connection.uri, timing)
 
     def check(self) -> Sequence[str]:
         """Return what a person should know; raises PlanError for a collection that is absent or cannot be read.
@@ -113,8 +112,8 @@ class CollectionSource(Paced):
 
     def count_by_type(self) -> Mapping[str, int]:
         """Return the source's own count per BSON type of `_id`, by an aggregation that reads every `_id` (R157)."""
-        pipeline: list[Mapping[str, Any]] = [{"$match": self._where}] if self._where else []
-        pipeline.append({"$group": {"_id": {"$type": "$_id"}, "documents": {"$sum": 1}}})
+        group = {"$group": {"_id": {"$type": "$_id"}, "documents": {"$sum": 1}}}
+        pipeline = [*partitioning.matching(self._where), group]
         with (
             translated(self._name),
             self._session() as session,
@@ -137,53 +136,18 @@ class CollectionSource(Paced):
         described = self._describe()
         if partitions <= 1 or described.kind == "view" or described.capped:
             return [Partition(0)]
-        pipeline: list[Mapping[str, Any]] = [{"$match": self._where}] if self._where else []
-        pipeline += [
-            {"$sample": {"size": partitions * _SAMPLES_PER_PARTITION}},
-            {"$project": {"_id": 1}},
-            {"$sort": {"_id": 1}},
-        ]
-        with translated(self._name), self._raw(pipeline) as chunks:
-            sampled = [position_of(self._name, raw) for chunk in chunks for raw in documents(chunk)]
-        step = len(sampled) / partitions
-        quantiles = [sampled[int(step * number)] for number in range(1, partitions)] if sampled else []
-        # By the typed text: on shards 1 and 1.0 may both stand, and a server takes no range that begins where it ends.
-        distinct: dict[str, bytes] = {}
-        for bound in quantiles:
-            with suppress(PermanentError):  # An _id that cannot be decoded bounds nothing.
-                distinct.setdefault(typed_of(self._name, bound), bound)
-        bounds = list(distinct.values())
-        return [
-            Partition(number, lower, upper)
-            for number, (lower, upper) in enumerate(zip([None, *bounds], [*bounds, None], strict=True))
-        ]
+        sampled = self._positions(partitioning.sample_for_bounds(self._where, partitions))
+        return partitioning.partitions_between(self._name, sampled, partitions)
 
     def middle(self, partition: Partition, after: bytes, least: int) -> bytes | None:
-        """Return the median of a random sample of what is left past `after`; None where too little is.
-
-        The sample is of the whole collection, without the filter, so that no server reads all that matches; it is the
-        server that compares `_id`s of mixed types.
-        """
+        """Return the median of a random sample of what is left past `after`; None where too little is."""
         described = self._describe()
         if described.kind == "view" or described.capped:
             return None
-        within = [{"$gt": ["$_id", {"$literal": bound_of(self._name, after)}]}]
-        if partition.upper is not None:
-            within.append({"$lt": ["$_id", {"$literal": bound_of(self._name, partition.upper)}]})
-        pipeline: list[Mapping[str, Any]] = [
-            {"$sample": {"size": _SAMPLES_PER_COLLECTION}},
-            {"$project": {"_id": 1}},
-            {"$match": {"$expr": {"$and": within}}},
-            {"$sort": {"_id": 1}},
-        ]
-        with translated(self._name), self._raw(pipeline) as chunks:
-            found = [position_of(self._name, raw) for chunk in chunks for raw in documents(chunk)]
-        if not found or len(found) * max(1, self.estimate() / _SAMPLES_PER_COLLECTION) < least:
+        sampled = self._positions(partitioning.sample_of_rest(self._name, partition, after))
+        if not sampled or partitioning.estimated(sampled, self.estimate()) < least:
             return None
-        at = found[len(found) // 2]
-        # By the typed text, as in `split`: a range must not begin where it ends.
-        ends = [after] if partition.upper is None else [after, partition.upper]
-        return None if typed_of(self._name, at) in {typed_of(self._name, end) for end in ends} else at
+        return partitioning.median(self._name, sampled, partition, after)
 
     def read(self, partition: Partition, after: bytes | None = None) -> Iterator[Batch]:
         """Yield the partition's documents in ascending BSON order of `_id`, past the position `after` if given."""
@@ -223,10 +187,7 @@ class CollectionSource(Paced):
 
     def count_by_partition(self, partitions: Sequence[Partition]) -> Sequence[Mapping[str, int]]:
         """Return the server's own count per partition and BSON type of `_id`, by one read of every `_id`."""
-        bounds = [bound_of(self._name, part.lower) for part in partitions if part.lower is not None]
-        pipeline: list[Mapping[str, Any]] = [{"$match": self._where}] if self._where else []
-        group = {"type": {"$type": "$_id"}, "part": place_among(bounds)}
-        pipeline.append({"$group": {"_id": group, "documents": {"$sum": 1}}})
+        pipeline = partitioning.count_by_place(self._name, self._where, partitions)
         counts: list[dict[str, int]] = [{} for _ in partitions]
         with (
             translated(self._name),
@@ -239,10 +200,7 @@ class CollectionSource(Paced):
 
     def sample(self, number: int) -> Sequence[bytes]:
         """Return the positions of about so many documents, drawn by the server, each once."""
-        pipeline: list[Mapping[str, Any]] = [{"$match": self._where}] if self._where else []
-        pipeline += [{"$sample": {"size": number}}, {"$project": {"_id": 1}}]
-        with translated(self._name), self._raw(pipeline) as chunks:
-            return list(dict.fromkeys(position_of(self._name, raw) for chunk in chunks for raw in documents(chunk)))
+        return list(dict.fromkeys(self._positions(partitioning.sample(self._where, number))))
 
     def fetch(self, ids: Sequence[bytes]) -> Sequence[bytes]:
         """Return the documents with these ids that the filter lets through, in any order; any number of ids.
@@ -250,9 +208,9 @@ class CollectionSource(Paced):
         By the collection's collation it may also give one whose `_id` is spelt otherwise.
         """
         found: list[bytes] = []
-        most = int(min(_BATCH_DOCUMENTS, max(1, self._connection.ceilings().least)))
+        most = int(min(self._limits.batch_documents, max(1, self._connection.ceilings().least)))
         # By bytes too: a query is well below the 16 MB that a command may have.
-        for some in cut(ids, most, _FETCH_BYTES, len):
+        for some in cut(ids, most, self._limits.query_bytes, len):
             self.pace.ask(len(some))
             some_found = retry(partial(self._fetch, some), self._backoff())
             self.pace.pacer.give_back(len(some) - len(some_found))
@@ -260,7 +218,7 @@ class CollectionSource(Paced):
         return found
 
     def _backoff(self) -> Backoff:
-        return Backoff(self._connection.retry_deadline_s, from_failure=True)
+        return Backoff(self._connection.retry_deadline_s, from_failure=True, timing=self._timing)
 
     def _fetch(self, ids: Sequence[bytes]) -> list[bytes]:
         wanted: Mapping[str, Any] = {"_id": {"$in": [bound_of(self._name, at) for at in ids]}}
@@ -297,13 +255,15 @@ class CollectionSource(Paced):
     def _found(self, where: Mapping[str, Any], **how: Any) -> Any:
         return self._collection().find_raw_batches(where, **how)
 
-    @contextmanager
-    def _raw(self, pipeline: Sequence[Mapping[str, Any]]) -> Iterator[Any]:
+    def _positions(self, pipeline: Sequence[Mapping[str, Any]]) -> list[bytes]:
+        """Return the position of each document that the pipeline gives."""
+        chunks: Any
         with (
+            translated(self._name),
             self._session() as session,
             closing(self._collection().aggregate_raw_batches(pipeline, session=session)) as chunks,
         ):
-            yield chunks
+            return [position_of(self._name, raw) for chunk in chunks for raw in documents(chunk)]
 
     def _cursor(self, partition: Partition, after: bytes | None, session: ClientSession | None) -> Any:
         described = self._describe()
@@ -331,7 +291,9 @@ class CollectionSource(Paced):
         """Return how many documents are asked for at once: under a ceiling no more than it allows in a second."""
         average = self._describe().average_bytes
         # Two at least: a batch that begins at the bound brings one document already read.
-        most = max(2, min(_BATCH_DOCUMENTS, _BATCH_BYTES // average)) if average else _BATCH_DOCUMENTS
+        most = self._limits.batch_documents
+        if average:
+            most = max(2, min(most, self._limits.batch_bytes // average))
         return int(min(most, max(2, self._connection.ceilings().least)))
 
     def _collection(self) -> Collection[dict[str, Any]]:
@@ -340,7 +302,7 @@ class CollectionSource(Paced):
         if self._connection.read_preference == "primary":
             chosen: Any = Primary()
         else:
-            chosen = preference(max_staleness=_STALENESS_S) if described.replicated else preference()
+            chosen = preference(max_staleness=STALENESS_S) if described.replicated else preference()
         return self._client[self._connection.database].get_collection(
             self._name,
             codec_options=CODEC,
@@ -351,7 +313,7 @@ class CollectionSource(Paced):
     def _describe(self) -> Described:
         if self._described is None:
             deadline_s = min(self._connection.retry_deadline_s, _DESCRIBE_DEADLINE_S)
-            self._described = retry(self._asked_description, Backoff(deadline_s))
+            self._described = retry(self._asked_description, Backoff(deadline_s, timing=self._timing))
         return self._described
 
     def _asked_description(self) -> Described:

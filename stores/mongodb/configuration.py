@@ -12,7 +12,7 @@ from pymongo.uri_parser import split_options
 from stores.errors import PlanError
 from stores.throttling.limits import Ceilings, Window, ceilings
 
-_STALENESS_S = 90
+STALENESS_S = 90
 Preference = Literal["primary", "primaryPreferred", "secondary", "secondaryPreferred", "nearest"]
 
 
@@ -42,6 +42,33 @@ class Connection:
     def ceilings(self) -> Ceilings:
         """Return how fast the source may be read."""
         return ceilings(self.windows, self.time_zone, name="max_read_rate", max_rate=self.max_read_rate)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much is asked of the source at once, and how long for: what is read is the same by any."""
+
+    batch_documents: int = 1000
+    """The documents of one batch of a collection or of a query by `_id`."""
+    batch_bytes: int = 1 << 20
+    """About the size of a batch of a collection."""
+    query_bytes: int = 4 << 20
+    """The `_id`s of one query: well below the 16 MB that a command may have."""
+    changed_ids: int = 1000
+    """The documents of one batch of changes."""
+    changed_bytes: int = 16 << 20
+    """What documents were before, in one batch of changes."""
+    changed_s: float = 1.0
+    """How long a batch of changes is gathered."""
+    await_ms: int = 500
+    """How long the source waits for a change before it answers that there is none."""
+    renew_s: float = 5.0
+    """After how long a quiet stream whose tokens tell no time is opened anew, to prove how far it has come."""
+    pause_s: float = 1.0
+    """How long is waited between two passes over a date field."""
+
+
+LIMITS = Limits()
 
 
 def check_options(uri: str) -> None:

@@ -11,19 +11,22 @@ from pymongo.errors import ConfigurationError, InvalidURI
 from stores.errors import PlanError
 from stores.mongodb.change_stream import DatabaseChanges
 from stores.mongodb.collection import CollectionSource
-from stores.mongodb.configuration import Connection, check_options
+from stores.mongodb.configuration import LIMITS, Connection, Limits, check_options
 from stores.mongodb.errors import translated
 from stores.mongodb.metadata import Facts, described, facts
 from stores.mongodb.sync_support import Opening
 from stores.mongodb.watermark import Watermark
+from stores.throttling.backoff import TIMING, Timing
 
 
 class MongoDB:
     """One database, read at majority read concern where it has a replica set."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, *, limits: Limits = LIMITS, timing: Timing = TIMING) -> None:
         """Connect lazily; raises PlanError for a connection string that is none."""
         self._connection = connection
+        self._limits = limits
+        self._timing = timing
         check_options(connection.uri)
         try:
             self._client: MongoClient[dict[str, Any]] = MongoClient(
@@ -43,7 +46,15 @@ class MongoDB:
 
     def source(self, collection: str, where: Mapping[str, Any] | None = None) -> CollectionSource:
         """Return the documents of one collection that match the filter, all of them without one."""
-        return CollectionSource(self._client, self._connection, collection, where or {}, self._opening)
+        return CollectionSource(
+            self._client,
+            self._connection,
+            collection,
+            where or {},
+            self._opening,
+            limits=self._limits,
+            timing=self._timing,
+        )
 
     def changes(self, window_s: float | None = None) -> DatabaseChanges:
         """Return the changes of all its collections, as one stream.
@@ -51,13 +62,28 @@ class MongoDB:
         `window_s` is how far back the source tells changes, for where it cannot be asked (R122).
         """
         connection = self._connection
-        return DatabaseChanges(self._client, connection.database, connection.retry_deadline_s, window_s=window_s)
+        return DatabaseChanges(
+            self._client,
+            connection.database,
+            connection.retry_deadline_s,
+            window_s=window_s,
+            limits=self._limits,
+            timing=self._timing,
+        )
 
     def watermark(self, collection: str, field: str, overlap_s: float = 60) -> Watermark:
         """Return the changes of one collection as far as a date field tells them, from so long before the last seen."""
         connection = self._connection
         found = described(self._client, connection.database, collection)
-        return Watermark(self._client, found, field, overlap_s, connection.retry_deadline_s)
+        return Watermark(
+            self._client,
+            found,
+            field,
+            overlap_s,
+            connection.retry_deadline_s,
+            limits=self._limits,
+            timing=self._timing,
+        )
 
     def facts(self, collections: Iterable[str]) -> Facts:
         """Return what the server says of itself and of the unique indexes of these collections."""

@@ -16,13 +16,12 @@ from pymongo.read_preferences import Primary
 from mappers.documents.decoding import CODEC_MS, documents
 from stores.contract.changes import ChangeBatch, StreamPosition, Touched
 from stores.mongodb.change_stream import as_int, timestamp
+from stores.mongodb.configuration import LIMITS, Limits
 from stores.mongodb.errors import translated
 from stores.mongodb.ids import position_of
 from stores.mongodb.metadata import Described
-from stores.throttling.backoff import STOPPING, Backoff, retry_each
+from stores.throttling.backoff import TIMING, Backoff, Timing, retry_each
 
-_BATCH_IDS = 1000
-_PAUSE_S = 1.0
 _FIRST_MS = -(2**63)
 
 
@@ -41,6 +40,9 @@ class Watermark:
         field: str,
         overlap_s: float,
         retry_deadline_s: float,
+        *,
+        limits: Limits = LIMITS,
+        timing: Timing = TIMING,
     ) -> None:
         """Take what the server says of the collection; nothing more is asked of it yet."""
         self._client = client
@@ -49,6 +51,8 @@ class Watermark:
         self._field = field
         self._overlap_ms = int(overlap_s * 1000)
         self._retry_deadline_s = retry_deadline_s
+        self._limits = limits
+        self._timing = timing
         self._collection: Any = client.get_database(
             found.database,
             codec_options=CODEC_MS,
@@ -109,10 +113,10 @@ class Watermark:
                 yield ChangeBatch((), at, 0, {})
                 if until is not None and at.time >= until:
                     return
-                STOPPING.wait(_PAUSE_S)
+                self._timing.stop.wait(self._limits.pause_s)
 
         if self._name in collections:
-            yield from retry_each(batches, Backoff(self._retry_deadline_s, from_failure=True))
+            yield from retry_each(batches, Backoff(self._retry_deadline_s, from_failure=True, timing=self._timing))
 
     def _pass(self, at: StreamPosition, now_ms: int, least: int) -> Iterator[ChangeBatch]:
         mark = _marked(at.token)
@@ -132,7 +136,7 @@ class Watermark:
                             {self._field: kept},
                             {self._field: 1},
                             sort=[(self._field, 1)],
-                            batch_size=_BATCH_IDS,
+                            batch_size=self._limits.changed_ids,
                             allow_disk_use=True,
                             session=session,
                         )

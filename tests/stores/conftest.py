@@ -9,7 +9,7 @@ import pytest
 from mongodbs import LISTENER, Documents
 
 from stores.mongodb import collection as mongodb
-from stores.mongodb.configuration import Connection
+from stores.mongodb.configuration import LIMITS, Connection, Limits
 from stores.mongodb.database import MongoDB
 
 
@@ -18,8 +18,8 @@ def opened(mongodb_url: str) -> Iterator[Callable[..., MongoDB]]:
     """Open a database as the tool does, with a retry deadline that no test waits for in vain."""
     running: list[MongoDB] = []
 
-    def open_one(database: str, url: str = mongodb_url, **keys: Any) -> MongoDB:
-        running.append(MongoDB(Connection(url, database, **{"retry_deadline_s": 20, **keys})))
+    def open_one(database: str, url: str = mongodb_url, *, limits: Limits = LIMITS, **keys: Any) -> MongoDB:
+        running.append(MongoDB(Connection(url, database, **{"retry_deadline_s": 20, **keys}), limits=limits))
         return running[-1]
 
     yield open_one

@@ -16,9 +16,9 @@ from flows.demo import servers
 from mappers.documents.decoding import position
 from stores.contract.source import Partition
 from stores.errors import PermanentError, TransientError
-from stores.mongodb import collection as mongodb
 from stores.mongodb.change_stream import as_int, timestamp
 from stores.mongodb.collection import CollectionSource
+from stores.mongodb.configuration import Limits
 from stores.mongodb.database import MongoDB
 
 Sources = Callable[..., CollectionSource]
@@ -30,17 +30,16 @@ def at(own: Any) -> bytes:
 
 
 def test_every_read_after_advancing_is_causally_of_that_time(
-    database: Documents, opened: Callable[..., MongoDB], sent: Sent, monkeypatch: pytest.MonkeyPatch
+    database: Documents, opened: Callable[..., MongoDB], sent: Sent
 ) -> None:
     database.things.insert_many([{"_id": own} for own in range(10)])
-    mongo = opened(database.name)
+    mongo = opened(database.name, limits=Limits(batch_documents=3))
     begun, one = mongo.changes().begin().time, mongo.source("things", {"_id": {"$gte": 0}})
     one.check()
     one.count_by_type()
     sent.clear()
     one.advance(begun)
     one.advance(begun - 1)  # Never back.
-    monkeypatch.setattr(mongodb, "_BATCH_DOCUMENTS", 3)
     with failing(database, 1, "getMore", errorCode=43):
         assert len([raw for batch in one.read(Partition(0)) for raw in batch.documents]) == 10
     one.check()
@@ -127,17 +126,17 @@ def test_only_what_the_filter_lets_through_is_fetched(database: Documents, sourc
 
 
 def test_any_number_of_ids_of_any_size_is_fetched_by_queries_that_a_server_takes(
-    database: Documents, source: Sources, sent: Sent, monkeypatch: pytest.MonkeyPatch
+    database: Documents, source: Sources, sent: Sent
 ) -> None:
     database.things.insert_many([{"_id": own} for own in range(2_500)])
     assert len(source("things").fetch([at(own) for own in range(3_000)])) == 2_500
     shares = [len(command["filter"]["_id"]["$in"]) for command in sent if "find" in command]
     assert shares == [1000, 1000, 1000]
     sent.clear()
-    monkeypatch.setattr(mongodb, "_FETCH_BYTES", 1000)
     long = [f"{own}{'x' * 400}" for own in range(5)] + ["y" * 5_000, "z"]
     database.things.insert_many([{"_id": own} for own in long])
-    assert fetched(source("things"), [at(own) for own in long]) == sorted(at(own) for own in long)
+    short = source("things", limits=Limits(query_bytes=1000))
+    assert fetched(short, [at(own) for own in long]) == sorted(at(own) for own in long)
     assert [len(command["filter"]["_id"]["$in"]) for command in sent if "find" in command] == [2, 2, 1, 1, 1]
 
 

@@ -18,9 +18,9 @@ from waiting import until
 from flows.demo import servers
 from stores.contract.changes import ChangeBatch, StreamPosition
 from stores.errors import PermanentError, TransientError
-from stores.mongodb import change_batches as mongodb_events
 from stores.mongodb import change_stream as mongodb_changes
 from stores.mongodb.change_stream import DatabaseChanges
+from stores.mongodb.configuration import LIMITS, Limits
 from stores.mongodb.database import MongoDB
 
 Things = {"things": False}
@@ -44,10 +44,6 @@ def caught_up(
 def ids(batches: Iterable[ChangeBatch], collection: str = "things") -> list[Any]:
     """Return the `_id`s touched, in order."""
     return [bson.decode(one.id)["_id"] for batch in batches for one in batch.touched if one.collection == collection]
-
-
-def small_batches(monkeypatch: pytest.MonkeyPatch, most: int = 2) -> None:
-    monkeypatch.setattr(mongodb_events, "_BATCH_IDS", most)
 
 
 # --- what was touched -------------------------------------------------------------------------------------------------
@@ -96,10 +92,8 @@ def test_equal_ids_of_other_types_are_other_documents(database: Documents, chang
     assert touched == [bson.encode({"_id": 1}), bson.encode({"_id": 1.0})]
 
 
-def test_a_transaction_ties_and_none_of_it_is_passed_over(
-    database: Documents, changes: DatabaseChanges, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    small_batches(monkeypatch)
+def test_a_transaction_ties_and_none_of_it_is_passed_over(database: Documents, opened: Callable[..., MongoDB]) -> None:
+    changes = opened(database.name, limits=Limits(changed_ids=2)).changes()
     database.things.insert_one({"_id": "first"})
     since = changes.begin()
     with database.client.start_session() as session, session.start_transaction():
@@ -179,10 +173,8 @@ def test_what_is_written_between_the_beginning_and_the_following_is_told(
     assert ids(caught_up(changes, StreamPosition(since.time)))[-1] == "after"
 
 
-def test_from_each_position_exactly_the_rest_is_told(
-    database: Documents, changes: DatabaseChanges, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    small_batches(monkeypatch)
+def test_from_each_position_exactly_the_rest_is_told(database: Documents, opened: Callable[..., MongoDB]) -> None:
+    changes = opened(database.name, limits=Limits(changed_ids=2)).changes()
     database.calm.insert_one({})
     since = changes.begin()
     database.things.insert_many([{"_id": own} for own in range(9)])
@@ -194,10 +186,8 @@ def test_from_each_position_exactly_the_rest_is_told(
         assert ids(caught_up(changes, batch.position)) == ids(batches[number + 1 :])
 
 
-def test_a_quiet_stream_moves_on_and_proves_it(
-    database: Documents, changes: DatabaseChanges, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(mongodb_changes, "_PROVE_S", 0.0)
+def test_a_quiet_stream_moves_on_and_proves_it(database: Documents, opened: Callable[..., MongoDB]) -> None:
+    changes = opened(database.name, limits=Limits(renew_s=0.0)).changes()
     since = changes.begin()
     following = changes.follow(Things, since, stopping=lambda: False)
     first = next(following).position
@@ -234,10 +224,8 @@ def test_following_until_a_time_tells_everything_up_to_it(database: Documents, c
     assert ids(caught_up(changes, since)) == written
 
 
-def test_following_ends_when_it_is_told_to(
-    database: Documents, changes: DatabaseChanges, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(mongodb_changes, "_AWAIT_MS", 10)
+def test_following_ends_when_it_is_told_to(database: Documents, opened: Callable[..., MongoDB]) -> None:
+    changes = opened(database.name, limits=Limits(await_ms=10)).changes()
     answers = iter([False] * 6 + [True] * 2)
     assert 0 < len(list(changes.follow(Things, changes.begin(), stopping=lambda: next(answers)))) < 6
 
@@ -316,9 +304,9 @@ def test_what_happens_to_a_collection_that_is_not_known_to_be_harmless_halts_it(
     ],
 )
 def test_a_stream_that_breaks_is_opened_again_and_nothing_is_lost(
-    database: Documents, changes: DatabaseChanges, monkeypatch: pytest.MonkeyPatch, how: Mapping[str, Any]
+    database: Documents, opened: Callable[..., MongoDB], how: Mapping[str, Any]
 ) -> None:
-    small_batches(monkeypatch)
+    changes = opened(database.name, limits=Limits(changed_ids=2)).changes()
     database.calm.insert_one({})
     since = changes.begin()
     database.things.insert_many([{"_id": own} for own in range(7)])
@@ -414,8 +402,10 @@ def test_a_token_that_is_not_known_gives_way_to_the_time(database: Documents, ch
 # --- what only a script can answer ------------------------------------------------------------------------------------
 
 
-def scripted(opened: Callable[..., MongoDB], server: Scripted, window_s: float | None = None) -> DatabaseChanges:
-    return opened("shop", server.url, retry_deadline_s=1).changes(window_s)
+def scripted(
+    opened: Callable[..., MongoDB], server: Scripted, window_s: float | None = None, limits: Limits = LIMITS
+) -> DatabaseChanges:
+    return opened("shop", server.url, limits=limits, retry_deadline_s=1).changes(window_s)
 
 
 def test_a_token_not_found_gives_way_to_the_time_only_if_the_oplog_reaches_back(
@@ -499,23 +489,23 @@ def parts(time: int) -> list[dict[str, Any]]:
     ]
 
 
-def test_an_event_in_parts_is_put_together_and_never_left_in_its_midst(
-    opened: Callable[..., MongoDB], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(mongodb_changes, "_BATCH_S", 0.0)
+def test_an_event_in_parts_is_put_together_and_never_left_in_its_midst(opened: Callable[..., MongoDB]) -> None:
+    limits = Limits(changed_s=0.0)
     first, *rest = parts(at(960))
     before = event("insert", at(950), own="small")
     script: list[Any] = [([before], before["_id"]), ([first], first["_id"]), (rest, rest[-1]["_id"])]
     images = {"things": True}
     with serving(Scripted(script=[*script])) as server:
-        small, large, *_ = scripted(opened, server).follow(images, StreamPosition(at(900)), until=at(999))
+        small, large, *_ = scripted(opened, server, limits=limits).follow(
+            images, StreamPosition(at(900)), until=at(999)
+        )
     assert ids([small, large]) == ["small", "large"]
     (touched,) = large.touched
     assert [bson.decode(image) for image in touched.before] == [{"_id": "large", "v": 0}]
     assert small.position.token == bson.encode(before["_id"])
     # The connection breaks after the first part and the rest does not come: the event is asked for again as a whole.
     with serving(Scripted(script=[*script[:2], ((), first["_id"]), *script[1:]])) as server:
-        batches = list(scripted(opened, server).follow(images, StreamPosition(at(900)), until=at(999)))
+        batches = list(scripted(opened, server, limits=limits).follow(images, StreamPosition(at(900)), until=at(999)))
         resumed = [stream.get("resumeAfter") for stream in server.streams]
     assert ids(batches) == ["small", "large"]
     assert resumed == [None, before["_id"]]
@@ -542,12 +532,12 @@ def test_an_id_that_no_decoder_keeps_is_named_by_its_bytes(opened: Callable[...,
     assert [one.id for one in batch.touched] == [symbol]
 
 
-def test_what_documents_were_bounds_a_batch_too(
-    opened: Callable[..., MongoDB], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(mongodb_events, "_BATCH_BYTES", 1000)
+def test_what_documents_were_bounds_a_batch_too(opened: Callable[..., MongoDB]) -> None:
+    limits = Limits(changed_bytes=1000)
     image = {"_id": 1, "text": "x" * 600}
     updates = [event("update", at(950 + number), own=1, fullDocumentBeforeChange=image) for number in range(5)]
     with serving(Scripted(script=[(updates, token(at(960)))])) as server:
-        batches = list(scripted(opened, server).follow({"things": True}, StreamPosition(at(900)), until=at(999)))
+        batches = list(
+            scripted(opened, server, limits=limits).follow({"things": True}, StreamPosition(at(900)), until=at(999))
+        )
     assert [batch.events for batch in batches] == [2, 2, 1]

@@ -6,6 +6,7 @@ import datetime as dt
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from mappers.documents.decoding import identity_type, position
 from stores.contract.source import Batch, Partition
 from stores.errors import PermanentError, PlanError, TransientError
 from stores.mongodb import collection as mongodb
-from stores.mongodb.configuration import Connection, Preference
+from stores.mongodb.configuration import Connection, Limits, Preference
 from stores.mongodb.database import MongoDB
 
 
@@ -33,8 +34,9 @@ def mixed(database: Documents) -> list[bytes]:
 
 
 @pytest.fixture
-def pages_of_three(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mongodb, "_BATCH_DOCUMENTS", 3)
+def in_threes(source: Callable[..., mongodb.CollectionSource]) -> Callable[..., mongodb.CollectionSource]:
+    """Return the source of a collection, read in batches of three documents."""
+    return partial(source, limits=Limits(batch_documents=3))
 
 
 def positions(documents: Iterable[Any]) -> list[bytes]:
@@ -64,16 +66,16 @@ def cut(*bounds: Any) -> list[Partition]:
 
 
 def test_ids_of_every_type_are_read_in_order_whatever_the_page(
-    source: Callable[..., mongodb.CollectionSource], mixed: list[bytes], pages_of_three: None
+    mixed: list[bytes], in_threes: Callable[..., mongodb.CollectionSource]
 ) -> None:
-    assert read(source("mixed")) == mixed
+    assert read(in_threes("mixed")) == mixed
 
 
 def test_each_type_of_id_is_counted_as_often_as_it_is_read(
-    source: Callable[..., mongodb.CollectionSource], mixed: list[bytes], pages_of_three: None
+    mixed: list[bytes], in_threes: Callable[..., mongodb.CollectionSource]
 ) -> None:
-    theirs = source("mixed").count_by_type()
-    assert theirs == Counter(identity_type(at) for at in read(source("mixed")))
+    theirs = in_threes("mixed").count_by_type()
+    assert theirs == Counter(identity_type(at) for at in read(in_threes("mixed")))
     assert theirs == Counter(identity_type(bson.encode({"_id": own})) for own in MIXED_IDS)
 
 
@@ -102,26 +104,26 @@ def test_a_sample_is_of_distinct_documents_spread_over_all(
 
 @pytest.mark.parametrize("partitions", [1, 2, 3, 8, 100])
 def test_partitions_of_mixed_ids_cover_everything_once(
-    source: Callable[..., mongodb.CollectionSource], mixed: list[bytes], pages_of_three: None, partitions: int
+    mixed: list[bytes], in_threes: Callable[..., mongodb.CollectionSource], partitions: int
 ) -> None:
-    parts = source("mixed").split(partitions)
+    parts = in_threes("mixed").split(partitions)
     assert len(parts) <= partitions
     assert [part.number for part in parts] == [*range(len(parts))]
-    assert read(source("mixed"), *parts) == mixed
+    assert read(in_threes("mixed"), *parts) == mixed
 
 
 def test_after_every_position_the_rest_is_read_exactly_once(
-    source: Callable[..., mongodb.CollectionSource], mixed: list[bytes], pages_of_three: None
+    mixed: list[bytes], in_threes: Callable[..., mongodb.CollectionSource]
 ) -> None:
-    one = source("mixed")
+    one = in_threes("mixed")
     for number, at in enumerate(mixed):
         assert read(one, after=at) == mixed[number + 1 :]
 
 
 def test_a_partition_is_resumed_within_its_bounds(
-    source: Callable[..., mongodb.CollectionSource], mixed: list[bytes], pages_of_three: None
+    mixed: list[bytes], in_threes: Callable[..., mongodb.CollectionSource]
 ) -> None:
-    one, part = source("mixed"), Partition(1, mixed[4], mixed[15])
+    one, part = in_threes("mixed"), Partition(1, mixed[4], mixed[15])
     for number in range(4, 15):
         assert read(one, part, after=mixed[number]) == mixed[number + 1 : 15]
 
@@ -129,13 +131,12 @@ def test_a_partition_is_resumed_within_its_bounds(
 @pytest.mark.parametrize("collection", ["mixed", "seen"])
 def test_nothing_is_passed_over_when_the_document_at_the_position_is_gone(
     database: Documents,
-    source: Callable[..., mongodb.CollectionSource],
     mixed: list[bytes],
-    pages_of_three: None,
+    in_threes: Callable[..., mongodb.CollectionSource],
     collection: str,
 ) -> None:
     database.create_collection("seen", viewOn="mixed", pipeline=[])
-    one = source(collection)
+    one = in_threes(collection)
     for number, at in enumerate(mixed):
         database.mixed.delete_one({"at": number})
         assert read(one, after=at) == mixed[number + 1 :]
@@ -163,15 +164,15 @@ def test_any_two_documents_bound_three_partitions_that_cover_everything(
     ],
 )
 def test_bounds_only_balance_the_work(
-    source: Callable[..., mongodb.CollectionSource], mixed: list[bytes], pages_of_three: None, bounds: tuple[Any, ...]
+    mixed: list[bytes], in_threes: Callable[..., mongodb.CollectionSource], bounds: tuple[Any, ...]
 ) -> None:
-    assert read(source("mixed"), *cut(*bounds)) == mixed
+    assert read(in_threes("mixed"), *cut(*bounds)) == mixed
 
 
 def test_the_middle_of_what_is_left_bounds_two_ranges_that_cover_it(
-    source: Callable[..., mongodb.CollectionSource], mixed: list[bytes], pages_of_three: None
+    mixed: list[bytes], in_threes: Callable[..., mongodb.CollectionSource]
 ) -> None:
-    one = source("mixed")
+    one = in_threes("mixed")
     for lower, upper in combinations(range(0, len(mixed) - 1, 3), 2):
         part = Partition(5, mixed[lower], mixed[upper])
         at = one.middle(part, mixed[lower], 1)
@@ -258,12 +259,12 @@ def test_an_id_that_cannot_be_decoded_is_told_and_not_passed_over(
 
 @pytest.mark.parametrize("partitions", [1, 4])
 def test_a_filter_holds_for_reads_counts_and_partitions(
-    database: Documents, source: Callable[..., mongodb.CollectionSource], pages_of_three: None, partitions: int
+    database: Documents, in_threes: Callable[..., mongodb.CollectionSource], partitions: int
 ) -> None:
     database.some.insert_many(
         [{"_id": number if number % 3 else str(number), "kind": "ab"[number % 2]} for number in range(60)]
     )
-    one = source("some", {"kind": "a", "_id": {"$ne": 4}})
+    one = in_threes("some", {"kind": "a", "_id": {"$ne": 4}})
     wanted = positions(bson.encode(row) for row in database.some.find({"kind": "a", "_id": {"$ne": 4}}, sort=["_id"]))
     assert len(wanted) == 29
     assert read(one, *one.split(partitions)) == wanted
@@ -320,11 +321,11 @@ def test_a_time_series_is_refused(database: Documents, source: Callable[..., mon
 
 
 def test_a_capped_collection_is_read_whole_in_one_partition(
-    database: Documents, source: Callable[..., mongodb.CollectionSource], pages_of_three: None
+    database: Documents, in_threes: Callable[..., mongodb.CollectionSource]
 ) -> None:
     database.create_collection("recent", capped=True, size=1_000_000)
     database.recent.insert_many([{"_id": number} for number in (5, 3, "x", 4, 1)])
-    one = source("recent")
+    one = in_threes("recent")
     assert one.split(8) == [Partition(0)]
     assert read(one) == positions(bson.encode({"_id": own}) for own in (1, 3, 4, 5, "x"))
     assert any("capped" in note for note in one.check())
@@ -350,11 +351,11 @@ def test_an_ordinary_collection_needs_no_warning(
 
 
 def test_a_view_is_read_in_one_partition_and_resumed_at_every_position(
-    database: Documents, source: Callable[..., mongodb.CollectionSource], mixed: list[bytes], pages_of_three: None
+    database: Documents, mixed: list[bytes], in_threes: Callable[..., mongodb.CollectionSource]
 ) -> None:
     database.create_collection("seen", viewOn="mixed", pipeline=[{"$match": {"at": {"$ne": 3}}}])
     wanted = [at for at in mixed if at != bson.encode({"_id": MIXED_IDS[3]})]
-    one = source("seen")
+    one = in_threes("seen")
     assert len(wanted) == len(mixed) - 1
     assert one.split(8) == [Partition(0)]
     assert read(one) == wanted
@@ -397,14 +398,14 @@ def test_a_view_that_repeats_an_id_is_refused(
 
 
 def test_a_repeated_id_is_noticed_across_pages_and_when_resumed_between_the_two(
-    database: Documents, source: Callable[..., mongodb.CollectionSource], pages_of_three: None
+    database: Documents, in_threes: Callable[..., mongodb.CollectionSource]
 ) -> None:
     database.base.insert_one({"_id": 1, "own": [1, 2, 7, 7, 9]})
     pipeline = [{"$unwind": "$own"}, {"$project": {"_id": "$own"}}]
     database.create_collection("unwound", viewOn="base", pipeline=pipeline)
     for after in (None, bson.encode({"_id": 7})):
         with pytest.raises(PermanentError) as told:
-            read(source("unwound"), after=after)
+            read(in_threes("unwound"), after=after)
         assert told.value.code == "E-ID-DUP"
 
 
@@ -479,13 +480,12 @@ def test_a_standalone_server_is_read_with_its_own_concern_and_says_so(
 )
 def test_a_cursor_that_dies_is_reopened_and_nothing_is_lost_or_repeated(
     database: Documents,
-    source: Callable[..., mongodb.CollectionSource],
     mixed: list[bytes],
-    pages_of_three: None,
+    in_threes: Callable[..., mongodb.CollectionSource],
     times: int,
     how: Mapping[str, Any],
 ) -> None:
-    one = source("mixed")
+    one = in_threes("mixed")
     with failing(database, times, "getMore", **how):
         assert read(one) == mixed
     with failing(database, times, "getMore", **how):
@@ -493,27 +493,27 @@ def test_a_cursor_that_dies_is_reopened_and_nothing_is_lost_or_repeated(
 
 
 def test_a_cursor_of_a_view_that_dies_is_reopened(
-    database: Documents, source: Callable[..., mongodb.CollectionSource], mixed: list[bytes], pages_of_three: None
+    database: Documents, mixed: list[bytes], in_threes: Callable[..., mongodb.CollectionSource]
 ) -> None:
     database.create_collection("seen", viewOn="mixed", pipeline=[])
     with failing(database, 2, "getMore", errorCode=43):
-        assert read(source("seen")) == mixed
+        assert read(in_threes("seen")) == mixed
 
 
 def test_a_source_that_gives_first_pages_only_is_read_page_by_page(
-    database: Documents, source: Callable[..., mongodb.CollectionSource], mixed: list[bytes], pages_of_three: None
+    database: Documents, mixed: list[bytes], in_threes: Callable[..., mongodb.CollectionSource]
 ) -> None:
     with failing(database, 1_000_000, "getMore", errorCode=43):
-        assert read(source("mixed")) == mixed
+        assert read(in_threes("mixed")) == mixed
 
 
 def test_pages_without_a_new_document_are_not_asked_for_for_ever(
-    database: Documents, source: Callable[..., mongodb.CollectionSource], monkeypatch: pytest.MonkeyPatch
+    database: Documents, source: Callable[..., mongodb.CollectionSource]
 ) -> None:
-    monkeypatch.setattr(mongodb, "_BATCH_DOCUMENTS", 1)  # After a resume such a page brings what was read before.
+    one_by_one = Limits(batch_documents=1)  # After a resume such a page brings what was read before.
     database.things.insert_many([{"_id": number} for number in range(3)])
     database.create_collection("seen", viewOn="things", pipeline=[])
-    batches = source("seen", retry_deadline_s=0.5).read(Partition(0))
+    batches = source("seen", retry_deadline_s=0.5, limits=one_by_one).read(Partition(0))
     with failing(database, 1_000_000, "getMore", errorCode=43):
         assert next(batches).position == bson.encode({"_id": 0})
         with pytest.raises(TransientError):
@@ -530,13 +530,12 @@ def test_a_first_page_that_fails_is_asked_for_again(
 @pytest.mark.parametrize("command", ["find", "getMore", "aggregate", "listCollections"])
 def test_a_refusal_stops_the_route_at_once(
     database: Documents,
-    source: Callable[..., mongodb.CollectionSource],
     mixed: list[bytes],
-    pages_of_three: None,
+    in_threes: Callable[..., mongodb.CollectionSource],
     command: str,
 ) -> None:
     with failing(database, 1, command, errorCode=13), pytest.raises(PermanentError) as told:
-        read(source("mixed"), *source("mixed").split(2))
+        read(in_threes("mixed"), *in_threes("mixed").split(2))
     assert told.value.code == "E-SRC-AUTH"
 
 

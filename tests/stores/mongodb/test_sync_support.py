@@ -17,8 +17,8 @@ from stores.contract.changes import ChangeBatch, StreamPosition
 from stores.contract.source import Partition
 from stores.errors import PermanentError, TransientError
 from stores.memory import MemorySource
-from stores.mongodb import watermark as mongodb_watermark
 from stores.mongodb.collection import CollectionSource
+from stores.mongodb.configuration import Limits
 from stores.mongodb.database import MongoDB
 from stores.mongodb.metadata import Described
 from stores.mongodb.sync_support import Opening, streaming
@@ -207,12 +207,10 @@ def test_a_pass_is_causal_survives_a_broken_cursor_and_is_repeated(
     database: Documents,
     watermark: Callable[..., Watermark],
     sent: list[Mapping[str, Any]],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(mongodb_watermark, "_BATCH_IDS", 3)
-    monkeypatch.setattr(mongodb_watermark, "_PAUSE_S", 0.01)
     database.things.insert_many([{"_id": own, "changed": day(own)} for own in range(10)])
-    marked = watermark("changed", 0)
+    limits = Limits(changed_ids=3, pause_s=0.01)
+    marked = watermark("changed", 0, limits=limits)
     everything = StreamPosition(at(1))
     sent.clear()
     with failing(database, 2, "getMore", errorCode=43):
@@ -223,7 +221,7 @@ def test_a_pass_is_causal_survives_a_broken_cursor_and_is_repeated(
     with failing(database, 1, "find", errorCode=13), pytest.raises(PermanentError):
         caught_up(marked, everything)
     with failing(database, 1_000_000, "find", errorCode=43), pytest.raises(TransientError):
-        caught_up(watermark("changed", 0, retry_deadline_s=0.2), everything)
+        caught_up(watermark("changed", 0, limits=limits, retry_deadline_s=0.2), everything)
     heard: list[Any] = []
     passes = marked.follow({"things": False}, everything, stopping=lambda: "late" in heard)
 

@@ -1,0 +1,89 @@
+"""Where a collection is cut into partitions: what the server is asked, and the bounds that follow from its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from stores.contract.source import Partition
+from stores.errors import PermanentError
+from stores.mongodb.ids import bound_of, place_among, typed_of
+
+Pipeline = list[Mapping[str, Any]]
+
+_SAMPLES_PER_PARTITION = 20
+_SAMPLES_PER_COLLECTION = 1_000
+_ID_ALONE: Mapping[str, Any] = {"$project": {"_id": 1}}
+_BY_ID: Mapping[str, Any] = {"$sort": {"_id": 1}}
+
+
+def matching(where: Mapping[str, Any]) -> Pipeline:
+    """Return the stages that let through what the route's filter does."""
+    return [{"$match": where}] if where else []
+
+
+def sample(where: Mapping[str, Any], number: int) -> Pipeline:
+    """Return the pipeline for the `_id`s of so many documents, drawn at random."""
+    return [*matching(where), {"$sample": {"size": number}}, _ID_ALONE]
+
+
+def sample_for_bounds(where: Mapping[str, Any], partitions: int) -> Pipeline:
+    """Return the pipeline for a sample in order, from which the bounds of so many partitions follow."""
+    return [*sample(where, partitions * _SAMPLES_PER_PARTITION), _BY_ID]
+
+
+def partitions_between(collection: str, sampled: Sequence[bytes], partitions: int) -> list[Partition]:
+    """Return at most so many partitions, disjoint and covering every document whatever was sampled (R105).
+
+    `sampled` are positions in the server's order.
+    """
+    step = len(sampled) / partitions
+    quantiles = [sampled[int(step * number)] for number in range(1, partitions)] if sampled else []
+    # By the typed text: on shards 1 and 1.0 may both stand, and a server takes no range that begins where it ends.
+    distinct: dict[str, bytes] = {}
+    for bound in quantiles:
+        with suppress(PermanentError):  # An _id that cannot be decoded bounds nothing.
+            distinct.setdefault(typed_of(collection, bound), bound)
+    bounds = list(distinct.values())
+    return [
+        Partition(number, lower, upper)
+        for number, (lower, upper) in enumerate(zip([None, *bounds], [*bounds, None], strict=True))
+    ]
+
+
+def sample_of_rest(collection: str, partition: Partition, after: bytes) -> Pipeline:
+    """Return the pipeline for a sample, in order, of what is left of the partition past `after`.
+
+    The sample is of the whole collection, without the filter, so that no server reads all that matches; it is the
+    server that compares `_id`s of mixed types.
+    """
+    within = [{"$gt": ["$_id", {"$literal": bound_of(collection, after)}]}]
+    if partition.upper is not None:
+        within.append({"$lt": ["$_id", {"$literal": bound_of(collection, partition.upper)}]})
+    return [
+        {"$sample": {"size": _SAMPLES_PER_COLLECTION}},
+        _ID_ALONE,
+        {"$match": {"$expr": {"$and": within}}},
+        _BY_ID,
+    ]
+
+
+def estimated(sampled: Sequence[bytes], documents: int) -> float:
+    """Return about how many documents a sample stands for in a collection of so many."""
+    return len(sampled) * max(1, documents / _SAMPLES_PER_COLLECTION)
+
+
+def median(collection: str, sampled: Sequence[bytes], partition: Partition, after: bytes) -> bytes | None:
+    """Return the median of a sample; None where it is one of the range's ends."""
+    at = sampled[len(sampled) // 2]
+    # By the typed text, as above: a range must not begin where it ends.
+    ends = [after] if partition.upper is None else [after, partition.upper]
+    return None if typed_of(collection, at) in {typed_of(collection, end) for end in ends} else at
+
+
+def count_by_place(collection: str, where: Mapping[str, Any], partitions: Sequence[Partition]) -> Pipeline:
+    """Return the pipeline for the count of documents per BSON type of `_id` and place of the partition in the order."""
+    bounds = [bound_of(collection, part.lower) for part in partitions if part.lower is not None]
+    group = {"type": {"$type": "$_id"}, "part": place_among(bounds)}
+    return [*matching(where), {"$group": {"_id": group, "documents": {"$sum": 1}}}]
