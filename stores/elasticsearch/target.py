@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Lock
 from typing import Any, ClassVar
 from urllib.parse import quote
-
-import orjson
 
 from mappers.elasticsearch.date_indices import Periods
 from mappers.elasticsearch.records import IndexDocument
@@ -28,10 +25,14 @@ from stores.contract.target import (
 )
 from stores.elasticsearch import configuration
 from stores.elasticsearch.aliases import Serving
+from stores.elasticsearch.bulk import NO_PIPELINE
 from stores.elasticsearch.client import Cluster
-from stores.elasticsearch.documents import NO_PIPELINE, Documents, Spot, unfit
+from stores.elasticsearch.documents import Documents
 from stores.elasticsearch.index import IndexPlan, settings
 from stores.elasticsearch.ingest import simulated
+from stores.elasticsearch.inspection import create, inspect, path, require_pipeline, server_version
+from stores.elasticsearch.places import Places
+from stores.elasticsearch.spots import Spot, unfit
 from stores.errors import PermanentError, PlanError
 from stores.throttling.backoff import TIMING, Timing
 from stores.throttling.rate_limiter import Paced, pace
@@ -74,6 +75,7 @@ class ElasticsearchTarget(
             raise ValueError("alias: is the name of one of the route's own indices; give another")
         for one in names:
             self._plan = IndexPlan(one, placement, opensearch=self._cluster.opensearch)
+        self._places = Places(self._periods, routed=placement.routing is not None)
         self._deadline_s = connection.retry_deadline_s
         self._check_s = min(self._deadline_s, _CHECK_DEADLINE_S)
         self._public = name
@@ -134,7 +136,7 @@ class ElasticsearchTarget(
         if not self._placement.versioned:
             return wishes
         with _before_writing():
-            self._version()
+            server_version(self._cluster, self._check_s)
             return {**wishes, "index": self._serving.next_version()}
 
     def follow(self, design: Mapping[str, Any], /) -> None:
@@ -149,8 +151,9 @@ class ElasticsearchTarget(
         """Return what a person should know; raises PlanError for another product or an index the plan does not fit."""
         notes: list[str] = []
         with _before_writing():
-            version = self._version()
-            self._check_pipeline()
+            version = server_version(self._cluster, self._check_s)
+            if self._placement.pipeline is not None:
+                require_pipeline(self._cluster, self._placement.pipeline, self._check_s)
             found: list[Mapping[str, Any] | None] = [None]
             if self._placement.versioned:
                 notes += filter(None, [self._serving.check()])
@@ -170,8 +173,9 @@ class ElasticsearchTarget(
         and there is no one identity to return.
         """
         with _before_writing():
-            version = self._version()
-            self._check_pipeline()
+            version = server_version(self._cluster, self._check_s)
+            if self._placement.pipeline is not None:
+                require_pipeline(self._cluster, self._placement.pipeline, self._check_s)
             uuids = [self._make_ready(one, version) for one in self._indices()]
         return uuids[0] if self._periods is None else ""
 
@@ -195,24 +199,17 @@ class ElasticsearchTarget(
         faults = [fault for index in indices for fault in self._serving.audit(index)]
         for index in indices:
             try:
-                if self._inspect(index, self._version()) is None:
+                if self._inspect(index, server_version(self._cluster, self._check_s)) is None:
                     faults.append(f"there is no index {index}")
             except PlanError as error:  # Its mapping or a setting is not as it was made.
                 faults.append(error.message)
         return tuple(faults)
 
-    def _check_pipeline(self) -> None:
-        if (name := self._placement.pipeline) is None:
-            return
-        target = "/_ingest/pipeline/" + quote(name, safe="")
-        if self._cluster.ask("GET", target, deadline_s=self._check_s, allowed=(404,)).status == 404:
-            raise PlanError("E-ES-PIPELINE", f"there is no ingest pipeline {name!r}; make it, or correct `pipeline`")
-
     def _make_ready(self, index: str, version: tuple[int, int]) -> str:
         """The index is there as planned, with its settings for the load; returns its UUID."""
         found = self._inspect(index, version)
         if found is None:
-            self._create(index, version)
+            create(self._cluster, self._plan, index, version, self._check_s)
             # Read back: an index template may have added what the plan does not bear (R90, R91).
             found = self._inspect(index, version)
         if found is None:
@@ -223,57 +220,6 @@ class ElasticsearchTarget(
         documents.know(uuid)
         self._ready[index] = documents
         return uuid
-
-    def _version(self) -> tuple[int, int]:
-        answer = self._cluster.ask("GET", "/", deadline_s=self._check_s, allowed=(400, 404, 405))
-        number = re.match(r"(\d+)\.(\d+)", str(answer.part("version", "number", default="")))
-        product = str(answer.part("version", "distribution", default=answer.product)) or "something nameless"
-        shown = f"{product} {number[0] if number else ''}".rstrip()
-        found = (int(number[1]), int(number[2])) if number else (0, 0)
-        if self._cluster.opensearch and found == (7, 10):
-            # What OpenSearch before 3 says of itself when told to pass for Elasticsearch (R87).
-            found = (2, 0)
-        wanted, other, oldest = (
-            ("opensearch", "elasticsearch", 2) if self._cluster.opensearch else ("elasticsearch", "opensearch", 8)
-        )
-        if product.lower() != wanted or found[0] < oldest:
-            served = "OpenSearch 2 or 3" if self._cluster.opensearch else "Elasticsearch 8 or 9"
-            advice = f"say flavour: {other}" if product.lower() == other else "correct the target's url"
-            raise PlanError("E-ES-PRODUCT", f"{self._cluster.name}: {shown} answers; it must be {served}; {advice}")
-        return found
-
-    def _inspect(self, index: str, version: tuple[int, int], *, undecided: bool = False) -> Mapping[str, Any] | None:
-        """Return the index as the server describes it, None for none; raises PlanError with all its faults."""
-        answer = self._cluster.ask("GET", _path(index), deadline_s=self._check_s, allowed=(404,))
-        if answer.status == 404 and answer.fault().no_index:
-            return None
-        if not isinstance(answer.content, dict) or answer.status == 404:
-            raise answer.unclear(f"what index {index} is")
-        if list(answer.content) != [index]:
-            raise PlanError(
-                "E-ES-INDEX",
-                f"{index} is an alias or data stream of {', '.join(answer.content)}; name an index itself with the"
-                " route's `index`",
-            )
-        found: Mapping[str, Any] = answer.content[index]
-        if faults := self._plan.source_faults(found, version):
-            raise PlanError(
-                "E-ES-SRC", f"index {index} would not give back what it is given: {faults}; name another index"
-            )
-        if faults := self._plan.faults(found, undecided=undecided):
-            raise PlanError(
-                "E-ES-INDEX", f"index {index} differs from the plan: {faults}; change the plan or the index"
-            )
-        return found
-
-    def _create(self, index: str, version: tuple[int, int]) -> None:
-        body = self._plan.creation(version)
-        answer = self._cluster.ask("PUT", _path(index), body, deadline_s=self._check_s, allowed=(400,))
-        # Somebody else, or an attempt of ours whose answer was lost, made it: it is inspected like any other.
-        if answer.status == 400 and "resource_already_exists_exception" not in answer.fault().kinds:
-            # No document is in this request, so that the server's own words may be shown.
-            reasons = "; ".join(answer.fault().reasons) or answer.fault().text
-            raise PlanError("E-ES-INDEX", f"index {index} cannot be made: {reasons}; correct the route's placement")
 
     # --- the documents ------------------------------------------------------------------------------------------------
 
@@ -286,7 +232,7 @@ class ElasticsearchTarget(
         places: dict[str, dict[Spot, list[int]]] = {}
         for place, record in enumerate(records):
             spot = Spot(record.id, record.routing)
-            if refusal := self._misplaced(record) or unfit(spot, record.source):
+            if refusal := self._places.misplaced(record) or unfit(spot, record.source):
                 rejected.append(Rejected(place, *refusal))
             else:
                 places.setdefault(record.index or self._known(), {}).setdefault(spot, []).append(place)
@@ -300,17 +246,17 @@ class ElasticsearchTarget(
 
     def delete(self, addresses: Sequence[str], /) -> None:
         """No document is held at these addresses."""
-        for index, spots in self._placed(addresses).items():
+        for index, spots in self._spots(addresses).items():
             with self._maybe_absent():
                 (self._writable(index) if self._periods is None else self._of(index)).delete(spots)
 
     def read(self, addresses: Sequence[str], /) -> Mapping[str, IndexDocument]:
         """Return the documents held now, refreshed or not (R88)."""
         held: dict[str, IndexDocument] = {}
-        for index, spots in self._placed(addresses).items():
+        for index, spots in self._spots(addresses).items():
             with self._maybe_absent():
                 for spot, source in self._of(index).read(spots).items():
-                    found = self._document(index, spot, source)
+                    found = self._places.document(index, spot, source)
                     held[found.address] = found
         return held
 
@@ -328,7 +274,7 @@ class ElasticsearchTarget(
         """
         for index in self._indices():
             for spot in self._of(index).list():
-                yield self._document(index, spot, b"").address
+                yield self._places.document(index, spot, b"").address
 
     def count(self) -> int:
         """Return how many documents the server counts, once all that was written can be seen."""
@@ -337,7 +283,7 @@ class ElasticsearchTarget(
     def remove(self) -> None:
         """There is no index."""
         for index in self._indices():
-            self._cluster.ask("DELETE", _path(index), deadline_s=self._deadline_s, allowed=(404,))
+            self._cluster.ask("DELETE", path(index), deadline_s=self._deadline_s, allowed=(404,))
 
     def _of(self, index: str) -> Documents:
         return Documents(
@@ -358,43 +304,16 @@ class ElasticsearchTarget(
                     self._ready[index] = self._of(index)
                 else:
                     try:
-                        self._make_ready(index, self._version())
+                        self._make_ready(index, server_version(self._cluster, self._check_s))
                     except PlanError as error:  # Others may have been written to.
                         raise PermanentError(error.code, error.message) from error
             return self._ready[index]
 
-    def _misplaced(self, record: IndexDocument) -> tuple[str, str] | None:
-        """Return code and reason if a record is for another place than one of the route's."""
-        if (record.routing is None) != (self._placement.routing is None):
-            return "E-ES-ROUTING", "routing is the route's `routing` and no mapper's own to choose"
-        if self._periods is None:
-            return None if record.index is None else ("E-ES-PERIOD", "it names an index, and the route has one")
-        if record.index is None or not self._periods.owns(record.index):
-            return "E-ES-PERIOD", "it is for no index of those that the route's `index` names"
-        return None
+    def _spots(self, addresses: Sequence[str]) -> Mapping[str, list[Spot]]:
+        return self._places.spots(addresses, self._known() if self._periods is None else "")
 
-    def _placed(self, addresses: Sequence[str]) -> Mapping[str, list[Spot]]:
-        """Return the spots that the addresses stand for, by index; a refused record's address may stand for none."""
-        if self._periods is None and self._placement.routing is None:
-            return {self._known(): [Spot(address) for address in dict.fromkeys(addresses)]}
-        places: dict[str, list[Spot]] = {}
-        count = 1 + (self._periods is not None) + (self._placement.routing is not None)
-        for address in dict.fromkeys(addresses):
-            try:
-                parts = orjson.loads(address)
-            except orjson.JSONDecodeError:
-                continue
-            if not isinstance(parts, list) or len(parts) != count:
-                continue
-            index = self._known() if self._periods is None else parts.pop(0)
-            routing = None if self._placement.routing is None else parts.pop(0)
-            if self._periods is None or self._periods.owns(index):
-                places.setdefault(index, []).append(Spot(parts.pop(0), routing))
-        return places
-
-    def _document(self, index: str, spot: Spot, source: bytes) -> IndexDocument:
-        routing = None if self._placement.routing is None else spot.routing
-        return IndexDocument(spot.id, source, routing, None if self._periods is None else index)
+    def _inspect(self, index: str, version: tuple[int, int], *, undecided: bool = False) -> Mapping[str, Any] | None:
+        return inspect(self._cluster, self._plan, index, version, self._check_s, undecided=undecided)
 
     @contextmanager
     def _maybe_absent(self) -> Iterator[None]:
@@ -417,7 +336,3 @@ def _before_writing() -> Iterator[None]:
         yield
     except PermanentError as error:
         raise PlanError(error.code, error.message) from error
-
-
-def _path(index: str) -> str:
-    return "/" + quote(index, safe="")
