@@ -21,8 +21,9 @@ from stores.dynamodb.oversize import Folding, Unfit
 from stores.dynamodb.oversize_parts import Parts
 from stores.dynamodb.s3 import Objects
 from stores.errors import PermanentError
+from stores.throttling.batches import cut
 
-OBJECT_LIMIT = 50_000
+FILE_LIMIT = 50_000
 """Of one import, as are the bytes below."""
 BYTE_LIMIT = 15 * 1024**4
 _GATHERED = 64
@@ -58,8 +59,14 @@ class Files:
         folding: Folding | None,
         beside: Objects | None,
         ttl_attribute: str | None,
+        *,
+        most_files: int = FILE_LIMIT,
     ) -> None:
-        """Take how the table's items are folded, and where objects go that a folded item points at."""
+        """Take how the table's items are folded, and where objects go that a folded item points at.
+
+        Files beyond `most_files` are joined before the import.
+        """
+        self._most_files = most_files
         self.objects = objects
         self._place = place
         self._key = key
@@ -116,11 +123,11 @@ class Files:
         if size > BYTE_LIMIT:
             text = f"the files under {self._place!r} have {size} bytes, an import takes {BYTE_LIMIT}; say `load: write`"
             raise PermanentError("E-DDB-IMPORT-SIZE", text)
-        if len(files) <= OBJECT_LIMIT:
+        if len(files) <= self._most_files:
             return self._place + _STAGED
         self.objects.delete([name for name, _ in self.objects.sizes(_MERGED)])
-        most = max(_GATHERED, -(-len(files) // OBJECT_LIMIT))
-        groups = [files[at : at + most] for at in range(0, len(files), most)]
+        most = max(_GATHERED, -(-len(files) // self._most_files))
+        groups = list(cut(files, most))
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="gather") as pool:
             list(pool.map(self._gather, groups))
         return self._place + _MERGED

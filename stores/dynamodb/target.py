@@ -24,7 +24,7 @@ from stores.contract.target import (
 from stores.dynamodb import configuration as options
 from stores.dynamodb.client import Calls
 from stores.dynamodb.concurrency import SideBySide
-from stores.dynamodb.import_files import Files
+from stores.dynamodb.import_files import FILE_LIMIT, Files
 from stores.dynamodb.import_from_s3 import Import
 from stores.dynamodb.items import WRITE_LIMIT, Items, Write, put
 from stores.dynamodb.oversize import MARK, Unfit
@@ -44,7 +44,15 @@ class DynamoDBTarget(Auditable, Countable, Divided, Listable, Loadable[Item], Pa
     Connection: TypeAlias = options.Connection
     Placement: TypeAlias = options.Placement
 
-    def __init__(self, connection: Connection, placement: Placement, route: str, *, timing: Timing = TIMING) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        placement: Placement,
+        route: str,
+        *,
+        timing: Timing = TIMING,
+        most_import_files: int = FILE_LIMIT,
+    ) -> None:
         """Take the options; raises ValueError for those that cannot be served."""
         self._table = options.table_name(connection, placement, route)
         options.check_placement(placement)
@@ -92,6 +100,7 @@ class DynamoDBTarget(Auditable, Countable, Divided, Listable, Loadable[Item], Pa
                 self._folding,
                 self._objects,
                 self._ttl_attribute,
+                most_files=most_import_files,
             )
             self._import = Import(
                 self._described, self.calls, files, placement.import_bucket, connection.import_deadline_s

@@ -27,7 +27,6 @@ from flows.run.status import status
 from flows.run.workers import Threads
 from mappers.contract import Losses
 from stores.contract.target import staging_of
-from stores.dynamodb import import_files as dynamodb_files
 from stores.errors import PlanError, TransientError
 from stores.state.designs import Designs
 from stores.state.leases import Lease
@@ -291,24 +290,6 @@ def test_a_collection_without_documents_gets_its_table_without_an_import(
     for _ in range(2):
         assert backfill(plan).verdict == "clean"
     assert (imports(dynamodb, unique), dynamodb.scan(TableName=unique)["Count"]) == (0, 0)
-
-
-def test_more_files_than_an_import_takes_are_gathered(
-    planned: Callable[..., Plan],
-    database: Database[dict[str, Any]],
-    dynamodb: Any,
-    s3: Any,
-    unique: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(dynamodb_files, "OBJECT_LIMIT", 2)
-    database.things.insert_many(things(2500))
-    plan = planned(partitions=2)
-    row = backfill(plan)
-    assert (row.verdict, row.held) == ("clean", 2500), row.reasons
-    [one] = [one for one in dynamodb.list_imports()["ImportSummaryList"] if one["TableArn"].endswith(unique)]
-    assert one["S3BucketSource"]["S3KeyPrefix"].endswith("/merged/")
-    assert names(s3, unique) == []
 
 
 @pytest.mark.parametrize("how", ["compress", "split", "s3"])

@@ -15,6 +15,7 @@ from botocore.awsrequest import AWSResponse
 
 from mappers.dynamodb.records import Item, item
 from stores.contract.target import Staging
+from stores.dynamodb.import_files import FILE_LIMIT
 from stores.dynamodb.target import DynamoDBTarget
 from stores.errors import PermanentError, TransientError
 
@@ -33,10 +34,10 @@ def s3(dynamodb_endpoint: str, unique: str) -> Any:
 def place(dynamodb_endpoint: str, unique: str, s3: Any) -> Iterator[Place]:
     made: list[DynamoDBTarget] = []
 
-    def target(**connection: Any) -> DynamoDBTarget:
+    def target(*, most_import_files: int = FILE_LIMIT, **connection: Any) -> DynamoDBTarget:
         reached = DynamoDBTarget.Connection(endpoint=dynamodb_endpoint, s3_endpoint=dynamodb_endpoint, **connection)
         placement = DynamoDBTarget.Placement(table=unique, load="import", import_bucket=unique)
-        made.append(DynamoDBTarget(reached, placement, "route"))
+        made.append(DynamoDBTarget(reached, placement, "route", most_import_files=most_import_files))
         return made[-1]
 
     yield target
@@ -120,6 +121,24 @@ def test_files_that_are_not_those_written_are_never_imported(place: Place, s3: A
     with pytest.raises(PermanentError, match="something else wrote"):
         loaded(target, 16, {})
     assert target.check() == ()  # No table was made.
+
+
+def test_more_files_than_an_import_takes_are_joined(place: Place, s3: Any, dynamodb_endpoint: str, unique: str) -> None:
+    target = place(most_import_files=2)
+    records = [item({"_id": f"{number}", "n": number}) for number in range(130)]
+    for number, record in enumerate(records):
+        assert staging(target).stage([record], number % 2, number) == []
+    loaded(target, 130, {})
+    server = boto3.client("dynamodb", endpoint_url=dynamodb_endpoint)
+    [made] = [
+        one for one in server.list_imports(PageSize=25)["ImportSummaryList"] if one["TableArn"].endswith(f"/{unique}")
+    ]
+    assert made["S3BucketSource"]["S3KeyPrefix"].endswith("/merged/")
+    addresses = [record.address for record in records]
+    assert {one.address: one.canonical() for one in target.read(addresses).values()} == {
+        record.address: record.canonical() for record in records
+    }
+    assert files(s3, unique) == {}
 
 
 def answers(target: DynamoDBTarget, **changed: Any) -> Callable[[], int]:
