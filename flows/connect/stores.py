@@ -46,9 +46,9 @@ def opened_target(route: Route, state: State) -> Iterator[Target[Record]]:
 def reading(state: State, route: Route, database: MongoDB) -> Source:
     """Return the route's documents, none of them as it was before the position from which changes follow (R102)."""
     source = route.source(database)
-    standing = state.sync_positions.get(route.name)
-    if standing is not None and route.keys.sync == "stream":
-        source.advance(standing.position.time)
+    sync_state = state.sync_positions.get(route.name)
+    if sync_state is not None and route.keys.sync == "stream":
+        source.advance(sync_state.position.time)
     return source
 
 

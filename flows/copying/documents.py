@@ -14,7 +14,7 @@ from flows.copying.partition import copy_partition
 from flows.copying.projection import ProjectedBatch, Projection, identify
 from mappers.contract import Record
 from mappers.documents.decoding import position
-from stores.contract.journal import Mending, Reject, Tally
+from stores.contract.journal import Reject, RejectJournal, Tally
 from stores.contract.source import Batch, Partition
 from stores.contract.target import Target
 
@@ -46,7 +46,7 @@ def copy_documents(
     source: Fetching,
     projection: Projection,
     target: Target[Record],
-    journal: Mending,
+    journal: RejectJournal,
     ids: Sequence[bytes],
     *,
     before: Mapping[bytes, Sequence[bytes]] | None = None,
@@ -81,7 +81,7 @@ def copy_documents(
     for first in range(0, len(addresses), _AT_ONCE):
         journal.ensure()
         target.delete(addresses[first : first + _AT_ONCE])
-    journal.mend([identify(at) for at in every], collected.rejects)
+    journal.replace_rejects([identify(at) for at in every], collected.rejects)
     return Recopied(collected.tally, len(set(ids) - documents.found), len(addresses), collected.rejects)
 
 
@@ -124,7 +124,7 @@ class _TrackingProjection:
 class _CollectingJournal:
     """A journal that collects tallies and rejects: documents copied by id have no checkpoint."""
 
-    journal: Mending
+    journal: RejectJournal
     tally: Tally = field(default_factory=Tally)
     rejects: list[Reject] = field(default_factory=list)
 

@@ -14,7 +14,7 @@ from flows.copying.projection import Projection
 from flows.copying.reject_budget import keeps_documents
 from flows.plan.model import Plan, Route
 from mappers.contract import Record
-from stores.contract.journal import Mending
+from stores.contract.journal import RejectJournal
 from stores.contract.source import Source
 from stores.contract.target import Target
 from stores.errors import PermanentError
@@ -36,7 +36,7 @@ class Opened:
     source: Source
     target: Target[Record]
     projection: Projection
-    journal: Mending
+    journal: RejectJournal
 
 
 def copy_again(opened: Opened, ids: Sequence[bytes]) -> Recopied:

@@ -11,7 +11,7 @@ from flows.copying.documents import Fetching, copy_documents
 from flows.copying.projection import Projection
 from mappers.contract import Record
 from stores.contract.changes import StreamPosition, Touched
-from stores.contract.journal import Mending, Tally
+from stores.contract.journal import RejectJournal, Tally
 from stores.contract.target import Target
 
 _SAVE_EVERY_S = 5.0
@@ -39,7 +39,7 @@ class Lane:
     source: Reading
     projection: Projection
     target: Target[Record]
-    journal: Mending
+    journal: RejectJournal
     record: Saving
     position: StreamPosition
     advancing: bool = True

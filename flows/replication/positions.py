@@ -51,8 +51,8 @@ class FirstPosition:
 
 def first_sync_within(state: State, database: MongoDB, routes: Sequence[Route]) -> Mapping[str, float]:
     """Return for how long the source keeps its changes, by each route that they will be asked of; warns in time."""
-    standings = {route.name: state.sync_positions.get(route.name) for route in routes if route.keys.sync == "stream"}
-    if not any(standings.values()):
+    sync_states = {route.name: state.sync_positions.get(route.name) for route in routes if route.keys.sync == "stream"}
+    if not any(sync_states.values()):
         return {}
     try:
         window_s = database.changes().window_s()
@@ -60,10 +60,10 @@ def first_sync_within(state: State, database: MongoDB, routes: Sequence[Route]) 
         _log.warning("it cannot be told for how long the source keeps its changes: %s", error)
         return {}
     found: dict[str, float] = {}
-    for name, standing in standings.items():
-        if standing is not None and window_s is not None:
+    for name, sync_state in sync_states.items():
+        if sync_state is not None and window_s is not None:
             found[name] = window_s
-            age_s = time.time() - (standing.position.time >> 32)
+            age_s = time.time() - (sync_state.position.time >> 32)
             if age_s > max(60.0, window_s / 2):
                 _log.warning(
                     "%s: sync it soon: what changed in the last %.0f s is to be followed, and the source keeps %.0f s",
@@ -74,16 +74,16 @@ def first_sync_within(state: State, database: MongoDB, routes: Sequence[Route]) 
 
 def followed(state: State, route: str, window_s: float | None = None) -> Following | None:
     """Return how far the route's target follows its source; None for a route that was never synced."""
-    standing = state.sync_positions.get(route)
-    if standing is None or standing.lag_s is None:
+    sync_state = state.sync_positions.get(route)
+    if sync_state is None or sync_state.lag_s is None:
         return None
-    seconds = standing.position.time >> 32
+    seconds = sync_state.position.time >> 32
     return Following(
         position=dt.datetime.fromtimestamp(seconds, dt.UTC).isoformat(timespec="seconds"),
-        lag_s=round(standing.lag_s, 1),
+        lag_s=round(sync_state.lag_s, 1),
         age_s=round(max(0.0, time.time() - seconds), 1),
         window_s=window_s,
-        events=standing.events,
-        applied=standing.applied,
-        deleted=standing.deleted,
+        events=sync_state.events,
+        applied=sync_state.applied,
+        deleted=sync_state.deleted,
     )

@@ -14,7 +14,7 @@ from flows.plan.model import Plan, Route
 from flows.verifier.compare import list_share
 from flows.verifier.ledger import AddressLog, Entry, Finding, extras
 from mappers.contract import Record
-from stores.contract.journal import Mending
+from stores.contract.journal import RejectJournal
 from stores.contract.source import Partition, Source
 from stores.contract.target import Listable, Target
 from stores.errors import TransientError
@@ -58,7 +58,7 @@ def swept(
     source: Source,
     projection: Projection,
     target: Target[Record],
-    journal: Mending,
+    journal: RejectJournal,
     folder: Path,
     *,
     refused: Container[str] = (),

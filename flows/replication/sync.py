@@ -171,23 +171,23 @@ class _Sync:
             raise joined(faults)
 
     def _lane(self, route: Route, lease: Lease, found: Checked, closing: ExitStack) -> Lane:
-        known, standing = self.state.partitions.route(route.name), self.state.sync_positions.get(route.name)
+        known, sync_state = self.state.partitions.route(route.name), self.state.sync_positions.get(route.name)
         if known is None or not all(part.done for part in self.state.partitions.of_route(route.name)):
             raise PlanError("E-SYNC-BACKFILL", "it was not copied to its end yet; run backfill first, which goes on")
         refuse_unloaded(self.state, route)
         if self.state.sync_positions.sweep_due(route.name) and route.keys.sync != "rescan":
             raise PlanError("E-SYNC-BACKFILL", "what an earlier run left is not swept yet; run backfill, which goes on")
-        if standing is None and route.keys.sync == "rescan":
+        if sync_state is None and route.keys.sync == "rescan":
             self.state.sync_positions.begin(lease, RESCANNED)  # It goes by no position, so any time will do.
-            standing = self.state.sync_positions.get(route.name)
-        if standing is None or (standing.position.token == RESCANNED.token) != (route.keys.sync == "rescan"):
+            sync_state = self.state.sync_positions.get(route.name)
+        if sync_state is None or (sync_state.position.token == RESCANNED.token) != (route.keys.sync == "rescan"):
             raise PlanError(
                 "E-SYNC-POSITION",
                 f"its backfill noted no position to go on from with sync: {route.keys.sync}; begin anew with backfill"
                 " --restart (which for sync: stream needs a replica set, and a collection that is no view)",
             )
-        if standing.halted:
-            raise PermanentError("E-SYNC-HALTED", _halted(route, standing.halted))
+        if sync_state.halted:
+            raise PermanentError("E-SYNC-HALTED", _halted(route, sync_state.halted))
         source = route.source(self.database)
         refuse_other_identity(known, source=source.identity())
         design = self.state.designs.get(route.name)
@@ -201,7 +201,7 @@ class _Sync:
         journal = self.state.journal(lease, documents=keeps_documents(self.plan, route))
         return Lane(
             *(source, projection, target, journal, partial(self.state.sync_positions.save, lease)),
-            position=standing.position,
+            position=sync_state.position,
             advancing=route.keys.sync == "stream",
             before=before,
             window=self.plan.run.window,

@@ -30,11 +30,11 @@ def status(plan: Plan) -> list[dict[str, Any]]:
                 stage = "loading"
             rejected = counted.rejected
             kept = state.rejects.count(name)
-            standing = state.sync_positions.get(name)
-            if standing is not None and standing.synced:
+            sync_state = state.sync_positions.get(name)
+            if sync_state is not None and sync_state.synced:
                 stage = "synced"
                 rejected = kept.open + kept.accepted
-            if standing is not None and standing.halted:
+            if sync_state is not None and sync_state.halted:
                 stage = "halted"
             told = followed(state, name)
             rows.append(
@@ -50,7 +50,7 @@ def status(plan: Plan) -> list[dict[str, Any]]:
                     "lag_s": told.age_s if told else None,
                     "synced_to": told.position if told else None,
                     "sync": asdict(told) if told else None,
-                    "halted": standing.halted if standing else "",
+                    "halted": sync_state.halted if sync_state else "",
                     "accepted": kept.accepted,
                     "stopped": state.rejects.halt_reason(name),
                     "verdict": (known.outcome or {}).get("verdict") if known else None,

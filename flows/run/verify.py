@@ -21,7 +21,7 @@ from stores.contract.target import Divided
 from stores.errors import OfframpError, PermanentError
 from stores.state.leases import Lease
 from stores.state.state import State
-from stores.state.verification import Pass, folder
+from stores.state.verification import Pass, log_folder
 
 _log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class Passes:
         for name, closed in self._done(closing, failures).items():
             every = [*progress[name], *closed.progress]
             verified[name] = replace(closed, seconds=closed.seconds + spent[name], progress=every)
-            shutil.rmtree(folder(self.plan.state, self.plan.name, name), ignore_errors=True)
+            shutil.rmtree(log_folder(self.plan.state, self.plan.name, name), ignore_errors=True)
         return verified
 
     def _done(self, jobs: Sequence[VerifyJob], failures: Failures) -> dict[str, Verified]:
@@ -113,7 +113,7 @@ class Passes:
         target = following(route.target(), self.state.designs.get(route.name))
         shares = self._parts(documents) if isinstance(target, Divided) else 1
         target.close()
-        shutil.rmtree(folder(self.plan.state, self.plan.name, route.name), ignore_errors=True)
+        shutil.rmtree(log_folder(self.plan.state, self.plan.name, route.name), ignore_errors=True)
         return room.begin(lease, scope, min(shares, self.plan.run.workers), partitions)
 
     def _scope(self, job: VerifyJob, route: Route, identity: str) -> Mapping[str, Any]:
@@ -122,14 +122,14 @@ class Passes:
         copied = Tally()
         for part in self.state.partitions.of_route(route.name):
             copied.add(part.tally)
-        standing = self.state.sync_positions.get(route.name)
+        sync_state = self.state.sync_positions.get(route.name)
         return {
             "plan": digest([route.fingerprint()]),
             "source": identity,
             "target": known.target_identity if known else None,
             "run": known.started if known else None,
             "copied": copied.to_json(),
-            "synced": [standing.applied, standing.deleted] if standing else None,
+            "synced": [sync_state.applied, sync_state.deleted] if sync_state else None,
             "id_kind": job.id_kind,
         }
 

@@ -35,7 +35,7 @@ from stores.errors import PermanentError, TransientError
 from stores.state.leases import Lease
 from stores.state.rejects import RefusedDocuments
 from stores.state.state import State
-from stores.state.verification import MOST_FINDINGS, PassPart, StoredFinding, folder
+from stores.state.verification import MOST_FINDINGS, PassPart, StoredFinding, log_folder
 from stores.throttling.rate_limiter import divide, pace
 
 _log = logging.getLogger(__name__)
@@ -276,7 +276,7 @@ class _Work:
             return anew, self._log(anew)
 
     def _log(self, part: PassPart) -> AddressLog:
-        place = folder(self.plan.state, self.plan.name, self.job.route)
+        place = log_folder(self.plan.state, self.plan.name, self.job.route)
         place.mkdir(mode=0o700, parents=True, exist_ok=True)  # Addresses may be personal data (R145).
         return AddressLog(place / f"part-{part.number:04d}", part.size)
 

@@ -95,13 +95,13 @@ def pending_changes(
     stopping: Callable[[], bool] = lambda: False,
 ) -> PendingChanges | None:
     """Return the pending changes of the route; None for a route never synced, or not synced by a change stream."""
-    standing = state.sync_positions.get(route.name)
-    if standing is None or not standing.synced or route.keys.sync != "stream":
+    sync_state = state.sync_positions.get(route.name)
+    if sync_state is None or not sync_state.synced or route.keys.sync != "stream":
         return None
     return PendingChanges(
-        *(database.changes(), route.collection, standing.position),
+        *(database.changes(), route.collection, sync_state.position),
         addresses=projection.addresses if projection is not None else lambda _: None,
-        lost=f"the collection {standing.halted}" if standing.halted else "",
+        lost=f"the collection {sync_state.halted}" if sync_state.halted else "",
         stopping=stopping,
     )
 

@@ -1,7 +1,7 @@
 """What a source and a target promise, and what passes between them and a run."""
 
 from stores.contract.changes import ChangeBatch, Changes, Streaming, StreamPosition, Touched
-from stores.contract.journal import Journal, Mending, Reject, Tally
+from stores.contract.journal import Journal, Reject, RejectJournal, Tally
 from stores.contract.source import Batch, Partition, Readable, Source
 from stores.contract.target import (
     Auditable,
@@ -37,13 +37,13 @@ __all__ = [
     "Listable",
     "Loadable",
     "Measurable",
-    "Mending",
     "Partition",
     "Plannable",
     "Prompt",
     "Publishable",
     "Readable",
     "Reject",
+    "RejectJournal",
     "Rejected",
     "Removable",
     "ScratchArea",

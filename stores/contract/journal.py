@@ -79,28 +79,28 @@ class Reject:
 
 
 class Journal(Protocol):
-    """One route's checkpoints, as the run that holds the route's lease may write them."""
+    """The checkpoints of a route, for the run that has its lease."""
 
     def ensure(self) -> None:
-        """Return only while this run may write; raises LeaseLost otherwise. Asked before every batch (R48, R134)."""
+        """Return only while this run may write; raises LeaseLost otherwise. Call before every batch (R48, R134)."""
 
     def checkpoint(
         self, number: int, position: bytes | None, tally: Tally, rejects: Sequence[Reject] = (), *, done: bool = False
     ) -> None:
-        """The partition stands at `position`, with its batch's counts and rejects: all of it or nothing (R131).
+        """The partition is copied up to `position`, with its batch's counts and rejects: all of it or nothing (R131).
 
         Call only when every record up to `position` is acknowledged; None leaves the position as it was.
         """
 
 
-class Mending(Protocol):
-    """One route's rejects, as the run that holds the route's lease may change them."""
+class RejectJournal(Protocol):
+    """The rejects of a route, for the run that has its lease."""
 
     def ensure(self) -> None:
         """Return only while this run may write; raises LeaseLost otherwise."""
 
-    def mend(self, ids: Sequence[str], rejects: Sequence[Reject]) -> None:
-        """Of the documents with these ids (typed texts) exactly these rejects are on record: all of it or nothing.
+    def replace_rejects(self, ids: Sequence[str], rejects: Sequence[Reject]) -> None:
+        """The documents with these ids (typed texts) have exactly these rejects on record: all of it or nothing.
 
-        Call only when every record of theirs is acknowledged, and what they no longer have is deleted (R140).
+        Call only when each of their records is acknowledged, and each record they no longer have is deleted (R140).
         """

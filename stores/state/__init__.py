@@ -1,1 +1,1 @@
-"""The state of a plan: what its runs know of each other."""
+"""The state of a plan: what its runs and their workers leave on record for each other."""

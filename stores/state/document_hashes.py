@@ -1,4 +1,4 @@
-"""What a rescan remembers of each document: a hash of its bytes, and in which pass it was last there."""
+"""What a rescan records of each document: a hash of its bytes, and the last pass that saw it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import sqlalchemy as sa
 
 from stores.state.database import Database
 from stores.state.leases import Lease, Leases
-from stores.state.tables import document_hashes
+from stores.state.tables import document_hashes as hashes
 
 _AT_ONCE = 500
 
 
 class DocumentHashes:
-    """The documents that rescans of a plan's routes have seen; what writes needs the route's lease."""
+    """The documents that rescans of a plan's routes have seen.
+
+    A method that takes a lease raises LeaseLost, and writes nothing, if another run has taken the route over.
+    """
 
     def __init__(self, database: Database, leases: Leases) -> None:
         """Take the database and the leases that guard what is written to it."""
@@ -24,58 +27,47 @@ class DocumentHashes:
     def last_pass(self, route: str) -> int:
         """Return the number of the last pass that saw a document, 0 before the first."""
         with self._database.reading() as db:
-            query = sa.select(sa.func.max(document_hashes.c.pass_)).where(self._database.where(document_hashes, route))
+            query = sa.select(sa.func.max(hashes.c.pass_)).where(self._database.where(hashes, route))
             return db.execute(query).scalar_one() or 0
 
     def known(self, route: str, ids: Sequence[bytes]) -> Mapping[bytes, bytes]:
-        """Return the hashes remembered for these ids."""
-        found: dict[bytes, bytes] = {}
+        """Return the hashes on record by id, of those ids that have one."""
+        known: dict[bytes, bytes] = {}
         with self._database.reading() as db:
-            for first in range(0, len(ids), _AT_ONCE):
-                where = sa.and_(
-                    self._database.where(document_hashes, route),
-                    document_hashes.c.id.in_(ids[first : first + _AT_ONCE]),
-                )
-                found.update(
-                    db.execute(sa.select(document_hashes.c.id, document_hashes.c.hash).where(where)).tuples().all()
-                )
-        return found
+            for where in self._by_ids(route, ids):
+                known.update(db.execute(sa.select(hashes.c.id, hashes.c.hash).where(where)).tuples().all())
+        return known
 
     def save(self, lease: Lease, seen: Sequence[tuple[bytes, bytes]], number: int) -> None:
-        """These documents were there in this pass; call once their records are acknowledged."""
+        """The ids have these hashes and were seen in this pass; call once their records are acknowledged."""
         if not seen:
             return
-        rows = [{**self._database.key(lease.route), "id": at, "hash": content, "pass_": number} for at, content in seen]
+        rows = [{**self._database.key(lease.route), "id": id_, "hash": hash_, "pass_": number} for id_, hash_ in seen]
         with self._leases.fenced(lease) as db:
-            for first in range(0, len(rows), _AT_ONCE):
-                ids = [row["id"] for row in rows[first : first + _AT_ONCE]]
-                db.execute(
-                    sa.delete(document_hashes).where(
-                        self._database.where(document_hashes, lease.route), document_hashes.c.id.in_(ids)
-                    )
-                )
-            db.execute(sa.insert(document_hashes), rows)
+            for where in self._by_ids(lease.route, [id_ for id_, _ in seen]):
+                db.execute(sa.delete(hashes).where(where))
+            db.execute(sa.insert(hashes), rows)
 
     def missing(self, route: str, number: int) -> Iterator[Sequence[bytes]]:
-        """Yield the ids that were not there in this pass, some at a time; call only at its end."""
+        """Yield the ids that this pass did not see, up to 500 at a time; call only at its end."""
         last = b""
         while True:
-            where = sa.and_(
-                self._database.where(document_hashes, route),
-                document_hashes.c.pass_ < number,
-                document_hashes.c.id > last,
-            )
+            where = sa.and_(self._database.where(hashes, route), hashes.c.pass_ < number, hashes.c.id > last)
             with self._database.reading() as db:
-                query = sa.select(document_hashes.c.id).where(where).order_by(document_hashes.c.id).limit(_AT_ONCE)
-                some = [bytes(at) for at in db.execute(query).scalars()]
-            if not some:
+                query = sa.select(hashes.c.id).where(where).order_by(hashes.c.id).limit(_AT_ONCE)
+                ids = [bytes(id_) for id_ in db.execute(query).scalars()]
+            if not ids:
                 return
-            yield some
-            last = some[-1]
+            yield ids
+            last = ids[-1]
 
     def delete(self, lease: Lease, ids: Sequence[bytes]) -> None:
-        """Nothing is remembered of these ids; call once none of their records is held."""
+        """Nothing is on record of these ids; call once all their records are deleted."""
         with self._leases.fenced(lease) as db:
-            for first in range(0, len(ids), _AT_ONCE):
-                some = document_hashes.c.id.in_(ids[first : first + _AT_ONCE])
-                db.execute(sa.delete(document_hashes).where(self._database.where(document_hashes, lease.route), some))
+            for where in self._by_ids(lease.route, ids):
+                db.execute(sa.delete(hashes).where(where))
+
+    def _by_ids(self, route: str, ids: Sequence[bytes]) -> Iterator[sa.ColumnElement[bool]]:
+        """Yield conditions that pick the rows of these ids, a number of ids that SQLite takes at a time."""
+        for first in range(0, len(ids), _AT_ONCE):
+            yield sa.and_(self._database.where(hashes, route), hashes.c.id.in_(ids[first : first + _AT_ONCE]))

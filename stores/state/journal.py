@@ -13,7 +13,7 @@ from stores.state.rejects import Rejects
 
 @dataclass(frozen=True, slots=True)
 class StateJournal:
-    """`stores.contract.journal.Journal` and `Mending` on a state, for the run that has the lease."""
+    """`stores.contract.journal.Journal` and `RejectJournal` on a state, for the run that has the lease."""
 
     leases: Leases
     partitions: Partitions
@@ -32,6 +32,6 @@ class StateJournal:
         """The partition is copied up to `position`, with its counts and rejects: all of it or nothing."""
         self.partitions.checkpoint(self.lease, number, position, tally, rejects, done=done, documents=self.documents)
 
-    def mend(self, ids: Sequence[str], rejects: Sequence[Reject]) -> None:
+    def replace_rejects(self, ids: Sequence[str], rejects: Sequence[Reject]) -> None:
         """The documents with these ids have exactly these rejects on record: all of it or nothing."""
         self.rejects.replace(self.lease, ids, rejects, documents=self.documents)

@@ -1,4 +1,4 @@
-"""Who holds a lease: a process that can be told from any other, also from a later one of its number."""
+"""The owner of a lease: a process, distinct from every other one, even a later one with the same pid."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from pathlib import Path
 
 
 def owner_of_this_process() -> str:
-    """Return who we are: ``host/pid`` for people, then the process namespace and start time to tell pids apart."""
+    """Return this process: ``host/pid`` for people, then its process namespace and start time, which make it unique."""
     pid = os.getpid()
     return f"{socket.gethostname()}/{pid} {_namespace()} {_started(pid)}"
 
 
 def is_gone(owner: str) -> bool:
-    """Tell whether the owner ran on this machine, in our process namespace, and certainly runs no more."""
+    """Return whether the owner ran on this machine, in our process namespace, and certainly runs no more.
+
+    Returns False where that cannot be known.
+    """
     name, _, rest = owner.partition(" ")
     host, _, pid = name.rpartition("/")
     namespace, _, started = rest.partition(" ")

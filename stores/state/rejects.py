@@ -1,4 +1,4 @@
-"""The room of a state for rejects: each is open until it is mended, or accepted by a person (R140)."""
+"""The rejects of each route: a reject is open until its document is copied, or a person accepts it (R140)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ACCEPTANCE = ("accepted_by", "accepted_at", "accepted_why")
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
-    """Who took it upon themselves that a document is not in the target."""
+    """A person's decision that a document may be missing from the target."""
 
     by: str
     at: float
@@ -59,7 +59,7 @@ class StoredReject:
 
 @dataclass(frozen=True, slots=True)
 class RejectFilter:
-    """Which rejects are meant: those that meet all of it; "" and None ask for nothing."""
+    """A choice of rejects: those that match every field; "" and None match any."""
 
     id: str = ""
     code: str = ""
@@ -74,22 +74,22 @@ class RejectCount:
     open: int
     accepted: int
     open_refused: int
-    """Of the open ones, those that the target refused."""
+    """Open documents that the target refused."""
     accepted_refused: int
 
 
 @dataclass(frozen=True, slots=True)
 class RejectCause:
-    """Rejects for one and the same cause."""
+    """The rejects of one cause."""
 
     stage: str
     code: str
     field: str
     documents: int
     example: str
-    """The typed text of the `_id` of one of them."""
+    """The typed text of the least `_id` among the documents."""
     reason: str
-    """Why that one was rejected."""
+    """Why the example was rejected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +101,10 @@ class AcceptedRejects:
     by: str
     why: str
     at: float
-    """When the last of them was, in seconds since 1970."""
+    """When the last of them was accepted, in seconds since 1970."""
     documents: int
     example: str
-    """The typed text of the `_id` of one of them."""
+    """The typed text of the least `_id` among the documents."""
 
 
 EVERY = RejectFilter()
@@ -137,7 +137,10 @@ def record_rejects(db: sa.Connection, key: Mapping[str, Any], failed: Sequence[R
 
 
 class Rejects:
-    """The rejects of every route of one plan; safe to share between threads. What writes needs the route's lease."""
+    """The rejects of every route of one plan; safe to share between threads.
+
+    A method that takes a lease raises LeaseLost, and writes nothing, if another run has taken the route over.
+    """
 
     def __init__(self, database: Database, leases: Leases) -> None:
         """Take the database and the leases that guard what is written to it."""
@@ -145,7 +148,7 @@ class Rejects:
         self._leases = leases
 
     def of_route(self, route: str, chosen: RejectFilter = EVERY) -> Iterator[StoredReject]:
-        """Yield the rejects in order of id."""
+        """Yield the route's rejects in order of id, then stage."""
         query = sa.select(rejects).where(self._where(route, chosen)).order_by(rejects.c.id, rejects.c.stage)
         with self._database.reading() as db:
             for row in db.execute(query):
@@ -157,7 +160,7 @@ class Rejects:
                 )
 
     def count(self, route: str) -> RejectCount:
-        """Return how many documents are rejected; one of which any reject is open is open."""
+        """Return how many documents are rejected; a document is open if any of its rejects is."""
         per_document = (
             sa.select(
                 sa.func.max(sa.case((_OPEN, 1), else_=0)).label("open"),
@@ -171,16 +174,16 @@ class Rejects:
             per_document.c.open, per_document.c.refused
         )
         with self._database.reading() as db:
-            found = {(is_open, refused): number for is_open, refused, number in db.execute(query).tuples()}
+            counts = {(is_open, refused): number for is_open, refused, number in db.execute(query).tuples()}
         return RejectCount(
-            open=found.get((1, 0), 0) + found.get((1, 1), 0),
-            accepted=found.get((0, 0), 0) + found.get((0, 1), 0),
-            open_refused=found.get((1, 1), 0),
-            accepted_refused=found.get((0, 1), 0),
+            open=counts.get((1, 0), 0) + counts.get((1, 1), 0),
+            accepted=counts.get((0, 0), 0) + counts.get((0, 1), 0),
+            open_refused=counts.get((1, 1), 0),
+            accepted_refused=counts.get((0, 1), 0),
         )
 
     def causes(self, route: str, chosen: RejectFilter = EVERY) -> list[RejectCause]:
-        """Return the causes, the commonest first."""
+        """Return the causes of the route's rejects, the most frequent first."""
         cause = (rejects.c.stage, rejects.c.code, rejects.c.field)
         documents = sa.func.count()
         query = (
@@ -194,14 +197,14 @@ class Rejects:
             return [RejectCause(*row) for row in db.execute(query).tuples()]
 
     def acceptances(self, route: str) -> list[AcceptedRejects]:
-        """Return what persons have accepted, and how much of it, the latest first."""
-        told = (rejects.c.stage, rejects.c.code, rejects.c.accepted_by, rejects.c.accepted_why)
+        """Return the accepted rejects by cause, person and reason, the latest first."""
+        group = (rejects.c.stage, rejects.c.code, rejects.c.accepted_by, rejects.c.accepted_why)
         latest = sa.func.max(rejects.c.accepted_at)
         query = (
-            sa.select(*told, latest, sa.func.count(), sa.func.min(rejects.c.id))
+            sa.select(*group, latest, sa.func.count(), sa.func.min(rejects.c.id))
             .where(self._where(route, ACCEPTED))
-            .group_by(*told)
-            .order_by(latest.desc(), *told)
+            .group_by(*group)
+            .order_by(latest.desc(), *group)
         )
         with self._database.reading() as db:
             return [AcceptedRejects(*row) for row in db.execute(query).tuples()]
@@ -226,22 +229,22 @@ class Rejects:
             record_rejects(db, self._database.key(lease.route), failed, documents=documents)
 
     def accept(self, lease: Lease, chosen: RejectFilter, by: str, why: str) -> int:
-        """The open rejects that are meant count as accepted; returns how many there were."""
+        """The chosen open rejects are accepted; returns how many there were."""
         values = {"accepted_by": by, "accepted_at": time.time(), "accepted_why": why}
         with self._leases.fenced(lease) as db:
             where = sa.and_(self._where(lease.route, chosen), _OPEN)
             return db.execute(sa.update(rejects).where(where).values(**values)).rowcount
 
     def reopen(self, lease: Lease, chosen: RejectFilter) -> int:
-        """The accepted rejects that are meant are open again; returns how many there were."""
+        """The chosen accepted rejects are open again; returns how many there were."""
         with self._leases.fenced(lease) as db:
             where = sa.and_(self._where(lease.route, chosen), ~_OPEN)
             return db.execute(sa.update(rejects).where(where).values(dict.fromkeys(_ACCEPTANCE))).rowcount
 
     def refused(self, route: str, *, most_in_memory: int = MOST_IN_MEMORY) -> RefusedDocuments:
-        """Return the documents the target refused, to be looked up by the typed text of their `_id`.
+        """Return the documents that the target refused, as a container of the typed texts of their `_id`.
 
-        Of more than `most_in_memory` documents each lookup asks the database.
+        Where there are more than `most_in_memory`, each lookup asks the database.
         """
         return RefusedDocuments(self._database, route, most_in_memory)
 
@@ -257,7 +260,7 @@ class Rejects:
             return dict(db.execute(query).tuples().all())
 
     def is_accepted(self, route: str, reject: Reject) -> bool:
-        """Whether a person has accepted that this document fails for this cause."""
+        """Return whether a person has accepted that this document fails for this cause."""
         same = sa.and_(
             *(getattr(rejects.c, name) == getattr(reject, name) for name in ("id", "stage", "code", "field"))
         )
@@ -265,16 +268,16 @@ class Rejects:
         with self._database.reading() as db:
             return db.execute(sa.select(rejects.c.id).where(where)).first() is not None
 
-    # --- budgets ------------------------------------------------------------------------------------------------------
+    # --- halts --------------------------------------------------------------------------------------------------------
 
     def halt(self, lease: Lease, why: str) -> None:
-        """Every worker of the route is to stop at its next checkpoint, until the route is gone on with."""
+        """Every worker of the route is to stop at its next checkpoint, until the halt is lifted."""
         with self._leases.fenced(lease) as db:
             db.execute(sa.delete(halts).where(self._database.where(halts, lease.route)))
             db.execute(sa.insert(halts).values(**self._database.key(lease.route), why=why))
 
     def halt_reason(self, route: str) -> str:
-        """Return why the route was halted, "" if it was not."""
+        """Return why the route is halted, "" if it is not."""
         with self._database.reading() as db:
             query = sa.select(halts.c.why).where(self._database.where(halts, route))
             return db.execute(query).scalar_one_or_none() or ""
@@ -285,15 +288,18 @@ class Rejects:
             db.execute(sa.delete(halts).where(self._database.where(halts, lease.route)))
 
     def _where(self, route: str, chosen: RejectFilter) -> sa.ColumnElement[bool]:
-        asked = [self._database.where(rejects, route)]
-        asked += [rejects.c[name] == text for name in ("id", "code", "stage") if (text := getattr(chosen, name))]
+        conditions = [self._database.where(rejects, route)]
+        conditions += [rejects.c[name] == text for name in ("id", "code", "stage") if (text := getattr(chosen, name))]
         if chosen.accepted is not None:
-            asked.append(~_OPEN if chosen.accepted else _OPEN)
-        return sa.and_(*asked)
+            conditions.append(~_OPEN if chosen.accepted else _OPEN)
+        return sa.and_(*conditions)
 
 
 class RefusedDocuments:
-    """The documents of a route that its target refused, as of when this was made; a container of their typed ids."""
+    """The documents of a route that its target refused, as a container of their typed ids.
+
+    With few documents it is as of when this was made, with many as of each lookup.
+    """
 
     def __init__(self, database: Database, route: str, most_in_memory: int) -> None:
         """Read the ids now unless there are more than `most_in_memory`."""

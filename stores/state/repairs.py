@@ -1,4 +1,4 @@
-"""The room of a state for what was copied again after a backfill: by reject retry and by repair, each action (R155)."""
+"""What reject retry and repair did to a target after its backfill, action by action (R155)."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Action:
     command: str
     """retry or repair."""
     done: str
-    """copied, deleted, rejected (the document is no record's) or left (it could not be mended)."""
+    """copied, deleted, rejected (the document has no record) or left (it could not be repaired)."""
     kind: str = ""
-    """Of a repair, what the verification had found: missing, differs or extra."""
+    """What the verification had found, of a repair: missing, differs or extra; "" of a retry."""
     address: str = ""
-    """Of a repair."""
+    """Where it was done, of a repair; "" of a retry."""
     id: str = ""
     """The typed text of the document's `_id`, where it is known."""
     at: float = 0.0
@@ -34,18 +34,21 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class ActionCount:
-    """How often something was done to a route."""
+    """How often a thing was done to a route."""
 
     command: str
     done: str
     kind: str
     count: int
     last: float
-    """When for the last time, in seconds since 1970."""
+    """When it was done for the last time, in seconds since 1970."""
 
 
 class Repairs:
-    """What was done to each route of one plan since its backfill; what writes needs the route's lease."""
+    """What was done to each route of one plan since its backfill.
+
+    A method that takes a lease raises LeaseLost, and writes nothing, if another run has taken the route over.
+    """
 
     def __init__(self, database: Database, leases: Leases) -> None:
         """Take the database and the leases that guard what is written to it."""
@@ -53,9 +56,9 @@ class Repairs:
         self._leases = leases
 
     def begin(self, lease: Lease) -> None:
-        """Nothing is verified of the route any more, and what copying recorded of it is history (R156).
+        """The route has no verdict and no pass under way, and is marked as copied again (R156).
 
-        Called before the first write, so that whatever kills the command leaves no verdict behind.
+        Call before the first write, so that a command that is killed leaves no verdict behind.
         """
         with self._leases.fenced(lease) as db:
             for table in (passes, pass_parts):
@@ -75,38 +78,38 @@ class Repairs:
                 {
                     **self._database.key(lease.route),
                     "number": number,
-                    "command": one.command,
-                    "done": one.done,
-                    "kind": one.kind,
-                    "address": address_bytes(one.address),
-                    "id": one.id,
+                    "command": action.command,
+                    "done": action.done,
+                    "kind": action.kind,
+                    "address": address_bytes(action.address),
+                    "id": action.id,
                     "at": now,
                 }
-                for number, one in enumerate(actions, last + 1)
+                for number, action in enumerate(actions, last + 1)
             ]
             db.execute(sa.insert(repairs), rows)
 
     def recopied(self, route: str) -> bool:
-        """Whether documents of the route were copied again, by other than sync, since its backfill began."""
+        """Return whether retry or repair has copied documents of the route since its backfill began."""
         with self._database.reading() as db:
             query = sa.select(routes.c.recopied).where(self._database.where(routes, route))
             return bool(db.execute(query).scalar_one_or_none())
 
     def actions(self, route: str) -> Iterator[Action]:
-        """Yield what was done, in order."""
+        """Yield the actions on the route in order of time."""
         query = sa.select(repairs).where(self._database.where(repairs, route)).order_by(repairs.c.number)
         with self._database.reading() as db:
             for row in db.execute(query):
                 yield Action(row.command, row.done, row.kind, address_text(row.address), row.id, row.at)
 
     def counts(self, route: str) -> list[ActionCount]:
-        """Return how often each thing was done."""
-        what = (repairs.c.command, repairs.c.done, repairs.c.kind)
+        """Return how often each thing was done to the route."""
+        group = (repairs.c.command, repairs.c.done, repairs.c.kind)
         query = (
-            sa.select(*what, sa.func.count(), sa.func.max(repairs.c.at))
+            sa.select(*group, sa.func.count(), sa.func.max(repairs.c.at))
             .where(self._database.where(repairs, route))
-            .group_by(*what)
-            .order_by(*what)
+            .group_by(*group)
+            .order_by(*group)
         )
         with self._database.reading() as db:
             return [ActionCount(*row) for row in db.execute(query).tuples()]

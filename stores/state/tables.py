@@ -11,13 +11,13 @@ routes = sa.Table(
     metadata,
     sa.Column("plan", sa.Text, primary_key=True),
     sa.Column("route", sa.Text, primary_key=True),
-    sa.Column("fingerprint", sa.Text, nullable=False),  # JSON of all that decides what is copied and how
+    sa.Column("fingerprint", sa.Text, nullable=False),  # JSON of the plan keys that decide what is copied, and how
     sa.Column("source_identity", sa.Text, nullable=False),
     sa.Column("target_identity", sa.Text, nullable=False),
     sa.Column("started", sa.Float, nullable=False),
     sa.Column("backfill_s", sa.Float, nullable=False, default=0.0),
     sa.Column("outcome", sa.Text),  # JSON of the last row of the report
-    sa.Column("recopied", sa.Boolean, nullable=False, default=False),  # some of it again, but for its sync
+    sa.Column("recopied", sa.Boolean, nullable=False, default=False),  # whether retry or repair copied documents again
 )
 partitions = sa.Table(
     "partitions",
@@ -60,7 +60,7 @@ rejects = sa.Table(
     sa.Column("last", sa.Float, nullable=False),
     sa.Column("position", sa.LargeBinary),  # BSON {"_id": id}, where the document has one
     sa.Column("document", sa.Text),  # canonical Extended JSON, where the plan allows it
-    sa.Column("accepted_by", sa.Text),  # what a person said, NULL until then
+    sa.Column("accepted_by", sa.Text),  # a person, NULL until then
     sa.Column("accepted_at", sa.Float),
     sa.Column("accepted_why", sa.Text),
 )
@@ -133,7 +133,7 @@ passes = sa.Table(
     sa.Column("id", sa.Text, nullable=False),
     sa.Column("began", sa.Float, nullable=False),
     sa.Column("resumed", sa.Integer, nullable=False, default=0),
-    sa.Column("scope", sa.Text, nullable=False),  # JSON of all that the pass is about
+    sa.Column("scope", sa.Text, nullable=False),  # JSON of what the pass is about
 )
 pass_parts = sa.Table(
     "pass_parts",
@@ -147,7 +147,7 @@ pass_parts = sa.Table(
     sa.Column("position", sa.LargeBinary),
     sa.Column("done", sa.Boolean, nullable=False, default=False),
     sa.Column("tally", sa.Text, nullable=False, default="{}"),
-    sa.Column("size", sa.Integer, nullable=False, default=0),  # bytes of its log that count
+    sa.Column("size", sa.Integer, nullable=False, default=0),  # bytes of its log that belong to the checkpoint
 )
 findings = sa.Table(
     "findings",
@@ -173,7 +173,7 @@ repairs = sa.Table(
     sa.Column("id", sa.Text, nullable=False),
     sa.Column("at", sa.Float, nullable=False),
 )
-# Without a route, so that `forget` leaves it alone: what was done before a restart stays on record.
+# Without a route, so that `forget` keeps it: the runs before a restart stay on record.
 runs = sa.Table(
     "runs",
     metadata,

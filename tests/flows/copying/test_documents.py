@@ -35,7 +35,7 @@ class Page:
         if self.lost:
             raise LeaseLost("E-LEASE-LOST", "taken over")
 
-    def mend(self, ids: Sequence[str], rejects: Sequence[Reject]) -> None:
+    def replace_rejects(self, ids: Sequence[str], rejects: Sequence[Reject]) -> None:
         self.ids += ids
         self.rejects += rejects
 

@@ -118,7 +118,7 @@ class Journal:
 
         self.faults.at(commit)
 
-    def mend(self, ids: Sequence[str], rejects: Sequence[Reject]) -> None:
+    def replace_rejects(self, ids: Sequence[str], rejects: Sequence[Reject]) -> None:
         def commit() -> None:
             self.rejects = {key: one for key, one in self.rejects.items() if key[0] not in ids}
             self.rejects.update({(one.id, one.stage): one for one in rejects})
@@ -407,8 +407,8 @@ class NeverAdvances(Syncing):
 class KeepsRejectsForEver(Syncing):
     def make_journal(self) -> Journal:
         class Hoarding(Journal):
-            def mend(self, ids: Sequence[str], rejects: Sequence[Reject]) -> None:
-                super().mend([], rejects)
+            def replace_rejects(self, ids: Sequence[str], rejects: Sequence[Reject]) -> None:
+                super().replace_rejects([], rejects)
 
         return Hoarding(self.faults)
 

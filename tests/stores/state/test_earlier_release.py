@@ -19,7 +19,7 @@ from stores.state.partitions import PartitionState, RouteState
 from stores.state.rejects import Acceptance, RejectCount
 from stores.state.repairs import Action
 from stores.state.state import State
-from stores.state.sync_positions import SyncPosition
+from stores.state.sync_positions import SyncState
 from stores.state.verification import Pass, StoredFinding
 
 WHEN = 1763971200.0
@@ -52,7 +52,7 @@ def test_everything_on_record_is_read(state: State) -> None:
     assert state.rejects.halt_reason("orders") == "too many"
     assert state.designs.get("orders", {"use_case": "entity"}) == {"table": "orders"}
     assert state.designs.load_state("orders") == {"import": "arn:1"}
-    position = SyncPosition(7 << 32 | 1, StreamPosition(8 << 32 | 2, b"later"), WHEN, 0.5, 3, 2, 1, "")
+    position = SyncState(7 << 32 | 1, StreamPosition(8 << 32 | 2, b"later"), WHEN, 0.5, 3, 2, 1, "")
     assert state.sync_positions.get("orders") == position
     assert state.sync_positions.sweep_due("orders")
     assert state.document_hashes.known("orders", [at(1), at(2), at(3)]) == {at(1): b"hash of 1", at(2): b"hash of 2"}

@@ -156,7 +156,7 @@ def test_documents_copied_again_have_exactly_the_rejects_of_that_time(state: Sta
     kept = [Reject(f"n:{number}", stage, "E", "", "r") for number in range(4) for stage in ("map", "write")]
     state.partitions.checkpoint(lease, 0, None, tally(8), kept)
     again = Reject("n:2", "map", "E-OTHER", "", "r")
-    journal.mend(["n:1", "n:2", "n:9"], [again, Reject("n:9", "map", "E", "", "r")])
+    journal.replace_rejects(["n:1", "n:2", "n:9"], [again, Reject("n:9", "map", "E", "", "r")])
     found = [(one.id, one.stage, one.code) for one in state.rejects.of_route("orders")]
     assert found == [
         *(("n:0", "map", "E"), ("n:0", "write", "E"), ("n:2", "map", "E-OTHER")),
@@ -166,7 +166,7 @@ def test_documents_copied_again_have_exactly_the_rejects_of_that_time(state: Sta
     state.leases.release(lease)
     state.leases.acquire("orders")
     with pytest.raises(LeaseLost):
-        journal.mend(["n:0"], [])
+        journal.replace_rejects(["n:0"], [])
 
 
 def test_ids_that_differ_after_a_nul_or_in_case_are_two_rejects(state: State) -> None:

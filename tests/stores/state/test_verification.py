@@ -12,7 +12,7 @@ from stores.contract.source import Partition
 from stores.errors import LeaseLost
 from stores.state.leases import Lease
 from stores.state.state import State
-from stores.state.verification import StoredFinding, folder
+from stores.state.verification import StoredFinding, log_folder
 
 SCOPE = {"fingerprint": "a", "level": "full"}
 PARTITIONS = [Partition(0, None, b"m"), Partition(1, b"m", None)]
@@ -92,6 +92,8 @@ def test_only_the_holder_of_the_lease_writes_and_forgetting_a_route_forgets_both
 
 
 def test_logs_lie_beside_the_state_apart_for_each_route_and_plan(tmp_path: Path) -> None:
-    places = {folder(f"sqlite:///{tmp_path}/state.db", plan, route) for plan in ("a", "b") for route in ("x", "y/../z")}
+    places = {
+        log_folder(f"sqlite:///{tmp_path}/state.db", plan, route) for plan in ("a", "b") for route in ("x", "y/../z")
+    }
     assert len(places) == 4
     assert {place.parent for place in places} == {tmp_path / "state.db.verification"}
