@@ -209,11 +209,11 @@ def _chosen(id_: str, code: str, stage: str | None, *, accepted: bool | None = N
 
 
 def _kept(plan_path: Path, routes: Sequence[str], chosen: RejectFilter) -> list[tuple[str, StoredReject]]:
-    from flows.connect.stores import opened_state
+    from flows.connect.stores import open_state
     from flows.plan.load import load
 
     plan: Plan = load(plan_path)
-    with opened_state(plan) as state:
+    with open_state(plan) as state:
         return [
             (route.name, one) for route in plan.chosen(routes) for one in state.rejects.of_route(route.name, chosen)
         ]

@@ -29,7 +29,7 @@ from stores.errors import PlanError
 @click.option("--open", "opening", is_flag=True, help="Open the page in a browser.")
 def report(plan_path: Path, forms: tuple[str, ...], folder: Path | None, opening: bool) -> None:
     """Write the report of the last run of PLAN again, and list its runs, from its state alone: no store is asked."""
-    from flows.connect.stores import opened_state
+    from flows.connect.stores import open_state
     from flows.plan.load import load
     from flows.reporting.files import FORMS, default_folder, write
     from flows.reporting.model import Report
@@ -37,14 +37,14 @@ def report(plan_path: Path, forms: tuple[str, ...], folder: Path | None, opening
     from flows.run.history import last_report, past_runs
 
     plan = load(plan_path)
-    with opened_state(plan) as state:
+    with open_state(plan) as state:
         kept, runs = last_report(plan, state), past_runs(plan, state)
     if kept is None:
         raise PlanError(
             "E-REPORT-NONE", f"no run of the plan {plan.name!r} has ended yet; run backfill or verify first"
         )
     found = Report.from_bytes(kept)
-    with opened_state(plan) as state:
+    with open_state(plan) as state:
         # A sync, a retry or a repair that wrote since leaves no verdict standing (R156).
         since = [
             row.route for row in found.routes if (known := state.partitions.route(row.route)) and known.outcome is None

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from flows.connect.stores import projected
+from flows.connect.stores import build_projection
 from flows.copying.projection import route_projection
 from flows.plan.model import Route
 from mappers.census import Census, Designer
@@ -92,7 +92,7 @@ def needed(
     documents = source.estimate()
     if route.where or not documents:
         documents = sum(source.count_by_type().values())  # What is left out by a filter takes no room.
-    records = projected(route, target, design).batch(Batch(sampled, b"")).records
+    records = build_projection(route, target, design).batch(Batch(sampled, b"")).records
     place, wanted = target.measure(records, max(1.0, documents / len(sampled)) if sampled else 0, beside)
     _log.info("%s: about %.1f MB of %s for %d documents", route.name, wanted / 1e6, place, documents)
     return {place: wanted}

@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 
 @contextmanager
-def leased(state: State, routes: Sequence[Route], every_s: float) -> Iterator[Mapping[str, Lease]]:
+def hold_leases(state: State, routes: Sequence[Route], every_s: float) -> Iterator[Mapping[str, Lease]]:
     """Hold the routes' leases, renewed so often while the body runs, and release them at its end."""
     leases: dict[str, Lease] = {}
     stop = threading.Event()

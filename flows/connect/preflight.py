@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from flows.connect.plain_ids import kind_of_ids, refuse_other_kinds
-from flows.connect.stores import opened_source
+from flows.connect.stores import open_source
 from flows.connect.ttl_rule import index_rule, told
 from flows.plan.model import Plan, Route
 from mappers.contract import Record
@@ -44,7 +44,7 @@ def check(plan: Plan, routes: Sequence[Route]) -> list[Checked]:
     found: list[Checked] = []
     faults: list[PlanError] = []
     failures: dict[str, OfframpError] = {}
-    with opened_source(plan) as database:
+    with open_source(plan) as database:
         for route in routes:
             source, target = route.source(database), route.target()
             notes: list[str] = []

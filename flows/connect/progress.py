@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -36,6 +37,18 @@ class Silent:
 
 
 SILENT = Silent()
+
+
+@contextmanager
+def watched(observer: Observer, route: str, stage: str, documents: int) -> Iterator[None]:
+    """Let the observer know that the stage begins before the body, and that it has ended after it, however it ended."""
+    observer.began(route, stage, documents)
+    try:
+        yield
+    finally:
+        observer.ended(route, stage)
+
+
 _FIRST_WIDTH_S = 0.25
 _MOST = 120
 """Points kept; beyond them two become one."""

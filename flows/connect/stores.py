@@ -1,59 +1,101 @@
-"""How the source, the target and the state of a plan are opened."""
+"""How the state, the source and the target of a plan are opened, and one route with all that work on it needs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from flows.copying.projection import Projection, route_projection
+from flows.copying.reject_budget import keeps_documents
 from flows.plan.model import Plan, Route
 from mappers.census import Designer
 from mappers.contract import Losses, Record
 from stores.contract.source import Source
 from stores.contract.target import Plannable, Target
 from stores.mongodb.database import MongoDB
+from stores.state.journal import StateJournal
+from stores.state.leases import Lease
 from stores.state.state import State
 
 _Follower = TypeVar("_Follower")
 
 
-def following(follower: _Follower, design: Mapping[str, Any] | None) -> _Follower:
-    """Return the target or mapper, told to follow the design if there is one and it can."""
+@dataclass(frozen=True, slots=True)
+class OpenRoute:
+    """One route with its stores open, for as long as the body of `open_route` lasts."""
+
+    route: Route
+    state: State
+    lease: Lease
+    database: MongoDB
+    source: Source
+    """The route's documents; for a route synced by a stream, none older than the position it syncs from (R102)."""
+    target: Target[Record]
+    """The route's target, following its design. Nothing has been written to it."""
+    projection: Projection
+    """How documents become records of the target."""
+    journal: StateJournal
+    """The route's checkpoints and rejects, written under the lease."""
+    design: Mapping[str, Any] | None
+    """The design on record, None where the route has none."""
+    id_kind: str
+    """The kind of `_id` proven for plain keys, "" where keys are typed."""
+
+
+@contextmanager
+def open_route(
+    plan: Plan, route: Route, state: State, lease: Lease, id_kind: str, database: MongoDB | None = None
+) -> Iterator[OpenRoute]:
+    """Give the route with its stores open for the length of the body; nothing is read or written yet.
+
+    `route` holds what `expires: from_index` stands for (see `ttl_rule.expiring`). Opens a source of its own unless a
+    `database` is given. Closes what it opened, and leaves the state and a given database open.
+    """
+    with ExitStack() as closing:
+        if database is None:
+            database = closing.enter_context(open_source(plan))
+        source = route.source(database)
+        synced = state.sync_positions.get(route.name)
+        if synced is not None and route.keys.sync == "stream":
+            source.advance(synced.position.time)
+        design = state.designs.get(route.name)
+        target = route.target()
+        closing.callback(target.close)
+        with_design(target, design)
+        projection = build_projection(route, target, design, id_kind)
+        journal = state.journal(lease, documents=keeps_documents(plan, route))
+        yield OpenRoute(route, state, lease, database, source, target, projection, journal, design, id_kind)
+
+
+def with_design(follower: _Follower, design: Mapping[str, Any] | None) -> _Follower:
+    """Return the target or mapper, which now follows the design if there is one and it can follow one."""
     if design is not None and isinstance(follower, Plannable | Designer):
         follower.follow(design)
     return follower
 
 
-def projected(
+def build_projection(
     route: Route, target: Target[Record], design: Mapping[str, Any] | None, id_kind: str | None = None
 ) -> Projection:
     """Return how the route's documents become records of its target, by the design; `id_kind` as `route_projection`."""
-    mapper = following(route.mapper(losses := Losses()), design)
+    mapper = with_design(route.mapper(losses := Losses()), design)
     return route_projection(route, target.records, mapper, losses, id_kind)
 
 
 @contextmanager
-def opened_target(route: Route, state: State) -> Iterator[Target[Record]]:
+def open_target(route: Route, state: State) -> Iterator[Target[Record]]:
     """Give the route's target, following its design, for the length of the body."""
-    target = following(route.target(), state.designs.get(route.name))
+    target = with_design(route.target(), state.designs.get(route.name))
     try:
         yield target
     finally:
         target.close()
 
 
-def reading(state: State, route: Route, database: MongoDB) -> Source:
-    """Return the route's documents, none of them as it was before the position from which changes follow (R102)."""
-    source = route.source(database)
-    sync_state = state.sync_positions.get(route.name)
-    if sync_state is not None and route.keys.sync == "stream":
-        source.advance(sync_state.position.time)
-    return source
-
-
 @contextmanager
-def opened_state(plan: Plan) -> Iterator[State]:
+def open_state(plan: Plan) -> Iterator[State]:
     """Give the plan's state for the length of the body."""
     state = State(plan.state, plan.name, plan.run.lease_s)
     try:
@@ -63,7 +105,7 @@ def opened_state(plan: Plan) -> Iterator[State]:
 
 
 @contextmanager
-def opened_source(plan: Plan) -> Iterator[MongoDB]:
+def open_source(plan: Plan) -> Iterator[MongoDB]:
     """Give the plan's source for the length of the body."""
     database = MongoDB(plan.source)
     try:

@@ -20,7 +20,7 @@ from prefect.artifacts import (
 )
 
 from flows.connect.preflight import total
-from flows.connect.stores import opened_source, opened_state
+from flows.connect.stores import open_source, open_state
 from flows.orchestration.events import emit_verdict
 from flows.plan.model import Plan, Route
 from flows.replication.sync import Progress, Watching
@@ -106,11 +106,11 @@ def _without_addresses(route: RouteReport) -> RouteReport:
 def copying_shown(plan: Plan, routes: Sequence[Route]) -> Iterator[None]:
     """While the body lasts, an artifact shows how much of the routes is copied, as the plan's state has it."""
     expected: dict[str, int] = {}
-    with opened_state(plan) as state:
+    with open_state(plan) as state:
 
         def look() -> Far:
             if not expected:
-                with opened_source(plan) as database:
+                with open_source(plan) as database:
                     expected.update({route.name: route.source(database).estimate() for route in routes})
             return _copied(state, routes, expected)
 

@@ -16,7 +16,7 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 from prefect.tasks import Task, exponential_backoff
 
-from flows.connect.stores import opened_state
+from flows.connect.stores import open_state
 from flows.orchestration import worker_entry as remote
 from flows.orchestration.artifacts import show, show_sync
 from flows.plan.keys import RunKeys
@@ -192,7 +192,7 @@ class PrefectWorkers:
     def _stop(self, jobs: Sequence[AnyJob]) -> None:
         """Prefect ends a flow by raising a signal: its tasks, here or elsewhere, stop at a checkpoint."""
         STOPPING.set()
-        with opened_state(self.plan) as state:
+        with open_state(self.plan) as state:
             state.work_requests.stop({job.lease for job in jobs})
 
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from flows.connect.stores import opened_state
+from flows.connect.stores import open_state
 from flows.orchestration.artifacts import Counted, artifact_key, shown
 from flows.plan.load import load
 from flows.run.jobs import CopyJob, LoadJob, Span, copy_job, load_job
@@ -29,7 +29,7 @@ def copy(
     """The partition is copied from its last checkpoint on; returns when that was."""
     loaded = load(Path(plan))
     job = CopyJob(route, number, Lease(loaded.name, route, owner, fence), id_kind, expires)
-    with opened_state(loaded) as state:
+    with open_state(loaded) as state:
         return copy_job(loaded, job, stopping=_asked(state, job.lease))
 
 
@@ -38,7 +38,7 @@ def load_staged(plan: str, route: str, owner: str, fence: int) -> Span:
     loaded = load(Path(plan))
     job = LoadJob(route, Lease(loaded.name, route, owner, fence))
     counted = Counted(route)
-    with opened_state(loaded) as state, shown(artifact_key(loaded.name, route, "load"), counted.far):
+    with open_state(loaded) as state, shown(artifact_key(loaded.name, route, "load"), counted.far):
         return load_job(loaded, job, observer=counted, stopping=_asked(state, job.lease))
 
 
@@ -57,7 +57,7 @@ def verify(
     loaded = load(Path(plan))
     job = VerifyJob(route, asked, Lease(loaded.name, route, owner, fence), id_kind, expires, stage, number)
     counted = Counted(route)
-    with opened_state(loaded) as state, shown(artifact_key(loaded.name, route, "verify"), counted.far):
+    with open_state(loaded) as state, shown(artifact_key(loaded.name, route, "verify"), counted.far):
         return verify_job(loaded, job, observer=counted, stopping=_asked(state, job.lease))
 
 

@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from flows.connect.leases import leased
-from flows.connect.preflight import Checked, check, joined, refuse_changes, total
-from flows.connect.stores import opened_source, opened_state
-from flows.connect.ttl_rule import expiring
+from flows.connect.preflight import joined, total
+from flows.connect.session import Session, open_session
+from flows.connect.stores import OpenRoute
 from flows.copying.projection import identify
 from flows.plan.model import Plan, Route
-from flows.repair.recopy import AT_ONCE, Opened, copy_again, opened_again
+from flows.repair.recopy import AT_ONCE, copy_again, open_copied
 from flows.verifier.ledger import Mismatch
 from flows.verifier.recheck import Recheck
 from mappers.contract import Record
@@ -73,35 +72,26 @@ def repair(
     is no accident (unless `everything`); TransientError if another run is at work on one. What stops a route later is
     its `failure`. With `dry_run` nothing is written, and only the state is changed: findings that are none are cleared.
     """
-    found = {one.route: one for one in check(plan, routes)}
-    with opened_state(plan) as state, leased(state, routes, plan.run.lease_s / 3) as leases:
-        refuse_changes(state, routes, found)
-        sums = {route.name: Counter(one.kind for one in state.verification.findings(route.name)) for route in routes}
+    with open_session(plan, routes) as session:
+        room = session.state.verification
+        sums = {route.name: Counter(found.kind for found in room.findings(route.name)) for route in routes}
         if not everything:
-            _refuse_systemic(state, routes, found, sums, kinds)
+            _refuse_systemic(session, sums, kinds)
         outcomes = []
-        for route in routes:
+        for route in session.routes:
             outcome = Repaired(route.name, dict(sums[route.name]))
             if any(sums[route.name][kind] for kind in (*kinds, *_UNPROVEN)):
-                named = expiring(route, found[route.name].expires)
-                work = _Repair(plan, named, state, leases[route.name], found[route.name], kinds, stopping)
-                outcome = work.run(outcome, dry_run=dry_run)
+                outcome = _Repair(session, route, kinds, stopping).run(outcome, dry_run=dry_run)
             outcomes.append(outcome)
     return outcomes
 
 
-def _refuse_systemic(
-    state: State,
-    routes: Sequence[Route],
-    found: Mapping[str, Checked],
-    sums: Mapping[str, Counter[str]],
-    kinds: Sequence[str],
-) -> None:
+def _refuse_systemic(session: Session, sums: Mapping[str, Counter[str]], kinds: Sequence[str]) -> None:
     """Raise PlanError if more is wrong of a route than single accidents explain (R155)."""
     faults = []
-    for route in routes:
+    for route in session.routes:
         wrong = sum(sums[route.name][kind] for kind in kinds)
-        documents = max(found[route.name].documents, total(state, route).read)
+        documents = max(session.checked[route.name].documents, total(session.state, route).read)
         if wrong > _FEW and wrong > _SHARE * documents:
             more = " or more" if sum(sums[route.name].values()) >= MOST_FINDINGS else ""
             faults.append(
@@ -117,26 +107,28 @@ def _refuse_systemic(
 
 @dataclass
 class _Repair:
-    plan: Plan
+    session: Session
     route: Route
-    state: State
-    lease: Lease
-    found: Checked
     kinds: Sequence[str]
     stopping: Callable[[], bool]
+
+    @property
+    def state(self) -> State:
+        return self.session.state
+
+    @property
+    def lease(self) -> Lease:
+        return self.session.leases[self.route.name]
 
     def run(self, outcome: Repaired, *, dry_run: bool) -> Repaired:
         """Return what became of the route's findings."""
         try:
-            with (
-                opened_source(self.plan) as database,
-                opened_again(self.plan, self.route, self.state, self.lease, database, self.found.id_kind) as opened,
-            ):
+            with open_copied(self.session, self.route) as opened:
                 return self._repaired(opened, outcome, dry_run=dry_run)
         except OfframpError as error:
             return replace(outcome, failure=str(error))
 
-    def _repaired(self, opened: Opened, outcome: Repaired, *, dry_run: bool) -> Repaired:
+    def _repaired(self, opened: OpenRoute, outcome: Repaired, *, dry_run: bool) -> Repaired:
         room = self.state.verification
         asked = [
             Mismatch(one.kind, one.address, one.position or b"")
@@ -171,7 +163,7 @@ class _Repair:
         )
         return replace(outcome, left=_by_kind(waiting), kept=dict(Counter(kept.values())))
 
-    def _looked(self, opened: Opened, seeming: Sequence[Mismatch]) -> tuple[list[Mismatch], int]:
+    def _looked(self, opened: OpenRoute, seeming: Sequence[Mismatch]) -> tuple[list[Mismatch], int]:
         """Return what is wrong by now, and at how many addresses nothing is any more; of those no finding is left."""
         refused = self.state.rejects.refused(self.route.name)
         look = Recheck(opened.source, opened.projection, opened.target, refused=refused, stopping=self.stopping)
@@ -189,7 +181,7 @@ class _Repair:
         self.state.verification.remove_findings(self.lease, right)
         return wrong, len(right)
 
-    def _copy(self, opened: Opened, wrong: Sequence[Mismatch]) -> int:
+    def _copy(self, opened: OpenRoute, wrong: Sequence[Mismatch]) -> int:
         kinds: dict[bytes, Mismatch] = {}
         for one in wrong:
             kinds.setdefault(one.position, one)
@@ -212,7 +204,7 @@ class _Repair:
             )
         return len(kinds)
 
-    def _delete(self, opened: Opened, extras: Sequence[Mismatch]) -> int:
+    def _delete(self, opened: OpenRoute, extras: Sequence[Mismatch]) -> int:
         for some in _some(extras):
             self._go_on()
             opened.journal.ensure()
@@ -220,7 +212,7 @@ class _Repair:
             self.state.repairs.record(self.lease, [Action("repair", "deleted", one.kind, one.address) for one in some])
         return len(extras)
 
-    def _kept(self, opened: Opened, extras: Sequence[str]) -> dict[str, str]:
+    def _kept(self, opened: OpenRoute, extras: Sequence[str]) -> dict[str, str]:
         """Return which of these addresses must not be deleted, and why: after a look at every document there is."""
         kept: dict[str, str] = {}
         candidates = set(extras)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from flows.connect.leases import leased
-from flows.connect.preflight import check, refuse_changes
-from flows.connect.stores import opened_source, opened_state
-from flows.connect.ttl_rule import expiring
+from flows.connect.leases import hold_leases
+from flows.connect.session import Session, open_session
+from flows.connect.stores import OpenRoute, open_source, open_state
 from flows.copying.projection import identify
 from flows.plan.model import Plan, Route
-from flows.repair.recopy import AT_ONCE, Opened, copy_again, opened_again
+from flows.repair.recopy import AT_ONCE, copy_again, open_copied
 from stores.errors import OfframpError, PlanError
+from stores.mongodb.database import MongoDB
 from stores.state.rejects import RejectFilter, StoredReject
 from stores.state.repairs import Action
 from stores.state.state import State
@@ -54,40 +54,39 @@ def retry(
     Raises PlanError, having written nothing, if there are none or a route cannot be served, TransientError if another
     run is at work on one of them. What stops a route later is its `failure`.
     """
-    with opened_state(plan) as state:
-        kept_of = chosen_rejects(state, routes, chosen)
-        names = [route for route in routes if kept_of[route.name]]
-        found = {one.route: one for one in check(plan, names)}
-        with leased(state, names, plan.run.lease_s / 3) as leases, opened_source(plan) as database:
-            refuse_changes(state, names, found)
-            outcomes: list[Replayed] = []
-            for route in (expiring(route, found[route.name].expires) for route in names):
-                kept = list(state.rejects.of_route(route.name, chosen))
-                ids = list(dict.fromkeys(one.position for one in kept if one.position))
-                named = {one.id for one in kept if one.position}
-                outcome = Replayed(route.name, len(named), nameless=len({one.id for one in kept} - named))
-                try:
-                    lease, id_kind = leases[route.name], found[route.name].id_kind
-                    with opened_again(plan, route, state, lease, database, id_kind) as opened:
-                        state.repairs.begin(lease)
-                        for first in range(0, len(ids), AT_ONCE):
-                            go_on(stopping, "stopped by a signal; the same command goes on")
-                            outcome = _again(opened, ids[first : first + AT_ONCE], outcome)
-                except OfframpError as error:
-                    outcome = replace(outcome, failure=str(error))
-                outcomes.append(outcome)
-    return outcomes
+    with open_state(plan) as state:
+        rejects = chosen_rejects(state, routes, chosen)
+    with open_session(plan, [route for route in routes if rejects[route.name]]) as session, open_source(plan) as source:
+        return [_retry_route(session, route, source, chosen, stopping) for route in session.routes]
+
+
+def _retry_route(
+    session: Session, route: Route, database: MongoDB, chosen: RejectFilter, stopping: Callable[[], bool]
+) -> Replayed:
+    rejects = list(session.state.rejects.of_route(route.name, chosen))
+    ids = list(dict.fromkeys(reject.position for reject in rejects if reject.position))
+    named = {reject.id for reject in rejects if reject.position}
+    outcome = Replayed(route.name, len(named), nameless=len({reject.id for reject in rejects} - named))
+    try:
+        with open_copied(session, route, database) as opened:
+            opened.state.repairs.begin(opened.lease)
+            for first in range(0, len(ids), AT_ONCE):
+                go_on(stopping, "stopped by a signal; the same command goes on")
+                outcome = _again(opened, ids[first : first + AT_ONCE], outcome)
+    except OfframpError as error:
+        return replace(outcome, failure=str(error))
+    return outcome
 
 
 def accept(
     plan: Plan, routes: Sequence[Route], chosen: RejectFilter, by: str, why: str, *, undo: bool = False
 ) -> dict[str, int]:
     """The chosen open rejects of each route are accepted, or with `undo` the accepted open again; returns how many."""
-    with opened_state(plan) as state:
+    with open_state(plan) as state:
         asked = replace(chosen, accepted=undo)
         kept_of = chosen_rejects(state, routes, asked)
         names = [route for route in routes if kept_of[route.name]]
-        with leased(state, names, plan.run.lease_s / 3) as leases:
+        with hold_leases(state, names, plan.run.lease_s / 3) as leases:
             room = state.rejects
             return {
                 name: room.reopen(lease, chosen) if undo else room.accept(lease, chosen, by, why)
@@ -97,11 +96,11 @@ def accept(
 
 def left_open(plan: Plan, routes: Sequence[Route]) -> int:
     """Return how many documents of the routes are rejected and not accepted."""
-    with opened_state(plan) as state:
+    with open_state(plan) as state:
         return sum(state.rejects.count(route.name).open for route in routes)
 
 
-def _again(opened: Opened, ids: Sequence[bytes], sofar: Replayed) -> Replayed:
+def _again(opened: OpenRoute, ids: Sequence[bytes], sofar: Replayed) -> Replayed:
     done = copy_again(opened, ids)
     rejected = {reject.id for reject in done.rejects}
     names = [identify(at) for at in ids]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from flows.connect.stores import opened_source
+from flows.connect.stores import open_source
 from flows.copying.projection import route_projection
 from flows.plan.model import Plan, Route
 from mappers.contract import Losses
@@ -19,7 +19,7 @@ _TIMES = 2
 
 def sync_notes(plan: Plan, routes: Sequence[Route], documents: Mapping[str, int]) -> Mapping[str, Sequence[str]]:
     """Return by route what a person should know of its sync; `documents` is about how many there are of each."""
-    with opened_source(plan) as database:
+    with open_source(plan) as database:
         return {route.name: _notes(route, database, documents.get(route.name, 0)) for route in routes}
 
 

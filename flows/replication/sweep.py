@@ -8,9 +8,9 @@ from collections.abc import Callable, Container, Iterator
 from itertools import islice
 from pathlib import Path
 
-from flows.connect.stores import following, opened_source, projected, reading
+from flows.connect.session import Session
 from flows.copying.projection import Projection
-from flows.plan.model import Plan, Route
+from flows.plan.model import Route
 from flows.verifier.compare import list_share
 from flows.verifier.ledger import AddressLog, Entry, Finding, extras
 from mappers.contract import Record
@@ -18,8 +18,6 @@ from stores.contract.journal import RejectJournal
 from stores.contract.source import Partition, Source
 from stores.contract.target import Listable, Target
 from stores.errors import TransientError
-from stores.state.leases import Lease
-from stores.state.state import State
 from stores.throttling.backoff import go_on
 
 _log = logging.getLogger(__name__)
@@ -28,30 +26,24 @@ _AT_ONCE = 1_000
 _STOPPED = "stopped by a signal during its sweep; the same command goes on"
 
 
-def sweep(plan: Plan, route: Route, state: State, lease: Lease, id_kind: str, stopping: Callable[[], bool]) -> None:
+def sweep(session: Session, route: Route, stopping: Callable[[], bool]) -> None:
     """Nothing is left in the route's target but what its documents map to; that is on record.
 
     Raises TransientError when `stopping` ended it: the same command goes on.
     """
-    design = state.designs.get(route.name)
-    target = following(route.target(), design)
-    try:
-        if isinstance(target, Listable):
-            state.verification.abandon(lease)
-            projection = projected(route, target, design, id_kind)
-            refused = state.rejects.refused(route.name)
-            with opened_source(plan) as database, tempfile.TemporaryDirectory(prefix="offramp-sweep-") as folder:
+    with session.open(route) as opened:
+        if isinstance(opened.target, Listable):
+            opened.state.verification.abandon(opened.lease)
+            with tempfile.TemporaryDirectory(prefix="offramp-sweep-") as folder:
                 deleted = swept(
-                    *(reading(state, route, database), projection, target, state.journal(lease), Path(folder)),
-                    refused=refused,
+                    *(opened.source, opened.projection, opened.target, opened.journal, Path(folder)),
+                    refused=opened.state.rejects.refused(route.name),
                     stopping=stopping,
                 )
             _log.info("%s: %d records deleted that an earlier run left", route.name, deleted)
         else:
             _log.warning("%s: its target cannot list what it holds, so what is gone may be left in it", route.name)
-    finally:
-        target.close()
-    state.sync_positions.record_sweep(lease)
+        opened.state.sync_positions.record_sweep(opened.lease)
 
 
 def swept(

@@ -11,19 +11,18 @@ import datetime as dt
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
-from flows.connect.leases import leased
-from flows.connect.preflight import Checked, check, confirm, joined, refuse_changes, refuse_other_identity
+from flows.connect.preflight import Checked, check, confirm, joined, refuse_other_identity
+from flows.connect.session import Session, open_session
 from flows.connect.staging import refuse_unloaded
-from flows.connect.stores import following, opened_source, opened_state, projected
-from flows.connect.ttl_rule import expiring
-from flows.copying.reject_budget import BudgetTracker, budget_of, keeps_documents
+from flows.connect.stores import open_source
+from flows.copying.reject_budget import BudgetTracker, budget_of
 from flows.plan.model import Plan, Route, digest
 from flows.replication.applier import Lane
 from flows.replication.positions import followed
@@ -38,7 +37,6 @@ from stores.contract.journal import Tally
 from stores.errors import OfframpError, PermanentError, PlanError, TransientError
 from stores.mongodb.change_stream import DatabaseChanges
 from stores.mongodb.database import MongoDB
-from stores.state.leases import Lease
 from stores.state.state import State
 from stores.throttling.backoff import STOPPING
 
@@ -90,19 +88,12 @@ def sync(
     route's failure in the report; the others go on.
     """
     started = dt.datetime.now(dt.UTC)
-    found, gone = _checked(plan, routes)
-    routes = [expiring(route, found[route.name].expires) if route.name in found else route for route in routes]
-    with (
-        opened_state(plan) as state,
-        leased(state, routes, plan.run.lease_s / 3) as leases,
-        opened_source(plan) as database,
-        ExitStack() as closing,
-    ):
-        refuse_changes(state, [route for route in routes if route.name in found], found)
-        synced = _Sync(plan, state, database, routes, leases, stopping, watching)
+    checked, gone = _checked(plan, routes)
+    with open_session(plan, routes, checked) as session, open_source(plan) as database, ExitStack() as closing:
+        synced = _Sync(session, database, stopping, watching)
         for name, error in gone.items():
             synced.failures[name].append(error)
-        synced.open(found, closing)
+        synced.open(closing)
         synced.run(follow=follow)
         return synced.report(started)
 
@@ -133,11 +124,8 @@ def _checked(plan: Plan, routes: Sequence[Route]) -> tuple[dict[str, Checked], d
 
 @dataclass
 class _Sync:
-    plan: Plan
-    state: State
+    session: Session
     database: MongoDB
-    routes: Sequence[Route]
-    leases: Mapping[str, Lease]
     stopping: Callable[[], bool]
     watching: Watching
     lanes: dict[str, Lane] = field(default_factory=dict)
@@ -145,7 +133,6 @@ class _Sync:
     every: dict[str, Lane] = field(default_factory=dict)
     """Those and the ones that went no further."""
     failures: Failures = field(default_factory=lambda: defaultdict(list))
-    found: Mapping[str, Checked] = field(default_factory=dict)
     by_name: dict[str, Route] = field(init=False)
     window_s: float | None = None
     _behind_s: float = 0.0
@@ -153,15 +140,18 @@ class _Sync:
     _looked: float = float("-inf")
 
     def __post_init__(self) -> None:
-        self.by_name = {route.name: route for route in self.routes}
+        self.by_name = {route.name: route for route in self.session.routes}
 
-    def open(self, found: Mapping[str, Checked], closing: ExitStack) -> None:
+    @property
+    def state(self) -> State:
+        return self.session.state
+
+    def open(self, closing: ExitStack) -> None:
         """Each route that can be followed has its lane; raises PlanError with what none of them should have said."""
         faults: list[PlanError] = []
-        self.found = found
-        for route in (route for route in self.routes if route.name in found):
+        for route in (route for route in self.session.routes if route.name in self.session.checked):
             try:
-                lane = self._lane(route, self.leases[route.name], found[route.name], closing)
+                lane = self._lane(route, closing)
                 self.lanes[route.name] = self.every[route.name] = lane
             except PlanError as error:
                 faults.append(PlanError(error.code, f"route {route.name}: {error.message}"))
@@ -170,7 +160,8 @@ class _Sync:
         if faults:
             raise joined(faults)
 
-    def _lane(self, route: Route, lease: Lease, found: Checked, closing: ExitStack) -> Lane:
+    def _lane(self, route: Route, closing: ExitStack) -> Lane:
+        lease = self.session.leases[route.name]
         known, sync_state = self.state.partitions.route(route.name), self.state.sync_positions.get(route.name)
         if known is None or not all(part.done for part in self.state.partitions.of_route(route.name)):
             raise PlanError("E-SYNC-BACKFILL", "it was not copied to its end yet; run backfill first, which goes on")
@@ -188,24 +179,25 @@ class _Sync:
             )
         if sync_state.halted:
             raise PermanentError("E-SYNC-HALTED", _halted(route, sync_state.halted))
-        source = route.source(self.database)
-        refuse_other_identity(known, source=source.identity())
-        design = self.state.designs.get(route.name)
-        target = following(route.target(), design)
-        closing.callback(target.close)
-        projection = projected(route, target, design, found.id_kind)
-        before = not projection.told_by_id
+        opened = closing.enter_context(self.session.open(route, self.database))
+        refuse_other_identity(known, source=opened.source.identity())
+        before = not opened.projection.told_by_id
         _refuse_unfollowable(route, self.database, before=before)
-        confirm(target, known)
+        confirm(opened.target, known)
         self.state.rejects.lift_halt(lease)
-        journal = self.state.journal(lease, documents=keeps_documents(self.plan, route))
         return Lane(
-            *(source, projection, target, journal, partial(self.state.sync_positions.save, lease)),
+            *(
+                opened.source,
+                opened.projection,
+                opened.target,
+                opened.journal,
+                partial(self.state.sync_positions.save, lease),
+            ),
             position=sync_state.position,
             advancing=route.keys.sync == "stream",
             before=before,
-            window=self.plan.run.window,
-            judge=lambda: BudgetTracker(self.state, lease, budget_of(self.plan, route)).judge(),
+            window=self.session.plan.run.window,
+            judge=lambda: BudgetTracker(self.state, lease, budget_of(self.session.plan, route)).judge(),
             writing=lambda: self.state.verification.abandon(lease),
         )
 
@@ -268,10 +260,10 @@ class _Sync:
         while not self.stopping():
             readable = route.source(self.database)
             if not self.state.document_hashes.last_pass(name):  # Nothing tells what was deleted since the copy.
-                self.state.sync_positions.request_sweep(self.leases[name])
-            rescan(self.state, self.leases[name], readable, lane, self.stopping)
+                self.state.sync_positions.request_sweep(self.session.leases[name])
+            rescan(self.state, self.session.leases[name], readable, lane, self.stopping)
             if self.state.sync_positions.sweep_due(name):
-                sweep(self.plan, route, self.state, self.leases[name], self.found[name].id_kind, self.stopping)
+                sweep(self.session, route, self.stopping)
             self._tell()
             if not follow:
                 break
@@ -323,7 +315,7 @@ class _Sync:
 
     def _halt(self, name: str, why: str) -> None:
         try:
-            self.state.sync_positions.halt(self.leases[name], why)
+            self.state.sync_positions.halt(self.session.leases[name], why)
         except OfframpError as error:
             self._fail(name, error)
         else:
@@ -343,11 +335,11 @@ class _Sync:
     def report(self, started: dt.datetime) -> Report:
         """Return what this sync did; nothing was compared."""
         return Report(
-            plan=self.plan.name,
-            fingerprint=digest(route.fingerprint() for route in self.routes),
+            plan=self.session.plan.name,
+            fingerprint=digest(route.fingerprint() for route in self.session.routes),
             started=started,
             finished=dt.datetime.now(dt.UTC),
-            routes=[judge(self._evidence(route)) for route in self.routes],
+            routes=[judge(self._evidence(route)) for route in self.session.routes],
         )
 
     def _evidence(self, route: Route) -> Evidence:

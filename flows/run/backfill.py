@@ -9,11 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from flows.connect.design import designed, needed
-from flows.connect.leases import leased
-from flows.connect.preflight import Checked, check, joined, refuse_changes, refuse_other_identity, total
+from flows.connect.preflight import Checked, joined, refuse_other_identity, total
+from flows.connect.session import Session, open_session
 from flows.connect.staging import refuse_unloaded, staged, taken
-from flows.connect.stores import following, opened_source, opened_state, opened_target
-from flows.connect.ttl_rule import expiring
+from flows.connect.stores import open_source, open_target, with_design
 from flows.plan.keys import RunKeys
 from flows.plan.model import Plan, Route, digest
 from flows.replication.positions import FirstPosition, first_sync_within, followed
@@ -60,80 +59,72 @@ class Run:
         Raises PlanError before anything is written if a route cannot be served, TransientError if another run is at
         work on one of them. A store that fails later is a route's failure in the report.
         """
-        found = {checked.route: checked for checked in check(self.plan, self.routes)}
-        return self._found(found)._backfill(found, Asked.of(level), restart)
+        with open_session(self.plan, self.routes, restart=restart) as session:
+            return replace(self, routes=session.routes)._backfill(session, Asked.of(level), restart)
 
-    def _found(self, found: Mapping[str, Checked]) -> Run:
-        return replace(self, routes=[expiring(route, found[route.name].expires) for route in self.routes])
-
-    def _backfill(self, found: Mapping[str, Checked], asked: Asked, restart: bool) -> Report:
-        with opened_state(self.plan) as state, leased(state, self.routes, self.plan.run.lease_s / 3) as leases:
-            if faults := taken(
-                [route for route in self.routes if restart or state.partitions.route(route.name) is None]
-            ):
-                raise joined(faults)
-            if restart:
-                for lease in leases.values():
-                    state.partitions.forget(lease)
-            else:
-                refuse_changes(state, self.routes, found)
-            recording = Recording.begun(state, self.plan, "backfill")
-            failures: Failures = defaultdict(list)
+    def _backfill(self, session: Session, asked: Asked, restart: bool) -> Report:
+        state, leases, found = session.state, session.leases, session.checked
+        if faults := taken([route for route in self.routes if restart or state.partitions.route(route.name) is None]):
+            raise joined(faults)
+        if restart:
             for lease in leases.values():
-                state.rejects.lift_halt(lease)
-            try:
-                self._begin(state, leases, failures)
-                jobs = [
-                    CopyJob(
-                        *(route.name, part.partition.number, leases[route.name]),
-                        *(found[route.name].id_kind, found[route.name].expires),
-                    )
-                    for route in self.routes
-                    for part in state.partitions.of_route(route.name)
-                    if not part.done and route.name not in failures
-                ]
-                jobs = spread_out(jobs, self.plan.run.workers)
-                spans: dict[str, list[Span]] = {}
-                for job, outcome in self.workers.copy(jobs, self._more(state, jobs)):
-                    if isinstance(outcome, OfframpError):
-                        failures[job.route].append(outcome)
-                    else:
-                        spans.setdefault(job.route, []).append(outcome)
-                self._load(state, leases, spans, failures)
-                self._sweep(state, leases, found, failures)
-                for name, ran in spans.items():
-                    state.partitions.record_outcome(
-                        leases[name], max(span.ended for span in ran) - min(span.began for span in ran), None
-                    )
-            finally:
-                self._restore(state, failures)
-            recording.copied(spans)
-            paces = {name: held_back(ran) for name, ran in spans.items()}
-            return self._conclude(state, leases, asked, failures, found, recording, paces, publishing=True)
+                state.partitions.forget(lease)
+        recording = Recording.begun(state, self.plan, "backfill")
+        failures: Failures = defaultdict(list)
+        for lease in leases.values():
+            state.rejects.lift_halt(lease)
+        try:
+            self._begin(state, leases, failures)
+            jobs = [
+                CopyJob(
+                    *(route.name, part.partition.number, leases[route.name]),
+                    *(found[route.name].id_kind, found[route.name].expires),
+                )
+                for route in self.routes
+                for part in state.partitions.of_route(route.name)
+                if not part.done and route.name not in failures
+            ]
+            jobs = spread_out(jobs, self.plan.run.workers)
+            spans: dict[str, list[Span]] = {}
+            for job, outcome in self.workers.copy(jobs, self._more(state, jobs)):
+                if isinstance(outcome, OfframpError):
+                    failures[job.route].append(outcome)
+                else:
+                    spans.setdefault(job.route, []).append(outcome)
+            self._load(state, leases, spans, failures)
+            self._sweep(session, failures)
+            for name, ran in spans.items():
+                state.partitions.record_outcome(
+                    leases[name], max(span.ended for span in ran) - min(span.began for span in ran), None
+                )
+        finally:
+            self._restore(state, failures)
+        recording.copied(spans)
+        paces = {name: held_back(ran) for name, ran in spans.items()}
+        return self._conclude(state, leases, asked, failures, found, recording, paces, publishing=True)
 
     def verification(self, level: Level | Asked) -> Report:
         """Every chosen route is verified to this level against what the source says now; no target is written.
 
         Raises PlanError if a route cannot be served, TransientError if a run is at work on one of them.
         """
-        found = {checked.route: checked for checked in check(self.plan, self.routes)}
-        return self._found(found)._verification(found, Asked.of(level))
+        with open_session(self.plan, self.routes) as session:
+            return replace(self, routes=session.routes)._verification(session, Asked.of(level))
 
-    def _verification(self, found: Mapping[str, Checked], asked: Asked) -> Report:
-        with opened_state(self.plan) as state, leased(state, self.routes, self.plan.run.lease_s / 3) as leases:
-            refuse_changes(state, self.routes, found)
-            recording = Recording.begun(state, self.plan, "verify")
-            failures: Failures = defaultdict(list)
-            with opened_source(self.plan) as database:
-                for route in self.routes:
-                    known = state.partitions.route(route.name)
-                    try:
-                        if known is not None:
-                            refuse_other_identity(known, source=route.source(database).identity())
-                            refuse_unloaded(state, route)
-                    except OfframpError as error:
-                        failures[route.name].append(error)
-            return self._conclude(state, leases, asked, failures, found, recording)
+    def _verification(self, session: Session, asked: Asked) -> Report:
+        state, leases, found = session.state, session.leases, session.checked
+        recording = Recording.begun(state, self.plan, "verify")
+        failures: Failures = defaultdict(list)
+        with open_source(self.plan) as database:
+            for route in self.routes:
+                known = state.partitions.route(route.name)
+                try:
+                    if known is not None:
+                        refuse_other_identity(known, source=route.source(database).identity())
+                        refuse_unloaded(state, route)
+                except OfframpError as error:
+                    failures[route.name].append(error)
+        return self._conclude(state, leases, asked, failures, found, recording)
 
     def _design(self, state: State, leases: Mapping[str, Lease], failures: Failures) -> None:
         """Each route that begins has its place designed and the design on record; the failures are added by route.
@@ -147,10 +138,10 @@ class Run:
                 continue
             target = route.target()
             try:
-                with opened_source(self.plan) as database:
+                with open_source(self.plan) as database:
                     design = designed(route, route.source(database), target, stopping=self.stopping)
                 if design is not None:
-                    following(target, design).check()
+                    with_design(target, design).check()
                 state.designs.save(leases[route.name], route.fingerprint(), design)
             except PlanError as error:
                 faults.append(PlanError(error.code, f"route {route.name}: {error.message}"))
@@ -170,10 +161,10 @@ class Run:
             if route.name in failures:
                 continue
             try:
-                with opened_source(self.plan) as database:
+                with open_source(self.plan) as database:
                     source = route.source(database)
                     known = state.partitions.route(route.name)
-                    with opened_target(route, state) as target:
+                    with open_target(route, state) as target:
                         identity = target.prepare()
                         if known is None:
                             design = state.designs.get(route.name)
@@ -235,14 +226,13 @@ class Run:
             elif job.route in spans:  # Else an earlier run has loaded it.
                 spans[job.route].append(outcome)
 
-    def _sweep(
-        self, state: State, leases: Mapping[str, Lease], found: Mapping[str, Checked], failures: Failures
-    ) -> None:
+    def _sweep(self, session: Session, failures: Failures) -> None:
         """No route that was begun anew has anything left of its earlier runs; the failures are added by route."""
+        state = session.state
         for route in self.routes:
             if route.name not in failures and _complete(state, route) and state.sync_positions.sweep_due(route.name):
                 try:
-                    sweep(self.plan, route, state, leases[route.name], found[route.name].id_kind, self.stopping)
+                    sweep(session, route, self.stopping)
                 except OfframpError as error:
                     failures[route.name].append(error)
 
@@ -272,7 +262,7 @@ class Run:
         recording.verified(verified)
         faults = self._audit(state, failures) if level == "none" else {}
         rows = []
-        with opened_source(self.plan) as database:
+        with open_source(self.plan) as database:
             keeps_s = first_sync_within(state, database, self.routes) if publishing else {}
             for route in self.routes:
                 row = judge(self._evidence(route, state, database, level, failures, verified.get(route.name), faults))
@@ -320,7 +310,7 @@ class Run:
         faults: dict[str, Sequence[str]] = {}
         for route in self.routes:
             try:
-                with opened_target(route, state) as target:
+                with open_target(route, state) as target:
                     if isinstance(target, Auditable):
                         faults[route.name] = target.audit()
             except OfframpError as error:
@@ -331,7 +321,7 @@ class Run:
         """No target has settings that only serve a load, however the load ended."""
         for route in self.routes:
             try:
-                with opened_target(route, state) as target:
+                with open_target(route, state) as target:
                     if isinstance(target, Tunable):
                         target.restore()
             except OfframpError as error:
@@ -340,7 +330,7 @@ class Run:
     def _published(self, route: Route, state: State, row: RouteReport) -> RouteReport:
         """Return the row of a clean route whose records readers now see, or of one where that failed."""
         try:
-            with opened_target(route, state) as target:
+            with open_target(route, state) as target:
                 return replace(row, place=target.publish()) if isinstance(target, Publishable) else row
         except OfframpError as error:
             return replace(row, verdict="failed", reasons=[*row.reasons, f"not published: {error}"])

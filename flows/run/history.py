@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from importlib import metadata
 
 from flows.connect.progress import Throughput, added_up
-from flows.connect.stores import opened_source
+from flows.connect.stores import open_source
 from flows.plan.model import Plan, Route
 from flows.reporting.model import PastRun, Report, RouteReport, SourceSeen
 from flows.reporting.not_checked import not_checked
@@ -128,7 +128,7 @@ def past_runs(plan: Plan, state: State) -> list[PastRun]:
 def _facts(plan: Plan, collections: Sequence[str]) -> Facts:
     """Return what the source says of itself; nothing where it does not answer, which the books tell already."""
     try:
-        with opened_source(plan) as database:
+        with open_source(plan) as database:
             return database.facts(collections)
     except OfframpError:
         return Facts()

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 
 from flows.connect.gc_tuning import seldom
-from flows.connect.progress import SILENT, Observer, Progress, Pulse
-from flows.connect.stores import following, opened_source, opened_state, projected, reading
+from flows.connect.progress import SILENT, Observer, Progress, Pulse, watched
+from flows.connect.stores import open_route, open_state
 from flows.connect.ttl_rule import expiring
 from flows.copying.partition import copy_partition
-from flows.copying.reject_budget import BudgetTracker, budget_of, keeps_documents
+from flows.copying.reject_budget import BudgetTracker, budget_of
 from flows.plan.model import Plan
 from flows.run.rebalancing import divisible, may_split
 from mappers.expiry import IndexExpires
@@ -68,7 +69,7 @@ def copy_job(
     route = expiring(plan.routes[job.route], job.expires)
     began = time.time()
     divide(plan.run.processes)
-    with opened_state(plan) as state, opened_source(plan) as database, seldom():
+    with open_state(plan) as state, seldom():
         part = next(
             (part for part in state.partitions.of_route(job.route) if part.partition.number == job.number), None
         )
@@ -78,9 +79,6 @@ def copy_job(
             return Span(began, began)
         spending = BudgetTracker(state, job.lease, budget_of(plan, route))
         spending.judge()
-        source = reading(state, route, database)
-        design = state.designs.get(job.route)
-        target = following(route.target(), design)
         seen = Tally()
         pulse = Pulse()
 
@@ -90,24 +88,22 @@ def copy_job(
             observer.advanced(job.route, "copy", tally.read)
 
         before = sum(each.tally.read for each in state.partitions.of_route(job.route))
-        observer.began(job.route, "copy", max(0, source.estimate() - before))
-        try:
-            copy_partition(
-                divisible(source, state, job.lease) if may_split(plan, route) else source,
-                projected(route, target, design, job.id_kind),
-                target,
-                state.journal(job.lease, documents=keeps_documents(plan, route)),
-                part.partition,
-                after=part.position,
-                done=part.tally.read,
-                window=plan.run.window,
-                budget=spending,
-                stopping=stopping,
-                copied=copied,
-            )
-        finally:
-            target.close()
-            observer.ended(job.route, "copy")
+        with open_route(plan, route, state, job.lease, job.id_kind) as opened:
+            source, target = opened.source, opened.target
+            with watched(observer, job.route, "copy", max(0, source.estimate() - before)):
+                copy_partition(
+                    divisible(source, state, job.lease) if may_split(plan, route) else source,
+                    opened.projection,
+                    target,
+                    opened.journal,
+                    part.partition,
+                    after=part.position,
+                    done=part.tally.read,
+                    window=plan.run.window,
+                    budget=spending,
+                    stopping=stopping,
+                    copied=copied,
+                )
     waits = target.pace.waits if isinstance(target, Paced) else Waits()
     source_waited_s = source.pace.waits.waited_s if isinstance(source, Paced) else 0.0
     span = Span(began, time.time(), waits, source_waited_s, pulse.taken())
@@ -130,11 +126,9 @@ def load_job(
     """The route's target has loaded what copying staged, by clients of its own; returns when that was."""
     route = plan.routes[job.route]
     began = time.time()
-    with opened_state(plan) as state:
+    with open_state(plan) as state:
         records = sum(part.tally.records for part in state.partitions.of_route(job.route))
-        target = route.target()
-        observer.began(job.route, "load", records)
-        try:
+        with closing(route.target()) as target, watched(observer, job.route, "load", records):
             staging = staging_of(target)
             go_on(stopping, "stopped by a signal before its load; the same command resumes")
             if staging is not None:
@@ -145,7 +139,4 @@ def load_job(
                     lambda some: observer.advanced(job.route, "load", some),
                     stopping,
                 )
-        finally:
-            target.close()
-            observer.ended(job.route, "load")
     return Span(began, time.time())

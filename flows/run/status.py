@@ -8,7 +8,7 @@ from typing import Any
 
 from flows.connect.preflight import total
 from flows.connect.staging import is_waiting
-from flows.connect.stores import opened_state
+from flows.connect.stores import open_state
 from flows.plan.model import Plan
 from flows.replication.positions import followed
 from stores.state.rejects import OPEN, StoredReject
@@ -19,7 +19,7 @@ _SHOWN_REJECTS = 5
 def status(plan: Plan) -> list[dict[str, Any]]:
     """Return how far each route has come, from the state alone."""
     rows: list[dict[str, Any]] = []
-    with opened_state(plan) as state:
+    with open_state(plan) as state:
         for name, route in plan.routes.items():
             known = state.partitions.route(name)
             parts = state.partitions.of_route(name)

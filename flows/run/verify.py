@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from flows.connect.progress import Progress
-from flows.connect.stores import following, opened_source
+from flows.connect.stores import open_source, with_design
 from flows.plan.model import Plan, Route, digest
 from flows.reporting.evidence import Failures
 from flows.run.workers import Workers
@@ -101,7 +101,7 @@ class Passes:
         """Return the route's pass: the one an earlier run began, if it is about the same, else a new one."""
         room = self.state.verification
         lease = self.leases[route.name]
-        with opened_source(self.plan) as database:
+        with open_source(self.plan) as database:
             source = route.source(database)
             scope = self._scope(job, route, source.identity())
             if not job.asked.restart and (resumed := room.resume(lease, scope)) is not None:
@@ -110,7 +110,7 @@ class Passes:
             documents = source.estimate()
             partitions = source.split(self._parts(documents))
         refuse_gaps(partitions)
-        target = following(route.target(), self.state.designs.get(route.name))
+        target = with_design(route.target(), self.state.designs.get(route.name))
         shares = self._parts(documents) if isinstance(target, Divided) else 1
         target.close()
         shutil.rmtree(log_folder(self.plan.state, self.plan.name, route.name), ignore_errors=True)

@@ -6,18 +6,18 @@ import datetime as dt
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
 
 from flows.connect.gc_tuning import seldom
-from flows.connect.progress import SILENT, Observer, Progress, Pulse
-from flows.connect.stores import following, opened_source, opened_state, projected, reading
+from flows.connect.progress import SILENT, Observer, Progress, Pulse, watched
+from flows.connect.stores import OpenRoute, open_route, open_state
 from flows.connect.ttl_rule import expiring
-from flows.copying.projection import Projection, identify
+from flows.copying.projection import identify
 from flows.plan.model import Plan
 from flows.verifier.compare import Comparison, Save, compare_partition, list_share, save_nothing
 from flows.verifier.counts import Counts, count_route
@@ -29,12 +29,11 @@ from flows.verifier.sample import DOCUMENTS, Sampled, draw
 from mappers.contract import Record
 from mappers.expiry import IndexExpires
 from stores.contract.journal import Tally
-from stores.contract.source import Partition, Readable, Source
+from stores.contract.source import Partition, Readable
 from stores.contract.target import Auditable, Listable, Target
 from stores.errors import PermanentError, TransientError
 from stores.state.leases import Lease
 from stores.state.rejects import RefusedDocuments
-from stores.state.state import State
 from stores.state.verification import MOST_FINDINGS, PassPart, StoredFinding, log_folder
 from stores.throttling.rate_limiter import divide, pace
 
@@ -112,29 +111,26 @@ def verify_job(
     route = expiring(plan.routes[job.route], job.expires)
     began = time.monotonic()
     divide(plan.run.processes)
-    with opened_state(plan) as state, opened_source(plan) as database, seldom():
-        design = state.designs.get(job.route)
-        target = following(route.target(), design)
-        projection = projected(route, target, design, job.id_kind)
-        source = reading(state, route, database)
-        owed = pending_changes(state, route, database, projection, stopping)
-        work = _Work(plan, job, state, source, target, projection, observer, stopping, pulse := Pulse(), owed)
-        try:
-            match job.stage, job.asked.level:
-                case "list", _:
-                    found = work.list_share(job.number)
-                case "compare", _:
-                    found = work.compare(job.number)
-                case "close", _:
-                    found = work.close()
-                case _, "full":
-                    found = work.whole()
-                case _, "counts":
-                    found = work.count()
-                case _:
-                    found = work.sample()
-        finally:
-            target.close()
+    with (
+        open_state(plan) as state,
+        seldom(),
+        open_route(plan, route, state, job.lease, job.id_kind) as opened,
+    ):
+        owed = pending_changes(state, route, opened.database, opened.projection, stopping)
+        work = _Work(plan, job, opened, observer, stopping, pulse := Pulse(), owed)
+        match job.stage, job.asked.level:
+            case "list", _:
+                found = work.list_share(job.number)
+            case "compare", _:
+                found = work.compare(job.number)
+            case "close", _:
+                found = work.close()
+            case _, "full":
+                found = work.whole()
+            case _, "counts":
+                found = work.count()
+            case _:
+                found = work.sample()
     lost = owed.lost if owed is not None else ""
     return replace(found, seconds=time.monotonic() - began, lost=lost, progress=[pulse.taken()])
 
@@ -145,10 +141,7 @@ class _Work:
 
     plan: Plan
     job: VerifyJob
-    state: State
-    source: Source
-    target: Target[Record]
-    projection: Projection
+    opened: OpenRoute
     observer: Observer
     stopping: Callable[[], bool]
     pulse: Pulse
@@ -157,50 +150,50 @@ class _Work:
 
     def count(self) -> Verified:
         with self._watched(), tempfile.TemporaryDirectory(prefix="offramp-verify-") as folder:
-            parts = self.state.partitions.of_route(self.job.route)
-            counts = count_route(self.source, self.target, parts, Path(folder), self.stopping)
-        return Verified(counts=counts, faults=_audited(self.target))
+            parts = self.opened.state.partitions.of_route(self.job.route)
+            counts = count_route(self.opened.source, self.opened.target, parts, Path(folder), self.stopping)
+        return Verified(counts=counts, faults=_audited(self.opened.target))
 
     def sample(self) -> Verified:
         parts = [
             part
-            for each in self.state.partitions.of_route(self.job.route)
+            for each in self.opened.state.partitions.of_route(self.job.route)
             for part in (each.partition.lower, each.position)
         ]
         found: list[Mismatch] = []
         with self._watched(), tempfile.TemporaryDirectory(prefix="offramp-verify-") as folder:
             log = AddressLog(Path(folder) / "log")
-            drawn = draw(self.source, self.job.asked.sample, [at for at in parts if at is not None])
+            drawn = draw(self.opened.source, self.job.asked.sample, [at for at in parts if at is not None])
             tally = self._compared(log, drawn, Partition(0))
             if tally is None:
                 raise _stopped()
             differences = Differences(show_values=self.job.asked.show_values)
             sums = balance([log.path], listed=False, recheck=self._recheck(differences), on_wrong=found.append)
-        faults = _audited(self.target)
+        faults = _audited(self.opened.target)
         self._keep(uuid4().hex, found, whole=False)
         sampled = drawn.sampled([one.position for one in found], self.job.asked.confidence)
         return Verified(Comparison(tally, sums, differences.samples()), faults=faults, sampled=sampled)
 
     def whole(self) -> Verified:
-        for part in self.state.verification.parts(self.job.route):
+        for part in self.opened.state.verification.parts(self.job.route):
             if not part.done:
                 (self.list_share if part.stage == "list" else self.compare)(part.number)
         return self.close()
 
     def list_share(self, number: int) -> Verified:
         part, log = self._part(number)
-        shares = sum(each.stage == "list" for each in self.state.verification.parts(self.job.route))
-        list_share(self.target, log, part.number, shares, stopping=self.stopping, save=self._save(number))
+        shares = sum(each.stage == "list" for each in self.opened.state.verification.parts(self.job.route))
+        list_share(self.opened.target, log, part.number, shares, stopping=self.stopping, save=self._save(number))
         return Verified()
 
     def compare(self, number: int) -> Verified:
         part, log = self._part(number)
         with self._watched():
-            self._compared(log, self.source, part.partition, part)
+            self._compared(log, self.opened.source, part.partition, part)
         return Verified()
 
     def close(self) -> Verified:
-        room = self.state.verification
+        room = self.opened.state.verification
         under_way, parts = room.under_way(self.job.route), room.parts(self.job.route)
         if under_way is None:
             raise PermanentError("E-STATE-GONE", f"route {self.job.route}: the state lost its verification")
@@ -218,9 +211,9 @@ class _Work:
         logs = [self._log(part).path for part in parts]
         differences = Differences(show_values=self.job.asked.show_values)
         sums = balance(
-            logs, listed=isinstance(self.target, Listable), recheck=self._recheck(differences), on_wrong=keep
+            logs, listed=isinstance(self.opened.target, Listable), recheck=self._recheck(differences), on_wrong=keep
         )
-        faults = _audited(self.target)
+        faults = _audited(self.opened.target)
         self._keep(under_way.id, found, whole=True)
         about = {
             "pass": under_way.id,
@@ -234,11 +227,11 @@ class _Work:
         self, log: AddressLog, source: Readable, partition: Partition, part: PassPart | None = None
     ) -> Tally | None:
         return compare_partition(
-            *(source, self.projection, self.target, log, partition),
+            *(source, self.opened.projection, self.opened.target, log, partition),
             after=part.position if part else None,
             seen=part.tally if part else None,
             refused=self._refused(),
-            accepted=lambda reject: self.state.rejects.is_accepted(self.job.route, reject),
+            accepted=lambda reject: self.opened.state.rejects.is_accepted(self.job.route, reject),
             window=self.plan.run.window,
             rate=pace("the verification", self.plan.verification.ceilings(), self.plan.name),
             stopping=self.stopping,
@@ -252,7 +245,7 @@ class _Work:
 
     def _recheck(self, differences: Differences) -> Recheck:
         return Recheck(
-            *(self.source, self.projection, self.target),
+            *(self.opened.source, self.opened.projection, self.opened.target),
             refused=self._refused(),
             progress=self.owed,
             differences=differences,
@@ -260,11 +253,11 @@ class _Work:
         )
 
     def _refused(self) -> RefusedDocuments:
-        return self.state.rejects.refused(self.job.route)
+        return self.opened.state.rejects.refused(self.job.route)
 
     def _part(self, number: int) -> tuple[PassPart, AddressLog]:
         """Return the part as it stands and its log; one whose log was lost begins anew."""
-        parts = self.state.verification.parts(self.job.route)
+        parts = self.opened.state.verification.parts(self.job.route)
         part = next((part for part in parts if part.number == number), None)
         if part is None:
             raise PermanentError("E-STATE-GONE", f"route {self.job.route}: the state lost its verification")
@@ -282,7 +275,7 @@ class _Work:
 
     def _save(self, number: int) -> Save:
         def save(position: bytes | None, tally: Tally, size: int, *, done: bool) -> None:
-            self.state.verification.checkpoint(self.job.lease, number, position, tally, size, done=done)
+            self.opened.state.verification.checkpoint(self.job.lease, number, position, tally, size, done=done)
 
         return save
 
@@ -291,17 +284,12 @@ class _Work:
             StoredFinding(one.kind, one.address, one.position or None, identify(one.position) if one.position else "")
             for one in found[:MOST_FINDINGS]
         ]
-        self.state.verification.end(self.job.lease, pass_id, kept, whole=whole)
+        self.opened.state.verification.end(self.job.lease, pass_id, kept, whole=whole)
 
-    @contextmanager
-    def _watched(self) -> Iterator[None]:
-        estimate = self.source.estimate()
+    def _watched(self) -> AbstractContextManager[None]:
+        estimate = self.opened.source.estimate()
         ahead = min(self.job.asked.sample, estimate) if self.job.asked.level == "sample" else estimate
-        self.observer.began(self.job.route, "verify", ahead)
-        try:
-            yield
-        finally:
-            self.observer.ended(self.job.route, "verify")
+        return watched(self.observer, self.job.route, "verify", ahead)
 
 
 def _audited(target: Target[Record]) -> Sequence[str]:

@@ -59,7 +59,9 @@ def test_the_index_decides_in_every_store_and_a_changed_one_is_noticed(
     server.expireat(f"{unique}:n:1", ends + 1)
     damaged = offramp("verify", plan, "--route", "strings", "--json", folder=tmp_path)
     assert (damaged.code, damaged.route("strings")["differs"]) == (1, 1)
-    server.expireat(f"{unique}:n:1", ends)
+    repaired = offramp("repair", plan, "--route", "strings", folder=tmp_path)
+    assert repaired.code == 0, repaired.out + repaired.err
+    assert server.expiretime(f"{unique}:n:1") == ends
     assert offramp("verify", plan, folder=tmp_path).code == 0
 
     database.things.drop_index("at_1")
