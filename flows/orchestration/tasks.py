@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,21 +17,19 @@ from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTa
 from prefect.tasks import Task, exponential_backoff
 
 from flows.connect.stores import open_state
-from flows.orchestration import worker_entry as remote
+from flows.orchestration import worker_entry
 from flows.orchestration.artifacts import show, show_sync
 from flows.plan.keys import RunKeys
 from flows.plan.model import Plan
 from flows.reporting.files import write
 from flows.reporting.model import Report
 from flows.reporting.text import as_text
-from flows.run.jobs import CopyJob, LoadJob, Span
-from flows.run.workers import More, Pending, hand_out, in_order
-from flows.verifier.job import Asked, Stage, Verified, VerifyJob
-from mappers.expiry import IndexExpires
+from flows.run.jobs import CopyJob, Job, LoadJob, Span
+from flows.run.workers import More, Outcome, Pending, hand_out
+from flows.verifier.job import Verified, VerifyJob
 from stores.errors import OfframpError, TransientError
 from stores.throttling.backoff import STOPPING
 
-AnyJob = CopyJob | LoadJob | VerifyJob
 _RETRIES = 3
 _FIRST_DELAY_S = 10
 _JITTER = 0.5
@@ -40,7 +38,7 @@ _DEATHS = frozenset(
     ("BrokenProcessPool", "CrashedRun", "KilledWorker", "NodeDiedError", "OutOfMemoryError", "WorkerCrashedError")
 )
 
-Result = TypeVar("Result")
+R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 
@@ -73,56 +71,22 @@ _OPTIONS: dict[str, Any] = {
 }
 
 
-@task(
-    name="copy",
-    task_run_name="copy {route} partition {number}",
-    **_OPTIONS,
-)
-def copy_partition(
-    plan: str,
-    route: str,
-    number: int,
-    owner: str,
-    fence: int,
-    id_kind: str = "",
-    expires: IndexExpires | None = None,
-) -> Span:
-    """The partition is copied from its last checkpoint on, by the run that holds this lease; returns when that was."""
-    return remote.copy(plan, route, number, owner, fence, id_kind, expires)
+@task(name="copy", task_run_name="copy {job.route} partition {job.number}", **_OPTIONS)
+def copy_partition(plan: str, job: CopyJob) -> Span:
+    """The partition is copied from its last checkpoint on; returns when that was."""
+    return worker_entry.run_job(plan, job)
 
 
-@task(
-    name="load",
-    task_run_name="load {route}",
-    **_OPTIONS,
-)
-def load_route(plan: str, route: str, owner: str, fence: int) -> Span:
-    """The route's target has loaded what was staged, for the run that holds this lease; returns when that was."""
-    return remote.load_staged(plan, route, owner, fence)
+@task(name="load", task_run_name="load {job.route}", **_OPTIONS)
+def load_route(plan: str, job: LoadJob) -> Span:
+    """The route's target has loaded what was staged; returns when that was."""
+    return worker_entry.run_job(plan, job)
 
 
-@task(
-    name="verify",
-    task_run_name="verify {route}{part}",
-    **_OPTIONS,
-)
-def verify_route(
-    plan: str,
-    route: str,
-    asked: Asked,
-    owner: str,
-    fence: int,
-    id_kind: str = "",
-    expires: IndexExpires | None = None,
-    stage: Stage = "whole",
-    number: int = 0,
-    part: str = "",
-) -> Verified:
-    """Return what the route's target holds against what its source says now, or that a part of it was looked at.
-
-    `part` is what the run is called by.
-    """
-    return remote.verify(plan, route, asked, owner, fence, id_kind, expires, stage, number)
+@task(name="verify", task_run_name="verify {job.route}{job.part}", **_OPTIONS)
+def verify_route(plan: str, job: VerifyJob) -> Verified:
+    """Return what the route's target holds against what its source says now, or that a part of it was looked at."""
+    return worker_entry.run_job(plan, job)
 
 
 @contextmanager
@@ -157,39 +121,19 @@ class PrefectWorkers:
     plan: Plan
     runner: TaskRunner[Any]
 
-    def copy(self, jobs: Sequence[CopyJob], more: More, /) -> Sequence[tuple[CopyJob, Span | OfframpError]]:
-        """Copy each partition."""
-        return hand_out(jobs, self._most, lambda job: self._start(copy_partition, job), more, lambda: self._stop(jobs))
+    def run(self, jobs: Sequence[Job[R]], more: More[R] | None = None, /) -> Sequence[Outcome[Job[R], R]]:
+        """Run each job as a task; see `Workers.run`."""
+        return hand_out(jobs, self.plan.run.workers, self._start, more, lambda: self._stop(jobs))
 
-    def load(self, jobs: Sequence[LoadJob], /) -> Sequence[Span | OfframpError]:
-        """Load each route."""
-        return in_order(jobs, self._most, lambda job: self._start(load_route, job), lambda: self._stop(jobs))
-
-    def verify(self, jobs: Sequence[VerifyJob], /) -> Sequence[Verified | OfframpError]:
-        """Verify each route."""
-        return in_order(jobs, self._most, lambda job: self._start(verify_route, job), lambda: self._stop(jobs))
-
-    @property
-    def _most(self) -> int:
-        return self.plan.run.workers
-
-    def _start(self, one: Task[..., Result], job: AnyJob) -> Pending[Result]:
-        parameters: dict[str, Any] = {"plan": str(self.plan.path.absolute()), "route": job.route}
-        parameters |= {"owner": job.lease.owner, "fence": job.lease.fence}
-        if not isinstance(job, LoadJob):
-            parameters |= {"id_kind": job.id_kind, "expires": job.expires}
-        match job:
-            case CopyJob():
-                parameters["number"] = job.number
-            case VerifyJob():
-                parameters |= {"asked": job.asked, "stage": job.stage, "number": job.number}
-                parameters["part"] = "" if job.stage == "whole" else f" {job.stage} {job.number}"
+    def _start(self, job: Job[R]) -> Pending[R]:
+        tasks: Mapping[str, Task[..., Any]] = {"copy": copy_partition, "load": load_route, "verify": verify_route}
         try:
-            return _Submitted(job.route, self.runner.submit(one, parameters))
+            parameters = {"plan": str(self.plan.path.absolute()), "job": job}
+            return _Submitted(job.route, self.runner.submit(tasks[job.kind], parameters))
         except BrokenProcessPool as error:  # An earlier task's worker died, and with it the pool.
             return _Refused(_died(job.route, error))
 
-    def _stop(self, jobs: Sequence[AnyJob]) -> None:
+    def _stop(self, jobs: Sequence[Job[Any]]) -> None:
         """Prefect ends a flow by raising a signal: its tasks, here or elsewhere, stop at a checkpoint."""
         STOPPING.set()
         with open_state(self.plan) as state:

@@ -86,7 +86,7 @@ class Run:
             ]
             jobs = spread_out(jobs, self.plan.run.workers)
             spans: dict[str, list[Span]] = {}
-            for job, outcome in self.workers.copy(jobs, self._more(state, jobs)):
+            for job, outcome in self.workers.run(jobs, self._more(state, jobs)):
                 if isinstance(outcome, OfframpError):
                     failures[job.route].append(outcome)
                 else:
@@ -185,7 +185,7 @@ class Run:
             except OfframpError as error:
                 failures[route.name].append(error)
 
-    def _more(self, state: State, jobs: Sequence[CopyJob]) -> More:
+    def _more(self, state: State, jobs: Sequence[CopyJob]) -> More[Span]:
         """Return what asks the partitions under way to be split for idle workers and tells of those that came of it."""
         handed = {(job.route, job.number) for job in jobs}
         models = {job.route: job for job in jobs if may_split(self.plan, self.plan.routes[job.route])}
@@ -220,7 +220,7 @@ class Run:
             with staged(route) as staging:
                 if staging is not None and route.name not in failures and _complete(state, route):
                     jobs.append(LoadJob(route.name, leases[route.name]))
-        for job, outcome in zip(jobs, self.workers.load(jobs), strict=True):
+        for job, outcome in self.workers.run(jobs):
             if isinstance(outcome, OfframpError):
                 failures[job.route].append(outcome)
             elif job.route in spans:  # Else an earlier run has loaded it.

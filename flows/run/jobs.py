@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from typing import ClassVar, Protocol, TypeVar
 
 from flows.connect.gc_tuning import seldom
 from flows.connect.progress import SILENT, Observer, Progress, Pulse, watched
@@ -26,26 +27,25 @@ from stores.throttling.rate_limiter import Paced, Waits, divide
 
 _log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class CopyJob:
-    """One partition to copy: plain values, so that it can go to another thread, process or machine."""
-
-    route: str
-    number: int
-    lease: Lease
-    id_kind: str = ""
-    """The kind of `_id` proven for plain keys."""
-    expires: IndexExpires | None = None
-    """What `expires: from_index` came to."""
+R_co = TypeVar("R_co", covariant=True)
 
 
-@dataclass(frozen=True, slots=True)
-class LoadJob:
-    """One route whose records are all staged, to load."""
+class Job(Protocol[R_co]):
+    """A piece of a run: a frozen dataclass of plain values, so that it can go to another thread, process or machine."""
 
-    route: str
-    lease: Lease
+    kind: ClassVar[str]
+    """copy, load or verify."""
+
+    @property
+    def route(self) -> str:
+        """The name of the route it works on."""
+
+    @property
+    def lease(self) -> Lease:
+        """The lease it writes under."""
+
+    def run(self, plan: Plan, observer: Observer, stopping: Callable[[], bool]) -> R_co:
+        """Do the work with clients of its own and return what came of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,81 +62,97 @@ class Span:
     """When how many documents were copied."""
 
 
-def copy_job(
-    plan: Plan, job: CopyJob, *, observer: Observer = SILENT, stopping: Callable[[], bool] = lambda: False
-) -> Span:
-    """The partition is copied from its last checkpoint on, with clients of its own; returns when that was."""
-    route = expiring(plan.routes[job.route], job.expires)
-    began = time.time()
-    divide(plan.run.processes)
-    with open_state(plan) as state, seldom():
-        part = next(
-            (part for part in state.partitions.of_route(job.route) if part.partition.number == job.number), None
-        )
-        if part is None:
-            raise PermanentError("E-STATE-GONE", f"route {job.route}: the state lost its partitions during the run")
-        if part.done:
-            return Span(began, began)
-        spending = BudgetTracker(state, job.lease, budget_of(plan, route))
-        spending.judge()
-        seen = Tally()
-        pulse = Pulse()
+@dataclass(frozen=True, slots=True)
+class CopyJob:
+    """One partition to copy."""
 
-        def copied(tally: Tally) -> None:
-            seen.add(tally)
-            pulse.add(tally.read)
-            observer.advanced(job.route, "copy", tally.read)
+    kind: ClassVar[str] = "copy"
+    route: str
+    number: int
+    lease: Lease
+    id_kind: str = ""
+    """The kind of `_id` proven for plain keys."""
+    expires: IndexExpires | None = None
+    """What `expires: from_index` came to."""
 
-        before = sum(each.tally.read for each in state.partitions.of_route(job.route))
-        with open_route(plan, route, state, job.lease, job.id_kind) as opened:
-            source, target = opened.source, opened.target
-            with watched(observer, job.route, "copy", max(0, source.estimate() - before)):
-                copy_partition(
-                    divisible(source, state, job.lease) if may_split(plan, route) else source,
-                    opened.projection,
-                    target,
-                    opened.journal,
-                    part.partition,
-                    after=part.position,
-                    done=part.tally.read,
-                    window=plan.run.window,
-                    budget=spending,
-                    stopping=stopping,
-                    copied=copied,
-                )
-    waits = target.pace.waits if isinstance(target, Paced) else Waits()
-    source_waited_s = source.pace.waits.waited_s if isinstance(source, Paced) else 0.0
-    span = Span(began, time.time(), waits, source_waited_s, pulse.taken())
-    if waits.throttled or waits.waited_s or span.source_waited_s:
+    def run(self, plan: Plan, observer: Observer = SILENT, stopping: Callable[[], bool] = lambda: False) -> Span:
+        """The partition is copied from its last checkpoint on, with clients of its own; returns when that was."""
+        route = expiring(plan.routes[self.route], self.expires)
+        began = time.time()
+        divide(plan.run.processes)
+        with open_state(plan) as state, seldom():
+            parts = {part.partition.number: part for part in state.partitions.of_route(self.route)}
+            part = parts.get(self.number)
+            if part is None:
+                raise PermanentError("E-STATE-GONE", f"route {self.route}: the state has lost its partitions")
+            if part.done:
+                return Span(began, began)
+            budget = BudgetTracker(state, self.lease, budget_of(plan, route))
+            budget.judge()
+            seen = Tally()
+            pulse = Pulse()
+
+            def copied(tally: Tally) -> None:
+                seen.add(tally)
+                pulse.add(tally.read)
+                observer.advanced(self.route, "copy", tally.read)
+
+            before = sum(each.tally.read for each in parts.values())
+            with open_route(plan, route, state, self.lease, self.id_kind) as opened:
+                source, target = opened.source, opened.target
+                with watched(observer, self.route, "copy", max(0, source.estimate() - before)):
+                    copy_partition(
+                        divisible(source, state, self.lease) if may_split(plan, route) else source,
+                        opened.projection,
+                        target,
+                        opened.journal,
+                        part.partition,
+                        after=part.position,
+                        done=part.tally.read,
+                        window=plan.run.window,
+                        budget=budget,
+                        stopping=stopping,
+                        copied=copied,
+                    )
+        waits = target.pace.waits if isinstance(target, Paced) else Waits()
+        source_waited_s = source.pace.waits.waited_s if isinstance(source, Paced) else 0.0
+        span = Span(began, time.time(), waits, source_waited_s, pulse.taken())
+        if waits.throttled or waits.waited_s or span.source_waited_s:
+            _log.info(
+                "%s partition %d: throttled %d times, waited %.1f s for the target and %.1f s for the source%s",
+                *(self.route, self.number, waits.throttled, waits.waited_s, span.source_waited_s),
+                f"; now {waits.rate:.0f} units a second" if waits.rate is not None else "",
+            )
         _log.info(
-            "%s partition %d: throttled %d times, waited %.1f s for the target and %.1f s for the source%s",
-            *(job.route, job.number, waits.throttled, waits.waited_s, span.source_waited_s),
-            f"; now {waits.rate:.0f} units a second" if waits.rate is not None else "",
+            "%s partition %d: %d documents in %.1f s, %d rejected",
+            *(self.route, self.number, seen.read, span.ended - span.began, seen.rejected),
         )
-    _log.info(
-        "%s partition %d: %d documents in %.1f s, %d rejected",
-        *(job.route, job.number, seen.read, span.ended - span.began, seen.rejected),
-    )
-    return span
+        return span
 
 
-def load_job(
-    plan: Plan, job: LoadJob, *, observer: Observer = SILENT, stopping: Callable[[], bool] = lambda: False
-) -> Span:
-    """The route's target has loaded what copying staged, by clients of its own; returns when that was."""
-    route = plan.routes[job.route]
-    began = time.time()
-    with open_state(plan) as state:
-        records = sum(part.tally.records for part in state.partitions.of_route(job.route))
-        with closing(route.target()) as target, watched(observer, job.route, "load", records):
-            staging = staging_of(target)
-            go_on(stopping, "stopped by a signal before its load; the same command resumes")
-            if staging is not None:
-                staging.load(
-                    records,
-                    state.designs.load_state(job.route),
-                    lambda memory: state.designs.save_load_state(job.lease, memory),
-                    lambda some: observer.advanced(job.route, "load", some),
-                    stopping,
-                )
-    return Span(began, time.time())
+@dataclass(frozen=True, slots=True)
+class LoadJob:
+    """One route whose records are all staged, to load."""
+
+    kind: ClassVar[str] = "load"
+    route: str
+    lease: Lease
+
+    def run(self, plan: Plan, observer: Observer = SILENT, stopping: Callable[[], bool] = lambda: False) -> Span:
+        """The route's target has loaded what copying staged, by clients of its own; returns when that was."""
+        route = plan.routes[self.route]
+        began = time.time()
+        with open_state(plan) as state:
+            records = sum(part.tally.records for part in state.partitions.of_route(self.route))
+            with closing(route.target()) as target, watched(observer, self.route, "load", records):
+                staging = staging_of(target)
+                go_on(stopping, "stopped by a signal before its load; the same command resumes")
+                if staging is not None:
+                    staging.load(
+                        records,
+                        state.designs.load_state(self.route),
+                        lambda memory: state.designs.save_load_state(self.lease, memory),
+                        lambda some: observer.advanced(self.route, "load", some),
+                        stopping,
+                    )
+        return Span(began, time.time())

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context, resource_tracker
@@ -25,10 +25,9 @@ from typing import Any, TypeVar
 from flows.connect.progress import SILENT, Observer
 from flows.plan.load import load
 from flows.plan.model import Plan, digest
-from flows.run.jobs import CopyJob, LoadJob, Span, copy_job, load_job
+from flows.run.jobs import Job
 from flows.run.logs import to_stderr
-from flows.run.workers import More, Threads, Workers, answer, hand_out, in_order
-from flows.verifier.job import Verified, VerifyJob, verify_job
+from flows.run.workers import More, Outcome, Threads, Workers, answer, hand_out
 from stores.errors import OfframpError, PermanentError, TransientError
 from stores.throttling.backoff import STOPPING
 
@@ -39,8 +38,7 @@ _ATTEMPTS = 3
 _STOP_EVERY_S = 0.2
 _END_S = 10.0
 
-AnyJob = CopyJob | LoadJob | VerifyJob
-Result = TypeVar("Result")
+R = TypeVar("R")
 
 
 @contextmanager
@@ -68,20 +66,14 @@ class Processes:
     _idle: list[_Worker] = field(default_factory=list)
     _all: list[_Worker] = field(default_factory=list)
 
-    def copy(self, jobs: Sequence[CopyJob], more: More, /) -> Sequence[tuple[CopyJob, Span | OfframpError]]:
-        """Copy each partition."""
-        with self._pool() as pool:
-            return hand_out(jobs, self._most, lambda job: pool.submit(self._run, job), more)
+    def run(self, jobs: Sequence[Job[R]], more: More[R] | None = None, /) -> Sequence[Outcome[Job[R], R]]:
+        """Run each job in a worker process; see `Workers.run`."""
 
-    def load(self, jobs: Sequence[LoadJob], /) -> Sequence[Span | OfframpError]:
-        """Load each route that is staged."""
-        with self._pool() as pool:
-            return in_order(jobs, self._most, lambda job: pool.submit(self._run, job))
+        def start(job: Job[R]) -> Future[R | OfframpError]:
+            return pool.submit(answer, lambda: self._attempt(job))
 
-    def verify(self, jobs: Sequence[VerifyJob], /) -> Sequence[Verified | OfframpError]:
-        """Verify each route."""
-        with self._pool() as pool:
-            return in_order(jobs, self._most, lambda job: pool.submit(self._run, job))
+        with ThreadPoolExecutor(self.plan.run.workers, thread_name_prefix="worker") as pool:
+            return hand_out(jobs, self.plan.run.workers, start, more)
 
     def close(self) -> None:
         """No worker process is left."""
@@ -93,18 +85,8 @@ class Processes:
         """The processes that are up."""
         return [worker.pid for worker in self._all]
 
-    @property
-    def _most(self) -> int:
-        return self.plan.run.workers
-
-    def _pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self._most, thread_name_prefix="worker")
-
-    def _run(self, job: AnyJob) -> Any:
-        """Return what a worker answers; a list's own operations are what keeps threads apart here."""
-        return answer(lambda: self._attempt(job))
-
-    def _attempt(self, job: AnyJob) -> Any:
+    def _attempt(self, job: Job[R]) -> R:
+        """Return what a worker made of the job; a list's own operations are what keeps threads apart here."""
         died = ""
         for _ in range(_ATTEMPTS):
             if died and self.stopping():
@@ -115,7 +97,7 @@ class Processes:
                 worker = _Worker.start(self.plan)
                 self._all.append(worker)
             try:
-                found = worker.run(job, self.observer, self.stopping)
+                found: R | OfframpError = worker.run(job, self.observer, self.stopping)
             except _Died as error:
                 self._all.remove(worker)
                 died = str(error)
@@ -192,7 +174,7 @@ class _Worker:
         """The process's number."""
         return self.process.pid or 0
 
-    def run(self, job: AnyJob, observer: Observer, stopping: Callable[[], bool]) -> Any:
+    def run(self, job: Job[Any], observer: Observer, stopping: Callable[[], bool]) -> Any:
         """Return the job's result or error; raises _Died if the process ends before it."""
         told_to_stop = False
         try:
@@ -230,7 +212,7 @@ def _serve(channel: Connection, path: Path, routes: str, verbose: bool) -> None:
     sys.stdout = sys.stderr  # Standard output is the report's, and a mapper of the user's own may print.
     if verbose:
         to_stderr()
-    jobs: SimpleQueue[AnyJob] = SimpleQueue()
+    jobs: SimpleQueue[Job[Any]] = SimpleQueue()
     threading.Thread(target=_listen, args=(channel, jobs), name="parent", daemon=True).start()
     telling = _Telling(channel)
     plan: Plan | None = None
@@ -238,7 +220,7 @@ def _serve(channel: Connection, path: Path, routes: str, verbose: bool) -> None:
     def done() -> Any:
         nonlocal plan
         plan = plan or _same(load(path), routes)
-        return _do(plan, job, telling)
+        return job.run(plan, telling, STOPPING.is_set)
 
     while True:
         job = jobs.get()
@@ -254,16 +236,6 @@ def _same(plan: Plan, routes: str) -> Plan:
             " or begin anew with backfill --restart",
         )
     return plan
-
-
-def _do(plan: Plan, job: AnyJob, observer: Observer) -> Span | Verified:
-    match job:
-        case CopyJob():
-            return copy_job(plan, job, observer=observer, stopping=STOPPING.is_set)
-        case LoadJob():
-            return load_job(plan, job, observer=observer, stopping=STOPPING.is_set)
-        case VerifyJob():
-            return verify_job(plan, job, observer=observer, stopping=STOPPING.is_set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +259,7 @@ class _Telling:
             self.channel.send(told)
 
 
-def _listen(channel: Connection, jobs: SimpleQueue[AnyJob]) -> None:
+def _listen(channel: Connection, jobs: SimpleQueue[Job[Any]]) -> None:
     """Pass jobs on and stop where told to; when the parent is gone or has closed the channel, so is this process.
 
     What is in flight then is as if the process had been killed: the last checkpoint stands.

@@ -68,12 +68,12 @@ class Passes:
                 for part in parts[job.route]
                 if part.stage == stage and not part.done
             ]
-            for job, outcome in zip(waiting, self.workers.verify(waiting), strict=True):
+            for ended, outcome in self.workers.run(waiting):
                 if isinstance(outcome, OfframpError):
-                    failures[job.route].append(outcome)
+                    failures[ended.route].append(outcome)
                 else:
-                    spent[job.route] += outcome.seconds
-                    progress[job.route] += outcome.progress
+                    spent[ended.route] += outcome.seconds
+                    progress[ended.route] += outcome.progress
             if self.stopping():
                 return {}
         closing = [
@@ -90,7 +90,7 @@ class Passes:
 
     def _done(self, jobs: Sequence[VerifyJob], failures: Failures) -> dict[str, Verified]:
         verified: dict[str, Verified] = {}
-        for job, outcome in zip(jobs, self.workers.verify(jobs), strict=True):
+        for job, outcome in self.workers.run(jobs):
             if isinstance(outcome, OfframpError):
                 failures[job.route].append(outcome)
             else:

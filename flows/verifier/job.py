@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 from uuid import uuid4
 
 from flows.connect.gc_tuning import seldom
@@ -65,23 +65,6 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class VerifyJob:
-    """One route to verify, or one part of its full pass: plain values, so that it can go anywhere."""
-
-    route: str
-    asked: Asked
-    lease: Lease
-    id_kind: str = ""
-    """The kind of `_id` proven for plain keys."""
-    expires: IndexExpires | None = None
-    """What `expires: from_index` came to."""
-    stage: Stage = "whole"
-    """What is to be done: all of it, or of a full pass of many parts to list, to compare, to close."""
-    number: int = 0
-    """The part of the pass."""
-
-
-@dataclass(frozen=True, slots=True)
 class Verified:
     """What verifying a route, or a part of it, came to."""
 
@@ -101,38 +84,58 @@ class Verified:
     """When how many documents were compared, of each part of the pass that this run looked at."""
 
 
-def verify_job(
-    plan: Plan, job: VerifyJob, *, observer: Observer = SILENT, stopping: Callable[[], bool] = lambda: False
-) -> Verified:
-    """Return what the target holds against what the source's documents map to now, with clients of its own.
+@dataclass(frozen=True, slots=True)
+class VerifyJob:
+    """One route to verify, or one part of its full pass."""
 
-    Of a part of a full pass all that counts is in the state and in its log.
-    """
-    route = expiring(plan.routes[job.route], job.expires)
-    began = time.monotonic()
-    divide(plan.run.processes)
-    with (
-        open_state(plan) as state,
-        seldom(),
-        open_route(plan, route, state, job.lease, job.id_kind) as opened,
-    ):
-        owed = pending_changes(state, route, opened.database, opened.projection, stopping)
-        work = _Work(plan, job, opened, observer, stopping, pulse := Pulse(), owed)
-        match job.stage, job.asked.level:
-            case "list", _:
-                found = work.list_share(job.number)
-            case "compare", _:
-                found = work.compare(job.number)
-            case "close", _:
-                found = work.close()
-            case _, "full":
-                found = work.whole()
-            case _, "counts":
-                found = work.count()
-            case _:
-                found = work.sample()
-    lost = owed.lost if owed is not None else ""
-    return replace(found, seconds=time.monotonic() - began, lost=lost, progress=[pulse.taken()])
+    kind: ClassVar[str] = "verify"
+    route: str
+    asked: Asked
+    lease: Lease
+    id_kind: str = ""
+    """The kind of `_id` proven for plain keys."""
+    expires: IndexExpires | None = None
+    """What `expires: from_index` came to."""
+    stage: Stage = "whole"
+    """What is to be done: all of it, or of a full pass of many parts to list, to compare, to close."""
+    number: int = 0
+    """The part of the pass."""
+
+    @property
+    def part(self) -> str:
+        """Which part of the verification it is, for a person; "" for all of it."""
+        return "" if self.stage == "whole" else f" {self.stage} {self.number}"
+
+    def run(self, plan: Plan, observer: Observer = SILENT, stopping: Callable[[], bool] = lambda: False) -> Verified:
+        """Return what the target holds against what the source's documents map to now, with clients of its own.
+
+        Of a part of a full pass all that counts is in the state and in its log.
+        """
+        route = expiring(plan.routes[self.route], self.expires)
+        began = time.monotonic()
+        divide(plan.run.processes)
+        with (
+            open_state(plan) as state,
+            seldom(),
+            open_route(plan, route, state, self.lease, self.id_kind) as opened,
+        ):
+            owed = pending_changes(state, route, opened.database, opened.projection, stopping)
+            work = _Work(plan, self, opened, observer, stopping, pulse := Pulse(), owed)
+            match self.stage, self.asked.level:
+                case "list", _:
+                    found = work.list_share(self.number)
+                case "compare", _:
+                    found = work.compare(self.number)
+                case "close", _:
+                    found = work.close()
+                case _, "full":
+                    found = work.whole()
+                case _, "counts":
+                    found = work.count()
+                case _:
+                    found = work.sample()
+        lost = owed.lost if owed is not None else ""
+        return replace(found, seconds=time.monotonic() - began, lost=lost, progress=[pulse.taken()])
 
 
 @dataclass(frozen=True, slots=True)

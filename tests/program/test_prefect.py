@@ -41,6 +41,7 @@ from flows.run.jobs import CopyJob
 from flows.verifier.job import Asked, Verified, VerifyJob
 from stores.contract.source import Partition
 from stores.errors import LeaseLost, PlanError, TransientError
+from stores.state.leases import Lease
 from stores.state.state import State
 
 LIMIT_S = 90.0
@@ -239,9 +240,10 @@ def test_a_transient_error_is_tried_four_times_and_no_other(server: None, write_
     state.leases.acquire(unique)
     state.close()
 
-    away = verify(str(path), unique, Asked("counts"), "nobody", 1, return_state=True)
-    lost = copy(str(path), unique, 0, stale.owner, stale.fence, return_state=True)
-    absent = verify("no such plan.yaml", unique, Asked("counts"), "nobody", 1, return_state=True)
+    nobody = Lease(loaded.name, unique, "nobody", 1)
+    away = verify(str(path), VerifyJob(unique, Asked("counts"), nobody), return_state=True)
+    lost = copy(str(path), CopyJob(unique, 0, stale), return_state=True)
+    absent = verify("no such plan.yaml", VerifyJob(unique, Asked("counts"), nobody), return_state=True)
 
     found = [(type(ended.result(raise_on_failure=False)), attempts(ended)) for ended in (away, lost, absent)]
     assert found == [(TransientError, 4), (LeaseLost, 1), (PlanError, 1)]
@@ -263,14 +265,14 @@ def test_an_error_takes_the_place_of_its_result_and_an_unknown_one_ends_the_run(
     def two_copies() -> Any:
         with prefect_workers(loaded) as workers:
             jobs = [CopyJob(unique, 0, lease), CopyJob(unique, 0, lease)]
-            (_, first), (_, second) = workers.copy(jobs, lambda _: ())
-            (verified,) = workers.verify([VerifyJob(unique, Asked("counts"), lease)])
+            (_, first), (_, second) = workers.run(jobs)
+            ((_, verified),) = workers.run([VerifyJob(unique, Asked("counts"), lease)])
         return first, second, verified
 
     @flow
     def stray() -> None:
         with prefect_workers(loaded) as workers:
-            workers.verify([VerifyJob("nowhere", Asked("counts"), lease)])
+            workers.run([VerifyJob("nowhere", Asked("counts"), lease)])
 
     first, second, verified = two_copies()
     assert (type(first), type(second), type(verified)) == (LeaseLost, LeaseLost, Verified)

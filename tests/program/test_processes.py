@@ -211,12 +211,12 @@ def test_what_workers_find_and_how_far_they_are_comes_back_and_errors_keep_their
     lease = state.leases.acquire("things")
     with local_workers(plan, heard) as workers:
         assert isinstance(workers, Processes)
-        ((_, lost),) = workers.copy([CopyJob("things", 0, stale)], lambda _: ())
+        ((_, lost),) = workers.run([CopyJob("things", 0, stale)])
         assert isinstance(lost, LeaseLost)
-        ((_, unknown),) = workers.copy([CopyJob("nowhere", 0, Lease(plan.name, "nowhere", "", 1))], lambda _: ())
+        ((_, unknown),) = workers.run([CopyJob("nowhere", 0, Lease(plan.name, "nowhere", "", 1))])
         assert isinstance(unknown, PermanentError)
         assert "E-INTERNAL" in str(unknown)
-        ((_, span),) = workers.copy([CopyJob("things", 0, lease)], lambda _: ())
+        ((_, span),) = workers.run([CopyJob("things", 0, lease)])
         assert not isinstance(span, Exception), span
         assert len(workers.pids) == 1  # The one that was idle was taken again.
         assert os.getpid() not in workers.pids
@@ -224,7 +224,7 @@ def test_what_workers_find_and_how_far_they_are_comes_back_and_errors_keep_their
         # The plan's file is no longer the plan of the run: a worker that begins now must not follow it.
         path.write_text(path.read_text().replace("things:", "others:"))
         psutil.Process(workers.pids[0]).kill()
-        ((_, changed),) = workers.copy([CopyJob("things", 0, lease)], lambda _: ())
+        ((_, changed),) = workers.run([CopyJob("things", 0, lease)])
         assert isinstance(changed, PermanentError)
         assert "E-CONFIG-CHANGED" in str(changed)
         pids = workers.pids

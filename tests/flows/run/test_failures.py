@@ -13,9 +13,9 @@ from pymongo.database import Database
 
 from flows.plan.load import load
 from flows.run.backfill import Run
-from flows.run.jobs import CopyJob, Span, copy_job
+from flows.run.jobs import Job
 from flows.run.workers import More, Threads, answer
-from stores.errors import OfframpError, OverBudget, TransientError
+from stores.errors import OverBudget, TransientError
 
 AWAY = TransientError("E-RDS-AWAY", "the target went away")
 
@@ -26,11 +26,13 @@ class FirstCopiesSecondLosesItsStore(Threads):
 
     lost_first: bool = False
 
-    def copy(self, jobs: Sequence[CopyJob], _: More, /) -> Sequence[tuple[CopyJob, Span | OfframpError]]:
+    def run(self, jobs: Sequence[Job[Any]], _: More[Any] | None = None, /) -> Sequence[tuple[Job[Any], Any]]:
         """Copy the first partition only."""
+        if not jobs:
+            return []
         first, second = sorted(jobs, key=lambda job: job.number)
-        outcomes: list[tuple[CopyJob, Span | OfframpError]] = [
-            (first, answer(lambda: copy_job(self.plan, first))),
+        outcomes: list[tuple[Job[Any], Any]] = [
+            (first, answer(lambda: first.run(self.plan, self.observer, self.stopping))),
             (second, AWAY),
         ]
         assert isinstance(outcomes[0][1], OverBudget)

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from pymongo.database import Database
 
-from flows.orchestration.worker_entry import copy
+from flows.orchestration.worker_entry import run_job
 from flows.plan.load import load
-from flows.run.workers import hand_out, in_order
+from flows.run.jobs import CopyJob
+from flows.run.workers import hand_out
 from stores.contract.source import Partition
 from stores.errors import TransientError
 from stores.state.state import State
@@ -35,10 +36,10 @@ def test_no_more_jobs_run_at_once_than_asked_and_each_outcome_is_its_jobs() -> N
         return number * number
 
     with ThreadPoolExecutor(8) as pool:
-        found = in_order([*range(20)], 3, lambda number: pool.submit(work, number))
+        outcomes = hand_out([*range(20)], 3, lambda number: pool.submit(work, number))
     assert most == 3
-    assert isinstance(found.pop(5), TransientError)
-    assert found == [number * number for number in range(20) if number != 5]
+    assert isinstance(outcomes.pop(5)[1], TransientError)
+    assert outcomes == [(number, number * number) for number in range(20) if number != 5]
 
 
 def test_more_jobs_are_asked_for_while_somebody_is_idle_and_once_at_the_end() -> None:
@@ -50,7 +51,7 @@ def test_more_jobs_are_asked_for_while_somebody_is_idle_and_once_at_the_end() ->
 
     with ThreadPoolExecutor(2) as pool:
         found = hand_out([1], 2, lambda number: pool.submit(int, number), more)
-    assert sorted(number for number, _ in found) == [1, 10, 20]
+    assert [number for number, _ in found] == [1, 10, 20]
     assert asked[-1] == 0
 
 
@@ -87,13 +88,13 @@ def test_a_task_elsewhere_stops_at_a_checkpoint_where_the_state_says_so(
     lease = state.leases.acquire("things")
     state.partitions.begin(lease, {}, "", "", [Partition(0)])
     state.work_requests.stop([lease])
-    copy(str(path), "things", 0, lease.owner, lease.fence, "", None)
+    run_job(str(path), CopyJob("things", 0, lease))
     assert [(part.done, part.tally.read) for part in state.partitions.of_route("things")] == [(False, 0)]
     state.work_requests.request(lease, 1)
-    copy(str(path), "things", 0, lease.owner, lease.fence, "", None)
+    run_job(str(path), CopyJob("things", 0, lease))
     assert [(part.done, part.tally.read) for part in state.partitions.of_route("things")] == [(False, 0)]
     state.leases.release(lease)
     lease = state.leases.acquire("things")
-    copy(str(path), "things", 0, lease.owner, lease.fence, "", None)
+    run_job(str(path), CopyJob("things", 0, lease))
     assert [(part.done, part.tally.read) for part in state.partitions.of_route("things")] == [(True, 10)]
     state.close()

@@ -34,7 +34,7 @@ from flows.reporting.markdown import as_markdown
 from flows.reporting.model import Report
 from flows.reporting.text import as_text
 from flows.run.backfill import Run
-from flows.run.jobs import CopyJob
+from flows.run.jobs import CopyJob, Job
 from flows.run.workers import More, Threads
 from mappers.contract import Losses
 from mappers.dynamodb.records import Item, Key, item
@@ -414,9 +414,9 @@ class Ordered(Threads):
 
     order: list[int] = field(default_factory=list)
 
-    def copy(self, jobs: Sequence[CopyJob], more: More, /) -> Sequence[Any]:
-        self.order.extend(job.number for job in jobs)
-        return super().copy(jobs, more)
+    def run(self, jobs: Sequence[Job[Any]], more: More[Any] | None = None, /) -> Sequence[Any]:
+        self.order.extend(job.number for job in jobs if isinstance(job, CopyJob))
+        return super().run(jobs, more)
 
 
 @pytest.fixture
