@@ -40,8 +40,8 @@ def sync(
     loaded = load(Path(plan))
     chosen = loaded.chosen(routes or ())
     try:
-        with to_a_checkpoint() as stopping, catching_up_shown(loaded) as watching:
-            found = caught_up(loaded, chosen, stopping=stopping, watching=watching)
+        with to_a_checkpoint() as stop, catching_up_shown(loaded) as watching:
+            found = caught_up(loaded, chosen, stop=stop, watching=watching)
     except TransientError as error:
         if error.code != HELD:
             raise

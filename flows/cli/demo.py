@@ -30,10 +30,8 @@ def demo(folder: Path, documents: int, live: bool, seconds: float, as_json: bool
     """Seed a small marketplace in a local MongoDB, move it to three local stores, verify and report."""
     from flows.demo import run as demonstration
 
-    with interruptible() as stopping:
-        report = demonstration.run(
-            folder, documents, live_s=seconds if live else None, quiet=as_json, stopping=stopping
-        )
+    with interruptible() as stop:
+        report = demonstration.run(folder, documents, live_s=seconds if live else None, quiet=as_json, stop=stop)
     if as_json:
         print_json(report.as_json())
     leave(report.exit_code)

@@ -6,14 +6,14 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
-from stores.throttling.backoff import STOPPING
+from stores.contract.stop import PROCESS_STOP, Stop
 
 PLAN = click.argument("plan_path", metavar="PLAN", type=click.Path(path_type=Path))
 ROUTES = click.option("--route", "routes", metavar="ROUTE", multiple=True, help="Only this route; may be repeated.")
@@ -28,19 +28,19 @@ def leave(code: int) -> NoReturn:
 
 
 @contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
+def interruptible() -> Iterator[Stop]:
     """Turn the first Ctrl-C or SIGTERM into a stop at the next checkpoint, a second one into an exit at once."""
 
     def note(number: int, _frame: object) -> None:
         if _signalled:
             os._exit(128 + number)
         _signalled.append(number)
-        STOPPING.set()
+        PROCESS_STOP.set()
         print("stopping at the next checkpoint; run it again to go on (a second signal stops at once)", file=sys.stderr)
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield STOPPING.is_set
+        yield PROCESS_STOP
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

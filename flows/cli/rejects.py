@@ -124,8 +124,8 @@ def retry(plan_path: Path, routes: tuple[str, ...], id_: str, code: str, stage: 
     plan = load(plan_path)
     chosen = plan.chosen(routes)
     wanted = _chosen(id_, code, stage, accepted=None if id_ else False)
-    with interruptible() as stopping, redirect_stdout(sys.stderr):
-        outcomes = replay(plan, chosen, wanted, stopping)
+    with interruptible() as stop, redirect_stdout(sys.stderr):
+        outcomes = replay(plan, chosen, wanted, stop)
     left = left_open(plan, chosen)
     if as_json:
         print_json({"routes": [asdict(one) for one in outcomes], "open": left})

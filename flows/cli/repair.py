@@ -53,8 +53,8 @@ def repair(
     if delete_extras and "extra" not in wanted:
         raise click.UsageError("--delete-extras is about extras, and --only leaves them out")
     plan = load(plan_path)
-    with interruptible() as stopping, redirect_stdout(sys.stderr):
-        outcomes = mend(plan, plan.chosen(routes), wanted, dry_run=dry_run, everything=everything, stopping=stopping)
+    with interruptible() as stop, redirect_stdout(sys.stderr):
+        outcomes = mend(plan, plan.chosen(routes), wanted, dry_run=dry_run, everything=everything, stop=stop)
     # What was found and not asked to be mended is left too.
     kinds_left = {"missing", "differs", "extra", "collides"} - {*wanted}
     left = any(one.left or any(one.found.get(kind) for kind in kinds_left) for one in outcomes)

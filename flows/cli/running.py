@@ -42,12 +42,12 @@ def run(plan: Plan, routes: Sequence[str], quiet: bool, work: Callable[[Any], Re
     chosen = plan.chosen(routes)
     # A mapper of the user's own may print; standard output is the report's.
     with (
-        interruptible() as stopping,
+        interruptible() as stop,
         display(quiet) as observer,
         redirect_stdout(sys.stderr),
-        local_workers(plan, observer, stopping) as workers,
+        local_workers(plan, observer, stop) as workers,
     ):
-        return work(Run(plan, chosen, workers, stopping))
+        return work(Run(plan, chosen, workers, stop))
 
 
 def needs_prefect(plan: Plan) -> bool:

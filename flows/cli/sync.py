@@ -35,6 +35,6 @@ def sync(plan_path: Path, routes: tuple[str, ...], follow: bool, folder: Path | 
     from flows.run.console import following
 
     plan = load(plan_path) if folder is None else opened_plan(plan_path, folder)[0]
-    with interruptible() as stopping, following(as_json) as watching, redirect_stdout(sys.stderr):
-        report = engine(plan, plan.chosen(routes), follow=follow, stopping=stopping, watching=watching)
+    with interruptible() as stop, following(as_json) as watching, redirect_stdout(sys.stderr):
+        report = engine(plan, plan.chosen(routes), follow=follow, stop=stop, watching=watching)
     conclude(report, folder, as_json)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from flows.connect.stores import build_projection
@@ -12,9 +12,9 @@ from flows.plan.model import Route
 from mappers.census import Census, Designer
 from mappers.contract import Document, Losses, Record
 from stores.contract.source import Batch, Partition, Source
+from stores.contract.stop import NEVER, Stop, raise_if_stopped
 from stores.contract.target import Measurable, Plannable, Target
 from stores.errors import PermanentError, PlanError
-from stores.throttling.backoff import go_on
 
 _log = logging.getLogger(__name__)
 
@@ -24,9 +24,7 @@ _MEASURED_BYTES = 4 * 2**20
 """What is measured at the most, as all of it is written once more."""
 
 
-def designed(
-    route: Route, source: Source, target: Target[Record], *, stopping: Callable[[], bool] = lambda: False
-) -> Mapping[str, Any] | None:
+def designed(route: Route, source: Source, target: Target[Record], *, stop: Stop = NEVER) -> Mapping[str, Any] | None:
     """Return the design of the route's place, from a look at its documents where one is due; None for no design.
 
     Writes nothing. Raises PlanError where no design serves the documents.
@@ -36,7 +34,7 @@ def designed(
     mapper: object = route.mapper(Losses())
     wishes: Mapping[str, Any] = {}
     if isinstance(mapper, Designer) and (documents := mapper.survey(mapped=target.mapped)) is not None:
-        census = _census(route, source, documents, mapper, stopping)
+        census = _census(route, source, documents, mapper, stop)
         try:
             wishes = mapper.design(census)
         except ValueError as error:
@@ -47,7 +45,7 @@ def designed(
     return target.design(wishes)
 
 
-def _census(route: Route, source: Source, documents: int, mapper: Designer, stopping: Callable[[], bool]) -> Census:
+def _census(route: Route, source: Source, documents: int, mapper: Designer, stop: Stop) -> Census:
     """Return what the route's documents hold as their mapper gets them: of all of them, or of about so many."""
     census = Census(mapper.kind)
     looked_at = 0
@@ -60,7 +58,7 @@ def _census(route: Route, source: Source, documents: int, mapper: Designer, stop
         return ()
 
     projection = route_projection(route, (), look, Losses())
-    for raw in _documents(source, documents, stopping):
+    for raw in _documents(source, documents, stop):
         projection.map(raw)
     if looked_at != census.documents:  # A projection turns whatever fails within it into rejects.
         raise PermanentError("E-CENSUS", f"the census failed on {looked_at - census.documents} documents")
@@ -74,7 +72,7 @@ def needed(
     design: Mapping[str, Any] | None,
     beside: Mapping[str, int],
     *,
-    stopping: Callable[[], bool] = lambda: False,
+    stop: Stop = NEVER,
 ) -> Mapping[str, int]:
     """Return the place that the route's records fill, with the bytes they take of it; empty where there is no limit.
 
@@ -84,7 +82,7 @@ def needed(
         return {}
     sampled: list[bytes] = []
     size_bytes = 0
-    for raw in _documents(source, _MEASURED, stopping):
+    for raw in _documents(source, _MEASURED, stop):
         sampled.append(raw)
         size_bytes += len(raw)
         if len(sampled) >= _MEASURED or size_bytes > _MEASURED_BYTES:
@@ -98,7 +96,7 @@ def needed(
     return {place: wanted}
 
 
-def _documents(source: Source, documents: int, stopping: Callable[[], bool]) -> Iterator[bytes]:
+def _documents(source: Source, documents: int, stop: Stop) -> Iterator[bytes]:
     """Yield about so many documents, or all of them for 0."""
     # A sample is the first documents of many ranges: those of one range alone may be the oldest of a collection.
     ranges = source.split(_SAMPLED_RANGES) if 0 < documents < source.estimate() else [Partition(0)]
@@ -106,7 +104,7 @@ def _documents(source: Source, documents: int, stopping: Callable[[], bool]) -> 
     for part in ranges:
         left = share
         for batch in source.read(part):
-            go_on(stopping, "stopped by a signal during the census; the same command resumes")
+            raise_if_stopped(stop, "stopped by a signal during the census; the same command resumes")
             yield from batch.documents[:left] if share else batch.documents
             left -= len(batch.documents)
             if share and left <= 0:

@@ -14,6 +14,7 @@ from flows.copying.projection import ProjectedBatch
 from mappers.contract import Record
 from stores.contract.journal import Journal, Reject, Tally
 from stores.contract.source import Batch, Partition, Readable
+from stores.contract.stop import NEVER, Stop
 from stores.contract.target import Rejected, Target, staging_of
 
 _CHECKPOINT_S = 0.5
@@ -92,12 +93,12 @@ def copy_partition(
     window: int = 4,
     staged: bool = True,
     budget: RejectBudget = UNLIMITED,
-    stopping: Callable[[], bool] = lambda: False,
+    stop: Stop = NEVER,
     copied: Callable[[Tally], None] = lambda _: None,
 ) -> bool:
     """Every document of the partition past `after` is in the target or on record as a reject.
 
-    Returns True when the partition is complete, False when `stopping` ended it early at a checkpoint. `done` is the
+    Returns True when the partition is complete, False when `stop` ended it early at a checkpoint. `done` is the
     number of documents up to `after`. With `staged`, a target that loads in bulk has the records in its staging area.
     At most `window` batches are in flight, fewer when they are large. The checkpoint moves only to a batch below which
     all batches are acknowledged (R131). After an error nothing is in flight, and the same call resumes from the last
@@ -142,7 +143,7 @@ def copy_partition(
     try:
         complete = True
         for batch in source.read(partition, after):
-            if stopping():
+            if stop.is_set():
                 complete = False
                 break
             while flight and (len(flight) >= window or flight[0][2].done() or _IN_FLIGHT.full):

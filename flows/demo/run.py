@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
@@ -30,6 +30,7 @@ from flows.reporting.text import as_text
 from flows.run.backfill import Run
 from flows.run.console import display, following
 from flows.run.workers import Threads
+from stores.contract.stop import NEVER, PolledStop, Stop
 from stores.errors import PermanentError, PlanError
 
 _MARKER = ".offramp-demo"
@@ -53,7 +54,7 @@ def run(
     *,
     live_s: float | None = None,
     quiet: bool = False,
-    stopping: Callable[[], bool] = lambda: False,
+    stop: Stop = NEVER,
 ) -> Report:
     """Return the report of the demo's run, which also lies in the folder; its servers have stopped.
 
@@ -73,16 +74,16 @@ def run(
         steps.done("started 4 servers: SecantusDB (MongoDB), ministack (DynamoDB), Valkey (Redis), noida-db", data)
         running_servers.enter_context(_environment())
         plan = load(configuration() / "plan.yaml", environment)
-        seeded = _seed(plan, documents, stopping)
+        seeded = _seed(plan, documents, stop)
         steps.done(
             f"seeded {_grouped(seeded)} documents in {len(counts(documents))} collections", "database marketplace"
         )
-        if stopping():
+        if stop.is_set():
             report = _nothing(plan)
         elif live_s is None:
-            report = _moved(plan, steps, quiet, stopping)
+            report = _moved(plan, steps, quiet, stop)
         else:
-            report = _moved_live(plan, live_s, steps, quiet, stopping)
+            report = _moved_live(plan, live_s, steps, quiet, stop)
     written = write(report, folder / "report")
     if not quiet:
         _say(f"\n{as_text(report)}\n\nreport: {', '.join(map(str, written))}\n\n{_next()}")
@@ -95,14 +96,14 @@ def configuration() -> Path:
     return installed if installed.is_dir() else Path(__file__).parents[2] / "config" / "demo"
 
 
-def _moved(plan: Plan, steps: _Steps, quiet: bool, stopping: Callable[[], bool]) -> Report:
+def _moved(plan: Plan, steps: _Steps, quiet: bool, stop: Stop) -> Report:
     """Check, copy and verify as the commands of these names do; return what the last of them that ran reports."""
     routes = plan.chosen(())
     checked = preflight.check(plan, routes)
     stores = sorted({one.target for one in checked})
     steps.done(f"checked {len(checked)} routes to {len(stores)} stores: no fault", ", ".join(stores))
     with display(quiet) as observer:
-        work = Run(plan, routes, Threads(plan, observer, stopping), stopping)
+        work = Run(plan, routes, Threads(plan, observer, stop), stop)
         report = work.backfill("none")
         copied = sum(row.read for row in report.routes)
         records = sum(row.records for row in report.routes)
@@ -115,7 +116,7 @@ def _moved(plan: Plan, steps: _Steps, quiet: bool, stopping: Callable[[], bool])
     return report
 
 
-def _moved_live(plan: Plan, live_s: float, steps: _Steps, quiet: bool, stopping: Callable[[], bool]) -> Report:
+def _moved_live(plan: Plan, live_s: float, steps: _Steps, quiet: bool, stop: Stop) -> Report:
     """Copy and follow while the source is written to, then catch up and verify; return what the last step reports."""
     routes = plan.chosen(())
     with MongoClient[dict[str, object]](plan.source.uri, serverSelectionTimeoutMS=10_000) as client:
@@ -125,26 +126,25 @@ def _moved_live(plan: Plan, live_s: float, steps: _Steps, quiet: bool, stopping:
             client[plan.source.database].command({"collMod": name, "changeStreamPreAndPostImages": images})
     with writing(plan.source.uri, plan.source.database):
         with display(quiet) as observer:
-            report = Run(plan, routes, Threads(plan, observer, stopping), stopping).backfill("none")
+            report = Run(plan, routes, Threads(plan, observer, stop), stop).backfill("none")
         steps.done(f"copied {_grouped(sum(row.read for row in report.routes))} documents", "offramp backfill")
         if report.verdict == "failed":
             return report
         until = time.monotonic() + live_s
         with following(quiet) as watching:
-            report = sync(
-                plan, routes, follow=True, stopping=lambda: stopping() or time.monotonic() > until, watching=watching
-            )
+            enough = PolledStop(lambda: time.monotonic() > until, stop, every_s=0.1)
+            report = sync(plan, routes, follow=True, stop=enough, watching=watching)
         changes = _changes(report)
         came = "came to none of the changes under a writer yet" if changes == "0" else ""
         steps.done(
             f"{came or f'followed {changes} changes under a writer'}: {_behind(report)}", "offramp sync --follow"
         )
-    report = sync(plan, routes, stopping=stopping)
+    report = sync(plan, routes, stop=stop)
     steps.done(f"caught up once the writer had stopped: {_behind(report)}", "offramp sync")
     if report.verdict == "failed":
         return report
     with display(quiet) as observer:
-        report = Run(plan, routes, Threads(plan, observer, stopping), stopping).verification("full")
+        report = Run(plan, routes, Threads(plan, observer, stop), stop).verification("full")
     held = sum(row.held or 0 for row in report.routes)
     steps.done(f"compared every document with {_grouped(held)} records held, and back", "offramp verify")
     return report
@@ -164,14 +164,14 @@ def _nothing(plan: Plan) -> Report:
     return Report(plan=plan.name, fingerprint="", started=now, finished=now, routes=[])
 
 
-def _seed(plan: Plan, documents: int, stopping: Callable[[], bool]) -> int:
-    """The source holds the marketplace; returns how many documents that are, fewer where `stopping` ended it."""
+def _seed(plan: Plan, documents: int, stop: Stop) -> int:
+    """The source holds the marketplace; returns how many documents that are, fewer where `stop` ended it."""
     seeded = 0
     try:
         with MongoClient[dict[str, object]](plan.source.uri, serverSelectionTimeoutMS=10_000) as client:
             database = client.get_database(plan.source.database, codec_options=CodecOptions(tz_aware=True))
             for name, made in marketplace(documents, dt.datetime.now(dt.UTC)).items():
-                while (batch := list(islice(made, _SEED_BATCH))) and not stopping():
+                while (batch := list(islice(made, _SEED_BATCH))) and not stop.is_set():
                     seeded += len(database[name].insert_many(batch, ordered=False).inserted_ids)
     except PyMongoError as error:
         raise PermanentError(

@@ -27,8 +27,8 @@ from flows.reporting.text import as_text
 from flows.run.jobs import CopyJob, Job, LoadJob, Span
 from flows.run.workers import More, Outcome, Pending, hand_out
 from flows.verifier.job import Verified, VerifyJob
+from stores.contract.stop import PROCESS_STOP
 from stores.errors import OfframpError, TransientError
-from stores.throttling.backoff import STOPPING
 
 _RETRIES = 3
 _FIRST_DELAY_S = 10
@@ -135,7 +135,7 @@ class PrefectWorkers:
 
     def _stop(self, jobs: Sequence[Job[Any]]) -> None:
         """Prefect ends a flow by raising a signal: its tasks, here or elsewhere, stop at a checkpoint."""
-        STOPPING.set()
+        PROCESS_STOP.set()
         with open_state(self.plan) as state:
             state.work_requests.stop({job.lease for job in jobs})
 

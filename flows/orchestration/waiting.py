@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from types import FrameType
 
 from flows.reporting.model import Report
+from stores.contract.stop import PROCESS_STOP, Stop
 from stores.errors import TransientError
-from stores.throttling.backoff import STOPPING
 
 HELD = "E-LEASE-HELD"
 _LOOK_EVERY_S = 5.0
@@ -31,21 +31,21 @@ def in_turn(run: Callable[[], Report], wait_minutes: float) -> Report:
             return run()
         except TransientError as error:
             left_s = give_up - time.monotonic()
-            if error.code != HELD or left_s <= 0 or STOPPING.is_set():
+            if error.code != HELD or left_s <= 0 or PROCESS_STOP.is_set():
                 raise
             _log.warning("waiting up to %.0f s: %s", left_s, error)
-            STOPPING.wait(min(_LOOK_EVERY_S, left_s))
+            PROCESS_STOP.wait(min(_LOOK_EVERY_S, left_s))
 
 
 @contextmanager
-def to_a_checkpoint() -> Iterator[Callable[[], bool]]:
+def to_a_checkpoint() -> Iterator[Stop]:
     """Give what tells whether to stop: a first SIGTERM only asks for it, and does what it would have done at the end.
 
     Prefect's own way, an exception wherever the program happens to be, would cut a batch short that is to be done
     again. A second signal goes that way, at once. In another thread than the main one nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield STOPPING.is_set
+        yield PROCESS_STOP
         return
     noted: list[FrameType | None] = []
     before = signal.getsignal(signal.SIGTERM)
@@ -54,11 +54,11 @@ def to_a_checkpoint() -> Iterator[Callable[[], bool]]:
         if noted and callable(before):
             before(number, frame)
         noted.append(frame)
-        STOPPING.set()
+        PROCESS_STOP.set()
 
     signal.signal(signal.SIGTERM, note)
     try:
-        yield STOPPING.is_set
+        yield PROCESS_STOP
     finally:
         signal.signal(signal.SIGTERM, before)
         if noted and callable(before):

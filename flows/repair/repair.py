@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -17,12 +17,12 @@ from flows.verifier.ledger import Mismatch
 from flows.verifier.recheck import Recheck
 from mappers.contract import Record
 from stores.contract.source import Partition
+from stores.contract.stop import NEVER, Stop, raise_if_stopped
 from stores.errors import OfframpError, PlanError
 from stores.state.leases import Lease
 from stores.state.repairs import Action
 from stores.state.state import State
 from stores.state.verification import MOST_FINDINGS
-from stores.throttling.backoff import go_on
 
 KINDS = ("missing", "differs", "extra")
 """What can be repaired. Of two documents that map to one address only the plan can say which is to stand there."""
@@ -63,7 +63,7 @@ def repair(
     *,
     dry_run: bool = False,
     everything: bool = False,
-    stopping: Callable[[], bool] = lambda: False,
+    stop: Stop = NEVER,
 ) -> list[Repaired]:
     """What the last verification found of these kinds is as it should be in each route's target, or told as left.
 
@@ -81,7 +81,7 @@ def repair(
         for route in session.routes:
             outcome = Repaired(route.name, dict(sums[route.name]))
             if any(sums[route.name][kind] for kind in (*kinds, *_UNPROVEN)):
-                outcome = _Repair(session, route, kinds, stopping).run(outcome, dry_run=dry_run)
+                outcome = _Repair(session, route, kinds, stop).run(outcome, dry_run=dry_run)
             outcomes.append(outcome)
     return outcomes
 
@@ -110,7 +110,7 @@ class _Repair:
     session: Session
     route: Route
     kinds: Sequence[str]
-    stopping: Callable[[], bool]
+    stop: Stop
 
     @property
     def state(self) -> State:
@@ -166,7 +166,7 @@ class _Repair:
     def _looked(self, opened: OpenRoute, seeming: Sequence[Mismatch]) -> tuple[list[Mismatch], int]:
         """Return what is wrong by now, and at how many addresses nothing is any more; of those no finding is left."""
         refused = self.state.rejects.refused(self.route.name)
-        look = Recheck(opened.source, opened.projection, opened.target, refused=refused, stopping=self.stopping)
+        look = Recheck(opened.source, opened.projection, opened.target, refused=refused, stop=self.stop)
         wrong: list[Mismatch] = []
         right: list[str] = []
         for some in _some(seeming):
@@ -230,7 +230,7 @@ class _Repair:
         return kept
 
     def _go_on(self) -> None:
-        go_on(self.stopping, "stopped by a signal; the same command goes on with what is left")
+        raise_if_stopped(self.stop, "stopped by a signal; the same command goes on with what is left")
 
 
 def _by_kind(some: Sequence[Mismatch]) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from flows.connect.leases import hold_leases
@@ -11,12 +11,12 @@ from flows.connect.stores import OpenRoute, open_source, open_state
 from flows.copying.projection import identify
 from flows.plan.model import Plan, Route
 from flows.repair.recopy import AT_ONCE, copy_again, open_copied
+from stores.contract.stop import NEVER, Stop, raise_if_stopped
 from stores.errors import OfframpError, PlanError
 from stores.mongodb.database import MongoDB
 from stores.state.rejects import RejectFilter, StoredReject
 from stores.state.repairs import Action
 from stores.state.state import State
-from stores.throttling.backoff import go_on
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,7 @@ def chosen_rejects(state: State, routes: Sequence[Route], chosen: RejectFilter) 
     return found
 
 
-def retry(
-    plan: Plan, routes: Sequence[Route], chosen: RejectFilter, stopping: Callable[[], bool] = lambda: False
-) -> list[Replayed]:
+def retry(plan: Plan, routes: Sequence[Route], chosen: RejectFilter, stop: Stop = NEVER) -> list[Replayed]:
     """The chosen rejects of each route are cleared, or on record with what is wrong with their documents now.
 
     Raises PlanError, having written nothing, if there are none or a route cannot be served, TransientError if another
@@ -57,12 +55,10 @@ def retry(
     with open_state(plan) as state:
         rejects = chosen_rejects(state, routes, chosen)
     with open_session(plan, [route for route in routes if rejects[route.name]]) as session, open_source(plan) as source:
-        return [_retry_route(session, route, source, chosen, stopping) for route in session.routes]
+        return [_retry_route(session, route, source, chosen, stop) for route in session.routes]
 
 
-def _retry_route(
-    session: Session, route: Route, database: MongoDB, chosen: RejectFilter, stopping: Callable[[], bool]
-) -> Replayed:
+def _retry_route(session: Session, route: Route, database: MongoDB, chosen: RejectFilter, stop: Stop) -> Replayed:
     rejects = list(session.state.rejects.of_route(route.name, chosen))
     ids = list(dict.fromkeys(reject.position for reject in rejects if reject.position))
     named = {reject.id for reject in rejects if reject.position}
@@ -71,7 +67,7 @@ def _retry_route(
         with open_copied(session, route, database) as opened:
             opened.state.repairs.begin(opened.lease)
             for first in range(0, len(ids), AT_ONCE):
-                go_on(stopping, "stopped by a signal; the same command goes on")
+                raise_if_stopped(stop, "stopped by a signal; the same command goes on")
                 outcome = _again(opened, ids[first : first + AT_ONCE], outcome)
     except OfframpError as error:
         return replace(outcome, failure=str(error))

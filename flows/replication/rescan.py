@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -12,10 +12,10 @@ from mappers.documents.decoding import position
 from mappers.documents.decoding import position as position_of
 from stores.contract.changes import StreamPosition, Touched
 from stores.contract.source import Batch, Partition, Readable
+from stores.contract.stop import Stop, raise_if_stopped
 from stores.errors import PermanentError
 from stores.state.leases import Lease
 from stores.state.state import State
-from stores.throttling.backoff import go_on
 
 _STOPPED = "stopped by a signal during its rescan; the next begins again"
 RESCANNED = StreamPosition(0, b"rescan")
@@ -51,11 +51,11 @@ class _Noting:
         self.source.advance(time)
 
 
-def rescan(state: State, lease: Lease, readable: Readable, lane: Lane, stopping: Callable[[], bool]) -> None:
+def rescan(state: State, lease: Lease, readable: Readable, lane: Lane, stop: Stop) -> None:
     """The target holds what each document is now, and nothing of those that an earlier pass saw and this one did not.
 
     Before the first pass nothing is known to be gone: after it the target is to be swept. Raises TransientError when
-    `stopping` ended it; the next begins again, and copies what it has to only.
+    `stop` ended it; the next begins again, and copies what it has to only.
     """
     scans = state.document_hashes
     began = time.time()
@@ -63,7 +63,7 @@ def rescan(state: State, lease: Lease, readable: Readable, lane: Lane, stopping:
     position = StreamPosition(int(began) << 32, RESCANNED.token)
     source = lane.source
     for scanned in scan(readable, Partition(0)):
-        go_on(stopping, _STOPPED)
+        raise_if_stopped(stop, _STOPPED)
         known = scans.known(lease.route, [at for at, _ in scanned.seen])
         changed = [Touched("", at) for at, content in scanned.seen if known.get(at) != content]
         # What was read is what is written: a document that has since changed, and will again be what its hash says,
@@ -72,7 +72,7 @@ def rescan(state: State, lease: Lease, readable: Readable, lane: Lane, stopping:
         lane.apply(changed, lane.position, 0.0)
         scans.save(lease, scanned.seen, number)
     for gone in scans.missing(lease.route, number):
-        go_on(stopping, _STOPPED)
+        raise_if_stopped(stop, _STOPPED)
         lane.source = back = _Noting(source)
         lane.apply([Touched("", at) for at in gone], lane.position, 0.0)
         # One that is there again was copied: forgotten, it would never be found gone.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Container, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -16,9 +16,9 @@ from flows.verifier.ledger import AddressLog, Entry, Finding, extras
 from mappers.contract import Record
 from stores.contract.journal import RejectJournal
 from stores.contract.source import Partition, Source
+from stores.contract.stop import NEVER, Stop, raise_if_stopped
 from stores.contract.target import Listable, Target
 from stores.errors import TransientError
-from stores.throttling.backoff import go_on
 
 _log = logging.getLogger(__name__)
 
@@ -26,10 +26,10 @@ _AT_ONCE = 1_000
 _STOPPED = "stopped by a signal during its sweep; the same command goes on"
 
 
-def sweep(session: Session, route: Route, stopping: Callable[[], bool]) -> None:
+def sweep(session: Session, route: Route, stop: Stop) -> None:
     """Nothing is left in the route's target but what its documents map to; that is on record.
 
-    Raises TransientError when `stopping` ended it: the same command goes on.
+    Raises TransientError when `stop` ended it: the same command goes on.
     """
     with session.open(route) as opened:
         if isinstance(opened.target, Listable):
@@ -38,7 +38,7 @@ def sweep(session: Session, route: Route, stopping: Callable[[], bool]) -> None:
                 deleted = swept(
                     *(opened.source, opened.projection, opened.target, opened.journal, Path(folder)),
                     refused=opened.state.rejects.refused(route.name),
-                    stopping=stopping,
+                    stop=stop,
                 )
             _log.info("%s: %d records deleted that an earlier run left", route.name, deleted)
         else:
@@ -54,7 +54,7 @@ def swept(
     folder: Path,
     *,
     refused: Container[str] = (),
-    stopping: Callable[[], bool] = lambda: False,
+    stop: Stop = NEVER,
 ) -> int:
     """Return how many addresses were deleted, at each of which stood what no document maps to now.
 
@@ -63,7 +63,7 @@ def swept(
     """
     log = AddressLog(folder / "log")
     for batch in source.read(Partition(0)):
-        go_on(stopping, _STOPPED)
+        raise_if_stopped(stop, _STOPPED)
         made = projection.batch(batch)
         names = {owner: refused and made.name(owner) for owner in set(made.owners)} if refused else {}
         log.expect(
@@ -71,12 +71,12 @@ def swept(
             for record, owner in zip(made.records, made.owners, strict=True)
             if names.get(owner) not in refused
         )
-    if not list_share(target, log, stopping=stopping):
+    if not list_share(target, log, stop=stop):
         raise TransientError("E-STOPPED", _STOPPED)
     left: Iterator[str] = extras([log.path])
     deleted = 0
     while some := list(islice(left, _AT_ONCE)):
-        go_on(stopping, _STOPPED)
+        raise_if_stopped(stop, _STOPPED)
         journal.ensure()
         target.delete(some)
         deleted += len(some)

@@ -11,7 +11,7 @@ import datetime as dt
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -34,11 +34,11 @@ from flows.reporting.verdict import judge
 from mappers.transforms.filters import compiled
 from stores.contract.changes import ChangeBatch, Changes, StreamPosition, Touched
 from stores.contract.journal import Tally
+from stores.contract.stop import NEVER, Stop
 from stores.errors import OfframpError, PermanentError, PlanError, TransientError
 from stores.mongodb.change_stream import DatabaseChanges
 from stores.mongodb.database import MongoDB
 from stores.state.state import State
-from stores.throttling.backoff import STOPPING
 
 _log = logging.getLogger(__name__)
 
@@ -78,19 +78,19 @@ def sync(
     routes: Sequence[Route],
     *,
     follow: bool = False,
-    stopping: Callable[[], bool] = lambda: False,
+    stop: Stop = NEVER,
     watching: Watching = lambda _: None,
 ) -> Report:
     """Every chosen route's target is what its source was when this began, or later; returns the report.
 
-    With `follow` it goes on until `stopping`. Raises PlanError, having written nothing, if a route was not backfilled
+    With `follow` it goes on until `stop`. Raises PlanError, having written nothing, if a route was not backfilled
     or cannot be followed, TransientError if another run is at work on one of them. What stops a route later is that
     route's failure in the report; the others go on.
     """
     started = dt.datetime.now(dt.UTC)
     checked, gone = _checked(plan, routes)
     with open_session(plan, routes, checked) as session, open_source(plan) as database, ExitStack() as closing:
-        synced = _Sync(session, database, stopping, watching)
+        synced = _Sync(session, database, stop, watching)
         for name, error in gone.items():
             synced.failures[name].append(error)
         synced.open(closing)
@@ -126,7 +126,7 @@ def _checked(plan: Plan, routes: Sequence[Route]) -> tuple[dict[str, Checked], d
 class _Sync:
     session: Session
     database: MongoDB
-    stopping: Callable[[], bool]
+    stop: Stop
     watching: Watching
     lanes: dict[str, Lane] = field(default_factory=dict)
     """The routes that go on."""
@@ -214,7 +214,7 @@ class _Sync:
             for done in [threads.submit(self._group, names, follow) for names in groups.values()]:
                 done.result()
         for name, lane in list(self.lanes.items()):
-            if self.stopping() and not follow:
+            if self.stop.is_set() and not follow:
                 text = "stopped by a signal before it had caught up; the same command goes on"
                 self.failures[name].append(TransientError("E-STOPPED", text))
             try:
@@ -248,7 +248,7 @@ class _Sync:
             wanted[collection] = wanted.get(collection, False) or self.lanes[name].before
         since = oldest([self.lanes[name].position for name in names])
         with ThreadPoolExecutor(len(names), thread_name_prefix="lane") as threads:
-            for batch in changes.follow(wanted, since, until=until, stopping=self.stopping):
+            for batch in changes.follow(wanted, since, until=until, stop=self.stop):
                 self._apply([name for name in names if name in self.lanes], batch, threads)
                 if not any(name in self.lanes for name in names):
                     break
@@ -257,17 +257,17 @@ class _Sync:
 
     def _rescan(self, name: str, follow: bool) -> None:
         lane, route = self.lanes[name], self.by_name[name]
-        while not self.stopping():
+        while not self.stop.is_set():
             readable = route.source(self.database)
             if not self.state.document_hashes.last_pass(name):  # Nothing tells what was deleted since the copy.
                 self.state.sync_positions.request_sweep(self.session.leases[name])
-            rescan(self.state, self.session.leases[name], readable, lane, self.stopping)
+            rescan(self.state, self.session.leases[name], readable, lane, self.stop)
             if self.state.sync_positions.sweep_due(name):
-                sweep(self.session, route, self.stopping)
+                sweep(self.session, route, self.stop)
             self._tell()
             if not follow:
                 break
-            STOPPING.wait(_LOOK_EVERY_S)
+            self.stop.wait(_LOOK_EVERY_S)
 
     def _look(self, changes: DatabaseChanges) -> None:
         self.window_s = changes.window_s()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from flows.connect.design import designed, needed
@@ -29,6 +29,7 @@ from flows.run.workers import More, Workers
 from flows.verifier.canary import canary
 from flows.verifier.job import Asked, Level, Verified, VerifyJob
 from flows.verifier.pending_changes import changed_by_type, pending_changes
+from stores.contract.stop import NEVER, Stop
 from stores.contract.target import Auditable, Publishable, Tunable, staging_of
 from stores.errors import OfframpError, PlanError, TransientError
 from stores.mongodb.database import MongoDB
@@ -50,7 +51,7 @@ class Run:
     plan: Plan
     routes: Sequence[Route]
     workers: Workers
-    stopping: Callable[[], bool] = lambda: False
+    stop: Stop = NEVER
     _started: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
 
     def backfill(self, level: Level | Asked, *, restart: bool = False) -> Report:
@@ -139,7 +140,7 @@ class Run:
             target = route.target()
             try:
                 with open_source(self.plan) as database:
-                    design = designed(route, route.source(database), target, stopping=self.stopping)
+                    design = designed(route, route.source(database), target, stop=self.stop)
                 if design is not None:
                     with_design(target, design).check()
                 state.designs.save(leases[route.name], route.fingerprint(), design)
@@ -168,7 +169,7 @@ class Run:
                         identity = target.prepare()
                         if known is None:
                             design = state.designs.get(route.name)
-                            beside.update(needed(route, source, target, design, beside, stopping=self.stopping))
+                            beside.update(needed(route, source, target, design, beside, stop=self.stop))
                             if (staging := staging_of(target)) is not None:
                                 staging.clear()
                     if known is None:
@@ -203,7 +204,7 @@ class Run:
 
         def more(idle: int) -> Sequence[CopyJob]:
             try:
-                return () if self.stopping() else look(idle)
+                return () if self.stop.is_set() else look(idle)
             except OfframpError as error:
                 # What was not handed out is not done, and its route says so.
                 _log.warning("%s", error)
@@ -232,7 +233,7 @@ class Run:
         for route in self.routes:
             if route.name not in failures and _complete(state, route) and state.sync_positions.sweep_due(route.name):
                 try:
-                    sweep(session, route, self.stopping)
+                    sweep(session, route, self.stop)
                 except OfframpError as error:
                     failures[route.name].append(error)
 
@@ -257,7 +258,7 @@ class Run:
             for route in self.routes
             if level != "none" and route.name not in failures and complete[route.name] is not False
         ]
-        passes = Passes(self.plan, state, leases, self.workers, self.stopping)
+        passes = Passes(self.plan, state, leases, self.workers, self.stop)
         verified = passes.verify(jobs, {route.name: route for route in self.routes}, failures)
         recording.verified(verified)
         faults = self._audit(state, failures) if level == "none" else {}
@@ -347,7 +348,7 @@ class Run:
     ) -> Evidence:
         """Return what is known of the route now that its copying and its verification have ended."""
         errors = [*failures.get(route.name, ())]
-        if not errors and self.stopping():
+        if not errors and self.stop.is_set():
             errors.append(TransientError("E-STOPPED", "stopped by a signal; the same command resumes"))
         counts: Mapping[str, int] | None = None
         try:
@@ -359,7 +360,7 @@ class Run:
         came_or_went: Mapping[str, int] = {}
         if counts is not None and compared is not None and compared.tally.id_types != counts and not errors:
             try:
-                came_or_went = changed_by_type(pending_changes(state, route, database, stopping=self.stopping))
+                came_or_went = changed_by_type(pending_changes(state, route, database, stop=self.stop))
             except OfframpError as error:
                 errors.append(error)
         return Evidence(

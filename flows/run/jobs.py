@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, TypeVar
@@ -19,10 +18,10 @@ from flows.plan.model import Plan
 from flows.run.rebalancing import divisible, may_split
 from mappers.expiry import IndexExpires
 from stores.contract.journal import Tally
+from stores.contract.stop import NEVER, Stop, raise_if_stopped
 from stores.contract.target import staging_of
 from stores.errors import PermanentError
 from stores.state.leases import Lease
-from stores.throttling.backoff import go_on
 from stores.throttling.rate_limiter import Paced, Waits, divide
 
 _log = logging.getLogger(__name__)
@@ -44,7 +43,7 @@ class Job(Protocol[R_co]):
     def lease(self) -> Lease:
         """The lease it writes under."""
 
-    def run(self, plan: Plan, observer: Observer, stopping: Callable[[], bool]) -> R_co:
+    def run(self, plan: Plan, observer: Observer, stop: Stop) -> R_co:
         """Do the work with clients of its own and return what came of it."""
 
 
@@ -75,7 +74,7 @@ class CopyJob:
     expires: IndexExpires | None = None
     """What `expires: from_index` came to."""
 
-    def run(self, plan: Plan, observer: Observer = SILENT, stopping: Callable[[], bool] = lambda: False) -> Span:
+    def run(self, plan: Plan, observer: Observer = SILENT, stop: Stop = NEVER) -> Span:
         """The partition is copied from its last checkpoint on, with clients of its own; returns when that was."""
         route = expiring(plan.routes[self.route], self.expires)
         began = time.time()
@@ -111,7 +110,7 @@ class CopyJob:
                         done=part.tally.read,
                         window=plan.run.window,
                         budget=budget,
-                        stopping=stopping,
+                        stop=stop,
                         copied=copied,
                     )
         waits = target.pace.waits if isinstance(target, Paced) else Waits()
@@ -138,7 +137,7 @@ class LoadJob:
     route: str
     lease: Lease
 
-    def run(self, plan: Plan, observer: Observer = SILENT, stopping: Callable[[], bool] = lambda: False) -> Span:
+    def run(self, plan: Plan, observer: Observer = SILENT, stop: Stop = NEVER) -> Span:
         """The route's target has loaded what copying staged, by clients of its own; returns when that was."""
         route = plan.routes[self.route]
         began = time.time()
@@ -146,13 +145,13 @@ class LoadJob:
             records = sum(part.tally.records for part in state.partitions.of_route(self.route))
             with closing(route.target()) as target, watched(observer, self.route, "load", records):
                 staging = staging_of(target)
-                go_on(stopping, "stopped by a signal before its load; the same command resumes")
+                raise_if_stopped(stop, "stopped by a signal before its load; the same command resumes")
                 if staging is not None:
                     staging.load(
                         records,
                         state.designs.load_state(self.route),
                         lambda memory: state.designs.save_load_state(self.lease, memory),
                         lambda some: observer.advanced(self.route, "load", some),
-                        stopping,
+                        stop,
                     )
         return Span(began, time.time())

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,8 +28,8 @@ from flows.plan.model import Plan, digest
 from flows.run.jobs import Job
 from flows.run.logs import to_stderr
 from flows.run.workers import More, Outcome, Threads, Workers, answer, hand_out
+from stores.contract.stop import NEVER, PROCESS_STOP, Stop
 from stores.errors import OfframpError, PermanentError, TransientError
-from stores.throttling.backoff import STOPPING
 
 _log = logging.getLogger(__name__)
 
@@ -42,14 +42,12 @@ R = TypeVar("R")
 
 
 @contextmanager
-def local_workers(
-    plan: Plan, observer: Observer = SILENT, stopping: Callable[[], bool] = lambda: False
-) -> Iterator[Workers]:
+def local_workers(plan: Plan, observer: Observer = SILENT, stop: Stop = NEVER) -> Iterator[Workers]:
     """Give the workers that the plan names, threads or processes of this machine, for the length of the body."""
     if plan.run.runner != "processes":
-        yield Threads(plan, observer, stopping)
+        yield Threads(plan, observer, stop)
         return
-    workers = Processes(plan, observer, stopping)
+    workers = Processes(plan, observer, stop)
     try:
         yield workers
     finally:
@@ -62,7 +60,7 @@ class Processes:
 
     plan: Plan
     observer: Observer = SILENT
-    stopping: Callable[[], bool] = lambda: False
+    stop: Stop = NEVER
     _idle: list[_Worker] = field(default_factory=list)
     _all: list[_Worker] = field(default_factory=list)
 
@@ -89,7 +87,7 @@ class Processes:
         """Return what a worker made of the job; a list's own operations are what keeps threads apart here."""
         died = ""
         for _ in range(_ATTEMPTS):
-            if died and self.stopping():
+            if died and self.stop.is_set():
                 break
             try:
                 worker = self._idle.pop()
@@ -97,7 +95,7 @@ class Processes:
                 worker = _Worker.start(self.plan)
                 self._all.append(worker)
             try:
-                found: R | OfframpError = worker.run(job, self.observer, self.stopping)
+                found: R | OfframpError = worker.run(job, self.observer, self.stop)
             except _Died as error:
                 self._all.remove(worker)
                 died = str(error)
@@ -174,13 +172,13 @@ class _Worker:
         """The process's number."""
         return self.process.pid or 0
 
-    def run(self, job: Job[Any], observer: Observer, stopping: Callable[[], bool]) -> Any:
+    def run(self, job: Job[Any], observer: Observer, stop: Stop) -> Any:
         """Return the job's result or error; raises _Died if the process ends before it."""
         told_to_stop = False
         try:
             self.channel.send(job)
             while True:
-                if not told_to_stop and stopping():
+                if not told_to_stop and stop.is_set():
                     told_to_stop = True
                     self.channel.send(_STOP)
                 if self.channel.poll(_STOP_EVERY_S):
@@ -220,7 +218,7 @@ def _serve(channel: Connection, path: Path, routes: str, verbose: bool) -> None:
     def done() -> Any:
         nonlocal plan
         plan = plan or _same(load(path), routes)
-        return job.run(plan, telling, STOPPING.is_set)
+        return job.run(plan, telling, PROCESS_STOP)
 
     while True:
         job = jobs.get()
@@ -270,6 +268,6 @@ def _listen(channel: Connection, jobs: SimpleQueue[Job[Any]]) -> None:
         except (EOFError, OSError):
             os._exit(0)
         if told == _STOP:
-            STOPPING.set()
+            PROCESS_STOP.set()
         else:
             jobs.put(told)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from flows.run.workers import Workers
 from flows.verifier.job import Verified, VerifyJob
 from stores.contract.journal import Tally
 from stores.contract.source import Partition
+from stores.contract.stop import Stop
 from stores.contract.target import Divided
 from stores.errors import OfframpError, PermanentError
 from stores.state.leases import Lease
@@ -40,7 +41,7 @@ class Passes:
     state: State
     leases: Mapping[str, Lease]
     workers: Workers
-    stopping: Callable[[], bool]
+    stop: Stop
 
     def verify(self, jobs: Sequence[VerifyJob], routes: Mapping[str, Route], failures: Failures) -> dict[str, Verified]:
         """Return what verifying each route came to; the failures are added by route.
@@ -74,7 +75,7 @@ class Passes:
                 else:
                     spent[ended.route] += outcome.seconds
                     progress[ended.route] += outcome.progress
-            if self.stopping():
+            if self.stop.is_set():
                 return {}
         closing = [
             replace(job, stage="close") if len(parts[job.route]) > _IN_ONE else job

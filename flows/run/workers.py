@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 from flows.connect.progress import SILENT, Observer
 from flows.plan.model import Plan
 from flows.run.jobs import Job
+from stores.contract.stop import NEVER, Stop
 from stores.errors import OfframpError, PermanentError, origin
 
 _log = logging.getLogger(__name__)
@@ -114,13 +115,13 @@ class Threads:
 
     plan: Plan
     observer: Observer = SILENT
-    stopping: Callable[[], bool] = lambda: False
+    stop: Stop = NEVER
 
     def run(self, jobs: Sequence[Job[R]], more: More[R] | None = None, /) -> Sequence[Outcome[Job[R], R]]:
         """Run each job on a thread; see `Workers.run`."""
 
         def start(job: Job[R]) -> Future[R | OfframpError]:
-            return pool.submit(answer, lambda: job.run(self.plan, self.observer, self.stopping))
+            return pool.submit(answer, lambda: job.run(self.plan, self.observer, self.stop))
 
         with ThreadPoolExecutor(self.plan.run.workers, thread_name_prefix="job") as pool:
             return hand_out(jobs, self.plan.run.workers, start, more)

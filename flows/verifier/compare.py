@@ -19,6 +19,7 @@ from flows.verifier.recheck import Recheck, expected_records, same_record
 from mappers.contract import Record
 from stores.contract.journal import Reject, Tally
 from stores.contract.source import Partition, Readable, Source
+from stores.contract.stop import NEVER, Stop
 from stores.contract.target import Divided, Listable, Target
 from stores.errors import TransientError
 
@@ -72,13 +73,13 @@ def compare_partition(
     accepted: Callable[[Reject], bool] = lambda _: False,
     window: int = 4,
     rate: Rate | None = None,
-    stopping: Callable[[], bool] = lambda: False,
+    stop: Stop = NEVER,
     compared: Callable[[int], None] = lambda _: None,
     save: Save = save_nothing,
 ) -> Tally | None:
     """Return the tally of the partition; each of its records past `after` is compared and noted in the log.
 
-    Returns None when `stopping` ended it at a checkpoint. Records are compared in canonical form (R10). `refused` names
+    Returns None when `stop` ended it at a checkpoint. Records are compared in canonical form (R10). `refused` names
     the documents that the target is known to have refused: their absent records are the rejects on record, not
     mismatches. `accepted` says whether a person accepted a reject. `seen` is the tally up to `after`. Records for which
     the store does not answer are inconclusive; a store that is down raises TransientError, and the same call resumes
@@ -109,7 +110,7 @@ def compare_partition(
     try:
         complete = True
         for batch in source.read(partition, after):
-            if stopping():
+            if stop.is_set():
                 complete = False
                 break
             while flight and (len(flight) >= window or flight[0][2].done()):
@@ -134,17 +135,17 @@ def list_share(
     share: int = 0,
     shares: int = 1,
     *,
-    stopping: Callable[[], bool] = lambda: False,
+    stop: Stop = NEVER,
     save: Save = save_nothing,
 ) -> bool:
-    """The addresses that the target lists, if it can, are noted in the log; returns False when `stopping` ended it."""
+    """The addresses that the target lists, if it can, are noted in the log; returns False when `stop` ended it."""
     addresses: Iterator[str] = iter(())
     if shares > 1 and isinstance(target, Divided):
         addresses = target.addresses_of(share, shares)
     elif isinstance(target, Listable):
         addresses = target.addresses()
     while page := list(islice(addresses, _LISTED_AT_ONCE)):
-        if stopping():
+        if stop.is_set():
             return False
         log.list(page)
     # A listing cannot be resumed: an interrupted one is forgotten and begins again.
@@ -161,28 +162,28 @@ def compare(
     refused: Container[str] = (),
     window: int = 4,
     show_values: bool = False,
-    stopping: Callable[[], bool] = lambda: False,
+    stop: Stop = NEVER,
     compared: Callable[[int], None] = lambda _: None,
 ) -> Comparison | None:
-    """Return how the target differs from what the source's documents map to; None when `stopping` ended it.
+    """Return how the target differs from what the source's documents map to; None when `stop` ended it.
 
     One whole pass over one range that cannot be resumed. `folder` is empty and holds the log meanwhile. `show_values`
     keeps values in the samples of differences.
     """
     log = AddressLog(folder / "log")
-    if not list_share(target, log, stopping=stopping):
+    if not list_share(target, log, stop=stop):
         return None
     tally = compare_partition(
         *(source, projection, target, log, Partition(0)),
         refused=refused,
         window=window,
-        stopping=stopping,
+        stop=stop,
         compared=compared,
     )
     if tally is None:
         return None
     differences = Differences(show_values=show_values)
-    recheck = Recheck(source, projection, target, refused=refused, differences=differences, stopping=stopping)
+    recheck = Recheck(source, projection, target, refused=refused, differences=differences, stop=stop)
     sums = balance([log.path], listed=isinstance(target, Listable), recheck=recheck)
     return Comparison(tally, sums, differences.samples())
 

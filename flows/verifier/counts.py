@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from flows.verifier.compare import list_share
 from flows.verifier.ledger import AddressLog, balance
 from mappers.contract import Record
 from stores.contract.source import Partition, Source
+from stores.contract.stop import NEVER, Stop
 from stores.contract.target import Countable, Listable, Target
 from stores.errors import TransientError
 from stores.state.partitions import PartitionState
@@ -34,13 +35,13 @@ def count_route(
     target: Target[Record],
     parts: Sequence[PartitionState],
     folder: Path,
-    stopping: Callable[[], bool] = lambda: False,
+    stop: Stop = NEVER,
 ) -> Counts:
     """Return the counts of a route; `folder` is empty and holds a log of the listed addresses meanwhile.
 
     Partitions are counted only where there are several: for a single one the count of the collection says the same.
     """
-    held, way = _count_target(target, folder, stopping)
+    held, way = _count_target(target, folder, stop)
     chain = in_order(parts)
     if chain is None:
         return Counts(held, way, ordered=False)
@@ -65,13 +66,13 @@ def in_order(parts: Sequence[PartitionState]) -> Sequence[PartitionState] | None
     return chain if len(chain) == len(parts) and at is None else None
 
 
-def _count_target(target: Target[Record], folder: Path, stopping: Callable[[], bool]) -> tuple[int | None, str]:
+def _count_target(target: Target[Record], folder: Path, stop: Stop) -> tuple[int | None, str]:
     if isinstance(target, Countable) and (counted := target.count()) is not None:
         return counted, "its store's own count"
     if not isinstance(target, Listable):
         return None, ""
     log = AddressLog(folder / "log")
-    if not list_share(target, log, stopping=stopping):
+    if not list_share(target, log, stop=stop):
         raise TransientError("E-STOPPED", "stopped while it counted the target; the same command counts again")
     return balance([log.path], listed=True).listed, "listing it"
 

@@ -6,7 +6,7 @@ import datetime as dt
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,6 +30,7 @@ from mappers.contract import Record
 from mappers.expiry import IndexExpires
 from stores.contract.journal import Tally
 from stores.contract.source import Partition, Readable
+from stores.contract.stop import NEVER, Stop
 from stores.contract.target import Auditable, Listable, Target
 from stores.errors import PermanentError, TransientError
 from stores.state.leases import Lease
@@ -106,7 +107,7 @@ class VerifyJob:
         """Which part of the verification it is, for a person; "" for all of it."""
         return "" if self.stage == "whole" else f" {self.stage} {self.number}"
 
-    def run(self, plan: Plan, observer: Observer = SILENT, stopping: Callable[[], bool] = lambda: False) -> Verified:
+    def run(self, plan: Plan, observer: Observer = SILENT, stop: Stop = NEVER) -> Verified:
         """Return what the target holds against what the source's documents map to now, with clients of its own.
 
         Of a part of a full pass all that counts is in the state and in its log.
@@ -119,8 +120,8 @@ class VerifyJob:
             seldom(),
             open_route(plan, route, state, self.lease, self.id_kind) as opened,
         ):
-            owed = pending_changes(state, route, opened.database, opened.projection, stopping)
-            work = _Work(plan, self, opened, observer, stopping, pulse := Pulse(), owed)
+            owed = pending_changes(state, route, opened.database, opened.projection, stop)
+            work = _Work(plan, self, opened, observer, stop, pulse := Pulse(), owed)
             match self.stage, self.asked.level:
                 case "list", _:
                     found = work.list_share(self.number)
@@ -146,7 +147,7 @@ class _Work:
     job: VerifyJob
     opened: OpenRoute
     observer: Observer
-    stopping: Callable[[], bool]
+    stop: Stop
     pulse: Pulse
     owed: PendingChanges | None
     """What sync owes the target; None where no sync by a stream keeps it up."""
@@ -154,7 +155,7 @@ class _Work:
     def count(self) -> Verified:
         with self._watched(), tempfile.TemporaryDirectory(prefix="offramp-verify-") as folder:
             parts = self.opened.state.partitions.of_route(self.job.route)
-            counts = count_route(self.opened.source, self.opened.target, parts, Path(folder), self.stopping)
+            counts = count_route(self.opened.source, self.opened.target, parts, Path(folder), self.stop)
         return Verified(counts=counts, faults=_audited(self.opened.target))
 
     def sample(self) -> Verified:
@@ -186,7 +187,7 @@ class _Work:
     def list_share(self, number: int) -> Verified:
         part, log = self._part(number)
         shares = sum(each.stage == "list" for each in self.opened.state.verification.parts(self.job.route))
-        list_share(self.opened.target, log, part.number, shares, stopping=self.stopping, save=self._save(number))
+        list_share(self.opened.target, log, part.number, shares, stop=self.stop, save=self._save(number))
         return Verified()
 
     def compare(self, number: int) -> Verified:
@@ -237,7 +238,7 @@ class _Work:
             accepted=lambda reject: self.opened.state.rejects.is_accepted(self.job.route, reject),
             window=self.plan.run.window,
             rate=pace("the verification", self.plan.verification.ceilings(), self.plan.name),
-            stopping=self.stopping,
+            stop=self.stop,
             compared=self._advanced,
             save=self._save(part.number) if part else save_nothing,
         )
@@ -252,7 +253,7 @@ class _Work:
             refused=self._refused(),
             progress=self.owed,
             differences=differences,
-            stopping=self.stopping,
+            stop=self.stop,
         )
 
     def _refused(self) -> RefusedDocuments:

@@ -13,6 +13,7 @@ from flows.copying.projection import Projection
 from flows.plan.model import Route
 from mappers.documents.decoding import identity_type
 from stores.contract.changes import Changes, StreamPosition
+from stores.contract.stop import NEVER, Stop
 from stores.errors import PermanentError
 from stores.mongodb.database import MongoDB
 from stores.state.state import State
@@ -29,7 +30,7 @@ class PendingChanges:
         *,
         addresses: Callable[[bytes], Sequence[str] | None] = lambda _: None,
         lost: str = "",
-        stopping: Callable[[], bool] = lambda: False,
+        stop: Stop = NEVER,
     ) -> None:
         """Read nothing yet; `addresses` gives the addresses of records by their `_id`, None if it cannot."""
         self.lost = lost
@@ -40,7 +41,7 @@ class PendingChanges:
         self._collection = collection
         self._position = position
         self._addresses = addresses
-        self._stopping = stopping
+        self._stop = stop
         self._addressed: set[bytes] = set()
         self._pending_addresses: set[str] = set()
         self._unknown_addresses = False
@@ -55,14 +56,12 @@ class PendingChanges:
             return True
         reached = False
         try:
-            for batch in self._changes.follow(
-                {self._collection: False}, self._position, until=time, stopping=self._stopping
-            ):
+            for batch in self._changes.follow({self._collection: False}, self._position, until=time, stop=self._stop):
                 self.touched.update(touch.id for touch in batch.touched if touch.collection == self._collection)
                 self._position = batch.position
                 if self._collection in batch.halts:
                     self.lost = f"the collection {batch.halts[self._collection]}"
-            reached = not self._stopping()  # Without a stop the stream ends only at that time.
+            reached = not self._stop.is_set()  # Without a stop the stream ends only at that time.
         except PermanentError as error:
             self.lost = str(error)
         return reached or bool(self.lost)
@@ -92,7 +91,7 @@ def pending_changes(
     route: Route,
     database: MongoDB,
     projection: Projection | None = None,
-    stopping: Callable[[], bool] = lambda: False,
+    stop: Stop = NEVER,
 ) -> PendingChanges | None:
     """Return the pending changes of the route; None for a route never synced, or not synced by a change stream."""
     sync_state = state.sync_positions.get(route.name)
@@ -102,7 +101,7 @@ def pending_changes(
         *(database.changes(), route.collection, sync_state.position),
         addresses=projection.addresses if projection is not None else lambda _: None,
         lost=f"the collection {sync_state.halted}" if sync_state.halted else "",
-        stopping=stopping,
+        stop=stop,
     )
 
 

@@ -8,7 +8,7 @@ mismatch is unsettled, and never called equal.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Protocol
 
 from flows.copying.projection import Mapped, Projection, identify
@@ -17,9 +17,10 @@ from flows.verifier.ledger import Mismatch
 from mappers.contract import Record
 from mappers.documents.decoding import position
 from stores.contract.source import Source
+from stores.contract.stop import PROCESS_STOP, Stop, raise_if_stopped
 from stores.contract.target import Converting, Target
 from stores.errors import TransientError
-from stores.throttling.backoff import STOPPING, Backoff, go_on, poll
+from stores.throttling.backoff import Backoff, poll
 
 _ROUNDS = 3
 _PATIENCE_S = 60.0
@@ -58,7 +59,7 @@ class Recheck:
         progress: SyncProgress | None = None,
         differences: Differences | None = None,
         patience_s: float = _PATIENCE_S,
-        stopping: Callable[[], bool] = STOPPING.is_set,
+        stop: Stop = PROCESS_STOP,
     ) -> None:
         """Take the stores of a route, and its sync's `progress` where it is synced.
 
@@ -71,7 +72,7 @@ class Recheck:
         self._progress = progress
         self._differences = differences
         self._patience_s = patience_s
-        self._stopping = stopping
+        self._stop = stop
 
     def __call__(self, seeming: Sequence[Mismatch]) -> Sequence[Mismatch]:
         """Return each mismatch as it is now, in the same order."""
@@ -162,7 +163,7 @@ class Recheck:
         def look() -> bool:
             if progress.has_passed(since):
                 return True
-            go_on(self._stopping, "stopped while it waited for sync; the same command checks again")
+            raise_if_stopped(self._stop, "stopped while it waited for sync; the same command checks again")
             return False
 
         return poll(look, Backoff(self._patience_s, most_s=1.0))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+from stores.contract.stop import NEVER, Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +54,12 @@ class Changes(Protocol):
         since: StreamPosition,
         *,
         until: int | None = None,
-        stopping: Callable[[], bool] = lambda: False,
+        stop: Stop = NEVER,
     ) -> Iterator[ChangeBatch]:
         """Yield what was touched in these collections, in order, by batches of bounded time and size.
 
         The value of each collection says whether `before` is wanted. Quiet streams yield empty batches, whose position
-        still moves on. Ends once its position has reached `until`, or when `stopping`; never without either.
+        still moves on. Ends once its position has reached `until`, or when `stop`; never without either.
         Ends also when each of the collections has halted. Of a halting collection a batch names no documents: read
         now, they would look deleted.
         Raises PermanentError E-SRC-HISTORY-LOST where changes between `since` and now can no longer be told (R121).

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from mappers.contract import Record
+from stores.contract.stop import Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,7 @@ class Staging(Protocol[S]):
         memory: Mapping[str, Any],
         keep: Callable[[Mapping[str, Any]], None],
         loaded: Callable[[int], None],
-        stopping: Callable[[], bool],
+        stop: Stop,
         /,
     ) -> None:
         """The place holds the records staged, which are so many, and is as planned; loading twice is loading once.

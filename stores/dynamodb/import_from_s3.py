@@ -11,12 +11,13 @@ from typing import Any
 from uuid import uuid4
 
 from mappers.dynamodb.records import Item
+from stores.contract.stop import Stop, raise_if_stopped
 from stores.contract.target import Rejected
 from stores.dynamodb.client import Calls
 from stores.dynamodb.import_files import Files
 from stores.dynamodb.table import Table
 from stores.errors import PermanentError, PlanError, TransientError
-from stores.throttling.backoff import Backoff, go_on, poll
+from stores.throttling.backoff import Backoff, poll
 
 _FIRST_POLL_S = 0.2
 _LAST_POLL_S = 20.0
@@ -68,7 +69,7 @@ class Import:
         memory: Memory,
         keep: Callable[[Memory], None],
         loaded: Callable[[int], None],
-        stopping: Callable[[], bool],
+        stop: Stop,
     ) -> None:
         """The table holds what is staged and is as planned, by one import for all runs."""
         memory = dict(memory)
@@ -90,7 +91,7 @@ class Import:
         if "arn" not in memory:
             memory = {**memory, "arn": self._begun(memory)}
             keep(memory)
-        ended = self._ended(memory["arn"], loaded, stopping)
+        ended = self._ended(memory["arn"], loaded, stop)
         fault = self._fault(ended, memory["items"])
         if fault and ended["ImportStatus"] != "COMPLETED":
             keep({**memory, "failed": fault})
@@ -158,7 +159,7 @@ class Import:
             position = {"NextToken": page["NextToken"]}
         return None
 
-    def _ended(self, arn: str, loaded: Callable[[int], None], stopping: Callable[[], bool]) -> Mapping[str, Any]:
+    def _ended(self, arn: str, loaded: Callable[[int], None], stop: Stop) -> Mapping[str, Any]:
         """Return the description of the import once it has ended."""
         counted, at = 0, ""
         described: Mapping[str, Any] = {}
@@ -174,12 +175,12 @@ class Import:
             at = f"table {self._table.name!r}: the import is {status}, {processed} items processed"
             if status not in _RUNNING:
                 return True
-            go_on(stopping, f"{at}; stopped by a signal: it goes on, and the same command waits")
+            raise_if_stopped(stop, f"{at}; stopped by a signal: it goes on, and the same command waits")
             return False
 
         timing = self._calls.timing
         if not poll(look, Backoff(self._deadline_s, first_s=_FIRST_POLL_S, most_s=_LAST_POLL_S, timing=timing)):
-            go_on(timing.stop.is_set, f"{at}; stopped by a signal: it goes on, and the same command waits")
+            raise_if_stopped(timing.stop, f"{at}; stopped by a signal: it goes on, and the same command waits")
             text = f"{at} after {self._deadline_s:.0f} s; it goes on, and the same command waits for it again"
             raise TransientError("E-DDB-IMPORT-WAIT", text)
         return described

@@ -30,6 +30,7 @@ from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import Primary
 
 from stores.contract.changes import ChangeBatch, StreamPosition
+from stores.contract.stop import NEVER, Stop
 from stores.errors import OfframpError, PermanentError, TransientError
 from stores.mongodb.change_batches import Gathering
 from stores.mongodb.configuration import LIMITS, Limits
@@ -101,7 +102,7 @@ class DatabaseChanges:
         since: StreamPosition,
         *,
         until: int | None = None,
-        stopping: Callable[[], bool] = lambda: False,
+        stop: Stop = NEVER,
     ) -> Iterator[ChangeBatch]:
         """Yield what was touched in these collections, in order; ends also when each of them has halted."""
         at, followed = since, dict(collections)
@@ -109,9 +110,9 @@ class DatabaseChanges:
 
         def batches() -> Generator[ChangeBatch, None, None]:
             nonlocal at, followed, renewed
-            while followed and not stopping():
+            while followed and not stop.is_set():
                 try:
-                    for batch, reached in self._read(followed, at, until, stopping, judge=not renewed):
+                    for batch, reached in self._read(followed, at, until, stop, judge=not renewed):
                         renewed = True
                         at = batch.position
                         followed = {name: wanted for name, wanted in followed.items() if name not in batch.halts}
@@ -162,7 +163,7 @@ class DatabaseChanges:
         followed: Mapping[str, bool],
         at: StreamPosition,
         until: int | None,
-        stopping: Callable[[], bool],
+        stop: Stop,
         *,
         judge: bool,
     ) -> Iterator[tuple[ChangeBatch, bool]]:
@@ -171,7 +172,7 @@ class DatabaseChanges:
         with self._opened(followed, at, until or 0, judge=judge, await_ms=await_ms) as opened:
             renew_at = time.monotonic() + self._limits.renew_s
             gathering, token = Gathering(self._name, followed, self._limits), at.token
-            while not stopping():
+            while not stop.is_set():
                 with self._translated():
                     raw = opened.cursor.try_next()
                 if raw is not None:

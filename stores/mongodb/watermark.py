@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack, closing
 from typing import Any
 
@@ -15,6 +15,7 @@ from pymongo.read_preferences import Primary
 
 from mappers.documents.decoding import CODEC_MS, documents
 from stores.contract.changes import ChangeBatch, StreamPosition, Touched
+from stores.contract.stop import NEVER, Stop
 from stores.mongodb.change_stream import as_int, timestamp
 from stores.mongodb.configuration import LIMITS, Limits
 from stores.mongodb.errors import translated
@@ -91,7 +92,7 @@ class Watermark:
         since: StreamPosition,
         *,
         until: int | None = None,
-        stopping: Callable[[], bool] = lambda: False,
+        stop: Stop = NEVER,
     ) -> Iterator[ChangeBatch]:
         """Yield what bears a date of the mark or later, pass after pass; see `stores.contract.Changes`.
 
@@ -101,19 +102,19 @@ class Watermark:
 
         def batches() -> Generator[ChangeBatch, None, None]:
             nonlocal at
-            while not stopping():
+            while not stop.is_set():
                 now, now_ms = self._now()
                 now = max(now, until or 0)
                 for batch in self._pass(at, now_ms, now):
                     at = batch.position
                     yield batch
-                    if stopping():
+                    if stop.is_set():
                         return
                 at = StreamPosition(max(at.time, now), at.token)
                 yield ChangeBatch((), at, 0, {})
                 if until is not None and at.time >= until:
                     return
-                self._timing.stop.wait(self._limits.pause_s)
+                stop.wait(self._limits.pause_s)
 
         if self._name in collections:
             yield from retry_each(batches, Backoff(self._retry_deadline_s, from_failure=True, timing=self._timing))

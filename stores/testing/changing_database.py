@@ -16,6 +16,7 @@ import bson
 from mappers.documents.decoding import CODEC, identity_type
 from stores.contract.changes import ChangeBatch, StreamPosition, Touched
 from stores.contract.source import Batch, Partition
+from stores.contract.stop import NEVER, Stop
 from stores.errors import PermanentError
 
 
@@ -165,7 +166,7 @@ class MemoryChanges:
         since: StreamPosition,
         *,
         until: int | None = None,
-        stopping: Callable[[], bool] = lambda: False,
+        stop: Stop = NEVER,
     ) -> Iterator[ChangeBatch]:
         """Yield what was touched since, so many events at a time; ends once everything there is has been told."""
         events = self.database.events
@@ -174,7 +175,7 @@ class MemoryChanges:
             told = next((number for number, event in enumerate(events) if event.time >= since.time), len(events))
         if told < self.database.forgotten:
             raise PermanentError("E-SRC-HISTORY-LOST", "memory has forgotten the changes since the position")
-        while not stopping():
+        while not stop.is_set():
             some = events[told : told + self.batch_events]
             told += len(some)
             touched: dict[tuple[str, bytes], list[bytes]] = {}

@@ -6,36 +6,16 @@ Every loop that makes a failed call again is here.
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
+from stores.contract.stop import PROCESS_STOP, Stop
 from stores.errors import OfframpError, TransientError
 
 T = TypeVar("T")
-
-
-class Stop(Protocol):
-    """What ends every wait early once it is set; a `threading.Event` is one."""
-
-    def is_set(self) -> bool:
-        """Whether the work has been asked to end."""
-
-    def wait(self, timeout: float, /) -> object:
-        """Return after so many seconds, or as soon as the work is asked to end."""
-
-
-STOPPING = threading.Event()
-"""Set once this process has been asked to end: nothing is tried again, every wait is over (R139)."""
-
-
-def go_on(stopping: Callable[[], bool], told: str) -> None:
-    """Return while nothing is to stop; raises TransientError E-STOPPED, which says `told`, once it is."""
-    if stopping():
-        raise TransientError("E-STOPPED", told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +23,7 @@ class Timing:
     """The clock that deadlines are counted by, in seconds, and the stop that ends every wait."""
 
     clock: Callable[[], float] = time.monotonic
-    stop: Stop = STOPPING
+    stop: Stop = PROCESS_STOP
 
 
 TIMING = Timing()

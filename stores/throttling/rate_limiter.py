@@ -15,7 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
-from stores.throttling.backoff import TIMING, Timing, go_on
+from stores.contract.stop import raise_if_stopped
+from stores.throttling.backoff import TIMING, Timing
 from stores.throttling.limits import Ceilings
 
 _log = logging.getLogger(__name__)
@@ -180,7 +181,7 @@ class Pacer:
                     self._offered.add(wanted, now)
                     self._began_at = min(self._began_at, now)
                     return Turn(now, records, wanted, waited_s)
-            go_on(self._stop.is_set, f"stopped while {self.place} was waited for; the same command resumes")
+            raise_if_stopped(self._stop, f"stopped while {self.place} was waited for; the same command resumes")
             self._stop.wait(min(max(wait_s, _NAP_S), _LOOK_S))
             waited_s += self._clock() - now
 

@@ -26,6 +26,7 @@ from flows.run.backfill import Run
 from flows.run.status import status
 from flows.run.workers import Threads
 from mappers.contract import Losses
+from stores.contract.stop import PolledStop
 from stores.contract.target import staging_of
 from stores.errors import PlanError, TransientError
 from stores.state.designs import Designs
@@ -65,7 +66,8 @@ def backfill(plan: Plan, *, batches: int | None = None, restart: bool = False) -
     """Run to the end, or stop after about so many batches; returns the route's row."""
     asked = itertools.count()
     stopping = (lambda: False) if batches is None else (lambda: next(asked) >= batches)
-    run = Run(plan, list(plan.routes.values()), Threads(plan, stopping=stopping), stopping)
+    stop = PolledStop(stopping, every_s=0)
+    run = Run(plan, list(plan.routes.values()), Threads(plan, stop=stop), stop)
     return run.backfill("full", restart=restart).routes[0]
 
 

@@ -31,13 +31,13 @@ import os, signal, threading
 from pathlib import Path
 from mappers.redis import String
 from mappers.identity import identity
-from stores.throttling.backoff import STOPPING
+from stores.contract.stop import PROCESS_STOP
 
 def wait(document, *, gate, prefix):
     """Wait at a document until the file appears, or this process is told to stop."""
     if document["n"] == 2_600:
         Path(gate + ".reached").touch()
-    while document["n"] == 2_600 and not Path(gate).exists() and not STOPPING.is_set():
+    while document["n"] == 2_600 and not Path(gate).exists() and not PROCESS_STOP.is_set():
         threading.Event().wait(0.02)
     return [String(prefix + identity(document), str(document["n"]).encode())]
 

@@ -23,6 +23,7 @@ from mappers.redis.records import String
 from stores import memory
 from stores.contract.journal import Reject, Tally
 from stores.contract.source import Batch, Partition
+from stores.contract.stop import PolledStop
 from stores.contract.target import Prompt, Rejected
 from stores.errors import LeaseLost, TransientError
 from stores.memory import MemorySource, MemoryTarget
@@ -328,7 +329,9 @@ def test_a_stop_ends_at_a_checkpoint_with_everything_before_it_recorded() -> Non
     book = Notebook()
     source = MemorySource(documents, batch_documents=2)
     asked = iter([False, False, False, True])
-    complete = copy_partition(source, projection(), target, book, Partition(0), stopping=lambda: next(asked))
+    complete = copy_partition(
+        source, projection(), target, book, Partition(0), stop=PolledStop(lambda: next(asked), every_s=0)
+    )
     assert not complete
     assert not book.done
     assert book.tally.read == 6 == len(memory.held("stopped"))

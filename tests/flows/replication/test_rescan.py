@@ -12,6 +12,7 @@ from mappers.redis.records import String
 from mappers.transforms.steps import unchanged
 from mappers.values.key_templates import Template
 from stores import memory
+from stores.contract.stop import NEVER
 from stores.memory import MemorySource, MemoryTarget
 from stores.state.state import State
 
@@ -48,7 +49,7 @@ def test_a_document_that_is_there_again_when_it_was_found_gone_is_looked_for_by_
 
     def held(read: list[dict[str, int]], asked: list[dict[str, int]]) -> list[str]:
         lane.source = Whole(asked)
-        rescan(state, lease, Whole(read), lane, lambda: False)
+        rescan(state, lease, Whole(read), lane, NEVER)
         return sorted(memory.held("again"))
 
     assert held(both, both) == ["k:n:1", "k:n:2"]

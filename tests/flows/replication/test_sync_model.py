@@ -36,6 +36,7 @@ from stores import memory
 from stores.contract.changes import ChangeBatch, StreamPosition
 from stores.contract.journal import Reject, Tally
 from stores.contract.source import Partition
+from stores.contract.stop import PolledStop
 from stores.contract.target import Rejected
 from stores.errors import TransientError
 from stores.memory import MemoryTarget
@@ -320,7 +321,7 @@ class Syncing(RuleBasedStateMachine):
             *(self.source, self.projection(), self.target, self.journal, Partition(0)),
             after=self.journal.copied_to,
             window=1,
-            stopping=stopping,
+            stop=PolledStop(stopping, every_s=0),
         )
         self.begun()
 

@@ -32,7 +32,7 @@ class FirstCopiesSecondLosesItsStore(Threads):
             return []
         first, second = sorted(jobs, key=lambda job: job.number)
         outcomes: list[tuple[Job[Any], Any]] = [
-            (first, answer(lambda: first.run(self.plan, self.observer, self.stopping))),
+            (first, answer(lambda: first.run(self.plan, self.observer, self.stop))),
             (second, AWAY),
         ]
         assert isinstance(outcomes[0][1], OverBudget)

@@ -22,6 +22,7 @@ from mappers.identity import encode
 from mappers.redis.records import String
 from stores import memory
 from stores.contract.source import Partition
+from stores.contract.stop import PolledStop
 from stores.errors import LeaseLost, TransientError
 from stores.memory import MemorySource, MemoryTarget
 from stores.state.leases import Lease
@@ -111,7 +112,7 @@ def test_no_document_is_lost_or_counted_twice_wherever_partitions_are_split(
                 after=part.position,
                 done=part.tally.read,
                 window=1,
-                stopping=lambda: faults.happens("stop", stops),
+                stop=PolledStop(lambda: faults.happens("stop", stops), every_s=0),
             )
         except TransientError:
             continue

@@ -14,6 +14,7 @@ import pytest
 from botocore.awsrequest import AWSResponse
 
 from mappers.dynamodb.records import Item, item
+from stores.contract.stop import NEVER, PolledStop
 from stores.contract.target import Staging
 from stores.dynamodb.import_files import FILE_LIMIT
 from stores.dynamodb.target import DynamoDBTarget
@@ -58,7 +59,7 @@ def loaded(target: DynamoDBTarget, records: int, memory: dict[str, Any]) -> list
         memory.clear()
         memory.update(now)
 
-    staging(target).load(records, dict(memory), keep, told.append, lambda: False)
+    staging(target).load(records, dict(memory), keep, told.append, NEVER)
     return told
 
 
@@ -165,7 +166,7 @@ def test_an_import_that_takes_too_long_is_awaited_again_by_the_next_run(
     with pytest.raises(TransientError, match="IN_PROGRESS, 2 items processed after 0 s; it goes on"):
         loaded(impatient, 6, memory)
     with pytest.raises(TransientError, match="stopped by a signal: it goes on"):
-        staging(impatient).load(6, memory, memory.update, lambda _: None, lambda: True)
+        staging(impatient).load(6, memory, memory.update, lambda _: None, PolledStop(lambda: True))
     assert sum(loaded(place(), 6, memory)) == 6
     server = boto3.client("dynamodb", endpoint_url=dynamodb_endpoint)
     listed = server.list_imports(PageSize=25)["ImportSummaryList"]

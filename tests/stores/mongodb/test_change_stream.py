@@ -17,6 +17,7 @@ from waiting import until
 
 from flows.demo import servers
 from stores.contract.changes import ChangeBatch, StreamPosition
+from stores.contract.stop import NEVER, PolledStop
 from stores.errors import PermanentError, TransientError
 from stores.mongodb import change_stream as mongodb_changes
 from stores.mongodb.change_stream import DatabaseChanges
@@ -189,7 +190,7 @@ def test_from_each_position_exactly_the_rest_is_told(database: Documents, opened
 def test_a_quiet_stream_moves_on_and_proves_it(database: Documents, opened: Callable[..., MongoDB]) -> None:
     changes = opened(database.name, limits=Limits(renew_s=0.0)).changes()
     since = changes.begin()
-    following = changes.follow(Things, since, stopping=lambda: False)
+    following = changes.follow(Things, since, stop=NEVER)
     first = next(following).position
     database.other.insert_many([{} for _ in range(20)])
     now = changes.now()
@@ -227,7 +228,7 @@ def test_following_until_a_time_tells_everything_up_to_it(database: Documents, c
 def test_following_ends_when_it_is_told_to(database: Documents, opened: Callable[..., MongoDB]) -> None:
     changes = opened(database.name, limits=Limits(await_ms=10)).changes()
     answers = iter([False] * 6 + [True] * 2)
-    assert 0 < len(list(changes.follow(Things, changes.begin(), stopping=lambda: next(answers)))) < 6
+    assert 0 < len(list(changes.follow(Things, changes.begin(), stop=PolledStop(lambda: next(answers), every_s=0)))) < 6
 
 
 # --- what ends it -----------------------------------------------------------------------------------------------------

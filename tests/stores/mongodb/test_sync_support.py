@@ -15,6 +15,7 @@ from waiting import until
 from flows.replication.rescan import content, scan
 from stores.contract.changes import ChangeBatch, StreamPosition
 from stores.contract.source import Partition
+from stores.contract.stop import PolledStop
 from stores.errors import PermanentError, TransientError
 from stores.memory import MemorySource
 from stores.mongodb.collection import CollectionSource
@@ -223,7 +224,7 @@ def test_a_pass_is_causal_survives_a_broken_cursor_and_is_repeated(
     with failing(database, 1_000_000, "find", errorCode=43), pytest.raises(TransientError):
         caught_up(watermark("changed", 0, limits=limits, retry_deadline_s=0.2), everything)
     heard: list[Any] = []
-    passes = marked.follow({"things": False}, everything, stopping=lambda: "late" in heard)
+    passes = marked.follow({"things": False}, everything, stop=PolledStop(lambda: "late" in heard, every_s=0))
 
     def told(own: Any) -> bool:
         heard.extend(ids([next(passes)]))

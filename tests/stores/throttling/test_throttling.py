@@ -42,6 +42,7 @@ from mappers.elasticsearch.records import index_document
 from mappers.redis.records import String
 from stores.contract.journal import Reject, Tally
 from stores.contract.source import Partition
+from stores.contract.stop import PROCESS_STOP
 from stores.dynamodb.target import DynamoDBTarget
 from stores.elasticsearch.target import ElasticsearchTarget
 from stores.errors import TransientError
@@ -50,7 +51,7 @@ from stores.mongodb.configuration import Connection
 from stores.mongodb.database import MongoDB
 from stores.redis.target import RedisTarget
 from stores.throttling import rate_limiter as pacing
-from stores.throttling.backoff import STOPPING, TIMING, Timing
+from stores.throttling.backoff import TIMING, Timing
 from stores.throttling.limits import ceilings
 from stores.throttling.rate_limiter import Pace, Pacer
 
@@ -250,11 +251,11 @@ def test_a_stop_ends_the_wait_for_a_ceiling(table: Any) -> None:
     with ThreadPoolExecutor(1) as thread:
         waiting = thread.submit(target.write, [item({"_id": "2"})])
         try:
-            STOPPING.set()
+            PROCESS_STOP.set()
             with pytest.raises(TransientError) as stopped:
                 waiting.result(20)
         finally:
-            STOPPING.clear()
+            PROCESS_STOP.clear()
     assert stopped.value.code == "E-STOPPED"
     assert list(target.read(['{"_id":{"S":"1"}}', '{"_id":{"S":"2"}}'])) == ['{"_id":{"S":"1"}}']
 
