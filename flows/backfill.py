@@ -15,7 +15,8 @@ from flows.orchestration.waiting import in_turn
 from flows.plan.load import load
 from flows.reporting.files import default_folder
 from flows.reporting.model import Report
-from flows.run.backfill import Run
+from flows.run.backfill import backfill as run_backfill
+from flows.run.workers import Run
 from flows.verifier.job import Asked, Level
 
 
@@ -46,7 +47,7 @@ def backfill(
     chosen = loaded.chosen(routes or ())
     asked = Asked(verify, show_values=show_values)
     with prefect_workers(loaded) as workers, copying_shown(loaded, chosen):
-        found = in_turn(lambda: Run(loaded, chosen, workers).backfill(asked, restart=restart), wait_minutes)
+        found = in_turn(lambda: run_backfill(Run(loaded, chosen, workers), asked, restart=restart), wait_minutes)
     return concluded(found, Path(report) if report else default_folder(loaded))
 
 

@@ -14,7 +14,8 @@ from flows.orchestration.waiting import in_turn
 from flows.plan.load import load
 from flows.reporting.files import default_folder
 from flows.reporting.model import Report
-from flows.run.backfill import Run
+from flows.run.verify import verify
+from flows.run.workers import Run
 from flows.verifier.job import Asked, Level
 from flows.verifier.sample import DOCUMENTS
 
@@ -54,7 +55,7 @@ def verification(
     chosen = loaded.chosen(routes or ())
     with prefect_workers(loaded) as workers:
         asked = Asked(level, sample, confidence, restart, canary, show_values)
-        found = in_turn(lambda: Run(loaded, chosen, workers).verification(asked), wait_minutes)
+        found = in_turn(lambda: verify(Run(loaded, chosen, workers), asked), wait_minutes)
     return concluded(found, Path(report) if report else default_folder(loaded))
 
 

@@ -49,6 +49,8 @@ def backfill(
 
         report = flow.run(plan_path, routes, level, restart=restart, folder=folder, show_values=show_values)
     else:
+        from flows.run.backfill import backfill as engine
+
         asked = Asked(level, show_values=show_values)
-        report = run(plan, routes, as_json, lambda run: run.backfill(asked, restart=restart))
+        report = run(plan, routes, as_json, lambda work: engine(work, asked, restart=restart))
     conclude(report, folder, as_json)

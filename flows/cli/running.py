@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -18,6 +18,7 @@ from stores.errors import PlanError
 if TYPE_CHECKING:
     from flows.plan.model import Plan
     from flows.reporting.model import Report
+    from flows.run.workers import Run
 
 
 REPORT = click.option(
@@ -33,11 +34,11 @@ VALUES = click.option(
 PREFECT = click.option("--prefect", is_flag=True, help="Run as a Prefect flow (also where PREFECT_API_URL is set).")
 
 
-def run(plan: Plan, routes: Sequence[str], quiet: bool, work: Callable[[Any], Report]) -> Report:
+def run(plan: Plan, routes: Sequence[str], quiet: bool, work: Callable[[Run], Report]) -> Report:
     """Return the report of this work on the chosen routes, with progress on standard error unless quiet."""
-    from flows.run.backfill import Run
     from flows.run.console import display
     from flows.run.processes import local_workers
+    from flows.run.workers import Run
 
     chosen = plan.chosen(routes)
     # A mapper of the user's own may print; standard output is the report's.

@@ -67,7 +67,9 @@ def verify(
 
         report = flow.run(plan_path, routes, asked, folder=folder)
     else:
-        report = run(plan, routes, as_json, lambda run: run.verification(asked))
+        from flows.run.verify import verify as engine
+
+        report = run(plan, routes, as_json, lambda work: engine(work, asked))
     conclude(report, folder, as_json)
 
 

@@ -100,6 +100,13 @@ def total(state: State, route: Route) -> Tally:
     return total
 
 
+def is_copied(state: State, route: Route) -> bool | None:
+    """Return whether every partition of the route was copied to its end; None for a route that was never begun."""
+    if state.partitions.route(route.name) is None:
+        return None
+    return all(part.done for part in state.partitions.of_route(route.name))
+
+
 def refuse_changes(state: State, routes: Iterable[Route], found: Mapping[str, Checked]) -> None:
     """Raise PlanError if a route was begun under a plan that makes other records or puts them elsewhere (R137)."""
     faults: list[PlanError] = []

@@ -27,9 +27,10 @@ from flows.replication.sync import sync
 from flows.reporting.files import write
 from flows.reporting.model import Report
 from flows.reporting.text import as_text
-from flows.run.backfill import Run
+from flows.run.backfill import backfill
 from flows.run.console import display, following
-from flows.run.workers import Threads
+from flows.run.verify import verify
+from flows.run.workers import Run, Threads
 from stores.contract.stop import NEVER, PolledStop, Stop
 from stores.errors import PermanentError, PlanError
 
@@ -104,13 +105,13 @@ def _moved(plan: Plan, steps: _Steps, quiet: bool, stop: Stop) -> Report:
     steps.done(f"checked {len(checked)} routes to {len(stores)} stores: no fault", ", ".join(stores))
     with display(quiet) as observer:
         work = Run(plan, routes, Threads(plan, observer, stop), stop)
-        report = work.backfill("none")
+        report = backfill(work, "none")
         copied = sum(row.read for row in report.routes)
         records = sum(row.records for row in report.routes)
         steps.done(f"read {_grouped(copied)} documents, wrote {_grouped(records)} records", "offramp backfill")
         if report.verdict == "failed":
             return report
-        report = work.verification("full")
+        report = verify(work, "full")
     held = sum(row.held or 0 for row in report.routes)
     steps.done(f"compared every document with {_grouped(held)} records held, and back", "offramp verify")
     return report
@@ -126,7 +127,7 @@ def _moved_live(plan: Plan, live_s: float, steps: _Steps, quiet: bool, stop: Sto
             client[plan.source.database].command({"collMod": name, "changeStreamPreAndPostImages": images})
     with writing(plan.source.uri, plan.source.database):
         with display(quiet) as observer:
-            report = Run(plan, routes, Threads(plan, observer, stop), stop).backfill("none")
+            report = backfill(Run(plan, routes, Threads(plan, observer, stop), stop), "none")
         steps.done(f"copied {_grouped(sum(row.read for row in report.routes))} documents", "offramp backfill")
         if report.verdict == "failed":
             return report
@@ -144,7 +145,7 @@ def _moved_live(plan: Plan, live_s: float, steps: _Steps, quiet: bool, stop: Sto
     if report.verdict == "failed":
         return report
     with display(quiet) as observer:
-        report = Run(plan, routes, Threads(plan, observer, stop), stop).verification("full")
+        report = verify(Run(plan, routes, Threads(plan, observer, stop), stop), "full")
     held = sum(row.held or 0 for row in report.routes)
     steps.done(f"compared every document with {_grouped(held)} records held, and back", "offramp verify")
     return report

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, TypeVar
@@ -15,6 +16,7 @@ from flows.connect.ttl_rule import expiring
 from flows.copying.partition import copy_partition
 from flows.copying.reject_budget import BudgetTracker, budget_of
 from flows.plan.model import Plan
+from flows.reporting.model import Pace
 from flows.run.rebalancing import divisible, may_split
 from mappers.expiry import IndexExpires
 from stores.contract.journal import Tally
@@ -59,6 +61,17 @@ class Span:
     """How long it waited for leave to read."""
     progress: Progress = Progress()  # noqa: RUF009 - frozen, so that it can be shared
     """When how many documents were copied."""
+
+
+def total_pace(spans: Sequence[Span]) -> Pace:
+    """Return how the jobs of a route were held back, all together."""
+    waits = sum((span.waits for span in sorted(spans, key=lambda span: span.ended)), Waits())
+    return Pace(
+        throttled=waits.throttled,
+        waited_s=round(waits.waited_s, 1),
+        source_waited_s=round(sum(span.source_waited_s for span in spans), 1),
+        rate=round(waits.rate, 1) if waits.rate is not None else None,
+    )
 
 
 @dataclass(frozen=True, slots=True)

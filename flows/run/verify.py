@@ -1,145 +1,220 @@
-"""A verification from its beginning to its end: passes begun or gone on with, handed out in parts, closed."""
+"""A verification: its passes are begun or gone on with, handed out in parts, closed, and then reported."""
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import shutil
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from flows.connect.preflight import is_copied, refuse_other_identity, total
 from flows.connect.progress import Progress
-from flows.connect.stores import open_source, with_design
+from flows.connect.session import Session, open_session
+from flows.connect.staging import refuse_unloaded
+from flows.connect.stores import open_source, open_target
 from flows.plan.model import Plan, Route, digest
 from flows.reporting.evidence import Failures
-from flows.run.workers import Workers
-from flows.verifier.job import Verified, VerifyJob
-from stores.contract.journal import Tally
+from flows.reporting.model import Report
+from flows.run.conclude import Verification, conclude
+from flows.run.history import Recording
+from flows.run.workers import Run
+from flows.verifier.canary import canary
+from flows.verifier.job import Asked, Level, Verified, VerifyJob
 from stores.contract.source import Partition
-from stores.contract.stop import Stop
-from stores.contract.target import Divided
+from stores.contract.target import Auditable, Divided
 from stores.errors import OfframpError, PermanentError
-from stores.state.leases import Lease
 from stores.state.state import State
-from stores.state.verification import Pass, log_folder
+from stores.state.verification import Pass, PassPart, log_folder
 
 _log = logging.getLogger(__name__)
 
 _FEWEST_DOCUMENTS = 50_000
 _PARTS_PER_WORKER = 4
 _MOST_PARTS = 256
-_IN_ONE = 2
-"""A pass of no more parts, one to list and one to compare, is a single job."""
+_FEWEST_PARTS = 3
+"""A pass of fewer parts, one to list and one to compare, is a single job."""
 
 
-@dataclass(frozen=True)
-class Passes:
-    """The verification of some routes of a plan by one run."""
+def verify(run: Run, level: Level | Asked) -> Report:
+    """Every route of the run is verified to this level against what the source says now; no target is written.
 
-    plan: Plan
-    state: State
-    leases: Mapping[str, Lease]
-    workers: Workers
-    stop: Stop
+    Raises PlanError if a route cannot be served, TransientError if a run is at work on one of them.
+    """
+    started = dt.datetime.now(dt.UTC)
+    with open_session(run.plan, run.routes) as session:
+        recording = Recording.begun(session.state, run.plan, "verify")
+        failures: Failures = defaultdict(list)
+        with open_source(run.plan) as database:
+            for route in session.routes:
+                known = session.state.partitions.route(route.name)
+                try:
+                    if known is not None:
+                        refuse_other_identity(known, source=route.source(database).identity())
+                        refuse_unloaded(session.state, route)
+                except OfframpError as error:
+                    failures[route.name].append(error)
+        verification = verify_copied(run, session, Asked.of(level), failures)
+        return conclude(run, session, recording, started, verification, failures)
 
-    def verify(self, jobs: Sequence[VerifyJob], routes: Mapping[str, Route], failures: Failures) -> dict[str, Verified]:
-        """Return what verifying each route came to; the failures are added by route.
 
-        A route that a signal stopped, at a checkpoint, is in neither. The jobs are for one level. A full pass lists
-        what the target holds before it reads the source: a record that sync adds meanwhile is then expected.
-        """
-        if not jobs or jobs[0].asked.level != "full":
-            return self._done(jobs, failures)
-        passes: dict[str, Pass] = {}
-        for job in jobs:
+def verify_copied(run: Run, session: Session, asked: Asked, failures: Failures) -> Verification:
+    """Return what verifying each route came to; the failures are added by route.
+
+    A route that is not wholly copied has its verdict already: comparing it would only list what is still to come. A
+    route that a signal stopped, at a checkpoint, has neither a result nor a failure.
+    """
+    complete = {route.name: is_copied(session.state, route) is not False for route in session.routes}
+    notes = _find_canaries(session.routes, failures) if asked.canary else {}
+    if asked.level == "none":
+        return Verification(asked.level, notes=notes, faults=_audit_targets(session, failures))
+    jobs = [
+        VerifyJob(
+            *(route.name, asked, session.leases[route.name]),
+            *(session.checked[route.name].id_kind, session.checked[route.name].expires),
+        )
+        for route in session.routes
+        if route.name not in failures and complete[route.name]
+    ]
+    verified = _verify_fully(run, session, jobs, failures) if asked.level == "full" else _do(run, jobs, failures)
+    return Verification(asked.level, verified, notes)
+
+
+def _find_canaries(routes: Sequence[Route], failures: Failures) -> dict[str, list[str]]:
+    """Known damage was found in each target; returns what to say of it, and adds the failures, by route."""
+    notes: dict[str, list[str]] = {}
+    by_target: dict[str, str | OfframpError] = {}
+    for route in routes:
+        if route.target_name not in by_target:
             try:
-                passes[job.route] = self._begun(job, routes[job.route])
+                by_target[route.target_name] = canary(route)
             except OfframpError as error:
-                failures[job.route].append(error)
-        begun = [job for job in jobs if job.route in passes]
-        parts = {job.route: self.state.verification.parts(job.route) for job in begun}
-        spent: defaultdict[str, float] = defaultdict(float)
-        progress: defaultdict[str, list[Progress]] = defaultdict(list)
-        for stage in ("list", "compare"):
-            waiting = [
-                replace(job, stage=stage, number=part.number)
-                for job in begun
-                if job.route not in failures and len(parts[job.route]) > _IN_ONE
-                for part in parts[job.route]
-                if part.stage == stage and not part.done
-            ]
-            for ended, outcome in self.workers.run(waiting):
-                if isinstance(outcome, OfframpError):
-                    failures[ended.route].append(outcome)
-                else:
-                    spent[ended.route] += outcome.seconds
-                    progress[ended.route] += outcome.progress
-            if self.stop.is_set():
-                return {}
-        closing = [
-            replace(job, stage="close") if len(parts[job.route]) > _IN_ONE else job
-            for job in begun
-            if job.route not in failures
+                by_target[route.target_name] = error
+        outcome = by_target[route.target_name]
+        if isinstance(outcome, OfframpError):
+            failures[route.name].append(outcome)
+        else:
+            notes[route.name] = [outcome]
+    return notes
+
+
+def _audit_targets(session: Session, failures: Failures) -> Mapping[str, Sequence[str]]:
+    """Return what each target finds wrong with itself, by route: it counts also where nothing is compared."""
+    faults: dict[str, Sequence[str]] = {}
+    for route in session.routes:
+        try:
+            with open_target(route, session.state) as target:
+                if isinstance(target, Auditable):
+                    faults[route.name] = target.audit()
+        except OfframpError as error:
+            failures[route.name].append(error)
+    return faults
+
+
+def _do(run: Run, jobs: Sequence[VerifyJob], failures: Failures) -> dict[str, Verified]:
+    verified: dict[str, Verified] = {}
+    for job, outcome in run.workers.run(jobs):
+        if isinstance(outcome, OfframpError):
+            failures[job.route].append(outcome)
+        else:
+            verified[job.route] = outcome
+    return verified
+
+
+@dataclass
+class _Spent:
+    """What the parts of a route's pass took, before it is closed."""
+
+    seconds: float = 0.0
+    progress: list[Progress] = field(default_factory=list)
+
+
+def _verify_fully(run: Run, session: Session, jobs: Sequence[VerifyJob], failures: Failures) -> dict[str, Verified]:
+    """Return what a full pass over each route came to; the failures are added by route.
+
+    It lists what the target holds before it reads the source: a record that sync adds meanwhile is then expected.
+    """
+    routes = {route.name: route for route in session.routes}
+    for job in jobs:
+        try:
+            _begin_pass(run, session, job, routes[job.route])
+        except OfframpError as error:
+            failures[job.route].append(error)
+    jobs = [job for job in jobs if job.route not in failures]
+    parts = {job.route: session.state.verification.parts(job.route) for job in jobs}
+    spent: defaultdict[str, _Spent] = defaultdict(_Spent)
+    for stage in ("list", "compare"):
+        pending = [
+            replace(job, stage=stage, number=part.number)
+            for job in jobs
+            if job.route not in failures and len(parts[job.route]) >= _FEWEST_PARTS
+            for part in parts[job.route]
+            if part.stage == stage and not part.done
         ]
-        verified: dict[str, Verified] = {}
-        for name, closed in self._done(closing, failures).items():
-            every = [*progress[name], *closed.progress]
-            verified[name] = replace(closed, seconds=closed.seconds + spent[name], progress=every)
-            shutil.rmtree(log_folder(self.plan.state, self.plan.name, name), ignore_errors=True)
-        return verified
-
-    def _done(self, jobs: Sequence[VerifyJob], failures: Failures) -> dict[str, Verified]:
-        verified: dict[str, Verified] = {}
-        for job, outcome in self.workers.run(jobs):
+        for done, outcome in run.workers.run(pending):
             if isinstance(outcome, OfframpError):
-                failures[job.route].append(outcome)
+                failures[done.route].append(outcome)
             else:
-                verified[job.route] = outcome
-        return verified
+                spent[done.route].seconds += outcome.seconds
+                spent[done.route].progress += outcome.progress
+        if run.stop.is_set():
+            return {}
+    closing = [_closing(job, parts[job.route]) for job in jobs if job.route not in failures]
+    verified: dict[str, Verified] = {}
+    for name, closed in _do(run, closing, failures).items():
+        progress = [*spent[name].progress, *closed.progress]
+        verified[name] = replace(closed, seconds=closed.seconds + spent[name].seconds, progress=progress)
+        _delete_logs(run.plan, name)
+    return verified
 
-    def _begun(self, job: VerifyJob, route: Route) -> Pass:
-        """Return the route's pass: the one an earlier run began, if it is about the same, else a new one."""
-        room = self.state.verification
-        lease = self.leases[route.name]
-        with open_source(self.plan) as database:
-            source = route.source(database)
-            scope = self._scope(job, route, source.identity())
-            if not job.asked.restart and (resumed := room.resume(lease, scope)) is not None:
-                _log.info("%s: the verification goes on where it stopped", route.name)
-                return resumed
-            documents = source.estimate()
-            partitions = source.split(self._parts(documents))
+
+def _closing(job: VerifyJob, parts: Sequence[PassPart]) -> VerifyJob:
+    return replace(job, stage="close") if len(parts) >= _FEWEST_PARTS else job
+
+
+def _begin_pass(run: Run, session: Session, job: VerifyJob, route: Route) -> Pass:
+    """Return the route's pass: the one an earlier run began, if it is about the same, else a new one."""
+    passes = session.state.verification
+    with session.open(route) as opened:
+        scope = pass_scope(opened.state, route, opened.source.identity(), job.id_kind)
+        if not job.asked.restart and (resumed := passes.resume(opened.lease, scope)) is not None:
+            _log.info("%s: the verification goes on where it stopped", route.name)
+            return resumed
+        parts = _parts(run.plan, opened.source.estimate())
+        partitions = opened.source.split(parts)
         refuse_gaps(partitions)
-        target = with_design(route.target(), self.state.designs.get(route.name))
-        shares = self._parts(documents) if isinstance(target, Divided) else 1
-        target.close()
-        shutil.rmtree(log_folder(self.plan.state, self.plan.name, route.name), ignore_errors=True)
-        return room.begin(lease, scope, min(shares, self.plan.run.workers), partitions)
+        shares = min(parts, run.plan.run.workers) if isinstance(opened.target, Divided) else 1
+        _delete_logs(run.plan, route.name)
+        return passes.begin(opened.lease, scope, shares, partitions)
 
-    def _scope(self, job: VerifyJob, route: Route, identity: str) -> Mapping[str, Any]:
-        """Return what a pass is about: another plan, collection or copy makes what was seen void (R137, R156)."""
-        known = self.state.partitions.route(route.name)
-        copied = Tally()
-        for part in self.state.partitions.of_route(route.name):
-            copied.add(part.tally)
-        sync_state = self.state.sync_positions.get(route.name)
-        return {
-            "plan": digest([route.fingerprint()]),
-            "source": identity,
-            "target": known.target_identity if known else None,
-            "run": known.started if known else None,
-            "copied": copied.to_json(),
-            "synced": [sync_state.applied, sync_state.deleted] if sync_state else None,
-            "id_kind": job.id_kind,
-        }
 
-    def _parts(self, documents: int) -> int:
-        """Return how many parts the workers verify side by side; threads share one interpreter, so one for those."""
-        if self.plan.run.runner == "threads":
-            return 1
-        most = min(_PARTS_PER_WORKER * self.plan.run.workers, _MOST_PARTS)
-        return max(1, min(most, documents // _FEWEST_DOCUMENTS))
+def _delete_logs(plan: Plan, route: str) -> None:
+    shutil.rmtree(log_folder(plan.state, plan.name, route), ignore_errors=True)
+
+
+def pass_scope(state: State, route: Route, source_identity: str, id_kind: str) -> Mapping[str, Any]:
+    """Return what a pass is about: another plan, collection or copy makes what was seen void (R137, R156)."""
+    known = state.partitions.route(route.name)
+    synced = state.sync_positions.get(route.name)
+    return {
+        "plan": digest([route.fingerprint()]),
+        "source": source_identity,
+        "target": known.target_identity if known else None,
+        "run": known.started if known else None,
+        "copied": total(state, route).to_json(),
+        "synced": [synced.applied, synced.deleted] if synced else None,
+        "id_kind": id_kind,
+    }
+
+
+def _parts(plan: Plan, documents: int) -> int:
+    """Return how many parts the workers verify side by side; threads share one interpreter, so one for those."""
+    if plan.run.runner == "threads":
+        return 1
+    most = min(_PARTS_PER_WORKER * plan.run.workers, _MOST_PARTS)
+    return max(1, min(most, documents // _FEWEST_DOCUMENTS))
 
 
 def refuse_gaps(partitions: Sequence[Partition]) -> None:

@@ -11,7 +11,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Protocol, TypeVar
 
 from flows.connect.progress import SILENT, Observer
-from flows.plan.model import Plan
+from flows.plan.model import Plan, Route
 from flows.run.jobs import Job
 from stores.contract.stop import NEVER, Stop
 from stores.errors import OfframpError, PermanentError, origin
@@ -37,6 +37,16 @@ class Workers(Protocol):
 
         They are in the order in which they were handed out: `jobs`, then what `more` added.
         """
+
+
+@dataclass(frozen=True)
+class Run:
+    """The work of one command: routes of a plan, who does its jobs, and what ends it early."""
+
+    plan: Plan
+    routes: Sequence[Route]
+    workers: Workers
+    stop: Stop = NEVER
 
 
 class Pending(Protocol[R_co]):

@@ -22,9 +22,10 @@ from waiting import until
 
 from flows.plan.load import load
 from flows.plan.model import Plan
-from flows.run.backfill import Run
+from flows.run import backfill as engine
 from flows.run.status import status
-from flows.run.workers import Threads
+from flows.run.verify import verify
+from flows.run.workers import Run, Threads
 from mappers.contract import Losses
 from stores.contract.stop import PolledStop
 from stores.contract.target import staging_of
@@ -68,11 +69,11 @@ def backfill(plan: Plan, *, batches: int | None = None, restart: bool = False) -
     stopping = (lambda: False) if batches is None else (lambda: next(asked) >= batches)
     stop = PolledStop(stopping, every_s=0)
     run = Run(plan, list(plan.routes.values()), Threads(plan, stop=stop), stop)
-    return run.backfill("full", restart=restart).routes[0]
+    return engine.backfill(run, "full", restart=restart).routes[0]
 
 
 def verified(plan: Plan) -> Any:
-    return Run(plan, list(plan.routes.values()), Threads(plan)).verification("full").routes[0]
+    return verify(Run(plan, list(plan.routes.values()), Threads(plan)), "full").routes[0]
 
 
 def imports(dynamodb: Any, table: str) -> int:

@@ -12,8 +12,9 @@ from plans import Stores, write_plan
 from pymongo.database import Database
 
 from flows.plan.load import load
-from flows.run.backfill import Run
-from flows.run.workers import Threads
+from flows.run.backfill import backfill
+from flows.run.verify import verify
+from flows.run.workers import Run, Threads
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_elements_stand_under_their_parent_and_ghosts_among_them_are_found(
         transforms=[{"explode": {"field": "items", "empty": "drop", **explode}}],
         key={"partition": "ORDER#{_id.parent}", "sort": sort},
     )
-    row = route.backfill("full").routes[0]
+    row = backfill(route, "full").routes[0]
     assert (row.verdict, row.read, row.dropped, row.copied, row.records, row.held) == ("clean", 40, 10, 30, 60, 60)
     server = boto3.client("dynamodb", endpoint_url=dynamodb_endpoint)
 
@@ -74,6 +75,6 @@ def test_elements_stand_under_their_parent_and_ghosts_among_them_are_found(
     server.put_item(TableName=unique, Item={"pk": {"S": "ORDER#8"}, "sk": {"S": sorts[0]}})
     server.put_item(TableName=unique, Item={**order(11)[0], "at": {"S": "2025"}})
     server.delete_item(TableName=unique, Key={"pk": {"S": "ORDER#11"}, "sk": {"S": sorts[1]}})
-    found = route.verification("full").routes[0]
+    found = verify(route, "full").routes[0]
     assert (found.verdict, found.held, found.extra, found.differs, found.missing) == ("mismatches", 58, 2, 1, 1)
     assert any("ORDER#7" in address for address in found.samples["extra"])

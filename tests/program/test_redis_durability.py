@@ -13,8 +13,9 @@ from redis import Redis
 
 from flows.plan.load import load
 from flows.reporting.model import Report
-from flows.run.backfill import Run
-from flows.run.workers import Threads
+from flows.run.backfill import backfill
+from flows.run.verify import verify
+from flows.run.workers import Run, Threads
 
 
 @pytest.fixture
@@ -40,39 +41,39 @@ def reasons(report: Report) -> list[str]:
 def test_evictions_are_never_called_clean(run: Callable[..., Run], redis_server: Callable[..., str]) -> None:
     url = redis_server("--maxmemory", "2500kb", "--maxmemory-policy", "allkeys-random", "--appendonly", "no")
     evicting = run(url, allow_eviction=True, max_memory_percent=1e6)
-    unverified = evicting.backfill("none")
+    unverified = backfill(evicting, "none")
     assert unverified.verdict == "failed"
     assert any("evicted_keys" in reason for reason in reasons(unverified))
     with Redis.from_url(url) as client:
         client.config_set("maxmemory", 0)
-    verified = evicting.verification("full")
+    verified = verify(evicting, "full")
     assert verified.verdict == "mismatches"
     assert any("evicted_keys" in reason for reason in reasons(verified))
-    assert evicting.backfill("full", restart=True).verdict == "clean"
+    assert backfill(evicting, "full", restart=True).verdict == "clean"
 
 
 def test_routes_that_do_not_fit_together_stop_before_the_second(
     run: Callable[..., Run], redis_server: Callable[..., str]
 ) -> None:
     url = redis_server("--maxmemory", "4mb", "--appendonly", "no")
-    one, two = run(url).backfill("full").routes
+    one, two = backfill(run(url), "full").routes
     assert (one.verdict, two.verdict) == ("clean", "failed")
     assert "E-RDS-MEMORY" in two.reasons[0]
     with Redis.from_url(url) as client:
         assert client.dbsize() == 800
         client.config_set("maxmemory", "12mb")
-    assert run(url).backfill("full").verdict == "clean"
+    assert backfill(run(url), "full").verdict == "clean"
 
 
 def test_a_server_that_was_replaced_needs_a_full_verification(
     run: Callable[..., Run], redis_server: Callable[..., str]
 ) -> None:
     url = redis_server("--appendonly", "no")
-    assert run(url).backfill("counts").verdict == "clean"
+    assert backfill(run(url), "counts").verdict == "clean"
     with Redis.from_url(url) as client:  # It was a replica for a moment, and may have lost what came last.
         client.replicaof("127.0.0.1", "1")
         client.replicaof("NO", "ONE")
-    counted = run(url).verification("counts")
+    counted = verify(run(url), "counts")
     assert counted.verdict == "mismatches"
     assert all("--level full" in reason for reason in reasons(counted))
-    assert run(url).verification("full").verdict == "clean"
+    assert verify(run(url), "full").verdict == "clean"

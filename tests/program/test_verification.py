@@ -16,9 +16,7 @@ from redis import Redis
 from waiting import until
 
 from flows.plan.load import load
-from flows.run.verify import Passes
-from flows.run.workers import Threads
-from flows.verifier.job import Asked, VerifyJob
+from flows.run.verify import pass_scope
 from flows.verifier.sample import bound, needed
 from stores.state.state import State
 
@@ -204,13 +202,7 @@ def test_a_pass_is_about_what_sync_has_written_so_far(
     state = State(loaded.state, loaded.name)
 
     def scope() -> Mapping[str, Any]:
-        lease = state.leases.acquire("things")
-        job = VerifyJob("things", Asked(), lease)
-        try:
-            passes = Passes(loaded, state, {"things": lease}, Threads(loaded), lambda: False)
-            return passes._scope(job, loaded.routes["things"], "")
-        finally:
-            state.leases.release(lease)
+        return pass_scope(state, loaded.routes["things"], "", "")
 
     before = scope()
     assert offramp("sync", path, folder=tmp_path).code == 0

@@ -12,9 +12,9 @@ from plans import Stores, write_plan
 from pymongo.database import Database
 
 from flows.plan.load import load
-from flows.run.backfill import Run
+from flows.run.backfill import backfill
 from flows.run.jobs import Job
-from flows.run.workers import More, Threads, answer
+from flows.run.workers import More, Run, Threads, answer
 from stores.errors import OverBudget, TransientError
 
 AWAY = TransientError("E-RDS-AWAY", "the target went away")
@@ -47,7 +47,7 @@ def test_a_route_over_its_budget_whose_store_also_went_away_reports_both_and_has
     route = {"use_case": "cache", "key": f"{unique}:{{name}}:{{_id}}", "partitions": 2, "rejects": {"in_a_row": 5}}
     plan = load(write_plan(tmp_path, Stores(mongodb_url, redis_url, "", ""), database.name, {"things": route}))
     workers = FirstCopiesSecondLosesItsStore(plan, lost_first=lost_first)
-    report = Run(plan, [*plan.routes.values()], workers).backfill("none")
+    report = backfill(Run(plan, [*plan.routes.values()], workers), "none")
     [row] = report.routes
     reasons = "\n".join(row.reasons)
     assert "documents in a row were rejected (rejects.in_a_row 5)" in reasons

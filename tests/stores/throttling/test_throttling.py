@@ -33,9 +33,10 @@ from flows.plan.load import load
 from flows.reporting.markdown import as_markdown
 from flows.reporting.model import Report
 from flows.reporting.text import as_text
-from flows.run.backfill import Run
+from flows.run.backfill import backfill
 from flows.run.jobs import CopyJob, Job
-from flows.run.workers import More, Threads
+from flows.run.verify import verify
+from flows.run.workers import More, Run, Threads
 from mappers.contract import Losses
 from mappers.dynamodb.records import Item, Key, item
 from mappers.elasticsearch.records import index_document
@@ -448,7 +449,7 @@ def test_a_run_tells_how_it_was_held_back(
     loaded = load(path)
     caplog.set_level("INFO", "flows")
     workers = Ordered(loaded)
-    report: Report = Run(loaded, loaded.chosen([]), workers).backfill("full")
+    report: Report = backfill(Run(loaded, loaded.chosen([]), workers), "full")
     assert workers.order == [0, 2, 1], "partitions side by side are next to each other"
     assert report.verdict == "clean", as_text(report)
     pace = report.as_json()["routes"][0]["pace"]
@@ -460,10 +461,10 @@ def test_a_run_tells_how_it_was_held_back(
     assert f"things: {told}" in as_text(report)
     assert f"- {told}" in as_markdown(report)
     assert any("for the source" in record.getMessage() for record in caplog.records)
-    again = Run(loaded, loaded.chosen([]), Threads(loaded)).verification("full")
+    again = verify(Run(loaded, loaded.chosen([]), Threads(loaded)), "full")
     assert again.as_json()["routes"][0]["pace"] is None
     # A changed ceiling is no other plan: the run goes on.
     plan["targets"]["redis"]["max_rate"] = 10_000  # type: ignore[index]
     path.write_text(yaml.safe_dump(plan), encoding="utf-8")
     changed = load(path)
-    assert Run(changed, changed.chosen([]), Threads(changed)).backfill("full").verdict == "clean"
+    assert backfill(Run(changed, changed.chosen([]), Threads(changed)), "full").verdict == "clean"

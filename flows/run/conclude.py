@@ -1,0 +1,140 @@
+"""From the outcomes of a run to its report: one row a route, its verdict on record, its records published."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from flows.connect.preflight import is_copied, total
+from flows.connect.session import Session
+from flows.connect.stores import open_source, open_target
+from flows.plan.model import Route, digest
+from flows.replication.positions import first_sync_within, followed
+from flows.reporting.evidence import Evidence, Failures
+from flows.reporting.model import Pace, Report, RouteReport
+from flows.reporting.verdict import judge
+from flows.run.history import Recording
+from flows.run.workers import Run
+from flows.verifier.job import Level, Verified
+from flows.verifier.pending_changes import changed_by_type, pending_changes
+from stores.contract.stop import Stop
+from stores.contract.target import Publishable
+from stores.errors import OfframpError, TransientError
+from stores.mongodb.database import MongoDB
+from stores.state.state import State
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What verifying the routes of a run to one level came to; each mapping is by route."""
+
+    level: Level
+    verified: Mapping[str, Verified] = field(default_factory=dict)
+    notes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """What the canaries showed."""
+    faults: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """What targets find wrong with themselves, where nothing was compared."""
+
+
+def conclude(
+    run: Run,
+    session: Session,
+    recording: Recording,
+    started: dt.datetime,
+    verification: Verification,
+    failures: Failures,
+    paces: Mapping[str, Pace] | None = None,
+    *,
+    publishing: bool = False,
+) -> Report:
+    """Return the report of the run, which is on record with it.
+
+    With `publishing` readers of a target see the records of each route that is proven clean.
+    """
+    recording.verified(verification.verified)
+    rows = []
+    with open_source(run.plan) as database:
+        keeps_s = first_sync_within(session.state, database, session.routes) if publishing else {}
+        for route in session.routes:
+            row = judge(_evidence(route, session.state, database, verification, failures, run.stop))
+            row = replace(
+                row,
+                pace=(paces or {}).get(route.name),
+                source_keeps_s=keeps_s.get(route.name),
+                notes=[*session.checked[route.name].notes, *verification.notes.get(route.name, ())],
+            )
+            if publishing and row.verdict == "clean" and row.verified == "full":
+                row = _publish(route, session.state, row)
+            rows.append(row)
+            if session.state.partitions.route(route.name) is not None:
+                outcome = {"verdict": row.verdict, "verified": row.verified}
+                session.state.partitions.record_outcome(session.leases[route.name], 0.0, outcome)
+    report = Report(
+        plan=run.plan.name,
+        fingerprint=digest(route.fingerprint() for route in session.routes),
+        started=started,
+        finished=dt.datetime.now(dt.UTC),
+        routes=rows,
+    )
+    return recording.concluded(report, session.routes)
+
+
+def _publish(route: Route, state: State, row: RouteReport) -> RouteReport:
+    """Return the row of a clean route whose records readers now see, or of one where that failed."""
+    try:
+        with open_target(route, state) as target:
+            return replace(row, place=target.publish()) if isinstance(target, Publishable) else row
+    except OfframpError as error:
+        return replace(row, verdict="failed", reasons=[*row.reasons, f"not published: {error}"])
+
+
+def _evidence(
+    route: Route, state: State, database: MongoDB, verification: Verification, failures: Failures, stop: Stop
+) -> Evidence:
+    """Return what is known of the route now that its copying and its verification have ended."""
+    errors = [*failures.get(route.name, ())]
+    if not errors and stop.is_set():
+        errors.append(TransientError("E-STOPPED", "stopped by a signal; the same command resumes"))
+    counts: Mapping[str, int] | None = None
+    try:
+        counts = route.source(database).count_by_type()
+    except OfframpError as error:
+        errors.append(error)
+    known, complete = state.partitions.route(route.name), is_copied(state, route)
+    verified = verification.verified.get(route.name)
+    compared = verified.comparison if verified else None
+    came_or_went: Mapping[str, int] = {}
+    if counts is not None and compared is not None and compared.tally.id_types != counts and not errors:
+        try:
+            came_or_went = changed_by_type(pending_changes(state, route, database, stop=stop))
+        except OfframpError as error:
+            errors.append(error)
+    return Evidence(
+        route=route.name,
+        collection=route.collection,
+        target=route.target_name,
+        level=verification.level,
+        copied=total(state, route) if known else None,
+        complete=complete is not False,
+        source_counts=counts,
+        came_or_went=came_or_went,
+        comparison=compared,
+        sampled=verified.sampled if verified else None,
+        counts=verified.counts if verified else None,
+        full_pass=verified.about if verified else {},
+        pending_unknown=verified.lost if verified else "",
+        target_faults=verified.faults if verified else verification.faults.get(route.name, ()),
+        failures=errors,
+        halted=state.rejects.halt_reason(route.name) if complete is False else "",
+        rejects=state.rejects.count(route.name),
+        accepted=state.rejects.acceptances(route.name),
+        following=followed(state, route.name),
+        recopied=state.repairs.recopied(route.name),
+        repairs=state.repairs.counts(route.name),
+        allow_empty=route.keys.allow_empty,
+        accept_loss=route.keys.accept_loss,
+        expires=getattr(route.options, "expires", None) is not None,
+        backfill_s=known.backfill_s if known else None,
+        verify_s=verified.seconds if verified else None,
+    )
