@@ -60,16 +60,16 @@ def test_a_batch_ends_before_16_mb_and_the_next_goes_on_there() -> None:
 
 def test_every_document_is_read_once_in_order_whatever_the_batches(bench: Database[dict[str, Any]]) -> None:
     assert numbers(bench.some.find()) == list(range(DOCUMENTS))
-    batches = [
-        bson.decode_all(raw)
-        for raw in bench.some.find_raw_batches(sort=[("_id", 1)], batch_size=400, hint=[("_id", 1)])
-    ]
+    raw_batches: Any = bench.some.find_raw_batches(sort=[("_id", 1)], batch_size=400, hint=[("_id", 1)])
+    batches = [bson.decode_all(raw) for raw in raw_batches]
     assert list(map(len, batches)) == [400, 400, 400, 300]
     assert [each["_id"] for batch in batches for each in batch] == IDS
 
 
 def test_ranges_are_those_of_index_bounds_and_of_operators(bench: Database[dict[str, Any]]) -> None:
-    bounded = bench.some.find(hint=[("_id", 1)]).min([("_id", IDS[700])]).max([("_id", IDS[1_400])])
+    low: Any = [("_id", IDS[700])]
+    high: Any = [("_id", IDS[1_400])]
+    bounded = bench.some.find(hint=[("_id", 1)]).min(low).max(high)
     assert numbers(bounded) == list(range(700, 1_400))
     assert numbers(bench.some.find({"_id": {"$gt": IDS[5], "$lte": IDS[9]}})) == [6, 7, 8, 9]
     assert numbers(bench.some.find({"_id": IDS[3]})) == [3]

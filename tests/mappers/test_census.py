@@ -130,7 +130,7 @@ def test_a_conflict_in_the_last_document_is_seen() -> None:
 
 
 def test_conflicts_are_resolved_as_the_plan_says_and_told() -> None:
-    mixed = [{"f": 1}, {"f": 2.5}, {"f": "x"}, {"f": {"a": 1}}]
+    mixed: list[dict[str, Any]] = [{"f": 1}, {"f": 2.5}, {"f": "x"}, {"f": {"a": 1}}]
     assert properties(*mixed, conflict="json_string") == {"f": {"type": "text"}}
     assert properties(*mixed, conflict="reject") == {"f": DOUBLE}
     split = designed(*mixed, conflict="split")
@@ -212,7 +212,7 @@ def test_objects_below_the_depth_an_index_takes_are_flattened() -> None:
 
 
 def test_arrays_of_objects_are_nested_where_the_plan_says_and_told_where_not() -> None:
-    documents = [{"lines": [{"a": 1}, {"a": 2}]}, {"lines": []}]
+    documents: list[dict[str, Any]] = [{"lines": [{"a": 1}, {"a": 2}]}, {"lines": []}]
     assert properties(*documents, nested=["lines"])["lines"]["type"] == "nested"
     assert designed(*documents, nested=["lines"])["notes"] == []
     assert "lines" in designed(*documents)["notes"][0]

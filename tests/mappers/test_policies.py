@@ -25,6 +25,7 @@ from mappers.losses import LOSS_EXAMPLES, MOST_LOSS_FIELDS, OTHER_FIELDS, LossFi
 from mappers.lossless import restore
 from mappers.policies import LOSSES, HashPolicies, IndexPolicies, ItemPolicies, JsonPolicies
 from mappers.redis.hash import HashMapper
+from mappers.redis.records import Hash
 from mappers.redis.string import StringMapper
 from stores.contract.journal import Reject
 
@@ -35,6 +36,7 @@ TAGGED_LEGACY = {"$binary": {"base64": "AAECAwQFBgcICQoLDA0ODw==", "subType": "0
 TAGGED_SHORT = {"$binary": {"base64": "c2hvcnQ=", "subType": "03"}}
 TAGGED_ZERO = {"M": {"$numberDecimal": {"S": "-0"}}}
 NAN = {"$numberDouble": "NaN"}
+ANY_RECORD: Any = (object,)
 
 
 def raw(*elements: bytes) -> bytes:
@@ -52,7 +54,7 @@ def projected(
     )(**values)
     options = mapper.Options(values=policies, fidelity=fidelity)
     projection = Projection(
-        mapper(options, "r", losses), losses, (object,), anomalies=policies, lossless=fidelity == "lossless"
+        mapper(options, "r", losses), losses, ANY_RECORD, anomalies=policies, lossless=fidelity == "lossless"
     )
     made = projection.map(document)
     return (made, {}) if isinstance(made, Reject) else (made.records, Counter(made.losses))
@@ -137,7 +139,8 @@ def test_a_loss_bears_the_path_of_its_field_whatever_lies_between() -> None:
 def test_a_hash_never_omits_its_id() -> None:
     made, lost = projected(HashMapper, bson.encode({"_id": None, "f": None}), nulls="omit")
     (record,) = made  # type: ignore[misc]
-    assert record.fields == ((b"_id", b"\x00null"),)  # type: ignore[attr-defined]
+    assert isinstance(record, Hash)
+    assert record.fields == ((b"_id", b"\x00null"),)
     assert lost == {("f", "null_omitted"): 1}
 
 
@@ -347,7 +350,7 @@ def test_the_raw_bytes_count_toward_the_size_of_an_item() -> None:
 def test_a_document_that_its_record_would_not_give_back_is_rejected() -> None:
     losses = Losses()
     mapper = StringMapper(StringMapper.Options(fidelity="lossless"), "r", losses)
-    projection = Projection(mapper, losses, (object,), transformation=lambda _: ({"_id": 1},), lossless=True)
+    projection = Projection(mapper, losses, ANY_RECORD, transformation=lambda _: ({"_id": 1},), lossless=True)
     made = projection.map(bson.encode({"_id": 1, "f": 2}))
     assert isinstance(made, Reject)
     assert made.code == "E-MAP-LOSSLESS"

@@ -22,6 +22,7 @@ import psutil
 import pytest
 import yaml
 from plans import offramp
+from prefect import Flow
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -203,7 +204,7 @@ def test_the_shipped_file_is_current() -> None:
 
 
 def test_a_flows_name_is_the_one_its_deployments_are_told_by() -> None:
-    flows = [backfill.backfill, verification.verification]
+    flows: list[Flow[..., Any]] = [backfill.backfill, verification.verification]
     named = {one.entrypoint: one.full_name for one in deployments.deployments(deployments.EXAMPLE)}
     for one in flows:
         assert named[f"{one.fn.__module__}.{one.fn.__name__}"] == f"{one.name}/shop"
@@ -407,9 +408,9 @@ def test_a_served_plan_runs_here_and_its_schedules_rest_when_it_ends(
     arguments = ("flows.cli.main", "deploy", str(path), "--serve", "--only", "backfill", "--only", "verification")
     with running(log, server.environment, tmp_path, *arguments) as process:
 
-        def taken_over() -> list[dict[str, Any]] | None:
+        def taken_over() -> list[dict[str, Any]]:
             found = list(server.deployments(unique).values())
-            return found if len(found) == 2 and all(one["work_pool_name"] is None for one in found) else None
+            return found if len(found) == 2 and all(one["work_pool_name"] is None for one in found) else []
 
         served = until(taken_over, "deployments without a pool", log, server.folder / "server.log", limit_s=LIMIT_S)
         copying = next(one for one in served if one["entrypoint"] == "flows.backfill.backfill")

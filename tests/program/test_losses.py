@@ -106,7 +106,7 @@ def test_a_lossless_route_is_verified_clean_and_gives_back_every_byte(
         {"_id": "two", "b": 1, "a": {"$x": [bson.MinKey(), -0.0]}},
     ]
     database.things.insert_many(documents)
-    places = {
+    places: dict[str, dict[str, Any]] = {
         "strings": {"use_case": "cache", "key": f"{unique}:s:{{_id}}"},
         "hashes": {"target": "redis", "mapper": "hash", "key": f"{unique}:h:{{_id}}"},
         "items": {"use_case": "entity", "table": unique},

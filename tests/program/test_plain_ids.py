@@ -225,7 +225,8 @@ def test_a_binary_id_that_is_no_uuid_stops_copying_and_verification(
     plan = plain()
     assert offramp("backfill", plan, folder=tmp_path).code == 0
     database.things.insert_one({"_id": other})
-    for command in (["verify", plan], ["backfill", plan, "--restart"]):
+    commands: list[list[str | Path]] = [["verify", plan], ["backfill", plan, "--restart"]]
+    for command in commands:
         found = offramp(*command, "--json", folder=tmp_path)
         assert found.code in (2, 3), found.out
         assert "id_encoding: plain" in found.out

@@ -74,7 +74,7 @@ class Scripted(Server):
         name = next(iter(command))
         answer = self._told(name.lower(), command)
         time = {"operationTime": stamp(self.now), "$clusterTime": {"clusterTime": stamp(self.now)}}
-        return bson.encode({"ok": 1.0} | time | answer)
+        return bson.encode({"ok": 1.0, **time, **answer})
 
     def _told(self, name: str, command: Mapping[str, Any]) -> Mapping[str, Any]:
         if name in ("hello", "ismaster"):

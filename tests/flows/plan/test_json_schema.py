@@ -116,10 +116,10 @@ def test_the_example_has_every_key_there_is(validator: Draft202012Validator) -> 
         shown = [route["values"] for route in routes if shape(route)[1] in holders and "values" in route]
         wanted |= {(f"values of {sorted(holders)}", policies): shown}
     for name in plugins.available(plugins.TARGETS):
-        kind = plugins.target_type(name)
+        target = plugins.target_type(name)
         there = [route for route in routes if shape(route)[0] == name]
-        wanted |= {(f"targets.{name}", kind.Connection): [example["targets"][name]]}
-        wanted |= {(f"route to {name}", kind.Placement): there}
+        wanted |= {(f"targets.{name}", target.Connection): [example["targets"][name]]}
+        wanted |= {(f"route to {name}", target.Placement): there}
     for name in plugins.available(plugins.MAPPERS):
         wanted |= {(name, plugins.mapper_type(name).Options): [route for route in routes if shape(route)[1] == name]}
     lacking = {

@@ -18,6 +18,7 @@ from flows.plan.keys import USE_CASES
 from flows.plan.load import load as load_plan
 from flows.plan.model import Plan, digest
 from mappers.contract import Losses
+from mappers.redis import String
 from stores import memory
 from stores.errors import PlanError
 
@@ -303,6 +304,7 @@ def test_a_mapper_of_ones_own_gets_its_options(load: Callable[..., Plan], folder
     (folder / "own.py").write_text((PLANS / "own_mappers.py").read_text())
     route = load('a: {target: redis, key: "tagged:{_id}", use: "own.py:tagged", options: {tag: abcdef}}').routes["a"]
     (record,) = route.mapper(Losses())({"_id": 7})
+    assert isinstance(record, String)
     assert (record.address, record.value) == ("tagged:7", b"abc")
     assert route.mapper_name == "own.py:tagged"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from plans import Stores, write_plan
@@ -13,7 +13,7 @@ from pymongo.database import Database
 
 from flows.plan.load import load
 from flows.run.backfill import backfill
-from flows.run.jobs import Job
+from flows.run.jobs import CopyJob, Job
 from flows.run.workers import More, Run, Threads, answer
 from stores.errors import OverBudget, TransientError
 
@@ -30,7 +30,7 @@ class FirstCopiesSecondLosesItsStore(Threads):
         """Copy the first partition only."""
         if not jobs:
             return []
-        first, second = sorted(jobs, key=lambda job: job.number)
+        first, second = sorted(jobs, key=lambda job: cast(CopyJob, job).number)
         outcomes: list[tuple[Job[Any], Any]] = [
             (first, answer(lambda: first.run(self.plan, self.observer, self.stop))),
             (second, AWAY),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import bson
 
 from flows.copying.projection import Projection
@@ -11,6 +13,7 @@ from flows.verifier.recheck import Recheck
 from mappers.contract import Document, Losses
 from mappers.redis.records import String
 from stores import memory
+from stores.contract.source import Source
 from stores.memory import MemoryTarget
 from stores.testing.changing_database import MemoryDatabase
 
@@ -28,7 +31,9 @@ def kinds(database: MemoryDatabase, owed: PendingChanges, *seeming: Mismatch) ->
     target = MemoryTarget(MemoryTarget.Connection(), MemoryTarget.Placement(), "pending")
     target.prepare()
     target.write([String(f"n:{number}", b"stale") for number in (1, 2, 3, 9)])
-    look = Recheck(database.source("a"), Projection(one, Losses(), (String,)), target, progress=owed, patience_s=0.05)
+    # A recheck asks a source for documents alone.
+    source = cast(Source, database.source("a"))
+    look = Recheck(source, Projection(one, Losses(), (String,)), target, progress=owed, patience_s=0.05)
     return [found.kind for found in look(seeming)]
 
 

@@ -85,7 +85,7 @@ def test_the_rarer_kinds_are_rejected_where_the_plan_says_so() -> None:
 
 
 def test_conflicts_are_found_below_objects_and_arrays_at_their_own_level_only() -> None:
-    documents = [{"a": {"f": 1}}, {"a": [{"f": "x"}, {"f": 2}]}, {"f": 1}]
+    documents: list[dict[str, Any]] = [{"a": {"f": 1}}, {"a": [{"f": "x"}, {"f": 2}]}, {"f": 1}]
     mapper = following(*documents, conflict="split")
     assert mapped(mapper, {"f": 1, "a": [{"f": 1, "g": 2}, {"f": "x"}, 5]}) == {
         "f": 1,

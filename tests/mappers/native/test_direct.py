@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import bson
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from strategies import ODD_ELEMENTS, dates, decimals, documents, doubles, integers, object_ids, raw_documents, texts
 
 from flows.copying.projection import Projection
-from mappers.contract import Losses, MapperType, MappingError, Record
+from mappers.contract import Losses, MappingError, Record
 from mappers.documents.decoding import CODEC, CODEC_MS
 from mappers.documents.irregular import decode_all
 from mappers.dynamodb.mapper import ItemMapper
@@ -40,8 +41,13 @@ pytestmark = pytest.mark.skipif(
     reason="no C++ compiler here, so the compiled module was not built",
 )
 
+
+def made(kind: Any, options: dict[str, Any]) -> Any:
+    return kind(kind.Options(**options), "things", Losses())
+
+
 MAPPERS: dict[str, Callable[[], Any]] = {
-    name: lambda kind=kind, options=options: kind(kind.Options(**options), "things", Losses())
+    name: partial(made, kind, options)
     for name, kind, options in (
         ("string", StringMapper, {}),
         ("string with numbers as text", StringMapper, {"values": JsonPolicies(int53="string", nonfinite="as_null")}),
@@ -80,6 +86,7 @@ NESTED = PLAIN | st.lists(PLAIN, max_size=12) | st.dictionaries(NAMES, PLAIN | s
 
 
 def straight(mapper: Any, raw: bytes) -> Record | None:
+    record: Record | None
     (record,) = mapper.straight([raw]) or [None]
     return record
 
@@ -277,7 +284,7 @@ def test_a_filtered_index_must_see_the_whole_document() -> None:
 
 
 def test_a_lossless_document_goes_the_long_way() -> None:
-    kinds: Iterable[tuple[MapperType, dict[str, Any]]] = (
+    kinds: Iterable[tuple[Any, dict[str, Any]]] = (
         (StringMapper, {}),
         (JsonMapper, {}),
         (HashMapper, {}),

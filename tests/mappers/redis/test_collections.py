@@ -292,7 +292,7 @@ def test_entries_are_the_same_exactly_if_their_fields_are(one: Any, other: Any) 
 
 
 def test_no_two_shapes_look_alike() -> None:
-    shapes = [
+    shapes: list[Any] = [
         *(String("k", b""), Hash("k", ()), Set("k", ()), List("k", ()), Entry("k", "1-0", ())),
         *(Member("k", "m", 0.0), SetMember("k", "m")),
     ]

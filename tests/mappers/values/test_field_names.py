@@ -95,7 +95,7 @@ def test_two_fields_at_one_path_and_dots_that_make_none_are_rejected(document: d
     with pytest.raises(MappingError):  # The census leaves out what will be a reject.
         mapper.seen(document)
     for how in ("percent", "reject"):
-        seen = DocumentMapper(DocumentMapper.Options(values=IndexPolicies(name_escape=how)), "r", Losses())  # type: ignore[arg-type]
+        seen = DocumentMapper(DocumentMapper.Options(values=IndexPolicies(name_escape=how)), "r", Losses())
         assert seen.seen({"_id": 1, **document}) == document
 
 

@@ -162,7 +162,7 @@ class Laws(TargetLaws):
             found = [one for page in pages for one in page["Items"]]
             items = [one for one in found if "_part" not in one]
             marks = [one["_overflow"]["M"] for one in items if "_overflow" in one]
-            objects = s3.list_objects_v2(Bucket=unique).get("KeyCount", 0)
+            objects = int(s3.list_objects_v2(Bucket=unique).get("KeyCount", 0))
             needed = sum(int(mark["parts"]["N"]) if "parts" in mark else "key" in mark for mark in marks)
             return len(found) + objects - needed
 
@@ -309,7 +309,7 @@ def test_pieces_are_held_before_the_item_that_points_at_them(
 
     def stop(request: Any, **_: Any) -> None:
         if b"_overflow" in bytes(request.body):
-            objects = s3.list_objects_v2(Bucket=unique).get("KeyCount", 0)
+            objects = int(s3.list_objects_v2(Bucket=unique).get("KeyCount", 0))
             seen.append(objects + dynamodb.scan(TableName=unique)["Count"] > 0)
             raise KeyboardInterrupt
 

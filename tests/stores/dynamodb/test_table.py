@@ -128,7 +128,7 @@ def test_what_would_poison_a_write_is_refused_by_the_server_and_never_gets_there
     [plain] = ItemMapper(ItemMapper.Options(), "r", Losses())({"_id": 1, "status": value})
     assert len(target.write([plain])) == 1
     for policy in ("omit", "coerce"):
-        options = ItemMapper.Options(indexes={"by_status": Index("status")}, index_mismatch=policy)  # type: ignore[arg-type]
+        options = ItemMapper.Options(indexes={"by_status": Index("status")}, index_mismatch=policy)
         records = list(ItemMapper(options, "r", Losses())({"_id": 1, "status": value}))
         assert target.write(records) == []
         assert target.read([records[0].address])[records[0].address].canonical() == records[0].canonical()

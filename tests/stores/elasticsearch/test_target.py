@@ -126,7 +126,7 @@ def withheld(place: int, status: int, kind: str, reason: str = "", **more: Any) 
         lines = request.body.split(b"\n")
         index, identifier = request.path.split("/")[1], json.loads(lines[2 * place])["index"]["_id"]
         body = b"\n".join(lines[: 2 * place] + lines[2 * place + 2 :])
-        content = {"items": []}
+        content: dict[str, Any] = {"items": []}
         if body.strip():
             content = json.loads(forward(Request(request.method, request.path, request.headers, body)).body)
         refused = {"_index": index, "_id": identifier, **error(status, kind, reason, **more)}
@@ -317,7 +317,7 @@ def test_a_connection_does_not_show_its_secrets() -> None:
         ({"username": "user", "password": "pass"}, "Basic dXNlcjpwYXNz"),
     ],
 )
-def test_the_login_is_sent(proxy: Proxy, unique: str, login: Mapping[str, str], header: str | None) -> None:
+def test_the_login_is_sent(proxy: Proxy, unique: str, login: Mapping[str, Any], header: str | None) -> None:
     with closing(ElasticsearchTarget(Connection(proxy.url, **login), Placement(), unique)) as target:
         target.check()
     assert proxy.seen[0].headers.get("authorization") == header

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -216,7 +217,7 @@ def test_following_until_a_time_tells_everything_up_to_it(database: Documents, c
     writer.start()
     try:
         for least in (1, 50, 100):
-            until(lambda least=least: len(written) >= least, "documents")
+            until(partial(lambda least: len(written) >= least, least), "documents")
             known = len(written)
             assert ids(caught_up(changes, since))[:known] == [*range(known)]
     finally:
@@ -369,7 +370,9 @@ def test_history_that_is_gone_is_never_passed_over(tmp_path: Path, opened: Calla
 
         def forgotten() -> bool:
             writing.other.insert_many([{} for _ in range(100)])
-            return mongodb_changes.as_int(oplog.find_one()["ts"]) > recent.time
+            oldest = oplog.find_one()
+            assert oldest is not None
+            return mongodb_changes.as_int(oldest["ts"]) > recent.time
 
         until(forgotten, "oplog that begins anew")
         # This server opens a stream at any time without a word; it is the oplog's first entry that tells (R122).

@@ -40,7 +40,7 @@ def in_threes(source: Callable[..., mongodb.CollectionSource]) -> Callable[..., 
 
 
 def positions(documents: Iterable[Any]) -> list[bytes]:
-    cut = [position(one.raw if isinstance(one, RawBSONDocument) else one) for one in documents]
+    cut = [position(bytes(one.raw) if isinstance(one, RawBSONDocument) else one) for one in documents]
     assert None not in cut
     return [at for at in cut if at is not None]
 

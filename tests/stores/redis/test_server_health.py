@@ -44,14 +44,20 @@ class Pair:
         self.replica_url = start("--replicaof", f"{at.hostname} {at.port}")
         self.primary = held.enter_context(redis.Redis.from_url(self.url))
         self.replica = held.enter_context(redis.Redis.from_url(self.replica_url))
-        until(lambda: self.primary.info("replication").get("slave0", {}).get("state") == "online", "replica", 30)
+        until(
+            lambda: self.primary.info("replication").get("slave0", {}).get("state") == "online", "replica", limit_s=30
+        )
         self._leads_to = self.url
         self._sockets: list[socket.socket] = []
         listener = held.enter_context(socket.create_server(("127.0.0.1", 0)))
-        held.callback(lambda: [one.close() for one in self._sockets])
+        held.callback(self._close_sockets)
         held.callback(listener.shutdown, socket.SHUT_RDWR)
         threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
         self.address = f"redis://127.0.0.1:{listener.getsockname()[1]}"
+
+    def _close_sockets(self) -> None:
+        for one in self._sockets:
+            one.close()
 
     def _accept(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):

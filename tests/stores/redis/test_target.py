@@ -22,7 +22,7 @@ from mappers.redis.records import Entry, Hash, List, Member, Set, SetMember, Str
 from stores.contract.target import Listable
 from stores.errors import PermanentError, PlanError, TransientError
 from stores.redis.client import code
-from stores.redis.commands import Foreign
+from stores.redis.commands import Foreign, Held
 from stores.redis.target import RedisTarget
 
 LATER = 4_102_444_800_123
@@ -328,7 +328,12 @@ def test_a_record_outside_the_routes_keys_is_rejected(
     client.set(other, "theirs")
     for placement, inside in (({}, f"{unique}:1"), ({"key": f"{unique}-{{_id}}"}, f"{unique}-1")):
         target = make(**placement)
-        records = [String(inside, b"v"), String(other, b"v"), Hash(other, ((b"a", b"1"),)), Member(other, "m", 1.0)]
+        records: list[Held] = [
+            String(inside, b"v"),
+            String(other, b"v"),
+            Hash(other, ((b"a", b"1"),)),
+            Member(other, "m", 1.0),
+        ]
         assert [(one.index, one.code) for one in target.write(records)] == [(n, "E-RDS-KEY") for n in (1, 2, 3)]
         target.delete([inside, other])
         assert client.get(inside) is None
@@ -503,7 +508,7 @@ def test_what_was_refused_for_memory_is_written_in_order_once_there_is_some(
         server.config_set("maxmemory", 1)
         # Without memory the first record is refused while the second, which only deletes, is not.
         key = f"{unique}:gone"
-        records = [
+        records: list[Held] = [
             String(key, b"v"),
             String(key, b"w", 0),
             String(f"{unique}:1", b"v"),
@@ -524,7 +529,7 @@ def test_a_replica_is_refused_and_written_to_once_it_is_promoted(
     with pytest.raises(PlanError) as refused:
         make(url).check()
     assert refused.value.code == "E-RDS-REPLICA"
-    records = [String(f"{unique}:1", b"v"), Hash(f"{unique}:2", ((b"a", b"1"),))]
+    records: list[Held] = [String(f"{unique}:1", b"v"), Hash(f"{unique}:2", ((b"a", b"1"),))]
     with redis.Redis.from_url(url) as server, ThreadPoolExecutor(1) as thread:
         with pytest.raises(TransientError) as failed:
             make(url, deadline_s=0.2).write(records)
@@ -685,7 +690,8 @@ def test_a_listing_names_all_keys_of_the_route_and_no_others(
     target.write(own)
     with client.pipeline(transaction=False) as others:
         for n in range(3_000):
-            others.set(f"{unique}x:{n}", "v").set(f"x{unique}:{n}", "v").set(f"{unique}{n}", "v")
+            for key in (f"{unique}x:{n}", f"x{unique}:{n}", f"{unique}{n}"):
+                others.set(key, "v")
         others.execute()
     assert set(target.addresses()) == {record.address for record in own}
 
@@ -706,7 +712,7 @@ def test_names_of_others_that_are_no_unicode_are_listed_read_and_deleted(
 ) -> None:
     target = make()
     client.set(f"{unique}:".encode() + b"\xff\xfe", b"v")
-    client.zadd(unique, {b"\xff\x80": 1.5, "fine é": 2})
+    client.zadd(unique, {b"\xff\x80": 1.5, "fine é".encode(): 2})
     listed = set(target.addresses())
     assert len(listed) == 3
     assert Member(unique, "fine é", 2.0).address in listed

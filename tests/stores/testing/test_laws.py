@@ -158,10 +158,10 @@ class TestRedis(TargetLaws):
         def look(address: str) -> Record | None:
             if address.startswith('["'):
                 key, member = json.loads(address)
-                score = cast(float | None, client.zscore(key, member))
+                score = client.zscore(key, member)
                 return None if score is None else Member(key, member, score)
             kind = cast(bytes, client.type(address))
-            expires = cast(int, client.pexpiretime(address))
+            expires = client.pexpiretime(address)
             expires_at_ms = None if expires < 0 else expires
             if kind == b"set":
                 return Set(address, tuple(cast(set[bytes], client.smembers(address))), expires_at_ms)
@@ -178,7 +178,7 @@ class TestRedis(TargetLaws):
 
     @pytest.fixture
     def count(self, client: Redis, unique: str) -> Callable[[], int]:
-        return lambda: sum(1 for _ in client.scan_iter(f"{unique}:*", count=1000)) + cast(int, client.zcard(unique))
+        return lambda: sum(1 for _ in client.scan_iter(f"{unique}:*", count=1000)) + client.zcard(unique)
 
 
 class TestRedisJson(TestRedis):
@@ -218,7 +218,7 @@ class TestRedisJson(TestRedis):
     @pytest.fixture
     def peek(self, client: Redis) -> Callable[[str], Record | None]:
         def look(address: str) -> Record | None:
-            kind, expires = client.type(address), cast(int, client.pexpiretime(address))
+            kind, expires = client.type(address), client.pexpiretime(address)
             if kind == b"none":
                 return None
             held, command = (Json, "JSON.GET") if kind == b"ReJSON-RL" else (String, "GET")

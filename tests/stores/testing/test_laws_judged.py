@@ -241,7 +241,7 @@ class RejectsWhatItHolds(MemoryTarget):
         return [Rejected(0, "E-ANY", "")] if records else ()
 
 
-WRONG = [
+WRONG: list[type[MemoryTarget]] = [
     KeepsTwentyFive,
     Appends,
     AppendsUnseen,
