@@ -120,7 +120,7 @@ def _place(name: str) -> _Place:
     with _places_lock:
         place = _places.get(name)
     if place is None:
-        raise PermanentError("E-MEM-UNPREPARED", f"memory {name!r} does not exist; prepare the target first")
+        raise PermanentError("E-MEM-UNPREPARED", f"memory {name!r} does not exist; call prepare() first")
     return place
 
 
@@ -213,6 +213,6 @@ class MemorySource:
     def _find(self, at: bytes) -> int:
         if at not in self._index:
             raise PermanentError(
-                "E-MEM-POSITION", "no document of this source has that position; it is another source's"
+                "E-MEM-POSITION", "no document of this source has that position; it belongs to another source"
             )
         return self._index[at]

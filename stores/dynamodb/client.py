@@ -47,8 +47,8 @@ _RETRIED = frozenset(
     )
 )
 _REFUSED = frozenset(("ValidationException", "SerializationException", "ItemCollectionSizeLimitExceededException"))
-_SIGN_IN = "check the AWS credentials and the clock of this machine, then run again"
-_EXPIRED = "the session token has expired; sign in again, then run again"
+_SIGN_IN = "check the AWS credentials and this machine's clock, then run the same command"
+_EXPIRED = "the session token has expired; sign in again, then run the same command"
 _STOPPED = {
     "AccessDeniedException": (
         "E-DDB-ACCESS",
@@ -63,10 +63,19 @@ _STOPPED = {
     "InvalidSignatureException": ("E-DDB-CREDENTIALS", _SIGN_IN),
     "IncompleteSignatureException": ("E-DDB-CREDENTIALS", _SIGN_IN),
     "MissingAuthenticationTokenException": ("E-DDB-CREDENTIALS", _SIGN_IN),
-    "ResourceNotFoundException": ("E-DDB-ABSENT", "it does not exist (any more); run the backfill from the start"),
-    "ImportNotFoundException": ("E-DDB-IMPORT", "its import is not known any more; delete it and run --restart"),
-    "ImportConflictException": ("E-DDB-IMPORT", "its import was begun with other settings; run --restart"),
-    "ResourceInUseException": ("E-DDB-IN-USE", "it is being created or changed by someone else; run again"),
+    "ResourceNotFoundException": ("E-DDB-ABSENT", "it does not exist; start over with backfill --restart"),
+    "ImportNotFoundException": (
+        "E-DDB-IMPORT",
+        "AWS no longer knows its import; delete the table and start over with backfill --restart",
+    ),
+    "ImportConflictException": (
+        "E-DDB-IMPORT",
+        "its import was begun with other settings; start over with backfill --restart",
+    ),
+    "ResourceInUseException": (
+        "E-DDB-IN-USE",
+        "it is being created or changed by someone else; run the same command later",
+    ),
 }
 _CREDENTIALS = (
     aws.NoCredentialsError,
@@ -82,7 +91,7 @@ _REASONS = (
     ("significant digits", "a number has more than 38 significant digits"),
     ("overflow", "a number is larger than 9.99E+125"),
     ("underflow", "a number is smaller than 1E-130"),
-    ("numeric value", "a number is not written as one"),
+    ("numeric value", "a number is malformed"),
     ("Nesting Levels", "the item is nested deeper than 32 levels"),
     ("duplicates", "a set holds a value twice"),
     ("Type mismatch for Index Key", "an attribute that keys an index has another type than the index says"),
@@ -201,12 +210,14 @@ class Calls:
         try:
             return self.patiently(_CONTROL_DEADLINE_S, partial(self.once, method, **arguments))
         except Refused as error:
-            text = f"table {self._table!r}: {method} is refused: {error.detail}; change the plan"
+            text = f"table {self._table!r}: {method} is refused: {error.detail}; change what it names in the plan"
             raise PlanError("E-DDB-TABLE", text) from error
 
     def no_answer(self) -> PermanentError:
         """Return the error for an answer that DynamoDB does not give: nothing is known of what was done or held."""
-        text = f"table {self._table!r}: the answer is none of DynamoDB's; check `endpoint` and any proxy on the way"
+        text = (
+            f"table {self._table!r}: the answer does not come from DynamoDB; check `endpoint` and any proxy in between"
+        )
         return PermanentError("E-DDB-ANSWER", text)
 
     def _made(self) -> Any:
@@ -224,12 +235,14 @@ class Calls:
             client = made.client("dynamodb", endpoint_url=self._endpoint, config=config)
         except aws.ProfileNotFound as error:
             known = ", ".join(boto3.Session().available_profiles) or "none"
-            text = f"no AWS profile is named {self._profile!r}; set `profile` to one of: {known}"
+            text = f"there is no AWS profile {self._profile!r}; set `profile` to one of: {known}"
             raise PlanError("E-DDB-PROFILE", text) from error
         except aws.NoRegionError as error:
-            raise PlanError("E-DDB-REGION", "no AWS region is given; set `region` under the target") from error
+            raise PlanError("E-DDB-REGION", "no AWS region is set; set `region` under targets.dynamodb") from error
         except ValueError as error:
-            raise PlanError("E-DDB-ENDPOINT", "`endpoint` or `region` is malformed; correct it") from error
+            raise PlanError(
+                "E-DDB-ENDPOINT", "`endpoint` or `region` is malformed; correct it under targets.dynamodb"
+            ) from error
         except aws.BotoCoreError as error:
             raise self._translated(error) from error
         for method, operation in _PREPARED.items():
@@ -286,13 +299,13 @@ class Calls:
         """Return the error by who must act (R60, R143); nothing of AWS's own texts, which may quote secrets."""
         at = f"table {self._table!r}: "
         if isinstance(error, aws.HTTPClientError | aws.ConnectionError | aws.IncompleteReadError | aws.ChecksumError):
-            return TransientError("E-DDB-NETWORK", f"{at}no answer ({type(error).__name__}); run again to resume")
+            return TransientError("E-DDB-NETWORK", f"{at}no answer ({type(error).__name__}); the same command resumes")
         if isinstance(error, ResponseParserError | orjson.JSONDecodeError):
             return self.no_answer()
         if isinstance(error, _CREDENTIALS):
             return PermanentError("E-DDB-CREDENTIALS", f"{at}{type(error).__name__}: {_SIGN_IN}")
         if not isinstance(error, aws.ClientError):
-            return PermanentError("E-DDB-UNKNOWN", f"{at}{type(error).__name__}, which offramp does not know")
+            return PermanentError("E-DDB-UNKNOWN", f"{at}{type(error).__name__}, an error that offramp does not know")
         code = str(error.response.get("Error", {}).get("Code", ""))
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         if code in _STOPPED:
@@ -301,8 +314,8 @@ class Calls:
         if code in _REFUSED or status == 413:
             return _refusal(at, code, error.response["Error"].get("Message", ""))
         if code in _RETRIED or status >= 500 or status == 429:
-            return TransientError("E-DDB-BUSY", f"{at}{code}; raise its capacity or run again later to resume")
-        return PermanentError("E-DDB-UNKNOWN", f"{at}{code or status}, which offramp does not know")
+            return TransientError("E-DDB-BUSY", f"{at}{code}; raise its capacity, or run the same command later")
+        return PermanentError("E-DDB-UNKNOWN", f"{at}{code or status}, an error that offramp does not know")
 
 
 def _refusal(at: str, code: str, text: str) -> Refused:

@@ -109,9 +109,9 @@ def table_name(connection: Connection, placement: Placement, route: str) -> str:
     illegal = sorted(set(re.sub(r"[A-Za-z0-9_.-]", "", name)))
     if illegal:
         shown = ", ".join(map(repr, illegal))
-        raise ValueError(f"table: {name!r} has {shown}; DynamoDB takes A-Z a-z 0-9 _ . - only: name another")
+        raise ValueError(f"table: {name!r} has {shown}; allowed: A-Z a-z 0-9 _ . -")
     if not 3 <= len(name) <= 255:
-        raise ValueError(f"table: {name!r} has {len(name)} characters; DynamoDB takes 3 to 255: name another")
+        raise ValueError(f"table: {name!r} has {len(name)} characters; allowed: 3 to 255")
     return name
 
 
@@ -178,37 +178,39 @@ def check_placement(placement: Placement) -> None:
     key.check()
     check_indexes(placement.indexes or {}, key)
     if placement.expires is not None and placement.ttl_attribute in key.names:
-        raise ValueError(f"ttl_attribute: {placement.ttl_attribute!r} is a key attribute; name another")
+        raise ValueError(f"ttl_attribute: {placement.ttl_attribute!r} is a key attribute; choose another name")
     for option, units in (("read_units", placement.read_units), ("write_units", placement.write_units)):
         if placement.billing == "provisioned" and (units is None or units < 1):
             raise ValueError(f"{option}: `billing: provisioned` needs a number of at least 1")
         if placement.billing == "on_demand" and units is not None:
-            raise ValueError(f"{option}: `billing: on_demand` takes none; remove it or set `billing: provisioned`")
+            raise ValueError(f"{option}: is for `billing: provisioned`; remove it, or set that")
     if placement.shared and not any(one.prefix for one in key.attributes):
-        raise ValueError("shared: no key begins with a text of the route's own; write one such as 'ORDER#{_id}'")
+        raise ValueError("shared: no part of the key begins with a fixed text; write one such as 'ORDER#{_id}'")
     if (placement.oversize == "s3") != (placement.oversize_bucket is not None):
-        raise ValueError("oversize_bucket: goes with `oversize: s3`, which needs one; say both or neither")
+        raise ValueError("oversize_bucket: goes together with `oversize: s3`; set both or neither")
     if placement.oversize == "split" and (key.sort is None or key.attributes[1].type != "S" or placement.shared):
         raise ValueError("oversize: split needs a sort key of type S, and a table that is not shared")
     if placement.oversize == "s3" and placement.expires is not None:
-        raise ValueError("oversize: s3 would keep the objects of items that expired; use compress, or split")
+        raise ValueError("oversize: s3 would keep the objects of expired items forever; use compress or split")
     _check_import(placement)
     if not placement.encryption:
-        raise ValueError("encryption: is empty; say aws_owned, aws_managed or a KMS key")
+        raise ValueError("encryption: is empty; allowed: aws_owned, aws_managed or a KMS key")
 
 
 def _check_import(placement: Placement) -> None:
     if (placement.load == "import") != (placement.import_bucket is not None):
-        raise ValueError("import_bucket: goes with `load: import`, which needs one; say both or neither")
+        raise ValueError("import_bucket: goes together with `load: import`; set both or neither")
     if placement.load != "import":
         return
     if placement.shared:
-        raise ValueError("load: an import makes its table anew, so no other route can share it; say `load: write`")
+        raise ValueError("load: an import creates its table, so no other route can share it; set `load: write`")
     local = [name for name, index in (placement.indexes or {}).items() if index.local]
     if local:
-        raise ValueError(f"load: an import makes no local index such as {local[0]!r}; say `load: write`")
+        raise ValueError(f"load: an import makes no local index such as {local[0]!r}; set `load: write`")
     if placement.oversize_bucket == placement.import_bucket:
         prefixes = placement.oversize_prefix, placement.import_prefix
         if prefixes[0].startswith(prefixes[1]) or prefixes[1].startswith(prefixes[0]):
-            text = f"import_prefix: begins as oversize_prefix does ({prefixes[0]!r}), in one bucket; say another"
+            text = (
+                f"import_prefix: begins as oversize_prefix does ({prefixes[0]!r}), in the same bucket; choose another"
+            )
             raise ValueError(text)

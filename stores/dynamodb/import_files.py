@@ -83,7 +83,7 @@ class Files:
             try:
                 if tuple(orjson.loads(record.address)) != self._key.names:
                     names = ", ".join(self._key.names)
-                    raise Unfit("E-DDB-KEY", f"the item's key is not the table's ({names})")
+                    raise Unfit("E-DDB-KEY", f"the item's key attributes are not the table's ({names})")
                 if last[record.address] == index:
                     bodies |= self._whole(record)
             except Unfit as unfit:
@@ -110,8 +110,8 @@ class Files:
         found = sum(file.records for file in files)
         if found != records or len(places) < len(files):
             text = (
-                f"the files under {self._place + _STAGED!r} stand for {found} records, {records} were written:"
-                " something else wrote or deleted files there; begin anew with backfill --restart"
+                f"the files under {self._place + _STAGED!r} stand for {found} records, {records} were written;"
+                " something else wrote or deleted files there; start over with backfill --restart"
             )
             raise PermanentError("E-DDB-IMPORT-FILES", text)
         return sum(file.items for file in files)
@@ -121,7 +121,7 @@ class Files:
         files = self._listed(_STAGED)
         size = sum(file.size for file in files)
         if size > BYTE_LIMIT:
-            text = f"the files under {self._place!r} have {size} bytes, an import takes {BYTE_LIMIT}; say `load: write`"
+            text = f"the files under {self._place!r} have {size} bytes, an import takes {BYTE_LIMIT}; set `load: write`"
             raise PermanentError("E-DDB-IMPORT-SIZE", text)
         if len(files) <= self._most_files:
             return self._place + _STAGED
@@ -136,7 +136,7 @@ class Files:
         names = [file.name for file in files]
         held = self.objects.get(names)
         if len(held) < len(names):
-            raise PermanentError("E-DDB-IMPORT-FILES", f"files under {self._place!r} are gone; run again")
+            raise PermanentError("E-DDB-IMPORT-FILES", f"files under {self._place!r} are gone; run the same command")
         name = self._place + _MERGED + names[0].rpartition("/")[2]
         self.objects.put({name: _packed(b"".join(gzip.decompress(held[one]) for one in names))}, {})
 
@@ -146,7 +146,7 @@ class Files:
         for name, size in self.objects.sizes(below):
             told = _NAME.fullmatch(name.removeprefix(self._place + _STAGED))
             if told is None:
-                text = f"{name!r} is no file of offramp's, and an import would read it too; delete it"
+                text = f"{name!r} was not written by offramp, and the import would read it too; delete it"
                 raise PermanentError("E-DDB-IMPORT-FILES", text)
             files.append(File(name, size, *map(int, told.groups())))
         return sorted(files, key=lambda file: (file.partition, file.first))

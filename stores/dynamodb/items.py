@@ -218,7 +218,9 @@ class Items:
         return addresses
 
     def _throttled(self, left: int) -> TransientError:
-        text = f"table {self._table!r}: {left} items stay unprocessed; raise its capacity or run again later to resume"
+        text = (
+            f"table {self._table!r}: {left} items stay unprocessed; raise its capacity, or run the same command later"
+        )
         return TransientError("E-DDB-BUSY", text)
 
     def _backoff(self) -> Backoff:

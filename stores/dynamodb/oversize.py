@@ -96,14 +96,16 @@ class Folding:
             return Folded(record.body, {}, {})
         attributes: dict[str, Any] = orjson.loads(record.body)
         if MARK in attributes or (self._how == "split" and self._is_part(attributes)):
-            text = f"an attribute {MARK!r}, or a sort key that begins with {PART_PREFIX!r}, is offramp's own"
+            text = f"an attribute {MARK!r}, or a sort key that begins with {PART_PREFIX!r}, is reserved for offramp"
             raise Unfit("E-NAME-COLLISION", text)
         size = self._size_of(attributes)
         if size <= ITEM_LIMIT_BYTES:
             return Folded(record.body, {}, {})
         folded = self._folded(record.address, attributes)
         if folded is None:
-            raise Unfit("E-DDB-SIZE", f"the item is {size} bytes and does not fit by `oversize: {self._how}` either")
+            raise Unfit(
+                "E-DDB-SIZE", f"the item is {size} bytes and is too large even with `oversize: {self._how}` either"
+            )
         return folded
 
     def names(self, attributes: Attributes) -> Sequence[str]:

@@ -131,7 +131,9 @@ class Objects:
                         "s3", endpoint_url=self._endpoint, config=config
                     )
                 except (aws.ProfileNotFound, aws.NoRegionError, ValueError) as error:
-                    text = "no client can be made; correct `region`, `profile` or `s3_endpoint` under the target"
+                    text = (
+                        "`region`, `profile` or `s3_endpoint` is not usable for S3; correct it under targets.dynamodb"
+                    )
                     raise PlanError("E-S3-CLIENT", text) from error
             return self._client
 
@@ -141,7 +143,7 @@ class Objects:
         if isinstance(
             error, aws.HTTPClientError | aws.ConnectionError | aws.IncompleteReadError | aws.ReadTimeoutError
         ):
-            return TransientError("E-S3-NETWORK", f"{at}no answer ({type(error).__name__}); run again to resume")
+            return TransientError("E-S3-NETWORK", f"{at}no answer ({type(error).__name__}); the same command resumes")
         if not isinstance(error, aws.ClientError):
             return PermanentError("E-S3-UNKNOWN", f"{at}{type(error).__name__}; check credentials and `s3_endpoint`")
         code = str(error.response.get("Error", {}).get("Code", ""))
@@ -151,11 +153,11 @@ class Objects:
                 "E-S3-BUCKET", f"{at}it does not exist; create it, or name another in `{self._option}`"
             )
         if code in _BUSY or status >= 500 or status == 429:
-            return TransientError("E-S3-BUSY", f"{at}{code or status}; run again later to resume")
+            return TransientError("E-S3-BUSY", f"{at}{code or status}; the same command resumes later")
         if status == 403:
             text = f"{at}{code}: allow these credentials ListBucket, GetObject, PutObject and DeleteObject on it"
             return PermanentError("E-S3-ACCESS", text)
-        return PermanentError("E-S3-UNKNOWN", f"{at}{code or status}, which offramp does not know")
+        return PermanentError("E-S3-UNKNOWN", f"{at}{code or status}, an error that offramp does not know")
 
 
 def _content(answer: Any) -> bytes:

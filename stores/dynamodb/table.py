@@ -94,15 +94,15 @@ class Table:
             faults.append(f"{at} is {table['TableStatus']}, not ACTIVE")
         indexes = table.get("GlobalSecondaryIndexes") or ()
         faults += [
-            f"index {one['IndexName']!r} of {at} is {one['IndexStatus']}, so queries on it do not find all items"
+            f"index {one['IndexName']!r} of {at} is {one['IndexStatus']}, so queries on it may miss items"
             for one in indexes
             if one["IndexName"] in self._wanted.indexes
             and one.get("IndexStatus", "ACTIVE") not in ("ACTIVE", "UPDATING")
         ]
         if self._wanted.expires and self._ttl() != self._wanted.ttl_attribute:
             faults.append(
-                f"{at} does not expire items by {self._wanted.ttl_attribute!r}: its time to live is switched off; run"
-                " backfill, or switch it on"
+                f"{at} does not expire items by {self._wanted.ttl_attribute!r}: its time to live is off; run backfill,"
+                " which turns it on, or turn it on yourself"
             )
         return faults
 
@@ -111,7 +111,7 @@ class Table:
         if self._describe() is not None:
             self._calls.control("delete_table")
         if not poll(lambda: self._describe() is None, self._patience()):
-            text = f"{self.name!r}: still there {_CREATION_DEADLINE_S:.0f} s after it was deleted; delete it"
+            text = f"{self.name!r}: still there {_CREATION_DEADLINE_S:.0f} s after its deletion; delete it"
             raise TransientError("E-DDB-STATUS", text)
 
     def id(self) -> str | None:
@@ -158,7 +158,7 @@ class Table:
             raise PlanError("E-DDB-KEYS", text)
         # An updating table takes reads and writes as an active one does.
         if table["TableStatus"] not in ("ACTIVE", "UPDATING"):
-            text = f"{at}: its status is {table['TableStatus']}, a run needs ACTIVE; wait, then run again"
+            text = f"{at}: its status is {table['TableStatus']}, a run needs ACTIVE; wait, then run the same command"
             raise PlanError("E-DDB-STATUS", text)
         return [
             *self._compare_ttl(at),
@@ -192,7 +192,7 @@ class Table:
             planned = f"{kind} ({keys}) {_projected(_projection(index))}"
             if found.get(name) != planned:
                 there = f"index {name!r} is {found[name]}" if name in found else f"there is no index {name!r}"
-                text = f"{at}: {there}, the plan says {planned}; change `indexes`, or the table by AWS's own tools"
+                text = f"{at}: {there}, the plan says {planned}; change `indexes`, or change the table with AWS's tools"
                 raise PlanError("E-DDB-INDEXES", text)
         others = [name for name in found if name not in self._wanted.indexes]
         if others:

@@ -159,7 +159,9 @@ class DynamoDBTarget(Auditable, Countable, Divided, Listable, Loadable[Item], Pa
         """
         last = {record.address: index for index, record in enumerate(records)}
         foreign = [
-            Rejected(index, "E-DDB-KEY", f"the item's key is not the table's ({', '.join(self._key.names)})")
+            Rejected(
+                index, "E-DDB-KEY", f"the item's key attributes are not the table's ({', '.join(self._key.names)})"
+            )
             for index, record in enumerate(records)
             if not self._keyed(record.address)
         ]
@@ -176,7 +178,9 @@ class DynamoDBTarget(Auditable, Countable, Divided, Listable, Loadable[Item], Pa
         for address, index in last.items():
             try:
                 if self._shared and not self._mine(orjson.loads(address)):
-                    text = "its key does not begin as the route's `key` says, so it is not this route's to write"
+                    text = (
+                        "its key does not begin with the fixed text of the route's `key`; it belongs to another route"
+                    )
                     raise Unfit("E-DDB-TERRITORY", text)
                 body = records[index].body
                 if self._folding is not None:

@@ -50,7 +50,7 @@ class Serving:
                 f"{' be deleted' if concrete else ' go'} as the alias is published",
             )
         if concrete:
-            return f"index {self._name} will be deleted as the alias of its name is published"
+            return f"index {self._name} will be deleted when the alias of the same name is published"
         return ""
 
     def publish(self, index: str) -> str:
@@ -126,7 +126,7 @@ class Serving:
         faults: list[str] = []
         path = "/" + quote(index, safe="")
         if _meta(self._described(index)).get(_META, {}).get(_BEFORE) is not None:
-            faults.append(f"index {index} still has its settings for the load; run backfill again, which restores them")
+            faults.append(f"index {index} still has the settings of the load; run backfill again, which restores them")
         if self._placement.load_replicas is not None:
             target = f"/_cluster/health{path}?wait_for_status=green&timeout={_HEALTH_WAIT}"
             answer = self._ask("GET", target, allowed=(408,))
@@ -141,7 +141,7 @@ class Serving:
             if ignored := answer.part("count"):
                 faults.append(
                     f"{ignored} documents of index {index} have fields that are kept but cannot be searched, such as"
-                    " keywords over ignore_above (accept_ignored: true accepts them)"
+                    " keywords over ignore_above (accept_ignored: true accepts this)"
                 )
         return tuple(faults)
 

@@ -21,7 +21,9 @@ class Signer:
         from importlib.util import find_spec
 
         if find_spec("opensearchpy") is None:
-            raise ValueError("aws_region: needs opensearch-py to sign with; pip install 'mongo-offramp[opensearch]'")
+            raise ValueError(
+                "aws_region: needs opensearch-py to sign requests; run pip install 'mongo-offramp[opensearch]'"
+            )
         self._region = region
         self._profile = profile
         self._lock = Lock()
@@ -38,7 +40,9 @@ class Signer:
             return self._sign(method, url, body, headers)
         except BotoCoreError as error:
             # Its text may quote what a credential process printed.
-            text = f"AWS credentials cannot be renewed ({type(error).__name__}); sign in again, then run again"
+            text = (
+                f"AWS credentials cannot be renewed ({type(error).__name__}); sign in again, then run the same command"
+            )
             raise PermanentError("E-ES-CREDENTIALS", text) from error
 
     def _made(self) -> Sign:
@@ -52,15 +56,16 @@ class Signer:
                 credentials = session(self._profile, self._region).get_credentials()
         except ProfileNotFound as error:
             raise PlanError(
-                "E-ES-CREDENTIALS", f"no AWS profile is named {self._profile!r}; set aws_profile"
+                "E-ES-CREDENTIALS", f"there is no AWS profile {self._profile!r}; set aws_profile to one that exists"
             ) from error
         except BotoCoreError as error:
-            text = f"AWS credentials cannot be had ({type(error).__name__}); check AWS's configuration"
+            text = f"AWS credentials cannot be loaded ({type(error).__name__}); check the AWS configuration"
             raise PermanentError("E-ES-CREDENTIALS", text) from error
         if credentials is None:
             raise PermanentError(
                 "E-ES-CREDENTIALS",
-                "there are no AWS credentials to sign with; set a profile, a role or the environment",
+                "there are no AWS credentials to sign requests with; set aws_profile, or give the process a role or"
+                " credentials in its environment",
             )
         sign: Sign = Urllib3AWSV4SignerAuth(credentials, self._region, _SERVICE)
         return sign

@@ -72,9 +72,12 @@ class Cluster:
         if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.path or not has_port(parts):
             raise ValueError("the url of Elasticsearch must be http(s)://host:port, user and password percent-encoded")
         if sum(login is not None for login in (connection.api_key, connection.username, parts.username)) > 1:
-            raise ValueError("log in to Elasticsearch by api_key, by username and password or in the url: one of them")
+            raise ValueError(
+                "found more than one login for Elasticsearch; write one of api_key, username and password, or user"
+                " and password in the url"
+            )
         if (connection.username is None) != (connection.password is None):
-            raise ValueError("username and password of Elasticsearch go together")
+            raise ValueError("found only one of username and password for Elasticsearch; set both")
         if connection.ca_certs and parts.scheme != "https":
             raise ValueError("ca_certs needs an https url")
         self.name = redacted(connection.url)
@@ -145,7 +148,8 @@ class Cluster:
         except TransportError as error:
             if isinstance(error, TlsError) and "certificate" in str(error).lower():
                 raise PermanentError(
-                    "E-ES-TLS", f"{self.name}: its certificate is not trusted; name who signed it with ca_certs"
+                    "E-ES-TLS",
+                    f"{self.name}: its certificate is not trusted; set ca_certs to the certificate of its authority",
                 ) from error
             return Answer(NO_ANSWER, "", None, error)
         try:
@@ -215,7 +219,9 @@ class Answer:
     def unclear(self, what: str) -> PermanentError:
         """Return the error for an answer that does not tell what became of the request."""
         return PermanentError(
-            "E-ES-ANSWER", f"the answer ({self.status}) does not tell what was asked: {what}; see what stands between"
+            "E-ES-ANSWER",
+            f"the answer ({self.status}) does not tell what was asked: {what}; check what is in between (a proxy, a"
+            " gateway)",
         )
 
 
@@ -276,9 +282,13 @@ class Fault:
     def error(self, where: str) -> PermanentError:
         """Return the error for a fault that will not pass."""
         if self.no_index:
-            return PermanentError("E-ES-NOINDEX", f"{where}: the index is gone; run the route again from its beginning")
+            return PermanentError(
+                "E-ES-NOINDEX", f"{where}: the index no longer exists; start over with backfill --restart"
+            )
         if not {"cluster_block_exception", "index_closed_exception"}.isdisjoint(self.kinds):
-            return PermanentError("E-ES-BLOCKED", f"{where}: {'; '.join(self.reasons)}; lift the block and resume")
+            return PermanentError(
+                "E-ES-BLOCKED", f"{where}: {'; '.join(self.reasons)}; remove the block, then run the same command"
+            )
         if self.status in (401, 403):
             return PermanentError(
                 "E-ES-AUTH",
@@ -301,7 +311,7 @@ def _signer(connection: Connection, parts: SplitResult) -> Signer | None:
             raise ValueError("aws_profile: needs aws_region, the region to sign requests for")
         return None
     if connection.flavour != "opensearch":
-        raise ValueError("aws_region: only an OpenSearch of Amazon's takes signed requests; say flavour: opensearch")
+        raise ValueError("aws_region: is only for Amazon OpenSearch Service; set flavour: opensearch")
     if connection.api_key is not None or connection.username is not None or parts.username is not None:
-        raise ValueError("aws_region: requests are signed or logged in, not both; leave out key, user and password")
+        raise ValueError("aws_region: signed requests take no other login; remove api_key, username and password")
     return Signer(connection.aws_region, connection.aws_profile)

@@ -40,7 +40,7 @@ class IndexPlan:
     def __init__(self, name: str, placement: Placement, *, opensearch: bool = False) -> None:
         """Take name and placement; raises ValueError for what no index can be."""
         if fault := name_fault(name):
-            raise ValueError(f"index {name!r}: {fault}; name another one with the route's `index`")
+            raise ValueError(f"index {name!r}: {fault}; name another in the route's `index`")
         if placement.shards < 1 or placement.replicas < 0:
             raise ValueError(f"index {name!r}: an index has at least 1 shard and 0 replicas")
         if placement.load_replicas is not None and placement.load_replicas < 0:
@@ -49,18 +49,18 @@ class IndexPlan:
         if interval is not None and not re.fullmatch(r"-1|\d+(ms|s|m|h)", interval):
             raise ValueError("load_refresh_interval: write -1 for none, or a time such as 30s")
         if placement.replace and not placement.versioned:
-            raise ValueError("replace: only a versioned index takes the place of another")
+            raise ValueError("replace: is only for a versioned index; set versioned: true")
         if placement.versioned and (placement.alias or "{" in (placement.index or "")):
-            raise ValueError("versioned: indices by date have no versions, and `alias` is for those alone")
+            raise ValueError("versioned: an index named by a date has no versions; remove it")
         if placement.alias is not None:
             if "{" not in (placement.index or ""):
-                raise ValueError("alias: only for an index named by a date, such as logs-{at:%Y.%m}")
+                raise ValueError("alias: is only for an index named by a date, such as logs-{at:%Y.%m}")
             if fault := name_fault(placement.alias):
                 raise ValueError(f"alias: {fault}")
         if placement.pipeline in ("", "_none"):
-            raise ValueError("pipeline: name one, or leave it out")
+            raise ValueError("pipeline: is empty; name a pipeline, or remove the key")
         if placement.versioned and len(name.encode()) > 240:
-            raise ValueError(f"index {name!r}: leaves no room for a version; give it a name of at most 240 bytes")
+            raise ValueError(f"index {name!r}: is too long to add a version to; choose a name of at most 240 bytes")
         self.name = name
         self._placement = placement
         self._opensearch = opensearch
@@ -174,14 +174,14 @@ class IndexPlan:
         if required != (self._placement.routing is not None):
             faults.append("it requires routing" if required else "it does not require routing, the plan has one")
         if self._placement.alias is not None and self._placement.alias not in described.get("aliases", {}):
-            faults.append(f"it lacks the alias {self._placement.alias}")
+            faults.append(f"it does not have the alias {self._placement.alias}")
         faults += [
             f"it rolls over ({name}), which moves the index that is written to"
             for name, value in _flat(chosen).items()
             if name.endswith("rollover_alias") and value
         ]
         if str(chosen.get("translog", {}).get("durability", "request")).lower() != "request":
-            faults.append("its translog durability is async, which acknowledges what a crash loses")
+            faults.append("its translog durability is async, so a crash loses acknowledged writes")
         return ", ".join(faults)
 
 
@@ -223,7 +223,7 @@ def _properties(mapping: Mapping[str, Any]) -> dict[str, Any]:
         elif isinstance(wanted, str):
             fields[name] = dict(_SHORTHANDS.get(wanted, {"type": wanted}))
         else:
-            raise ValueError(f"mapping {path!r}: neither the name of a type nor a mapping object")
+            raise ValueError(f"mapping {path!r}: is neither the name of a type nor a mapping object")
     return root
 
 

@@ -22,8 +22,8 @@ _HARMLESS = frozenset(
 """What leaves every document and every `_id` as it is; any other event that is not of data stops the route (R123)."""
 _ENDING = {
     "drop": "was dropped",
-    "shardCollection": "was sharded, so that its _ids may repeat from now on",
-    "reshardCollection": "was sharded anew, into another collection of this name",
+    "shardCollection": "was sharded, so its _ids may repeat from now on",
+    "reshardCollection": "was resharded into another collection of the same name",
 }
 
 Event = Mapping[str, Any]
@@ -73,7 +73,7 @@ class Gathering:
             for name in self._followed:
                 self._halt(name, "was dropped with its database")
         elif kind not in _HARMLESS:
-            self._halt(collection, _ENDING.get(kind, f"had an event of a kind that is not known here: {kind}"))
+            self._halt(collection, _ENDING.get(kind, f"had an event of an unknown kind: {kind}"))
 
     def is_full(self) -> bool:
         """Whether enough is gathered, or for long enough; never in the midst of an event."""
@@ -102,7 +102,7 @@ class Gathering:
             return raw
         if split is None or split["fragment"] != self._parts.get("splitEvent", {"fragment": 0})["fragment"] + 1:
             raise PermanentError(
-                "E-SRC-STREAM", f"the changes of {self._database}: the parts of a large event came out of order"
+                "E-SRC-STREAM", f"the changes of {self._database}: the parts of a large event arrived out of order"
             )
         self._parts.update(raw.items())
         self.partial = split["fragment"] < split["of"]
@@ -114,7 +114,9 @@ class Gathering:
     def _touch(self, collection: str, kind: str, event: Event) -> None:
         own = position(bytes(event["documentKey"].raw))
         if own is None:
-            raise PermanentError("E-SRC-STREAM", f"the changes of {collection}: one does not name the document's _id")
+            raise PermanentError(
+                "E-SRC-STREAM", f"the changes of {collection}: an event does not name its document's _id"
+            )
         self._events += 1
         befores = self._touched.setdefault((collection, own), [])
         if self._followed[collection] and kind != "insert":
@@ -122,8 +124,8 @@ class Gathering:
             if before is None:
                 self._halt(
                     collection,
-                    "changed a document without keeping what it was before (changeStreamPreAndPostImages is off, or"
-                    " what it kept has expired)",
+                    "changed a document whose earlier state was not kept (changeStreamPreAndPostImages is off, or"
+                    " the kept state has expired)",
                 )
                 return
             befores.append(bytes(before.raw))

@@ -37,7 +37,7 @@ from stores.mongodb.configuration import LIMITS, Limits
 from stores.mongodb.errors import AUTH_CODES, translate, translating
 from stores.throttling.backoff import TIMING, Backoff, Timing, retry, retry_each
 
-_AGAIN = "make a new backfill of each route of this database: offramp backfill PLAN --restart --route NAME"
+_AGAIN = "start over each route of this database: offramp backfill PLAN --restart --route NAME"
 _RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 _CATCHING_UP_MS = 50
 """How long a quiet stream whose tokens tell no time is read before it is opened anew, to prove how far it has got."""
@@ -183,7 +183,7 @@ class DatabaseChanges:
                 closed = not opened.cursor.alive
                 if gathering.partial and (raw is None or closed):
                     raise TransientError(
-                        "E-SRC-AWAY", f"the changes of {self._name}: the rest of an event did not come"
+                        "E-SRC-AWAY", f"the changes of {self._name}: the rest of an event did not arrive"
                     )
                 if raw is not None and not closed and not gathering.is_full():
                     continue
@@ -254,7 +254,7 @@ class DatabaseChanges:
         told = answer.get("operationTime")
         if not isinstance(told, Timestamp):
             raise PermanentError(
-                "E-SRC-STANDALONE", "the source tells no cluster time, as a standalone server does; it has no changes"
+                "E-SRC-STANDALONE", "the source has no cluster time, so it is a standalone server, which has no changes"
             )
         return as_int(told)
 
@@ -300,21 +300,25 @@ class DatabaseChanges:
         if code in _LOST_CODES:
             return PermanentError(
                 "E-SRC-HISTORY-LOST",
-                f"{what}: the source no longer has those since the position ({code}); they are lost: {_AGAIN}",
+                f"{what}: the source no longer has the changes since the position ({code}); they are lost: {_AGAIN}",
             )
         if code in _TOKEN_CODES:
             return _TokenRefused("E-SRC-REFUSED", f"{what}: the source does not know the resume token ({code})")
         if code == _STANDALONE_CODE:
-            return PermanentError("E-SRC-STANDALONE", f"{what}: the source is a standalone server, which has none")
+            return PermanentError(
+                "E-SRC-STANDALONE", f"{what}: the source is a standalone server, which has no changes"
+            )
         if code == _TOO_LARGE_CODE:
             return PermanentError(
                 "E-SRC-EVENT-SIZE",
-                f"{what}: one is larger than the 16 MB a source may send, and stays in the way: {_AGAIN}",
+                f"{what}: a change is larger than the 16 MB that a source may send, and blocks those after it:"
+                f" {_AGAIN}",
             )
         if code in AUTH_CODES:
             return PermanentError(
                 "E-SRC-AUTH",
-                f"{what}: the source's user may not read them (code {code}); it needs the role read on this database,"
+                f"{what}: the source's user may not read the changes (code {code}); it needs the role read on this"
+                " database,"
                 " which allows find and changeStream",
             )
         if code == _RETRY_CODE or error.has_error_label("ResumableChangeStreamError"):
@@ -364,8 +368,8 @@ def _time_of(token: bytes) -> int | None:
 def _lost(time: int, why: str) -> PermanentError:
     return PermanentError(
         "E-SRC-HISTORY-LOST",
-        f"the stream's position {as_text(time)} is older than what the source can tell ({why}): the changes between are"
-        f" lost; {_AGAIN}",
+        f"the stream's position {as_text(time)} is older than the oldest change that the source has ({why}): the"
+        f" changes in between are lost; {_AGAIN}",
     )
 
 

@@ -78,11 +78,13 @@ class CollectionSource(Paced):
             self._try_filter()
         notes = [*ttl_notes(self._name, described.indexes), *unique_notes(self._name, described.indexes)]
         if described.kind == "view":
-            notes.append(f"{self._name} is a view: read in one partition, and it cannot be synced")
+            notes.append(f"{self._name} is a view: it is read in one partition and cannot be synced")
         if described.capped:
-            notes.append(f"{self._name} is capped: read in one partition; what rolls off while it is read is reported")
+            notes.append(
+                f"{self._name} is capped: it is read in one partition; documents that roll off meanwhile are reported"
+            )
         if not described.replicated:
-            notes.append("the source is a standalone server: it has no majority read concern and cannot be synced")
+            notes.append("the source is a standalone server: it has no majority read concern, and sync is not possible")
         return notes
 
     def _try_filter(self) -> None:

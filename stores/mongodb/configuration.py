@@ -76,12 +76,12 @@ def check_options(uri: str) -> None:
     # The driver only warns of an option it does not understand: `tls=ture` would read without TLS.
     options = uri.partition("?")[2]
     if "@" in options:
-        raise PlanError("E-SRC-URI", "source.uri has an @ after a ?; write a ? within a password as %3F")
+        raise PlanError("E-SRC-URI", "source.uri has an @ after a ?; write a ? in a password as %3F")
     for option in filter(None, options.split("&")):
         try:
             split_options(option)
         except (InvalidURI, ConfigurationError, ValueError):
             name = option.partition("=")[0]
             raise PlanError(
-                "E-SRC-URI", f"source.uri has the option {name!r}, unknown or with a value it does not take; correct it"
+                "E-SRC-URI", f"source.uri has the option {name!r}, which is unknown or has an invalid value; correct it"
             ) from None

@@ -40,7 +40,7 @@ class MongoDB:
             )
         except (InvalidURI, ConfigurationError, ValueError) as error:
             raise PlanError(
-                "E-SRC-URI", f"source.uri is no MongoDB connection string: {type(error).__name__}"
+                "E-SRC-URI", f"source.uri is not a MongoDB connection string: {type(error).__name__}"
             ) from None
         self._opening = Opening(self.changes())
 

@@ -51,7 +51,8 @@ def translate(what: str, error: PyMongoError) -> OfframpError:
         if code in AUTH_CODES:
             return PermanentError(
                 "E-SRC-AUTH",
-                f"reading {what!r}: the source's user may not (code {code}); it needs the role read there",
+                f"reading {what!r}: the source's user has no permission (code {code}); give it the role read on this"
+                " database",
             )
         known = (error.details or {}).get("codeName", "no name")
         return PermanentError("E-SRC-REFUSED", f"reading {what!r}: the source refused the read ({known}, {code})")

@@ -34,8 +34,8 @@ class Ids:
             if typed == self._before:
                 raise PermanentError(
                     "E-ID-DUP",
-                    f"{self._collection!r} gives two documents with the _id {typed}; a target could hold only one."
-                    " Give each document its own _id (a view can build one) and run again",
+                    f"{self._collection!r} returns two documents with the _id {typed}; a target could hold only one."
+                    " Give each document its own _id (a view can build one), then run the same command",
                 )
             self._before = typed
         return at
@@ -47,13 +47,14 @@ def position_of(collection: str, raw: bytes) -> bytes:
     if at is None:
         raise PermanentError(
             "E-ID-MISSING",
-            f"{collection!r} gives a document without _id; nothing would name it in a target. Keep _id in the view",
+            f"{collection!r} returns a document without _id, so nothing would identify its record. Keep _id in the"
+            " view",
         )
     return at
 
 
 def bound_of(collection: str, at: bytes) -> Any:
-    """Return the `_id` of a position as a query carries it; raises PermanentError for one that is no valid BSON."""
+    """Return the `_id` of a position as a query carries it; raises PermanentError for one that is not valid BSON."""
     # RawBSONDocument keeps the value's own bytes where decoding might change them (an old DBRef, say).
     return RawBSONDocument(at)["_id"] if at[4] == 0x03 else _value(collection, at)
 
@@ -76,7 +77,7 @@ def place_among(bounds: Sequence[Any]) -> Any:
 
 
 def typed_of(collection: str, at: bytes) -> str:
-    """Return the typed text of a position's `_id`; raises PermanentError for one that is no valid BSON."""
+    """Return the typed text of a position's `_id`; raises PermanentError for one that is not valid BSON."""
     return encode(_value(collection, at))
 
 
@@ -86,6 +87,6 @@ def _value(collection: str, at: bytes) -> Any:
     except (InvalidBSON, UnicodeDecodeError) as error:
         raise PermanentError(
             "E-ID-DECODE",
-            f"{collection!r} holds an _id that is no valid BSON (a string that is not UTF-8, most often); reading"
-            " cannot go on from it. Give that document another _id and run again",
+            f"{collection!r} holds an _id that is not valid BSON (usually a string that is not UTF-8); reading"
+            " cannot go on after it. Give that document another _id, then run the same command",
         ) from error

@@ -63,11 +63,11 @@ def streaming(client: MongoClient[dict[str, Any]], found: Described, opening: Op
 
 def _never(found: Described) -> str:
     if found.kind == "view":
-        return f"{found.collection} is a view, and a view tells no changes"
+        return f"{found.collection} is a view, and views have no change stream"
     if not found.replicated:
-        return "the source is a standalone server, which tells no changes; a replica set of one member does"
+        return "the source is a standalone server, which has no change stream; a replica set of one member has one"
     if found.capped:
-        return f"{found.collection} is capped, and what rolls off a capped collection is not told as a delete"
+        return f"{found.collection} is capped, and documents that roll off a capped collection give no delete events"
     return ""
 
 
@@ -82,4 +82,4 @@ def _granting(client: MongoClient[dict[str, Any]], found: Described) -> str:
 def _elsewhere(error: PermanentError) -> str:
     if error.code != "E-SRC-REFUSED":
         return ""
-    return "; on Amazon DocumentDB they are off until db.adminCommand({modifyChangeStreams: 1, ...}) turns them on"
+    return "; on Amazon DocumentDB db.adminCommand({modifyChangeStreams: 1, ...}) turns change streams on"

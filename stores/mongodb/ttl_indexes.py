@@ -24,7 +24,7 @@ def ttl_rule(collection: str, kind: str, indexes: Sequence[Index]) -> IndexExpir
     """
     found = [_rule(collection, index) for index in _effective(indexes)]
     if not found:
-        what = f"is a {kind}, which has none" if kind != "collection" else f"has {_listed(indexes)}"
+        what = f"is a {kind}, which has no indexes" if kind != "collection" else f"has {_listed(indexes)}"
         raise PlanError(
             "E-SRC-TTL",
             f"expires: from_index needs a TTL index (of one field, with expireAfterSeconds), but {collection!r} {what};"
@@ -40,9 +40,9 @@ def ttl_notes(collection: str, indexes: Iterable[Index]) -> Iterator[str]:
         after_s = index["expireAfterSeconds"]
         if after_s:
             yield (
-                f"{collection} has a TTL index: documents go {after_s} s after {next(iter(index['key']))!r}; a field's"
-                " name in a route's `expires` takes the date as the very moment, `expires: from_index` what the index"
-                " says"
+                f"{collection} has a TTL index: documents are deleted {after_s} s after"
+                f" {next(iter(index['key']))!r}; a field's"
+                " name in a route's `expires` means exactly that date; `expires: from_index` follows the index"
             )
 
 
@@ -52,8 +52,8 @@ def unique_notes(collection: str, indexes: Iterable[Index]) -> Iterator[str]:
         if index.get("unique") and list(index["key"]) != ["_id"]:
             fields = ", ".join(index["key"])
             yield (
-                f"{collection} has the unique index {index['name']!r} ({fields}): it is not enforced on the target,"
-                " where the application must see to it"
+                f"{collection} has the unique index {index['name']!r} ({fields}): the target does not enforce it;"
+                " the application must"
             )
 
 
@@ -68,24 +68,24 @@ def _rule(collection: str, index: Index) -> IndexExpires:
     after_s = index["expireAfterSeconds"]
     where = index.get("partialFilterExpression", {})
     if where and index.get("collation", {}).get("locale", "simple") != "simple":
-        reason = "has a filter and a collation, by which texts are equal that differ"
+        reason = "has a filter and a collation, which treats different texts as equal"
     elif not isinstance(order, int | float):
-        reason = f"is of the kind {order!r}, which keeps no dates in order"
+        reason = f"is of the kind {order!r}, which does not order dates"
     elif not 0 <= after_s <= LONGEST_S or after_s != int(after_s):  # NaN: never or at once, as the version has it.
-        reason = f"has an expireAfterSeconds that is no number of seconds from 0 to {LONGEST_S}"
+        reason = f"has an expireAfterSeconds that is not a number of seconds from 0 to {LONGEST_S}"
     else:
         # The driver gives an index's dates without their zone.
         expression = bson.decode(bson.encode(where), CODEC)
         try:
             compiled(expression)
         except ValueError as error:
-            reason = f"has a filter that cannot be judged for sure ({error})"
+            reason = f"has a filter that offramp cannot evaluate ({error})"
         else:
             return IndexExpires(field, int(after_s), as_text(expression) if where else "")
     raise PlanError(
         "E-SRC-TTL",
-        f"expires: from_index cannot follow {index['name']!r} of {collection!r}: the index {reason}; name the date:"
-        " {field: ..., after_seconds: ...}, or build the date in a view",
+        f"expires: from_index cannot follow {index['name']!r} of {collection!r}: the index {reason}; name the date"
+        " field: {field: ..., after_seconds: ...}, or build the date in a view",
     )
 
 

@@ -63,13 +63,13 @@ class Watermark:
 
     def check(self) -> list[str]:
         """Return what a person should know: what this way of syncing cannot see."""
-        notes = [f"{self._name}: sync by {self._field} cannot see deletes; what is deleted stays in the target"]
+        notes = [f"{self._name}: sync by {self._field} cannot see deletes; deleted documents stay in the target"]
         with translated(self._name):
             blind = self._collection.count_documents({self._field: {"$not": {"$type": "date"}}})
         if blind:
-            notes.append(f"{self._name}: {blind} documents have no date at {self._field}; their changes are not seen")
+            notes.append(f"{self._name}: {blind} documents have no date at {self._field}; their changes will be missed")
         if not any(next(iter(index["key"])) == self._field for index in self._found.indexes):
-            notes.append(f"{self._name}: no index begins with {self._field}, so that each sync reads the collection")
+            notes.append(f"{self._name}: no index begins with {self._field}, so each sync reads the whole collection")
         return notes
 
     def begin(self) -> StreamPosition:

@@ -38,7 +38,7 @@ class Cluster(Server):
         pool, place = opened(url)
         options = pool.connection_kwargs
         if "path" in options or options.get("db", 0) != 0:
-            raise ValueError("url: a cluster is reached by host and port, and its one database is 0")
+            raise ValueError("url: of a cluster names host and port, and no database but 0")
         super().__init__(pool, place, retry_deadline_s, durability, timing=timing)
         self._url = url
         self._at = (options.get("host", "localhost"), options.get("port", 6379))
@@ -168,7 +168,7 @@ class Cluster(Server):
             # The driver's own error hides what the server said: it is what that came from.
             told = told.__cause__ or told.__context__
         if isinstance(told, Refused) and "cluster support disabled" in str(told):
-            return PlanError("E-RDS-CLUSTER", f"{self.place} is no cluster; leave out cluster: true")
+            return PlanError("E-RDS-CLUSTER", f"{self.place} is not a cluster; remove cluster: true")
         if isinstance(told, driver.RedisError):
             return self.refusal(told)
         return driver.ConnectionError(str(error))

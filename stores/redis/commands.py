@@ -88,7 +88,7 @@ def unfit(record: Held, *, expiring: bool) -> tuple[str, str] | None:
         repeats = len(set(map(_NAME, record.fields))) < len(record.fields)
         return ("E-RDS-FIELDS", "two fields of the hash have the same name") if repeats else None
     if isinstance(record, Foreign):
-        return "E-RDS-RECORD", "it stands for something that no mapper gives"
+        return "E-RDS-RECORD", "it is of a kind that no mapper makes"
     if isinstance(record, Shared) and expiring:
         return "E-RDS-EXPIRY", f"a part of a {SHARED[type(record)]} cannot expire; drop ttl_s from the route"
     return _contents_unfit(record)
@@ -97,7 +97,9 @@ def unfit(record: Held, *, expiring: bool) -> tuple[str, str] | None:
 def too_large(record: Whole | Shared, limit: int) -> tuple[str, str] | None:
     """Return code and reason for a record with a text beyond the server's limit."""
     longest = max(len(record.key.encode()), *(len(text) for text in _texts(record)))
-    return ("E-RDS-SIZE", f"a key or value has {longest} bytes; the server takes {limit}") if longest > limit else None
+    return (
+        ("E-RDS-SIZE", f"a key or value has {longest} bytes; the server accepts {limit}") if longest > limit else None
+    )
 
 
 def _contents_unfit(record: Whole | Shared) -> tuple[str, str] | None:
@@ -107,7 +109,7 @@ def _contents_unfit(record: Whole | Shared) -> tuple[str, str] | None:
         case Member(score=score) if math.isnan(score):
             return "E-RDS-SCORE", "NaN cannot order a sorted set"
         case Hash(fields=()) | Set(members=()) | List(elements=()) | Entry(fields=()):
-            return "E-RDS-EMPTY", f"a {type(record).__name__.lower()} that holds nothing cannot exist"  # R67
+            return "E-RDS-EMPTY", f"a {type(record).__name__.lower()} without content cannot exist"  # R67
         case Set(members=members) if len(set(members)) < len(members):
             return "E-RDS-MEMBERS", "two members of the set are the same"
         case Entry(id=text) if (number := entry_number(text)) is None or number == (0, 0):

@@ -33,11 +33,11 @@ class Own:
         start = own.key if own.prefix is None else own.prefix
         if not start:
             raise ValueError(
-                f"key {given!r} makes the whole database this route's; "
-                f"start it with a text of its own, such as {default_key(route)!r}"
+                f"key {given!r} would claim the whole database for this route; "
+                f"begin it with a fixed text, such as {default_key(route)!r}"
             )
         if start.startswith('["'):
-            raise ValueError(f'key {start!r} starts with [" as the address of a member does; start it otherwise')
+            raise ValueError(f'key {start!r} starts with [" , which offramp uses for members; begin it otherwise')
         return own
 
     def holds(self, key: str) -> bool:

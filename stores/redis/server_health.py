@@ -62,14 +62,16 @@ def faults(began: Seen | None, compared: Seen | None, now: Seen) -> list[str]:
         places = ", ".join(f"{place} dropped {keys} keys" for place, keys in evicted.items())
         found.append(
             f"{places} for lack of memory since the copy began (evicted_keys), and more may have gone since they were"
-            " compared; give it memory and maxmemory-policy noeviction, then copy again with backfill --restart"
+            " compared; give it more memory and maxmemory-policy noeviction, then start over with backfill --restart"
         )
     before = compared if compared is not None else began
     if before is None or {one.life for one in before} == {one.life for one in now}:
         return found
-    changed = "was started anew, replaced by a fail-over, or given its first replica"
+    changed = "was restarted, replaced by a fail-over, or given its first replica"
     if compared is not None:
-        found.append(f"a server {changed} during the verification, which holds for the old one; verify again")
+        found.append(
+            f"a server {changed} during the verification, so the verdict is about the old server; verify again"
+        )
     else:
         found.append(
             f"a server {changed} since the copy began, so what it acknowledged may be gone (R73);"

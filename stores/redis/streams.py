@@ -17,8 +17,9 @@ _MOST = 200_000
 """The entries of a stream that is made anew: all of them are read and sent in one transaction."""
 _LONG = f"holds more than {_MOST} entries"
 _OUT_OF_ORDER = (
-    "an entry belongs before the end of a stream that {why}, so the stream is not made anew; "
-    "give the route partitions: 1 or a key that spreads it over more streams, delete the stream, and restart"
+    "an entry belongs before the end of a stream, which {why}, so the stream is not rebuilt; set"
+    " partitions: 1 or a key that spreads the route over more streams, delete the stream, and start over with"
+    " backfill --restart"
 )
 _TOO_LATE = ("equal or smaller than the target stream top item", "exhausted the last possible ID")
 
@@ -54,7 +55,7 @@ class Turns:
             self._changed.wait_for(lambda: self._now == mine)
         try:
             if mine < self._spoilt:
-                raise TransientError("E-RDS-ORDER", "an earlier write to the stream failed; resume")
+                raise TransientError("E-RDS-ORDER", "an earlier write to the stream failed; the same command resumes")
             yield
         except BaseException:
             self._spoilt = max(self._spoilt, self._given)

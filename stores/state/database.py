@@ -88,12 +88,12 @@ def _open(url: str) -> Engine:
                 raise PlanError(
                     "E-STATE-VERSION",
                     f"state {str(path)!r} has format {version}; this release reads {_FORMAT_VERSION}. Finish with the"
-                    " release that began it, or give another state",
+                    " release that began it, or name another file in `state`",
                 )
     except (OSError, SQLAlchemyError) as error:
         reason = str(error) if isinstance(error, OSError) else getattr(error, "orig", None) or type(error).__name__
         raise PlanError(
-            "E-STATE-OPEN", f"state {str(path)!r} cannot be used: {reason}; name a file that can be written"
+            "E-STATE-OPEN", f"state {str(path)!r} cannot be used: {reason}; name a writable file in `state`"
         ) from error
     return engine
 
@@ -115,7 +115,7 @@ def _path(url: str) -> tuple[Path, URL]:
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        raise PlanError("E-STATE-URL", f"state is no database URL; {wanted}") from None
+        raise PlanError("E-STATE-URL", f"state is not a database URL; {wanted}") from None
     if parsed.drivername not in ("sqlite", "sqlite+pysqlite"):
         raise PlanError("E-STATE-URL", f"state is of {parsed.drivername!r}; allowed is an SQLite file: {wanted}")
     if parsed.host or parsed.query or not parsed.database or parsed.database.startswith((":memory:", "file:")):

@@ -46,8 +46,9 @@ class Leases:
             if row is not None and row.owner and row.expires > now and not is_gone(row.owner):
                 raise TransientError(
                     "E-LEASE-HELD",
-                    f"route {route}: another run ({row.owner.partition(' ')[0]}) is at work on it; wait for it, or"
-                    f" stop it and run again (its lease expires in {row.expires - now:.0f} s if it is dead)",
+                    f"route {route}: another run ({row.owner.partition(' ')[0]}) is working on it; wait until it"
+                    f" ends, or stop it, then run the same command (its lease expires in"
+                    f" {row.expires - now:.0f} s if it is dead)",
                 )
             # The earlier run's workers have nothing to give to this run's.
             db.execute(sa.delete(work_requests).where(self._database.where(work_requests, route)))
@@ -108,5 +109,5 @@ def _lost(lease: Lease) -> LeaseLost:
     return LeaseLost(
         "E-LEASE-LOST",
         f"route {lease.route}: this run's lease (fence {lease.fence}) has expired or was taken over; it stopped"
-        " writing. Run the same command again once no other run is at work",
+        " writing. Run the same command when no other run is working on the route",
     )

@@ -29,15 +29,17 @@ class Window:
         """Refuse hours that are none, a window of no length, and one that says nothing."""
         for key, text in (("begin", self.begin), ("end", self.end)):
             if not _TIME.fullmatch(text):
-                raise ValueError(f'{key}: {text!r} is no time of day; write hours and minutes such as "06:30"')
+                raise ValueError(f'{key}: {text!r} is not a time of day; write hours and minutes such as "06:30"')
         if self.begin == self.end:
-            raise ValueError("end: is when it begins; a ceiling for the whole day stands beside `windows`")
+            raise ValueError("end: is the same as begin; write a ceiling for the whole day beside `windows`")
         said = [(key, value) for key in _CEILINGS if (value := getattr(self, key, None)) is not None]
         if not said:
-            raise ValueError(f"says no ceiling; add {' or '.join(key for key in _CEILINGS if hasattr(self, key))}")
+            raise ValueError(f"has no ceiling; add {' or '.join(key for key in _CEILINGS if hasattr(self, key))}")
         for key, value in said:
             if not 0 <= value < math.inf:
-                raise ValueError(f"{key}: is {value:g}; a number a second, or 0 for nothing in these hours")
+                raise ValueError(
+                    f"{key}: is {value:g}; allowed: a number a second above 0, or 0 for nothing in these hours"
+                )
 
     @property
     def minutes(self) -> Iterator[int]:
@@ -108,11 +110,13 @@ def ceilings(
     """
     for key, value in ((name, max_rate), ("max_write_units", max_write_units)):
         if value is not None and not 0 < value < math.inf:
-            raise ValueError(f"{key}: is {value:g}; a number above 0, or leave it out for no ceiling")
+            raise ValueError(f"{key}: is {value:g}; allowed: a number above 0; remove it for no ceiling")
     try:
         ZoneInfo(time_zone)
     except (OSError, ValueError, LookupError):  # ZoneInfoNotFoundError is a KeyError.
-        raise ValueError(f"time_zone: {time_zone!r} is none that this machine knows; such as Europe/Berlin") from None
+        raise ValueError(
+            f"time_zone: {time_zone!r} is not a time zone that this machine knows; write one such as Europe/Berlin"
+        ) from None
     covered: set[int] = set()
     shut: set[int] = set()
     for window in windows:
@@ -120,13 +124,13 @@ def ceilings(
         if covered & minutes:
             at = min(covered & minutes)
             raise ValueError(
-                f"windows: two of them hold at {at // 60:02}:{at % 60:02}; let one end where another begins"
+                f"windows: two of them overlap at {at // 60:02}:{at % 60:02}; let one end where another begins"
             )
         covered |= minutes
         if 0 in (window.max_rate, getattr(window, "max_write_units", None)):
             shut |= minutes
     if len(shut) == _DAY_MINUTES:
-        raise ValueError("windows: leave no hour of the day in which anything may be done")
+        raise ValueError("windows: allow nothing at any hour of the day; leave room in at least one")
     return Ceilings(max_rate, max_write_units, tuple(windows), time_zone)
 
 

@@ -164,7 +164,7 @@ def test_a_table_that_stands_is_refused_before_anything_is_forgotten_or_written(
         AttributeDefinitions=[{**key, "AttributeType": "S"}],
     )
     plan = planned()
-    with pytest.raises(PlanError, match="exists, and an import makes its table anew") as refused:
+    with pytest.raises(PlanError, match="exists, but an import creates its table") as refused:
         backfill(plan)
     assert refused.value.code == "E-DDB-EXISTS"
     assert status(plan)[0]["stage"] == "not begun"
@@ -312,8 +312,8 @@ def test_items_over_the_limit_are_imported_by_the_policy_of_the_route(
 
 def test_what_an_import_cannot_do_is_refused_when_the_plan_loads(planned: Callable[..., Plan]) -> None:
     for keys, fault in (
-        ({"import_bucket": None}, "import_bucket: goes with `load: import`"),
-        ({"load": "write"}, "import_bucket: goes with `load: import`"),
+        ({"import_bucket": None}, "import_bucket: goes together with `load: import`"),
+        ({"load": "write"}, "import_bucket: goes together with `load: import`"),
         ({"shared": True, "key": {"partition": "A#{_id}"}}, "no other route can share it"),
         (
             {"key": {"partition": "a", "sort": "b"}, "indexes": {"loc": {"local": True, "sort": "c"}}},

@@ -148,7 +148,7 @@ def test_either_flavour_names_the_other_where_that_one_answers(
     ):
         connection = Connection(url, flavour=flavour)  # type: ignore[arg-type]
         with closing(ElasticsearchTarget(connection, Placement(), unique)) as target:
-            with pytest.raises(PlanError, match=f"say flavour: {other}") as refused:
+            with pytest.raises(PlanError, match=f"set flavour: {other}") as refused:
                 target.check()
             assert refused.value.code == "E-ES-PRODUCT"
 
@@ -311,8 +311,8 @@ def test_an_unknown_profile_is_named(domain: Domain, unique: str) -> None:
     [
         ({"flavour": "elasticsearch", "aws_region": "eu-central-1"}, "flavour: opensearch"),
         ({"aws_profile": "me"}, "aws_region"),
-        ({"aws_region": "eu-central-1", "api_key": "k"}, "signed or logged in"),
-        ({"aws_region": "eu-central-1", "url": "https://u:p@h"}, "signed or logged in"),
+        ({"aws_region": "eu-central-1", "api_key": "k"}, "signed requests"),
+        ({"aws_region": "eu-central-1", "url": "https://u:p@h"}, "signed requests"),
         ({"aws_region": "eu-central-1", "url": "https://x.eu-central-1.aoss.amazonaws.com"}, "Serverless"),
     ],
 )

@@ -44,8 +44,8 @@ def test_the_one_index_decides_and_of_several_the_earliest_moment() -> None:
             ["collation"],
         ),
         ([index("at", order="hashed", expireAfterSeconds=5)], ["kind 'hashed'"]),
-        ([index("at", expireAfterSeconds=float("nan"))], ["no number of seconds"]),
-        ([index("at", expireAfterSeconds=-1)], ["no number of seconds"]),
+        ([index("at", expireAfterSeconds=float("nan"))], ["not a number of seconds"]),
+        ([index("at", expireAfterSeconds=-1)], ["not a number of seconds"]),
     ],
 )
 def test_what_makes_no_rule_is_refused_and_named(indexes: list[dict[str, Any]], named: list[str]) -> None:
@@ -76,7 +76,7 @@ def test_a_server_is_asked_for_the_indexes_and_a_view_has_none(
         assert Expiry(found)({"done": True, "at": since}) == 2_577_836_800_000
         assert Expiry(found)({"done": 1, "at": since}) is None
         assert Expiry(found)({"done": True, "at": since - dt.timedelta(milliseconds=1)}) is None
-        with pytest.raises(PlanError, match="is a view, which has none"):
+        with pytest.raises(PlanError, match="is a view, which has no indexes"):
             source.source("some").expiry()
     finally:
         source.close()

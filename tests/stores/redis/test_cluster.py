@@ -167,7 +167,7 @@ def test_what_a_cluster_needs_to_be_known(
     with pytest.raises(PlanError) as refused:
         make(redis_url, deadline_s=2).check()
     assert refused.value.code == "E-RDS-CLUSTER"
-    assert "is no cluster" in str(refused.value)
+    assert "is not a cluster" in str(refused.value)
     with pytest.raises(PlanError) as refused:
         RedisTarget(RedisTarget.Connection(redis_cluster[0]), RedisTarget.Placement(), unique).check()
     assert "cluster: true" in str(refused.value)

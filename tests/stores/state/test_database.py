@@ -175,9 +175,9 @@ def test_runs_that_start_together_make_the_file_once(url: str, process: Callable
 @pytest.mark.parametrize(
     ("url", "word"),
     [
-        ("", "no database URL"),
-        (".offramp/state.db", "no database URL"),
-        ("sqlite://h:s3cr3t/x", "no database URL"),
+        ("", "not a database URL"),
+        (".offramp/state.db", "not a database URL"),
+        ("sqlite://h:s3cr3t/x", "not a database URL"),
         ("postgresql://user:s3cr3t@host/db", "'postgresql'"),
         ("sqlite+aiosqlite:///x.db", "'sqlite+aiosqlite'"),
         ("sqlite://", "no plain file"),
