@@ -241,7 +241,8 @@ class Calls:
             raise PlanError("E-DDB-REGION", "no AWS region is set; set `region` under targets.dynamodb") from error
         except ValueError as error:
             raise PlanError(
-                "E-DDB-ENDPOINT", "`endpoint` or `region` is malformed; correct it under targets.dynamodb"
+                "E-DDB-ENDPOINT",
+                "`endpoint` or `region` is malformed; correct it under targets.dynamodb under targets.dynamodb",
             ) from error
         except aws.BotoCoreError as error:
             raise self._translated(error) from error

@@ -39,7 +39,7 @@ def server_version(cluster: Cluster, deadline_s: float) -> tuple[int, int]:
     )
     if product.lower() != wanted or found[0] < oldest:
         served = "OpenSearch 2 or 3" if cluster.opensearch else "Elasticsearch 8 or 9"
-        advice = f"say flavour: {other}" if product.lower() == other else "correct the target's url"
+        advice = f"set flavour: {other}" if product.lower() == other else "correct `url` under the target"
         raise PlanError("E-ES-PRODUCT", f"{cluster.name}: {shown} answers; it must be {served}; {advice}")
     return found
 
@@ -62,12 +62,14 @@ def inspect(
     if list(answer.content) != [index]:
         raise PlanError(
             "E-ES-INDEX",
-            f"{index} is an alias or data stream of {', '.join(answer.content)}; name an index itself with the"
+            f"{index} is an alias or data stream of {', '.join(answer.content)}; name the index itself in the"
             " route's `index`",
         )
     found: Mapping[str, Any] = answer.content[index]
     if faults := plan.source_faults(found, version):
-        raise PlanError("E-ES-SRC", f"index {index} would not give back what it is given: {faults}; name another index")
+        raise PlanError(
+            "E-ES-SRC", f"index {index} would not return what is written to it: {faults}; name another index"
+        )
     if faults := plan.faults(found, undecided=undecided):
         raise PlanError("E-ES-INDEX", f"index {index} differs from the plan: {faults}; change the plan or the index")
     return found

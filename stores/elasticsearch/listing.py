@@ -107,7 +107,9 @@ class Listing:
         if answer.status == 404:
             if (fault := answer.fault()).no_index:
                 raise fault.error(self._what)
-            raise TransientError("E-ES-LIST", f"{self._what}: the server lost the listing; it must begin anew")
+            raise TransientError(
+                "E-ES-LIST", f"{self._what}: the server lost the listing; the same command starts it again"
+            )
         return answer
 
     def _whole(self, answer: Answer) -> None:

@@ -22,11 +22,15 @@ class Places:
     def misplaced(self, record: IndexDocument) -> Refusal | None:
         """Return code and reason if a record is for another place than one of the route's."""
         if (record.routing is not None) != self._routed:
-            return "E-ES-ROUTING", "routing is the route's `routing` and no mapper's own to choose"
+            return "E-ES-ROUTING", "the routing comes from the route's `routing`; a mapper cannot choose it"
         if self._periods is None:
-            return None if record.index is None else ("E-ES-PERIOD", "it names an index, and the route has one")
+            return (
+                None
+                if record.index is None
+                else ("E-ES-PERIOD", "it names an index, but the route has exactly one index")
+            )
         if record.index is None or not self._periods.owns(record.index):
-            return "E-ES-PERIOD", "it is for no index of those that the route's `index` names"
+            return "E-ES-PERIOD", "its index does not match the route's `index`"
         return None
 
     def spots(self, addresses: Sequence[str], known: str) -> Mapping[str, list[Spot]]:

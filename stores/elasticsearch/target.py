@@ -72,7 +72,7 @@ class ElasticsearchTarget(
         self._periods = Periods.parse(placement.index, placement.undated_index)
         names = [name] if self._periods is None else self._periods.examples()
         if self._periods is not None and placement.alias is not None and self._periods.owns(placement.alias):
-            raise ValueError("alias: is the name of one of the route's own indices; give another")
+            raise ValueError("alias: is the name of one of the route's own indices; choose another")
         for one in names:
             self._plan = IndexPlan(one, placement, opensearch=self._cluster.opensearch)
         self._places = Places(self._periods, routed=placement.routing is not None)
@@ -109,8 +109,8 @@ class ElasticsearchTarget(
         if self._placement.versioned and self._name == self._public:
             raise PlanError(
                 "E-ES-VERSION",
-                f"which version of {self._public} is this route's is not known: this state has not copied it; run"
-                " backfill first, or name the version itself with `index`",
+                f"this state has not copied the route, so its version of {self._public} is unknown; run backfill"
+                " first, or name the version itself in `index`",
             )
         return self._name
 
@@ -213,7 +213,7 @@ class ElasticsearchTarget(
             # Read back: an index template may have added what the plan does not bear (R90, R91).
             found = self._inspect(index, version)
         if found is None:
-            raise PlanError("E-ES-NOINDEX", f"index {index} was deleted as soon as it was made")
+            raise PlanError("E-ES-NOINDEX", f"index {index} was deleted as soon as it was created")
         self._serving.tune(index, found)
         uuid = str(settings(found)["uuid"])
         documents = self._of(index)

@@ -51,7 +51,9 @@ AUTH = (
 )
 """What the driver raises for a user that is refused."""
 
-NO_JSON = "has no JSON.SET; use a server with the JSON module (Redis 8, Redis Stack, valkey-json), or mapper: string"
+NO_JSON = (
+    "has no JSON.SET; use a server that has the JSON module (Redis 8, Redis Stack, valkey-json), or mapper: string"
+)
 LOST = (driver.ConnectionError, driver.TimeoutError, OSError)
 """What a connection raises that cannot be used or did not last."""
 
@@ -189,10 +191,10 @@ class Server:
     def refusal(self, error: driver.RedisError) -> PermanentError:
         """Return an error reply that will not pass as what a person must act upon."""
         if isinstance(error, AUTH):
-            text = f"{self.place} refuses this user ({_told(error)}); see user, password and ACL"
+            text = f"{self.place} refuses this user ({_told(error)}); correct the user, the password or its ACL"
             return PermanentError("E-RDS-AUTH", text)
         if isinstance(error, driver.AskError):
-            return PermanentError("E-RDS-CLUSTER", f"{self.place} is a cluster; say cluster: true beside its url")
+            return PermanentError("E-RDS-CLUSTER", f"{self.place} is a cluster; set cluster: true beside its url")
         if str(error).startswith("unknown command 'JSON."):
             return PermanentError("E-RDS-NOJSON", f"{self.place} {NO_JSON}")
         return PermanentError("E-RDS-SERVER", f"{self.place} refused a command: {_told(error)}")
@@ -201,15 +203,17 @@ class Server:
         """Return the last error of a series of attempts as what may pass."""
         tried = f"for {self._deadline_s if deadline_s is None else deadline_s:g} s"
         if isinstance(error, _Unreplicated):
-            text = f"{self.place}: {error} {tried}; see its replication or `durability`, then resume"
+            text = (
+                f"{self.place}: {error} {tried}; check its replication or lower `durability`, then run the same command"
+            )
             return TransientError("E-RDS-REPLICAS", text)
         if not isinstance(error, Refused):
-            text = f"{self.place} could not be reached {tried} ({type(error).__name__}: {error}); check it, then resume"
+            text = f"{self.place} could not be reached {tried} ({type(error).__name__}: {error}); check it and resume"
             return TransientError("E-RDS-UNREACHABLE", text)
         if code(error) == "OOM":
-            text = f"{self.place} was out of memory {tried}{self._memory()}; raise its maxmemory, then resume"
+            text = f"{self.place} was out of memory {tried}{self._memory()}; raise maxmemory, then run the same command"
             return TransientError("E-RDS-OOM", text)
-        text = f"{self.place} answered {code(error)} {tried}; resume when it takes writes"
+        text = f"{self.place} answered {code(error)} {tried}; run the same command when it takes writes"
         return TransientError("E-RDS-UNAVAILABLE", text)
 
     def close(self) -> None:

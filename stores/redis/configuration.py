@@ -88,20 +88,20 @@ def check(connection: Connection, placement: Placement) -> None:
     """Raise ValueError, the key first, for options that cannot be served."""
     shared = _shared_by(placement)
     if placement.expires is not None and shared:
-        raise ValueError(f"expires: beside `{shared}` the documents share a key, so none can expire; drop it")
+        raise ValueError(f"expires: beside `{shared}` the documents share a key, so none can expire; remove it")
     if placement.ttl_s is not None:
         if not 0 < placement.ttl_s <= 10**12:
-            raise ValueError(f"ttl_s is {placement.ttl_s}; give a number of seconds above 0")
+            raise ValueError(f"ttl_s is {placement.ttl_s}; allowed: a number of seconds above 0")
         if placement.expires is not None:
-            raise ValueError("ttl_s and expires both say when a key expires; drop one of them")
+            raise ValueError("ttl_s and expires both set when a key expires; remove one of them")
         if shared:
-            raise ValueError(f"ttl_s: beside `{shared}` the documents share a key, so none can expire; drop it")
+            raise ValueError(f"ttl_s: beside `{shared}` the documents share a key, so none can expire; remove it")
     if connection.max_memory_percent <= 0:
-        raise ValueError("max_memory_percent: above 0; 70 leaves room for what the server itself needs")
+        raise ValueError("max_memory_percent: must be above 0; 70 leaves room for what the server itself needs")
     if connection.durability.wait is not None and connection.durability.wait < 0:
-        raise ValueError("durability: wait is a number of replicas, 0 or more")
+        raise ValueError("durability: wait must be a number of replicas, 0 or more")
     if not 0 < connection.durability.timeout_ms <= _WAIT_MS:
-        raise ValueError(f"durability: timeout_ms is above 0 and at most {_WAIT_MS}")
+        raise ValueError(f"durability: timeout_ms must be above 0 and at most {_WAIT_MS}")
 
 
 def _shared_by(placement: Placement) -> str | None:

@@ -33,7 +33,7 @@ def opened(url: str, at: tuple[str, int] | None = None) -> tuple[ConnectionPool,
         # Neither the URL nor the driver's text is shown: a URL split in the wrong place shows part of its password.
         raise ValueError(
             "url is not of the form redis://[user:password@]host[:port][/database number]; "
-            "percent-encode what is special in user and password"
+            "percent-encode special characters in user and password"
         ) from None
     options = TIMEOUTS | options | ONE_TRY | {"parser_class": _Parser}
     kind = options.get("connection_class", Connection)
@@ -45,7 +45,7 @@ def opened(url: str, at: tuple[str, int] | None = None) -> tuple[ConnectionPool,
         pool.make_connection()
     except TypeError:
         names = ", ".join(sorted(name.partition("=")[0] for name in parts.query.split("&")))
-        raise ValueError(f"url has an option the driver does not know, one of: {names}") from None
+        raise ValueError(f"url has an option that the driver does not know, one of: {names}") from None
     if "path" in options:
         return pool, f"redis at {options['path']}"
     host, port = options.get("host", "localhost"), options.get("port", 6379)

@@ -23,9 +23,9 @@ def check_server(server: Server, wait_s: float, *, json: bool, allow_eviction: b
         found = info.get("valkey_version") or info.get("redis_version", "unknown")
         raise PlanError("E-RDS-VERSION", f"{place} is version {found} without PEXPIRETIME; use 7.0 or later")
     if info.get("cluster_enabled") == "1" and not in_cluster:
-        raise PlanError("E-RDS-CLUSTER", f"{place} is a cluster; say cluster: true beside its url")
+        raise PlanError("E-RDS-CLUSTER", f"{place} is a cluster; set cluster: true beside its url")
     if info.get("role") == "slave":
-        raise PlanError("E-RDS-REPLICA", f"{place} is a replica, which takes no writes; give its primary's URL")
+        raise PlanError("E-RDS-REPLICA", f"{place} is a replica, which takes no writes; set url to its primary")
     if json and not json_module:
         raise PlanError("E-RDS-NOJSON", f"{place} {NO_JSON}")
     return _check_eviction(info, place, allow_eviction=allow_eviction)
@@ -43,7 +43,7 @@ def check_type(kind: str, own: Own, shared_type: str | None) -> None:
         raise PlanError(
             "E-RDS-TYPE",
             f"key {own.key!r} holds a {kind} where {' or '.join(expected[1:])} is written; "
-            "remove it or choose another key",
+            "remove that key, or choose another `key`",
         )
 
 
@@ -52,13 +52,13 @@ def _check_eviction(info: Mapping[str, str], place: str, *, allow_eviction: bool
     if policy == "noeviction":
         return ()
     if policy is None:
-        return (f"{place} does not say whether it drops keys when its memory is full",)
+        return (f"{place} does not tell whether it evicts keys when its memory is full",)
     if info.get("maxmemory") == "0":
-        return (f"{place} has maxmemory-policy {policy}: once it has a maxmemory, it drops keys silently",)
+        return (f"{place} has maxmemory-policy {policy}: once it has a maxmemory, it evicts keys silently",)
     if not allow_eviction:
         raise PlanError(
             "E-RDS-EVICTION",
-            f"{place} has maxmemory-policy {policy} and drops keys silently when its memory is full; "
+            f"{place} has maxmemory-policy {policy} and evicts keys silently when its memory is full; "
             "set noeviction there, or accept the loss with allow_eviction: true",
         )
     return (f"{place} has maxmemory-policy {policy}: what is written may be dropped at any time",)

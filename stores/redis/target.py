@@ -172,7 +172,7 @@ class RedisTarget(Auditable, Listable, Measurable, Paced, Plannable, ScratchArea
             raise PlanError(
                 "E-RDS-MEMORY",
                 f"this run writes about {size_of(wanted)} to {place}, but {size_of(max(0, left))} are left within"
-                f" {self._memory_percent:g} % of its maxmemory; give it more, or allow more by max_memory_percent",
+                f" {self._memory_percent:g} % of its maxmemory; give it more memory, or raise max_memory_percent",
             )
         return place, size_bytes
 
@@ -252,8 +252,8 @@ class RedisTarget(Auditable, Listable, Measurable, Paced, Plannable, ScratchArea
         """Release the connections."""
         if self._big:
             _log.warning(
-                "W-RDS-BIGKEY %d keys of more than 1 MB went to %s, the largest of %s; reading or deleting one holds up"
-                " all other clients",
+                "W-RDS-BIGKEY %d keys of more than 1 MB went to %s, the largest of %s; reading or deleting one blocks"
+                " all other clients meanwhile",
                 *(len(self._big), self._server.place, size_of(max(self._big))),
             )
             self._big.clear()
@@ -302,17 +302,17 @@ class RedisTarget(Auditable, Listable, Measurable, Paced, Plannable, ScratchArea
     def _rejected(self, number: int, one: Held, error: Refused) -> Rejected:
         """Return the answer for a record that its key, or JSON, cannot hold; raises PermanentError for all else."""
         if isinstance(one, Json) and "limit" in str(error):
-            return Rejected(number, "E-RDS-JSON", "nested deeper, or larger, than the server's JSON module takes")
+            return Rejected(number, "E-RDS-JSON", "nested deeper, or larger, than the server's JSON module allows")
         if isinstance(one, Json) and not one.readable():
-            return Rejected(number, "E-RDS-JSON", "its text is no JSON")
+            return Rejected(number, "E-RDS-JSON", "its text is not JSON")
         if code(error) != "WRONGTYPE":
             raise self._server.refusal(error) from error
-        return Rejected(number, "E-RDS-TYPE", f"its key holds something that is no {SHARED[type(one)]}")
+        return Rejected(number, "E-RDS-TYPE", f"its key holds something that is not a {SHARED[type(one)]}")
 
     def _unfit(self, record: Held) -> tuple[str, str] | None:
         """Return code and reason for a record that is not to be sent, whatever its size."""
         if not isinstance(record, Foreign) and not self._own.holds(record.key):
-            return "E-RDS-KEY", "its key is not among those of this route; see the route's `key`"
+            return "E-RDS-KEY", "its key does not belong to this route; correct the route's `key` or the mapper"
         return unfit(record, expiring=self._ttl_ms is not None)
 
     def _limit(self) -> int:
