@@ -259,6 +259,6 @@ def _text(document: Document, path: str) -> str | None:
     if isinstance(value, dt.datetime | DatetimeMS):
         text = date_text(milliseconds(value))
         if text is None:
-            raise MappingError("E-MAP-KEY", path, "is needed for the key but is a date outside the years 1 to 9999")
+            raise MappingError("E-MAP-KEY", path, "is is needed for the key but is a date outside the years 1 to 9999")
         return text
     return key_text(document, path)

@@ -155,7 +155,9 @@ class DocumentMapper:
         for name in added:
             if name in (document if fields is None else fields):
                 raise MappingError(
-                    "E-NAME-COLLISION", name, "the document has a field of this name, which offramp needs for itself"
+                    "E-NAME-COLLISION",
+                    name,
+                    "the document has a field of this name, which offramp needs for itself for itself",
                 )
         routing = None if self._routing is None else self._routing.fill(document)
         if routing == "":

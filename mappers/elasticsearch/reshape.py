@@ -79,7 +79,9 @@ class Reshaping:
             return name, value
         if len(found) > 1:
             raise MappingError(
-                "E-ES-CONFLICT", path, f"an array holds {_told(found)}; conflict: split would lose their order"
+                "E-ES-CONFLICT",
+                path,
+                f"an array holds {_told(found)}; conflict: conflict: split would lose their order",
             )
         # Null says nothing of its kind: it goes where most values are.
         return f"{name}__{found.pop() if found else rule.family}", value

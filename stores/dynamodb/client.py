@@ -242,7 +242,8 @@ class Calls:
         except ValueError as error:
             raise PlanError(
                 "E-DDB-ENDPOINT",
-                "`endpoint` or `region` is malformed; correct it under targets.dynamodb under targets.dynamodb",
+                "`endpoint` or `region` is malformed; correct it under targets.dynamodb under targets.dynamodb under"
+                " targets.dynamodb",
             ) from error
         except aws.BotoCoreError as error:
             raise self._translated(error) from error

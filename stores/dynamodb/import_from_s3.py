@@ -47,7 +47,7 @@ class Import:
         if self._table.id() is not None:
             raise PlanError(
                 "E-DDB-EXISTS",
-                f"table {self._table.name!r} exists, and an import makes its table anew: delete it, name another in"
+                f"table {self._table.name!r} exists, but an import creates its table; delete it, name another in"
                 " `table`, or say `load: write`",
             )
 
@@ -114,7 +114,7 @@ class Import:
         if self._table.id() != memory["table"]:
             raise PermanentError(
                 "E-MADE-ANEW",
-                f"table {self._table.name!r} was dropped or made anew since it was imported; begin anew with backfill"
+                f"table {self._table.name!r} was dropped or recreated since it was imported; start over with backfill"
                 " --restart",
             )
         if memory.get("doubt"):
@@ -175,13 +175,15 @@ class Import:
             at = f"table {self._table.name!r}: the import is {status}, {processed} items processed"
             if status not in _RUNNING:
                 return True
-            raise_if_stopped(stop, f"{at}; stopped by a signal: it goes on, and the same command waits")
+            raise_if_stopped(stop, f"{at}; stopped by a signal; the import goes on, and the same command waits for it")
             return False
 
         timing = self._calls.timing
         if not poll(look, Backoff(self._deadline_s, first_s=_FIRST_POLL_S, most_s=_LAST_POLL_S, timing=timing)):
-            raise_if_stopped(timing.stop, f"{at}; stopped by a signal: it goes on, and the same command waits")
-            text = f"{at} after {self._deadline_s:.0f} s; it goes on, and the same command waits for it again"
+            raise_if_stopped(
+                timing.stop, f"{at}; stopped by a signal; the import goes on, and the same command waits for it"
+            )
+            text = f"{at} after {self._deadline_s:.0f} s; the import goes on, and the same command waits for it again"
             raise TransientError("E-DDB-IMPORT-WAIT", text)
         return described
 
@@ -199,7 +201,9 @@ class Import:
             f" processed, {imported} imported, {errors} errors (see CloudWatch: {log})"
         )
         if ended["ImportStatus"] == "COMPLETED":
-            return f"{at}; `offramp verify` names what is missing; delete the table and begin anew with --restart"
+            return (
+                f"{at}; `offramp verify` names what is missing; delete the table and start over with backfill --restart"
+            )
         return (
             f"{at}; delete the table if it is there, then run the same command to import the same files again, or with"
             " --restart to write them anew"

@@ -100,8 +100,8 @@ class Documents:
         if (found := self._current_uuid()) != known:
             raise PermanentError(
                 "E-ES-NOINDEX",
-                f"{self._what} was made anew while it was written to (it was {known}, it is {found}) and lacks"
-                " what went before; find out who deleted it, delete it and run the route again from its beginning",
+                f"{self._what} was recreated during the run (it was {known}, it is {found}) and lacks earlier"
+                " documents; find out who deleted it, delete it, and start over with backfill --restart",
             )
         return refused
 

@@ -181,7 +181,9 @@ class Pacer:
                     self._offered.add(wanted, now)
                     self._began_at = min(self._began_at, now)
                     return Turn(now, records, wanted, waited_s)
-            raise_if_stopped(self._stop, f"stopped while {self.place} was waited for; the same command resumes")
+            raise_if_stopped(
+                self._stop, f"stopped by a signal while waiting for {self.place}; the same command resumes"
+            )
             self._stop.wait(min(max(wait_s, _NAP_S), _LOOK_S))
             waited_s += self._clock() - now
 
@@ -225,7 +227,7 @@ class Pacer:
         self._grown_at = now
         if self._rate > self._base * _FREED:
             self._rate = math.inf
-            _log.info("%s is sent to as fast as it answers again", self.place)
+            _log.info("%s: no longer limited; writing as fast as it answers", self.place)
 
     def _cut(self, turn: Turn, now: float, why: str) -> None:
         if turn.at <= self._cut_at or now - max(self._cut_at, self._began_at) < _CUT_EVERY_S:

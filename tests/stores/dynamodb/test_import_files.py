@@ -165,7 +165,7 @@ def test_an_import_that_takes_too_long_is_awaited_again_by_the_next_run(
     answers(impatient, ImportStatus="IN_PROGRESS", ProcessedItemCount=2)
     with pytest.raises(TransientError, match="IN_PROGRESS, 2 items processed after 0 s; it goes on"):
         loaded(impatient, 6, memory)
-    with pytest.raises(TransientError, match="stopped by a signal: it goes on"):
+    with pytest.raises(TransientError, match="stopped by a signal; the import goes on"):
         staging(impatient).load(6, memory, memory.update, lambda _: None, PolledStop(lambda: True))
     assert sum(loaded(place(), 6, memory)) == 6
     server = boto3.client("dynamodb", endpoint_url=dynamodb_endpoint)
