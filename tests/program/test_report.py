@@ -141,7 +141,7 @@ def test_a_run_that_never_ended_is_told_as_such(plan: Path, tmp_path: Path, monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("flows.run.backfill.Run._begin", dies)
+        patch.setattr("flows.replication.positions.FirstPosition.take", dies)
         assert offramp("backfill", plan, folder=tmp_path).code == 130
     assert offramp("backfill", plan, folder=tmp_path).code == 0
     (before,) = report_of(tmp_path)["history"]
