@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
@@ -22,7 +22,7 @@ from mappers.lossless import restore
 from mappers.native.extension import SWITCH
 from mappers.policies import Anomalies
 from mappers.transforms.filters import Filter, compiled
-from mappers.transforms.steps import Transform, Transformation, compose, unchanged
+from mappers.transforms.steps import Transformation, compose, unchanged
 from stores.contract.journal import Reject, Tally
 from stores.contract.source import Batch
 from stores.errors import PermanentError, origin
@@ -288,10 +288,9 @@ def route_projection(
 def _naming(route: Route) -> Transformation | None:
     """Return what the route's transforms do to an `_id`; None where they make several documents of one."""
     transforms = route.keys.transforms
-    if any(one.explode is not None for one in transforms):
+    if any(transform.splits for transform in transforms):
         return None
-    hashed = [one.hash for one in transforms if one.hash is not None and "_id" in one.hash.fields]
-    return compose([Transform(hash=replace(one, fields=["_id"])) for one in hashed], Losses())
+    return compose([part for transform in transforms if (part := transform.of_id()) is not None], Losses())
 
 
 def _judged(where: Mapping[str, Any]) -> Filter | None:

@@ -8,9 +8,8 @@ from importlib.util import find_spec
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le
-from pydantic import Field
 
-from mappers.transforms.steps import Transform
+from flows.plan.transforms import PlanTransforms
 from stores.mongodb.configuration import Connection as SourceConnection
 from stores.throttling.limits import Ceilings, Window, ceilings
 
@@ -167,7 +166,7 @@ class RouteKeys:
     """Only documents that match this MongoDB query; dates and ObjectIds as Extended JSON."""
     fields: Fields = Fields()
     """Which fields of each document go along."""
-    transforms: Sequence[Annotated[Transform, Field(json_schema_extra={"minProperties": 1, "maxProperties": 1})]] = ()
+    transforms: PlanTransforms = ()
     """What is done to each document after `fields` and before its mapper, in this order."""
     sync: Literal["stream", "rescan", "watermark"] = "stream"
     """How a sync finds what changed: by the source's ``stream`` of changes; by a ``rescan`` of every document, where a

@@ -16,7 +16,9 @@ from flows.plan.keys import Fields, RejectKeys, RouteKeys, RunKeys, Verification
 from flows.plan.plugins import MapFunction
 from flows.plan.validation import unknown
 from mappers.contract import Losses, MapperType
-from mappers.transforms.steps import Transform, Transformation, compose
+from mappers.transforms.fields import Drop, Select
+from mappers.transforms.steps import Transformation, compose
+from mappers.transforms.transform import Transform
 from stores.contract.source import Source
 from stores.contract.target import Target, TargetType
 from stores.errors import PlanError, redacted
@@ -75,9 +77,9 @@ class Route:
     def transformation(self, losses: Losses) -> Transformation:
         """Return what `fields` and then `transforms` do to each document before its mapper, counting what they lose."""
         fields = self.keys.fields
-        selecting = [Transform(select=fields.keep)] if fields.keep is not None else []
-        dropping = [Transform(drop=fields.drop)] if fields.drop else []
-        return compose([*selecting, *dropping, *self.keys.transforms], losses)
+        keep: list[Transform] = [Select(fields.keep)] if fields.keep is not None else []
+        drop: list[Transform] = [Drop(fields.drop)] if fields.drop else []
+        return compose([*keep, *drop, *self.keys.transforms], losses)
 
     def fingerprint(self) -> dict[str, Any]:
         """Return all that decides which records this route makes and where they go (R137); no secret is in it."""
@@ -88,7 +90,7 @@ class Route:
             "where": self._told("where", json_util.dumps(self.where, sort_keys=True)),
             "fields.keep": sorted(self.keys.fields.keep) if self.keys.fields.keep is not None else None,
             "fields.drop": sorted(self.keys.fields.drop or ()),
-            "transforms": self._told("transforms", _plain(self.keys.transforms)) if self.keys.transforms else None,
+            "transforms": self._told("transforms", _written(self.keys.transforms)) if self.keys.transforms else None,
             "target": self.target_name,
             "server": server_of(self.connection),
             "territory": self.target().territory,
@@ -147,6 +149,11 @@ def server_of(connection: Any) -> list[str]:
     """Return which server a connection leads to, without what may change or must stay secret."""
     named = (str(getattr(connection, name, None) or "") for name in ("url", "endpoint", "region"))
     return [redacted(name) for name in named if name]
+
+
+def _written(transforms: Iterable[Transform]) -> list[Any]:
+    """Return transforms as the plan has them, without keys that have their default."""
+    return [{transform.name: _plain(transform.written)} for transform in transforms]
 
 
 def _plain(value: Any) -> Any:

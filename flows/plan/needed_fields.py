@@ -8,14 +8,14 @@ from typing import Any
 from flows.plan.keys import RouteKeys
 from flows.plan.model import left_out
 from mappers.expiry import FROM_INDEX, Expires
-from mappers.transforms.steps import Transform
+from mappers.transforms.transform import Transform
 from mappers.transforms.validation import lacking, undating
 from mappers.values.key_templates import Template
 
 
 def changes_identity(transforms: Iterable[Transform]) -> bool:
     """Tell whether one of the transforms gives documents another `_id` than the source has."""
-    return any(each.explode is not None or (each.hash is not None and "_id" in each.hash.fields) for each in transforms)
+    return any(transform.splits or transform.of_id() is not None for transform in transforms)
 
 
 def faults(options: Any, keys: RouteKeys) -> Iterator[tuple[str, str]]:

@@ -281,9 +281,10 @@ def _check_transforms(section: _Section, keys: RouteKeys) -> None:
     for path, text in transform_faults(keys.transforms, keep=fields.keep, drop=fields.drop or ()):
         section.fault(text, "transforms", *path)
     for number, transform in enumerate(keys.transforms):
-        salt = ("transforms", number, "hash", "salt")
-        if transform.hash is not None and section.at(*salt) not in section.file.written:
-            section.fault("stands in the plan for all to read; keep it in the environment and write ${NAME}", *salt)
+        for key in transform.secrets:
+            path = ("transforms", number, transform.name, key)
+            if section.at(*path) not in section.file.written:
+                section.fault("stands in the plan for all to read; keep it in the environment and write ${NAME}", *path)
 
 
 def _from_environment(section: _Section, keys: RouteKeys) -> frozenset[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -59,7 +60,7 @@ def schema(kind: type) -> dict[str, Any]:
 
 def key_names(kind: type) -> list[str]:
     """Return the keys of a dataclass in their order."""
-    return list(kind.__dataclass_fields__)  # type: ignore[attr-defined]
+    return [field.name for field in dataclasses.fields(kind)]
 
 
 def unknown(name: str, allowed: Iterable[str], what: str = "key") -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from bson import DBRef
@@ -83,6 +84,38 @@ def taken(document: Document, path: str) -> tuple[Document, Any]:
     return (document, value) if value is MISSING else (_without(document, names_of(path)), value)
 
 
+def changed_at_each(
+    document: Document, changes: Mapping[str, Callable[[Any], Any]], blocked: Callable[[str, Any], None]
+) -> Document:
+    """Return the document with the value at each path changed; `blocked` raises where a scalar is on the way.
+
+    `blocked` is given the path and the scalar.
+    """
+
+    def kept(path: str, value: Any) -> Any:
+        blocked(path, value)
+        return value
+
+    for path, change in changes.items():
+        document = changed(document, names_of(path), change, partial(kept, path))
+    return document
+
+
+def obstructed(path: str, value: Any) -> None:
+    """Raise MappingError for a path that cannot be set, as this value is on the way."""
+    kind = "null" if value is None else type(value).__name__
+    raise MappingError("E-TRANSFORM-PATH", path, f"cannot be set: {kind} is on the way, not an object")
+
+
+def deepest_first(paths: Iterable[str]) -> list[tuple[list[str], list[str]]]:
+    """Return the names of the last parts of paths by the names before them, the longest of these first."""
+    together: dict[tuple[str, ...], list[str]] = {}
+    for path in paths:
+        *parent, name = names_of(path)
+        together.setdefault(tuple(parent), []).append(name)
+    return [([*parent], names) for parent, names in sorted(together.items(), key=lambda item: -len(item[0]))]
+
+
 def replaced(document: Document, path: str, value: Any) -> Document:
     """Return the document with another value in a field that `reached` has found."""
     made: Document = changed(document, names_of(path), lambda _: value, lambda found: found)
@@ -91,18 +124,13 @@ def replaced(document: Document, path: str, value: Any) -> Document:
 
 def put(document: Document, path: str, value: Any) -> Document:
     """Return the document with a new field, objects on the way made; raises MappingError for one that is there."""
-    *parent, name = names_of(path)
     if reached(document, path) is not MISSING:
         raise collision(path)
 
     def added(_: Any) -> Any:
         return value
 
-    def blocked(found: Any) -> Any:
-        kind = "null" if found is None else type(found).__name__
-        raise MappingError("E-TRANSFORM-PATH", path, f"cannot be set: {kind} is on the way, not an object")
-
-    made: Document = changed(document, [*parent, name], added, blocked)
+    made: Document = changed(document, names_of(path), added, partial(obstructed, path))
     return made
 
 

@@ -13,7 +13,8 @@ from mappers.dynamodb.records import Index
 from mappers.redis.collections import SetMapper
 from mappers.redis.geo import GeoMapper
 from mappers.redis.string import CounterMapper, StringMapper
-from mappers.transforms.steps import CastKeys, Transform, compose
+from mappers.transforms.steps import compose
+from mappers.transforms.values import Cast
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,6 @@ def test_a_loss_names_its_field_so_that_a_plan_can_accept_it_there(
 
 def test_a_cast_names_its_field() -> None:
     losses = Losses()
-    steps = [Transform(cast=CastKeys({"a.n": "int", "m": "int"}, {"m": 0}, lossy=True))]
+    steps = [Cast({"a.n": "int", "m": "int"}, {"m": 0}, lossy=True)]
     list(compose(steps, losses)({"_id": 1, "a": {"n": 1.7}, "m": "x"}))
     assert set(losses.take()) == {("a.n", "cast_rounded"), ("m", "cast_default")}

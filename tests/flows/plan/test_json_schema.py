@@ -22,7 +22,7 @@ from flows.plan.load import load
 from flows.plan.validation import key_names
 from mappers.dynamodb.records import Key
 from mappers.policies import HashPolicies, IndexPolicies, ItemPolicies, JsonPolicies
-from mappers.transforms import steps as transforms
+from mappers.transforms.steps import TRANSFORMS
 from stores.errors import PlanError
 from stores.mongodb.configuration import Connection
 
@@ -36,13 +36,6 @@ ENVIRONMENT = {
     "ELASTICSEARCH_URL": "http://127.0.0.1:9200",
     "ELASTICSEARCH_API_KEY": "key",
     "HASH_SALT": "sixteen bytes or more",
-}
-STEPS: dict[str, type] = {
-    "cast": transforms.CastKeys,
-    "template": transforms.TemplateKeys,
-    "hash": transforms.HashKeys,
-    "flatten": transforms.FlattenKeys,
-    "explode": transforms.ExplodeKeys,
 }
 _EXCLUSIVE = re.compile(r"^(\s*)#(\w+: )", re.MULTILINE)
 
@@ -107,9 +100,10 @@ def test_the_example_has_every_key_there_is(validator: Draft202012Validator) -> 
     wanted |= {("run", RunKeys): [example["run"]], ("route", RouteKeys): list(routes)}
     wanted |= {("fields", Fields): [route["fields"] for route in routes if "fields" in route]}
     steps = [step for route in routes for step in route.get("transforms", ())]
-    wanted |= {("transforms", transforms.Transform): steps}
-    for name, kind in STEPS.items():
-        wanted |= {(f"transforms.{name}", kind): [step[name] for step in steps if name in step]}
+    assert {name for step in steps for name in step} == TRANSFORMS.keys()
+    for name, transform in TRANSFORMS.items():
+        if not transform.bare:
+            wanted |= {(f"transforms.{name}", transform): [step[name] for step in steps if name in step]}
     wanted |= {("key", Key): [route["key"] for route in routes if isinstance(route.get("key"), dict)]}
     for policies in (ItemPolicies, JsonPolicies, IndexPolicies, HashPolicies):
         holders = {name for name in plugins.available(plugins.MAPPERS) if policy_class(name) is policies}

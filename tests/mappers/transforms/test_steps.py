@@ -18,25 +18,21 @@ from strategies import ids, names, scalars, values
 from mappers.contract import Document, Losses, MappingError
 from mappers.documents.decoding import CODEC
 from mappers.identity import encode, identity
-from mappers.transforms.steps import CastKeys, ExplodeKeys, FlattenKeys, HashKeys, TemplateKeys, Transform, compose
+from mappers.transforms.steps import TRANSFORMS, compose
+from mappers.transforms.transform import Transform
 from mappers.transforms.validation import faults
 
 PAGE = Path(__file__).parents[3] / "docs" / "transforms.md"
 SALT = "0123456789abcdef"
 AWARE = json_util.JSONOptions(tz_aware=True)
-KEYS: dict[str, type] = {
-    "cast": CastKeys,
-    "template": TemplateKeys,
-    "hash": HashKeys,
-    "flatten": FlattenKeys,
-    "explode": ExplodeKeys,
-}
 
 
 def transform(text: str) -> Transform:
     """Read one step as a plan has it: ``rename: {a: b}``."""
     ((name, keys),) = yaml.safe_load(text).items()
-    return Transform(**{name: KEYS[name](**keys) if name in KEYS else keys})
+    made: Any = TRANSFORMS[name]
+    step: Transform = made(keys) if made.bare else made(**keys)
+    return step
 
 
 def apply(steps: str | list[str], document: Document, losses: Losses | None = None) -> list[Document]:
@@ -76,7 +72,7 @@ def test_each_example_of_the_page_is_what_happens(step: str, before: str, after:
 
 
 def test_the_page_has_an_example_of_every_transform() -> None:
-    assert [step.split(":")[0] for step, _, _ in EXAMPLES] == list(Transform.__dataclass_fields__)
+    assert [step.split(":")[0] for step, _, _ in EXAMPLES] == list(TRANSFORMS)
 
 
 # --- rename and move --------------------------------------------------------------------------------------------------

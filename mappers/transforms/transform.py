@@ -1,0 +1,185 @@
+"""What a transform is: one class with its keys in a plan, its faults, what it reads and makes, and what it does."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from mappers.contract import Document
+from mappers.losses import Losses
+
+Where = tuple[str | int, ...]
+"""Where something stands below a key of a plan."""
+Fault = tuple[Where, str]
+"""Where it stands, and what is wrong."""
+
+Substitute = Literal["value", "text", "fields"]
+"""What a transform may put in place of a field: another value, a text of JSON, or the field's own fields beside it."""
+
+
+@dataclass(frozen=True)
+class Transform(ABC):
+    """One step between a document and its mapper; the dataclass fields of a subclass are its keys in a plan.
+
+    Its docstring is the plan schema's text for it. To add a transform: write a subclass with `name`, list it in the
+    TRANSFORMS of its module, describe it in docs/transforms.md, and test it.
+    """
+
+    name: ClassVar[str]
+    """The key of a step in a plan that says which transform it is."""
+    bare: ClassVar[bool] = False
+    """Whether its one dataclass field is written right below that name, without a key of its own."""
+    secrets: ClassVar[Collection[str]] = ()
+    """Its keys whose values must come from the environment."""
+    useless_on: ClassVar[Collection[Substitute]] = ()
+    """What another transform may have put in place of a field so that this one can do nothing with it."""
+    splits: ClassVar[bool] = False
+    """Whether it makes several documents of one."""
+
+    @property
+    def written(self) -> Any:
+        """What stands below its name in a plan."""
+        return getattr(self, dataclasses.fields(self)[0].name) if self.bare else self
+
+    def check(self) -> Iterator[Fault]:
+        """Yield what is wrong with its keys."""
+        yield from ()
+
+    def reads(self) -> Sequence[tuple[Where, str]]:
+        """Return the fields without which it does nothing, each after where the plan names it."""
+        return ()
+
+    def makes(self) -> Sequence[str]:
+        """Return the fields that it may bring into a document."""
+        return ()
+
+    def leaves_date(self, path: str) -> bool | None:
+        """Return whether the field may be a date after this transform; None where it leaves the field as it is."""
+        return True if path in self.makes() else None
+
+    def follow(self, known: Known, step: str) -> None:
+        """`known` says what documents are after this transform, which messages call `step`."""
+        for path in self.makes():
+            known.make(path)
+
+    def of_id(self) -> Transform | None:
+        """Return the part of it that changes an `_id`, None where it leaves each `_id` as it is."""
+        return None
+
+    @abstractmethod
+    def apply(self, document: Document, losses: Losses) -> Iterable[Document]:
+        """Return the documents made of one, none where it is dropped on purpose; adds to `losses` what they lose.
+
+        Never changes the document. Raises MappingError for one that it could only change by losing or overwriting
+        something.
+        """
+
+
+@dataclass
+class Known:
+    """What is known of every document between two transforms, whatever the collection holds."""
+
+    absent: dict[str, str] = field(default_factory=dict)
+    """Fields that no document has any more, and the step that took them."""
+    selected: list[tuple[set[str], str]] = field(default_factory=list)
+    """All that a step kept, with what was made after it."""
+    substitutes: dict[str, tuple[Substitute, str]] = field(default_factory=dict)
+    """Fields that hold what a step put there, of which kind, and the step: nothing is within them."""
+    flattened: list[str] = field(default_factory=list)
+    """How names may begin that a step has made of the fields of objects."""
+
+    def select(self, paths: Iterable[str], step: str) -> None:
+        """Only these fields and the `_id` are left."""
+        self.selected.append(({*paths, "_id"}, step))
+
+    def remove(self, path: str, step: str) -> None:
+        """The field is gone."""
+        self.absent[path] = step
+
+    def make(self, path: str) -> None:
+        """The field may be there."""
+        self.absent = {gone: step for gone, step in self.absent.items() if not overlap(gone, path)}
+        self.substitutes = {there: value for there, value in self.substitutes.items() if not within(there, path)}
+        for paths, _ in self.selected:
+            paths.add(path)
+
+    def substitute(self, path: str, kind: Substitute, step: str) -> None:
+        """The field is another value now."""
+        self.substitutes[path] = (kind, step)
+
+    def lacking(self, path: str, useless_on: Collection[Substitute] = ()) -> str | None:
+        """Return why no document has the field for a transform that is useless on these substitutes, or None."""
+        if path.startswith(tuple(self.flattened)):
+            return None
+        for gone, step in self.absent.items():
+            if within(path, gone):
+                return f"no document has {path} at this point: {step} removes {gone}"
+        for paths, step in self.selected:
+            if not any(overlap(path, kept) for kept in paths):
+                return f"no document has {path} at this point: {step} does not keep it"
+        for there, (kind, step) in self.substitutes.items():
+            if within(path, there) and (path != there or kind in useless_on):
+                done = (
+                    f"moved the fields of {there} up" if kind == "fields" else f"put another value in place of {there}"
+                )
+                return f"{step} has {done} already"
+        return None
+
+
+# --- what checks share ------------------------------------------------------------------------------------------------
+
+
+def listed(paths: Sequence[str], *below: str) -> dict[Where, str]:
+    """Return the paths of a list by where each stands, the list itself standing at `below`."""
+    return {(*below, at): path for at, path in enumerate(paths)}
+
+
+def keyed(paths: Iterable[str], *below: str) -> dict[Where, str]:
+    """Return paths that are keys by where each stands, their object itself standing at `below`."""
+    return {(*below, path): path for path in paths}
+
+
+def below(key: str, faults: Iterable[Fault]) -> Iterator[Fault]:
+    """Yield the faults of what stands below a key."""
+    yield from (((key, *where), text) for where, text in faults)
+
+
+def check_path(where: Where, path: str, *, whole_id: bool = False) -> Iterator[Fault]:
+    """Yield what is wrong with a path: an empty name, or `_id` where it may not be changed."""
+    names = path.split(".")
+    if any(not name or "\0" in name for name in names):
+        yield where, f"found {path!r}, which has an empty field name; write a dotted path such as address.city"
+    elif names[0] == "_id" and not (whole_id and path == "_id"):
+        yield where, "_id and its parts cannot be changed here: _id identifies the document in the target"
+
+
+def check_paths(places: Mapping[Where, str], *, whole_id: bool = False) -> Iterator[Fault]:
+    """Yield what is wrong with the paths of one transform, none of which may be another, or lie within it."""
+    if not places:
+        yield (), "is empty; name at least one field"
+    earlier: list[str] = []
+    for where, path in places.items():
+        yield from check_path(where, path, whole_id=whole_id)
+        yield from ((where, f"found {path!r} beside {other!r}; keep one") for other in earlier if overlap(path, other))
+        earlier.append(path)
+
+
+def check_name(where: Where, name: str, *, top: bool) -> Iterator[Fault]:
+    """Yield what is wrong with a new name, `top` saying whether it stands at the top level."""
+    if not name or "\0" in name or "." in name:
+        yield where, f"found {name!r}; write one name without dots (move takes a path)"
+    elif top and name == "_id":
+        yield where, "no other field can become _id: it identifies the document in the target"
+
+
+def overlap(path: str, other: str) -> bool:
+    """Return whether one of two paths is the other or lies within it."""
+    return within(path, other) or within(other, path)
+
+
+def within(path: str, parent: str) -> bool:
+    """Return whether a path is the parent or lies within it."""
+    return path == parent or path.startswith(parent + ".")
