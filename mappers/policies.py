@@ -139,7 +139,7 @@ LOSSES: dict[str, str] = {
     "name_path": "`name_escape: paths` wrote `a.b` as the field b of an object a, so `a.b` and `{a: {b: …}}` became"
     " the same",
     "null_omitted": "`nulls: omit` left out a null field of a hash",
-    "null_empty": "`nulls: empty` wrote an empty string for null for null",
+    "null_empty": "`nulls: empty` wrote an empty string for null",
     "score_rounded": "a sorted set's score is a double, which rounds integers past 2^53 and most decimals",
     "geo_rounded": "a place is stored as the 52-bit cell that contains it, about 0.6 m wide",
     "set_duplicate": "a set holds an element once, even if the array holds it more often",

@@ -175,7 +175,7 @@ def _entries(attributes: Mapping[str, Any], key: Key, local: Sequence[Index]) ->
 def collision(name: str) -> MappingError:
     """Return the error for a field that stands where offramp needs an attribute."""
     return MappingError(
-        "E-NAME-COLLISION", name, "the document has a field of this name, which offramp needs for itself for itself"
+        "E-NAME-COLLISION", name, "the document has a field of this name, which offramp needs for itself"
     )
 
 

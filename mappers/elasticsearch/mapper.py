@@ -157,7 +157,7 @@ class DocumentMapper:
                 raise MappingError(
                     "E-NAME-COLLISION",
                     name,
-                    "the document has a field of this name, which offramp needs for itself for itself",
+                    "the document has a field of this name, which offramp needs for itself",
                 )
         routing = None if self._routing is None else self._routing.fill(document)
         if routing == "":

@@ -70,7 +70,7 @@ class HashMapper:
                 raise MappingError(
                     "E-NAME-COLLISION",
                     HASH_RAW,
-                    "the document has a field of this name, which offramp needs for itself for itself",
+                    "the document has a field of this name, which offramp needs for itself",
                 )
             fields.append((HASH_RAW.encode(), stored_bytes(document)))
         return (self._hash(document, tuple(fields)),)

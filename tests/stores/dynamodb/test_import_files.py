@@ -114,7 +114,7 @@ def test_files_that_are_not_those_written_are_never_imported(place: Place, s3: A
             loaded(target, records, {})
     name = f"offramp-import/{unique}/route/staged/mine.json.gz"
     s3.put_object(Bucket=unique, Key=name, Body=b"")
-    with pytest.raises(PermanentError, match=r"mine.json.gz.* is no file of offramp's"):
+    with pytest.raises(PermanentError, match=r"mine.json.gz.* was not written by offramp"):
         loaded(target, 12, {})
     s3.delete_object(Bucket=unique, Key=name)
     staging(target).stage(RECORDS[:3], 1, 0)
@@ -163,7 +163,7 @@ def test_an_import_that_takes_too_long_is_awaited_again_by_the_next_run(
     impatient = place(import_deadline_s=0.3)
     staging(impatient).stage(RECORDS, 0, 0)
     answers(impatient, ImportStatus="IN_PROGRESS", ProcessedItemCount=2)
-    with pytest.raises(TransientError, match="IN_PROGRESS, 2 items processed after 0 s; it goes on"):
+    with pytest.raises(TransientError, match="IN_PROGRESS, 2 items processed after 0 s; the import goes on"):
         loaded(impatient, 6, memory)
     with pytest.raises(TransientError, match="stopped by a signal; the import goes on"):
         staging(impatient).load(6, memory, memory.update, lambda _: None, PolledStop(lambda: True))
