@@ -241,7 +241,7 @@ def test_a_straggler_is_split_for_the_worker_that_has_nothing_to_do(
     database.things.insert_many([{"_id": number, "n": number} for number in range(DOCUMENTS, DOCUMENTS + more)])
     plan = plan_of("wait", gate, stores, database, unique, options={"gate": str(gate), "prefix": f"{unique}:"})
     running = start("-v", "backfill", plan, "--json", folder=tmp_path)
-    until(lambda: wished(tmp_path) or running.poll() is not None, "a wish for another partition")
+    until(lambda: partition_requested(tmp_path) or running.poll() is not None, "a request for another partition")
     gate.touch()
     out, err = running.communicate(timeout=60)
     assert running.returncode == 0, err
@@ -255,7 +255,7 @@ def test_a_straggler_is_split_for_the_worker_that_has_nothing_to_do(
     assert sum(tallies) == documents
 
 
-def wished(folder: Path) -> bool:
+def partition_requested(folder: Path) -> bool:
     try:
         with sqlite3.connect(f"file:{folder / 'state.db'}?mode=ro", uri=True) as db:
             return any(wanted > 0 for (wanted,) in db.execute("SELECT wanted FROM wishes"))
