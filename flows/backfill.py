@@ -11,13 +11,13 @@ from pydantic import Field
 
 from flows.orchestration.artifacts import copying_shown
 from flows.orchestration.tasks import NotClean, concluded, prefect_workers
-from flows.orchestration.waiting import in_turn
+from flows.orchestration.waiting import wait_for_routes
 from flows.plan.load import load
 from flows.reporting.files import default_folder
 from flows.reporting.model import Report
 from flows.run.backfill import backfill as run_backfill
 from flows.run.workers import Run
-from flows.verifier.job import Asked, Level
+from flows.verifier.job import Level, VerifyOptions
 
 
 @flow(name="offramp backfill", persist_result=False)
@@ -45,9 +45,11 @@ def backfill(
     """
     loaded = load(Path(plan))
     chosen = loaded.chosen(routes or ())
-    asked = Asked(verify, show_values=show_values)
+    options = VerifyOptions(verify, show_values=show_values)
     with prefect_workers(loaded) as workers, copying_shown(loaded, chosen):
-        found = in_turn(lambda: run_backfill(Run(loaded, chosen, workers), asked, restart=restart), wait_minutes)
+        found = wait_for_routes(
+            lambda: run_backfill(Run(loaded, chosen, workers), options, restart=restart), wait_minutes
+        )
     return concluded(found, Path(report) if report else default_folder(loaded))
 
 

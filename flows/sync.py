@@ -12,9 +12,9 @@ from pydantic import Field
 
 from flows.orchestration.artifacts import catching_up_shown
 from flows.orchestration.tasks import concluded
-from flows.orchestration.waiting import HELD, to_a_checkpoint
+from flows.orchestration.waiting import LEASE_HELD, stop_at_checkpoint
 from flows.plan.load import load
-from flows.replication.sync import sync as caught_up
+from flows.replication.sync import sync as run_sync
 from flows.reporting.model import Report
 from stores.errors import TransientError
 
@@ -35,15 +35,15 @@ def sync(
         plan: Path of the plan's YAML file, absolute or relative to the run's working directory.
         routes: Only these routes of the plan; all of them unless given.
         report: Folder for report.json and report.md; none are written unless given.
-        lag_minutes: A route that is further behind its source when the run ends is told of as lagging.
+        lag_minutes: A route that is further behind its source when the run ends is shown as lagging.
     """
     loaded = load(Path(plan))
     chosen = loaded.chosen(routes or ())
     try:
-        with to_a_checkpoint() as stop, catching_up_shown(loaded) as watching:
-            found = caught_up(loaded, chosen, stop=stop, watching=watching)
+        with stop_at_checkpoint() as stop, catching_up_shown(loaded) as watching:
+            found = run_sync(loaded, chosen, stop=stop, watching=watching)
     except TransientError as error:
-        if error.code != HELD:
+        if error.code != LEASE_HELD:
             raise
         return Cancelled(message=str(error))
     return concluded(found, Path(report) if report else None, lag_minutes=lag_minutes)

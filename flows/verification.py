@@ -10,13 +10,13 @@ from prefect import flow
 from pydantic import Field
 
 from flows.orchestration.tasks import NotClean, concluded, prefect_workers
-from flows.orchestration.waiting import in_turn
+from flows.orchestration.waiting import wait_for_routes
 from flows.plan.load import load
 from flows.reporting.files import default_folder
 from flows.reporting.model import Report
 from flows.run.verify import verify
 from flows.run.workers import Run
-from flows.verifier.job import Asked, Level
+from flows.verifier.job import Level, VerifyOptions
 from flows.verifier.sample import DOCUMENTS
 
 
@@ -54,31 +54,31 @@ def verification(
     loaded = load(Path(plan))
     chosen = loaded.chosen(routes or ())
     with prefect_workers(loaded) as workers:
-        asked = Asked(level, sample, confidence, restart, canary, show_values)
-        found = in_turn(lambda: verify(Run(loaded, chosen, workers), asked), wait_minutes)
+        options = VerifyOptions(level, sample, confidence, restart, canary, show_values)
+        found = wait_for_routes(lambda: verify(Run(loaded, chosen, workers), options), wait_minutes)
     return concluded(found, Path(report) if report else default_folder(loaded))
 
 
-def run(plan_path: Path, routes: Sequence[str], wanted: Level | Asked, *, folder: Path | None = None) -> Report:
+def run(plan_path: Path, routes: Sequence[str], wanted: Level | VerifyOptions, *, folder: Path | None = None) -> Report:
     """The flow has run here and Prefect has its record; returns the report, clean or not.
 
     An OfframpError, such as a plan at fault, propagates as itself; raises ValueError for the level none.
     """
-    asked = Asked.of(wanted)
-    if asked.level == "none":
+    options = VerifyOptions.of(wanted)
+    if options.level == "none":
         raise ValueError("level is none, which verifies nothing; give counts, sample or full")
     load(plan_path).chosen(routes)  # Before a temporary server is started only to hear that the plan is wrong.
     try:
         return verification(
             plan=str(plan_path),
             routes=list(routes),
-            level=asked.level,
+            level=options.level,
             report=str(folder) if folder else None,
-            sample=asked.sample,
-            confidence=asked.confidence,
-            restart=asked.restart,
-            canary=asked.canary,
-            show_values=asked.show_values,
+            sample=options.sample,
+            confidence=options.confidence,
+            restart=options.restart,
+            canary=options.canary,
+            show_values=options.show_values,
         )
     except NotClean as unclean:
         return unclean.report

@@ -41,7 +41,7 @@ def backfill(
     prefect: bool,
 ) -> None:
     """Copy the collections of PLAN, from the last checkpoint on, then verify and report."""
-    from flows.verifier.job import Asked
+    from flows.verifier.job import VerifyOptions
 
     plan, folder = opened_plan(plan_path, folder)
     if prefect or needs_prefect(plan):
@@ -51,6 +51,6 @@ def backfill(
     else:
         from flows.run.backfill import backfill as engine
 
-        asked = Asked(level, show_values=show_values)
-        report = run(plan, routes, as_json, lambda work: engine(work, asked, restart=restart))
+        options = VerifyOptions(level, show_values=show_values)
+        report = run(plan, routes, as_json, lambda work: engine(work, options, restart=restart))
     conclude(report, folder, as_json)

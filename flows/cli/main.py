@@ -21,7 +21,7 @@ from flows.cli.report import report
 from flows.cli.status import status
 from flows.cli.sync import sync
 from flows.cli.verify import verify
-from flows.connect.gc_tuning import seldom
+from flows.connect.gc_tuning import collect_seldom
 from stores.errors import OfframpError, PlanError, origin
 
 
@@ -51,7 +51,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):  # What a store holds must not stop a report from being printed.
             stream.reconfigure(errors="backslashreplace")
     try:
-        with seldom():  # What is imported is no garbage: a tenth of starting was looking for some.
+        with collect_seldom():  # What is imported is no garbage: a tenth of starting was looking for some.
             offramp(standalone_mode=False)
     except click.ClickException as error:
         error.show()

@@ -12,7 +12,7 @@ from flows.cli.options import JSON, PLAN, ROUTES
 from flows.cli.running import PREFECT, REPORT, VALUES, conclude, needs_prefect, opened_plan, run
 
 if TYPE_CHECKING:
-    from flows.verifier.job import Asked, Level
+    from flows.verifier.job import Level, VerifyOptions
 
 
 @click.command()
@@ -61,20 +61,22 @@ def verify(
 ) -> None:
     """Compare what the targets hold with what the source of PLAN says now, and report; no record is written."""
     plan, folder = opened_plan(plan_path, folder)
-    asked = replace(_asked(level, sample, confidence, at_most), restart=restart, canary=canary, show_values=show_values)
+    options = replace(
+        _options(level, sample, confidence, at_most), restart=restart, canary=canary, show_values=show_values
+    )
     if prefect or needs_prefect(plan):
         from flows import verification as flow
 
-        report = flow.run(plan_path, routes, asked, folder=folder)
+        report = flow.run(plan_path, routes, options, folder=folder)
     else:
         from flows.run.verify import verify as engine
 
-        report = run(plan, routes, as_json, lambda work: engine(work, asked))
+        report = run(plan, routes, as_json, lambda work: engine(work, options))
     conclude(report, folder, as_json)
 
 
-def _asked(level: Level, sample: int | None, confidence: float, at_most: float | None) -> Asked:
-    from flows.verifier.job import Asked
+def _options(level: Level, sample: int | None, confidence: float, at_most: float | None) -> VerifyOptions:
+    from flows.verifier.job import VerifyOptions
     from flows.verifier.sample import DOCUMENTS, needed
 
     if sample is not None and at_most is not None:
@@ -82,4 +84,4 @@ def _asked(level: Level, sample: int | None, confidence: float, at_most: float |
     if level != "sample" and (sample is not None or at_most is not None):
         raise click.UsageError(f"{'--sample' if at_most is None else '--at-most'} is for --level sample")
     documents = sample or (needed(at_most, confidence) if at_most is not None else DOCUMENTS)
-    return Asked(level, documents, confidence)
+    return VerifyOptions(level, documents, confidence)

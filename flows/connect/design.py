@@ -1,4 +1,4 @@
-"""What is decided once for a route's run from its documents, and remembered: how its target's place is made."""
+"""The design of the place that a route is copied to: decided once from the route's documents, and kept."""
 
 from __future__ import annotations
 
@@ -24,8 +24,10 @@ _MEASURED_BYTES = 4 * 2**20
 """What is measured at the most, as all of it is written once more."""
 
 
-def designed(route: Route, source: Source, target: Target[Record], *, stop: Stop = NEVER) -> Mapping[str, Any] | None:
-    """Return the design of the route's place, from a look at its documents where one is due; None for no design.
+def design_place(
+    route: Route, source: Source, target: Target[Record], *, stop: Stop = NEVER
+) -> Mapping[str, Any] | None:
+    """Return the design of the route's place, None for a target without designs; samples documents if the mapper asks.
 
     Writes nothing. Raises PlanError where no design serves the documents.
     """
@@ -34,7 +36,7 @@ def designed(route: Route, source: Source, target: Target[Record], *, stop: Stop
     mapper: object = route.mapper(Losses())
     wishes: Mapping[str, Any] = {}
     if isinstance(mapper, Designer) and (documents := mapper.survey(mapped=target.mapped)) is not None:
-        census = _census(route, source, documents, mapper, stop)
+        census = _take_census(route, source, documents, mapper, stop)
         try:
             wishes = mapper.design(census)
         except ValueError as error:
@@ -45,27 +47,27 @@ def designed(route: Route, source: Source, target: Target[Record], *, stop: Stop
     return target.design(wishes)
 
 
-def _census(route: Route, source: Source, documents: int, mapper: Designer, stop: Stop) -> Census:
-    """Return what the route's documents hold as their mapper gets them: of all of them, or of about so many."""
+def _take_census(route: Route, source: Source, documents: int, mapper: Designer, stop: Stop) -> Census:
+    """Return what about so many of the route's documents hold, or all of them for 0, as their mapper gets them."""
     census = Census(mapper.kind)
-    looked_at = 0
+    counted = 0
 
-    def look(document: Document, /) -> tuple[Record, ...]:
-        nonlocal looked_at
+    def count(document: Document, /) -> tuple[Record, ...]:
+        nonlocal counted
         seen = mapper.seen(document)  # What it refuses will be a reject, and no field of the index.
-        looked_at += 1
+        counted += 1
         census.add(seen)
         return ()
 
-    projection = route_projection(route, (), look, Losses())
+    projection = route_projection(route, (), count, Losses())
     for raw in _documents(source, documents, stop):
         projection.map(raw)
-    if looked_at != census.documents:  # A projection turns whatever fails within it into rejects.
-        raise PermanentError("E-CENSUS", f"the census failed on {looked_at - census.documents} documents")
+    if counted != census.documents:  # A projection turns whatever fails within it into rejects.
+        raise PermanentError("E-CENSUS", f"the census failed on {counted - census.documents} documents")
     return census
 
 
-def needed(
+def measure_room(
     route: Route,
     source: Source,
     target: Target[Record],
@@ -98,7 +100,7 @@ def needed(
 
 def _documents(source: Source, documents: int, stop: Stop) -> Iterator[bytes]:
     """Yield about so many documents, or all of them for 0."""
-    # A sample is the first documents of many ranges: those of one range alone may be the oldest of a collection.
+    # A sample is the first documents of many ranges: a single range may hold the oldest of a collection.
     ranges = source.split(_SAMPLED_RANGES) if 0 < documents < source.estimate() else [Partition(0)]
     share = -(-documents // len(ranges)) if documents else 0
     for part in ranges:

@@ -1,4 +1,4 @@
-"""Python's cyclic garbage collector, told to look seldom while documents pass.
+"""Python's cyclic garbage collector, which runs seldom while documents pass.
 
 Each document is decoded, mapped and let go, and none of it is a cycle; by default the collector walks the objects that
 are alive after every 700 new ones, which took a third of the time of copying (docs/decisions.md).
@@ -19,8 +19,8 @@ _usual: list[tuple[int, int, int]] = []
 
 
 @contextmanager
-def seldom() -> Iterator[None]:
-    """Collect seldom while the body, or another body of this kind, runs; then as before."""
+def collect_seldom() -> Iterator[None]:
+    """Let the collector run seldom until the body, and every other body of this kind, has ended; then as before."""
     with _lock:
         _usual.append(_usual[0] if _usual else gc.get_threshold())
         gc.freeze()  # What was imported is never garbage.

@@ -1,4 +1,4 @@
-"""The leases of a run's routes, held and renewed while it lasts (R134)."""
+"""The leases of a run's routes, acquired when it begins, renewed while it lasts and released at its end (R134)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def hold_leases(state: State, routes: Sequence[Route], every_s: float) -> Iterat
 
 
 def _renew(state: State, leases: Mapping[str, Lease], stop: threading.Event, every_s: float) -> None:
-    """Renew until told to stop; a lost lease is found by the next checkpoint, so nothing more is done about it here."""
+    """Renew the leases until `stop` is set. The next checkpoint finds a lost lease, so it is only logged here."""
     while not stop.wait(every_s):
         for lease in list(leases.values()):
             try:

@@ -16,7 +16,7 @@ from stores.mongodb.database import MongoDB
 _UUIDS: Mapping[str, Any] = {"$gte": Binary(bytes(16), 4), "$lte": Binary(b"\xff" * 16, 4)}
 
 
-def kind_of_ids(route: Route, database: MongoDB) -> str:
+def prove_id_kind(route: Route, database: MongoDB) -> str:
     """Return the one kind of `_id` the route's documents have by the source's own count; "" if there are none.
 
     Raises PlanError, naming what was found, where there are several kinds or one without a plain text. A route with
@@ -37,7 +37,7 @@ def kind_of_ids(route: Route, database: MongoDB) -> str:
     return kinds.pop() if kinds else ""
 
 
-def refuse_other_kinds(route: Route, kind: str, copied: Iterable[str]) -> None:
+def refuse_other_id_kind(route: Route, kind: str, copied: Iterable[str]) -> None:
     """Raise PlanError if what the route's run has copied so far had an `_id` of another kind than there is now."""
     before = {PLAIN_KINDS.get(name, name) for name in copied} - {"unknown"}
     if is_plain(route) and kind and before - {kind}:

@@ -1,4 +1,4 @@
-"""What is known of a plan's routes before anything is written, and what refuses to go on with them."""
+"""The checks of a plan's routes before anything is written."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from flows.connect.plain_ids import kind_of_ids, refuse_other_kinds
+from flows.connect.plain_ids import prove_id_kind, refuse_other_id_kind
 from flows.connect.stores import open_source
-from flows.connect.ttl_rule import index_rule, told
+from flows.connect.ttl_rule import describe_rule, read_ttl_rule
 from flows.plan.model import Plan, Route
 from mappers.contract import Record
 from mappers.expiry import IndexExpires
@@ -20,8 +20,8 @@ from stores.state.state import State
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """What `check` has to say of a route that can be served."""
+class RouteCheck:
+    """What `check` found of a route that can be served."""
 
     route: str
     collection: str
@@ -36,12 +36,12 @@ class Checked:
     """What the TTL indexes say, where `expires: from_index` asked."""
 
 
-def check(plan: Plan, routes: Sequence[Route]) -> list[Checked]:
-    """Return what a person should know of each route; raises PlanError with every fault found. Writes nothing.
+def check(plan: Plan, routes: Sequence[Route]) -> list[RouteCheck]:
+    """Return what was found of each route; raises PlanError with every fault. Writes nothing.
 
     Raises TransientError if a store does not answer.
     """
-    found: list[Checked] = []
+    found: list[RouteCheck] = []
     faults: list[PlanError] = []
     failures: dict[str, OfframpError] = {}
     with open_source(plan) as database:
@@ -50,25 +50,25 @@ def check(plan: Plan, routes: Sequence[Route]) -> list[Checked]:
             notes: list[str] = []
             estimate, kind = 0, ""
             expires: IndexExpires | None = None
-            for look in (source.check, target.check):
+            for check_store in (source.check, target.check):
                 with _noted(route, faults, failures):
-                    notes.extend(look())
+                    notes.extend(check_store())
             with _noted(route, faults, failures):
-                kind = kind_of_ids(route, database)
+                kind = prove_id_kind(route, database)
             with _noted(route, faults, failures):
-                expires = index_rule(route, database)
-                notes.extend(told(expires))
+                expires = read_ttl_rule(route, database)
+                notes.extend(describe_rule(expires))
             target.close()
             if not faults and not failures:
                 estimate = source.estimate()
             found.append(
-                Checked(
+                RouteCheck(
                     *(route.name, route.collection, route.target_name, route.mapper_name, estimate, notes, kind),
                     expires,
                 )
             )
     if faults:
-        raise joined([*faults, *(PlanError(error.code, error.message) for error in failures.values())])
+        raise join_faults([*faults, *(PlanError(error.code, error.message) for error in failures.values())])
     if failures:
         raise next(iter(failures.values()))
     return found
@@ -85,14 +85,14 @@ def _noted(route: Route, faults: list[PlanError], failures: dict[str, OfframpErr
         failures.setdefault(str(error), error)
 
 
-def joined(faults: Sequence[PlanError]) -> PlanError:
-    """Return one error that tells all of them."""
+def join_faults(faults: Sequence[PlanError]) -> PlanError:
+    """Return one PlanError that lists all of these."""
     if len(faults) == 1:
         return faults[0]
     return PlanError("E-PLAN", "\n  ".join([f"{len(faults)} faults; nothing has been written", *map(str, faults)]))
 
 
-def total(state: State, route: Route) -> Tally:
+def total_tally(state: State, route: Route) -> Tally:
     """Return what became of the route's documents so far."""
     total = Tally()
     for part in state.partitions.of_route(route.name):
@@ -107,7 +107,7 @@ def is_copied(state: State, route: Route) -> bool | None:
     return all(part.done for part in state.partitions.of_route(route.name))
 
 
-def refuse_changes(state: State, routes: Iterable[Route], found: Mapping[str, Checked]) -> None:
+def refuse_changes(state: State, routes: Iterable[Route], found: Mapping[str, RouteCheck]) -> None:
     """Raise PlanError if a route was begun under a plan that makes other records or puts them elsewhere (R137)."""
     faults: list[PlanError] = []
     for route in routes:
@@ -117,20 +117,20 @@ def refuse_changes(state: State, routes: Iterable[Route], found: Mapping[str, Ch
         now = route.fingerprint()
         changed = [name for name in sorted({*known.fingerprint, *now}) if known.fingerprint.get(name) != now.get(name)]
         if changed:
-            told = "; ".join(f"{name} was {known.fingerprint.get(name)!r}, is {now.get(name)!r}" for name in changed)
+            changes = "; ".join(f"{name} was {known.fingerprint.get(name)!r}, is {now.get(name)!r}" for name in changed)
             faults.append(
                 PlanError(
                     "E-CONFIG-CHANGED",
-                    f"route {route.name}: the plan has changed since its run began: {told}. What was written under the"
-                    " old plan would stay beside the new: undo the change, or begin anew with backfill --restart",
+                    f"route {route.name}: the plan has changed since its run began: {changes}. What was written under"
+                    " the old plan would stay beside the new: undo the change, or begin anew with backfill --restart",
                 )
             )
         try:
-            refuse_other_kinds(route, found[route.name].id_kind, total(state, route).id_types)
+            refuse_other_id_kind(route, found[route.name].id_kind, total_tally(state, route).id_types)
         except PlanError as error:
             faults.append(error)
     if faults:
-        raise joined(faults)
+        raise join_faults(faults)
 
 
 def refuse_other_identity(known: RouteState, *, source: str, target: str | None = None) -> None:
@@ -142,13 +142,13 @@ def refuse_other_identity(known: RouteState, *, source: str, target: str | None 
         if before != now:
             raise PermanentError(
                 "E-MADE-ANEW",
-                f"the {what} was dropped and made anew since the run began, so its checkpoints say nothing about it;"
+                f"the {what} was dropped and made anew since the run began, so its checkpoints mean nothing for it;"
                 " begin anew with backfill --restart",
             )
 
 
-def confirm(target: Target[Record], known: RouteState) -> None:
-    """Return if the target is ready and the one that was copied to; raises PermanentError for another (R137)."""
+def confirm_target(target: Target[Record], known: RouteState) -> None:
+    """Prepare the target, and raise PermanentError if it is not the one that was copied to (R137)."""
     try:
         refuse_other_identity(known, source=known.source_identity, target=target.prepare())
     finally:

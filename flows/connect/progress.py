@@ -11,7 +11,7 @@ from typing import Protocol
 
 
 class Observer(Protocol):
-    """Is told how far a run has come; called from several threads."""
+    """Receives how far a run has come, from several threads."""
 
     def began(self, route: str, stage: str, documents: int) -> None:
         """A stage (copy, load or verify) of a route began; about so many documents are ahead."""
@@ -64,7 +64,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Throughput:
-    """The documents of one stage of a route, in stretches of equal length from its begin on."""
+    """The documents of one stage of a route, in stretches of equal length from its beginning."""
 
     stage: str
     """copy or verify."""
@@ -76,7 +76,7 @@ class Throughput:
     """Documents done in each stretch, one after another."""
 
 
-class Pulse:
+class ProgressCounter:
     """Counts documents as they are done; one thread at a time."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
@@ -92,23 +92,23 @@ class Pulse:
             self._width_s *= 2
             self._counts = _halved(self._counts)
 
-    def taken(self) -> Progress:
+    def progress(self) -> Progress:
         """Return what was counted so far."""
         return Progress(self._width_s, dict(self._counts))
 
 
-def added_up(stage: str, parts: Sequence[Progress]) -> Throughput | None:
+def sum_progress(stage: str, parts: Sequence[Progress]) -> Throughput | None:
     """Return the parts as one series of at most 120 points; None where nothing was done.
 
-    Every width is the first one doubled some times, and stretches begin at its multiples, so nothing is cut.
+    Every width is the first width doubled a number of times, and stretches begin at its multiples, so nothing is cut.
     """
     counts: Counter[int] = Counter()
     width_s = max((part.width_s for part in parts), default=_FIRST_WIDTH_S)
     for part in parts:
-        some, its = Counter(part.counts), part.width_s
-        while its < width_s:
-            some, its = _halved(some), its * 2
-        counts += some
+        part_counts, part_width_s = Counter(part.counts), part.width_s
+        while part_width_s < width_s:
+            part_counts, part_width_s = _halved(part_counts), part_width_s * 2
+        counts += part_counts
     if not counts:
         return None
     while max(counts) - min(counts) >= _MOST:

@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from flows.connect.leases import hold_leases
-from flows.connect.preflight import Checked, check, refuse_changes
+from flows.connect.preflight import RouteCheck, check, refuse_changes
 from flows.connect.stores import OpenRoute, open_route, open_state
-from flows.connect.ttl_rule import expiring
+from flows.connect.ttl_rule import resolve_expires
 from flows.plan.model import Plan, Route
 from stores.mongodb.database import MongoDB
 from stores.state.leases import Lease
@@ -22,22 +22,22 @@ class Session:
 
     plan: Plan
     routes: Sequence[Route]
-    """The chosen routes, with what `expires: from_index` stands for in its place."""
-    checked: Mapping[str, Checked]
+    """The chosen routes, with the rule of the TTL index in the place of `expires: from_index`."""
+    checked: Mapping[str, RouteCheck]
     """What was found of each route before anything was written, by route."""
     state: State
     leases: Mapping[str, Lease]
     """The lease on each route, by route."""
 
     def open(self, route: Route, database: MongoDB | None = None) -> AbstractContextManager[OpenRoute]:
-        """Return the route, a checked one of these, to be opened by `with`; see `open_route`."""
+        """Open a checked route of the session; see `open_route`."""
         id_kind = self.checked[route.name].id_kind
         return open_route(self.plan, route, self.state, self.leases[route.name], id_kind, database)
 
 
 @contextmanager
 def open_session(
-    plan: Plan, routes: Sequence[Route], checked: Mapping[str, Checked] | None = None, *, restart: bool = False
+    plan: Plan, routes: Sequence[Route], checked: Mapping[str, RouteCheck] | None = None, *, restart: bool = False
 ) -> Iterator[Session]:
     """Give the routes, which no other run works on while the body lasts; no target is written.
 
@@ -47,7 +47,9 @@ def open_session(
     """
     if checked is None:
         checked = {found.route: found for found in check(plan, routes)}
-    routes = [expiring(route, checked[route.name].expires) if route.name in checked else route for route in routes]
+    routes = [
+        resolve_expires(route, checked[route.name].expires) if route.name in checked else route for route in routes
+    ]
     with open_state(plan) as state, hold_leases(state, routes, plan.run.lease_s / 3) as leases:
         if not restart:
             refuse_changes(state, [route for route in routes if route.name in checked], checked)

@@ -13,7 +13,7 @@ from stores.state.state import State
 
 
 @contextmanager
-def staged(route: Route) -> Iterator[Staging[Any] | None]:
+def open_staging(route: Route) -> Iterator[Staging[Any] | None]:
     """Give where the route's records are staged for the length of the body, None if they are written."""
     target = route.target()
     try:
@@ -22,12 +22,12 @@ def staged(route: Route) -> Iterator[Staging[Any] | None]:
         target.close()
 
 
-def taken(routes: Iterable[Route]) -> list[PlanError]:
-    """Return a fault for each of these routes that would load into a place that stands already."""
+def find_occupied(routes: Iterable[Route]) -> list[PlanError]:
+    """Return a fault for each of these routes that would load into a place that exists already."""
     faults: list[PlanError] = []
     for route in routes:
         try:
-            with staged(route) as staging:
+            with open_staging(route) as staging:
                 if staging is not None:
                     staging.vacant()
         except PlanError as error:
@@ -35,13 +35,13 @@ def taken(routes: Iterable[Route]) -> list[PlanError]:
     return faults
 
 
-def is_waiting(state: State, route: Route) -> bool:
-    """Tell whether what was copied waits to be loaded, by the state alone."""
-    with staged(route) as staging:
+def awaits_load(state: State, route: Route) -> bool:
+    """Return whether what was copied is still to be loaded, by the state alone."""
+    with open_staging(route) as staging:
         return staging is not None and not staging.held(state.designs.load_state(route.name))
 
 
 def refuse_unloaded(state: State, route: Route) -> None:
     """Raise TransientError if what was copied waits to be loaded: there is nothing to verify yet."""
-    if is_waiting(state, route):
+    if awaits_load(state, route):
         raise TransientError("E-NOT-LOADED", "its records are staged but not loaded yet; run backfill, which goes on")

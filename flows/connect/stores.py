@@ -50,7 +50,7 @@ def open_route(
 ) -> Iterator[OpenRoute]:
     """Give the route with its stores open for the length of the body; nothing is read or written yet.
 
-    `route` holds what `expires: from_index` stands for (see `ttl_rule.expiring`). Opens a source of its own unless a
+    `expires: from_index` is resolved in `route` (see `ttl_rule.resolve_expires`). Opens a source of its own unless a
     `database` is given. Closes what it opened, and leaves the state and a given database open.
     """
     with ExitStack() as closing:
@@ -70,7 +70,7 @@ def open_route(
 
 
 def with_design(follower: _Follower, design: Mapping[str, Any] | None) -> _Follower:
-    """Return the target or mapper, which now follows the design if there is one and it can follow one."""
+    """Return the target or mapper, which from now on follows the design if it can."""
     if design is not None and isinstance(follower, Plannable | Designer):
         follower.follow(design)
     return follower

@@ -1,4 +1,4 @@
-"""What `expires: from_index` stands for: asked of the source in every run, and part of what a run may not change."""
+"""The TTL rule of `expires: from_index`: read from the source in every run, and part of what a run may not change."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stores.errors import PlanError
 from stores.mongodb.database import MongoDB
 
 
-def index_rule(route: Route, database: MongoDB) -> IndexExpires | None:
+def read_ttl_rule(route: Route, database: MongoDB) -> IndexExpires | None:
     """Return what the TTL indexes of the route's collection say, None for a route that does not ask them.
 
     Raises PlanError where there is none, or where its field is not among those the route takes along.
@@ -29,15 +29,15 @@ def index_rule(route: Route, database: MongoDB) -> IndexExpires | None:
     return found
 
 
-def told(rule: IndexExpires | None) -> Iterator[str]:
-    """Yield what a person should know of the rule that was found."""
-    for one in (rule, *rule.others) if rule is not None else ():
-        which = " where the index's filter matches" if one.where else ""
-        yield f"expires {one.after_seconds} s after {one.field!r}{which}, as the collection's TTL index says"
+def describe_rule(rule: IndexExpires | None) -> Iterator[str]:
+    """Yield a sentence for each TTL index that the rule is made of."""
+    for index in (rule, *rule.others) if rule is not None else ():
+        which = " where the index's filter matches" if index.where else ""
+        yield f"expires {index.after_seconds} s after {index.field!r}{which}, as the collection's TTL index says"
 
 
-def expiring(route: Route, rule: IndexExpires | None) -> Route:
-    """Return the route with the rule in the place of `from_index`, so that its fingerprint holds it (R137)."""
+def resolve_expires(route: Route, rule: IndexExpires | None) -> Route:
+    """Return the route with the rule in the place of `from_index`, so that its fingerprint includes it (R137)."""
     if rule is None:
         return route
     return dataclasses.replace(route, options=dataclasses.replace(route.options, expires=rule))

@@ -28,7 +28,7 @@ from flows.reporting.files import write
 from flows.reporting.model import Report
 from flows.reporting.text import as_text
 from flows.run.backfill import backfill
-from flows.run.console import display, following
+from flows.run.console import display, sync_display
 from flows.run.verify import verify
 from flows.run.workers import Run, Threads
 from stores.contract.stop import NEVER, PolledStop, Stop
@@ -132,7 +132,7 @@ def _moved_live(plan: Plan, live_s: float, steps: _Steps, quiet: bool, stop: Sto
         if report.verdict == "failed":
             return report
         until = time.monotonic() + live_s
-        with following(quiet) as watching:
+        with sync_display(quiet) as watching:
             enough = PolledStop(lambda: time.monotonic() > until, stop, every_s=0.1)
             report = sync(plan, routes, follow=True, stop=enough, watching=watching)
         changes = _changes(report)

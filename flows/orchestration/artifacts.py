@@ -19,11 +19,11 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from flows.connect.preflight import total
+from flows.connect.preflight import total_tally
 from flows.connect.stores import open_source, open_state
 from flows.orchestration.events import emit_verdict
 from flows.plan.model import Plan, Route
-from flows.replication.sync import Progress, Watching
+from flows.replication.sync import RouteProgress, SyncObserver
 from flows.reporting.markdown import as_markdown
 from flows.reporting.model import Report, RouteReport
 from flows.reporting.text import NOT_CHECKED, cells
@@ -59,9 +59,9 @@ def show(report: Report, closing: str) -> None:
 
 
 def show_sync(report: Report, closing: str, lag_s: float) -> None:
-    """What a sync did is among the artifacts, as a table; each route is told of as current, or lagging beyond `lag_s`.
+    """What a sync did is an artifact, a table; an event says whether each route is current, or lags more than `lag_s`.
 
-    A route that did not get there has its verdict told of too.
+    A route that did not get there has an event of its verdict too.
     """
     _show_table(report, closing, artifact_key(report.plan, "sync"), _sync_cells)
     for route in report.routes:
@@ -108,13 +108,13 @@ def copying_shown(plan: Plan, routes: Sequence[Route]) -> Iterator[None]:
     expected: dict[str, int] = {}
     with open_state(plan) as state:
 
-        def look() -> Far:
+        def measure() -> Far:
             if not expected:
                 with open_source(plan) as database:
                     expected.update({route.name: route.source(database).estimate() for route in routes})
             return _copied(state, routes, expected)
 
-        with shown(artifact_key(plan.name, "progress"), look):
+        with shown(artifact_key(plan.name, "progress"), measure):
             yield
 
 
@@ -122,7 +122,7 @@ def _copied(state: State, routes: Sequence[Route], expected: dict[str, int]) -> 
     done, all_of_it, words = 0, 0, []
     for route in routes:
         parts = state.partitions.of_route(route.name)
-        read = total(state, route).read
+        read = total_tally(state, route).read
         about = max(read, expected[route.name])
         if parts and all(part.done for part in parts):
             about = read
@@ -133,39 +133,41 @@ def _copied(state: State, routes: Sequence[Route], expected: dict[str, int]) -> 
 
 
 @contextmanager
-def catching_up_shown(plan: Plan) -> Iterator[Watching]:
-    """Give what is told how far a sync has come, and shows it in an artifact while the body lasts."""
-    told: list[Sequence[Progress]] = []
+def catching_up_shown(plan: Plan) -> Iterator[SyncObserver]:
+    """Give an observer of a sync, which shows its progress in an artifact while the body lasts."""
+    latest: list[Sequence[RouteProgress]] = []
     first: list[float] = []
 
-    def watching(progress: Sequence[Progress]) -> None:
+    def watching(progress: Sequence[RouteProgress]) -> None:
         if not first:
-            first.append(max((one.lag_s for one in progress), default=0.0))
-        told[:] = [progress]
+            first.append(max((route.lag_s for route in progress), default=0.0))
+        latest[:] = [progress]
 
-    def look() -> Far:
-        progress = told[0] if told else ()
-        behind_s = max((one.lag_s for one in progress), default=0.0)
+    def measure() -> Far:
+        progress = latest[0] if latest else ()
+        behind_s = max((route.lag_s for route in progress), default=0.0)
         words = [
-            f"{one.route}: {one.events} changes, {one.applied} copied, {one.deleted} deleted, {one.lag_s:.0f} s behind"
-            for one in progress
+            f"{row.route}: {row.events} changes, {row.applied} copied, {row.deleted} deleted, {row.lag_s:.0f} s behind"
+            for row in progress
         ]
-        return 100.0 * (1 - behind_s / max(*first, behind_s, 1.0)) if told else 0.0, "\n".join(words)
+        return 100.0 * (1 - behind_s / max(*first, behind_s, 1.0)) if latest else 0.0, "\n".join(words)
 
-    with shown(artifact_key(plan.name, "sync-progress"), look):
+    with shown(artifact_key(plan.name, "sync-progress"), measure):
         yield watching
 
 
 @contextmanager
-def shown(key: str, look: Callable[[], Far]) -> Iterator[None]:
-    """While the body lasts, and if it lasts, an artifact shows what `look` says, every few seconds.
+def shown(key: str, measure: Callable[[], Far]) -> Iterator[None]:
+    """While the body lasts, and if it lasts, an artifact shows what `measure` returns, every few seconds.
 
     Whatever goes wrong with that is logged, and ends nothing.
     """
     stop = threading.Event()
     # The artifact belongs to the run at hand, which a thread of its own would not know of.
     context = contextvars.copy_context()
-    showing = threading.Thread(target=context.run, args=(_keep_showing, key, look, stop), name="progress", daemon=True)
+    showing = threading.Thread(
+        target=context.run, args=(_keep_showing, key, measure, stop), name="progress", daemon=True
+    )
     showing.start()
     try:
         yield
@@ -174,14 +176,14 @@ def shown(key: str, look: Callable[[], Far]) -> Iterator[None]:
         showing.join(_LOOK_EVERY_S)
 
 
-def _keep_showing(key: str, look: Callable[[], Far], stop: threading.Event) -> None:
+def _keep_showing(key: str, measure: Callable[[], Far], stop: threading.Event) -> None:
     artifact: UUID | None = None
     while True:
         ended = stop.wait(_LOOK_EVERY_S)
         if ended and artifact is None:
             return
         try:
-            percent, words = look()
+            percent, words = measure()
             if artifact is None:
                 artifact = cast(UUID, create_progress_artifact(percent, key=key, description=words))
             else:
@@ -195,7 +197,7 @@ def _keep_showing(key: str, look: Callable[[], Far], stop: threading.Event) -> N
 
 
 class Counted:
-    """An observer that counts, and says how far one route has come."""
+    """An observer that counts the documents of a route."""
 
     def __init__(self, route: str) -> None:
         """Begin at nothing."""

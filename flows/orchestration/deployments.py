@@ -41,7 +41,7 @@ _DESCRIPTIONS: Mapping[Kind, str] = {
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which deployments a plan is to have; what is said here is all that `offramp deploy` decides."""
+    """Which deployments a plan is to have; it is all that `offramp deploy` decides."""
 
     plan: str
     """The plan's name."""
@@ -99,7 +99,7 @@ class Deployment:
 
 
 def plan_tag(plan: str) -> str:
-    """Return the tag by which a plan's deployments, and no others, are found."""
+    """Return the tag that a plan's deployments, and no others, have."""
     return f"plan:{plan}"
 
 
@@ -140,12 +140,12 @@ def as_yaml(made: Sequence[Deployment], pool: str = POOL, folder: str | None = N
     content: dict[str, Any] = {}
     if folder:
         content["pull"] = [working_in(folder)]
-    content["deployments"] = [one.as_yaml(pool) for one in made]
+    content["deployments"] = [deployment.as_yaml(pool) for deployment in made]
     return _HEADER.format(pool=pool) + yaml.safe_dump(content, sort_keys=False, width=120, allow_unicode=True)
 
 
 def working_in(folder: str) -> dict[str, Any]:
-    """Return the pull step by which a run works in this folder."""
+    """Return the pull step that lets a run work in this folder."""
     return {"prefect.deployments.steps.set_working_directory": {"directory": folder}}
 
 

@@ -35,5 +35,5 @@ def emit_verdict(report: Report, route: RouteReport, word: str) -> None:
 
 
 def resource_id(plan: str, route: str) -> str:
-    """Return by which a route's events are found, and chosen in an automation."""
+    """Return the resource id that a route's events have; an automation chooses them by it."""
     return f"offramp.route.{plan}.{route}"

@@ -60,7 +60,7 @@ def register(made: Sequence[Deployment], plan: str, place: Place) -> list[str]:
             for found in client.read_deployments(deployment_filter=_ours(plan), limit=_MOST):
                 if found.work_pool_name is not None:
                     client.delete_deployment(found.id)
-        kept = {_registered(client, one, place) for one in made}
+        kept = {_registered(client, deployment, place) for deployment in made}
         removed = []
         for found in client.read_deployments(deployment_filter=_ours(plan), limit=_MOST):
             if found.id not in kept:
@@ -82,15 +82,15 @@ def serve_here(made: Sequence[Deployment], plan: str, folder: str) -> None:
     limit = ConcurrencyLimitConfig(limit=_LIMIT, collision_strategy=ConcurrencyLimitStrategy(COLLISION))
     served = [
         RunnerDeployment.from_entrypoint(
-            one.entrypoint,
-            one.name,
-            schedules=_schedules(one),
-            parameters=dict(one.parameters),
-            description=one.description,
-            tags=list(one.tags),
+            deployment.entrypoint,
+            deployment.name,
+            schedules=_schedules(deployment),
+            parameters=dict(deployment.parameters),
+            description=deployment.description,
+            tags=list(deployment.tags),
             concurrency_limit=limit,
         )
-        for one in made
+        for deployment in made
     ]
     try:
         with contextlib.chdir(folder):
@@ -107,8 +107,8 @@ def _ours(plan: str) -> DeploymentFilter:
     return DeploymentFilter(tags=DeploymentFilterTags(all_=["offramp", plan_tag(plan)]))
 
 
-def _registered(client: SyncPrefectClient, one: Deployment, place: Place) -> UUID:
-    flow: Flow[..., Any] = load_flow_from_entrypoint(one.entrypoint)
+def _registered(client: SyncPrefectClient, deployment: Deployment, place: Place) -> UUID:
+    flow: Flow[..., Any] = load_flow_from_entrypoint(deployment.entrypoint)
     on_pool: dict[str, Any] = {}
     if place.pool is not None:
         on_pool = {
@@ -118,25 +118,27 @@ def _registered(client: SyncPrefectClient, one: Deployment, place: Place) -> UUI
         }
     return client.create_deployment(
         client.create_flow_from_name(flow.name),
-        one.name,
-        entrypoint=one.entrypoint,
-        description=one.description,
-        parameters=dict(one.parameters),
+        deployment.name,
+        entrypoint=deployment.entrypoint,
+        description=deployment.description,
+        parameters=dict(deployment.parameters),
         parameter_openapi_schema=parameter_schema(flow).model_dump(exclude_unset=True),
         enforce_parameter_schema=True,
-        schedules=_schedules(one),
+        schedules=_schedules(deployment),
         concurrency_limit=_LIMIT,
         concurrency_options=ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy(COLLISION)),
-        tags=list(one.tags),
+        tags=list(deployment.tags),
         paused=False,
         **on_pool,
     )
 
 
-def _schedules(one: Deployment) -> list[DeploymentScheduleCreate]:
-    if one.schedule is None:
+def _schedules(deployment: Deployment) -> list[DeploymentScheduleCreate]:
+    if deployment.schedule is None:
         return []
-    return [DeploymentScheduleCreate(schedule=_schedule(one.schedule), slug=one.schedule["slug"], active=True)]
+    return [
+        DeploymentScheduleCreate(schedule=_schedule(deployment.schedule), slug=deployment.schedule["slug"], active=True)
+    ]
 
 
 def _schedule(keys: Mapping[str, Any]) -> SCHEDULE_TYPES:

@@ -55,7 +55,7 @@ class NotClean(Exception):
 
 
 def may_pass(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
-    """Tell whether a failed task is worth another attempt: only what a store called transient is."""
+    """Return whether a failed task is worth another attempt: only after a TransientError."""
     return isinstance(state.data, TransientError)
 
 
@@ -85,7 +85,7 @@ def load_route(plan: str, job: LoadJob) -> Span:
 
 @task(name="verify", task_run_name="verify {job.route}{job.part}", **_OPTIONS)
 def verify_route(plan: str, job: VerifyJob) -> Verified:
-    """Return what the route's target holds against what its source says now, or that a part of it was looked at."""
+    """Return what the route's target holds against what its source says now, or what a part of that came to."""
     return worker_entry.run_job(plan, job)
 
 
@@ -160,10 +160,10 @@ class _Submitted(Generic[R_co]):
 
     def add_done_callback(self, call: Callable[[Any], object], /) -> None:
         """Call when it ends, at once if it has."""
-        self.future.add_done_callback(lambda _: _told(call, self))
+        self.future.add_done_callback(lambda _: _call(call, self))
 
 
-def _told(call: Callable[[Any], object], pending: object) -> None:
+def _call(call: Callable[[Any], object], pending: object) -> None:
     call(pending)
 
 
@@ -183,7 +183,7 @@ class _Refused:
 
 
 def _is_death(error: BaseException) -> bool:
-    """Tell whether the error is about the process that the task ran in, in the words of each runner."""
+    """Return whether the error says that the process of the task died, by the names each runner has for that."""
     return any(kind.__name__ in _DEATHS for kind in type(error).__mro__)
 
 
@@ -198,7 +198,7 @@ def _died(route: str, error: BaseException) -> TransientError:
 def concluded(report: Report, folder: Path | None, *, lag_minutes: float | None = None) -> Report:
     """The report is written to the folder, shown in Prefect and returned; raises NotClean if it is not clean.
 
-    A report with `lag_minutes` is of a sync: a route further behind than that is told of.
+    A report with `lag_minutes` is of a sync: a route further behind than that is shown as lagging.
     """
     log = get_run_logger()
     closing = str(NotClean(report))

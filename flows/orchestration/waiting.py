@@ -1,4 +1,4 @@
-"""When a flow's run may begin, and where it ends when it is told to."""
+"""When a flow's run may begin, and where it ends when Prefect stops it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from flows.reporting.model import Report
 from stores.contract.stop import PROCESS_STOP, Stop
 from stores.errors import TransientError
 
-HELD = "E-LEASE-HELD"
-_LOOK_EVERY_S = 5.0
+LEASE_HELD = "E-LEASE-HELD"
 
 _log = logging.getLogger(__name__)
 
 
-def in_turn(run: Callable[[], Report], wait_minutes: float) -> Report:
+def wait_for_routes(run: Callable[[], Report], wait_minutes: float, *, poll_every_s: float = 5.0) -> Report:
     """Return the run's report, once no other run is at work on its routes.
 
-    Raises TransientError E-LEASE-HELD if one still is after so many minutes.
+    Raises TransientError E-LEASE-HELD if another run still is after so many minutes.
     """
     give_up = time.monotonic() + 60 * wait_minutes
     while True:
@@ -31,15 +30,15 @@ def in_turn(run: Callable[[], Report], wait_minutes: float) -> Report:
             return run()
         except TransientError as error:
             left_s = give_up - time.monotonic()
-            if error.code != HELD or left_s <= 0 or PROCESS_STOP.is_set():
+            if error.code != LEASE_HELD or left_s <= 0 or PROCESS_STOP.is_set():
                 raise
             _log.warning("waiting up to %.0f s: %s", left_s, error)
-            PROCESS_STOP.wait(min(_LOOK_EVERY_S, left_s))
+            PROCESS_STOP.wait(min(poll_every_s, left_s))
 
 
 @contextmanager
-def to_a_checkpoint() -> Iterator[Stop]:
-    """Give what tells whether to stop: a first SIGTERM only asks for it, and does what it would have done at the end.
+def stop_at_checkpoint() -> Iterator[Stop]:
+    """Give a stop that the first SIGTERM sets; what the signal would have done is done at the end of the body.
 
     Prefect's own way, an exception wherever the program happens to be, would cut a batch short that is to be done
     again. A second signal goes that way, at once. In another thread than the main one nothing changes.
@@ -47,13 +46,13 @@ def to_a_checkpoint() -> Iterator[Stop]:
     if threading.current_thread() is not threading.main_thread():
         yield PROCESS_STOP
         return
-    noted: list[FrameType | None] = []
+    signalled: list[FrameType | None] = []
     before = signal.getsignal(signal.SIGTERM)
 
     def note(number: int, frame: FrameType | None) -> None:
-        if noted and callable(before):
+        if signalled and callable(before):
             before(number, frame)
-        noted.append(frame)
+        signalled.append(frame)
         PROCESS_STOP.set()
 
     signal.signal(signal.SIGTERM, note)
@@ -61,5 +60,5 @@ def to_a_checkpoint() -> Iterator[Stop]:
         yield PROCESS_STOP
     finally:
         signal.signal(signal.SIGTERM, before)
-        if noted and callable(before):
-            before(signal.SIGTERM, noted[0])
+        if signalled and callable(before):
+            before(signal.SIGTERM, signalled[0])

@@ -1,4 +1,4 @@
-"""What a task does wherever it runs: plain values in, the plan loaded anew, stopped by way of the state.
+"""What a task does wherever it runs: it loads the plan anew, does its job, and is stopped by the state.
 
 Plain functions: Prefect sends a task to another process with what its body names, and a lock or an event cannot go
 along.
@@ -22,7 +22,10 @@ R = TypeVar("R")
 
 
 def run_job(plan: str, job: Job[R]) -> R:
-    """Return what came of the job, by the plan that is read from this path; copying is shown by its flow instead."""
+    """Return the result of the job under the plan at this path; an artifact shows its progress.
+
+    The progress of copying is shown by the flow instead.
+    """
     loaded = load(Path(plan))
     with open_state(loaded) as state:
         stop = PolledStop(lambda: state.work_requests.stopped(job.lease), every_s=_POLL_EVERY_S)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from flows.connect.preflight import confirm, refuse_other_identity
+from flows.connect.preflight import confirm_target, refuse_other_identity
 from flows.connect.session import Session
 from flows.connect.staging import refuse_unloaded
 from flows.connect.stores import OpenRoute
@@ -14,15 +14,15 @@ from flows.plan.model import Route
 from stores.errors import PermanentError
 from stores.mongodb.database import MongoDB
 
-AT_ONCE = 500
+BATCH = 500
 """Documents copied again before what became of them is put on record."""
 
 
-def copy_again(opened: OpenRoute, ids: Sequence[bytes]) -> Recopied:
+def recopy(opened: OpenRoute, ids: Sequence[bytes]) -> Recopied:
     """The target holds what these documents are now; see `copy_documents`.
 
     Of a route that is rescanned it is on record first that the next pass must copy them whatever they are then, and
-    look for them if they are gone: what a scan remembers is not what is written here.
+    search for them if they are gone: what a scan remembers is not what is written here.
     """
     scans = opened.state.document_hashes
     if number := scans.last_pass(opened.route.name):
@@ -43,5 +43,5 @@ def open_copied(session: Session, route: Route, database: MongoDB | None = None)
     refuse_unloaded(session.state, route)
     with session.open(route, database) as opened:
         refuse_other_identity(known, source=opened.source.identity())
-        confirm(opened.target, known)
+        confirm_target(opened.target, known)
         yield opened

@@ -1,4 +1,4 @@
-"""Repair: exactly what a verification found wrong is copied again or deleted, and then looked at again (R155, R156)."""
+"""Repair: exactly what a verification found wrong is copied again or deleted, and then rechecked (R155, R156)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from flows.connect.preflight import joined, total
+from flows.connect.preflight import join_faults, total_tally
 from flows.connect.session import Session, open_session
 from flows.connect.stores import OpenRoute
 from flows.copying.projection import identify
 from flows.plan.model import Plan, Route
-from flows.repair.recopy import AT_ONCE, copy_again, open_copied
+from flows.repair.recopy import BATCH, open_copied, recopy
 from flows.verifier.ledger import Mismatch
 from flows.verifier.recheck import Recheck
 from mappers.contract import Record
@@ -25,7 +25,7 @@ from stores.state.state import State
 from stores.state.verification import MOST_FINDINGS
 
 KINDS = ("missing", "differs", "extra")
-"""What can be repaired. Of two documents that map to one address only the plan can say which is to stand there."""
+"""What can be repaired. Of two documents that map to the same address only the plan can say whose record it holds."""
 _UNPROVEN = ("unsettled", "inconclusive")
 _ROUNDS = 3
 _FEW = 100
@@ -46,7 +46,7 @@ class Repaired:
     deleted: int = 0
     """Addresses of extras that were deleted."""
     mended: int = 0
-    """Addresses looked at again, by both stores, after which nothing is wrong there."""
+    """Addresses that were rechecked against both stores and are right now."""
     left: Mapping[str, int] = field(default_factory=dict)
     """Addresses at which something is wrong still, by kind."""
     kept: Mapping[str, int] = field(default_factory=dict)
@@ -65,12 +65,13 @@ def repair(
     everything: bool = False,
     stop: Stop = NEVER,
 ) -> list[Repaired]:
-    """What the last verification found of these kinds is as it should be in each route's target, or told as left.
+    """What the last verification found of these kinds is repaired in each route's target, or reported as left.
 
-    Nothing but the addresses looked at again is verified by it, and whatever was verified of the route before is void.
+    Nothing but the rechecked addresses is verified by it, and whatever was verified of the route before is void.
     Raises PlanError, having written nothing, if a route cannot be served, or if so much of it is wrong that its cause
-    is no accident (unless `everything`); TransientError if another run is at work on one. What stops a route later is
-    its `failure`. With `dry_run` nothing is written, and only the state is changed: findings that are none are cleared.
+    is no accident (unless `everything`); TransientError if another run is at work on a route. What stops a route later
+    is the `failure` in its result. With `dry_run` nothing is written, and only the state is changed: findings that are
+    right by now are removed.
     """
     with open_session(plan, routes) as session:
         room = session.state.verification
@@ -91,7 +92,7 @@ def _refuse_systemic(session: Session, sums: Mapping[str, Counter[str]], kinds: 
     faults = []
     for route in session.routes:
         wrong = sum(sums[route.name][kind] for kind in kinds)
-        documents = max(session.checked[route.name].documents, total(session.state, route).read)
+        documents = max(session.checked[route.name].documents, total_tally(session.state, route).read)
         if wrong > _FEW and wrong > _SHARE * documents:
             more = " or more" if sum(sums[route.name].values()) >= MOST_FINDINGS else ""
             faults.append(
@@ -102,7 +103,7 @@ def _refuse_systemic(session: Session, sums: Mapping[str, Counter[str]], kinds: 
                 )
             )
     if faults:
-        raise joined(faults)
+        raise join_faults(faults)
 
 
 @dataclass
@@ -131,26 +132,30 @@ class _Repair:
     def _repaired(self, opened: OpenRoute, outcome: Repaired, *, dry_run: bool) -> Repaired:
         room = self.state.verification
         asked = [
-            Mismatch(one.kind, one.address, one.position or b"")
-            for one in room.findings(self.route.name, (*self.kinds, *_UNPROVEN))
+            Mismatch(finding.kind, finding.address, finding.position or b"")
+            for finding in room.findings(self.route.name, (*self.kinds, *_UNPROVEN))
         ]
-        waiting, mended = self._looked(opened, asked)
+        waiting, mended = self._recheck(opened, asked)
         outcome = replace(outcome, wrong=_by_kind(waiting), left=_by_kind(waiting), mended=mended)
-        if dry_run or not any(one.kind in self.kinds for one in waiting):
+        if dry_run or not any(mismatch.kind in self.kinds for mismatch in waiting):
             return outcome
         self.state.repairs.begin(self.lease)
         kept: dict[str, str] = {}
-        extras = [one.address for one in waiting if one.kind == "extra" and not one.position]
+        extras = [wrong.address for wrong in waiting if wrong.kind == "extra" and not wrong.position]
         if extras and "extra" in self.kinds:
-            kept = self._kept(opened, extras)
-        deletable = {*extras} - {*kept}  # What turns out to be an extra later was not looked for among the documents.
+            kept = self._find_protected(opened, extras)
+        deletable = {*extras} - {*kept}  # What turns out to be an extra later was not searched for.
         for _ in range(_ROUNDS):
-            doing = [one for one in waiting if one.kind in self.kinds and (one.position or one.address in deletable)]
+            doing = [
+                wrong
+                for wrong in waiting
+                if wrong.kind in self.kinds and (wrong.position or wrong.address in deletable)
+            ]
             if not doing:
                 break
-            copied = self._copy(opened, [one for one in doing if one.position])
-            deleted = self._delete(opened, [one for one in doing if not one.position])
-            waiting, mended = self._looked(opened, waiting)
+            copied = self._copy(opened, [wrong for wrong in doing if wrong.position])
+            deleted = self._delete(opened, [wrong for wrong in doing if not wrong.position])
+            waiting, mended = self._recheck(opened, waiting)
             outcome = replace(
                 outcome,
                 copied=outcome.copied + copied,
@@ -159,35 +164,35 @@ class _Repair:
                 rounds=outcome.rounds + 1,
             )
         self.state.repairs.record(
-            self.lease, [Action("repair", "left", one.kind, one.address, _id(one)) for one in waiting]
+            self.lease, [Action("repair", "left", wrong.kind, wrong.address, _id(wrong)) for wrong in waiting]
         )
         return replace(outcome, left=_by_kind(waiting), kept=dict(Counter(kept.values())))
 
-    def _looked(self, opened: OpenRoute, seeming: Sequence[Mismatch]) -> tuple[list[Mismatch], int]:
+    def _recheck(self, opened: OpenRoute, seeming: Sequence[Mismatch]) -> tuple[list[Mismatch], int]:
         """Return what is wrong by now, and at how many addresses nothing is any more; of those no finding is left."""
         refused = self.state.rejects.refused(self.route.name)
-        look = Recheck(opened.source, opened.projection, opened.target, refused=refused, stop=self.stop)
+        recheck = Recheck(opened.source, opened.projection, opened.target, refused=refused, stop=self.stop)
         wrong: list[Mismatch] = []
         right: list[str] = []
-        for some in _some(seeming):
-            self._go_on()
-            for before, one in zip(some, look(some), strict=True):
-                if one.kind not in (*KINDS, *_UNPROVEN):
-                    right.append(one.address)
-                elif one.kind == "extra" and one.position:  # What it was found of has no record there any more.
+        for batch in _batches(seeming):
+            self._raise_if_stopped()
+            for before, now in zip(batch, recheck(batch), strict=True):
+                if now.kind not in (*KINDS, *_UNPROVEN):
+                    right.append(now.address)
+                elif now.kind == "extra" and now.position:  # What it was found of has no record there any more.
                     wrong.append(before)
                 else:
-                    wrong.append(one)
+                    wrong.append(now)
         self.state.verification.remove_findings(self.lease, right)
         return wrong, len(right)
 
     def _copy(self, opened: OpenRoute, wrong: Sequence[Mismatch]) -> int:
         kinds: dict[bytes, Mismatch] = {}
-        for one in wrong:
-            kinds.setdefault(one.position, one)
-        for some in _some(list(kinds)):
-            self._go_on()
-            done = copy_again(opened, some)
+        for mismatch in wrong:
+            kinds.setdefault(mismatch.position, mismatch)
+        for batch in _batches(list(kinds)):
+            self._raise_if_stopped()
+            done = recopy(opened, batch)
             rejected = {reject.id for reject in done.rejects}
             self.state.repairs.record(
                 self.lease,
@@ -199,51 +204,53 @@ class _Repair:
                         kinds[at].address,
                         identify(at),
                     )
-                    for at in some
+                    for at in batch
                 ],
             )
         return len(kinds)
 
     def _delete(self, opened: OpenRoute, extras: Sequence[Mismatch]) -> int:
-        for some in _some(extras):
-            self._go_on()
+        for batch in _batches(extras):
+            self._raise_if_stopped()
             opened.journal.ensure()
-            opened.target.delete([one.address for one in some])
-            self.state.repairs.record(self.lease, [Action("repair", "deleted", one.kind, one.address) for one in some])
+            opened.target.delete([extra.address for extra in batch])
+            self.state.repairs.record(
+                self.lease, [Action("repair", "deleted", extra.kind, extra.address) for extra in batch]
+            )
         return len(extras)
 
-    def _kept(self, opened: OpenRoute, extras: Sequence[str]) -> dict[str, str]:
-        """Return which of these addresses must not be deleted, and why: after a look at every document there is."""
+    def _find_protected(self, opened: OpenRoute, extras: Sequence[str]) -> dict[str, str]:
+        """Return which of these addresses must not be deleted, and why: after reading every document there is."""
         kept: dict[str, str] = {}
         candidates = set(extras)
         made: set[type[Record]] = set()
         for batch in opened.source.read(Partition(0)):
-            self._go_on()
+            self._raise_if_stopped()
             for record in opened.projection.batch(batch).records:
                 made.add(type(record))
                 if record.address in candidates:
                     kept[record.address] = "a document maps to it now"
-        for some in _some([address for address in extras if address not in kept]):
-            for address, record in opened.target.read(some).items():
+        for addresses in _batches([address for address in extras if address not in kept]):
+            for address, record in opened.target.read(addresses).items():
                 if type(record) not in made:
                     kept[address] = "it holds no record that any document is mapped to: it may be somebody else's"
         return kept
 
-    def _go_on(self) -> None:
+    def _raise_if_stopped(self) -> None:
         raise_if_stopped(self.stop, "stopped by a signal; the same command goes on with what is left")
 
 
-def _by_kind(some: Sequence[Mismatch]) -> dict[str, int]:
-    return dict(Counter(one.kind for one in some))
+def _by_kind(mismatches: Sequence[Mismatch]) -> dict[str, int]:
+    return dict(Counter(mismatch.kind for mismatch in mismatches))
 
 
-def _id(one: Mismatch) -> str:
-    return identify(one.position) if one.position else ""
+def _id(mismatch: Mismatch) -> str:
+    return identify(mismatch.position) if mismatch.position else ""
 
 
-_One = TypeVar("_One")
+T = TypeVar("T")
 
 
-def _some(every: Sequence[_One]) -> Iterator[Sequence[_One]]:
-    for first in range(0, len(every), AT_ONCE):
-        yield every[first : first + AT_ONCE]
+def _batches(every: Sequence[T]) -> Iterator[Sequence[T]]:
+    for first in range(0, len(every), BATCH):
+        yield every[first : first + BATCH]

@@ -1,4 +1,4 @@
-"""Rejects replayed: their documents are read from the source again, mapped, written, and cleared if all is well."""
+"""The retry of rejects: their documents are read again, mapped and written, and the rejects cleared if all is well."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from flows.connect.session import Session, open_session
 from flows.connect.stores import OpenRoute, open_source, open_state
 from flows.copying.projection import identify
 from flows.plan.model import Plan, Route
-from flows.repair.recopy import AT_ONCE, copy_again, open_copied
+from flows.repair.recopy import BATCH, open_copied, recopy
 from stores.contract.stop import NEVER, Stop, raise_if_stopped
 from stores.errors import OfframpError, PlanError
 from stores.mongodb.database import MongoDB
@@ -20,7 +20,7 @@ from stores.state.state import State
 
 
 @dataclass(frozen=True)
-class Replayed:
+class Retried:
     """What became of a route's chosen rejects."""
 
     route: str
@@ -46,7 +46,7 @@ def chosen_rejects(state: State, routes: Sequence[Route], chosen: RejectFilter) 
     return found
 
 
-def retry(plan: Plan, routes: Sequence[Route], chosen: RejectFilter, stop: Stop = NEVER) -> list[Replayed]:
+def retry(plan: Plan, routes: Sequence[Route], chosen: RejectFilter, stop: Stop = NEVER) -> list[Retried]:
     """The chosen rejects of each route are cleared, or on record with what is wrong with their documents now.
 
     Raises PlanError, having written nothing, if there are none or a route cannot be served, TransientError if another
@@ -58,17 +58,17 @@ def retry(plan: Plan, routes: Sequence[Route], chosen: RejectFilter, stop: Stop 
         return [_retry_route(session, route, source, chosen, stop) for route in session.routes]
 
 
-def _retry_route(session: Session, route: Route, database: MongoDB, chosen: RejectFilter, stop: Stop) -> Replayed:
+def _retry_route(session: Session, route: Route, database: MongoDB, chosen: RejectFilter, stop: Stop) -> Retried:
     rejects = list(session.state.rejects.of_route(route.name, chosen))
     ids = list(dict.fromkeys(reject.position for reject in rejects if reject.position))
     named = {reject.id for reject in rejects if reject.position}
-    outcome = Replayed(route.name, len(named), nameless=len({reject.id for reject in rejects} - named))
+    outcome = Retried(route.name, len(named), nameless=len({reject.id for reject in rejects} - named))
     try:
         with open_copied(session, route, database) as opened:
             opened.state.repairs.begin(opened.lease)
-            for first in range(0, len(ids), AT_ONCE):
+            for first in range(0, len(ids), BATCH):
                 raise_if_stopped(stop, "stopped by a signal; the same command goes on")
-                outcome = _again(opened, ids[first : first + AT_ONCE], outcome)
+                outcome = _again(opened, ids[first : first + BATCH], outcome)
     except OfframpError as error:
         return replace(outcome, failure=str(error))
     return outcome
@@ -96,8 +96,8 @@ def left_open(plan: Plan, routes: Sequence[Route]) -> int:
         return sum(state.rejects.count(route.name).open for route in routes)
 
 
-def _again(opened: OpenRoute, ids: Sequence[bytes], sofar: Replayed) -> Replayed:
-    done = copy_again(opened, ids)
+def _again(opened: OpenRoute, ids: Sequence[bytes], sofar: Retried) -> Retried:
+    done = recopy(opened, ids)
     rejected = {reject.id for reject in done.rejects}
     names = [identify(at) for at in ids]
     actions = [Action("retry", "rejected" if name in rejected else "copied", id=name) for name in names]

@@ -1,4 +1,4 @@
-"""One route's way from touched documents to its target: copied again, and only then is the position on record."""
+"""The applier of a route: touched documents are copied again, and only then is the position on record."""
 
 from __future__ import annotations
 
@@ -18,83 +18,85 @@ _SAVE_EVERY_S = 5.0
 """How often a position is saved at which nothing was touched: an idle stream's must move on too (R120)."""
 
 
-class Reading(Fetching, Protocol):
+class SyncSource(Fetching, Protocol):
     """A source's documents by their ids, as of a time or later."""
 
     def advance(self, time: int) -> None:
         """Whatever is read from now on is of this cluster time or later."""
 
 
-class Saving(Protocol):
-    """Puts on record where a route stands, with what was done since the last time: all of it or nothing."""
+class SavePosition(Protocol):
+    """Puts a route's position on record, with what was done since the last time: all of it or nothing."""
 
     def __call__(self, position: StreamPosition, lag_s: float, /, *, events: int, applied: int, deleted: int) -> None:
         """Raises LeaseLost if the route was taken over."""
 
 
 @dataclass(slots=True)
-class Lane:
-    """One route while it is synced. One batch is done before the next begins, so that no `_id` is in flight twice."""
+class Applier:
+    """A route while it is synced. Each batch is done before the next begins, so that no `_id` is in flight twice."""
 
-    source: Reading
+    source: SyncSource
     projection: Projection
     target: Target[Record]
     journal: RejectJournal
-    record: Saving
+    save_position: SavePosition
     position: StreamPosition
     advancing: bool = True
     """Whether positions are of the source's cluster time, by which it can be read (R102)."""
-    before: bool = False
-    """Whether what documents were before is needed to find what became of them."""
+    needs_former: bool = False
+    """Whether the documents' former versions are needed to find their former records."""
     window: int = 4
-    judge: Callable[[], None] = lambda: None
+    check_budget: Callable[[], None] = lambda: None
     """Raises OverBudget once the route has too many rejects."""
-    writing: Callable[[], None] = lambda: None
+    before_write: Callable[[], None] = lambda: None
     """Called before the first write: what was verified of the route says nothing any more (R156)."""
     tally: Tally = field(default_factory=Tally)
-    """Of the documents copied again by this lane."""
+    """What became of the documents copied again by this applier."""
     events: int = 0
     absent: int = 0
     deleted: int = 0
     began: float = field(default_factory=time.monotonic)
     _wrote: bool = False
-    _owed: list[int] = field(default_factory=lambda: [0, 0, 0])
-    _saved: float = field(default_factory=time.monotonic)
+    _unsaved: list[int] = field(default_factory=lambda: [0, 0, 0])
+    _saved_at: float = field(default_factory=time.monotonic)
 
     def apply(self, touched: Sequence[Touched], position: StreamPosition, lag_s: float) -> None:
         """The target holds what these documents are at the position or later, and the position is on record (R131).
 
-        Raises an OfframpError after which the lane is where it was: the same batch may be applied again, and any
+        Raises an OfframpError after which the applier is where it was: the same batch may be applied again, and any
         batch from before it, however often.
         """
         if position.time < self.position.time:
             return  # Another route of the stream is further behind.
         if touched:
             if not self._wrote:
-                self.writing()
+                self.before_write()
                 self._wrote = True
             if self.advancing:
                 self.source.advance(position.time)
-            before: Mapping[bytes, Sequence[bytes]] = {one.id: one.before for one in touched} if self.before else {}
+            before: Mapping[bytes, Sequence[bytes]] = (
+                {touch.id: touch.before for touch in touched} if self.needs_former else {}
+            )
             done = copy_documents(
                 self.source,
                 self.projection,
                 self.target,
                 self.journal,
-                [one.id for one in touched],
+                [touch.id for touch in touched],
                 before=before,
                 window=self.window,
             )
             if done.rejects:
-                self.judge()
+                self.check_budget()
             self.tally.add(done.tally)
             self.events += len(touched)
             self.absent += done.absent
             self.deleted += done.deleted
             for at, more in enumerate((len(touched), done.tally.copied, done.deleted)):
-                self._owed[at] += more
+                self._unsaved[at] += more
         self.position = position
-        if touched or time.monotonic() - self._saved > _SAVE_EVERY_S:
+        if touched or time.monotonic() - self._saved_at > _SAVE_EVERY_S:
             self.save(lag_s)
 
     @property
@@ -104,7 +106,7 @@ class Lane:
 
     def save(self, lag_s: float) -> None:
         """The position, and what was done up to it, are on record."""
-        events, applied, deleted = self._owed
-        self.record(self.position, lag_s, events=events, applied=applied, deleted=deleted)
-        self._owed = [0, 0, 0]
-        self._saved = time.monotonic()
+        events, applied, deleted = self._unsaved
+        self.save_position(self.position, lag_s, events=events, applied=applied, deleted=deleted)
+        self._unsaved = [0, 0, 0]
+        self._saved_at = time.monotonic()

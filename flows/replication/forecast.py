@@ -1,4 +1,4 @@
-"""What will become of a route's sync, told before it is begun: whether it can be, and for how long."""
+"""The forecast of a route's sync, before its backfill: whether it can be synced, and for how long."""
 
 from __future__ import annotations
 

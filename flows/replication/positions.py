@@ -1,4 +1,4 @@
-"""Where the sync of a route stands: taken before its first document is read, told in reports."""
+"""The sync position of a route: on record before its first document is read, and shown in reports."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class FirstPosition:
     def __init__(self, state: State) -> None:
         """Ask nothing yet."""
         self._syncs = state.sync_positions
-        self._taken: StreamPosition | None = None
+        self._position: StreamPosition | None = None
         self._refused = False
 
     def take(self, route: Route, lease: Lease, database: MongoDB) -> None:
@@ -39,25 +39,25 @@ class FirstPosition:
         if route.keys.watermark is not None:
             self._syncs.begin(lease, database.watermark(route.collection, route.keys.watermark).begin())
             return
-        if self._taken is None and not self._refused:
+        if self._position is None and not self._refused:
             try:
-                self._taken = database.changes().begin()
+                self._position = database.changes().begin()
             except PermanentError as error:
                 self._refused = True
                 _log.warning("the routes begun now cannot be synced: %s", error)
-        if self._taken is not None:
-            self._syncs.begin(lease, self._taken)
+        if self._position is not None:
+            self._syncs.begin(lease, self._position)
 
 
 def first_sync_within(state: State, database: MongoDB, routes: Sequence[Route]) -> Mapping[str, float]:
-    """Return for how long the source keeps its changes, by each route that they will be asked of; warns in time."""
+    """Return for how long the source keeps its changes, by route; warns of routes that must be synced soon."""
     sync_states = {route.name: state.sync_positions.get(route.name) for route in routes if route.keys.sync == "stream"}
     if not any(sync_states.values()):
         return {}
     try:
         window_s = database.changes().window_s()
     except OfframpError as error:
-        _log.warning("it cannot be told for how long the source keeps its changes: %s", error)
+        _log.warning("for how long the source keeps its changes is unknown: %s", error)
         return {}
     found: dict[str, float] = {}
     for name, sync_state in sync_states.items():
@@ -72,7 +72,7 @@ def first_sync_within(state: State, database: MongoDB, routes: Sequence[Route]) 
     return found
 
 
-def followed(state: State, route: str, window_s: float | None = None) -> Following | None:
+def sync_status(state: State, route: str, window_s: float | None = None) -> Following | None:
     """Return how far the route's target follows its source; None for a route that was never synced."""
     sync_state = state.sync_positions.get(route)
     if sync_state is None or sync_state.lag_s is None:

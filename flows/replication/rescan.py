@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from flows.replication.applier import Lane, Reading
+from flows.replication.applier import Applier, SyncSource
 from mappers.documents.decoding import position
 from mappers.documents.decoding import position as position_of
 from stores.contract.changes import StreamPosition, Touched
@@ -19,11 +19,11 @@ from stores.state.state import State
 
 _STOPPED = "stopped by a signal during its rescan; the next begins again"
 RESCANNED = StreamPosition(0, b"rescan")
-"""Where a route begins that is rescanned; the token says that it stands nowhere in a stream."""
+"""Where a route begins that is rescanned; the token says that it is no position in a stream."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
+class _ReadDocuments:
     """Documents that were read, in the place of their source."""
 
     documents: Mapping[bytes, bytes]
@@ -36,10 +36,10 @@ class _Read:
 
 
 @dataclass(frozen=True, slots=True)
-class _Noting:
+class _RecordingSource:
     """A source, and which documents it gave."""
 
-    source: Reading
+    source: SyncSource
     found: set[bytes] = field(default_factory=set)
 
     def fetch(self, ids: Sequence[bytes]) -> Sequence[bytes]:
@@ -51,7 +51,7 @@ class _Noting:
         self.source.advance(time)
 
 
-def rescan(state: State, lease: Lease, readable: Readable, lane: Lane, stop: Stop) -> None:
+def rescan(state: State, lease: Lease, readable: Readable, applier: Applier, stop: Stop) -> None:
     """The target holds what each document is now, and nothing of those that an earlier pass saw and this one did not.
 
     Before the first pass nothing is known to be gone: after it the target is to be swept. Raises TransientError when
@@ -61,25 +61,25 @@ def rescan(state: State, lease: Lease, readable: Readable, lane: Lane, stop: Sto
     began = time.time()
     number = scans.last_pass(lease.route) + 1
     position = StreamPosition(int(began) << 32, RESCANNED.token)
-    source = lane.source
+    source = applier.source
     for scanned in scan(readable, Partition(0)):
         raise_if_stopped(stop, _STOPPED)
         known = scans.known(lease.route, [at for at, _ in scanned.seen])
         changed = [Touched("", at) for at, content in scanned.seen if known.get(at) != content]
         # What was read is what is written: a document that has since changed, and will again be what its hash says,
         # would else be taken for copied.
-        lane.source = _Read(dict(zip([at for at, _ in scanned.seen], scanned.batch.documents, strict=True)))
-        lane.apply(changed, lane.position, 0.0)
+        applier.source = _ReadDocuments(dict(zip([at for at, _ in scanned.seen], scanned.batch.documents, strict=True)))
+        applier.apply(changed, applier.position, 0.0)
         scans.save(lease, scanned.seen, number)
     for gone in scans.missing(lease.route, number):
         raise_if_stopped(stop, _STOPPED)
-        lane.source = back = _Noting(source)
-        lane.apply([Touched("", at) for at in gone], lane.position, 0.0)
+        applier.source = back = _RecordingSource(source)
+        applier.apply([Touched("", at) for at in gone], applier.position, 0.0)
         # One that is there again was copied: forgotten, it would never be found gone.
         scans.save(lease, [(at, b"") for at in back.found], number)
         scans.delete(lease, [at for at in gone if at not in back.found])
-    lane.source = source
-    lane.apply((), position, 0.0)
+    applier.source = source
+    applier.apply((), position, 0.0)
 
 
 _HASH_BYTES = 16

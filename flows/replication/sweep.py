@@ -1,4 +1,4 @@
-"""Sweeping: a route begun anew over what an earlier run left deletes what its source no longer has (R121)."""
+"""The sweep: a route begun anew deletes what an earlier run left and its source no longer has (R121)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def sweep(session: Session, route: Route, stop: Stop) -> None:
         if isinstance(opened.target, Listable):
             opened.state.verification.abandon(opened.lease)
             with tempfile.TemporaryDirectory(prefix="offramp-sweep-") as folder:
-                deleted = swept(
+                deleted = delete_unmapped(
                     *(opened.source, opened.projection, opened.target, opened.journal, Path(folder)),
                     refused=opened.state.rejects.refused(route.name),
                     stop=stop,
@@ -46,7 +46,7 @@ def sweep(session: Session, route: Route, stop: Stop) -> None:
         opened.state.sync_positions.record_sweep(opened.lease)
 
 
-def swept(
+def delete_unmapped(
     source: Source,
     projection: Projection,
     target: Target[Record],
@@ -56,10 +56,10 @@ def swept(
     refused: Container[str] = (),
     stop: Stop = NEVER,
 ) -> int:
-    """Return how many addresses were deleted, at each of which stood what no document maps to now.
+    """Return how many addresses were deleted, at which no document maps to the record now.
 
     What becomes of a document after it was read here is for the sync to do again: its position is older. `refused`
-    names documents whose records the target did not take: what stands there is older. `folder` is empty.
+    names documents whose records the target did not take: a record at their addresses is older. `folder` is empty.
     """
     log = AddressLog(folder / "log")
     for batch in source.read(Partition(0)):
@@ -75,9 +75,9 @@ def swept(
         raise TransientError("E-STOPPED", _STOPPED)
     left: Iterator[str] = extras([log.path])
     deleted = 0
-    while some := list(islice(left, _AT_ONCE)):
+    while addresses := list(islice(left, _AT_ONCE)):
         raise_if_stopped(stop, _STOPPED)
         journal.ensure()
-        target.delete(some)
-        deleted += len(some)
+        target.delete(addresses)
+        deleted += len(addresses)
     return deleted

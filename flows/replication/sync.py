@@ -18,14 +18,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
-from flows.connect.preflight import Checked, check, confirm, joined, refuse_other_identity
+from flows.connect.preflight import RouteCheck, check, confirm_target, join_faults, refuse_other_identity
 from flows.connect.session import Session, open_session
 from flows.connect.staging import refuse_unloaded
 from flows.connect.stores import open_source
 from flows.copying.reject_budget import BudgetTracker, budget_of
 from flows.plan.model import Plan, Route, digest
-from flows.replication.applier import Lane
-from flows.replication.positions import followed
+from flows.replication.applier import Applier
+from flows.replication.positions import sync_status
 from flows.replication.rescan import RESCANNED, rescan
 from flows.replication.sweep import sweep
 from flows.reporting.evidence import Evidence, Failures
@@ -46,19 +46,19 @@ _BEHIND = (
     "the collection {} {} before this route was copied, and another route synced beside it is behind that; sync it by"
     " itself: sync --route {}"
 )
-_LOOK_EVERY_S = 60.0
-"""How often a source that is followed is asked for how long it keeps its changes."""
+_POLL_EVERY_S = 60.0
+"""How often a source that is synced is asked for how long it keeps its changes."""
 
 
-class Watching(Protocol):
-    """Is told how far a sync has come."""
+class SyncObserver(Protocol):
+    """Receives how far a sync has come."""
 
-    def __call__(self, progress: Sequence[Progress], /) -> None:
+    def __call__(self, progress: Sequence[RouteProgress], /) -> None:
         """Each batch has been applied, or there was none."""
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class RouteProgress:
     """How far one route has come in this sync."""
 
     route: str
@@ -79,12 +79,12 @@ def sync(
     *,
     follow: bool = False,
     stop: Stop = NEVER,
-    watching: Watching = lambda _: None,
+    watching: SyncObserver = lambda _: None,
 ) -> Report:
     """Every chosen route's target is what its source was when this began, or later; returns the report.
 
     With `follow` it goes on until `stop`. Raises PlanError, having written nothing, if a route was not backfilled
-    or cannot be followed, TransientError if another run is at work on one of them. What stops a route later is that
+    or cannot be synced, TransientError if another run is at work on one of them. What stops a route later is that
     route's failure in the report; the others go on.
     """
     started = dt.datetime.now(dt.UTC)
@@ -98,27 +98,27 @@ def sync(
         return synced.report(started)
 
 
-def _checked(plan: Plan, routes: Sequence[Route]) -> tuple[dict[str, Checked], dict[str, OfframpError]]:
+def _checked(plan: Plan, routes: Sequence[Route]) -> tuple[dict[str, RouteCheck], dict[str, OfframpError]]:
     """Return what there is to know of each route, and of those whose collection is gone the failure.
 
     Raises PlanError for any other fault.
     """
     try:
-        return {one.route: one for one in check(plan, routes)}, {}
+        return {found.route: found for found in check(plan, routes)}, {}
     except PlanError:
-        found: dict[str, Checked] = {}
+        found: dict[str, RouteCheck] = {}
         gone: dict[str, OfframpError] = {}
         faults: list[PlanError] = []
         for route in routes:  # One that is gone must not keep the others.
             try:
-                found.update((one.route, one) for one in check(plan, [route]))
+                found.update((checked.route, checked) for checked in check(plan, [route]))
             except PlanError as error:
                 if error.code == "E-SRC-COLLECTION":
-                    gone[route.name] = PermanentError("E-SYNC-HALTED", _halted(route, "is not there any more"))
+                    gone[route.name] = PermanentError("E-SYNC-HALTED", _halt_message(route, "is not there any more"))
                 else:
                     faults.append(error)
         if faults:
-            raise joined(faults) from None
+            raise join_faults(faults) from None
         return found, gone
 
 
@@ -127,17 +127,17 @@ class _Sync:
     session: Session
     database: MongoDB
     stop: Stop
-    watching: Watching
-    lanes: dict[str, Lane] = field(default_factory=dict)
+    watching: SyncObserver
+    appliers: dict[str, Applier] = field(default_factory=dict)
     """The routes that go on."""
-    every: dict[str, Lane] = field(default_factory=dict)
+    all_appliers: dict[str, Applier] = field(default_factory=dict)
     """Those and the ones that went no further."""
     failures: Failures = field(default_factory=lambda: defaultdict(list))
     by_name: dict[str, Route] = field(init=False)
     window_s: float | None = None
     _behind_s: float = 0.0
     """How far the source's clock is behind ours."""
-    _looked: float = float("-inf")
+    _measured_at: float = float("-inf")
 
     def __post_init__(self) -> None:
         self.by_name = {route.name: route for route in self.session.routes}
@@ -147,20 +147,20 @@ class _Sync:
         return self.session.state
 
     def open(self, closing: ExitStack) -> None:
-        """Each route that can be followed has its lane; raises PlanError with what none of them should have said."""
+        """Each route that can be synced has its applier; raises PlanError with the faults of all routes that cannot."""
         faults: list[PlanError] = []
         for route in (route for route in self.session.routes if route.name in self.session.checked):
             try:
-                lane = self._lane(route, closing)
-                self.lanes[route.name] = self.every[route.name] = lane
+                applier = self._open_applier(route, closing)
+                self.appliers[route.name] = self.all_appliers[route.name] = applier
             except PlanError as error:
                 faults.append(PlanError(error.code, f"route {route.name}: {error.message}"))
             except OfframpError as error:
                 self.failures[route.name].append(error)
         if faults:
-            raise joined(faults)
+            raise join_faults(faults)
 
-    def _lane(self, route: Route, closing: ExitStack) -> Lane:
+    def _open_applier(self, route: Route, closing: ExitStack) -> Applier:
         lease = self.session.leases[route.name]
         known, sync_state = self.state.partitions.route(route.name), self.state.sync_positions.get(route.name)
         if known is None or not all(part.done for part in self.state.partitions.of_route(route.name)):
@@ -178,14 +178,14 @@ class _Sync:
                 " --restart (which for sync: stream needs a replica set, and a collection that is no view)",
             )
         if sync_state.halted:
-            raise PermanentError("E-SYNC-HALTED", _halted(route, sync_state.halted))
+            raise PermanentError("E-SYNC-HALTED", _halt_message(route, sync_state.halted))
         opened = closing.enter_context(self.session.open(route, self.database))
         refuse_other_identity(known, source=opened.source.identity())
-        before = not opened.projection.told_by_id
-        _refuse_unfollowable(route, self.database, before=before)
-        confirm(opened.target, known)
+        needs_former = not opened.projection.told_by_id
+        _refuse_unsyncable(route, self.database, needs_former=needs_former)
+        confirm_target(opened.target, known)
         self.state.rejects.lift_halt(lease)
-        return Lane(
+        return Applier(
             *(
                 opened.source,
                 opened.projection,
@@ -195,16 +195,16 @@ class _Sync:
             ),
             position=sync_state.position,
             advancing=route.keys.sync == "stream",
-            before=before,
+            needs_former=needs_former,
             window=self.session.plan.run.window,
-            judge=lambda: BudgetTracker(self.state, lease, budget_of(self.session.plan, route)).judge(),
-            writing=lambda: self.state.verification.abandon(lease),
+            check_budget=lambda: BudgetTracker(self.state, lease, budget_of(self.session.plan, route)).judge(),
+            before_write=lambda: self.state.verification.abandon(lease),
         )
 
     def run(self, *, follow: bool) -> None:
-        """Every lane is at the source's time of now or later, or has failed; with `follow` until it is to stop."""
+        """Every applier is at the source's time of now or later, or has failed; with `follow` until it is to stop."""
         groups: dict[str, list[str]] = {}
-        for name in self.lanes:
+        for name in self.appliers:
             keys = self.by_name[name].keys
             # One stream tells the changes of all its routes; what goes another way goes alone.
             groups.setdefault("" if keys.sync == "stream" else name, []).append(name)
@@ -213,23 +213,23 @@ class _Sync:
         with ThreadPoolExecutor(len(groups), thread_name_prefix="sync") as threads:
             for done in [threads.submit(self._group, names, follow) for names in groups.values()]:
                 done.result()
-        for name, lane in list(self.lanes.items()):
+        for name, applier in list(self.appliers.items()):
             if self.stop.is_set() and not follow:
                 text = "stopped by a signal before it had caught up; the same command goes on"
                 self.failures[name].append(TransientError("E-STOPPED", text))
             try:
-                lane.save(self._lag_s(lane.position))
+                applier.save(self._lag_s(applier.position))
             except OfframpError as error:
                 self._fail(name, error)
 
     def _group(self, names: Sequence[str], follow: bool) -> None:
-        """The lanes of these routes, which share one way of finding changes, have come as far as they can."""
+        """The appliers of these routes, which share one way of finding changes, have come as far as they can."""
         route = self.by_name[names[0]]
         try:
             match route.keys.sync:
                 case "stream":
                     changes = self.database.changes()
-                    self._look(changes)
+                    self._measure_window(changes)
                     self._stream(names, changes, follow)
                 case "watermark":
                     self._stream(names, self.database.watermark(route.collection, route.keys.watermark or ""), follow)
@@ -237,7 +237,7 @@ class _Sync:
                     self._rescan(names[0], follow)
         except OfframpError as error:
             for name in names:  # What ends the stream ends all that go by it.
-                if name in self.lanes:
+                if name in self.appliers:
                     self._fail(name, error)
 
     def _stream(self, names: Sequence[str], changes: Changes, follow: bool) -> None:
@@ -245,37 +245,41 @@ class _Sync:
         wanted: dict[str, bool] = {}
         for name in names:
             collection = self.by_name[name].collection
-            wanted[collection] = wanted.get(collection, False) or self.lanes[name].before
-        since = oldest([self.lanes[name].position for name in names])
-        with ThreadPoolExecutor(len(names), thread_name_prefix="lane") as threads:
+            wanted[collection] = wanted.get(collection, False) or self.appliers[name].needs_former
+        since = oldest([self.appliers[name].position for name in names])
+        with ThreadPoolExecutor(len(names), thread_name_prefix="applier") as threads:
             for batch in changes.follow(wanted, since, until=until, stop=self.stop):
-                self._apply([name for name in names if name in self.lanes], batch, threads)
-                if not any(name in self.lanes for name in names):
+                self._apply([name for name in names if name in self.appliers], batch, threads)
+                if not any(name in self.appliers for name in names):
                     break
-                if follow and isinstance(changes, DatabaseChanges) and time.monotonic() - self._looked > _LOOK_EVERY_S:
-                    self._look(changes)
+                if (
+                    follow
+                    and isinstance(changes, DatabaseChanges)
+                    and time.monotonic() - self._measured_at > _POLL_EVERY_S
+                ):
+                    self._measure_window(changes)
 
     def _rescan(self, name: str, follow: bool) -> None:
-        lane, route = self.lanes[name], self.by_name[name]
+        applier, route = self.appliers[name], self.by_name[name]
         while not self.stop.is_set():
             readable = route.source(self.database)
             if not self.state.document_hashes.last_pass(name):  # Nothing tells what was deleted since the copy.
                 self.state.sync_positions.request_sweep(self.session.leases[name])
-            rescan(self.state, self.session.leases[name], readable, lane, self.stop)
+            rescan(self.state, self.session.leases[name], readable, applier, self.stop)
             if self.state.sync_positions.sweep_due(name):
                 sweep(self.session, route, self.stop)
-            self._tell()
+            self._report_progress()
             if not follow:
                 break
-            self.stop.wait(_LOOK_EVERY_S)
+            self.stop.wait(_POLL_EVERY_S)
 
-    def _look(self, changes: DatabaseChanges) -> None:
+    def _measure_window(self, changes: DatabaseChanges) -> None:
         self.window_s = changes.window_s()
         self._behind_s = time.time() - (changes.now() >> 32)
-        self._looked = time.monotonic()
-        for name, lane in self.lanes.items():
-            lag_s = self._lag_s(lane.position)
-            if self.window_s is not None and lag_s > max(_LOOK_EVERY_S, self.window_s / 2):
+        self._measured_at = time.monotonic()
+        for name, applier in self.appliers.items():
+            lag_s = self._lag_s(applier.position)
+            if self.window_s is not None and lag_s > max(_POLL_EVERY_S, self.window_s / 2):
                 _log.warning(
                     "%s: %.0f s behind; the source can now tell changes of the last %.0f s, and a route that is further"
                     " behind must be copied anew",
@@ -286,13 +290,13 @@ class _Sync:
         return max(0.0, time.time() - self._behind_s - (position.time >> 32))
 
     def _apply(self, names: Sequence[str], batch: ChangeBatch, threads: ThreadPoolExecutor) -> None:
-        """The batch is in the target of each of these lanes, or the lane has failed."""
-        of: dict[str, list[Touched]] = {}
-        for one in batch.touched:
-            of.setdefault(one.collection, []).append(one)
+        """The batch is in the target of each of these appliers, or the applier has failed."""
+        touched: dict[str, list[Touched]] = {}
+        for touch in batch.touched:
+            touched.setdefault(touch.collection, []).append(touch)
         for name in names:
             why = batch.halts.get(self.by_name[name].collection)
-            if why is not None and batch.position.time < self.lanes[name].position.time:
+            if why is not None and batch.position.time < self.appliers[name].position.time:
                 # It was copied since, and may follow well; but this stream, from further back, tells no more of it.
                 text = _BEHIND.format(self.by_name[name].collection, why, name)
                 self._fail(name, PermanentError("E-SYNC-HALTED", text))
@@ -300,18 +304,18 @@ class _Sync:
                 self._halt(name, why)
         lag_s = self._lag_s(batch.position)
         began = {
-            name: threads.submit(lane.apply, of.get(self.by_name[name].collection, ()), batch.position, lag_s)
-            for name, lane in [(name, self.lanes[name]) for name in names if name in self.lanes]
+            name: threads.submit(applier.apply, touched.get(self.by_name[name].collection, ()), batch.position, lag_s)
+            for name, applier in [(name, self.appliers[name]) for name in names if name in self.appliers]
         }
         for name, applied in began.items():
             try:
                 applied.result()
             except OfframpError as error:
                 self._fail(name, error)
-        self._tell()
+        self._report_progress()
 
-    def _tell(self) -> None:
-        self.watching([self._progress(name, lane) for name, lane in self.every.items()])
+    def _report_progress(self) -> None:
+        self.watching([self._progress(name, applier) for name, applier in self.all_appliers.items()])
 
     def _halt(self, name: str, why: str) -> None:
         try:
@@ -319,17 +323,17 @@ class _Sync:
         except OfframpError as error:
             self._fail(name, error)
         else:
-            self._fail(name, PermanentError("E-SYNC-HALTED", _halted(self.by_name[name], why)))
+            self._fail(name, PermanentError("E-SYNC-HALTED", _halt_message(self.by_name[name], why)))
 
     def _fail(self, name: str, error: OfframpError) -> None:
         _log.error("%s: %s", name, error)
         self.failures[name].append(error)
-        self.lanes.pop(name, None)
+        self.appliers.pop(name, None)
 
-    def _progress(self, name: str, lane: Lane) -> Progress:
-        return Progress(
-            *(name, lane.events, lane.tally.copied, lane.deleted, self._lag_s(lane.position)),
-            *(lane.rate, self.window_s, "; ".join(map(str, self.failures.get(name, ())))),
+    def _progress(self, name: str, applier: Applier) -> RouteProgress:
+        return RouteProgress(
+            *(name, applier.events, applier.tally.copied, applier.deleted, self._lag_s(applier.position)),
+            *(applier.rate, self.window_s, "; ".join(map(str, self.failures.get(name, ())))),
         )
 
     def report(self, started: dt.datetime) -> Report:
@@ -343,16 +347,16 @@ class _Sync:
         )
 
     def _evidence(self, route: Route) -> Evidence:
-        lane = self.every.get(route.name)
+        applier = self.all_appliers.get(route.name)
         return Evidence(
             route=route.name,
             collection=route.collection,
             target=route.target_name,
-            synced=lane.tally if lane is not None else Tally(),
+            synced=applier.tally if applier is not None else Tally(),
             failures=self.failures.get(route.name, ()),
             rejects=self.state.rejects.count(route.name),
             accepted=self.state.rejects.acceptances(route.name),
-            following=followed(self.state, route.name, self.window_s),
+            following=sync_status(self.state, route.name, self.window_s),
             repairs=self.state.repairs.counts(route.name),
             accept_loss=route.keys.accept_loss,
         )
@@ -366,18 +370,18 @@ def oldest(positions: Sequence[StreamPosition]) -> StreamPosition:
     return StreamPosition(first, tokens.pop() if len(tokens) == 1 else b"")
 
 
-def _halted(route: Route, why: str) -> str:
+def _halt_message(route: Route, why: str) -> str:
     return (
         f"the collection {route.collection} {why}, so what changed cannot be told any more; look at it, then copy the"
         f" route anew: backfill --restart --route {route.name} (it also deletes what is gone)"
     )
 
 
-def _refuse_unfollowable(route: Route, database: MongoDB, *, before: bool) -> None:
+def _refuse_unsyncable(route: Route, database: MongoDB, *, needs_former: bool) -> None:
     """Raise PlanError if what the route says of its sync cannot be done, or nothing tells where records were (R125)."""
     moving = "where its records are depends on other fields than _id, so nothing tells what to delete when a document"
     if route.keys.sync != "stream":
-        if before:
+        if needs_former:
             text = f"{moving} changes or goes; only the stream of changes may tell: say sync: stream"
             raise PlanError("E-KEY-NOTDERIVABLE", text)
         return
@@ -388,7 +392,7 @@ def _refuse_unfollowable(route: Route, database: MongoDB, *, before: bool) -> No
             f"{streaming.reason}{'; run ' + streaming.command if streaming.command else ''}; or say sync: rescan, or"
             " sync: watermark",
         )
-    if not before:
+    if not needs_former:
         return
     if not streaming.before_images:
         raise PlanError(

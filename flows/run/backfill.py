@@ -8,10 +8,10 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from flows.connect.design import designed, needed
-from flows.connect.preflight import is_copied, joined, refuse_other_identity
+from flows.connect.design import design_place, measure_room
+from flows.connect.preflight import is_copied, join_faults, refuse_other_identity
 from flows.connect.session import Session, open_session
-from flows.connect.staging import staged, taken
+from flows.connect.staging import find_occupied, open_staging
 from flows.connect.stores import open_source, open_target, with_design
 from flows.plan.keys import RunKeys
 from flows.plan.model import Route
@@ -20,12 +20,12 @@ from flows.replication.sweep import sweep
 from flows.reporting.evidence import Failures
 from flows.reporting.model import Report
 from flows.run.conclude import conclude
-from flows.run.history import Recording
+from flows.run.history import RunRecord
 from flows.run.jobs import CopyJob, LoadJob, Span, total_pace
 from flows.run.rebalancing import may_split
 from flows.run.verify import verify_copied
 from flows.run.workers import Run
-from flows.verifier.job import Asked, Level
+from flows.verifier.job import Level, VerifyOptions
 from stores.contract.target import Tunable, staging_of
 from stores.errors import OfframpError, PlanError
 from stores.throttling.rate_limiter import spread
@@ -38,7 +38,7 @@ _PARTITIONS_PER_WORKER = 4
 _MOST_PARTITIONS = 256
 
 
-def backfill(run: Run, level: Level | Asked, *, restart: bool = False) -> Report:
+def backfill(run: Run, level: Level | VerifyOptions, *, restart: bool = False) -> Report:
     """Every route of the run is copied, from its last checkpoint on, and verified to this level; returns the report.
 
     With `restart` each begins anew. Raises PlanError before anything is written if a route cannot be served,
@@ -46,16 +46,16 @@ def backfill(run: Run, level: Level | Asked, *, restart: bool = False) -> Report
     report.
     """
     started = dt.datetime.now(dt.UTC)
-    asked = Asked.of(level)
+    options = VerifyOptions.of(level)
     with open_session(run.plan, run.routes, restart=restart) as session:
         state = session.state
         begin_anew = [route for route in session.routes if restart or state.partitions.route(route.name) is None]
-        if faults := taken(begin_anew):
-            raise joined(faults)
+        if faults := find_occupied(begin_anew):
+            raise join_faults(faults)
         for lease in session.leases.values():
             if restart:
                 state.partitions.forget(lease)
-        recording = Recording.begun(state, run.plan, "backfill")
+        record = RunRecord.begin(state, run.plan, "backfill")
         for lease in session.leases.values():
             state.rejects.lift_halt(lease)
         work = _Backfill(run, session, defaultdict(list))
@@ -70,10 +70,10 @@ def backfill(run: Run, level: Level | Asked, *, restart: bool = False) -> Report
                 state.partitions.record_outcome(session.leases[name], seconds, None)
         finally:
             work.restore()
-        recording.copied(spans)
-        verification = verify_copied(run, session, asked, work.failures)
+        record.add_copied(spans)
+        verification = verify_copied(run, session, options, work.failures)
         paces = {name: total_pace(ran) for name, ran in spans.items()}
-        return conclude(run, session, recording, started, verification, work.failures, paces, publishing=True)
+        return conclude(run, session, record, started, verification, work.failures, paces, publishing=True)
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class _Backfill:
             target = route.target()
             try:
                 with open_source(self.run.plan) as database:
-                    design = designed(route, route.source(database), target, stop=self.run.stop)
+                    design = design_place(route, route.source(database), target, stop=self.run.stop)
                 if design is not None:
                     with_design(target, design).check()
                 state.designs.save(self.session.leases[route.name], route.fingerprint(), design)
@@ -109,7 +109,7 @@ class _Backfill:
             finally:
                 target.close()
         if faults:
-            raise joined(faults)
+            raise join_faults(faults)
 
     def begin(self) -> None:
         """Each route has its target prepared and its partitions on record."""
@@ -130,7 +130,7 @@ class _Backfill:
             if known is not None:
                 refuse_other_identity(known, source=source.identity(), target=identity)
                 return
-            room_taken.update(needed(route, source, target, opened.design, room_taken, stop=self.run.stop))
+            room_taken.update(measure_room(route, source, target, opened.design, room_taken, stop=self.run.stop))
             if (staging := staging_of(target)) is not None:
                 staging.clear()
             first.take(route, opened.lease, opened.database)
@@ -165,7 +165,7 @@ class _Backfill:
         """Each route whose records are all staged has them loaded; when that was is added to `spans`."""
         jobs = []
         for route in self.session.routes:
-            with staged(route) as staging:
+            with open_staging(route) as staging:
                 if staging is not None and route.name not in self.failures and is_copied(self.session.state, route):
                     jobs.append(LoadJob(route.name, self.session.leases[route.name]))
         for job, outcome in self.run.workers.run(jobs):

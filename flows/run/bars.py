@@ -17,8 +17,7 @@ from rich.text import Text
 from flows.connect.progress import Observer
 
 if TYPE_CHECKING:
-    from flows.replication.sync import Progress as SyncProgress
-    from flows.replication.sync import Watching
+    from flows.replication.sync import RouteProgress, SyncObserver
 
 
 class _Rate(ProgressColumn):
@@ -70,18 +69,18 @@ class Bars:
 
 
 @contextmanager
-def followed() -> Iterator[Watching]:
-    """Give what is told how far a sync has come; a table shows it while the body lasts."""
+def sync_table() -> Iterator[SyncObserver]:
+    """Give an observer of a sync, which shows a table on the terminal while the body lasts."""
     with Live(console=Console(stderr=True), refresh_per_second=4) as live:
         yield lambda progress: live.update(_table(progress))
 
 
-def _table(progress: Sequence[SyncProgress]) -> Table:
+def _table(progress: Sequence[RouteProgress]) -> Table:
     table = Table("route", "changes", "copied", "deleted", "behind", "rate", "source keeps", box=None)
-    for one in progress:
-        kept = "" if one.window_s is None else f"{one.window_s / 3600:.1f} h"
+    for row in progress:
+        window = "" if row.window_s is None else f"{row.window_s / 3600:.1f} h"
         table.add_row(
-            *(one.route, str(one.events), str(one.applied), str(one.deleted)),
-            *(one.ended or f"{one.lag_s:.1f} s", f"{one.rate:.0f}/s", kept),
+            *(row.route, str(row.events), str(row.applied), str(row.deleted)),
+            *(row.ended or f"{row.lag_s:.1f} s", f"{row.rate:.0f}/s", window),
         )
     return table

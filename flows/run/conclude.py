@@ -6,15 +6,15 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from flows.connect.preflight import is_copied, total
+from flows.connect.preflight import is_copied, total_tally
 from flows.connect.session import Session
 from flows.connect.stores import open_source, open_target
 from flows.plan.model import Route, digest
-from flows.replication.positions import first_sync_within, followed
+from flows.replication.positions import first_sync_within, sync_status
 from flows.reporting.evidence import Evidence, Failures
 from flows.reporting.model import Pace, Report, RouteReport
 from flows.reporting.verdict import judge
-from flows.run.history import Recording
+from flows.run.history import RunRecord
 from flows.run.workers import Run
 from flows.verifier.job import Level, Verified
 from flows.verifier.pending_changes import changed_by_type, pending_changes
@@ -40,7 +40,7 @@ class Verification:
 def conclude(
     run: Run,
     session: Session,
-    recording: Recording,
+    record: RunRecord,
     started: dt.datetime,
     verification: Verification,
     failures: Failures,
@@ -52,7 +52,7 @@ def conclude(
 
     With `publishing` readers of a target see the records of each route that is proven clean.
     """
-    recording.verified(verification.verified)
+    record.add_verified(verification.verified)
     rows = []
     with open_source(run.plan) as database:
         keeps_s = first_sync_within(session.state, database, session.routes) if publishing else {}
@@ -77,7 +77,7 @@ def conclude(
         finished=dt.datetime.now(dt.UTC),
         routes=rows,
     )
-    return recording.concluded(report, session.routes)
+    return record.end(report, session.routes)
 
 
 def _publish(route: Route, state: State, row: RouteReport) -> RouteReport:
@@ -115,7 +115,7 @@ def _evidence(
         collection=route.collection,
         target=route.target_name,
         level=verification.level,
-        copied=total(state, route) if known else None,
+        copied=total_tally(state, route) if known else None,
         complete=complete is not False,
         source_counts=counts,
         came_or_went=came_or_went,
@@ -129,7 +129,7 @@ def _evidence(
         halted=state.rejects.halt_reason(route.name) if complete is False else "",
         rejects=state.rejects.count(route.name),
         accepted=state.rejects.acceptances(route.name),
-        following=followed(state, route.name),
+        following=sync_status(state, route.name),
         recopied=state.repairs.recopied(route.name),
         repairs=state.repairs.counts(route.name),
         allow_empty=route.keys.allow_empty,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from flows.connect.progress import SILENT, Observer
 
 if TYPE_CHECKING:
-    from flows.replication.sync import Progress, Watching
+    from flows.replication.sync import RouteProgress, SyncObserver
 
 _LINE_EVERY_S = 10.0
 
@@ -33,7 +33,7 @@ class Display(Observer, Protocol):
 def display(quiet: bool) -> Display:
     """Return what suits standard error: nothing when quiet, bars on a terminal, lines otherwise."""
     if quiet:
-        return _Nothing()
+        return _NoDisplay()
     if not sys.stderr.isatty():
         return _Lines()
     from flows.run.bars import Bars  # A tenth of a second, for a terminal alone.
@@ -42,38 +42,38 @@ def display(quiet: bool) -> Display:
 
 
 @contextmanager
-def following(quiet: bool) -> Iterator[Watching]:
-    """Give what is told how far a sync has come, and shows it on standard error unless quiet."""
+def sync_display(quiet: bool) -> Iterator[SyncObserver]:
+    """Give an observer of a sync, which shows it on standard error unless quiet."""
     if quiet:
         yield lambda _: None
     elif sys.stderr.isatty():
-        from flows.run.bars import followed  # A tenth of a second, for a terminal alone.
+        from flows.run.bars import sync_table  # A tenth of a second, for a terminal alone.
 
-        with followed() as watching:
+        with sync_table() as watching:
             yield watching
     else:
-        yield _Following()
+        yield _SyncLines()
 
 
-class _Following:
+class _SyncLines:
     """A line for each route every ten seconds."""
 
     def __init__(self) -> None:
-        self._said = float("-inf")
+        self._printed_at = float("-inf")
 
-    def __call__(self, progress: Sequence[Progress], /) -> None:
-        if time.monotonic() - self._said < _LINE_EVERY_S:
+    def __call__(self, progress: Sequence[RouteProgress], /) -> None:
+        if time.monotonic() - self._printed_at < _LINE_EVERY_S:
             return
-        self._said = time.monotonic()
-        for one in progress:
+        self._printed_at = time.monotonic()
+        for row in progress:
             line = (
-                f"sync {one.route}: {one.events} changes, {one.applied} copied, {one.deleted} deleted,"
-                f" {one.lag_s:.1f} s behind, {one.rate:.0f}/s{', ended' if one.ended else ''}"
+                f"sync {row.route}: {row.events} changes, {row.applied} copied, {row.deleted} deleted,"
+                f" {row.lag_s:.1f} s behind, {row.rate:.0f}/s{', ended' if row.ended else ''}"
             )
             print(line, file=sys.stderr, flush=True)  # noqa: T201 - progress is for the person at the terminal
 
 
-class _Nothing:
+class _NoDisplay:
     """Shows nothing."""
 
     def __enter__(self) -> Observer:
@@ -94,7 +94,7 @@ class _Lines:
 
     def __init__(self) -> None:
         self._done: dict[tuple[str, str], int] = {}
-        self._said = time.monotonic()
+        self._printed_at = time.monotonic()
         self._lock = threading.Lock()
 
     def __enter__(self) -> Observer:
@@ -109,19 +109,19 @@ class _Lines:
         with self._lock:
             if (route, stage) not in self._done:
                 self._done[route, stage] = 0
-                self._say(f"{stage} {route}: about {documents} documents")
+                self._print(f"{stage} {route}: about {documents} documents")
 
     def advanced(self, route: str, stage: str, documents: int) -> None:
         with self._lock:
             self._done[route, stage] += documents
-            if time.monotonic() - self._said >= _LINE_EVERY_S:
-                self._said = time.monotonic()
-                self._say(
+            if time.monotonic() - self._printed_at >= _LINE_EVERY_S:
+                self._printed_at = time.monotonic()
+                self._print(
                     ", ".join(f"{stage} {route}: {done} documents" for (route, stage), done in self._done.items())
                 )
 
     def ended(self, route: str, stage: str) -> None:
         pass
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         print(line, file=sys.stderr, flush=True)  # noqa: T201 - progress is for the person at the terminal

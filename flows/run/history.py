@@ -1,4 +1,4 @@
-"""What stands around the books of a run, so that its report can be signed: circumstances, history, what is unproven."""
+"""What a report needs beside its rows to be signed: circumstances, earlier runs, what was not checked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 
-from flows.connect.progress import Throughput, added_up
+from flows.connect.progress import Throughput, sum_progress
 from flows.connect.stores import open_source
 from flows.plan.model import Plan, Route
 from flows.reporting.model import PastRun, Report, RouteReport, SourceSeen
@@ -37,8 +37,8 @@ _DISTRIBUTIONS = {
 
 
 @dataclass(frozen=True)
-class Recording:
-    """One run of a plan as it is put on record."""
+class RunRecord:
+    """The record of one run of a plan, written when it begins and when it ends."""
 
     state: State
     plan: Plan
@@ -46,30 +46,30 @@ class Recording:
     began: str
     """When it did, which names it: a plan's runs cannot begin in the same microsecond."""
     source: Facts
-    """What the source said of itself when the run began."""
+    """The source's version and cluster time when the run began."""
     throughput: dict[str, list[Throughput]] = field(default_factory=dict)
 
     @classmethod
-    def begun(cls, state: State, plan: Plan, command: str) -> Recording:
+    def begin(cls, state: State, plan: Plan, command: str) -> RunRecord:
         """The run is on record as one that has begun; returns it."""
         began = dt.datetime.now(dt.UTC).isoformat(timespec="microseconds")
         state.runs.begin(command, began)
         return cls(state, plan, command, began, _facts(plan, ()))
 
-    def copied(self, spans: Mapping[str, Sequence[Span]]) -> None:
+    def add_copied(self, spans: Mapping[str, Sequence[Span]]) -> None:
         """Remember how fast the routes were copied."""
         for name, ran in spans.items():
-            if series := added_up("copy", [span.progress for span in ran]):
+            if series := sum_progress("copy", [span.progress for span in ran]):
                 self.throughput.setdefault(name, []).append(series)
 
-    def verified(self, verified: Mapping[str, Verified]) -> None:
+    def add_verified(self, verified: Mapping[str, Verified]) -> None:
         """Remember how fast the routes were verified."""
         for name, seen in verified.items():
-            if series := added_up("verify", seen.progress):
+            if series := sum_progress("verify", seen.progress):
                 self.throughput.setdefault(name, []).append(series)
 
-    def concluded(self, report: Report, routes: Sequence[Route]) -> Report:
-        """The run is on record with this report, which is returned with all that stands around its books."""
+    def end(self, report: Report, routes: Sequence[Route]) -> Report:
+        """The run is on record with this report, which is returned with its circumstances and history."""
         runs = self.state.runs
         now = _facts(self.plan, [route.collection for route in routes])
         earlier = [run for run in runs.latest_first() if run.began != self.began]
@@ -79,7 +79,7 @@ class Recording:
             report,
             command=self.command,
             elapsed_s=round((report.finished - report.started).total_seconds(), 1),
-            routes=[self._whole(row, route, now) for row, route in zip(report.routes, routes, strict=True)],
+            routes=[self._complete_row(row, route, now) for row, route in zip(report.routes, routes, strict=True)],
             source=SourceSeen(
                 database=routes[0].database if routes else "",
                 version=now.version or self.source.version,
@@ -101,12 +101,12 @@ class Recording:
         for run in earlier:
             if run.command == "backfill" and (report := _read(run)) is not None:
                 for row in report.routes:
-                    if series := [one for one in row.throughput if one.stage == "copy"]:
+                    if series := [throughput for throughput in row.throughput if throughput.stage == "copy"]:
                         copied.setdefault(row.route, series)
         for name, series in copied.items():
             self.throughput[name] = [*series, *self.throughput.get(name, [])]
 
-    def _whole(self, row: RouteReport, route: Route, source: Facts) -> RouteReport:
+    def _complete_row(self, row: RouteReport, route: Route, source: Facts) -> RouteReport:
         return replace(
             row,
             throughput=self.throughput.get(row.route, ()),

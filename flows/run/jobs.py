@@ -9,15 +9,15 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, TypeVar
 
-from flows.connect.gc_tuning import seldom
-from flows.connect.progress import SILENT, Observer, Progress, Pulse, watched
+from flows.connect.gc_tuning import collect_seldom
+from flows.connect.progress import SILENT, Observer, Progress, ProgressCounter, watched
 from flows.connect.stores import open_route, open_state
-from flows.connect.ttl_rule import expiring
+from flows.connect.ttl_rule import resolve_expires
 from flows.copying.partition import copy_partition
 from flows.copying.reject_budget import BudgetTracker, budget_of
 from flows.plan.model import Plan
 from flows.reporting.model import Pace
-from flows.run.rebalancing import divisible, may_split
+from flows.run.rebalancing import may_split, splitting_source
 from mappers.expiry import IndexExpires
 from stores.contract.journal import Tally
 from stores.contract.stop import NEVER, Stop, raise_if_stopped
@@ -56,7 +56,7 @@ class Span:
     began: float
     ended: float
     waits: Waits = Waits()  # noqa: RUF009 - frozen, so that it can be shared
-    """How the target held it back."""
+    """How long it waited for the target."""
     source_waited_s: float = 0.0
     """How long it waited for leave to read."""
     progress: Progress = Progress()  # noqa: RUF009 - frozen, so that it can be shared
@@ -64,7 +64,7 @@ class Span:
 
 
 def total_pace(spans: Sequence[Span]) -> Pace:
-    """Return how the jobs of a route were held back, all together."""
+    """Return how long the jobs of a route waited, all together."""
     waits = sum((span.waits for span in sorted(spans, key=lambda span: span.ended)), Waits())
     return Pace(
         throttled=waits.throttled,
@@ -89,10 +89,10 @@ class CopyJob:
 
     def run(self, plan: Plan, observer: Observer = SILENT, stop: Stop = NEVER) -> Span:
         """The partition is copied from its last checkpoint on, with clients of its own; returns when that was."""
-        route = expiring(plan.routes[self.route], self.expires)
+        route = resolve_expires(plan.routes[self.route], self.expires)
         began = time.time()
         divide(plan.run.processes)
-        with open_state(plan) as state, seldom():
+        with open_state(plan) as state, collect_seldom():
             parts = {part.partition.number: part for part in state.partitions.of_route(self.route)}
             part = parts.get(self.number)
             if part is None:
@@ -102,7 +102,7 @@ class CopyJob:
             budget = BudgetTracker(state, self.lease, budget_of(plan, route))
             budget.judge()
             seen = Tally()
-            pulse = Pulse()
+            pulse = ProgressCounter()
 
             def copied(tally: Tally) -> None:
                 seen.add(tally)
@@ -114,7 +114,7 @@ class CopyJob:
                 source, target = opened.source, opened.target
                 with watched(observer, self.route, "copy", max(0, source.estimate() - before)):
                     copy_partition(
-                        divisible(source, state, self.lease) if may_split(plan, route) else source,
+                        splitting_source(source, state, self.lease) if may_split(plan, route) else source,
                         opened.projection,
                         target,
                         opened.journal,
@@ -128,7 +128,7 @@ class CopyJob:
                     )
         waits = target.pace.waits if isinstance(target, Paced) else Waits()
         source_waited_s = source.pace.waits.waited_s if isinstance(source, Paced) else 0.0
-        span = Span(began, time.time(), waits, source_waited_s, pulse.taken())
+        span = Span(began, time.time(), waits, source_waited_s, pulse.progress())
         if waits.throttled or waits.waited_s or span.source_waited_s:
             _log.info(
                 "%s partition %d: throttled %d times, waited %.1f s for the target and %.1f s for the source%s",
@@ -164,7 +164,7 @@ class LoadJob:
                         records,
                         state.designs.load_state(self.route),
                         lambda memory: state.designs.save_load_state(self.lease, memory),
-                        lambda some: observer.advanced(self.route, "load", some),
+                        lambda documents: observer.advanced(self.route, "load", documents),
                         stop,
                     )
         return Span(began, time.time())

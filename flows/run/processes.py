@@ -1,7 +1,7 @@
 """Workers that are processes of this machine, each with clients and a state of its own.
 
-A worker is told its jobs through a pipe, never by its arguments, and tells its progress the same way. One that is
-killed is replaced, and its job begins again at its last checkpoint. One whose parent is gone ends at once.
+A worker receives its jobs through a pipe, never by its arguments, and sends its progress the same way. A worker that is
+killed is replaced, and its job begins again at its last checkpoint. A worker whose parent is gone ends at once.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Processes:
                 self._all.append(worker)
             try:
                 found: R | OfframpError = worker.run(job, self.observer, self.stop)
-            except _Died as error:
+            except _WorkerDied as error:
                 self._all.remove(worker)
                 died = str(error)
                 _log.warning(
@@ -118,12 +118,12 @@ class Processes:
         )
 
 
-class _Died(Exception):
+class _WorkerDied(Exception):
     """A worker process ended before its job."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class _ObserverCall:
     """Progress, as a call of the observer."""
 
     call: str
@@ -173,17 +173,17 @@ class _Worker:
         return self.process.pid or 0
 
     def run(self, job: Job[Any], observer: Observer, stop: Stop) -> Any:
-        """Return the job's result or error; raises _Died if the process ends before it."""
-        told_to_stop = False
+        """Return the job's result or error; raises _WorkerDied if the process ends before it."""
+        stop_sent = False
         try:
             self.channel.send(job)
             while True:
-                if not told_to_stop and stop.is_set():
-                    told_to_stop = True
+                if not stop_sent and stop.is_set():
+                    stop_sent = True
                     self.channel.send(_STOP)
                 if self.channel.poll(_STOP_EVERY_S):
                     match self.channel.recv():
-                        case _Told(call, arguments):
+                        case _ObserverCall(call, arguments):
                             getattr(observer, call)(*arguments)
                         case _Ended(outcome):
                             return outcome
@@ -191,7 +191,7 @@ class _Worker:
             self.close()
             code = self.process.exitcode
             how = f"was ended by signal {-code}" if code is not None and code < 0 else f"ended with code {code}"
-            raise _Died(how) from error
+            raise _WorkerDied(how) from error
 
     def close(self) -> None:
         """The process is gone."""
@@ -212,20 +212,20 @@ def _serve(channel: Connection, path: Path, routes: str, verbose: bool) -> None:
         to_stderr()
     jobs: SimpleQueue[Job[Any]] = SimpleQueue()
     threading.Thread(target=_listen, args=(channel, jobs), name="parent", daemon=True).start()
-    telling = _Telling(channel)
+    observer = _RemoteObserver(channel)
     plan: Plan | None = None
 
     def done() -> Any:
         nonlocal plan
-        plan = plan or _same(load(path), routes)
-        return job.run(plan, telling, PROCESS_STOP)
+        plan = plan or _refuse_changed(load(path), routes)
+        return job.run(plan, observer, PROCESS_STOP)
 
     while True:
         job = jobs.get()
-        telling.send(_Ended(answer(done)))
+        observer.send(_Ended(answer(done)))
 
 
-def _same(plan: Plan, routes: str) -> Plan:
+def _refuse_changed(plan: Plan, routes: str) -> Plan:
     """Return the plan, which was read again, if its routes are those the run began with."""
     if digest(route.fingerprint() for route in plan.routes.values()) != routes:
         raise PermanentError(
@@ -237,37 +237,37 @@ def _same(plan: Plan, routes: str) -> Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class _Telling:
-    """An observer that passes on what it hears."""
+class _RemoteObserver:
+    """An observer that sends each of its calls to the parent."""
 
     channel: Connection
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def began(self, route: str, stage: str, documents: int) -> None:
-        self.send(_Told("began", (route, stage, documents)))
+        self.send(_ObserverCall("began", (route, stage, documents)))
 
     def advanced(self, route: str, stage: str, documents: int) -> None:
-        self.send(_Told("advanced", (route, stage, documents)))
+        self.send(_ObserverCall("advanced", (route, stage, documents)))
 
     def ended(self, route: str, stage: str) -> None:
-        self.send(_Told("ended", (route, stage)))
+        self.send(_ObserverCall("ended", (route, stage)))
 
-    def send(self, told: _Told | _Ended) -> None:
+    def send(self, message: _ObserverCall | _Ended) -> None:
         with self.lock:
-            self.channel.send(told)
+            self.channel.send(message)
 
 
 def _listen(channel: Connection, jobs: SimpleQueue[Job[Any]]) -> None:
-    """Pass jobs on and stop where told to; when the parent is gone or has closed the channel, so is this process.
+    """Pass jobs on, and set the stop of this process when asked; end the process when the channel is closed.
 
-    What is in flight then is as if the process had been killed: the last checkpoint stands.
+    What is in flight then is lost, as if the process had been killed: the job begins again at its last checkpoint.
     """
     while True:
         try:
-            told = channel.recv()
+            message = channel.recv()
         except (EOFError, OSError):
             os._exit(0)
-        if told == _STOP:
+        if message == _STOP:
             PROCESS_STOP.set()
         else:
-            jobs.put(told)
+            jobs.put(message)

@@ -16,13 +16,13 @@ from stores.state.state import State
 _log = logging.getLogger(__name__)
 
 LEAST_DOCUMENTS = 10_000
-"""What is left of a partition is split only if it is about so much: opening another costs as much as copying some."""
-_LOOK_EVERY_S = 1.0
+"""The rest of a partition is split only if it has about so many documents: opening a partition has its price."""
+_POLL_EVERY_S = 1.0
 
 
 @dataclass(frozen=True)
-class Divisible:
-    """A source whose partition, while it is read, hands over its end where the state says that one is wanted.
+class SplittingSource:
+    """A source that splits the partition being read when an idle worker asks for another.
 
     Who reads the partition splits it, between two batches and beyond the last: everything before the bound was
     read by this one or will be, nothing past it ever was. So no document is counted twice or by nobody, wherever the
@@ -34,20 +34,20 @@ class Divisible:
     give: Callable[[int, bytes], Partition | None]
     """The partition ends there on record, and another goes on; None if that is not wanted any more."""
     least: int = LEAST_DOCUMENTS
-    every_s: float = _LOOK_EVERY_S
+    every_s: float = _POLL_EVERY_S
 
     def read(self, partition: Partition, after: bytes | None = None) -> Iterator[Batch]:
         """Yield the documents of the partition, or of what it keeps of itself."""
         last = after
         divisible = True
-        look = time.monotonic()
+        next_poll = time.monotonic()
         while True:
             left: Partition | None = None
             for batch in self.source.read(partition, last):
                 yield batch
                 last = batch.position
-                if divisible and time.monotonic() >= look:
-                    look = time.monotonic() + self.every_s
+                if divisible and time.monotonic() >= next_poll:
+                    next_poll = time.monotonic() + self.every_s
                     if self.wanted():
                         at = self._middle(partition, last)
                         divisible = at is not None
@@ -75,9 +75,9 @@ def may_split(plan: Plan, route: Route) -> bool:
     return route.keys.partitions is None and plan.run.runner != "threads"
 
 
-def divisible(source: Source, state: State, lease: Lease) -> Divisible:
+def splitting_source(source: Source, state: State, lease: Lease) -> SplittingSource:
     """Return the source of the route that the lease is for, splitting as its state says."""
-    return Divisible(
+    return SplittingSource(
         source,
         lambda: state.work_requests.requested(lease),
         lambda number, at: state.partitions.split(lease, number, at),

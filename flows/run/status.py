@@ -6,11 +6,11 @@ from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
-from flows.connect.preflight import total
-from flows.connect.staging import is_waiting
+from flows.connect.preflight import total_tally
+from flows.connect.staging import awaits_load
 from flows.connect.stores import open_state
 from flows.plan.model import Plan
-from flows.replication.positions import followed
+from flows.replication.positions import sync_status
 from stores.state.rejects import OPEN, StoredReject
 
 _SHOWN_REJECTS = 5
@@ -23,10 +23,10 @@ def status(plan: Plan) -> list[dict[str, Any]]:
         for name, route in plan.routes.items():
             known = state.partitions.route(name)
             parts = state.partitions.of_route(name)
-            counted = total(state, route)
+            counted = total_tally(state, route)
             done = sum(part.done for part in parts)
             stage = "not begun" if known is None else "copying" if done < len(parts) else "copied"
-            if stage == "copied" and is_waiting(state, route):
+            if stage == "copied" and awaits_load(state, route):
                 stage = "loading"
             rejected = counted.rejected
             kept = state.rejects.count(name)
@@ -36,7 +36,7 @@ def status(plan: Plan) -> list[dict[str, Any]]:
                 rejected = kept.open + kept.accepted
             if sync_state is not None and sync_state.halted:
                 stage = "halted"
-            told = followed(state, name)
+            synced = sync_status(state, name)
             rows.append(
                 {
                     "route": name,
@@ -47,19 +47,19 @@ def status(plan: Plan) -> list[dict[str, Any]]:
                     "rejected": rejected,
                     "records": counted.records,
                     "losses": dict(counted.losses),
-                    "lag_s": told.age_s if told else None,
-                    "synced_to": told.position if told else None,
-                    "sync": asdict(told) if told else None,
+                    "lag_s": synced.age_s if synced else None,
+                    "synced_to": synced.position if synced else None,
+                    "sync": asdict(synced) if synced else None,
                     "halted": sync_state.halted if sync_state else "",
                     "accepted": kept.accepted,
                     "stopped": state.rejects.halt_reason(name),
                     "verdict": (known.outcome or {}).get("verdict") if known else None,
                     "at_work": state.leases.holder(name),
-                    "rejects": [_told(reject) for reject in islice(state.rejects.of_route(name, OPEN), _SHOWN_REJECTS)],
+                    "rejects": [_row(reject) for reject in islice(state.rejects.of_route(name, OPEN), _SHOWN_REJECTS)],
                 }
             )
     return rows
 
 
-def _told(reject: StoredReject) -> dict[str, str]:
+def _row(reject: StoredReject) -> dict[str, str]:
     return {name: getattr(reject, name) for name in ("id", "stage", "code", "field", "reason")}

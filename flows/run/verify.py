@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from flows.connect.preflight import is_copied, refuse_other_identity, total
+from flows.connect.preflight import is_copied, refuse_other_identity, total_tally
 from flows.connect.progress import Progress
 from flows.connect.session import Session, open_session
 from flows.connect.staging import refuse_unloaded
@@ -19,10 +19,10 @@ from flows.plan.model import Plan, Route, digest
 from flows.reporting.evidence import Failures
 from flows.reporting.model import Report
 from flows.run.conclude import Verification, conclude
-from flows.run.history import Recording
+from flows.run.history import RunRecord
 from flows.run.workers import Run
 from flows.verifier.canary import canary
-from flows.verifier.job import Asked, Level, Verified, VerifyJob
+from flows.verifier.job import Level, Verified, VerifyJob, VerifyOptions
 from stores.contract.source import Partition
 from stores.contract.target import Auditable, Divided
 from stores.errors import OfframpError, PermanentError
@@ -38,14 +38,14 @@ _FEWEST_PARTS = 3
 """A pass of fewer parts, one to list and one to compare, is a single job."""
 
 
-def verify(run: Run, level: Level | Asked) -> Report:
+def verify(run: Run, level: Level | VerifyOptions) -> Report:
     """Every route of the run is verified to this level against what the source says now; no target is written.
 
     Raises PlanError if a route cannot be served, TransientError if a run is at work on one of them.
     """
     started = dt.datetime.now(dt.UTC)
     with open_session(run.plan, run.routes) as session:
-        recording = Recording.begun(session.state, run.plan, "verify")
+        record = RunRecord.begin(session.state, run.plan, "verify")
         failures: Failures = defaultdict(list)
         with open_source(run.plan) as database:
             for route in session.routes:
@@ -56,30 +56,30 @@ def verify(run: Run, level: Level | Asked) -> Report:
                         refuse_unloaded(session.state, route)
                 except OfframpError as error:
                     failures[route.name].append(error)
-        verification = verify_copied(run, session, Asked.of(level), failures)
-        return conclude(run, session, recording, started, verification, failures)
+        verification = verify_copied(run, session, VerifyOptions.of(level), failures)
+        return conclude(run, session, record, started, verification, failures)
 
 
-def verify_copied(run: Run, session: Session, asked: Asked, failures: Failures) -> Verification:
+def verify_copied(run: Run, session: Session, options: VerifyOptions, failures: Failures) -> Verification:
     """Return what verifying each route came to; the failures are added by route.
 
     A route that is not wholly copied has its verdict already: comparing it would only list what is still to come. A
     route that a signal stopped, at a checkpoint, has neither a result nor a failure.
     """
     complete = {route.name: is_copied(session.state, route) is not False for route in session.routes}
-    notes = _find_canaries(session.routes, failures) if asked.canary else {}
-    if asked.level == "none":
-        return Verification(asked.level, notes=notes, faults=_audit_targets(session, failures))
+    notes = _find_canaries(session.routes, failures) if options.canary else {}
+    if options.level == "none":
+        return Verification(options.level, notes=notes, faults=_audit_targets(session, failures))
     jobs = [
         VerifyJob(
-            *(route.name, asked, session.leases[route.name]),
+            *(route.name, options, session.leases[route.name]),
             *(session.checked[route.name].id_kind, session.checked[route.name].expires),
         )
         for route in session.routes
         if route.name not in failures and complete[route.name]
     ]
-    verified = _verify_fully(run, session, jobs, failures) if asked.level == "full" else _do(run, jobs, failures)
-    return Verification(asked.level, verified, notes)
+    verified = _verify_fully(run, session, jobs, failures) if options.level == "full" else _do(run, jobs, failures)
+    return Verification(options.level, verified, notes)
 
 
 def _find_canaries(routes: Sequence[Route], failures: Failures) -> dict[str, list[str]]:
@@ -179,7 +179,7 @@ def _begin_pass(run: Run, session: Session, job: VerifyJob, route: Route) -> Pas
     passes = session.state.verification
     with session.open(route) as opened:
         scope = pass_scope(opened.state, route, opened.source.identity(), job.id_kind)
-        if not job.asked.restart and (resumed := passes.resume(opened.lease, scope)) is not None:
+        if not job.options.restart and (resumed := passes.resume(opened.lease, scope)) is not None:
             _log.info("%s: the verification goes on where it stopped", route.name)
             return resumed
         parts = _parts(run.plan, opened.source.estimate())
@@ -203,7 +203,7 @@ def pass_scope(state: State, route: Route, source_identity: str, id_kind: str) -
         "source": source_identity,
         "target": known.target_identity if known else None,
         "run": known.started if known else None,
-        "copied": total(state, route).to_json(),
+        "copied": total_tally(state, route).to_json(),
         "synced": [synced.applied, synced.deleted] if synced else None,
         "id_kind": id_kind,
     }

@@ -53,7 +53,7 @@ class Pending(Protocol[R_co]):
     """A job under way, here or elsewhere."""
 
     def result(self) -> R_co:
-        """Return its result, or raise its error; asked once it has ended."""
+        """Return its result, or raise its error; called once the job has ended."""
 
     def add_done_callback(self, call: Callable[[Any], object], /) -> None:
         """Call when it ends, at once if it has."""

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 from uuid import uuid4
 
-from flows.connect.gc_tuning import seldom
-from flows.connect.progress import SILENT, Observer, Progress, Pulse, watched
+from flows.connect.gc_tuning import collect_seldom
+from flows.connect.progress import SILENT, Observer, Progress, ProgressCounter, watched
 from flows.connect.stores import OpenRoute, open_route, open_state
-from flows.connect.ttl_rule import expiring
+from flows.connect.ttl_rule import resolve_expires
 from flows.copying.projection import identify
 from flows.plan.model import Plan
 from flows.verifier.compare import Comparison, Save, compare_partition, list_share, save_nothing
@@ -44,8 +44,8 @@ Stage = Literal["whole", "list", "compare", "close"]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What is asked of a verification."""
+class VerifyOptions:
+    """How a verification is done."""
 
     level: Level = "full"
     sample: int = DOCUMENTS
@@ -60,9 +60,9 @@ class Asked:
     """Whether samples of differences hold the values, which may be personal data."""
 
     @classmethod
-    def of(cls, wanted: Level | Asked) -> Asked:
-        """Return what is asked where a level may say all of it."""
-        return wanted if isinstance(wanted, Asked) else cls(wanted)
+    def of(cls, wanted: Level | VerifyOptions) -> VerifyOptions:
+        """Return these options, or the default ones of this level."""
+        return wanted if isinstance(wanted, VerifyOptions) else cls(wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Verified:
     about: Mapping[str, Any] = field(default_factory=dict)
     """The pass: its id, when it began, how often it was gone on with, in how many parts."""
     lost: str = ""
-    """Why the changes still to be synced could not be told; "" if they could, or nobody asked."""
+    """Why the changes still to be synced are unknown; "" if they are known, or nobody asked."""
     progress: Sequence[Progress] = ()
     """When how many documents were compared, of each part of the pass that this run looked at."""
 
@@ -91,7 +91,7 @@ class VerifyJob:
 
     kind: ClassVar[str] = "verify"
     route: str
-    asked: Asked
+    options: VerifyOptions
     lease: Lease
     id_kind: str = ""
     """The kind of `_id` proven for plain keys."""
@@ -112,17 +112,17 @@ class VerifyJob:
 
         Of a part of a full pass all that counts is in the state and in its log.
         """
-        route = expiring(plan.routes[self.route], self.expires)
+        route = resolve_expires(plan.routes[self.route], self.expires)
         began = time.monotonic()
         divide(plan.run.processes)
         with (
             open_state(plan) as state,
-            seldom(),
+            collect_seldom(),
             open_route(plan, route, state, self.lease, self.id_kind) as opened,
         ):
             owed = pending_changes(state, route, opened.database, opened.projection, stop)
-            work = _Work(plan, self, opened, observer, stop, pulse := Pulse(), owed)
-            match self.stage, self.asked.level:
+            work = _Work(plan, self, opened, observer, stop, pulse := ProgressCounter(), owed)
+            match self.stage, self.options.level:
                 case "list", _:
                     found = work.list_share(self.number)
                 case "compare", _:
@@ -136,7 +136,7 @@ class VerifyJob:
                 case _:
                     found = work.sample()
         lost = owed.lost if owed is not None else ""
-        return replace(found, seconds=time.monotonic() - began, lost=lost, progress=[pulse.taken()])
+        return replace(found, seconds=time.monotonic() - began, lost=lost, progress=[pulse.progress()])
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,7 @@ class _Work:
     opened: OpenRoute
     observer: Observer
     stop: Stop
-    pulse: Pulse
+    pulse: ProgressCounter
     owed: PendingChanges | None
     """What sync owes the target; None where no sync by a stream keeps it up."""
 
@@ -167,15 +167,15 @@ class _Work:
         found: list[Mismatch] = []
         with self._watched(), tempfile.TemporaryDirectory(prefix="offramp-verify-") as folder:
             log = AddressLog(Path(folder) / "log")
-            drawn = draw(self.opened.source, self.job.asked.sample, [at for at in parts if at is not None])
+            drawn = draw(self.opened.source, self.job.options.sample, [at for at in parts if at is not None])
             tally = self._compared(log, drawn, Partition(0))
             if tally is None:
                 raise _stopped()
-            differences = Differences(show_values=self.job.asked.show_values)
+            differences = Differences(show_values=self.job.options.show_values)
             sums = balance([log.path], listed=False, recheck=self._recheck(differences), on_wrong=found.append)
         faults = _audited(self.opened.target)
         self._keep(uuid4().hex, found, whole=False)
-        sampled = drawn.sampled([one.position for one in found], self.job.asked.confidence)
+        sampled = drawn.sampled([one.position for one in found], self.job.options.confidence)
         return Verified(Comparison(tally, sums, differences.samples()), faults=faults, sampled=sampled)
 
     def whole(self) -> Verified:
@@ -213,7 +213,7 @@ class _Work:
                 found.append(one)
 
         logs = [self._log(part).path for part in parts]
-        differences = Differences(show_values=self.job.asked.show_values)
+        differences = Differences(show_values=self.job.options.show_values)
         sums = balance(
             logs, listed=isinstance(self.opened.target, Listable), recheck=self._recheck(differences), on_wrong=keep
         )
@@ -292,7 +292,7 @@ class _Work:
 
     def _watched(self) -> AbstractContextManager[None]:
         estimate = self.opened.source.estimate()
-        ahead = min(self.job.asked.sample, estimate) if self.job.asked.level == "sample" else estimate
+        ahead = min(self.job.options.sample, estimate) if self.job.options.level == "sample" else estimate
         return watched(self.observer, self.job.route, "verify", ahead)
 
 

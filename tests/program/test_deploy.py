@@ -34,9 +34,9 @@ from flows import backfill, verification
 from flows.orchestration import artifacts as showing
 from flows.orchestration import deployments
 from flows.orchestration import registration as deploying
-from flows.orchestration import waiting as turns
 from flows.orchestration.artifacts import artifact_key
 from flows.orchestration.deployments import Wanted
+from flows.orchestration.waiting import LEASE_HELD, wait_for_routes
 from flows.plan.load import load
 from flows.reporting.model import Report
 from stores.errors import TransientError
@@ -479,14 +479,13 @@ def test_progress_is_shown_while_copying_and_while_verifying(
     assert (copied["flow_run_id"] is None, verified["task_run_id"] is None) == (False, False)
 
 
-# --- turns --------------------------------------------------------------------------------------------------------
+# --- waiting ------------------------------------------------------------------------------------------------------
 
 
-def test_a_run_waits_for_anothers_turn_to_end_and_for_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "_LOOK_EVERY_S", 0.01)
+def test_a_run_waits_for_anothers_turn_to_end_and_for_nothing_else() -> None:
     now = dt.datetime.now(dt.UTC)
     report = Report("shop", "", now, now, ())
-    held = TransientError(turns.HELD, "another run is at work")
+    held = TransientError(LEASE_HELD, "another run is at work")
 
     def run(*outcomes: Report | TransientError) -> Callable[[], Report]:
         left = iter(outcomes)
@@ -499,8 +498,8 @@ def test_a_run_waits_for_anothers_turn_to_end_and_for_nothing_else(monkeypatch: 
 
         return one
 
-    assert turns.in_turn(run(held, held, report), 1) is report
+    assert wait_for_routes(run(held, held, report), 1, poll_every_s=0.01) is report
     with pytest.raises(TransientError, match="another run"):
-        turns.in_turn(run(held, report), 0)
+        wait_for_routes(run(held, report), 0)
     with pytest.raises(TransientError, match="E-STATE-BUSY"):
-        turns.in_turn(run(TransientError("E-STATE-BUSY", "busy"), report), 1)
+        wait_for_routes(run(TransientError("E-STATE-BUSY", "busy"), report), 1)

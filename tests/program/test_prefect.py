@@ -38,7 +38,7 @@ from flows.orchestration.artifacts import artifact_key
 from flows.orchestration.tasks import NotClean, copy_partition, prefect_workers, verify_route
 from flows.plan.load import load
 from flows.run.jobs import CopyJob
-from flows.verifier.job import Asked, Verified, VerifyJob
+from flows.verifier.job import Verified, VerifyJob, VerifyOptions
 from stores.contract.source import Partition
 from stores.errors import LeaseLost, PlanError, TransientError
 from stores.state.leases import Lease
@@ -246,9 +246,9 @@ def test_a_transient_error_is_tried_four_times_and_no_other(server: None, write_
     state.close()
 
     nobody = Lease(loaded.name, unique, "nobody", 1)
-    away = verify(str(path), VerifyJob(unique, Asked("counts"), nobody), return_state=True)
+    away = verify(str(path), VerifyJob(unique, VerifyOptions("counts"), nobody), return_state=True)
     lost = copy(str(path), CopyJob(unique, 0, stale), return_state=True)
-    absent = verify("no such plan.yaml", VerifyJob(unique, Asked("counts"), nobody), return_state=True)
+    absent = verify("no such plan.yaml", VerifyJob(unique, VerifyOptions("counts"), nobody), return_state=True)
 
     found = [(type(ended.result(raise_on_failure=False)), attempts(ended)) for ended in (away, lost, absent)]
     assert found == [(TransientError, 4), (LeaseLost, 1), (PlanError, 1)]
@@ -271,13 +271,13 @@ def test_an_error_takes_the_place_of_its_result_and_an_unknown_one_ends_the_run(
         with prefect_workers(loaded) as workers:
             jobs = [CopyJob(unique, 0, lease), CopyJob(unique, 0, lease)]
             (_, first), (_, second) = workers.run(jobs)
-            ((_, verified),) = workers.run([VerifyJob(unique, Asked("counts"), lease)])
+            ((_, verified),) = workers.run([VerifyJob(unique, VerifyOptions("counts"), lease)])
         return first, second, verified
 
     @flow
     def stray() -> None:
         with prefect_workers(loaded) as workers:
-            workers.run([VerifyJob("nowhere", Asked("counts"), lease)])
+            workers.run([VerifyJob("nowhere", VerifyOptions("counts"), lease)])
 
     first, second, verified = two_copies()
     assert (type(first), type(second), type(verified)) == (LeaseLost, LeaseLost, Verified)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from flows.copying.projection import Projection
-from flows.replication.applier import Lane
+from flows.replication.applier import Applier
 from flows.replication.rescan import RESCANNED, rescan
 from mappers.contract import Losses
 from mappers.redis.records import String
@@ -45,11 +45,13 @@ def test_a_document_that_is_there_again_when_it_was_found_gone_is_looked_for_by_
     lease = state.leases.acquire("things")
     projection = Projection(Keyed(), Losses(), (String,), naming=unchanged)
     source = Whole(both)
-    lane = Lane(source, projection, target, state.journal(lease), lambda *_, **__: None, RESCANNED, advancing=False)
+    applier = Applier(
+        source, projection, target, state.journal(lease), lambda *_, **__: None, RESCANNED, advancing=False
+    )
 
     def held(read: list[dict[str, int]], asked: list[dict[str, int]]) -> list[str]:
-        lane.source = Whole(asked)
-        rescan(state, lease, Whole(read), lane, NEVER)
+        applier.source = Whole(asked)
+        rescan(state, lease, Whole(read), applier, NEVER)
         return sorted(memory.held("again"))
 
     assert held(both, both) == ["k:n:1", "k:n:2"]

@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 
 from flows.copying.partition import copy_partition
 from flows.copying.projection import Projection
-from flows.replication.applier import Lane
+from flows.replication.applier import Applier
 from mappers.contract import Document, Losses, MappingError, Record
 from mappers.documents.decoding import CODEC
 from mappers.identity import encode
@@ -201,16 +201,16 @@ class Syncing(RuleBasedStateMachine):
     def begun(self) -> None:
         """What comes after the first reads: nothing."""
 
-    def lane(self) -> Lane:
+    def applier(self) -> Applier:
         assert self.journal.position is not None
         before = self.key != "k:{_id}"
-        return Lane(
+        return Applier(
             *(self.source, self.projection(), self.target, self.journal, self.journal.save, self.journal.position),
-            before=before,
+            needs_former=before,
         )
 
-    def apply(self, lane: Lane, batch: ChangeBatch) -> None:
-        lane.apply(batch.touched, batch.position, 0.0)
+    def apply(self, applier: Applier, batch: ChangeBatch) -> None:
+        applier.apply(batch.touched, batch.position, 0.0)
 
     # --- what happens -------------------------------------------------------------------------------------------------
 
@@ -271,10 +271,10 @@ class Syncing(RuleBasedStateMachine):
         def once() -> None:
             if ending is not None:
                 self.end_the_process_soon(*ending)
-            lane = self.lane()
+            applier = self.applier()
             changes = self.database.changes(events)
-            self.apply(lane, next(iter(changes.follow({"docs": lane.before}, lane.position))))
-            lane.save(0.0)
+            self.apply(applier, next(iter(changes.follow({"docs": applier.needs_former}, applier.position))))
+            applier.save(0.0)
 
         self.run(once)
 
@@ -296,10 +296,10 @@ class Syncing(RuleBasedStateMachine):
         try:
             while not self.journal.copied:
                 self.copy(lambda: False)
-            lane = self.lane()
-            for batch in self.database.changes(3).follow({"docs": lane.before}, lane.position):
-                self.apply(lane, batch)
-            lane.save(0.0)
+            applier = self.applier()
+            for batch in self.database.changes(3).follow({"docs": applier.needs_former}, applier.position):
+                self.apply(applier, batch)
+            applier.save(0.0)
             self.judge()
         finally:
             memory.forget(self.name)
@@ -374,9 +374,9 @@ class Moving(Syncing):
 
 
 class SavesBeforeItWrites(Syncing):
-    def apply(self, lane: Lane, batch: ChangeBatch) -> None:
+    def apply(self, applier: Applier, batch: ChangeBatch) -> None:
         self.journal.save(batch.position, 0.0, events=0, applied=0, deleted=0)
-        super().apply(lane, batch)
+        super().apply(applier, batch)
 
 
 class BeginsAfterTheFirstRead(Syncing):
@@ -389,11 +389,11 @@ class BeginsAfterTheFirstRead(Syncing):
 
 
 class DeletesWhatIsInsertedAgain(Syncing):
-    def apply(self, lane: Lane, batch: ChangeBatch) -> None:
-        super().apply(lane, batch)
+    def apply(self, applier: Applier, batch: ChangeBatch) -> None:
+        super().apply(applier, batch)
         events = [one for one in self.database.events if one.time <= batch.position.time and one.after is None]
         gone = {one.id for one in events} & {one.id for one in batch.touched}
-        self.target.delete([address for at in gone for address in lane.projection.addresses(at) or ()])
+        self.target.delete([address for at in gone for address in applier.projection.addresses(at) or ()])
 
 
 class NeverAdvances(Syncing):
@@ -415,10 +415,10 @@ class KeepsRejectsForEver(Syncing):
 
 
 class ForgetsTheOldAddress(Moving):
-    def lane(self) -> Lane:
-        lane = super().lane()
-        lane.before = False
-        return lane
+    def applier(self) -> Applier:
+        applier = super().applier()
+        applier.needs_former = False
+        return applier
 
 
 class TakesEarlierFormsForPassing(Moving):
@@ -429,19 +429,19 @@ class TakesEarlierFormsForPassing(Moving):
 class SparesNothing(Moving):
     """Deletes every former address, whoever has it now."""
 
-    def apply(self, lane: Lane, batch: ChangeBatch) -> None:
-        super().apply(lane, batch)
-        left = [address for one in batch.touched for raw in one.before for address in lane.projection.former(raw)]
+    def apply(self, applier: Applier, batch: ChangeBatch) -> None:
+        super().apply(applier, batch)
+        left = [address for one in batch.touched for raw in one.before for address in applier.projection.former(raw)]
         self.target.delete(left)
 
 
 class LosesAWrite(Syncing):
     """Its target acknowledges what it does not hold: the model would find even that."""
 
-    def apply(self, lane: Lane, batch: ChangeBatch) -> None:
-        super().apply(lane, batch)
+    def apply(self, applier: Applier, batch: ChangeBatch) -> None:
+        super().apply(applier, batch)
         if len(batch.touched) > 1:
-            self.target.delete(lane.projection.addresses(batch.touched[0].id) or ())
+            self.target.delete(applier.projection.addresses(batch.touched[0].id) or ())
 
 
 THOROUGH = settings(

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from flows.copying.partition import copy_partition
 from flows.copying.projection import Projection
-from flows.run.rebalancing import Divisible
+from flows.run.rebalancing import SplittingSource
 from mappers.contract import Document, Losses
 from mappers.identity import encode
 from mappers.redis.records import String
@@ -99,7 +99,7 @@ def test_no_document_is_lost_or_counted_twice_wherever_partitions_are_split(
             raise TransientError("E-STATE-BUSY", "after the commit")
         return left
 
-    divisible = Divisible(source, wanted, give, least, every_s=0)
+    divisible = SplittingSource(source, wanted, give, least, every_s=0)
     while undone := [part for part in state.partitions.of_route(lease.route) if not part.done]:
         part = data.draw(st.sampled_from(undone))
         try:
@@ -132,7 +132,7 @@ def test_a_partition_is_split_as_often_as_requested_and_not_below_the_least(stat
     source = MemorySource([{"_id": number} for number in range(100)], batch_documents=1)
     lease = begun(state, source, 1)
     state.work_requests.request(lease, 3)
-    divisible = Divisible(
+    divisible = SplittingSource(
         source,
         lambda: state.work_requests.requested(lease),
         lambda number, at: state.partitions.split(lease, number, at),
@@ -145,7 +145,9 @@ def test_a_partition_is_split_as_often_as_requested_and_not_below_the_least(stat
     assert not state.work_requests.requested(lease)
     assert state.partitions.split(lease, 0, b"") is None
     state.work_requests.request(lease, 1)
-    few = Divisible(source, lambda: True, lambda number, at: state.partitions.split(lease, number, at), 200, every_s=0)
+    few = SplittingSource(
+        source, lambda: True, lambda number, at: state.partitions.split(lease, number, at), 200, every_s=0
+    )
     assert len([*few.read(Partition(0))]) == 100
 
 
@@ -171,5 +173,5 @@ def test_a_source_that_cannot_say_where_its_middle_is_is_read_to_its_end(state: 
             raise TransientError("E-SRC-AWAY", "no answer")
 
     documents: list[dict[str, Any]] = [{"_id": number} for number in range(10)]
-    away = Divisible(Away(documents, batch_documents=1), lambda: True, lambda number, at: None, 0, every_s=0)
+    away = SplittingSource(Away(documents, batch_documents=1), lambda: True, lambda number, at: None, 0, every_s=0)
     assert len([*away.read(Partition(0))]) == 10
