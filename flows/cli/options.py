@@ -9,11 +9,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from stores.contract.stop import PROCESS_STOP, Stop
+if TYPE_CHECKING:
+    from stores.contract.stop import Stop
 
 PLAN = click.argument("plan_path", metavar="PLAN", type=click.Path(path_type=Path))
 ROUTES = click.option("--route", "routes", metavar="ROUTE", multiple=True, help="Only this route; may be repeated.")
@@ -29,7 +30,8 @@ def leave(code: int) -> NoReturn:
 
 @contextmanager
 def interruptible() -> Iterator[Stop]:
-    """Turn the first Ctrl-C or SIGTERM into a stop at the next checkpoint, a second one into an exit at once."""
+    """Turn the first Ctrl-C or SIGTERM into a stop at the next checkpoint, a second signal into an exit at once."""
+    from stores.contract.stop import PROCESS_STOP  # With the stores' contracts, which `--help` does not need.
 
     def note(number: int, _frame: object) -> None:
         if _signalled:
