@@ -24,9 +24,9 @@ from flows.connect.stores import open_source, open_state
 from flows.orchestration.events import emit_verdict
 from flows.plan.model import Plan, Route
 from flows.replication.sync import RouteProgress, SyncObserver
+from flows.reporting.columns import Place, cells
 from flows.reporting.markdown import as_markdown
 from flows.reporting.model import Report, RouteReport
-from flows.reporting.text import NOT_CHECKED, cells
 from stores.errors import OfframpError
 from stores.state.state import State
 
@@ -50,7 +50,7 @@ def show(report: Report, closing: str) -> None:
 
     None of it holds an address or an `_id`: those are none of Prefect's business.
     """
-    _show_table(report, closing, artifact_key(report.plan), cells)
+    _show_table(report, closing, artifact_key(report.plan), "markdown")
     create_markdown_artifact(
         key=artifact_key(report.plan, "report"), markdown=_page(report)[:_MOST_LETTERS], description=closing
     )
@@ -63,7 +63,7 @@ def show_sync(report: Report, closing: str, lag_s: float) -> None:
 
     A route that did not get there has an event of its verdict too.
     """
-    _show_table(report, closing, artifact_key(report.plan, "sync"), _sync_cells)
+    _show_table(report, closing, artifact_key(report.plan, "sync"), "sync")
     for route in report.routes:
         if route.verdict != "clean":
             emit_verdict(report, route, route.verdict)
@@ -73,24 +73,10 @@ def show_sync(report: Report, closing: str, lag_s: float) -> None:
             emit_verdict(report, route, "current")
 
 
-def _show_table(report: Report, closing: str, key: str, row: Callable[[RouteReport], dict[str, str]]) -> None:
+def _show_table(report: Report, closing: str, key: str, place: Place) -> None:
     reasons = [f"- {route.route}: {reason}" for route in report.routes for reason in route.reasons]
-    table = [row(route) for route in report.routes]
+    table = [cells(route, place) for route in report.routes]
     create_table_artifact(key=key, table=table, description="\n".join([closing, "", *reasons]))
-
-
-def _sync_cells(route: RouteReport) -> dict[str, str]:
-    sync = route.sync
-    return {
-        "route": route.route,
-        "target": route.target,
-        "copied": str(route.copied),
-        "rejected": str(route.rejected),
-        "synced to": sync.position if sync else NOT_CHECKED,
-        "behind": f"{sync.age_s:.1f}s" if sync else NOT_CHECKED,
-        "changes since the backfill": str(sync.events) if sync else NOT_CHECKED,
-        "verdict": route.verdict,
-    }
 
 
 def _page(report: Report) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prefect.events import emit_event
 
+from flows.reporting.columns import columns
 from flows.reporting.model import Report, RouteReport
 
 
@@ -20,16 +21,8 @@ def emit_verdict(report: Report, route: RouteReport, word: str) -> None:
             "offramp.verified": route.verified,
         },
         payload={
-            "verdict": route.verdict,
             "reasons": list(route.reasons),
-            "read": route.read,
-            "rejected": route.rejected,
-            "held": route.held,
-            "missing": route.missing,
-            "differs": route.differs,
-            "extra": route.extra,
-            "behind_s": round(route.sync.age_s, 1) if route.sync else None,
-            "window_s": route.sync.window_s if route.sync else None,
+            **{column.name: column.value(route) for column in columns("event")},
         },
     )
 

@@ -10,11 +10,11 @@ from html import escape
 
 from flows.connect.progress import Throughput
 from flows.reporting import svg_charts as charts
+from flows.reporting.columns import columns
 from flows.reporting.css import STYLE
 from flows.reporting.model import Report, RouteReport
 from flows.reporting.wording import (
     ALWAYS_UNCHECKED,
-    MISMATCHES,
     held_back,
     meaning,
     next_step,
@@ -29,7 +29,6 @@ from flows.reporting.wording import (
 from flows.verifier.field_differences import DifferenceSamples
 from mappers.compare.differences import KINDS
 
-_SUMMARY = ("documents", "read", "rejected", "records", "missing", "differs", "extra", "collides")
 _FEWEST_STRETCHES = 4
 """Fewer points of time make no picture."""
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -72,15 +71,17 @@ def as_html(report: Report) -> str:
 def _summary(report: Report) -> str:
     if not report.routes:
         return ""
-    head = ["route", "verdict", "target", *_SUMMARY, "verified"]
+    summary = columns("html")
+    head = [(name, False) for name in ("route", "verdict", "target")]
+    head += [*((column.heading, True) for column in summary), ("verified", False)]
     lines = []
     for at, route in enumerate(report.routes):
-        numbers = [f'<td class="n">{_number(at, route, name)}</td>' for name in _SUMMARY]
+        numbers = [f'<td class="n">{_number(at, route, column.name)}</td>' for column in summary]
         lines.append(
             f'<tr><td><a href="#route-{at}">{_text(route.route)}</a></td><td>{_verdict(route)}</td>'
             f"<td>{_text(route.target)}</td>{''.join(numbers)}<td>{_text(route.verified)}</td></tr>"
         )
-    names = "".join(f'<th scope="col"{_right(name in _SUMMARY)}>{name}</th>' for name in head)
+    names = "".join(f'<th scope="col"{_right(is_number)}>{name}</th>' for name, is_number in head)
     return (
         '<h2>Routes</h2><div class="scroll" role="region" aria-label="Routes" tabindex="0"><table><thead>'
         f"<tr>{names}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
@@ -130,15 +131,15 @@ def _mismatches(at: int, route: RouteReport) -> str:
         return "<h3>Mismatches</h3><p>Not looked for.</p>"
     lines = [
         (
-            name,
-            _number(at, route, name),
-            text,
-            "<br>".join(f"<code>{_text(one)}</code>" for one in route.samples.get(name, ())),
+            kind.heading,
+            _number(at, route, kind.name),
+            kind.meaning,
+            "<br>".join(f"<code>{_text(address)}</code>" for address in route.samples.get(kind.name, ())),
         )
-        for name, text in MISMATCHES.items()
+        for kind in columns("mismatches")
     ]
-    if not any(getattr(route, name) for name in MISMATCHES):
-        counts = ", ".join(f"{_number(at, route, name)} {name}" for name in MISMATCHES)
+    if not any(kind.value(route) for kind in columns("mismatches")):
+        counts = ", ".join(f"{_number(at, route, kind.name)} {kind.heading}" for kind in columns("mismatches"))
         return f"<h3>Mismatches</h3><p>{counts}.</p>"
     return "<h3>Mismatches</h3>" + _table(
         ("kind", "records", "what it means", "addresses, a few"), lines, right=("records",)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from flows.reporting.columns import NOT_CHECKED, cells, text_headings
 from flows.reporting.model import Report
-from flows.reporting.text import NOT_CHECKED, cells, closing_line, loss_text
+from flows.reporting.text import closing_line, loss_text
 from flows.reporting.wording import (
     ALWAYS_UNCHECKED,
     as_line,
@@ -26,7 +27,8 @@ def as_markdown(report: Report) -> str:
     lines = [f"# {_plain(report.plan)}: {report.verdict}", "", meaning(report), "", f"Next: {next_step(report)}", ""]
     lines += [closing_line(report), ""]
     if report.routes:
-        lines += _markdown_table([cells(route) for route in report.routes], ("route", "target", "verdict"))
+        rows = [cells(route, "markdown") for route in report.routes]
+        lines += _markdown_table(rows, text_headings("markdown"))
     lines += ["## What was not checked", ""]
     lines.extend(f"- {_plain(told)} ({_plain(', '.join(routes))})" for told, routes in unchecked(report).items())
     lines += [*(f"- {sentence}" for sentence in ALWAYS_UNCHECKED), ""]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from flows.reporting.model import FieldLoss, PastRun, Report, RouteReport
+from flows.reporting.columns import NOT_CHECKED, cells, text_headings
+from flows.reporting.model import FieldLoss, PastRun, Report
 from flows.reporting.wording import (
     held_back,
     number,
@@ -12,38 +13,9 @@ from flows.reporting.wording import (
     visible,
 )
 
-NOT_CHECKED = "-"
 
-_COLUMNS = (
-    "documents",
-    "read",
-    "dropped",
-    "rejected",
-    "records",
-    "held",
-    "expired",
-    "missing",
-    "differs",
-    "extra",
-    "collides",
-)
-
-
-def cells(route: RouteReport) -> dict[str, str]:
-    """Return the route's row of the table, each cell as text; what was not checked is ``-``."""
-    row = {"route": route.route, "target": route.target}
-    for name in _COLUMNS:
-        value = getattr(route, name)
-        row[name] = NOT_CHECKED if value is None else f"{value:,}".replace(",", " ")
-    row["losses"] = str(sum(route.losses.values()))
-    row["backfill"] = _seconds(route.backfill_s)
-    row["verify"] = _seconds(route.verify_s)
-    row["verdict"] = route.verdict
-    return row
-
-
-def table(rows: Sequence[Mapping[str, str]], left: Iterable[str] = ("route", "target", "verdict")) -> str:
-    """Return rows of cells as aligned lines under their names; `left` are the columns of words."""
+def table(rows: Sequence[Mapping[str, str]], left: Iterable[str]) -> str:
+    """Return rows of cells as lines under their names; columns named in `left` are aligned to the left."""
     names = list(rows[0]) if rows else []
     widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in names}
     words = set(left)
@@ -57,7 +29,8 @@ def table(rows: Sequence[Mapping[str, str]], left: Iterable[str] = ("route", "ta
 
 def as_text(report: Report) -> str:
     """Return the report for a terminal: table, reasons, verdict."""
-    lines = [table([cells(route) for route in report.routes])] if report.routes else []
+    rows = [cells(route, "terminal") for route in report.routes]
+    lines = [table(rows, text_headings("terminal"))] if rows else []
     for route in report.routes:
         lines.extend(f"{route.route}: {reason}" for reason in route.reasons)
         lines.extend(f"{route.route}: {told}" for told in said(route))

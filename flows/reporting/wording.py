@@ -8,16 +8,6 @@ from typing import Any
 
 from flows.reporting.model import Following, Report, RouteReport, Verdict
 
-MISMATCHES: Mapping[str, str] = {
-    "missing": "the target holds no record at an address where a document maps to one",
-    "differs": "the target holds another record than the document maps to",
-    "extra": "the target holds a record that no document maps to",
-    "collides": "another document's record claims the same address",
-    "unsettled": "it seemed wrong, but its document kept changing, or its change was still to be synced",
-    "inconclusive": "the target did not answer for it",
-}
-"""What each kind of mismatch means, and of what could not be told."""
-
 _NEXT: Mapping[Verdict, str] = {
     "clean": "Read what was not checked. If that is acceptable, sign this page and keep it with report.json.",
     "rejects": (
