@@ -56,7 +56,8 @@ svg .label { font: 11px system-ui, "Liberation Sans", Arial, sans-serif; fill: v
 svg .axis { stroke: var(--soft); fill: none; } svg .grid { stroke: var(--rule); fill: none; }
 svg .bar { fill: var(--first); }
 svg .area { fill: var(--first); fill-opacity: .3; stroke: var(--first); stroke-width: 1.5; }
-.told { font-size: .85rem; margin: .3rem 0; font-variant-numeric: tabular-nums; } .told span { white-space: nowrap; }
+.numbers { font-size: .85rem; margin: .3rem 0; font-variant-numeric: tabular-nums; }
+.numbers span { white-space: nowrap; }
 a { color: inherit; text-underline-offset: .15em; } abbr { text-decoration: none; }
 details { margin-top: .3rem; } summary { cursor: pointer; color: var(--soft); font-size: .9rem; }
 .signature { break-inside: avoid; }

@@ -12,7 +12,7 @@ from flows.reporting.model import Report
 
 
 def default_folder(plan: Plan) -> Path:
-    """Return where reports of a plan go unless said: beside the plan, wherever the command is run."""
+    """Return the folder of a plan's reports where none is named: beside the plan, wherever the command runs."""
     return plan.path.absolute().parent / ".offramp" / "reports" / plan.name
 
 

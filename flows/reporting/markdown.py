@@ -10,11 +10,11 @@ from flows.reporting.text import closing_line, loss_text
 from flows.reporting.wording import (
     ALWAYS_UNCHECKED,
     as_line,
-    held_back,
     meaning,
     next_step,
     number,
-    said,
+    remarks,
+    slowed_down,
     sums,
     unchecked,
     visible,
@@ -30,20 +30,22 @@ def as_markdown(report: Report) -> str:
         rows = [cells(route, "markdown") for route in report.routes]
         lines += _markdown_table(rows, text_headings("markdown"))
     lines += ["## What was not checked", ""]
-    lines.extend(f"- {_plain(told)} ({_plain(', '.join(routes))})" for told, routes in unchecked(report).items())
+    lines.extend(f"- {_plain(what)} ({_plain(', '.join(routes))})" for what, routes in unchecked(report).items())
     lines += [*(f"- {sentence}" for sentence in ALWAYS_UNCHECKED), ""]
     for route in report.routes:
         lines += [f"## {_plain(route.route)}", ""]
         lines.extend(f"- {_plain(reason)}" for reason in route.reasons)
-        lines.extend(f"- {as_line(route, one)}" for one in sums(route))
-        lines.extend(f"- {_plain(told)}" for told in said(route))
-        lines.extend(f"- {kind} at {_code(address)}" for kind, found in route.samples.items() for address in found)
+        lines.extend(f"- {as_line(route, equation)}" for equation in sums(route))
+        lines.extend(f"- {_plain(remark)}" for remark in remarks(route))
+        lines.extend(
+            f"- {kind} at {_code(address)}" for kind, addresses in route.samples.items() for address in addresses
+        )
         lines.extend(f"- {_plain(loss_text(loss))}" for loss in route.lost)
         lines.extend(f"- rejected {number(count)} x {_plain(code)}" for code, count in route.rejects.items())
-        lines.extend([f"- {told}"] if (told := held_back(route)) else [])
+        lines.extend([f"- {slowdown}"] if (slowdown := slowed_down(route)) else [])
         lines.append("")
         if route.differing is not None and route.differing.samples:
-            lines += _markdown_table([_differing_cells(one) for one in route.differing.samples])
+            lines += _markdown_table([_difference_cells(sample) for sample in route.differing.samples])
     lines += ["## Circumstances", "", f"`{NOT_CHECKED}` means not checked. Fingerprint `{report.fingerprint}`,"]
     lines += [
         f"from {report.started.isoformat(timespec='seconds')} to {report.finished.isoformat(timespec='seconds')},"
@@ -66,11 +68,11 @@ def _markdown_table(rows: Sequence[Mapping[str, str]], left: Sequence[str] | Non
     return ["| " + " | ".join(cut) + " |" for cut in (names, rule, *body)] + [""]
 
 
-def _differing_cells(one: FieldDifference) -> dict[str, str]:
-    row = {"kind": one.kind, "path": _code(one.path or "(whole)"), "address": _code(one.address)}
-    row |= {"source type": one.source_type, "maps to": one.expected_type, "target holds": one.found_type}
-    if one.expected is not None:
-        row |= {"value it maps to": _code(one.expected), "value held": _code(one.found or "")}
+def _difference_cells(sample: FieldDifference) -> dict[str, str]:
+    row = {"kind": sample.kind, "path": _code(sample.path or "(whole)"), "address": _code(sample.address)}
+    row |= {"source type": sample.source_type, "maps to": sample.expected_type, "target holds": sample.found_type}
+    if sample.expected is not None:
+        row |= {"value it maps to": _code(sample.expected), "value held": _code(sample.found or "")}
     return row
 
 

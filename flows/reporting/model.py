@@ -1,4 +1,4 @@
-"""The books of a route: what was read, written and found, whether the sums close, and the verdict that follows."""
+"""The report of a run: for each route its figures, its verdict and the reasons, as report.json holds them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
 
 @dataclass(frozen=True)
 class RouteReport:
-    """One route's books; None is "not checked", never nothing."""
+    """The figures and the verdict of a route; None means not checked, never zero."""
 
     route: str
     collection: str
@@ -63,39 +63,39 @@ class RouteReport:
     place: str = ""
     """Where readers find the records, for a target that publishes them; "" until then."""
     pace: Pace | None = None
-    """How this run was held back while it copied; None where it copied nothing."""
+    """How the target or a limit slowed this run's copying down; None where it copied nothing."""
     sync: Following | None = None
     """How far the target follows the source; None for a route that was never synced."""
     source_keeps_s: float | None = None
-    """For how long the source keeps its changes: a first sync must not come later. None where it was not asked."""
+    """For how long the source keeps its changes, in seconds: the first sync must not come later. None if unknown."""
     unsettled: int | None = None
-    """Records that seemed wrong and of which another look could prove nothing, as their documents kept changing."""
+    """Records that seemed wrong and could not be proven right or wrong, as their documents kept changing."""
     inconclusive: int | None = None
     """Records for which the target did not answer."""
     sampled: Mapping[str, Any] | None = None
     """Of a sample: the documents drawn uniformly, those beside them, how many are wrong, and the bound it gives."""
     verification: Mapping[str, Any] = field(default_factory=dict)
-    """Of a full pass: its id, when it began, how often it was gone on with, and its partitions."""
+    """Of a full pass: its id, when it began, how often it was resumed, and its partitions."""
     counted_by: str = ""
     """How `counts` counted what the target holds: its store's own count, or listing it."""
     notes: Sequence[str] = ()
-    """What a person should know of the route's stores, as `check` says it."""
+    """What a person should know about the route's stores, as `check` reports it."""
     accepted: int = 0
-    """Rejected documents that a person has accepted: they are not in the target, and that is all right."""
+    """Rejected documents that a person has accepted; they are not in the target."""
     repairs: Sequence[Mapping[str, Any]] = ()
     """What retry and repair have done to the target since its backfill: command, what was done, how often and when."""
     accepted_rejects: Sequence[Mapping[str, Any]] = ()
     """What was accepted: how many documents, an `_id`, stage, code, by whom, when and why."""
     differing: DifferenceSamples | None = None
-    """How the records that differ do, in samples; None where none was seen to."""
+    """Samples of how records differ; None where no record was seen to differ."""
     sizes: Mapping[str, int] = field(default_factory=dict)
-    """Documents read by their size as stored: the least bytes of a class, which ends where twice that begins."""
+    """Documents read, by stored size; a class begins at this number of bytes and ends before twice that."""
     rejects: Mapping[str, int] = field(default_factory=dict)
     """Rejects on record by their code."""
     throughput: Sequence[Throughput] = ()
-    """How fast the route was copied and verified, stretch by stretch; in a verification's report as it last was."""
+    """How fast the route was copied and verified; a verification repeats the figures of the last copy."""
     not_checked: Sequence[str] = ()
-    """What nothing here proves of the route, a sentence each."""
+    """What the run does not prove about the route, a sentence each."""
 
 
 @dataclass(frozen=True)
@@ -103,15 +103,15 @@ class Following:
     """How far a route's target follows its source, by its sync."""
 
     position: str
-    """The time in the source up to which everything is in the target, in ISO 8601."""
+    """Everything up to this time of the source is in the target; in ISO 8601."""
     lag_s: float
-    """How far that was behind the source's own time when it was noted."""
+    """How far the position was behind the source's own time when it was recorded."""
     age_s: float
-    """How far it is behind the time of this report; the source must keep its changes for longer."""
+    """How far the position is behind the time of this report; the source must keep its changes for longer."""
     window_s: float | None
-    """For how long the source keeps its changes; None where it cannot be asked, or was not."""
+    """For how long the source keeps its changes; None if unknown."""
     events: int
-    """Documents that changed since the route was first copied, each counted once a batch."""
+    """Documents that changed since the route was first copied, each counted once per batch."""
     applied: int
     """Documents copied again since then."""
     deleted: int
@@ -120,14 +120,14 @@ class Following:
 
 @dataclass(frozen=True)
 class Pace:
-    """How copying a route was held back, by its target or by the plan's ceilings."""
+    """How a route's copying was slowed down by its target or by the plan's limits."""
 
     throttled: int
     """Answers by which the target asked for less."""
     waited_s: float
     """Seconds that its partitions waited for the target, added up."""
     source_waited_s: float
-    """Seconds that they waited for leave to read."""
+    """Seconds that they waited for the limit on reading."""
     rate: float | None
     """Units a second (capacity units in DynamoDB, else records) that each process sends at the most in the end; None
     for as many as it can."""
@@ -146,7 +146,7 @@ class FieldLoss:
 
 @dataclass(frozen=True)
 class SourceSeen:
-    """What the source said of itself; "" where it said nothing."""
+    """What the source reported about itself; "" where it did not answer."""
 
     database: str = ""
     version: str = ""
@@ -193,7 +193,7 @@ class Report:
 
     @property
     def verdict(self) -> Verdict:
-        """The worst of the routes'; a report about nothing has failed."""
+        """The worst verdict of the routes; a report without routes has failed."""
         return max((route.verdict for route in self.routes), key=_SEVERITY.index, default="failed")
 
     @property
@@ -219,7 +219,7 @@ class Report:
         }
 
     def as_bytes(self) -> bytes:
-        """Return report.json."""
+        """Return the content of report.json."""
         text = json.dumps(self.as_json(), indent=2, ensure_ascii=False) + "\n"
         return text.encode("utf-8", "backslashreplace")  # What a store holds may be no Unicode.
 

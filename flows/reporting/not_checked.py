@@ -1,4 +1,4 @@
-"""What a run did not check, in sentences: a report must say it, or it would be read as if it had (R158, R160)."""
+"""What a run did not check, in sentences; a reader would otherwise take it for checked (R158, R160)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from flows.reporting.model import RouteReport
 
 
 def not_checked(route: Route, row: RouteReport, unique_indexes: Sequence[str] = ()) -> list[str]:
-    """Return what nothing here proves of the route, most telling first."""
+    """Return a sentence for each thing about the route that the run does not prove, the most important first."""
     return [*_by_pass(route, row), *_by_plan(route), *_by_target(route, unique_indexes)]
 
 
@@ -21,15 +21,15 @@ def _by_pass(route: Route, row: RouteReport) -> list[str]:
         found.append("All documents but those of the sample: a rare difference is unlikely to be among them.")
     if row.verified == "counts":
         found.append(
-            "The content of the records: only their number was compared, so a changed record, or one lost for one too"
-            " many, does not show."
+            "The content of the records: only their number was compared, so a changed record, or a lost one beside an"
+            " extra one, does not show."
         )
     elif row.extra is None:
         found.append("Records that no document maps to: they were not looked for.")
     if row.sync is not None and route.keys.sync != "stream" and row.verified in ("sample", "full"):
         found.append(
-            f"Whether what differs is only still to be synced: with sync: {route.keys.sync} nothing tells what changed"
-            " since; stop the writers, sync, then verify again."
+            f"Whether what differs is only still to be synced: with sync: {route.keys.sync} nothing records what"
+            " changed since; stop the writers, sync, then verify again."
         )
     if row.expired:
         found.append(f"The content of {row.expired} records that have expired and are gone.")

@@ -1,4 +1,4 @@
-"""Charts as SVG, made here: axes from zero, units said; the page that shows one has its numbers in a table too.
+"""Charts as SVG: axes begin at zero and have units; a page that shows a chart also gives its numbers as text.
 
 Colours come by class, so that the page decides how a chart looks in light, in dark and on paper.
 """
@@ -59,12 +59,12 @@ def columns(title: str, names: Sequence[str], values: Sequence[int], y_unit: str
     return _svg(title, _HEIGHT - 18, parts)
 
 
-def rows(title: str, names: Sequence[str], values: Sequence[float], told: Sequence[str]) -> str:
-    """Return a bar for each name, one below the other, from zero; `told` is each value with its unit."""
+def rows(title: str, names: Sequence[str], values: Sequence[float], labels: Sequence[str]) -> str:
+    """Return a bar for each name, one below the other, from zero; `labels` are the values with units."""
     most = max(values, default=0) or 1
     room = _WIDTH - _NAMES - 90
     parts = []
-    for at, (name, value, words) in enumerate(zip(names, values, told, strict=True)):
+    for at, (name, value, words) in enumerate(zip(names, values, labels, strict=True)):
         middle = at * _ROW + _ROW / 2 + 4
         length = room * value / most
         parts.append(_text(_NAMES - 8, middle + 4, name if len(name) <= 22 else name[:21] + "…", "end"))

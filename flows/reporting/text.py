@@ -1,4 +1,4 @@
-"""The report as people and programs read it: a terminal table, report.json, .md and .html, from one object."""
+"""A report for a terminal: its table, the lines of each route, and the verdict."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from flows.reporting.columns import NOT_CHECKED, cells, text_headings
 from flows.reporting.model import FieldLoss, PastRun, Report
 from flows.reporting.wording import (
-    held_back,
     number,
-    said,
+    remarks,
+    slowed_down,
     visible,
 )
 
@@ -33,13 +33,13 @@ def as_text(report: Report) -> str:
     lines = [table(rows, text_headings("terminal"))] if rows else []
     for route in report.routes:
         lines.extend(f"{route.route}: {reason}" for reason in route.reasons)
-        lines.extend(f"{route.route}: {told}" for told in said(route))
+        lines.extend(f"{route.route}: {remark}" for remark in remarks(route))
         if " -> " in route.place:
             lines.append(f"{route.route}: published, {route.place}")
-        lines.extend(f"{route.route}: {kind} at {visible(found[0])}" for kind, found in route.samples.items())
+        lines.extend(f"{route.route}: {kind} at {visible(addresses[0])}" for kind, addresses in route.samples.items())
         lines.extend(f"{route.route}: {loss_text(loss)}" for loss in route.lost)
-        if told := held_back(route):
-            lines.append(f"{route.route}: {told}")
+        if slowdown := slowed_down(route):
+            lines.append(f"{route.route}: {slowdown}")
     lines.append("")
     lines.append(closing_line(report))
     return "\n".join(lines)
@@ -61,7 +61,7 @@ def history_table(runs: Sequence[PastRun]) -> str:
 
 
 def loss_text(loss: FieldLoss) -> str:
-    """Return one field's losses of a kind as a sentence."""
+    """Return the losses of one kind at one field as a sentence."""
     accepted = "accepted" if loss.accepted else "not accepted"
     examples = f"; such as {', '.join(loss.examples)}" if loss.examples else ""
     return f"lost {loss.count} x {loss.kind} at {loss.field or 'the document'} ({accepted}{examples})"

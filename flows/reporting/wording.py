@@ -1,4 +1,4 @@
-"""A report in words, whatever form it takes: what the verdict means, what to do next, and the sums of the books."""
+"""The sentences and numbers that every form of a report shares: the verdict's meaning, the next step, the sums."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from flows.reporting.model import Following, Report, RouteReport, Verdict
 _NEXT: Mapping[Verdict, str] = {
     "clean": "Read what was not checked. If that is acceptable, sign this page and keep it with report.json.",
     "rejects": (
-        "Do not retire the source yet. `offramp status PLAN` names the rejected documents and why; mend them or the"
-        " plan, copy those routes again, or decide in writing to leave them behind."
+        "Do not retire the source yet. `offramp rejects list PLAN` shows the rejected documents and why. Correct them"
+        " or the plan and run `offramp rejects retry PLAN`, or accept them with `offramp rejects drop` and a reason."
     ),
     "mismatches": (
-        "Do not retire the source. Read the reasons of each route below, mend the cause, and copy the route again with"
-        " `offramp backfill PLAN --restart --route ROUTE`."
+        "Do not retire the source. Read the reasons of each route below and remove their cause. Then run"
+        " `offramp repair PLAN`, or copy the route again with `offramp backfill PLAN --restart --route ROUTE`."
     ),
     "failed": (
-        "Do not retire the source. Run the same command again: it goes on from the last checkpoint. What stopped it is"
-        " told at each route below; `offramp explain CODE` says more."
+        "Do not retire the source. Read the reasons of each route below; `offramp explain CODE` explains an error code."
+        " Run the same command again: it resumes at the last checkpoint."
     ),
 }
 
 
 def meaning(report: Report) -> str:
-    """Return in plain words what the verdict says."""
+    """Return what the verdict means, in a sentence."""
     match report.verdict:
         case "clean":
             return _clean(report)
@@ -81,27 +81,28 @@ def sums(row: RouteReport) -> list[Sum]:
         wanted.append(("records", ("held", "missing", "collides", "expired", *open_)))
     elif row.held is not None:
         wanted.append(("records", ("held",)))
-    found = []
+    equations = []
     for total, terms in wanted:
         values = [getattr(row, name) for name in (total, *terms)]
         if None not in values:
-            found.append(Sum(total, terms, values[0] == sum(values[1:])))
-    return found
+            equations.append(Sum(total, terms, values[0] == sum(values[1:])))
+    return equations
 
 
-def as_line(row: RouteReport, one: Sum) -> str:
+def as_line(row: RouteReport, equation: Sum) -> str:
     """Return the sum as a line of text."""
-    terms = " + ".join(f"{number(getattr(row, name))} {name}" for name in one.terms)
-    return f"{number(getattr(row, one.total))} {one.total} = {terms}: {'closes' if one.closes else 'does not close'}"
+    terms = " + ".join(f"{number(getattr(row, name))} {name}" for name in equation.terms)
+    closes = "closes" if equation.closes else "does not close"
+    return f"{number(getattr(row, equation.total))} {equation.total} = {terms}: {closes}"
 
 
 def unchecked(report: Report) -> dict[str, list[str]]:
-    """Return each thing that was not checked with the routes it holds for."""
-    found: dict[str, list[str]] = {}
+    """Return what was not checked, a sentence each, with the routes that it concerns."""
+    routes: dict[str, list[str]] = {}
     for route in report.routes:
         for sentence in route.not_checked:
-            found.setdefault(sentence, []).append(route.route)
-    return found
+            routes.setdefault(sentence, []).append(route.route)
+    return routes
 
 
 ALWAYS_UNCHECKED = (
@@ -112,14 +113,17 @@ ALWAYS_UNCHECKED = (
 """What no run can check."""
 
 
-def said(row: RouteReport) -> list[str]:
-    """Return what is to be said of the route beside its reasons: accepted rejects, repairs, a sample's bound, sync."""
-    told = [*map(_accepted, row.accepted_rejects), *map(_repaired, row.repairs)]
-    told += [row.sampled["says"]] if row.sampled else []
-    return told + ([_followed(row.sync)] if row.sync is not None else [])
+def remarks(row: RouteReport) -> list[str]:
+    """Return sentences about the route beside its reasons: accepted rejects, repairs, a sample's bound, sync."""
+    sentences = [*map(_accepted, row.accepted_rejects), *map(_repaired, row.repairs)]
+    if row.sampled:
+        sentences.append(row.sampled["says"])
+    if row.sync is not None:
+        sentences.append(_synced(row.sync))
+    return sentences
 
 
-def _followed(sync: Following) -> str:
+def _synced(sync: Following) -> str:
     kept = "" if sync.window_s is None else f"; the source keeps its changes for {sync.window_s / 3600:.1f} h"
     return (
         f"synced to {sync.position}, {sync.lag_s:g} s behind: {sync.events} changes, {sync.applied} documents copied"
@@ -127,20 +131,20 @@ def _followed(sync: Following) -> str:
     )
 
 
-def _accepted(one: Mapping[str, Any]) -> str:
+def _accepted(rejects: Mapping[str, Any]) -> str:
     return (
-        f"accepted by {one['by']} on {one['at']}: {one['documents']} documents are not in the target, such as"
-        f" {visible(one['example'])} ({one['stage']}: {one['code']}), because: {visible(one['why'])}"
+        f"accepted by {rejects['by']} on {rejects['at']}: {rejects['documents']} documents are not in the target, such"
+        f" as {visible(rejects['example'])} ({rejects['stage']}: {rejects['code']}), because: {visible(rejects['why'])}"
     )
 
 
-def _repaired(one: Mapping[str, Any]) -> str:
-    kind = f" {one['kind']}" if one["kind"] else ""
-    return f"{one['command']}: {one['count']}{kind} {one['done']}, the last on {one['last']}"
+def _repaired(repair: Mapping[str, Any]) -> str:
+    kind = f" {repair['kind']}" if repair["kind"] else ""
+    return f"{repair['command']}: {repair['count']}{kind} {repair['done']}, the last on {repair['last']}"
 
 
-def held_back(row: RouteReport) -> str:
-    """Return how copying was held back, "" if it was not."""
+def slowed_down(row: RouteReport) -> str:
+    """Return how the target or a limit of the plan slowed copying down, "" if nothing did."""
     pace = row.pace
     if pace is None or not (pace.throttled or pace.waited_s or pace.source_waited_s):
         return ""
@@ -150,12 +154,12 @@ def held_back(row: RouteReport) -> str:
 
 
 def number(value: int) -> str:
-    """Return a whole number with its thousands apart."""
+    """Return a whole number with spaces between thousands."""
     return f"{value:,}".replace(",", " ")
 
 
 def size(least_bytes: int) -> str:
-    """Return the class of sizes that begins here as people say it: 1–2 KB."""
+    """Return the class of sizes that begins at so many bytes, such as 1–2 KB."""
     for unit, bytes_ in (("MB", 1 << 20), ("KB", 1 << 10)):
         if least_bytes >= bytes_:
             return f"{least_bytes // bytes_}–{least_bytes // bytes_ * 2} {unit}"
@@ -163,7 +167,7 @@ def size(least_bytes: int) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """Return a duration as people say it; - for none."""
+    """Return a duration in seconds, minutes or hours; - for None."""
     if value is None:
         return "-"
     if value < 120:
@@ -173,5 +177,5 @@ def seconds(value: float | None) -> str:
 
 
 def visible(text: str) -> str:
-    """Return the text with what a terminal would obey, or a page could not show, written out."""
+    """Return the text with control and other unprintable characters as escapes."""
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
