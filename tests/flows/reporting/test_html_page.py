@@ -17,7 +17,7 @@ from flows.reporting.files import write
 WIDTHS = (1280, 420)
 _HARNESS = """<!DOCTYPE html><body>{frames}<script>
 addEventListener("load", () => {{
-  const told = [...document.querySelectorAll("iframe")].map(frame => {{
+  const pages = [...document.querySelectorAll("iframe")].map(frame => {{
     const page = frame.contentDocument;
     return {{
       wide: page.documentElement.scrollWidth - page.documentElement.clientWidth,
@@ -32,7 +32,7 @@ addEventListener("load", () => {{
       numbers: [...page.querySelectorAll("data")].map(one => [one.dataset.key, one.value, one.textContent]),
     }};
   }});
-  document.body.textContent = JSON.stringify(told);
+  document.body.textContent = JSON.stringify(pages);
 }});
 </script></body>"""
 
@@ -46,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def seen(folder: Path, chromium: Chromium) -> dict[str, Any]:
-    """What a browser has to say of the page at both widths, and what it asked for meanwhile."""
+    """What a browser shows of the page at both widths, and what it asks for."""
     frames = "".join(f'<iframe src="report.html" style="width:{width}px;height:900px"></iframe>' for width in WIDTHS)
     harness = folder / "harness.html"
     harness.write_text(_HARNESS.format(frames=frames), encoding="utf-8")
@@ -59,9 +59,9 @@ def seen(folder: Path, chromium: Chromium) -> dict[str, Any]:
         "--dump-dom",
         harness.as_uri(),
     )
-    told = re.search(r"<body>(\[.*\])</body>", done.stdout, re.DOTALL)
-    assert told, done.stdout
-    return {"pages": json.loads(html.unescape(told[1])), "messages": done.stderr, "asked_for": asked_for(log)}
+    shown = re.search(r"<body>(\[.*\])</body>", done.stdout, re.DOTALL)
+    assert shown, done.stdout
+    return {"pages": json.loads(html.unescape(shown[1])), "messages": done.stderr, "asked_for": asked_for(log)}
 
 
 def at(report: Any, key: str) -> Any:

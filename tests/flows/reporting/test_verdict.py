@@ -76,10 +76,10 @@ def test_a_loss_does_not_hide_that_the_books_do_not_close() -> None:
     assert ["do not close" in reason for reason in row.reasons] == [True, False]
 
 
-def test_losses_are_told_with_their_fields_as_text_and_as_markdown() -> None:
+def test_losses_have_their_fields_on_the_terminal_and_in_markdown() -> None:
     began = dt.datetime(2026, 11, 23, 8, 0, tzinfo=dt.UTC)
-    told = Report("shop", "f" * 64, began, began, [lossy("nan")])
-    for text in (as_text(told), as_markdown(told)):
+    lossy_report = Report("shop", "f" * 64, began, began, [lossy("nan")])
+    for text in (as_text(lossy_report), as_markdown(lossy_report)):
         assert "lost 3 x nan at c (accepted; such as s:x)" in text
         assert "lost 2 x neg_zero at a.b (not accepted; such as n:1, n:2)" in text
 

@@ -17,7 +17,7 @@ from flows.reporting.wording import meaning, next_step, seconds, size, sums, unc
 
 
 @pytest.mark.parametrize(
-    ("verdict", "changes", "said", "then"),
+    ("verdict", "changes", "words", "step"),
     [
         ("clean", {}, "every record was read back", "sign this page"),
         ("clean", {"verified": "counts"}, "not every record was compared with its document: r", "--level full"),
@@ -28,11 +28,11 @@ from flows.reporting.wording import meaning, next_step, seconds, size, sums, unc
     ],
 )
 def test_a_verdict_says_what_it_means_and_what_to_do(
-    verdict: Verdict, changes: dict[str, Any], said: str, then: str
+    verdict: Verdict, changes: dict[str, Any], words: str, step: str
 ) -> None:
     report = reports.whole(reports.row("r", verdict=verdict, **changes))
-    assert said in meaning(report)
-    assert then in next_step(report)
+    assert words in meaning(report)
+    assert step in next_step(report)
 
 
 @pytest.mark.parametrize(
@@ -49,17 +49,17 @@ def test_a_verdict_says_what_it_means_and_what_to_do(
     ],
 )
 def test_a_sum_closes_exactly_where_it_adds_up(changes: dict[str, Any], closing: list[bool]) -> None:
-    assert [one.closes for one in sums(reports.row("r", **changes))] == closing
+    assert [equation.closes for equation in sums(reports.row("r", **changes))] == closing
 
 
 def test_what_was_not_checked_names_the_routes_it_holds_for() -> None:
     report = reports.whole(reports.row("a"), reports.row("b"), reports.damaged())
-    told = unchecked(report)
-    assert told["Unique indexes of the source (email_1): redis does not enforce them."] == ["a", "b"]
-    assert len(told) == 2
+    sentences = unchecked(report)
+    assert sentences["Unique indexes of the source (email_1): redis does not enforce them."] == ["a", "b"]
+    assert len(sentences) == 2
 
 
-def test_whatever_a_plan_leaves_out_is_said(tmp_path: Path) -> None:
+def test_whatever_a_plan_leaves_out_is_reported(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text("def mine(document):\n    return []\n", encoding="utf-8")
     stores = Stores("mongodb://m", "redis://r", "http://127.0.0.1:1", "http://127.0.0.1:1")
     routes = {
@@ -70,22 +70,22 @@ def test_whatever_a_plan_leaves_out_is_said(tmp_path: Path) -> None:
     }
     plan = load(write_plan(tmp_path, stores, "d", routes), {})
 
-    def told(route: str, **changes: Any) -> list[str]:
+    def sentences(route: str, **changes: Any) -> list[str]:
         return not_checked(plan.routes[route], reports.row(route, **changes))
 
-    assert told("plain") == []
-    assert len(told("fields")) == 2
-    assert "nan" in told("fields")[1]
-    assert [sentence.split("`")[1] for sentence in told("where")] == ["where", "transforms"]
-    assert "own.py:mine" in told("own")[0]
-    assert told("plain", verified="none") == ["The records: nothing was compared with the source."]
-    assert "only their number" in told("plain", verified="counts")[0]
-    assert "no document maps to" in told("plain", extra=None)[0]
-    assert "7 records that have expired" in told("plain", expired=7)[0]
-    assert "3 rejected" in told("plain", rejected=3)[0]
+    assert sentences("plain") == []
+    assert len(sentences("fields")) == 2
+    assert "nan" in sentences("fields")[1]
+    assert [sentence.split("`")[1] for sentence in sentences("where")] == ["where", "transforms"]
+    assert "own.py:mine" in sentences("own")[0]
+    assert sentences("plain", verified="none") == ["The records: nothing was compared with the source."]
+    assert "only their number" in sentences("plain", verified="counts")[0]
+    assert "no document maps to" in sentences("plain", extra=None)[0]
+    assert "7 records that have expired" in sentences("plain", expired=7)[0]
+    assert "3 rejected" in sentences("plain", rejected=3)[0]
 
 
-def test_sizes_and_durations_are_told_as_people_say_them() -> None:
+def test_sizes_and_durations_have_units() -> None:
     assert [size(1 << bits) for bits in (0, 8, 9, 10, 14, 19, 20, 23)] == [
         *("1–2 B", "256–512 B", "½–1 KB", "1–2 KB", "16–32 KB", "512–1024 KB", "1–2 MB", "8–16 MB")
     ]
