@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from mappers.losses import Losses as Losses
+from mappers.tree import Tree
 
 Document = Mapping[str, Any]
 """A MongoDB document as `mappers.documents.decoding.decode` gives it; field order is the stored one."""
@@ -24,6 +25,26 @@ class Record(Protocol):
 
     def canonical(self) -> bytes:
         """Bytes that are equal exactly when two records mean the same to their store (R10)."""
+
+
+class Comparable:
+    """A record whose content has parts, so that a report can say where two of them differ. A record inherits it."""
+
+    __slots__ = ()
+
+    def content(self) -> Tree:
+        """Return the content as nested values. Raises ValueError or TypeError for a content that is not in its form."""
+        raise NotImplementedError
+
+
+class Restorable:
+    """A record that may hold a document's exact BSON, as `fidelity: lossless` writes it. A record inherits it."""
+
+    __slots__ = ()
+
+    def restore(self) -> bytes:
+        """Return the BSON. Raises ValueError, KeyError, TypeError or AttributeError for a record that has none."""
+        raise NotImplementedError
 
 
 R_co = TypeVar("R_co", bound=Record, covariant=True)

@@ -2,20 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-
-import orjson
-
-from mappers.contract import Record
-from mappers.dynamodb.records import RAW as ITEM_RAW
-from mappers.dynamodb.records import Item
-from mappers.elasticsearch.records import RAW as SOURCE_RAW
-from mappers.elasticsearch.records import IndexDocument
-from mappers.redis.hash import HASH_RAW
-from mappers.redis.json_document import Json
-from mappers.redis.records import Hash, String
-from mappers.redis.string import STRING_RAW
+from mappers.contract import Record, Restorable
 
 
 def restore(record: Record) -> bytes:
@@ -23,21 +10,9 @@ def restore(record: Record) -> bytes:
 
     Raises ValueError for a record that does not hold it.
     """
+    if not isinstance(record, Restorable):
+        raise ValueError(f"a {type(record).__name__} holds no whole document")
     try:
-        match record:
-            case Item():
-                return _bytes(orjson.loads(record.body)[ITEM_RAW]["B"])
-            case String() | Json():
-                return _bytes(orjson.loads(record.value)[STRING_RAW])
-            case Hash():
-                return dict(record.fields)[HASH_RAW.encode()]
-            case IndexDocument():
-                return _bytes(orjson.loads(record.source)[SOURCE_RAW])
-            case _:
-                raise ValueError(f"a {type(record).__name__} holds no whole document")
-    except (KeyError, TypeError, AttributeError, binascii.Error, orjson.JSONDecodeError):
+        return record.restore()
+    except (KeyError, TypeError, AttributeError, ValueError):
         raise ValueError("the record holds no BSON; was it written with fidelity: lossless?") from None
-
-
-def _bytes(text: str) -> bytes:
-    return base64.b64decode(text, validate=True)

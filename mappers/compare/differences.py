@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Literal
 
 from mappers.documents.decoding import TYPE_NAMES, elements
+from mappers.tree import Elements, Leaf, Names, Tree
 
 Kind = Literal["missing", "extra", "type", "value", "order", "precision"]
 KINDS: Mapping[Kind, str] = {
@@ -27,32 +28,6 @@ _CLOSE = Decimal("1e-6")
 """Two numbers that differ relatively by no more are one number kept less exactly: a float of 32 bits keeps 6e-8."""
 
 Path = tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Leaf:
-    """A value that has no parts, of a type by the store's own name."""
-
-    type: str
-    value: object
-
-
-@dataclass(frozen=True, slots=True)
-class Names:
-    """Values by name; `ordered` says whether their order counts."""
-
-    values: Mapping[str, Tree]
-    ordered: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Elements:
-    """Values in an order that counts."""
-
-    values: Sequence[Tree]
-
-
-Tree = Leaf | Names | Elements
 
 
 @dataclass(frozen=True, slots=True)

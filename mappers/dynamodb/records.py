@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, Literal
 
 import orjson
 from msgspec import Struct
 
-from mappers.contract import MappingError
+from mappers.contract import Comparable, MappingError, Restorable
 from mappers.documents.decimals import same_number
 from mappers.dynamodb.indexes import Index
 from mappers.dynamodb.keys import (
@@ -22,6 +24,7 @@ from mappers.dynamodb.keys import (
 )
 from mappers.dynamodb.size import ITEM_LIMIT_BYTES, item_size, value_size
 from mappers.dynamodb.values import DynamoDBValues
+from mappers.tree import Elements, Leaf, Names, Tree
 from mappers.values.json_values import trimmed
 
 __all__ = [
@@ -45,7 +48,7 @@ RAW = "_raw"
 """The attribute, of type B, that keeps the document's exact BSON on a lossless route."""
 
 
-class Item(Struct, frozen=True, gc=False):
+class Item(Struct, Comparable, Restorable, frozen=True, gc=False):
     """One item of a table; `body` is its typed JSON as BatchWriteItem takes it, numbers in canonical text."""
 
     address: str
@@ -56,6 +59,29 @@ class Item(Struct, frozen=True, gc=False):
     def canonical(self) -> bytes:
         """Return the body with names sorted: DynamoDB's maps have no order (R11). Raises for a body not of bytes."""
         return orjson.dumps(orjson.loads(bytes(self.body)), option=orjson.OPT_SORT_KEYS)
+
+    def content(self) -> Tree:
+        """Return the attributes by name, the key's too; numbers are decimals, sets have no order."""
+        return Names({name: _attribute_tree(value) for name, value in json.loads(bytes(self.body)).items()})
+
+    def restore(self) -> bytes:
+        """Return the BSON in the attribute RAW."""
+        return base64.b64decode(orjson.loads(self.body)[RAW]["B"], validate=True)
+
+
+def _attribute_tree(typed: Mapping[str, Any]) -> Tree:
+    ((kind, value),) = typed.items()
+    match kind:
+        case "M":
+            return Names({name: _attribute_tree(inner) for name, inner in value.items()})
+        case "L":
+            return Elements([_attribute_tree(inner) for inner in value])
+        case "N":
+            return Leaf(kind, Decimal(value))
+        case "SS" | "NS" | "BS":
+            return Leaf(kind, tuple(sorted(value)))
+        case _:
+            return Leaf(kind, value)
 
 
 def item(

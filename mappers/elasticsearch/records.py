@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 from msgspec import Struct
 
-from mappers.contract import MappingError
+from mappers.contract import Comparable, MappingError, Restorable
+from mappers.tree import Tree, json_tree
 from mappers.values.json_values import elasticsearch_json
 
 ID_LIMIT_BYTES = 512
@@ -18,7 +21,7 @@ RAW = "offramp_raw"
 """The field that keeps the document's exact BSON, in base64, on a lossless route; it is never indexed."""
 
 
-class IndexDocument(Struct, frozen=True, gc=False):
+class IndexDocument(Struct, Comparable, Restorable, frozen=True, gc=False):
     """One document of an index; `source` is JSON as the bulk request carries it."""
 
     id: str
@@ -48,6 +51,14 @@ class IndexDocument(Struct, frozen=True, gc=False):
             if part is not None:
                 part.encode()
         return orjson.dumps(orjson.loads(bytes(self.source)), option=orjson.OPT_SORT_KEYS)
+
+    def content(self) -> Tree:
+        """Return the fields of the source."""
+        return json_tree(json.loads(bytes(self.source)))
+
+    def restore(self) -> bytes:
+        """Return the BSON in the field RAW."""
+        return base64.b64decode(orjson.loads(self.source)[RAW], validate=True)
 
 
 def index_document(values: Mapping[str, Any], identifier: str, *, index: str | None = None) -> IndexDocument:

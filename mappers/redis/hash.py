@@ -11,14 +11,11 @@ from mappers.documents.irregular import stored_bytes
 from mappers.expiry import Expires, Expiry
 from mappers.identity import IdEncoding
 from mappers.policies import HASH_POLICIES, Fidelity, HashPolicies
-from mappers.redis.records import Hash, default_key, direct_by
+from mappers.redis.records import HASH_RAW, Hash, default_key, direct_by
 from mappers.values.converter import below
 from mappers.values.fast_path import FIELDS, most_number
 from mappers.values.json_values import NULL_TEXT, JsonValues, flat_text, redis_json
 from mappers.values.key_templates import Template
-
-HASH_RAW = "_raw"
-"""The field of a lossless hash that holds the document's exact BSON."""
 
 
 class HashMapper:

@@ -10,13 +10,14 @@ from typing import Any, ClassVar
 
 import orjson
 
-from mappers.contract import Document, Losses
+from mappers.contract import Comparable, Document, Losses, Restorable
 from mappers.expiry import Expires, Expiry
 from mappers.identity import IdEncoding
 from mappers.policies import JSON_POLICIES, Fidelity, JsonPolicies
 from mappers.redis.collections import own_key
-from mappers.redis.records import OwnKey, expiry_text
+from mappers.redis.records import OwnKey, expiring_tree, expiry_text, json_raw, text_tree
 from mappers.redis.string import direct_json, json_text
+from mappers.tree import Tree
 from mappers.values.json_values import redis_json
 
 _EXACT = 2.0**53
@@ -24,7 +25,7 @@ _LONG = re.compile(rb"\d{20}")
 """Digits that may be a whole number of more than 64 bits, which orjson reads as a double, as servers do."""
 
 
-class Json(OwnKey, frozen=True, gc=False):
+class Json(OwnKey, Comparable, Restorable, frozen=True, gc=False):
     """A JSON document under one key, as its text."""
 
     value: bytes
@@ -48,6 +49,14 @@ class Json(OwnKey, frozen=True, gc=False):
         except orjson.JSONDecodeError:
             told = b"no JSON: " + self.value
         return b"json %b " % expiry_text(self.expires_at_ms) + told
+
+    def content(self) -> Tree:
+        """Return the expiry and the values, the names of an object in no order."""
+        return expiring_tree(self.expires_at_ms, text_tree(self.value))
+
+    def restore(self) -> bytes:
+        """Return the BSON in the member JSON_RAW."""
+        return json_raw(self.value)
 
 
 def _by_value(value: Any) -> Any:

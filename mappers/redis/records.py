@@ -1,17 +1,31 @@
-"""Documents to Redis: a string, a hash, or one member of a sorted set; redis_shapes.py has the other types."""
+"""The records of Redis: what one key holds, or one member of a key that many documents share."""
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Iterable, Sequence
 
 import orjson
 from msgspec import Struct
 
-from mappers.contract import Document
+from mappers.contract import Comparable, Document, Restorable
 from mappers.expiry import Expiry
 from mappers.identity import IdEncoding
+from mappers.tree import Elements, Leaf, Names, Tree, json_tree
 from mappers.values.fast_path import Direct, Plain, direct
 from mappers.values.key_templates import Template, by_identity, key_text
+
+JSON_RAW = "$raw"
+"""The last member of lossless JSON: the document's exact BSON in base64."""
+HASH_RAW = "_raw"
+"""The field of a lossless hash that holds the document's exact BSON."""
+EXPIRY = "(expires)"
+"""Stands as a name for when a record expires, in its content."""
+VALUE = "(value)"
+"""Stands as a name for a content without names."""
+SCORE = "(score)"
+MEMBERS = "(members)"
 
 
 class OwnKey(Struct, frozen=True, gc=False):
@@ -36,7 +50,7 @@ class SharedKey(Struct, frozen=True, gc=False):
         return None
 
 
-class String(OwnKey, frozen=True, gc=False):
+class String(OwnKey, Comparable, Restorable, frozen=True, gc=False):
     """A string value under one key."""
 
     value: bytes
@@ -46,8 +60,16 @@ class String(OwnKey, frozen=True, gc=False):
         """Return the expiry and the value's bytes as they are: key order within JSON counts (R11)."""
         return b"string %b " % expiry_text(self.expires_at_ms) + self.value
 
+    def content(self) -> Tree:
+        """Return the expiry and the names of a JSON object, whose order counts, or the value as a whole."""
+        return expiring_tree(self.expires_at_ms, text_tree(self.value, ordered=True), ordered=True)
 
-class Hash(OwnKey, frozen=True, gc=False):
+    def restore(self) -> bytes:
+        """Return the BSON in the member JSON_RAW."""
+        return json_raw(self.value)
+
+
+class Hash(OwnKey, Comparable, Restorable, frozen=True, gc=False):
     """A hash under one key: field names and values, both bytes; a hash without fields does not exist in Redis."""
 
     fields: tuple[tuple[bytes, bytes], ...]
@@ -58,8 +80,18 @@ class Hash(OwnKey, frozen=True, gc=False):
         parts = [b"%d %b %d %b" % (len(name), name, len(value), value) for name, value in sorted(self.fields)]
         return b"hash %b " % expiry_text(self.expires_at_ms) + b" ".join(parts)
 
+    def content(self) -> Tree:
+        """Return the expiry and the fields, in no order."""
+        return expiring_tree(
+            self.expires_at_ms, Names({_readable(name): text_tree(text) for name, text in self.fields})
+        )
 
-class Member(SharedKey, frozen=True, gc=False):
+    def restore(self) -> bytes:
+        """Return the BSON in the field HASH_RAW."""
+        return dict(self.fields)[HASH_RAW.encode()]
+
+
+class Member(SharedKey, Comparable, frozen=True, gc=False):
     """One member of a sorted set with its score."""
 
     member: str
@@ -73,6 +105,40 @@ class Member(SharedKey, frozen=True, gc=False):
     def canonical(self) -> bytes:
         """Return the shortest text of the score; Redis keeps no sign of zero."""
         return repr(self.score + 0.0).encode()
+
+    def content(self) -> Tree:
+        """Return the score."""
+        return Names({SCORE: Leaf("number", self.score)})
+
+
+def expiring_tree(expires_at_ms: int | None, content: Tree, *, ordered: bool = False) -> Tree:
+    """Return a content together with when its key expires."""
+    values = dict(content.values) if isinstance(content, Names) else {VALUE: content}
+    if expires_at_ms is not None:
+        values = {EXPIRY: Leaf("milliseconds", expires_at_ms), **values}
+    return Names(values, ordered)
+
+
+def text_tree(value: bytes, *, ordered: bool = False) -> Tree:
+    """Return the values of JSON where the bytes are JSON of an object or array, else the bytes as one value."""
+    if value[:1] in (b"{", b"["):
+        try:
+            return json_tree(json.loads(value), ordered=ordered)
+        except ValueError:
+            pass
+    try:
+        return Leaf("text", value.decode())
+    except UnicodeDecodeError:
+        return Leaf("bytes", value)
+
+
+def _readable(name: bytes) -> str:
+    return name.decode(errors="backslashreplace")
+
+
+def json_raw(value: bytes) -> bytes:
+    """Return the BSON that lossless JSON holds in its member JSON_RAW."""
+    return base64.b64decode(orjson.loads(value)[JSON_RAW], validate=True)
 
 
 def expiry_text(expires_at_ms: int | None) -> bytes:
@@ -106,7 +172,7 @@ def member_addresses(
     return [member_address(key.fill(identity), key_text(identity, member, encoding))]
 
 
-class Set(OwnKey, frozen=True, gc=False):
+class Set(OwnKey, Comparable, frozen=True, gc=False):
     """A set under one key: its members in any order, each once; a set without members does not exist in Redis."""
 
     members: tuple[bytes, ...]
@@ -116,8 +182,12 @@ class Set(OwnKey, frozen=True, gc=False):
         """Return the expiry and the members, each with its length, sorted: a set has no order."""
         return b"set %b " % expiry_text(self.expires_at_ms) + _measured(sorted(self.members))
 
+    def content(self) -> Tree:
+        """Return the expiry and the members as one value."""
+        return expiring_tree(self.expires_at_ms, Names({MEMBERS: Leaf("set", tuple(sorted(self.members)))}))
 
-class List(OwnKey, frozen=True, gc=False):
+
+class List(OwnKey, Comparable, frozen=True, gc=False):
     """A list under one key, in its order; a list without elements does not exist in Redis."""
 
     elements: tuple[bytes, ...]
@@ -126,6 +196,10 @@ class List(OwnKey, frozen=True, gc=False):
     def canonical(self) -> bytes:
         """Return the expiry and the elements, each with its length, in their order."""
         return b"list %b " % expiry_text(self.expires_at_ms) + _measured(self.elements)
+
+    def content(self) -> Tree:
+        """Return the expiry and the elements in their order."""
+        return expiring_tree(self.expires_at_ms, Elements([text_tree(element) for element in self.elements]))
 
 
 class SetMember(SharedKey, frozen=True, gc=False):
@@ -143,7 +217,7 @@ class SetMember(SharedKey, frozen=True, gc=False):
         return b"member"
 
 
-class Entry(SharedKey, frozen=True, gc=False):
+class Entry(SharedKey, Comparable, frozen=True, gc=False):
     """One entry of a stream that many documents share: its id, and names and values in their order."""
 
     id: str
@@ -158,6 +232,10 @@ class Entry(SharedKey, frozen=True, gc=False):
     def canonical(self) -> bytes:
         """Return the names and values, each with its length, in their order."""
         return b"entry " + _measured([text for field in self.fields for text in field])
+
+    def content(self) -> Tree:
+        """Return the names and values, whose order counts."""
+        return Names({_readable(name): text_tree(text) for name, text in self.fields}, ordered=True)
 
 
 def _measured(texts: Iterable[bytes]) -> bytes:

@@ -17,14 +17,11 @@ from mappers.expiry import Expires, Expiry
 from mappers.identity import IdEncoding
 from mappers.policies import JSON_POLICIES, Fidelity, JsonPolicies
 from mappers.redis.msgpack import packed
-from mappers.redis.records import String, default_key, direct_by
+from mappers.redis.records import JSON_RAW, String, default_key, direct_by
 from mappers.values.fast_path import REDIS_JSON, Direct, most_number
 from mappers.values.json_values import JsonValues, joined, redis_json
 from mappers.values.key_templates import Template
 from mappers.values.tags import base64_text
-
-STRING_RAW = "$raw"
-"""The last member of a lossless string's JSON: the document's exact BSON in base64."""
 
 
 class StringMapper:
@@ -154,7 +151,7 @@ def json_text(document: Document, values: JsonValues, *, lossless: bool) -> byte
     """Return the whole document as JSON, its names in their order; with `lossless`, its exact BSON too."""
     text = values.dumps(document)
     if lossless:  # A field of the document's own that starts with $ has one more by now.
-        text = joined(text, {STRING_RAW: base64_text(stored_bytes(document))})
+        text = joined(text, {JSON_RAW: base64_text(stored_bytes(document))})
     return text
 
 

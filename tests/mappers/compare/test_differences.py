@@ -11,13 +11,14 @@ from bson import Binary, Decimal128, Int64, ObjectId
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mappers.compare.differences import KINDS, Elements, Leaf, Names, differences, source_type
+from mappers.compare.differences import KINDS, differences, source_type
 from mappers.compare.record_tree import joined, kind_of, shown, tree
-from mappers.contract import Record
+from mappers.contract import Comparable, Record
 from mappers.dynamodb.records import Item
 from mappers.elasticsearch.records import IndexDocument
 from mappers.redis.json_document import Json
 from mappers.redis.records import Entry, Hash, List, Member, Set, SetMember, String
+from mappers.tree import Elements, Leaf, Names
 
 
 def text(value: Any, **more: Any) -> String:
@@ -161,3 +162,29 @@ def test_a_value_is_shown_shortened_and_its_kind_without_it() -> None:
     assert shown(content) == '{"a": ["/w==", ["eA==", "eQ=="]]}'
     assert len(shown(Leaf("text", "x" * 500))) == 100
     assert (kind_of(content), kind_of(content.values["a"]), kind_of(None), shown(None)) == ("object", "array", "", "")
+
+
+class Note:
+    """A record of another distribution's target, which has a method that happens to be called content."""
+
+    address = "n"
+    expires_at_ms = None
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def canonical(self) -> bytes:
+        return self.text.encode()
+
+    def content(self) -> Any:
+        return Names({"text": Leaf("string", self.text)})
+
+
+class ComparableNote(Note, Comparable):
+    """The same, comparable."""
+
+
+def test_the_content_of_a_record_counts_where_its_class_inherits_comparable() -> None:
+    assert tree(Note("a")) == Leaf("Note", b"a")
+    ((one,),) = [[*differences(tree(ComparableNote("a")), tree(ComparableNote("b")))]]
+    assert (one.path, one.kind) == (("text",), "value")
