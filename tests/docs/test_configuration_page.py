@@ -15,7 +15,7 @@ from flows.plan.json_schema import plan_schema
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "configuration.md"
-_ON_PAGES_OF_THEIR_OWN = ("CastKeys", "ExplodeKeys", "FlattenKeys", "HashKeys", "TemplateKeys", "Transform")
+_ON_PAGES_OF_THEIR_OWN = ("Cast", "Explode", "Flatten", "Hash", "TemplateText", "Transform")
 _WITH_POLICIES = ("HashPolicies", "IndexPolicies", "ItemPolicies", "JsonPolicies")
 
 
