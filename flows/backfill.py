@@ -38,10 +38,10 @@ def backfill(
         plan: Path of the plan's YAML file, absolute or relative to the run's working directory.
         routes: Only these routes of the plan; all of them unless given.
         verify: How to compare the targets afterwards: none, counts, sample, or full (every document, both directions).
-        restart: Forget the checkpoints of these routes and copy everything again.
+        restart: Start these routes over: forget their checkpoints and copy everything again.
         report: Folder for report.json, .md and .html; .offramp/reports/<plan> beside the plan unless given.
         wait_minutes: Wait up to so long for another run at work on these routes, such as a sync, before failing.
-        show_values: Show values in samples of differences; they may be personal data.
+        show_values: Show the differing values in samples; they may be personal data.
     """
     loaded = load(Path(plan))
     chosen = loaded.chosen(routes or ())

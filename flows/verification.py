@@ -48,8 +48,8 @@ def verification(
         sample: How many documents `sample` draws.
         confidence: The confidence of the bound that a sample gives.
         restart: Begin a full pass anew where one could go on.
-        canary: First plant known damage in a scratch area of each target, and find it.
-        show_values: Show values in samples of differences; they may be personal data.
+        canary: First plant known damage in a scratch area of each target, and check that it is found.
+        show_values: Show the differing values in samples; they may be personal data.
     """
     loaded = load(Path(plan))
     chosen = loaded.chosen(routes or ())
@@ -66,7 +66,7 @@ def run(plan_path: Path, routes: Sequence[str], wanted: Level | VerifyOptions, *
     """
     options = VerifyOptions.of(wanted)
     if options.level == "none":
-        raise ValueError("level is none, which verifies nothing; give counts, sample or full")
+        raise ValueError("level is none, which verifies nothing; allowed: counts, sample, full")
     load(plan_path).chosen(routes)  # Before a temporary server is started only to hear that the plan is wrong.
     try:
         return verification(

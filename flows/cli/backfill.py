@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     type=click.Choice(("none", "counts", "sample", "full")),
     default="full",
     show_default=True,
-    help="How to compare the target afterwards.",
+    help="How thoroughly to verify the targets afterwards.",
 )
-@click.option("--restart", is_flag=True, help="Forget the checkpoints of these routes and copy everything again.")
+@click.option(
+    "--restart", is_flag=True, help="Start these routes over: forget their checkpoints and copy everything again."
+)
 @VALUES
 @REPORT
 @JSON

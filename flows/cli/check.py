@@ -15,7 +15,7 @@ from flows.cli.options import JSON, PLAN, ROUTES, print_json
 @ROUTES
 @JSON
 def check(plan_path: Path, routes: tuple[str, ...], as_json: bool) -> None:
-    """Find every fault of PLAN, of its source and of its targets, and write nothing."""
+    """Find every fault of PLAN, its source and its targets; writes nothing."""
     from dataclasses import asdict
 
     from flows.connect import preflight

@@ -16,14 +16,18 @@ from flows.cli.options import JSON, interruptible, leave, print_json
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("offramp-demo"),
     show_default=True,
-    help="Where the servers keep their data and the report goes; must be empty or an earlier demo's.",
+    help="Folder for the servers' data and the report; must be empty or an earlier demo's.",
 )
 @click.option(
     "--documents", type=click.IntRange(min=100), default=12_000, show_default=True, help="Documents to seed in all."
 )
-@click.option("--live", is_flag=True, help="Write to the source meanwhile: copy, follow, catch up, then verify.")
+@click.option("--live", is_flag=True, help="Keep writing to the source meanwhile: copy, sync, catch up, then verify.")
 @click.option(
-    "--seconds", type=click.FloatRange(min=1), default=20, show_default=True, help="How long --live follows the source."
+    "--seconds",
+    type=click.FloatRange(min=1),
+    default=20,
+    show_default=True,
+    help="How long --live syncs while the source is written to.",
 )
 @JSON
 def demo(folder: Path, documents: int, live: bool, seconds: float, as_json: bool) -> None:

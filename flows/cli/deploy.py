@@ -21,30 +21,36 @@ _MOST_MINUTES = 24 * 60
 
 @click.command()
 @PLAN
-@click.option("--work-pool", "pool", metavar="NAME", default="offramp", show_default=True, help="Where runs go.")
+@click.option(
+    "--work-pool", "pool", metavar="NAME", default="offramp", show_default=True, help="Work pool that the runs go to."
+)
 @click.option(
     "--only",
     "kinds",
     type=click.Choice(("sync", "verification", "backfill")),
     multiple=True,
-    help="Only this deployment; may be repeated. Others of the plan are removed.",
+    help="Only this deployment; may be repeated. The plan's other deployments are removed.",
 )
 @click.option(
     "--sync-every",
     "every",
     metavar="[ROUTE=]MINUTES",
     multiple=True,
-    help="How often to sync; with ROUTE= that route has a schedule of its own; may be repeated. [default: 5]",
+    help="How often to sync; ROUTE= gives that route its own schedule; may be repeated. [default: 5]",
 )
-@click.option("--verify-at", metavar="HH:MM", default="04:05", show_default=True, help="When to verify each day.")
-@click.option("--time-zone", metavar="ZONE", default="UTC", show_default=True, help="Whose HH:MM that is.")
+@click.option(
+    "--verify-at", metavar="HH:MM", default="04:05", show_default=True, help="Time of the daily verification."
+)
+@click.option("--time-zone", metavar="ZONE", default="UTC", show_default=True, help="Time zone of --verify-at.")
 @click.option(
     "--plan-at",
     metavar="PATH",
-    help="Where the runs find the plan, for workers on other machines or in images. [default: PLAN]",
+    help="Path of the plan for the runs, for workers on other machines or in images. [default: PLAN]",
 )
-@click.option("--yaml", "as_yaml", is_flag=True, help="Print the deployments as a prefect.yaml; ask no server.")
-@click.option("--serve", is_flag=True, help="Stay and run them here, without a work pool and a worker.")
+@click.option(
+    "--yaml", "as_yaml", is_flag=True, help="Print the deployments as a prefect.yaml, without asking a server."
+)
+@click.option("--serve", is_flag=True, help="Stay and run the deployments here, without a work pool and a worker.")
 def deploy(
     plan_path: Path,
     pool: str,
@@ -64,7 +70,7 @@ def deploy(
     from flows.plan.load import load
 
     if serve and (as_yaml or plan_at):
-        raise click.UsageError("--serve runs the plan that is here: leave out --yaml and --plan-at")
+        raise click.UsageError("--serve runs the plan here; remove --yaml and --plan-at")
     plan = load(plan_path)
     path = plan_at or str(plan.path.absolute())
     common, alone = _schedules(plan, every)

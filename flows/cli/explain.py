@@ -11,7 +11,7 @@ from flows.cli.options import JSON, print_json
 @click.argument("code", metavar="CODE")
 @JSON
 def explain(code: str, as_json: bool) -> None:
-    """Tell what an error code such as E-DDB-KEYS means, what offramp did, and what to do."""
+    """Explain an error code such as E-DDB-KEYS: what it means, what offramp did, and what to do."""
     import difflib
 
     from flows.error_codes import CATALOGUE, explained
@@ -20,7 +20,7 @@ def explain(code: str, as_json: bool) -> None:
     name = code.upper()
     if (entry := CATALOGUE.get(name)) is None:
         near = ", ".join(difflib.get_close_matches(name, CATALOGUE, 4)) or "one of docs/errors.md"
-        raise click.BadParameter(f"{name} is none of offramp's own codes; did you mean {near}?")
+        raise click.BadParameter(f"{name} is not one of offramp's codes; did you mean {near}?")
     if as_json:
         effects = {effect: EFFECTS[effect] for effect in entry.effects}
         print_json({"code": name, "meaning": entry.meaning, "effects": effects, "remedy": entry.remedy})

@@ -27,7 +27,12 @@ from stores.errors import OfframpError, PlanError, origin
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="mongo-offramp", prog_name="offramp")
-@click.option("-v", "--verbose", is_flag=True, help="Log each step to standard error.")
+@click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    help="Log each step to standard error; on an unexpected error, show where it happened.",
+)
 def offramp(verbose: bool) -> None:
     """Retire a MongoDB: move each collection to the store that suits it, and prove what arrived.
 
@@ -46,7 +51,7 @@ for _command in (check, backfill, verify, sync, status, explain, demo, rejects, 
 
 
 def main() -> None:
-    """Run the command line; every error has been told in words when this returns."""
+    """Run the command line; prints every error and exits with the code for it."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # What a store holds must not stop a report from being printed.
             stream.reconfigure(errors="backslashreplace")

@@ -38,7 +38,9 @@ def interruptible() -> Iterator[Stop]:
             os._exit(128 + number)
         _signalled.append(number)
         PROCESS_STOP.set()
-        print("stopping at the next checkpoint; run it again to go on (a second signal stops at once)", file=sys.stderr)
+        print(
+            "stopping at the next checkpoint; the same command resumes (a second signal stops at once)", file=sys.stderr
+        )
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

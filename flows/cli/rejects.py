@@ -27,9 +27,11 @@ _STAGES = click.Choice(("decode", "transform", "map", "write"))
 
 def _choosing(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
-        click.option("--stage", type=_STAGES, default=None, help="Only those that failed there."),
-        click.option("--code", metavar="CODE", default="", help="Only those with this code, such as E-MAP-VALUE."),
-        click.option("--id", "id_", metavar="ID", default="", help="Only this document, as `rejects list` names it."),
+        click.option("--stage", type=_STAGES, default=None, help="Only rejects of this stage."),
+        click.option("--code", metavar="CODE", default="", help="Only rejects with this code, such as E-MAP-VALUE."),
+        click.option(
+            "--id", "id_", metavar="ID", default="", help="Only this document's, by its id in `rejects list`."
+        ),
         ROUTES,
         PLAN,
     ):
@@ -39,12 +41,14 @@ def _choosing(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.group()
 def rejects() -> None:
-    """See and settle the documents that could not be mapped or written."""
+    """See, retry or accept the documents that could not be mapped or written."""
 
 
 @rejects.command("list")
 @_choosing
-@click.option("--accepted", is_flag=True, help="Those that a person has accepted, in place of the open ones.")
+@click.option(
+    "--accepted", is_flag=True, help="List the rejects that a person has accepted, in place of the open ones."
+)
 @JSON
 def list_(
     plan_path: Path,
@@ -55,7 +59,7 @@ def list_(
     accepted: bool,
     as_json: bool,
 ) -> None:
-    """List the rejects of PLAN, from its state alone: where, why, how often and since when; never a value."""
+    """List the rejects of PLAN, from its state alone: where, why, how often and since when; never values."""
     from flows.reporting.text import table
     from flows.reporting.wording import visible
 
@@ -89,7 +93,7 @@ def list_(
 @_choosing
 @JSON
 def show(plan_path: Path, routes: tuple[str, ...], id_: str, code: str, stage: str | None, as_json: bool) -> None:
-    """Show all that is known of rejects of PLAN, with the document where its plan has it kept."""
+    """Show all that is known of rejects of PLAN, with the document if the plan keeps it."""
     from flows.reporting.wording import visible
 
     found = _kept(plan_path, routes, _chosen(id_, code, stage))
@@ -104,7 +108,7 @@ def show(plan_path: Path, routes: tuple[str, ...], id_: str, code: str, stage: s
                 print(f"{name}: {visible(str(value))}")
         if one.acceptance is not None:
             print(_acceptance(one))
-        kept = "not kept; say rejects: {documents: true} in the plan before the next attempt"
+        kept = "not kept; set rejects: {documents: true} in the plan before the next attempt"
         print(f"document: {one.document or kept}\n")
 
 
@@ -112,9 +116,9 @@ def show(plan_path: Path, routes: tuple[str, ...], id_: str, code: str, stage: s
 @_choosing
 @JSON
 def retry(plan_path: Path, routes: tuple[str, ...], id_: str, code: str, stage: str | None, as_json: bool) -> None:
-    """Read rejected documents from the source of PLAN again, map and write them; clear those that are well.
+    """Read rejected documents from the source of PLAN again, map and write them; clear those that succeed.
 
-    Exits with 1 while any of the routes has a reject left that nobody accepted.
+    Exits with 1 while a route has a reject left that nobody accepted.
     """
     from flows.plan.load import load
     from flows.repair.retry_rejects import left_open
@@ -135,7 +139,10 @@ def retry(plan_path: Path, routes: tuple[str, ...], id_: str, code: str, stage: 
         for one in outcomes:
             if one.failure:
                 print(f"{one.route}: {one.failure}")
-        print(f"{left} rejected documents are left; verify again: what was verified before says nothing of these")
+        print(
+            f"{left} rejected documents are left; verify again: the earlier verification does not cover the retried"
+            " ones"
+        )
     leave(3 if any(one.failure for one in outcomes) else 1 if left else 0)
 
 
@@ -147,10 +154,10 @@ def retry(plan_path: Path, routes: tuple[str, ...], id_: str, code: str, stage: 
     metavar="FILE",
     required=True,
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Where to; must not exist. Only its owner may read it.",
+    help="File to write; must not exist. Only its owner may read it.",
 )
 def export(plan_path: Path, routes: tuple[str, ...], id_: str, code: str, stage: str | None, file: Path) -> None:
-    """Write the rejects of PLAN to a file, a JSON object a line, with the documents where the plan has them kept."""
+    """Write the rejects of PLAN to a file, one JSON object a line, with the documents if the plan keeps them."""
     found = _kept(plan_path, routes, _chosen(id_, code, stage))
     try:
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as out:
@@ -163,10 +170,10 @@ def export(plan_path: Path, routes: tuple[str, ...], id_: str, code: str, stage:
 
 @rejects.command()
 @_choosing
-@click.option("--reason", metavar="TEXT", default="", help="Why it is all right that they are not in the target.")
-@click.option("--by", metavar="NAME", default="", help="Who says so. [default: the user logged in]")
-@click.option("--all", "everything", is_flag=True, help="All of them, where nothing else is chosen.")
-@click.option("--undo", is_flag=True, help="Open accepted ones again.")
+@click.option("--reason", metavar="TEXT", default="", help="Why the target may lack these documents.")
+@click.option("--by", metavar="NAME", default="", help="Who accepts this. [default: the logged-in user]")
+@click.option("--all", "everything", is_flag=True, help="Accept all rejects, where no other option chooses some.")
+@click.option("--undo", is_flag=True, help="Reopen accepted rejects.")
 @JSON
 def drop(
     plan_path: Path,
@@ -180,7 +187,7 @@ def drop(
     undo: bool,
     as_json: bool,
 ) -> None:
-    """Accept that rejected documents of PLAN are not in the target; verdicts let them pass and reports name them.
+    """Accept that rejected documents of PLAN are not in the target: verdicts pass them, reports list them.
 
     Nothing is forgotten, and nothing is written to a target. An acceptance ends when its document is rejected for
     another cause, and with `backfill --restart`.
@@ -189,9 +196,9 @@ def drop(
     from flows.repair.retry_rejects import accept
 
     if not undo and not reason.strip():
-        raise click.UsageError("say --reason, for whoever reads the report")
+        raise click.UsageError("--reason is missing; say why, for those who read the report")
     if not (id_ or code or stage or everything):
-        raise click.UsageError("choose by --id, --code or --stage, or say --all")
+        raise click.UsageError("nothing is chosen; add --id, --code, --stage or --all")
     plan = load(plan_path)
     wanted = _chosen(id_, code, stage)
     done = accept(plan, plan.chosen(routes), wanted, by or getpass.getuser(), reason.strip(), undo=undo)
@@ -246,7 +253,7 @@ def _acceptance(one: StoredReject) -> str:
 
 
 def _none() -> PlanError:
-    return PlanError("E-REJECTS-NONE", "no reject on record is as asked; `offramp rejects list` shows what there is")
+    return PlanError("E-REJECTS-NONE", "no reject matches these options; `offramp rejects list` shows all of them")
 
 
 def _iso(seconds: float) -> str:

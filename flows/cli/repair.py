@@ -25,11 +25,13 @@ if TYPE_CHECKING:
     "kinds",
     type=click.Choice(("missing", "differs", "extra")),
     multiple=True,
-    help="Only what was found so; may be repeated. [default: missing and differs]",
+    help="Only mismatches of this kind; may be repeated. [default: missing and differs]",
 )
-@click.option("--delete-extras", is_flag=True, help="Delete records that no document maps to, too.")
-@click.option("--dry-run", is_flag=True, help="Look at what was found again, and write to no target.")
-@click.option("--all", "everything", is_flag=True, help="Also where so much is wrong that it is no accident.")
+@click.option("--delete-extras", is_flag=True, help="Also delete records that no document maps to.")
+@click.option("--dry-run", is_flag=True, help="Compare the mismatches again, and write to no target.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Repair even where so much is wrong that there must be a common cause."
+)
 @JSON
 def repair(
     plan_path: Path,
@@ -40,18 +42,18 @@ def repair(
     everything: bool,
     as_json: bool,
 ) -> None:
-    """Copy again, or delete, exactly what the last verification of PLAN found wrong; then look at that again.
+    """Copy again, or delete, exactly what the last verification of PLAN found wrong; then compare it again.
 
-    Exits with 1 while anything that was found is left. What else was verified before counts no more: verify again.
+    Exits with 1 while a mismatch is left. The earlier verdict no longer counts: verify again.
     """
     from flows.plan.load import load
     from flows.repair.repair import repair as mend
 
     wanted = kinds or (("missing", "differs", "extra") if delete_extras else ("missing", "differs"))
     if "extra" in kinds and not (delete_extras or dry_run):
-        raise click.UsageError("extras are deleted; say --delete-extras too")
+        raise click.UsageError("--only extra deletes records; add --delete-extras")
     if delete_extras and "extra" not in wanted:
-        raise click.UsageError("--delete-extras is about extras, and --only leaves them out")
+        raise click.UsageError("--delete-extras needs --only extra beside the other kinds of --only")
     plan = load(plan_path)
     with interruptible() as stop, redirect_stdout(sys.stderr):
         outcomes = mend(plan, plan.chosen(routes), wanted, dry_run=dry_run, everything=everything, stop=stop)
@@ -65,7 +67,7 @@ def repair(
         if dry_run:
             print("nothing was written")
         elif any(one.copied or one.deleted for one in outcomes):
-            print("verified were the addresses above, and nothing else; for a verdict run: offramp verify")
+            print("only the addresses above were compared; for a verdict run: offramp verify")
     leave(3 if any(one.failure for one in outcomes) else 1 if left else 0)
 
 
@@ -90,8 +92,8 @@ def _print_repaired(outcomes: Sequence[Repaired], wanted: Sequence[str]) -> None
         for kind in (kind for kind in ("missing", "differs", "extra") if kind not in wanted):
             if found := one.found.get(kind):
                 option = "--delete-extras" if kind == "extra" else f"--only {kind}"
-                print(f"{one.route}: {found} {kind} were found and left alone, as nothing asked for them: {option}")
+                print(f"{one.route}: {found} {kind} were found and not repaired; to repair them add {option}")
         if collides := one.found.get("collides"):
-            print(f"{one.route}: {collides} collide: two documents have one address, which only the plan can mend")
+            print(f"{one.route}: {collides} collide: two documents have the same address; correct the key in the plan")
         if not any(one.found.values()):
-            print(f"{one.route}: no verification has found anything")
+            print(f"{one.route}: no mismatch is on record")

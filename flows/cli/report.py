@@ -26,9 +26,9 @@ from stores.errors import PlanError
     type=click.Path(path_type=Path, file_okay=False),
     help="Where the files go. [default: .offramp/reports/<plan> beside the plan]",
 )
-@click.option("--open", "opening", is_flag=True, help="Open the page in a browser.")
+@click.option("--open", "opening", is_flag=True, help="Open the HTML report in a browser.")
 def report(plan_path: Path, forms: tuple[str, ...], folder: Path | None, opening: bool) -> None:
-    """Write the report of the last run of PLAN again, and list its runs, from its state alone: no store is asked."""
+    """Write the last run's report of PLAN again and list its runs, from its state alone; no store is asked."""
     from flows.connect.stores import open_state
     from flows.plan.load import load
     from flows.reporting.files import FORMS, default_folder, write
@@ -56,11 +56,12 @@ def report(plan_path: Path, forms: tuple[str, ...], folder: Path | None, opening
         )
     except OSError as error:
         raise PlanError(
-            "E-REPORT-DIR", f"the report cannot be written to {str(chosen)!r}: {error.strerror}; say --out DIR"
+            "E-REPORT-DIR",
+            f"the report cannot be written to {str(chosen)!r}: {error.strerror}; name another folder with --out",
         ) from error
     click.echo(as_text(found))
     if since:
-        click.echo(f"\nwritten to since this report, so verify again: {', '.join(since)}")
+        click.echo(f"\nverify again; written to since this report: {', '.join(since)}")
     click.echo(f"\n{history_table(runs)}\n")
     click.echo(f"report: {', '.join(map(str, written))}")
     if opening:

@@ -29,9 +29,11 @@ REPORT = click.option(
     help="Where report.json, report.md and report.html go. [default: .offramp/reports/<plan> beside the plan]",
 )
 VALUES = click.option(
-    "--show-values", is_flag=True, help="Show values in samples of differences; they may be personal data."
+    "--show-values", is_flag=True, help="Show the differing values in samples; they may be personal data."
 )
-PREFECT = click.option("--prefect", is_flag=True, help="Run as a Prefect flow (also where PREFECT_API_URL is set).")
+PREFECT = click.option(
+    "--prefect", is_flag=True, help="Run as a Prefect flow; the default where PREFECT_API_URL is set."
+)
 
 
 def run(plan: Plan, routes: Sequence[str], quiet: bool, work: Callable[[Run], Report]) -> Report:
@@ -72,7 +74,8 @@ def opened_plan(plan_path: Path, folder: Path | None) -> tuple[Plan, Path]:
             pass
     except OSError as error:
         raise PlanError(
-            "E-REPORT-DIR", f"the report cannot be written to {str(chosen)!r}: {error.strerror}; say --report DIR"
+            "E-REPORT-DIR",
+            f"the report cannot be written to {str(chosen)!r}: {error.strerror}; name another folder with --report",
         ) from error
     return plan, chosen
 

@@ -13,7 +13,7 @@ from flows.cli.options import JSON, PLAN, print_json
 @PLAN
 @JSON
 def status(plan_path: Path, as_json: bool) -> None:
-    """Show how far each route of PLAN has come, from its state alone: no store is asked."""
+    """Show how far each route of PLAN has come, from its state alone; no store is asked."""
     from flows.plan.load import load
     from flows.reporting import text as report
     from flows.run.status import status as statuses
@@ -37,6 +37,6 @@ def status(plan_path: Path, as_json: bool) -> None:
         if row["stopped"]:
             print(f"{row['route']}: {row['stopped']}")
         if (more := row["rejected"] - row["accepted"] - len(row["rejects"])) > 0:
-            print(f"{row['route']}: and {more} more rejects; see offramp rejects list")
+            print(f"{row['route']}: {more} more rejects; see offramp rejects list")
         if row["accepted"]:
             print(f"{row['route']}: {row['accepted']} rejects are accepted; see offramp rejects list --accepted")

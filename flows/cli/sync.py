@@ -15,20 +15,20 @@ from flows.cli.running import conclude, opened_plan
 @click.command()
 @PLAN
 @ROUTES
-@click.option("--follow", is_flag=True, help="Stay, and go on with what changes, until a signal.")
+@click.option("--follow", is_flag=True, help="Keep syncing until a signal stops it.")
 @click.option(
     "--report",
     "folder",
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Write report.json, report.md and report.html there too.",
+    help="Folder for report.json, report.md and report.html. [default: none is written]",
 )
 @JSON
 def sync(plan_path: Path, routes: tuple[str, ...], follow: bool, folder: Path | None, as_json: bool) -> None:
-    """Bring the targets of PLAN up to what its source is now: what changed since the backfill, deletes too.
+    """Bring the targets of PLAN up to date with its source: all changes since the backfill, with deletes.
 
-    It ends once it has come to the time at which it began, unless it is to stay; nothing is compared. A route's first
-    sync goes on from the position that its backfill noted before it read the first document.
+    It ends when it has reached the time at which it began, unless --follow is given; nothing is compared. A route's
+    first sync begins at the position that its backfill saved before it read the first document.
     """
     from flows.plan.load import load
     from flows.replication.sync import sync as engine

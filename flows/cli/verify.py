@@ -23,24 +23,31 @@ if TYPE_CHECKING:
     type=click.Choice(("counts", "sample", "full")),
     default="full",
     show_default=True,
-    help="counts: how many, per partition and type of _id; sample: documents drawn at random, and the bound they give;"
-    " full: every document, both directions, going on where an earlier run stopped.",
+    help="counts: numbers only, per partition and type of _id; sample: random documents, and the bound that they"
+    " prove;"
+    " full: every document and every record, resuming where an earlier run stopped.",
 )
-@click.option("--sample", type=click.IntRange(min=1), help="Documents that --level sample draws. [default: 30000]")
+@click.option(
+    "--sample", type=click.IntRange(min=1), help="How many documents --level sample compares. [default: 30000]"
+)
 @click.option(
     "--confidence",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.95,
     show_default=True,
-    help="Of the bound that a sample gives.",
+    help="Confidence of the bound that a sample proves.",
 )
 @click.option(
     "--at-most",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    help="Draw as many as prove, if none differs, that at most this part of all documents does, such as 0.001.",
+    help="Compare as many as prove, if none differs, that at most this share of all documents does, such as 0.001.",
 )
-@click.option("--restart", is_flag=True, help="Begin a full verification anew where one could go on.")
-@click.option("--canary", is_flag=True, help="First plant known damage in a scratch area of each target, and find it.")
+@click.option("--restart", is_flag=True, help="Start a full verification over in place of resuming one.")
+@click.option(
+    "--canary",
+    is_flag=True,
+    help="First plant known damage in a scratch area of each target, and check that it is found.",
+)
 @VALUES
 @REPORT
 @JSON
@@ -59,7 +66,7 @@ def verify(
     as_json: bool,
     prefect: bool,
 ) -> None:
-    """Compare what the targets hold with what the source of PLAN says now, and report; no record is written."""
+    """Compare the targets of PLAN with its source as it is now, and report; writes no record."""
     plan, folder = opened_plan(plan_path, folder)
     options = replace(
         _options(level, sample, confidence, at_most), restart=restart, canary=canary, show_values=show_values
@@ -80,8 +87,8 @@ def _options(level: Level, sample: int | None, confidence: float, at_most: float
     from flows.verifier.sample import DOCUMENTS, needed
 
     if sample is not None and at_most is not None:
-        raise click.UsageError("--sample and --at-most both say how many documents are drawn; give one of them")
+        raise click.UsageError("found --sample and --at-most; give one of them")
     if level != "sample" and (sample is not None or at_most is not None):
-        raise click.UsageError(f"{'--sample' if at_most is None else '--at-most'} is for --level sample")
+        raise click.UsageError(f"{'--sample' if at_most is None else '--at-most'} needs --level sample")
     documents = sample or (needed(at_most, confidence) if at_most is not None else DOCUMENTS)
     return VerifyOptions(level, documents, confidence)

@@ -33,7 +33,7 @@ def prove_id_kind(route: Route, database: MongoDB) -> str:
         if others:
             raise _refused(f"found {others} of {counts['binData']} that are binary data but no UUID (subtype 4)")
     if "string" in counts and _counted(route, database, ""):
-        raise _refused('found a document whose _id is the empty string "", which would leave nothing of it in a key')
+        raise _refused('found a document whose _id is the empty string "", which a plain key cannot contain')
     return kinds.pop() if kinds else ""
 
 
@@ -43,8 +43,8 @@ def refuse_other_id_kind(route: Route, kind: str, copied: Iterable[str]) -> None
     if is_plain(route) and kind and before - {kind}:
         raise PlanError(
             "E-ID-TYPE",
-            f"route {route.name}: id_encoding: plain, every _id is of the kind {kind} now, but the run so far"
-            f" has copied ids of the kind {', '.join(sorted(before))}; begin anew with backfill --restart",
+            f"route {route.name}: id_encoding: plain, every _id is {kind} now, but the run has already"
+            f" copied ids of type {', '.join(sorted(before))}; start over with backfill --restart",
         )
 
 
@@ -60,6 +60,6 @@ def _listed(counts: Mapping[str, int]) -> str:
 def _refused(found: str) -> PlanError:
     return PlanError(
         "E-ID-TYPE",
-        f"id_encoding: plain needs every _id to be of one type: string, objectId, UUID, or int and long; {found}. Say"
-        " id_encoding: typed, which is the default, or leave the others out with where:",
+        f"id_encoding: plain needs every _id to be of one type: string, objectId, UUID, or int and long; {found}. Set"
+        " id_encoding: typed, the default, or exclude the others with where:",
     )

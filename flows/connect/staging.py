@@ -44,4 +44,4 @@ def awaits_load(state: State, route: Route) -> bool:
 def refuse_unloaded(state: State, route: Route) -> None:
     """Raise TransientError if what was copied waits to be loaded: there is nothing to verify yet."""
     if awaits_load(state, route):
-        raise TransientError("E-NOT-LOADED", "its records are staged but not loaded yet; run backfill, which goes on")
+        raise TransientError("E-NOT-LOADED", "its records are staged but not loaded yet; run backfill, which resumes")

@@ -344,6 +344,6 @@ def _refuse_other_kind(raw: bytes, proven: str) -> None:
     raise PermanentError(
         "E-ID-TYPE",
         f"id_encoding: plain, and {was} when the run began; now there is another _id: {what}. Two documents could share"
-        " a key, so the route stops. Remove the document or leave it out with where:, or say id_encoding: typed; then"
+        " a key, so the route stops. Remove the document or exclude it with where:, or set id_encoding: typed; then"
         " begin anew with backfill --restart",
     )

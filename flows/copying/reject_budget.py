@@ -69,11 +69,13 @@ class BudgetTracker:
         for place in range(read):
             self._row = self._row + 1 if place in rejected else 0
             if self._row >= self.budget.in_a_row:
-                self._reason = f"{self._row} documents in a row were rejected (rejects.in_a_row {self.budget.in_a_row})"
+                self._reason = (
+                    f"{self._row} documents in a row were rejected (limit: rejects.in_a_row {self.budget.in_a_row})"
+                )
         if read >= _FAIR_BATCH and refused > self.budget.batch_share * read:
             self._reason = (
                 f"the target refused {refused} of {read} documents of one batch"
-                f" (rejects.batch_share {self.budget.batch_share:g}), which no few bad documents explain"
+                f" (limit: rejects.batch_share {self.budget.batch_share:g}), too many for a few bad documents"
             )
         return bool(self._reason)
 
@@ -91,11 +93,11 @@ class BudgetTracker:
 
     def _excess(self, documents: int) -> str:
         if documents > self.budget.most:
-            return f"{documents} documents were rejected (rejects.most {self.budget.most})"
+            return f"{documents} documents were rejected (limit: rejects.most {self.budget.most})"
         if documents > self.budget.share * _FAIR:
             read = sum(part.tally.read for part in self.state.partitions.of_route(self.lease.route))
             if read >= _FAIR and documents > self.budget.share * read:
-                return f"{documents} of {read} documents were rejected (rejects.share {self.budget.share:g})"
+                return f"{documents} of {read} documents were rejected (limit: rejects.share {self.budget.share:g})"
         return ""
 
 

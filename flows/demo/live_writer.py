@@ -27,7 +27,7 @@ def writing(uri: str, database: str) -> Iterator[None]:
     try:
         yield
         if writer.poll() is not None:
-            raise PermanentError("E-DEMO-WRITER", "the demo's writer ended before its time; run the demo again")
+            raise PermanentError("E-DEMO-WRITER", "the demo's writer ended too early; run the demo again")
     finally:
         if writer.stdin is not None:
             writer.stdin.close()

@@ -136,12 +136,10 @@ def _moved_live(plan: Plan, live_s: float, steps: _Steps, quiet: bool, stop: Sto
             enough = PolledStop(lambda: time.monotonic() > until, stop, every_s=0.1)
             report = sync(plan, routes, follow=True, stop=enough, watching=watching)
         changes = _changes(report)
-        came = "came to none of the changes under a writer yet" if changes == "0" else ""
-        steps.done(
-            f"{came or f'followed {changes} changes under a writer'}: {_behind(report)}", "offramp sync --follow"
-        )
+        synced = "none of the" if changes == "0" else changes
+        steps.done(f"synced {synced} changes while the writer ran: {_behind(report)}", "offramp sync --follow")
     report = sync(plan, routes, stop=stop)
-    steps.done(f"caught up once the writer had stopped: {_behind(report)}", "offramp sync")
+    steps.done(f"caught up after the writer stopped: {_behind(report)}", "offramp sync")
     if report.verdict == "failed":
         return report
     with display(quiet) as observer:
@@ -176,7 +174,7 @@ def _seed(plan: Plan, documents: int, stop: Stop) -> int:
                     seeded += len(database[name].insert_many(batch, ordered=False).inserted_ids)
     except PyMongoError as error:
         raise PermanentError(
-            "E-DEMO-SEED", f"the demo's source did not take its documents: {type(error).__name__}; run the demo again"
+            "E-DEMO-SEED", f"the demo's source did not accept its documents: {type(error).__name__}; run the demo again"
         ) from error
     return seeded
 
@@ -190,18 +188,21 @@ def _claimed(folder: Path) -> Iterator[None]:
         if not marker.is_file() and any(folder.iterdir()):
             raise PlanError(
                 "E-DEMO-DIR",
-                f"{str(folder)!r} is neither empty nor an earlier demo's; name another folder with --dir",
+                f"{str(folder)!r} holds other files than an earlier demo's; name another folder with --dir",
             )
         claim = marker.open("a+")
     except OSError as error:
-        raise PlanError("E-DEMO-DIR", f"{str(folder)!r} cannot be used: {error.strerror}; name another") from error
+        raise PlanError(
+            "E-DEMO-DIR", f"{str(folder)!r} cannot be used: {error.strerror}; name another folder with --dir"
+        ) from error
     with claim:
         try:
             # Held by this process alone, so that it is gone with it, however it ends.
             fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise PlanError(
-                "E-DEMO-DIR", f"another demo runs in {str(folder)!r}; wait for it, or name another folder with --dir"
+                "E-DEMO-DIR",
+                f"another demo runs in {str(folder)!r}; wait until it ends, or name another folder with --dir",
             ) from error
         if not marker.stat().st_size:
             claim.write("`offramp demo` made this folder, and replaces what is in it.\n")

@@ -281,14 +281,15 @@ def _runnable(distribution: str, program: Path) -> Path:
             program.chmod(program.stat().st_mode | 0o111)
         except OSError as error:
             raise PlanError(
-                "E-DEMO-INSTALL", f"{distribution}: {program} is not executable and not ours to change; chmod +x it"
+                "E-DEMO-INSTALL",
+                f"{distribution}: {program} is not executable, and this user may not change that; run chmod +x on it",
             ) from error
     return program
 
 
 def _not_installed(distribution: str) -> PlanError:
     return PlanError(
-        "E-DEMO-INSTALL", f"{distribution} is not installed for this interpreter; pip install 'mongo-offramp[demo]'"
+        "E-DEMO-INSTALL", f"{distribution} is not installed for this interpreter; run pip install 'mongo-offramp[demo]'"
     )
 
 

@@ -34,7 +34,7 @@ _WAIT_MINUTES = 30
 _NO_NAME = re.compile(r"[/%&<>]")
 _DESCRIPTIONS: Mapping[Kind, str] = {
     "sync": "Copies or deletes what changed in the source since the last run.",
-    "verification": "Compares what the targets hold with what the source says now; writes nothing to them.",
+    "verification": "Compares the targets with the source as it is now; writes no record.",
     "backfill": "Copies what is not copied yet, verifies everything, reports.",
 }
 
@@ -108,7 +108,7 @@ def deployments(wanted: Wanted) -> list[Deployment]:
     if _NO_NAME.search(wanted.plan):
         raise PlanError(
             "E-DEPLOY-NAME",
-            f"the plan is called {wanted.plan!r}, and a deployment's name has none of / % & < >; say another `name` in"
+            f"the plan is called {wanted.plan!r}, but a deployment's name cannot have / % & < >; set another `name` in"
             " the plan, before its first run",
         )
     made: list[Deployment] = []

@@ -154,12 +154,12 @@ def _refuse_unfit(client: SyncPrefectClient, name: str, elsewhere: bool) -> None
     except ObjectNotFound as error:
         raise PlanError(
             "E-DEPLOY-POOL",
-            f"there is no work pool {name!r} on {_url()}; make it: prefect work-pool create {name} --type {_PROCESS}",
+            f"there is no work pool {name!r} on {_url()}; create it: prefect work-pool create {name} --type {_PROCESS}",
         ) from error
     if pool.type != _PROCESS and not elsewhere:
         raise PlanError(
             "E-DEPLOY-POOL",
-            f"work pool {name!r} is of type {pool.type}, whose runs do not see this machine's files; give one of type"
+            f"work pool {name!r} is of type {pool.type}, whose runs do not see this machine's files; name one of type"
             f" {_PROCESS}, or say with --plan-at where its runs find the plan",
         )
 
@@ -183,7 +183,7 @@ def _api() -> Iterator[SyncPrefectClient]:
         ) from error
     except httpx.TransportError as error:
         raise TransientError(
-            "E-DEPLOY-SERVER", f"{url} stopped answering ({type(error).__name__}); the same command goes on"
+            "E-DEPLOY-SERVER", f"{url} stopped answering ({type(error).__name__}); the same command resumes"
         ) from error
 
 
@@ -192,7 +192,8 @@ def _url() -> str:
     if not url:
         raise PlanError(
             "E-DEPLOY-SERVER",
-            "no Prefect server is named; set PREFECT_API_URL, such as http://127.0.0.1:4200/api for what prefect server"
+            "PREFECT_API_URL is not set; set it to a Prefect server's address, such as http://127.0.0.1:4200/api for"
+            " what prefect server"
             " start began on this machine",
         )
     return redacted(str(url))

@@ -48,11 +48,11 @@ class Fields:
     def __post_init__(self) -> None:
         """Refuse both lists at once and a dropped `_id`."""
         if self.keep is not None and self.drop is not None:
-            raise ValueError("found keep and drop; say one of them")
+            raise ValueError("found keep and drop; write one of them")
         if any(not name for path in (*(self.keep or ()), *(self.drop or ())) for name in path.split(".")):
             raise ValueError("found an empty field name; write dotted paths such as address.city")
         if any(path.partition(".")[0] == "_id" for path in self.drop or ()):
-            raise ValueError("drop: _id cannot be dropped, nor a part of it: it names the document in the target")
+            raise ValueError("drop: _id and its parts cannot be dropped: _id identifies the document in the target")
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class RunKeys:
         """Refuse a runner that is not installed, and an address where nothing is there to be found."""
         package = _RUNNER_PACKAGES.get(self.runner)
         if package is None and self.address is not None:
-            raise ValueError(f"address: is where Dask or Ray is; with runner {self.runner} leave it out")
+            raise ValueError(f"address: is the address of Dask or Ray; with runner: {self.runner} remove it")
         if package is not None and find_spec(package) is None:
             raise ValueError(
                 f"runner: {self.runner} is not installed; run pip install 'mongo-offramp[{self.runner}]' here and where"
@@ -185,6 +185,8 @@ class RouteKeys:
     def __post_init__(self) -> None:
         """Refuse a way of syncing without its field, and a field without its way."""
         if self.sync == "watermark" and not all((self.watermark or "").split(".")):
-            raise ValueError("watermark: sync: watermark goes by a date field that every write sets; name it here")
+            raise ValueError("watermark: is missing; sync: watermark needs a date field that every write sets")
         if self.sync != "watermark" and self.watermark is not None:
-            raise ValueError(f"watermark: is for sync: watermark, and the route says sync: {self.sync}; drop one")
+            raise ValueError(
+                f"watermark: needs sync: watermark, but the route says sync: {self.sync}; change one of them"
+            )

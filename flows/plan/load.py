@@ -25,7 +25,7 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> Plan:
         _check_parts(file)
         raise file.error()
     if not keys.routes:
-        file.fault(("routes",), "is empty; a plan moves at least one collection")
+        file.fault(("routes",), "is empty; write at least one route")
     connections = {name: _connection(name, raw, file) for name, raw in keys.targets.items()}
     routes = {name: checked_route(name, raw, connections, file) for name, raw in keys.routes.items()}
     _check_territories(routes, file)
@@ -92,6 +92,6 @@ def _check_territories(routes: Mapping[str, Route | None], file: PlanFile) -> No
                 file.fault(
                     ("routes", name),
                     f"writes in {route.target_name} where route {other!r} (line {file.lines['routes', other]}) writes;"
-                    " give each a place of its own, so that neither's begins with the other's",
+                    " give each its own place, so that neither's name begins with the other's",
                 )
         claimed[name] = territory

@@ -23,9 +23,9 @@ def faults(options: Any, keys: RouteKeys) -> Iterator[tuple[str, str]]:
     for key, path in _needed(options):
         if keys.transforms:
             if (reason := _taken_away(key, path, keys)) is not None:
-                yield key, f"is judged after the transforms, and {reason}"
+                yield key, f"is read after the transforms, and {reason}"
         elif left_out(path, keys.fields):
-            yield "fields", f"leaves out {path!r}, which {key} needs; let it go along"
+            yield "fields", f"leaves out {path!r}, which {key} needs; keep that field"
 
 
 def _needed(options: Any) -> Iterator[tuple[str, str]]:

@@ -69,7 +69,7 @@ def _load(group: str, name: str, kind: str, attributes: Iterable[str]) -> Any:
     for attribute in attributes:
         keys = getattr(plugin, attribute)
         if isinstance(keys, type) and not is_dataclass(keys):
-            raise PluginError(f"{where}: {attribute} is no dataclass")
+            raise PluginError(f"{where}: {attribute} is not a dataclass")
     return plugin
 
 
@@ -80,7 +80,7 @@ def user_function(spec: str, folder: Path, options: Mapping[str, Any]) -> MapFun
     """
     file_name, colon, name = spec.rpartition(":")
     if not colon or not file_name.endswith(".py") or not name.isidentifier():
-        raise PluginError("write file.py:function, the file beside the plan")
+        raise PluginError("write file.py:function; the file lies beside the plan")
     path = (folder / file_name).resolve()
     if not path.is_file():
         raise PluginError(f"there is no such file beside the plan (looked in {folder.resolve()})")
@@ -98,7 +98,7 @@ def _check_options(function: Callable[..., Any], options: Mapping[str, Any]) -> 
         signature = inspect.signature(function)
         signature.bind_partial({})
     except (TypeError, ValueError):
-        raise PluginError("the function takes no document; its first parameter must be one") from None
+        raise PluginError("the function's first parameter must take the document") from None
     taken = [*signature.parameters.values()][1:]
     names = [one.name for one in taken if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
     if not any(one.kind is one.VAR_KEYWORD for one in taken):
@@ -107,7 +107,7 @@ def _check_options(function: Callable[..., Any], options: Mapping[str, Any]) -> 
                 raise PluginError(unknown(name, names, f"option {name!r} of the function"))
     lacking = [one.name for one in taken if one.name in names and one.default is one.empty and one.name not in options]
     if lacking:
-        raise PluginError(f"the function needs the options {', '.join(lacking)}; write them below options")
+        raise PluginError(f"the function needs the options {', '.join(lacking)}; write them under options")
     try:
         # A partial's signature raises ValueError for an option that the function takes by position only.
         inspect.signature(partial(function, **options)).bind({})

@@ -118,7 +118,7 @@ def _section(name: str, raw: Any, file: PlanFile) -> _Section | None:
         return _Section(name, raw, file)
     where: Where = ("routes", name)
     file.fault(
-        where, f"found {file.shown(where, raw)}; write its keys below it, such as use_case: {next(iter(USE_CASES))}"
+        where, f"found {file.shown(where, raw)}; write its keys under it, such as use_case: {next(iter(USE_CASES))}"
     )
     return None
 
@@ -151,13 +151,13 @@ def _without_faults(common: Mapping[str, Any], section: _Section) -> RouteKeys:
 def _target(section: _Section, keys: RouteKeys, connections: Mapping[str, Any]) -> _Target | None:
     name = keys.target or _usual(keys)[0]
     if name is None:
-        section.fault(f"has neither use_case nor target; use_case is one of {', '.join(USE_CASES)}")
+        section.fault(f"has neither use_case nor target; write use_case, one of: {', '.join(USE_CASES)}")
         return None
     kind = section.found(plugins.target_type, name, "target" if keys.target else "use_case")
     if kind is None:
         return None
     if name not in connections:
-        section.fault(f"goes to {name}, but there is no targets.{name}; say there how {name} is reached")
+        section.fault(f"goes to {name}, but there is no targets.{name}; write there how to connect to {name}")
     return _Target(name, kind)
 
 
@@ -169,14 +169,16 @@ def _mapper(section: _Section, keys: RouteKeys, target: _Target) -> _Mapper:
     if name is None:
         names = ", ".join(_mappers_for(target.name)) or "none is installed"
         at = ("mapper",) if "mapper" in section.raw else ()
-        section.fault(f"has no mapper for {target.name}; allowed: {names}; or your own, use: file.py:function", *at)
+        section.fault(
+            f"has no mapper for {target.name}; allowed: {names}; or your own mapper, use: file.py:function", *at
+        )
         return _Mapper("")
     return _Mapper(name, _built_in_mapper(section, keys, name, target))
 
 
 def _own_mapper(section: _Section, keys: RouteKeys, use: str) -> _Mapper:
     if keys.mapper is not None:
-        section.fault("found use and mapper; say one of them", "use")
+        section.fault("found use and mapper; write one of them", "use")
     folder = section.file.path.parent
     return _Mapper(use, function=section.found(lambda _: plugins.user_function(use, folder, keys.options), use, "use"))
 
@@ -189,7 +191,9 @@ def _built_in_mapper(section: _Section, keys: RouteKeys, name: str, target: _Tar
         )
         return None
     if keys.options:
-        section.fault("is for a mapper of your own (use:); a built-in mapper's keys stand in the route", "options")
+        section.fault(
+            "is only for your own mapper (use:); write a built-in mapper's keys in the route itself", "options"
+        )
     kind = section.found(plugins.mapper_type, name, "mapper")
     if kind is None or kind.target == target.name:
         return kind
@@ -255,15 +259,16 @@ def _only(keys: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
 def _check_lossless(section: _Section, keys: RouteKeys, options: Any) -> None:
     if getattr(options, "fidelity", "native") == "lossless" and (keys.fields != Fields() or keys.transforms):
         section.fault(
-            "lossless keeps documents as they are, `fields` and `transforms` do not; say one of them", "fidelity"
+            "lossless keeps documents as they are, `fields` and `transforms` change them; remove one of them",
+            "fidelity",
         )
 
 
 def _check_expiry_from_index(section: _Section, keys: RouteKeys) -> None:
     if section.own.get("expires") == FROM_INDEX and (keys.use is not None or keys.transforms):
         section.fault(
-            "from_index is about documents as the source has them, for a built-in mapper without `transforms`; name the"
-            " date field, or in a mapper of your own the moment",
+            "from_index needs documents as the source has them: a built-in mapper and no `transforms`; name the date"
+            " field, or let your own mapper set the expiry",
             "expires",
         )
 
@@ -272,7 +277,7 @@ def _query(section: _Section, keys: RouteKeys) -> dict[str, Any]:
     try:
         return query.parsed(keys.where)
     except ValueError as error:
-        section.fault(f"is no MongoDB query: {error}", "where")
+        section.fault(f"is not a MongoDB query: {error}", "where")
         return {}
 
 
@@ -284,7 +289,7 @@ def _check_transforms(section: _Section, keys: RouteKeys) -> None:
         for key in transform.secrets:
             path = ("transforms", number, transform.name, key)
             if section.at(*path) not in section.file.written:
-                section.fault("stands in the plan for all to read; keep it in the environment and write ${NAME}", *path)
+                section.fault("is readable in the plan; put it in an environment variable and write ${NAME}", *path)
 
 
 def _from_environment(section: _Section, keys: RouteKeys) -> frozenset[str]:
@@ -315,7 +320,7 @@ def _can_be_built(section: _Section, route: Route) -> bool:
 def _check_plain_ids(section: _Section, route: Route) -> None:
     plain = getattr(route.options, "id_encoding", "typed") == "plain"
     if plain and needed_fields.changes_identity(route.keys.transforms):
-        section.fault("plain needs the `_id`s the source has; its transforms change them: say typed", "id_encoding")
+        section.fault("plain needs the `_id`s of the source, and transforms change them; set typed", "id_encoding")
 
 
 def _check_needed_fields(section: _Section, route: Route) -> None:

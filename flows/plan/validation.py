@@ -39,7 +39,7 @@ def _described(kind: type) -> type[BaseModel]:
 def checked(kind: type[T], keys: Any, where: Where, file: PlanFile) -> T | None:
     """Return the dataclass the keys describe, or None with every fault noted in the file."""
     if not isinstance(keys, Mapping):
-        file.fault(where, f"found {file.shown(where, keys)}; write its keys below it: {_listed(key_names(kind))}")
+        file.fault(where, f"found {file.shown(where, keys)}; write its keys under it: {_listed(key_names(kind))}")
         return None
     try:
         held: Any = _holder(cast(type, kind)).model_validate({"keys": keys})
@@ -79,7 +79,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 _WANTED = {
-    "string_type": "a text; put it in quotes",
+    "string_type": "text; put it in quotes",
     "bool_type": "true or false",
     "bool_parsing": "true or false",
     "list_type": "a list, such as [one, two]",
@@ -117,7 +117,7 @@ def _note(told: Any, kind: type, where: Where, file: PlanFile) -> None:
             else:
                 file.fault(path, str(context["error"]))
         case "dataclass_type":
-            file.fault(path, f"{found}; write its keys below it: {_listed(_names_at(kind, told['loc'][1:]))}")
+            file.fault(path, f"{found}; write its keys under it: {_listed(_names_at(kind, told['loc'][1:]))}")
         case "greater_than_equal":
             file.fault(path, f"{found}; allowed: {context['ge']} or more")
         case text if text.startswith("int_"):

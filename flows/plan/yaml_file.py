@@ -66,7 +66,7 @@ class PlanFile:
                 return "${"
             named = _NAME.fullmatch(match[1])
             if named is None or not match[2]:
-                wanted = "${NAME}, ${NAME:-default}, or $${ for the characters themselves"
+                wanted = "${NAME}, ${NAME:-default}, or $${ for a literal ${"
                 self._unfit(where, f"found {match[0]!r}; write {wanted}")
                 return ""
             name, default = named[1], named[2]
@@ -75,7 +75,11 @@ class PlanFile:
                 return environment[name]
             if default is not None:
                 return str(default)
-            self._unfit(where, f"the environment variable {name} is not set; set it, or write ${{{name}:-default}}")
+            self._unfit(
+                where,
+                f"the environment variable {name} is not set; set it, or write a default: a default:"
+                f" ${{{name}:-default}}",
+            )
             return ""
 
         self.written[where] = text
@@ -131,9 +135,7 @@ def read(path: Path, environment: Mapping[str, str]) -> PlanFile:
     except yaml.MarkedYAMLError as error:
         raise _no_yaml(path, error) from None
     except yaml.YAMLError:
-        raise PlanError(
-            "E-PLAN", f"{path}:1: this is not YAML: it holds a character that YAML does not allow"
-        ) from None
+        raise PlanError("E-PLAN", f"{path}:1: this is not YAML: it has a character that YAML does not allow") from None
     if root is None:
         parsed.fault((), "the file is empty; config/plan.example.yaml shows every key")
         raise parsed.error()
@@ -143,7 +145,7 @@ def read(path: Path, environment: Mapping[str, str]) -> PlanFile:
     except yaml.MarkedYAMLError as error:
         raise _no_yaml(path, error) from None
     except RecursionError:
-        raise PlanError("E-PLAN", f"{path}:1: a value holds itself by an anchor (&) and an alias (*)") from None
+        raise PlanError("E-PLAN", f"{path}:1: a value contains itself through an anchor (&) and an alias (*)") from None
     finally:
         loader.dispose()
     return parsed
@@ -159,7 +161,7 @@ def _value(
         for key_node, _ in node.value:  # Before merging: a key may say otherwise than what << brings.
             key = _key(key_node, loader)
             if key in own and key_node.tag != _MERGE:
-                parsed.fault((*where, key), f"stands a second time on line {key_node.start_mark.line + 1}; keep one")
+                parsed.fault((*where, key), f"is written again on line {key_node.start_mark.line + 1}; keep one")
             own.add(key)
             parsed.lines.setdefault((*where, key), key_node.start_mark.line + 1)
         loader.flatten_mapping(node)  # Anchors merged with <<, as everywhere in YAML.
@@ -173,7 +175,9 @@ def _value(
     try:
         value = loader.construct_object(node)
     except ValueError:  # 2024-02-30 looks like a date.
-        parsed.fault(where, f"found {node.value!r}, which is no date or number; put it in quotes if it is a text")
+        parsed.fault(
+            where, f"found {node.value!r}, which is not a valid date or number; put it in quotes if it is text"
+        )
         return None
     return parsed.fill(where, value, environment) if isinstance(value, str) and "${" in value else value
 
@@ -188,6 +192,6 @@ def _no_yaml(path: Path, error: yaml.MarkedYAMLError) -> PlanError:
 def _key(node: yaml.Node, loader: yaml.SafeLoader) -> str:
     if not isinstance(node, yaml.ScalarNode):
         raise yaml.constructor.ConstructorError(
-            None, None, "a list or a mapping stands where a key should", node.start_mark
+            None, None, "a list or a mapping is where a key should be", node.start_mark
         )
     return str(node.value)

@@ -229,15 +229,15 @@ class _Repair:
             for record in opened.projection.batch(batch).records:
                 made.add(type(record))
                 if record.address in candidates:
-                    kept[record.address] = "a document maps to it now"
+                    kept[record.address] = "a document maps to this address now"
         for addresses in _batches([address for address in extras if address not in kept]):
             for address, record in opened.target.read(addresses).items():
                 if type(record) not in made:
-                    kept[address] = "it holds no record that any document is mapped to: it may be somebody else's"
+                    kept[address] = "no document maps to the record there; it may belong to another program"
         return kept
 
     def _raise_if_stopped(self) -> None:
-        raise_if_stopped(self.stop, "stopped by a signal; the same command goes on with what is left")
+        raise_if_stopped(self.stop, "stopped by a signal; the same command resumes with what is left")
 
 
 def _by_kind(mismatches: Sequence[Mismatch]) -> dict[str, int]:

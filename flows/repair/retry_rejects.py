@@ -42,7 +42,7 @@ def chosen_rejects(state: State, routes: Sequence[Route], chosen: RejectFilter) 
     """Return the chosen rejects of each route; raises PlanError if there is none at all."""
     found = {route.name: list(state.rejects.of_route(route.name, chosen)) for route in routes}
     if not any(found.values()):
-        raise PlanError("E-REJECTS-NONE", "no reject on record is as asked; `offramp rejects list` shows what there is")
+        raise PlanError("E-REJECTS-NONE", "no reject matches these options; `offramp rejects list` shows all of them")
     return found
 
 
@@ -67,7 +67,7 @@ def _retry_route(session: Session, route: Route, database: MongoDB, chosen: Reje
         with open_copied(session, route, database) as opened:
             opened.state.repairs.begin(opened.lease)
             for first in range(0, len(ids), BATCH):
-                raise_if_stopped(stop, "stopped by a signal; the same command goes on")
+                raise_if_stopped(stop, "stopped by a signal; the same command resumes")
                 outcome = _again(opened, ids[first : first + BATCH], outcome)
     except OfframpError as error:
         return replace(outcome, failure=str(error))

@@ -23,7 +23,7 @@ from stores.errors import TransientError
 _log = logging.getLogger(__name__)
 
 _AT_ONCE = 1_000
-_STOPPED = "stopped by a signal during its sweep; the same command goes on"
+_STOPPED = "stopped by a signal during its sweep; the same command resumes"
 
 
 def sweep(session: Session, route: Route, stop: Stop) -> None:

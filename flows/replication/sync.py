@@ -164,10 +164,12 @@ class _Sync:
         lease = self.session.leases[route.name]
         known, sync_state = self.state.partitions.route(route.name), self.state.sync_positions.get(route.name)
         if known is None or not all(part.done for part in self.state.partitions.of_route(route.name)):
-            raise PlanError("E-SYNC-BACKFILL", "it was not copied to its end yet; run backfill first, which goes on")
+            raise PlanError("E-SYNC-BACKFILL", "it is not copied completely; run backfill first, which resumes")
         refuse_unloaded(self.state, route)
         if self.state.sync_positions.sweep_due(route.name) and route.keys.sync != "rescan":
-            raise PlanError("E-SYNC-BACKFILL", "what an earlier run left is not swept yet; run backfill, which goes on")
+            raise PlanError(
+                "E-SYNC-BACKFILL", "records of an earlier run are still to be deleted; run backfill, which resumes"
+            )
         if sync_state is None and route.keys.sync == "rescan":
             self.state.sync_positions.begin(lease, RESCANNED)  # It goes by no position, so any time will do.
             sync_state = self.state.sync_positions.get(route.name)
@@ -215,7 +217,7 @@ class _Sync:
                 done.result()
         for name, applier in list(self.appliers.items()):
             if self.stop.is_set() and not follow:
-                text = "stopped by a signal before it had caught up; the same command goes on"
+                text = "stopped by a signal before it had caught up; the same command resumes"
                 self.failures[name].append(TransientError("E-STOPPED", text))
             try:
                 applier.save(self._lag_s(applier.position))

@@ -94,7 +94,7 @@ def unproven(evidence: Evidence) -> Iterator[Finding]:
     if balance.unsettled:
         yield Finding("failed", f"{balance.unsettled} unsettled: {_why_unsettled(evidence)}")
     if balance.inconclusive:
-        why = "the target did not answer for them; the same command looks again"
+        why = "the target did not answer for them; the same command compares again"
         yield Finding("failed", f"{balance.inconclusive} inconclusive: {why}")
 
 

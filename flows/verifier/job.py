@@ -51,7 +51,7 @@ class VerifyOptions:
     sample: int = DOCUMENTS
     """Documents that `sample` draws."""
     confidence: float = 0.95
-    """Of the bound that a sample gives."""
+    """Confidence of the bound that a sample proves."""
     restart: bool = False
     """Whether a full pass begins anew where one could go on."""
     canary: bool = False
@@ -301,7 +301,7 @@ def _audited(target: Target[Record]) -> Sequence[str]:
 
 
 def _stopped() -> TransientError:
-    return TransientError("E-STOPPED", "stopped during the verification; the same command goes on with it")
+    return TransientError("E-STOPPED", "stopped during the verification; the same command resumes with it")
 
 
 Level = Literal["none", "counts", "sample", "full"]

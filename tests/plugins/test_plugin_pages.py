@@ -170,7 +170,7 @@ def test_every_damage_behind_its_back_is_found_and_a_dropped_table_is_not_resume
         db.execute("DROP TABLE people")
     again = run("backfill", "plan.yaml")
     assert again.code == 3
-    assert "made anew" in again.out
+    assert "recreated" in again.out
     assert run("backfill", "plan.yaml", "--restart").code == 0
 
 

@@ -248,7 +248,7 @@ def test_the_live_demo_follows_a_writer_and_is_clean_once_it_has_stopped(tmp_pat
     folder = tmp_path / "live"
     code, out, err = ran(folder, "--documents", "300", "--live", "--seconds", "2")
     assert code == 0, out + err
-    assert "changes under a writer" in out
+    assert "changes while the writer ran" in out
     report = json.loads((folder / "report" / "report.json").read_text(encoding="utf-8"))
     assert {(route["verdict"], route["verified"]) for route in report["routes"]} == {("clean", "full")}
     assert all(route["sync"]["events"] > 0 for route in report["routes"])

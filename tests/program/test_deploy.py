@@ -275,7 +275,7 @@ def test_a_pool_of_containers_is_taken_where_its_plan_is_named(
         (["--sync-every", "nowhere=5"], "E-PLAN-ROUTE"),
         (["--verify-at", "24:00"], "'24:00' is not HH:MM"),
         (["--time-zone", "Mars/Olympus"], "'Mars/Olympus' is not a time zone"),
-        (["--serve", "--yaml"], "leave out --yaml"),
+        (["--serve", "--yaml"], "remove --yaml"),
     ],
 )
 def test_what_cannot_be_deployed_is_told_and_nothing_is_registered(

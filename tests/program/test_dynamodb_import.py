@@ -176,7 +176,7 @@ def test_a_table_that_stands_is_refused_before_anything_is_forgotten_or_written(
 
     database.things.update_one({"_id": 3}, {"$set": {"status": "changed"}})
     dynamodb.delete_table(TableName=unique)
-    assert "made anew" in backfill(plan).reasons[0]
+    assert "recreated" in backfill(plan).reasons[0]
     row = backfill(plan, restart=True)
     assert (row.verdict, row.held) == ("clean", 30)
     assert dynamodb.get_item(TableName=unique, Key={"_id": {"S": "n:3"}})["Item"]["status"] == {"S": "changed"}

@@ -159,7 +159,7 @@ def test_a_route_over_its_budget_stops_early_and_goes_on_once_it_is_raised(
     stopped = command("backfill", path, "--json")
     row = stopped.route("things")
     assert (stopped.code, row["verdict"], row["verified"]) == (1, "rejects", "none")
-    assert "10 documents were rejected (rejects.most 9); most often map: E-" in row["reasons"][0]
+    assert "10 documents were rejected (limit: rejects.most 9); most often map: E-" in row["reasons"][0]
     assert row["read"] < 8_000
     assert row["read"] == row["dropped"] + row["rejected"] + row["copied"]
     status = command("status", path, "--json").json["routes"][0]

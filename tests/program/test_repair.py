@@ -31,7 +31,7 @@ def test_whatever_a_verification_finds_is_repaired_to_a_clean_verify(
     database.things.insert_many([whole(number) for number in range(DOCUMENTS)])
     path = write_plan(tmp_path, stores, database.name, {"things": route_of(target, unique)})
     assert offramp("backfill", path, folder=tmp_path).code == 0
-    assert offramp("repair", path, folder=tmp_path).out.endswith("no verification has found anything\n")
+    assert offramp("repair", path, folder=tmp_path).out.endswith("no mismatch is on record\n")
     DAMAGED[target](stores, unique).damage()
     assert offramp("verify", path, folder=tmp_path).code == 1
     wrong = found(path)
@@ -47,7 +47,7 @@ def test_whatever_a_verification_finds_is_repaired_to_a_clean_verify(
     row = rest.json["routes"][0]
     assert (rest.code, row["copied"], row["mended"], row["rounds"], row["left"]) == (1, 6, 6, 1, {})
     left = offramp("repair", path, folder=tmp_path)  # An extra that nobody asked for is left all the same.
-    assert (left.code, "1 extra were found and left alone" in left.out) == (1, True)
+    assert (left.code, "1 extra were found and not repaired" in left.out) == (1, True)
     assert found(path) == [("extra", "", "")]
     extra = offramp("repair", path, "--delete-extras", "--json", folder=tmp_path)
     assert (extra.code, extra.json["routes"][0]["deleted"], extra.json["routes"][0]["mended"]) == (0, 1, 1)

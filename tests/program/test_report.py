@@ -157,7 +157,7 @@ def test_a_report_from_before_a_write_says_that_it_is(plan: Path, tmp_path: Path
     state.verification.abandon(lease := state.leases.acquire(name))
     state.leases.release(lease)
     state.close()
-    assert f"so verify again: {name}" in offramp("report", plan, folder=tmp_path).out
+    assert f"verify again; written to since this report: {name}" in offramp("report", plan, folder=tmp_path).out
     assert offramp("verify", plan, folder=tmp_path).code == 0
     assert "verify again" not in offramp("report", plan, folder=tmp_path).out
 

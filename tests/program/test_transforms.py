@@ -227,13 +227,13 @@ def test_steps_come_after_fields_and_before_the_mapper(route: Callable[..., Rout
 @pytest.mark.parametrize(
     ("keys", "told"),
     [
-        ("expires: at\ntransforms: [{drop: [at]}]", "expires: is judged after the transforms, and no document has at"),
+        ("expires: at\ntransforms: [{drop: [at]}]", "expires: is read after the transforms, and no document has at"),
         ("expires: {field: at}\ntransforms: [{rename: {at: until}}]", "transforms.0.rename removes at"),
         ("expires: at\ntransforms: [{select: [k]}]", "transforms.0.select does not keep it"),
         ("expires: at\nfields: {drop: [at]}\ntransforms: [{drop: [k]}]", "fields.drop removes at"),
         ("expires: at\ntransforms: [{cast: {fields: {at: string}}}]", "transforms.0.cast leaves no date in at"),
         ("expires: at\ntransforms: [{drop: [k]}, {embed: [at]}]", "transforms.1.embed leaves no date in at"),
-        ("key: 'x:{k}'\ntransforms: [{drop: [k]}]", "key: is judged after the transforms, and no document has k"),
+        ("key: 'x:{k}'\ntransforms: [{drop: [k]}]", "key: is read after the transforms, and no document has k"),
         ("expires: until\ntransforms: [{move: {at: until}}]", ""),
         ("expires: at\ntransforms: [{cast: {fields: {at: string}}}, {cast: {fields: {at: date}}}]", ""),
         ("expires: at\ntransforms: [{drop: [at]}, {move: {k: at}}]", ""),

@@ -114,7 +114,7 @@ def test_a_sample_says_what_it_proves_and_never_more(
     assert "100 %" not in text.out
     assert "only sampled: things" in text.out
     wrong = offramp("verify", path, "--sample", "5", folder=tmp_path)
-    assert (wrong.code, "--sample is for --level sample" in wrong.err) == (2, True)
+    assert (wrong.code, "--sample needs --level sample" in wrong.err) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,9 @@ def test_a_row_goes_on_over_batches_and_is_broken_by_one_good_document(state: St
 
 def test_rejects_beyond_the_most_allowed_stop_and_accepted_ones_do_not_count(state: State, copy: Copy) -> None:
     wishes = ["keep", "reject"] * 50
-    with pytest.raises(OverBudget, match=r"documents were rejected \(rejects.most 20\); most often map: E-MAP-VALUE"):
+    with pytest.raises(
+        OverBudget, match=r"documents were rejected \(limit: rejects.most 20\); most often map: E-MAP-VALUE"
+    ):
         copy(wishes, Budget(most=20), batch=42)
     assert 20 < tally(state).rejected < 50
     lease = state_lease(state)
@@ -130,7 +132,7 @@ def test_a_share_is_judged_of_a_fair_number_only(state: State, copy: Copy, monke
     budget = Budget(share=0.04)
     assert copy(wishes, budget)
     monkeypatch.setattr("flows.copying.reject_budget._FAIR", 100)
-    with pytest.raises(OverBudget, match=r"5 of 100 documents were rejected \(rejects.share 0.04\)"):
+    with pytest.raises(OverBudget, match=r"5 of 100 documents were rejected \(limit: rejects.share 0.04\)"):
         BudgetTracker(state, state_lease(state), budget).judge()
     state.rejects.lift_halt(state_lease(state))
     BudgetTracker(state, state_lease(state), Budget(share=0.05)).judge()

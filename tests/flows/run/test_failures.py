@@ -50,6 +50,6 @@ def test_a_route_over_its_budget_whose_store_also_went_away_reports_both_and_has
     report = backfill(Run(plan, [*plan.routes.values()], workers), "none")
     [row] = report.routes
     reasons = "\n".join(row.reasons)
-    assert "documents in a row were rejected (rejects.in_a_row 5)" in reasons
+    assert "documents in a row were rejected (limit: rejects.in_a_row 5)" in reasons
     assert str(AWAY) in reasons
     assert (row.verdict, report.exit_code) == ("failed", 3)
