@@ -80,7 +80,7 @@ class MemoryTarget(Listable):
         return ()
 
     def delete(self, addresses: Sequence[str], /) -> None:
-        """Nothing is held at these addresses."""
+        """Delete what these addresses hold."""
         place = self._place()
         with place.lock:
             for address in addresses:
@@ -133,7 +133,7 @@ class MemorySource:
     def __init__(
         self, documents: Sequence[bytes | Mapping[str, Any]], *, batch_documents: int = 100, identity: str = ""
     ) -> None:
-        """Take the documents, stored bytes or mappings; raises ValueError for one without `_id` or given twice."""
+        """Take the documents, stored bytes or mappings; raises ValueError for a missing or a repeated `_id`."""
         self._documents = [
             document if isinstance(document, bytes) else bson.encode(document, codec_options=CODEC)
             for document in documents

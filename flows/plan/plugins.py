@@ -100,12 +100,20 @@ def _check_options(function: Callable[..., Any], options: Mapping[str, Any]) -> 
     except (TypeError, ValueError):
         raise PluginError("the function's first parameter must take the document") from None
     taken = [*signature.parameters.values()][1:]
-    names = [one.name for one in taken if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
-    if not any(one.kind is one.VAR_KEYWORD for one in taken):
+    names = [
+        parameter.name
+        for parameter in taken
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    ]
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken):
         for name in options:
             if name not in names:
                 raise PluginError(unknown(name, names, f"option {name!r} of the function"))
-    lacking = [one.name for one in taken if one.name in names and one.default is one.empty and one.name not in options]
+    lacking = [
+        parameter.name
+        for parameter in taken
+        if parameter.name in names and parameter.default is parameter.empty and parameter.name not in options
+    ]
     if lacking:
         raise PluginError(f"the function needs the options {', '.join(lacking)}; write them under options")
     try:
@@ -136,10 +144,10 @@ def _module(path: Path) -> Any:
 
 
 def placement_keys(target: TargetType, mapper: MapperType | None) -> list[str]:
-    """Return the keys that a route to the target may have beside this mapper's, or beside a mapper of one's own.
+    """Return the keys that a route to the target may have beside this mapper's, or beside the user's own mapper.
 
-    What a target lists in `REPEATED` repeats what a mapper says, so it means nothing beside one that lacks it.
-    What it lists in `BUILT_IN` only a built-in mapper can be trusted with.
+    Keys of a target's `REPEATED` repeat keys of a mapper, so they are refused beside a mapper without them.
+    Keys of its `BUILT_IN` are refused beside the user's own mapper.
     """
     names = list(target.Placement.__dataclass_fields__)  # type: ignore[attr-defined]
     if mapper is None:

@@ -39,7 +39,7 @@ class ChangeBatch:
     """Once everything touched is as it should be, the stream goes on from here."""
     events: int
     halts: Mapping[str, str]
-    """Collections of which nothing more can be said from this stream (dropped, renamed, …), and what happened."""
+    """Collections that this stream has ended for (dropped, renamed, …), each with what happened to it."""
 
 
 class Changes(Protocol):
@@ -58,11 +58,11 @@ class Changes(Protocol):
     ) -> Iterator[ChangeBatch]:
         """Yield what was touched in these collections, in order, by batches of bounded time and size.
 
-        The value of each collection says whether `before` is wanted. Quiet streams yield empty batches, whose position
-        still moves on. Ends once its position has reached `until`, or when `stop`; never without either.
-        Ends also when each of the collections has halted. Of a halting collection a batch names no documents: read
-        now, they would look deleted.
-        Raises PermanentError E-SRC-HISTORY-LOST where changes between `since` and now can no longer be told (R121).
+        The value of each collection says whether `before` is wanted. A quiet stream yields empty batches, whose
+        position still advances. The iterator ends when its position has reached `until`, when `stop` is set,
+        or when every collection has halted. A batch names no documents of a halting collection: read now, they would
+        look deleted.
+        Raises PermanentError E-SRC-HISTORY-LOST if the source no longer has the changes since `since` (R121).
         """
 
     def now(self) -> int:

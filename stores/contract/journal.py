@@ -87,7 +87,7 @@ class Journal(Protocol):
     def checkpoint(
         self, number: int, position: bytes | None, tally: Tally, rejects: Sequence[Reject] = (), *, done: bool = False
     ) -> None:
-        """The partition is copied up to `position`, with its batch's counts and rejects: all of it or nothing (R131).
+        """Record the partition's position with its batch's counts and rejects: all of them or none (R131).
 
         Call only when every record up to `position` is acknowledged; None leaves the position as it was.
         """

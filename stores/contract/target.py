@@ -36,10 +36,10 @@ class Target(Protocol[R]):
 
     @property
     def territory(self) -> str:
-        r"""What this route alone may use: two routes of a target overlap if one's text begins with the other's.
+        r"""The part of the store that only this route may use: two routes overlap if one text begins with the other.
 
-        A whole name ends with NUL so that no other name begins with it; a key prefix stands open. A text of parts,
-        separated by ``\x01``, overlaps another only if each of its parts does.
+        A whole name ends with NUL so that no other name begins with it; a key prefix has no such end. A text of
+        several parts, separated by ``\x01``, overlaps another text only if each of its parts does.
         """
 
     def check(self) -> Sequence[str]:
@@ -49,24 +49,24 @@ class Target(Protocol[R]):
         """
 
     def prepare(self) -> str:
-        """Make the place ready and return its identity: another identity later means it was made anew (R137).
+        """Make the place ready and return its identity: another identity later means that it was made anew (R137).
 
-        "" where the store cannot say.
-        Raises PlanError if something else stands there.
+        Returns "" where the store has no identity to give.
+        Raises PlanError if the place is taken by something else.
         """
 
     def write(self, records: Sequence[R], /) -> Sequence[Rejected]:
-        """Every record is held, replacing what stood at its address, or is in the answer (R45, R62, R79).
+        """Write the records, each replacing what its address held; return those the store refused (R45, R62, R79).
 
-        Any number of records; split by the store's own limits. Raises TransientError after its own retries, and then
-        any part of the records may be held.
+        Takes any number of records and splits them by the store's own limits. Raises TransientError after its own
+        retries; any part of the records may then be written.
         """
 
     def delete(self, addresses: Sequence[str], /) -> None:
-        """Nothing is held at these addresses."""
+        """Delete what these addresses hold; an address that holds nothing is no error."""
 
     def read(self, addresses: Sequence[str], /) -> Mapping[str, R]:
-        """Return the records held at these addresses, as of now (strong reads); an absent one is not in the answer."""
+        """Return the records at these addresses, as of now (strong reads); an absent record is not in the answer."""
 
     def close(self) -> None:
         """Release connections."""
@@ -110,7 +110,7 @@ class Removable(ABC):
 
     @abstractmethod
     def remove(self) -> None:
-        """The place is gone, with all it holds."""
+        """Remove the place with all it holds."""
 
 
 S = TypeVar("S", bound=Record, contravariant=True)
@@ -143,10 +143,10 @@ class Staging(Protocol[S]):
         stop: Stop,
         /,
     ) -> None:
-        """The place holds the records staged, which are so many, and is as planned; loading twice is loading once.
+        """Load the staged records, `records` of them, into the place; loading twice is loading once.
 
-        `memory` is what `keep` was last told by this run or one before it, nothing at first. `loaded` hears of so many
-        more records. Raises TransientError where the same call goes on later.
+        `memory` is what this run or an earlier one last passed to `keep`, empty at first. `loaded` is called with the
+        number of records loaded since its last call. Raises TransientError if the same call can go on later.
         """
 
     def held(self, memory: Mapping[str, Any], /) -> bool:
@@ -184,7 +184,7 @@ class Plannable(ABC):
 
     @abstractmethod
     def follow(self, design: Mapping[str, Any], /) -> None:
-        """The place is the one of this design from now on; called before `prepare`, and before any use of it."""
+        """Use the place of this design from now on; called before `prepare` and before any other use."""
 
 
 class Measurable(ABC):
@@ -192,14 +192,14 @@ class Measurable(ABC):
 
     @abstractmethod
     def limited(self) -> bool:
-        """Whether its room has a limit, so that measuring is worth while."""
+        """Return whether the room has a limit, so that measuring is worth while."""
 
     @abstractmethod
     def measure(self, records: Sequence[Any], times: float, beside: Mapping[str, int], /) -> tuple[str, int]:
-        """Return the place that fills and the bytes that so many times these records will take of it.
+        """Return the place that fills, and the bytes that `times` times these records will take of it.
 
-        `beside` says what other routes of the run will take of each place. Leaves nothing behind; raises PlanError if
-        there is no room for all of it.
+        `beside` has the bytes that other routes of the run will take of each place. Leaves nothing behind. Raises
+        PlanError if there is no room for all of it.
         """
 
 
@@ -208,7 +208,7 @@ class Publishable(ABC):
 
     @abstractmethod
     def publish(self) -> str:
-        """Readers see the place, in one step; returns where it stands, for the report. Publishing twice is once."""
+        """Show the place to its readers, in one step; return its public name, for the report."""
 
 
 class Tunable(ABC):
@@ -216,7 +216,7 @@ class Tunable(ABC):
 
     @abstractmethod
     def restore(self) -> None:
-        """Nothing is set for the load alone any more, whichever run set it; asked after each run, however it ended."""
+        """Undo the settings for the load, whichever run made them; called after each run, however it ended."""
 
 
 class Auditable(ABC):
@@ -232,9 +232,9 @@ class Converting(ABC):
 
     @abstractmethod
     def converted(self, records: Sequence[Any], /) -> Sequence[Record]:
-        """Return what is held once these are written, in their order, for verification; writes nothing.
+        """Return the records as the server keeps them once written, in their order, for verification; writes nothing.
 
-        A record that the server would not take has one in its place that nothing held is equal to.
+        In place of a record that the server would refuse, returns a record that equals nothing the server can keep.
         """
 
 

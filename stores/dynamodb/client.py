@@ -181,7 +181,7 @@ class Calls:
         return answer
 
     def prepared(self, method: str, body: bytes, **arguments: Any) -> Mapping[str, Any]:
-        """Return the answer to one BatchWriteItem, BatchGetItem or Scan of which the whole JSON is given.
+        """Return the answer to one BatchWriteItem, BatchGetItem or Scan, given its whole JSON.
 
         The arguments name the table, from which botocore finds the endpoint. The answer is the JSON that DynamoDB
         gave: binary values are base64 text in it.
@@ -270,10 +270,10 @@ class Calls:
     def _learn(
         self, method: str, model: Any, params: dict[str, Any], request_signer: Any, **_: Any
     ) -> tuple[Any, dict[str, Any]]:
-        """Send this thread's prepared JSON on the way that botocore found, by which all that follows goes too.
+        """Send this thread's prepared JSON to the endpoint that botocore found; later requests go there too.
 
-        What an event handler returns stands for what botocore would have sent and parsed itself, which takes longer
-        than all the rest of a batch; and so does finding the same way again (docs/decisions.md).
+        botocore takes what an event handler returns in place of its own request and answer. Its own serializing and
+        parsing, and finding the endpoint again, each take longer than all the rest of a batch (docs/decisions.md).
         """
         headers = {name: value for name, value in params["headers"].items() if name != "Content-Length"}
         way = _Way(model.name, params["url"], headers | {"Accept-Encoding": "identity"}, request_signer)
@@ -330,8 +330,8 @@ def _refusal(at: str, code: str, text: str) -> Refused:
 def _fault(status: int, content: bytes) -> dict[str, Any]:
     """Return an error answer in the form botocore gives it; the code is what follows the # of its type."""
     try:
-        told = orjson.loads(content)
-        code, text = str(told.get("__type", "")).rpartition("#")[2], told.get("message", told.get("Message", ""))
+        answer = orjson.loads(content)
+        code, text = str(answer.get("__type", "")).rpartition("#")[2], answer.get("message", answer.get("Message", ""))
     except (orjson.JSONDecodeError, AttributeError):  # A proxy's page.
         code, text = "", ""
     return {"Error": {"Code": code, "Message": str(text)}, "ResponseMetadata": {"HTTPStatusCode": status}}

@@ -1,4 +1,4 @@
-"""Requests that are on their way at the same time, where one would wait for another's answer."""
+"""Requests sent at the same time where each would otherwise wait for the answer to the last."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PATIENT = 8
 _TURN = threading.Lock()
 """Held by the one request of this process that is under way while answers come at once."""
 _TURN_S = 0.05
-"""After this time the next goes on its way without it: one that takes long must not hold up other tables."""
+"""After this time the next request is sent without the lock: a slow request must not delay other tables."""
 
 
 class SideBySide:
@@ -43,7 +43,7 @@ class SideBySide:
     def answers(self, ask: Callable[[Request], Answer], requests: Sequence[Request]) -> list[Answer]:
         """Return the answers in the order of the requests.
 
-        Raises what one of them raised, once none is on its way any more. `ask` must not come back here.
+        If a request raises, raises the same error once no other request is under way. `ask` must not call this.
         """
         answers: list[Answer] = []
         for each in requests:
@@ -61,7 +61,7 @@ class SideBySide:
         if self.waits:
             yield
             return
-        held = _TURN.acquire(timeout=_TURN_S)
+        acquired = _TURN.acquire(timeout=_TURN_S)
         began, worked = time.perf_counter(), time.thread_time()
         try:
             yield
@@ -69,7 +69,7 @@ class SideBySide:
             work_s = time.thread_time() - worked
             # Another thread that holds the interpreter looks like waiting too, but not each time.
             self._waited = self._waited + 1 if time.perf_counter() - began > 2 * work_s else 0
-            if held:
+            if acquired:
                 _TURN.release()
 
     def _together(self, ask: Callable[[Request], Answer], requests: Sequence[Request]) -> list[Answer]:

@@ -184,7 +184,7 @@ def check_placement(placement: Placement) -> None:
             raise ValueError(f"{option}: `billing: provisioned` needs a number of at least 1")
         if placement.billing == "on_demand" and units is not None:
             raise ValueError(f"{option}: is for `billing: provisioned`; remove it, or set that")
-    if placement.shared and not any(one.prefix for one in key.attributes):
+    if placement.shared and not any(attribute.prefix for attribute in key.attributes):
         raise ValueError("shared: no part of the key begins with a fixed text; write one such as 'ORDER#{_id}'")
     if (placement.oversize == "s3") != (placement.oversize_bucket is not None):
         raise ValueError("oversize_bucket: goes together with `oversize: s3`; set both or neither")

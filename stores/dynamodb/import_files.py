@@ -1,8 +1,8 @@
-"""Items in gzip'd files of S3 as DynamoDB's import takes them, named by where they stand in their route (R54).
+"""Items in gzip'd files of S3 as DynamoDB's import takes them, named by their place in the route (R54).
 
-A file's name says its partition, how many documents of that were read before its batch, how many records it stands for
-and how many items it holds. So a batch that is done again replaces its own file, what lies past a checkpoint is known
-by its name, and what an import will find can be counted before it is begun.
+A file's name has its partition, the number of documents read before its batch, the number of records it is for, and
+the number of its items. So a batch that is done again replaces its own file, files past a checkpoint are known by
+their names, and the items of an import can be counted before it begins.
 """
 
 from __future__ import annotations
@@ -96,8 +96,8 @@ class Files:
 
     def trim(self, partition: int, first: int) -> None:
         """No file of the partition holds documents from this one on."""
-        found = self._listed(f"{_STAGED}{partition:05d}-")
-        self.objects.delete([file.name for file in found if file.partition == partition and file.first >= first])
+        files = self._listed(f"{_STAGED}{partition:05d}-")
+        self.objects.delete([file.name for file in files if file.partition == partition and file.first >= first])
 
     def clear(self) -> None:
         """There are no files of the route."""
@@ -107,10 +107,10 @@ class Files:
         """Return how many items the files hold; raises PermanentError if they do not stand for so many records."""
         files = self._listed(_STAGED)
         places = {(file.partition, file.first) for file in files}
-        found = sum(file.records for file in files)
-        if found != records or len(places) < len(files):
+        records_found = sum(file.records for file in files)
+        if records_found != records or len(places) < len(files):
             text = (
-                f"the files under {self._place + _STAGED!r} stand for {found} records, {records} were written;"
+                f"the files under {self._place + _STAGED!r} stand for {records_found} records, {records} were written;"
                 " something else wrote or deleted files there; start over with backfill --restart"
             )
             raise PermanentError("E-DDB-IMPORT-FILES", text)
@@ -134,21 +134,21 @@ class Files:
 
     def _gather(self, files: Sequence[File]) -> None:
         names = [file.name for file in files]
-        held = self.objects.get(names)
-        if len(held) < len(names):
+        contents = self.objects.get(names)
+        if len(contents) < len(names):
             raise PermanentError("E-DDB-IMPORT-FILES", f"files under {self._place!r} are gone; run the same command")
         name = self._place + _MERGED + names[0].rpartition("/")[2]
-        self.objects.put({name: _packed(b"".join(gzip.decompress(held[one]) for one in names))}, {})
+        self.objects.put({name: _packed(b"".join(gzip.decompress(contents[name_of]) for name_of in names))}, {})
 
     def _listed(self, below: str) -> list[File]:
         """Return the files in order; raises PermanentError for an object that is none of them."""
         files: list[File] = []
         for name, size in self.objects.sizes(below):
-            told = _NAME.fullmatch(name.removeprefix(self._place + _STAGED))
-            if told is None:
+            match = _NAME.fullmatch(name.removeprefix(self._place + _STAGED))
+            if match is None:
                 text = f"{name!r} was not written by offramp, and the import would read it too; delete it"
                 raise PermanentError("E-DDB-IMPORT-FILES", text)
-            files.append(File(name, size, *map(int, told.groups())))
+            files.append(File(name, size, *map(int, match.groups())))
         return sorted(files, key=lambda file: (file.partition, file.first))
 
     def _whole(self, record: Item) -> Mapping[str, bytes]:

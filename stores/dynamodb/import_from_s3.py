@@ -110,7 +110,7 @@ class Import:
         self._files.objects.close()
 
     def _again(self, memory: Memory) -> None:
-        """Return if the table that was imported still stands, and nothing is staged any more."""
+        """Delete what is still staged; raises PermanentError if the imported table was dropped or made anew."""
         if self._table.id() != memory["table"]:
             raise PermanentError(
                 "E-MADE-ANEW",
@@ -136,24 +136,24 @@ class Import:
         except PermanentError as error:
             if error.code != "E-DDB-IN-USE":
                 raise
-        found = self._found(memory["token"])
-        if found is None:
+        arn = self._found(memory["token"])
+        if arn is None:
             raise PermanentError(
                 "E-DDB-EXISTS",
                 f"table {self._table.name!r} exists, by no import known to be this route's; if one is under way, wait"
                 " for its end, else delete the table; then run again",
             )
-        return found
+        return arn
 
     def _found(self, token: str) -> str | None:
-        """Return the ARN of the import of this token into the table that stands there, None if it was another's."""
+        """Return the ARN of this token's import into the existing table; None if the table is of no such import."""
         position: dict[str, Any] = {}
         table = self._table.arn()
         while table is not None:
             page = self._calls.asked("list_imports", TableArn=table, **position)
-            for one in page.get("ImportSummaryList", ()):
-                if self._described(one["ImportArn"]).get("ClientToken") == token:
-                    return str(one["ImportArn"])
+            for summary in page.get("ImportSummaryList", ()):
+                if self._described(summary["ImportArn"]).get("ClientToken") == token:
+                    return str(summary["ImportArn"])
             if not page.get("NextToken"):
                 return None
             position = {"NextToken": page["NextToken"]}

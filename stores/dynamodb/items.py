@@ -99,7 +99,7 @@ class Items:
             raise PermanentError("E-DDB-REFUSED", text)
 
     def get(self, addresses: Sequence[str]) -> dict[str, Item]:
-        """Return the items as the table holds them, by address, strongly consistent; an absent one is not there."""
+        """Return the items as the table has them, strongly consistent; an absent item is not in the answer."""
         items: dict[str, Item] = {}
         for answer in self._requests.answers(self._read_batch, list(cut(dict.fromkeys(addresses), _READ_LIMIT))):
             items |= answer
@@ -155,7 +155,7 @@ class Items:
             self._pace.tell(turn, len(unprocessed))
             if not unprocessed:
                 return None
-            return Left([one for one in pending if one.address in unprocessed], self._throttled(len(unprocessed)))
+            return Left([write for write in pending if write.address in unprocessed], self._throttled(len(unprocessed)))
 
         retry_rest(send, batch, backoff)
         return rejected
@@ -163,8 +163,8 @@ class Items:
     def _units(self, writes: Collection[Write]) -> float:
         """Return the write capacity units of writes: exactly where there is a ceiling, else at most those."""
         if not self._exact_units:
-            return len(writes) + sum([len(one.request) for one in writes]) / 1024
-        return sum([one.units() for one in writes])
+            return len(writes) + sum([len(write.request) for write in writes]) / 1024
+        return sum([write.units() for write in writes])
 
     def _send(self, pending: Sequence[Write]) -> Collection[str]:
         """Send one BatchWriteItem and return the addresses it left unprocessed."""
@@ -211,7 +211,7 @@ class Items:
         return answer[name]
 
     def _unprocessed(self, asked: Collection[str], left: Sequence[Mapping[str, Any]]) -> Collection[str]:
-        """Return the addresses left unprocessed; raises PermanentError for one that was not asked for."""
+        """Return the addresses left unprocessed; raises PermanentError for an address that was not asked for."""
         addresses = {self.address(attributes) for attributes in left}
         if not addresses <= set(asked):
             raise self._calls.no_answer()

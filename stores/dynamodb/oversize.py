@@ -49,7 +49,7 @@ class Beside(Protocol):
         """Every piece is held and acknowledged; raises Unfit where the store refuses one."""
 
     def get(self, names: Sequence[str]) -> Mapping[str, bytes]:
-        """Return the pieces held under these names; an absent one is not in the answer."""
+        """Return the pieces under these names; an absent piece is not in the answer."""
 
     def delete(self, names: Sequence[str]) -> None:
         """Nothing is held under these names."""
@@ -109,7 +109,7 @@ class Folding:
         return folded
 
     def names(self, attributes: Attributes) -> Sequence[str]:
-        """Return the names of the pieces a folded item points at; none for one that is damaged, or not folded."""
+        """Return the names of the pieces a folded item points at; empty for an item that is damaged or not folded."""
         try:
             mark = attributes[MARK]["M"]
             if self._how == "s3":

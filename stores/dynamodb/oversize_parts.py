@@ -20,17 +20,17 @@ class Parts:
         self,
         ttl_attribute: str | None,
         put: Callable[[Mapping[str, bytes]], Sequence[Rejected]],
-        held: Callable[[Sequence[str]], Mapping[str, Item]],
+        get: Callable[[Sequence[str]], Mapping[str, Item]],
         delete: Callable[[Sequence[str]], None],
     ) -> None:
         """Take how the table's items are written, read and deleted as they are."""
         self._ttl_attribute = ttl_attribute
         self._put = put
-        self._held = held
+        self._get = get
         self._delete = delete
 
     def put(self, pieces: Mapping[str, bytes], owner: Mapping[str, Any]) -> None:
-        """Every part is held, to expire with the item it belongs to; raises Unfit where one is refused."""
+        """Write the parts, to expire with the item they belong to; raises Unfit if a part is refused."""
         bodies: dict[str, bytes] = {}
         for name, content in pieces.items():
             attributes = orjson.loads(name) | {PART: {"B": base64.b64encode(content).decode()}}
@@ -41,13 +41,13 @@ class Parts:
             raise Unfit(refused.code, f"a part of it is refused: {refused.reason}")
 
     def get(self, names: Sequence[str]) -> Mapping[str, bytes]:
-        """Return the bytes of the parts under these names; an absent or foreign one is not in the answer."""
-        found: dict[str, bytes] = {}
-        for name, item in self._held(names).items():
+        """Return the bytes of the parts under these names; an absent or foreign part is not in the answer."""
+        parts: dict[str, bytes] = {}
+        for name, item in self._get(names).items():
             content = orjson.loads(item.body).get(PART, {}).get("B")
             if content is not None:
-                found[name] = base64.b64decode(content)
-        return found
+                parts[name] = base64.b64decode(content)
+        return parts
 
     def delete(self, names: Sequence[str]) -> None:
         """There are no parts under these names."""

@@ -59,18 +59,18 @@ class Objects:
             self._called("put_object", Bucket=self._bucket, Key=name, Body=content, ContentType=kind)
 
     def get(self, names: Sequence[str]) -> Mapping[str, bytes]:
-        """Return the objects of these names; an absent one is not in the answer."""
-        found: dict[str, bytes] = {}
+        """Return the objects of these names; an absent object is not in the answer."""
+        contents: dict[str, bytes] = {}
         for name in names:
             content = self._called("get_object", _content, Bucket=self._bucket, Key=name)
             if content is not None:
-                found[name] = content
-        return found
+                contents[name] = content
+        return contents
 
     def delete(self, names: Sequence[str]) -> None:
         """There are no objects of these names."""
-        for some in cut(names, _DELETE_LIMIT):
-            keys = [{"Key": name} for name in some]
+        for batch in cut(names, _DELETE_LIMIT):
+            keys = [{"Key": name} for name in batch]
             answer = self._called("delete_objects", Bucket=self._bucket, Delete={"Objects": keys, "Quiet": True})
             if answer.get("Errors"):
                 code = answer["Errors"][0].get("Code", "")
@@ -85,8 +85,8 @@ class Objects:
         position: dict[str, Any] = {}
         while True:
             page = self._called("list_objects_v2", Bucket=self._bucket, Prefix=self._prefix + below, **position)
-            for one in page.get("Contents", ()):
-                yield one["Key"], one["Size"]
+            for listed in page.get("Contents", ()):
+                yield listed["Key"], listed["Size"]
             if not page.get("IsTruncated"):
                 return
             position = {"ContinuationToken": page["NextContinuationToken"]}

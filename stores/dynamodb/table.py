@@ -48,12 +48,12 @@ class Table:
         return () if table is None else self._compare(table)
 
     def check_imported(self) -> Sequence[str]:
-        """Return what a person should know where an import makes the table; one that is being made is left alone."""
+        """Return notes on the table where an import makes it; a table that is being created is not compared."""
         table = self._describe()
         if table is None:
             return ()
-        told = f"table {self.name!r} exists: a backfill that has not imported it itself refuses to go on"
-        return [told] if table["TableStatus"] == "CREATING" else [told, *self._compare(table)]
+        note = f"table {self.name!r} exists: a backfill that has not imported it itself refuses to go on"
+        return [note] if table["TableStatus"] == "CREATING" else [note, *self._compare(table)]
 
     def prepare(self) -> str:
         """The table exists as planned, is active and expires items if asked; return its TableId (R137)."""
@@ -94,10 +94,10 @@ class Table:
             faults.append(f"{at} is {table['TableStatus']}, not ACTIVE")
         indexes = table.get("GlobalSecondaryIndexes") or ()
         faults += [
-            f"index {one['IndexName']!r} of {at} is {one['IndexStatus']}, so queries on it may miss items"
-            for one in indexes
-            if one["IndexName"] in self._wanted.indexes
-            and one.get("IndexStatus", "ACTIVE") not in ("ACTIVE", "UPDATING")
+            f"index {index['IndexName']!r} of {at} is {index['IndexStatus']}, so queries on it may miss items"
+            for index in indexes
+            if index["IndexName"] in self._wanted.indexes
+            and index.get("IndexStatus", "ACTIVE") not in ("ACTIVE", "UPDATING")
         ]
         if self._wanted.expires and self._ttl() != self._wanted.ttl_attribute:
             faults.append(
@@ -150,7 +150,7 @@ class Table:
     def _compare(self, table: Mapping[str, Any]) -> Sequence[str]:
         """Return warnings; raises PlanError naming what is there and what the plan says."""
         at = f"table {self.name!r}"
-        types = {one["AttributeName"]: one["AttributeType"] for one in table["AttributeDefinitions"]}
+        types = {attribute["AttributeName"]: attribute["AttributeType"] for attribute in table["AttributeDefinitions"]}
         found = _shown(table["KeySchema"], types)
         planned = ", ".join(f"{name} {kind}" for name, kind in self._wanted.key.types.items())
         if found != planned:
@@ -182,12 +182,14 @@ class Table:
 
     def _compare_indexes(self, at: str, table: Mapping[str, Any], types: Mapping[str, str]) -> Iterator[str]:
         found = {
-            one["IndexName"]: f"{kind.lower()} ({_shown(one['KeySchema'], types)}) {_projected(one['Projection'])}"
+            index[
+                "IndexName"
+            ]: f"{kind.lower()} ({_shown(index['KeySchema'], types)}) {_projected(index['Projection'])}"
             for kind in ("Global", "Local")
-            for one in table.get(f"{kind}SecondaryIndexes") or ()
+            for index in table.get(f"{kind}SecondaryIndexes") or ()
         }
         for name, index in self._wanted.indexes.items():
-            keys = ", ".join(f"{one.attribute} {one.type}" for one in index.attributes(self._wanted.key))
+            keys = ", ".join(f"{element.attribute} {element.type}" for element in index.attributes(self._wanted.key))
             kind = "local" if index.local else "global"
             planned = f"{kind} ({keys}) {_projected(_projection(index))}"
             if found.get(name) != planned:
@@ -202,7 +204,7 @@ class Table:
             )
 
     def _ttl(self) -> str | None:
-        """Return the attribute by which the table expires items, None if it expires none."""
+        """Return the attribute that the table expires items by, None if it expires none."""
         ttl = self._part(self._calls.control("describe_time_to_live"), "TimeToLiveDescription")
         return str(ttl["AttributeName"]) if ttl["TimeToLiveStatus"] in ("ENABLED", "ENABLING") else None
 
@@ -262,7 +264,7 @@ def creation(wanted: Wanted) -> dict[str, Any]:
         **provisioned,
     }
     for name, index in wanted.indexes.items():
-        types |= {one.attribute: one.type for one in index.attributes(wanted.key)}
+        types |= {attribute.attribute: attribute.type for attribute in index.attributes(wanted.key)}
         described: dict[str, Any] = {
             "IndexName": name,
             "KeySchema": _schema(index.names(wanted.key)),
@@ -311,8 +313,8 @@ def _projected(projection: Mapping[str, Any]) -> str:
 
 
 def _shown(schema: Sequence[Mapping[str, str]], types: Mapping[str, str]) -> str:
-    ordered = sorted(schema, key=lambda one: one["KeyType"])  # HASH comes before RANGE.
-    return ", ".join(f"{one['AttributeName']} {types[one['AttributeName']]}" for one in ordered)
+    ordered = sorted(schema, key=lambda element: element["KeyType"])  # HASH comes before RANGE.
+    return ", ".join(f"{element['AttributeName']} {types[element['AttributeName']]}" for element in ordered)
 
 
 def _readers(at: str, table: Mapping[str, Any]) -> Iterator[str]:

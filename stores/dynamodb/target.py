@@ -60,7 +60,7 @@ class DynamoDBTarget(Auditable, Countable, Divided, Listable, Loadable[Item], Pa
         self._shared = placement.shared
         names = [orjson.dumps(name).decode() for name in placement.key.names]
         self._marks = [("}," if at else "{") + name + ':{"' for at, name in enumerate(names)]
-        self._prefixes = tuple(one.prefix for one in placement.key.attributes)
+        self._prefixes = tuple(attribute.prefix for attribute in placement.key.attributes)
         self._ttl_attribute = placement.ttl_attribute if placement.expires is not None else None
         self.calls = Calls(
             self._table,
@@ -123,7 +123,7 @@ class DynamoDBTarget(Auditable, Countable, Divided, Listable, Loadable[Item], Pa
 
     @property
     def territory(self) -> str:
-        """The whole table, or in a shared one what its keys begin with."""
+        """The whole table, or in a shared table the texts that the route's keys begin with."""
         if not self._shared:
             return self._table + "\0"
         return "\x01".join((self._table + "\0", *self._prefixes))
@@ -152,10 +152,10 @@ class DynamoDBTarget(Auditable, Countable, Divided, Listable, Loadable[Item], Pa
         return self._described.prepare()
 
     def write(self, records: Sequence[Item], /) -> Sequence[Rejected]:
-        """Every item is held, replacing what stood at its address, or is in the answer.
+        """Write the items, each replacing what its address held; return those that DynamoDB refused.
 
-        Of several items with one address the last is written, and a rejection is reported at its place. What an item
-        is too large for is held beside it before the item is written, and what it held before is deleted after.
+        Of several items with the same address the last is written, and its rejection has that item's index. The pieces
+        of an oversize item are written before the item, and the pieces of the item it replaces are deleted after.
         """
         last = {record.address: index for index, record in enumerate(records)}
         foreign = [
@@ -165,13 +165,13 @@ class DynamoDBTarget(Auditable, Countable, Divided, Listable, Loadable[Item], Pa
             for index, record in enumerate(records)
             if not self._keyed(record.address)
         ]
-        for one in foreign:
-            last.pop(records[one.index].address, None)
+        for rejection in foreign:
+            last.pop(records[rejection.index].address, None)
         if self._folding is None and not self._shared:
             order = spread(list(last.items()), WRITE_LIMIT)
             puts = (put(index, address, records[index].body) for address, index in order)
             return foreign + self._items.apply(puts)
-        before = self._pieces_held(list(last))
+        before = self._piece_names(list(last))
         rejected = foreign
         writes: list[Write] = []
         pieces: dict[int, Collection[str]] = {}
@@ -195,7 +195,7 @@ class DynamoDBTarget(Auditable, Countable, Divided, Listable, Loadable[Item], Pa
         if self._beside is not None:
             # Whatever the item at an address does not point at now is deleted: the old pieces, or the new ones of a
             # record that was refused.
-            refused = {one.index for one in rejected}
+            refused = {rejection.index for rejection in rejected}
             kept = {name for address, names in before.items() if last[address] in refused for name in names}
             kept |= {name for index, names in pieces.items() if index not in refused for name in names}
             all_names = {name for names in (*before.values(), *pieces.values()) for name in names}
@@ -203,7 +203,7 @@ class DynamoDBTarget(Auditable, Countable, Divided, Listable, Loadable[Item], Pa
         return rejected
 
     def delete(self, addresses: Sequence[str], /) -> None:
-        """Nothing of the route is held at these addresses: no item, and then no piece of one.
+        """Delete the route's items at these addresses, and then their pieces.
 
         An item that is not the route's, which a record for its place was refused for, stays.
         """
@@ -215,22 +215,22 @@ class DynamoDBTarget(Auditable, Countable, Divided, Listable, Loadable[Item], Pa
             and (not self._shared or self._mine(orjson.loads(address)))
         ]
         pieces = [address.removeprefix(_OBJECT) for address in addresses if address.startswith(_OBJECT)]
-        pieces += [name for names in self._pieces_held(items).values() for name in names]
+        pieces += [name for names in self._piece_names(items).values() for name in names]
         self._items.delete(items)
         if self._beside is not None:
             self._beside.delete(pieces)
 
     def read(self, addresses: Sequence[str], /) -> Mapping[str, Item]:
-        """Return the items held at these addresses, strongly consistent; an absent one is not in the answer.
+        """Return the items at these addresses, strongly consistent; an absent item is not in the answer.
 
-        An item that was folded is returned as it was before, through its pieces; one that cannot be is returned as it
-        stands, which no mapper makes.
+        A folded item is returned as it was before folding. A folded item that cannot be unfolded is returned folded,
+        which equals no mapper's record.
         """
-        held = self._items.get(addresses)
+        items = self._items.get(addresses)
         if self._folding is None:
-            return held
+            return items
         unfolded: dict[str, Item] = {}
-        for address, item in held.items():
+        for address, item in items.items():
             whole = self._unfolded(item)
             if whole is not None:
                 unfolded[address] = whole
@@ -270,7 +270,7 @@ class DynamoDBTarget(Auditable, Countable, Divided, Listable, Loadable[Item], Pa
             if self._folding is not None and MARK in attributes:
                 owned.update(self._folding.owned(attributes))
             yield address
-        yield from (address for group, found in parts.items() if group not in owned for address in found)
+        yield from (address for group, listed in parts.items() if group not in owned for address in listed)
         if self._objects is not None:
             yield from (_OBJECT + name for name in self._objects.names() if name not in owned)
 
@@ -286,9 +286,9 @@ class DynamoDBTarget(Auditable, Countable, Divided, Listable, Loadable[Item], Pa
         """Release connections."""
         self._requests.close()
         self.calls.close()
-        for one in (self._objects, self._import):
-            if one is not None:
-                one.close()
+        for part in (self._objects, self._import):
+            if part is not None:
+                part.close()
 
     def _unfolded(self, item: Item) -> Item | None:
         """Return the item as it was before it was folded; None where its parts have expired before itself."""
@@ -306,7 +306,7 @@ class DynamoDBTarget(Auditable, Countable, Divided, Listable, Loadable[Item], Pa
         gone = self._objects is None and len(pieces) < len(names)
         return None if gone and expires is not None and float(expires) <= time.time() else item
 
-    def _pieces_held(self, addresses: Sequence[str]) -> Mapping[str, Sequence[str]]:
+    def _piece_names(self, addresses: Sequence[str]) -> Mapping[str, Sequence[str]]:
         """Return the names of the pieces that the items now held at these addresses point at.
 
         This reads what is to be replaced: without it a piece would be left behind that nothing points at.

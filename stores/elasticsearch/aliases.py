@@ -20,7 +20,7 @@ _HEALTH_WAIT = "30s"
 
 
 class Serving:
-    """The name that readers use, and what stands behind it."""
+    """The name that readers use, and the index behind it."""
 
     def __init__(self, cluster: Cluster, name: str, placement: Placement, deadline_s: float) -> None:
         """Take the public name; nothing is asked yet."""
@@ -41,7 +41,7 @@ class Serving:
     def check(self) -> str:
         """Return what a person should know of the public name; raises PlanError where it is taken by something else."""
         concrete, holders = self._holders()
-        others = [self._name] if concrete else [one for one in holders if not self._version.fullmatch(one)]
+        others = [self._name] if concrete else [holder for holder in holders if not self._version.fullmatch(holder)]
         if others and not self._placement.replace:
             what = "is an index of its own" if concrete else f"is an alias of {', '.join(others)}"
             raise PlanError(
@@ -58,7 +58,7 @@ class Serving:
         self.check()
         concrete, holders = self._holders()
         actions: list[dict[str, Any]] = [{"remove_index": {"index": self._name}}] if concrete else []
-        actions += [{"remove": {"index": held, "alias": self._name}} for held in holders if held != index]
+        actions += [{"remove": {"index": holder, "alias": self._name}} for holder in holders if holder != index]
         actions += [{"add": {"index": index, "alias": self._name, "is_write_index": True}}]
         if holders != [index]:
             answer = self._ask("POST", "/_aliases", {"actions": actions}, allowed=(400,))

@@ -1,4 +1,4 @@
-"""Bulk requests to one index, of which each answer is judged alone (R79, R142)."""
+"""Bulk requests to one index; each action's outcome is judged by itself (R79, R142)."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class Cluster:
     """Requests to one cluster, repeated while what stops them may pass."""
 
     def __init__(self, connection: Connection, *, timing: Timing = TIMING) -> None:
-        """Take the address; raises ValueError for one that is none, or for two ways to log in."""
+        """Take the address; raises ValueError for a malformed address, or for two ways to log in."""
         parts = urlsplit(connection.url)
         # An @ in the path is a password with a slash in it, which must not end up in a message.
         if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.path or not has_port(parts):
@@ -198,7 +198,7 @@ class Answer:
     cause: Exception | None = None
 
     def part(self, *path: str, default: Any = _REQUIRED) -> Any:
-        """Return what stands at the path; raises PermanentError for an answer without it, unless a default is given."""
+        """Return the value at the path; raises PermanentError for an answer without it, unless a default is given."""
         found = self.content
         if not path and not isinstance(found, dict):
             raise self.unclear("a JSON object")
@@ -247,9 +247,9 @@ class Fault:
     @property
     def text(self) -> str:
         """The fault in words that quote no document."""
-        told = next((match[1] for reason in self.reasons if (match := _TELLING.match(reason))), "")
+        reason_shown = next((match[1] for reason in self.reasons if (match := _TELLING.match(reason))), "")
         kinds = " < ".join(self.kinds) or "no error type"
-        return f"{kinds} ({self.status or 'no answer'})" + (f": {told}" if told else "")
+        return f"{kinds} ({self.status or 'no answer'})" + (f": {reason_shown}" if reason_shown else "")
 
     @property
     def no_index(self) -> bool:

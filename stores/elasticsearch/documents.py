@@ -82,12 +82,12 @@ class Documents:
 
     def delete(self, spots: Sequence[Spot]) -> None:
         """Nothing is held at these spots."""
-        some = list(dict.fromkeys(spot for spot in spots if spot.possible))
+        possible = list(dict.fromkeys(spot for spot in spots if spot.possible))
         if self._careful:
             # A delete takes whatever of this id lies on the shard that the routing leads to, under another one too.
-            held = self.read(some)
-            some = [spot for spot in some if spot in held]
-        refused = self._carry_out([(spot, delete_line(spot)) for spot in some])
+            present = self.read(possible)
+            possible = [spot for spot in possible if spot in present]
+        refused = self._carry_out([(spot, delete_line(spot)) for spot in possible])
         for code, reason in refused.values():
             raise PermanentError("E-ES-ANSWER", f"{self._what}: a deletion was refused: {code} {reason}")
 
@@ -115,10 +115,10 @@ class Documents:
     def read(self, spots: Sequence[Spot]) -> dict[Spot, bytes]:
         """Return the sources held now, refreshed or not (R88)."""
         wanted = list(dict.fromkeys(spot for spot in spots if spot.possible))
-        held: dict[Spot, bytes] = {}
-        for some in cut(wanted, _READ_IDS):
-            held.update(self._get(some))
-        return held
+        sources: dict[Spot, bytes] = {}
+        for batch in cut(wanted, _READ_IDS):
+            sources.update(self._get(batch))
+        return sources
 
     def _get(self, spots: Sequence[Spot]) -> dict[Spot, bytes]:
         sources: dict[Spot, bytes] = {}

@@ -117,7 +117,7 @@ class IndexPlan:
         return orjson.dumps({"settings": {"index": index}, "mappings": mappings, "aliases": aliases})
 
     def unreplicated(self, described: Mapping[str, Any] | None) -> bool:
-        """Whether the index that exists, or the one that will be made, has no second copy."""
+        """Return whether the index that exists, or else the index to be made, has no second copy."""
         found = self._placement.replicas if described is None else settings(described).get("number_of_replicas")
         return str(found) == "0"
 
@@ -186,7 +186,7 @@ class IndexPlan:
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of both; one that is in both is the one above, but for objects, whose fields are merged."""
+    """Return the fields of both; of a field in both, the one of `above`; objects have their fields merged."""
     made = dict(below)
     for name, definition in above.items():
         found = made.get(name, {})

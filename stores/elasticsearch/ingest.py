@@ -22,9 +22,9 @@ _NOTHING = b"null"
 def simulated(
     cluster: Cluster, pipeline: str, records: Sequence[IndexDocument], index: str, deadline_s: float
 ) -> Sequence[IndexDocument]:
-    """Return the records as the pipeline leaves them; one that it drops, moves or fails on is equal to none held."""
+    """Return the records as the pipeline leaves them; a record that it drops, moves or fails on equals no document."""
     made: list[IndexDocument] = []
-    for some in cut(records, _REQUEST_DOCUMENTS, _REQUEST_BYTES, lambda record: len(record.source)):
+    for batch in cut(records, _REQUEST_DOCUMENTS, _REQUEST_BYTES, lambda record: len(record.source)):
         docs = [
             {
                 "_index": record.index or index,
@@ -32,14 +32,14 @@ def simulated(
                 **({} if record.routing is None else {"_routing": record.routing}),
                 "_source": orjson.Fragment(record.source),
             }
-            for record in some
+            for record in batch
         ]
         target = f"/_ingest/pipeline/{quote(pipeline, safe='')}/_simulate"
         answer = cluster.ask("POST", target, orjson.dumps({"docs": docs}), deadline_s=deadline_s)
-        found = answer.part("docs")
-        if not isinstance(found, list) or len(found) != len(some):
-            raise answer.unclear(f"what pipeline {pipeline} makes of {len(some)} documents")
-        made += [_left(record, index, one) for record, one in zip(some, found, strict=True)]
+        answered = answer.part("docs")
+        if not isinstance(answered, list) or len(answered) != len(batch):
+            raise answer.unclear(f"what pipeline {pipeline} makes of {len(batch)} documents")
+        made += [_left(record, index, doc) for record, doc in zip(batch, answered, strict=True)]
     return made
 
 

@@ -25,7 +25,7 @@ def require_pipeline(cluster: Cluster, name: str, deadline_s: float) -> None:
 
 
 def server_version(cluster: Cluster, deadline_s: float) -> tuple[int, int]:
-    """Return major and minor version; raises PlanError for another product than the plan's, or one that is too old."""
+    """Return major and minor version; raises PlanError for another product than the plan's, or too old a version."""
     answer = cluster.ask("GET", "/", deadline_s=deadline_s, allowed=(400, 404, 405))
     number = re.match(r"(\d+)\.(\d+)", str(answer.part("version", "number", default="")))
     product = str(answer.part("version", "distribution", default=answer.product)) or "something nameless"

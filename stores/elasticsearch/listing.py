@@ -64,19 +64,19 @@ class Listing:
             raise TransientError("E-ES-LIST", f"{self._what}: {listed} of {total} documents were listed")
 
     def _paged(self) -> Iterator[Answer]:
-        """Yield pages of a point in time, until one is empty."""
+        """Yield pages of a point in time, until a page is empty."""
         answer = self._cluster.ask("POST", f"{self._path}/_pit?keep_alive={_KEEP_ALIVE}", deadline_s=self._deadline_s)
-        held_open, after = answer.part("id"), None
+        pit_id, after = answer.part("id"), None
         try:
             while True:
                 query = {
                     **_PAGE,
-                    "pit": {"id": held_open, "keep_alive": _KEEP_ALIVE},
+                    "pit": {"id": pit_id, "keep_alive": _KEEP_ALIVE},
                     "sort": [{"_shard_doc": "asc"}],
                     **({} if after is None else {"search_after": after}),
                 }
                 answer = self._page("/_search?allow_partial_search_results=false", query)
-                held_open = answer.part("pit_id", default=held_open)
+                pit_id = answer.part("pit_id", default=pit_id)
                 yield answer
                 hits = answer.part("hits", "hits")
                 if not hits:
@@ -84,22 +84,22 @@ class Listing:
                 after = hits[-1]["sort"]
         finally:
             with suppress(OfframpError):  # it lapses by itself
-                self._cluster.ask("DELETE", "/_pit", orjson.dumps({"id": held_open}), deadline_s=0)
+                self._cluster.ask("DELETE", "/_pit", orjson.dumps({"id": pit_id}), deadline_s=0)
 
     def _scrolled(self) -> Iterator[Answer]:
-        """Yield pages of a scroll, until one is empty: OpenSearch has no tiebreaker to page a point in time by."""
+        """Yield pages of a scroll, until a page is empty: OpenSearch has no tiebreaker to page a point in time."""
         target = f"{self._path}/_search?scroll={_KEEP_ALIVE}&allow_partial_search_results=false"
         answer = self._page(target, {**_PAGE, "sort": ["_doc"]})
-        held_open = answer.part("_scroll_id")
+        scroll_id = answer.part("_scroll_id")
         try:
             yield answer
             while answer.part("hits", "hits"):
-                answer = self._page("/_search/scroll", {"scroll": _KEEP_ALIVE, "scroll_id": held_open})
-                held_open = answer.part("_scroll_id", default=held_open)
+                answer = self._page("/_search/scroll", {"scroll": _KEEP_ALIVE, "scroll_id": scroll_id})
+                scroll_id = answer.part("_scroll_id", default=scroll_id)
                 yield answer
         finally:
             with suppress(OfframpError):  # it lapses by itself
-                body = orjson.dumps({"scroll_id": [held_open]})
+                body = orjson.dumps({"scroll_id": [scroll_id]})
                 self._cluster.ask("DELETE", "/_search/scroll", body, deadline_s=0)
 
     def _page(self, target: str, query: Mapping[str, Any]) -> Answer:

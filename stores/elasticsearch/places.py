@@ -20,7 +20,7 @@ class Places:
         self._routed = routed
 
     def misplaced(self, record: IndexDocument) -> Refusal | None:
-        """Return code and reason if a record is for another place than one of the route's."""
+        """Return code and reason if a record is for a place that is not the route's, else None."""
         if (record.routing is not None) != self._routed:
             return "E-ES-ROUTING", "the routing comes from the route's `routing`; a mapper cannot choose it"
         if self._periods is None:

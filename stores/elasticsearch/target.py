@@ -73,8 +73,8 @@ class ElasticsearchTarget(
         names = [name] if self._periods is None else self._periods.examples()
         if self._periods is not None and placement.alias is not None and self._periods.owns(placement.alias):
             raise ValueError("alias: is the name of one of the route's own indices; choose another")
-        for one in names:
-            self._plan = IndexPlan(one, placement, opensearch=self._cluster.opensearch)
+        for index_name in names:
+            self._plan = IndexPlan(index_name, placement, opensearch=self._cluster.opensearch)
         self._places = Places(self._periods, routed=placement.routing is not None)
         self._deadline_s = connection.retry_deadline_s
         self._check_s = min(self._deadline_s, _CHECK_DEADLINE_S)
@@ -140,7 +140,7 @@ class ElasticsearchTarget(
             return {**wishes, "index": self._serving.next_version()}
 
     def follow(self, design: Mapping[str, Any], /) -> None:
-        """The index is the one of this design from now on."""
+        """Use the index of this design from now on."""
         self._plan = self._plan.following(design)
         self._name = self._public if self._periods is not None else self._plan.name
         self._designed = True
@@ -154,12 +154,13 @@ class ElasticsearchTarget(
             version = server_version(self._cluster, self._check_s)
             if self._placement.pipeline is not None:
                 require_pipeline(self._cluster, self._placement.pipeline, self._check_s)
-            found: list[Mapping[str, Any] | None] = [None]
+            described: list[Mapping[str, Any] | None] = []
             if self._placement.versioned:
                 notes += filter(None, [self._serving.check()])
             else:
-                found = [self._inspect(one, version, undecided=not self._designed) for one in self._indices()] or [None]
-        if any(self._plan.unreplicated(one) for one in found):
+                undecided = not self._designed
+                described = [self._inspect(index, version, undecided=undecided) for index in self._indices()]
+        if any(self._plan.unreplicated(each) for each in described or [None]):
             notes.append(f"index {self._name} has no replicas: the loss of one node loses documents")
         elif self._placement.load_replicas == 0:
             text = "has no replicas while copying: the loss of one node meanwhile loses documents"
@@ -176,7 +177,7 @@ class ElasticsearchTarget(
             version = server_version(self._cluster, self._check_s)
             if self._placement.pipeline is not None:
                 require_pipeline(self._cluster, self._placement.pipeline, self._check_s)
-            uuids = [self._make_ready(one, version) for one in self._indices()]
+            uuids = [self._make_ready(index, version) for index in self._indices()]
         return uuids[0] if self._periods is None else ""
 
     def restore(self) -> None:
@@ -224,7 +225,7 @@ class ElasticsearchTarget(
     # --- the documents ------------------------------------------------------------------------------------------------
 
     def write(self, records: Sequence[IndexDocument], /) -> Sequence[Rejected]:
-        """Every record is held, the last of an id, or is in the answer.
+        """Write the records, of an id the last; return those that the cluster refused.
 
         Should the last of an id be refused, the one before it is written, as if one had followed the other.
         """
@@ -245,20 +246,20 @@ class ElasticsearchTarget(
         return sorted(rejected, key=lambda refusal: refusal.index)
 
     def delete(self, addresses: Sequence[str], /) -> None:
-        """No document is held at these addresses."""
+        """Delete the documents at these addresses."""
         for index, spots in self._spots(addresses).items():
             with self._maybe_absent():
                 (self._writable(index) if self._periods is None else self._of(index)).delete(spots)
 
     def read(self, addresses: Sequence[str], /) -> Mapping[str, IndexDocument]:
         """Return the documents held now, refreshed or not (R88)."""
-        held: dict[str, IndexDocument] = {}
+        records: dict[str, IndexDocument] = {}
         for index, spots in self._spots(addresses).items():
             with self._maybe_absent():
                 for spot, source in self._of(index).read(spots).items():
-                    found = self._places.document(index, spot, source)
-                    held[found.address] = found
-        return held
+                    record = self._places.document(index, spot, source)
+                    records[record.address] = record
+        return records
 
     def converted(self, records: Sequence[IndexDocument], /) -> Sequence[IndexDocument]:
         """Return what the route's ingest pipeline makes of the records, asked of the server, which writes nothing."""
@@ -297,7 +298,7 @@ class ElasticsearchTarget(
         )
 
     def _writable(self, index: str) -> Documents:
-        """Return the documents of an index that is there: one of a new period is made now."""
+        """Return the documents of an existing index; the index of a new period is made now."""
         with self._lock:
             if index not in self._ready:
                 if self._periods is None:

@@ -33,7 +33,7 @@ class Gathering:
     """What a batch of changes is made of, while it is read."""
 
     def __init__(self, database: str, followed: Mapping[str, bool], limits: Limits) -> None:
-        """Take the names that are followed, and of which what documents were before is wanted."""
+        """Take the followed names, each with whether images of documents from before a change are wanted."""
         self._database = database
         self._followed = followed
         self._limits = limits
@@ -49,15 +49,15 @@ class Gathering:
         """Whether the last event has parts still to come."""
 
     def take(self, raw: RawBSONDocument) -> None:
-        """Gather the event, or this part of it; its effect is the same however often it is told."""
+        """Gather the event, or this part of it; gathering an event twice is gathering it once."""
         if self._began is None:
             self._began = time.monotonic()
         event = self._whole(raw)
         if event is None:
             return
-        told = event.get("clusterTime")
-        if isinstance(told, Timestamp):
-            self.time = told.time << 32 | told.inc
+        at = event.get("clusterTime")
+        if isinstance(at, Timestamp):
+            self.time = at.time << 32 | at.inc
         kind = event["operationType"]
         ns = event.get("ns") or {}
         collection = ns.get("coll", "")

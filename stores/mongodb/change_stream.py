@@ -1,4 +1,4 @@
-"""The changes of one database as its change stream tells them: which documents were touched, and how far it is read.
+"""The changes of one database from its change stream: which documents were touched, and how far it is read.
 
 How far a stream has got is proven in one of three ways, never taken from silence (R129). An event is of its cluster
 time, and no older one follows. MongoDB's own resume tokens begin with the cluster time up to which the oplog was read.
@@ -58,7 +58,7 @@ class _TokenRefused(PermanentError):
 class _Opened:
     cursor: CommandCursor[RawBSONDocument]
     at_least: int
-    """Once it has nothing to tell, it has told everything up to this time."""
+    """When the stream has nothing more, it has given everything up to this time."""
 
 
 class DatabaseChanges:
@@ -78,7 +78,7 @@ class DatabaseChanges:
         self._client = client
         self._name = database
         self._retry_deadline_s = retry_deadline_s
-        self._told_window_s = window_s
+        self._given_window_s = window_s
         self._limits = limits
         self._timing = timing
         self._version: tuple[int, ...] = ()
@@ -187,9 +187,9 @@ class DatabaseChanges:
                     )
                 if raw is not None and not closed and not gathering.is_full():
                     continue
-                told = _time_of(token)
+                token_time = _time_of(token)
                 proven = opened.at_least if raw is None and not closed and not self._sharded else 0
-                at = StreamPosition(max(at.time, gathering.time, told or 0, proven), token)
+                at = StreamPosition(max(at.time, gathering.time, token_time or 0, proven), token)
                 reached = until is not None and (proven >= until or at.time > until)
                 batch = gathering.batch(at)
                 yield batch, reached
@@ -197,7 +197,7 @@ class DatabaseChanges:
                 gathering = Gathering(self._name, followed, self._limits)
                 if closed:
                     raise TransientError("E-SRC-AWAY", f"the changes of {self._name}: the source ended the stream")
-                if raw is None and told is None and not self._sharded and time.monotonic() > renew_at:
+                if raw is None and token_time is None and not self._sharded and time.monotonic() > renew_at:
                     return
 
     @contextmanager
@@ -251,22 +251,22 @@ class DatabaseChanges:
 
     def _now(self, session: ClientSession | None) -> int:
         answer = self._client.admin.command("ping", session=session)
-        told = answer.get("operationTime")
-        if not isinstance(told, Timestamp):
+        time = answer.get("operationTime")
+        if not isinstance(time, Timestamp):
             raise PermanentError(
                 "E-SRC-STANDALONE", "the source has no cluster time, so it is a standalone server, which has no changes"
             )
-        return as_int(told)
+        return as_int(time)
 
     def _oldest(self) -> int | None:
         """Return the cluster time that the oplog begins with; None where it cannot be asked for."""
         oplog = self._client.get_database("local", read_preference=Primary())["oplog.rs"]
         first = self._allowed(lambda: oplog.find_one({}, {"ts": 1}, sort=[("$natural", 1)]) or {})
-        if isinstance(told := first.get("ts"), Timestamp):
-            return as_int(told)
+        if isinstance(time := first.get("ts"), Timestamp):
+            return as_int(time)
         status = self._allowed(lambda: self._client.admin.command({"serverStatus": 1, "oplog": 1}))
-        told = status.get("oplog", {}).get("earliestOptime")
-        return as_int(told) if isinstance(told, Timestamp) else None
+        time = status.get("oplog", {}).get("earliestOptime")
+        return as_int(time) if isinstance(time, Timestamp) else None
 
     def _allowed(self, ask: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
         """Return the answer, an empty one where the server refuses it."""
@@ -280,7 +280,7 @@ class DatabaseChanges:
 
     def _judge(self, at: StreamPosition, now: int) -> None:
         """Raise PermanentError if changes since the position may be lost, though the stream opened (R121, R122)."""
-        oldest, window_s = self._oldest(), self._told_window_s
+        oldest, window_s = self._oldest(), self._given_window_s
         if oldest is not None:
             if oldest > at.time:
                 raise _lost(at.time, f"the source's oplog begins at {as_text(oldest)}")

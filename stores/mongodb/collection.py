@@ -207,16 +207,16 @@ class CollectionSource(Paced):
     def fetch(self, ids: Sequence[bytes]) -> Sequence[bytes]:
         """Return the documents with these ids that the filter lets through, in any order; any number of ids.
 
-        By the collection's collation it may also give one whose `_id` is spelt otherwise.
+        By the collection's collation it may also return a document whose `_id` is spelt differently.
         """
         found: list[bytes] = []
         most = int(min(self._limits.batch_documents, max(1, self._connection.ceilings().least)))
         # By bytes too: a query is well below the 16 MB that a command may have.
-        for some in cut(ids, most, self._limits.query_bytes, len):
-            self.pace.ask(len(some))
-            some_found = retry(partial(self._fetch, some), self._backoff())
-            self.pace.pacer.give_back(len(some) - len(some_found))
-            found += some_found
+        for part in cut(ids, most, self._limits.query_bytes, len):
+            self.pace.ask(len(part))
+            fetched = retry(partial(self._fetch, part), self._backoff())
+            self.pace.pacer.give_back(len(part) - len(fetched))
+            found += fetched
         return found
 
     def _backoff(self) -> Backoff:

@@ -1,4 +1,4 @@
-"""What the MongoDB driver raises, told by who must act."""
+"""The MongoDB driver's errors, translated by who must act."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where documents of a collection stand: positions by `_id`, what a query is bounded by, and ids that repeat."""
+"""Positions of documents by `_id`, the bounds of queries, and ids that repeat."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Ids:
         self._unique = unique
         self._before = typed_of(collection, after) if after is not None and not unique else None
 
-    def last(self, found: Sequence[bytes]) -> bytes:
+    def last(self, documents: Sequence[bytes]) -> bytes:
         """Return the position of the last document; raises PermanentError for a missing or repeated `_id`."""
         if self._unique:
-            return position_of(self._collection, found[-1])
+            return position_of(self._collection, documents[-1])
         at = b""
-        for raw in found:
+        for raw in documents:
             at = position_of(self._collection, raw)
             typed = typed_of(self._collection, at)
             if typed == self._before:
@@ -42,7 +42,7 @@ class Ids:
 
 
 def position_of(collection: str, raw: bytes) -> bytes:
-    """Return where a document stands, BSON ``{"_id": value}``; raises PermanentError for one without an `_id`."""
+    """Return a document's position, BSON ``{"_id": value}``; raises PermanentError if it has no `_id`."""
     at = position(raw)
     if at is None:
         raise PermanentError(
@@ -54,7 +54,7 @@ def position_of(collection: str, raw: bytes) -> bytes:
 
 
 def bound_of(collection: str, at: bytes) -> Any:
-    """Return the `_id` of a position as a query carries it; raises PermanentError for one that is not valid BSON."""
+    """Return the `_id` of a position as a query carries it; raises PermanentError if it is not valid BSON."""
     # RawBSONDocument keeps the value's own bytes where decoding might change them (an old DBRef, say).
     return RawBSONDocument(at)["_id"] if at[4] == 0x03 else _value(collection, at)
 
@@ -77,7 +77,7 @@ def place_among(bounds: Sequence[Any]) -> Any:
 
 
 def typed_of(collection: str, at: bytes) -> str:
-    """Return the typed text of a position's `_id`; raises PermanentError for one that is not valid BSON."""
+    """Return the typed text of a position's `_id`; raises PermanentError if it is not valid BSON."""
     return encode(_value(collection, at))
 
 

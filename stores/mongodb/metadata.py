@@ -52,7 +52,7 @@ def described(client: MongoClient[dict[str, Any]], name: str, collection: str) -
     info = infos.get(collection)
     if info is None:
         raise PlanError(
-            "E-SRC-COLLECTION", f"database {name!r} has no collection {collection!r}; it has: {_some(infos)}"
+            "E-SRC-COLLECTION", f"database {name!r} has no collection {collection!r}; it has: {_shortened_list(infos)}"
         )
     kind, options = info.get("type", "collection"), info.get("options", {})
     if kind == "timeseries" or "timeseries" in options:
@@ -84,7 +84,7 @@ def described(client: MongoClient[dict[str, Any]], name: str, collection: str) -
     )
 
 
-def _some(infos: Iterable[str]) -> str:
+def _shortened_list(infos: Iterable[str]) -> str:
     names = sorted(name for name in infos if not name.startswith("system."))
     more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
     return (", ".join(names[:_NAMES]) or "none") + more
@@ -98,7 +98,7 @@ class Facts:
     cluster_time: str = ""
     """The time of its latest operation: the moment, then seconds and number as MongoDB counts; "" where it has none."""
     unique_indexes: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """By collection, the names of its unique indexes but the one of `_id`."""
+    """The names of each collection's unique indexes, except that of `_id`."""
 
 
 def facts(client: MongoClient[dict[str, Any]], database: str, collections: Iterable[str]) -> Facts:

@@ -70,12 +70,12 @@ def sample_of_rest(collection: str, partition: Partition, after: bytes) -> Pipel
 
 
 def estimated(sampled: Sequence[bytes], documents: int) -> float:
-    """Return about how many documents a sample stands for in a collection of so many."""
+    """Return about how many documents the sample represents, given the collection's number of documents."""
     return len(sampled) * max(1, documents / _SAMPLES_PER_COLLECTION)
 
 
 def median(collection: str, sampled: Sequence[bytes], partition: Partition, after: bytes) -> bytes | None:
-    """Return the median of a sample; None where it is one of the range's ends."""
+    """Return the median of a sample; None if it is an end of the range."""
     at = sampled[len(sampled) // 2]
     # By the typed text, as above: a range must not begin where it ends.
     ends = [after] if partition.upper is None else [after, partition.upper]

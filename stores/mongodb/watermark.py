@@ -1,4 +1,4 @@
-"""The changes of a collection as far as a date in its documents tells them; deletes are never told."""
+"""The changes of a collection, found by a date in its documents; deletes are not found."""
 
 from __future__ import annotations
 
@@ -162,8 +162,8 @@ class Watermark:
         with translated(self._name):
             hello = self._client.admin.command("hello")
         clock_ms = int(DatetimeMS(hello["localTime"]))
-        told = hello.get("operationTime")
-        return (as_int(told) if isinstance(told, Timestamp) else (clock_ms // 1000) << 32), clock_ms
+        operation_time = hello.get("operationTime")
+        return (as_int(operation_time) if isinstance(operation_time, Timestamp) else (clock_ms // 1000) << 32), clock_ms
 
 
 def _mark(value: int | None) -> bytes:
@@ -176,9 +176,9 @@ def _marked(token: bytes) -> int | None:
 
 def _greatest(document: dict[str, Any], field: str) -> int | None:
     """Return the latest date at the field, which may lead through objects and arrays; None for none."""
-    found: list[Any] = [document]
+    values: list[Any] = [document]
     for name in field.split("."):
-        inner = [one for value in found for one in (value if isinstance(value, list) else [value])]
-        found = [one[name] for one in inner if isinstance(one, Mapping) and name in one]
-    flat = [one for value in found for one in (value if isinstance(value, list) else [value])]
-    return max((int(one) for one in flat if isinstance(one, DatetimeMS)), default=None)
+        inner = [element for value in values for element in (value if isinstance(value, list) else [value])]
+        values = [element[name] for element in inner if isinstance(element, Mapping) and name in element]
+    flat = [element for value in values for element in (value if isinstance(value, list) else [value])]
+    return max((int(element) for element in flat if isinstance(element, DatetimeMS)), default=None)

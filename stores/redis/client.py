@@ -41,7 +41,7 @@ AGAIN: frozenset[str] = frozenset(
 """Refusals that pass: the same command may succeed later (R70, R72). LOADING ends the driver's connection instead."""
 
 THROTTLING = frozenset(("OOM", "BUSY", "MISCONF", "TRYAGAIN", "NOREPLICAS"))
-"""Those of them, and LOADING, by which a server asks for less."""
+"""Refusals of `AGAIN`, and LOADING, with which a server asks for less."""
 
 AUTH = (
     driver.AuthenticationError,
@@ -97,18 +97,18 @@ def failure(step: Step, replies: Sequence[Any]) -> Refused | None:
         if isinstance(reply, Refused):
             return reply
         if step.atomic and type(reply) is list:  # EXEC's
-            return next((one for one in reply if isinstance(one, Refused)), None)
+            return next((inner for inner in reply if isinstance(inner, Refused)), None)
     return None
 
 
 def code(error: Refused) -> str:
     """Return the server's code, such as ``OOM`` or ``WRONGTYPE``."""
-    found = next((code for kind, code in _CODES if isinstance(error, kind)), None)
-    if found == "EXECABORT":  # "Transaction discarded because of: OOM command not allowed ..."
-        return str(error).partition("because of: ")[2].partition(" ")[0] or found
+    name = next((code for kind, code in _CODES if isinstance(error, kind)), None)
+    if name == "EXECABORT":  # "Transaction discarded because of: OOM command not allowed ..."
+        return str(error).partition("because of: ")[2].partition(" ")[0] or name
     if str(error) == "Existing key has wrong Redis type":  # A JSON module's own words.
         return "WRONGTYPE"
-    return found or str(error).partition(" ")[0]
+    return name or str(error).partition(" ")[0]
 
 
 class Server:
@@ -141,12 +141,12 @@ class Server:
         Raises TransientError when nothing got through for the deadline, PermanentError for a refused user.
         """
         for pipeline in _pipelines(steps):
-            yield from self._settle(pipeline, self._deadline_s if deadline_s is None else deadline_s)
+            yield from self._carry_out(pipeline, self._deadline_s if deadline_s is None else deadline_s)
 
     def apply(self, steps: Iterable[Step]) -> Iterator[tuple[Step, Refused]]:
         """Carry the steps out and yield those refused, once the replicas asked for hold the others; raises as `run`."""
         for pipeline in _pipelines(steps):
-            for step, replies in self._settle(pipeline, self._deadline_s, writing=True):
+            for step, replies in self._carry_out(pipeline, self._deadline_s, writing=True):
                 refused = failure(step, replies)
                 if refused is not None:
                     yield step, refused
@@ -173,9 +173,9 @@ class Server:
 
     @contextmanager
     def wire(self, key: str = "") -> Iterator[Wire]:
-        """Give one connection for as long as the block lasts; raises one of `LOST` if there is none.
+        """Give one connection for as long as the block lasts; raises an error of `LOST` if there is none.
 
-        What is sent over it may name no key but this one, or those that the server itself named.
+        Commands sent over it may name only this key, or keys that the server itself named.
         """
         try:
             connection = self._pool.get_connection()
@@ -191,13 +191,13 @@ class Server:
     def refusal(self, error: driver.RedisError) -> PermanentError:
         """Return an error reply that will not pass as what a person must act upon."""
         if isinstance(error, AUTH):
-            text = f"{self.place} refuses this user ({_told(error)}); correct the user, the password or its ACL"
+            text = f"{self.place} refuses this user ({_shown(error)}); correct the user, the password or its ACL"
             return PermanentError("E-RDS-AUTH", text)
         if isinstance(error, driver.AskError):
             return PermanentError("E-RDS-CLUSTER", f"{self.place} is a cluster; set cluster: true beside its url")
         if str(error).startswith("unknown command 'JSON."):
             return PermanentError("E-RDS-NOJSON", f"{self.place} {NO_JSON}")
-        return PermanentError("E-RDS-SERVER", f"{self.place} refused a command: {_told(error)}")
+        return PermanentError("E-RDS-SERVER", f"{self.place} refused a command: {_shown(error)}")
 
     def gave_up(self, error: Exception, deadline_s: float | None = None) -> TransientError:
         """Return the last error of a series of attempts as what may pass."""
@@ -237,12 +237,12 @@ class Server:
             # What the server did with it is unknown: all of it is sent again, which changes nothing twice (R72).
             return [None] * len(steps), error
 
-    def _settle(
+    def _carry_out(
         self, steps: Sequence[Step], deadline_s: float, *, writing: bool = False
     ) -> list[tuple[Step, Sequence[Any]]]:
-        """Return the steps with their replies; with `writing`, those that succeeded may be left out."""
+        """Return the steps with their replies; with `writing`, steps that succeeded may be left out."""
         backoff = Backoff(deadline_s, timing=self.timing)
-        settled: list[tuple[Step, Sequence[Any]]] = []
+        done: list[tuple[Step, Sequence[Any]]] = []
 
         def send(waiting: Sequence[Step]) -> Left[Step] | None:
             turn = None
@@ -262,7 +262,7 @@ class Server:
                     if replies is None or step.key in late:
                         again.append(step)
                     else:
-                        settled.append((step, replies))
+                        done.append((step, replies))
             if turn is not None and self.pace is not None:
                 self.pace.tell(turn, len(again), throttled=_throttling(cause))
             if not again:
@@ -271,18 +271,18 @@ class Server:
             return Left(again, cause or driver.ConnectionError("no answer"))
 
         retry_rest(send, steps, backoff, gave_up=lambda error: self.gave_up(error, deadline_s))
-        return settled
+        return done
 
     def replicate(self, wire: Wire) -> None:
-        """What went over this connection is held by the replicas asked for; raises _Unreplicated if it is not yet."""
+        """Wait until the replicas asked for hold what this connection wrote; raises _Unreplicated if they do not."""
         wanted = self._durability.wait
         if wanted is None:
-            (told,) = wire.demand([Step.of(0, "", ("INFO", "replication"))])
-            wanted = min(1, int(parsed_info(told).get("connected_slaves", "0")))
+            (info,) = wire.demand([Step.of(0, "", ("INFO", "replication"))])
+            wanted = min(1, int(parsed_info(info).get("connected_slaves", "0")))
         if wanted:
-            (held,) = wire.demand([Step.of(0, "", ("WAIT", str(wanted), str(self._durability.timeout_ms)))])
-            if held < wanted:
-                raise _Unreplicated(f"{held} of {wanted} replicas acknowledged what was written")
+            (acknowledged,) = wire.demand([Step.of(0, "", ("WAIT", str(wanted), str(self._durability.timeout_ms)))])
+            if acknowledged < wanted:
+                raise _Unreplicated(f"{acknowledged} of {wanted} replicas acknowledged what was written")
 
     def _memory(self) -> str:
         try:
@@ -304,7 +304,7 @@ class Wire:
     def exchange(
         self, steps: Sequence[Step], *, asking: bool = False, writing: bool = False
     ) -> Sequence[Sequence[Any]]:
-        """Return each step's replies, errors among them; raises one of `LOST` if the connection did not last.
+        """Return each step's replies, errors among them; raises an error of `LOST` if the connection broke.
 
         With `asking`, a node of a cluster serves a slot that is still being moved to it. With `writing`, where no reply
         is an error there are none.
@@ -312,10 +312,10 @@ class Wire:
         try:
             sent = [_asked(step) if asking else step.packed for step in steps]
             self._connection.send_packed_command([b"".join(chain.from_iterable(sent))], check_health=False)
-            found, errors = self._connection.replies(sum(map(len, sent)))
+            received, errors = self._connection.replies(sum(map(len, sent)))
             if writing and not errors:
                 return [()] * len(steps)
-            replies = iter(found)
+            replies = iter(received)
             answers = [list(islice(replies, len(parts))) for parts in sent]
             return [_unasked(step, answer) for step, answer in zip(steps, answers, strict=True)] if asking else answers
         except BaseException as error:
@@ -326,13 +326,13 @@ class Wire:
             raise
 
     def demand(self, steps: Sequence[Step]) -> list[Any]:
-        """Return the one reply of each step, never an error: one that may pass counts as a lost connection."""
+        """Return the only reply of each step, never an error: an error that may pass counts as a lost connection."""
         replies = [reply for (reply,) in self.exchange(steps)]
         for reply in replies:
             if isinstance(reply, Refused):
                 # WRONGTYPE: the key became another since its type was asked for.
                 if code(reply) in self._server.again or code(reply) == "WRONGTYPE":
-                    raise driver.ConnectionError(_told(reply)) from reply
+                    raise driver.ConnectionError(_shown(reply)) from reply
                 raise self._server.refusal(reply) from reply
         return replies
 
@@ -372,6 +372,6 @@ def _pipelines(steps: Iterable[Step]) -> Iterator[list[Step]]:
     return cut(steps, _STEPS, _PIPELINE_BYTES, _size_bytes)
 
 
-def _told(error: Exception) -> str:
+def _shown(error: Exception) -> str:
     """Return the server's text without the arguments that it repeats from a command it does not know."""
     return str(error).partition(", with args")[0]

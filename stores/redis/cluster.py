@@ -29,12 +29,12 @@ class _Node(Server):
 
 
 class Cluster(Server):
-    """The nodes of a cluster, as one server to those who use it; the driver finds them and tells who owns what."""
+    """The nodes of a cluster behind the interface of one server; the driver finds them and the owner of each slot."""
 
     again = _MOVING
 
     def __init__(self, url: str, retry_deadline_s: float, durability: Durability, *, timing: Timing = TIMING) -> None:
-        """Take the URL of any node without connecting; raises ValueError for one that no cluster can have."""
+        """Take the URL of any node without connecting; raises ValueError for a URL that no cluster can have."""
         pool, place = opened(url)
         options = pool.connection_kwargs
         if "path" in options or options.get("db", 0) != 0:
@@ -60,15 +60,15 @@ class Cluster(Server):
     def layout(self) -> object:
         """Return which node owns which slot, as the nodes themselves say now; None while slots are on their way."""
         self.stale()
-        said: list[tuple[str, ...]] = []
+        shares: list[tuple[str, ...]] = []
         for node in self.primaries():
-            (told,) = node.ask(("CLUSTER", "NODES"))
-            (mine,) = (line.split() for line in told.decode().splitlines() if "myself" in line)
+            (reply,) = node.ask(("CLUSTER", "NODES"))
+            (mine,) = (line.split() for line in reply.decode().splitlines() if "myself" in line)
             # After eight fields come the node's slots, those under way in brackets.
             if any(part.startswith("[") for part in mine[8:]):
                 return None
-            said.append((node.place, mine[0], *mine[8:]))
-        return tuple(said)
+            shares.append((node.place, mine[0], *mine[8:]))
+        return tuple(shares)
 
     def stale(self) -> None:
         """Who owns what is asked anew when it is next needed."""
@@ -77,20 +77,20 @@ class Cluster(Server):
 
     @contextmanager
     def wire(self, key: str = "") -> Iterator[Wire]:
-        """Give a connection to the key's owner; raises one of `LOST` if there is none."""
+        """Give a connection to the key's owner; raises an error of `LOST` if there is none."""
         with self._owner(key).wire() as wire:
             yield wire
 
     def close(self) -> None:
         """Release the connections; a later call opens new ones."""
         with self._lock:
-            nodes, found = list(self._nodes.values()), self._driver
+            nodes, driver_nodes = list(self._nodes.values()), self._driver
             self._nodes.clear()
             self._driver = None
         for node in nodes:
             node.close()
-        if found is not None:
-            found.close()
+        if driver_nodes is not None:
+            driver_nodes.close()
 
     def attempt(
         self, steps: Sequence[Step], *, writing: bool = False, asking: bool = False
@@ -124,9 +124,9 @@ class Cluster(Server):
         """The answers hold what each server replied to its share; returns why one did not."""
         cause: Exception | None = None
         for server, share in shares.items():
-            found, error = server.attempt([steps[at] for at in share], writing=writing, asking=asking)
+            share_answers, error = server.attempt([steps[at] for at in share], writing=writing, asking=asking)
             cause = error or cause
-            for at, replies in zip(share, found, strict=True):
+            for at, replies in zip(share, share_answers, strict=True):
                 answers[at] = replies
         return cause
 
@@ -145,7 +145,7 @@ class Cluster(Server):
             return self._nodes[name]
 
     def _slots(self) -> Mapping[int, Sequence[ClusterNode]]:
-        """Return the nodes of each slot, its primary first; raises one of `LOST` while not every slot has one."""
+        """Return the nodes of each slot, its primary first; raises an error of `LOST` while not every slot has one."""
         with self._lock:
             try:
                 if self._driver is None:
@@ -163,12 +163,12 @@ class Cluster(Server):
 
     def _trouble(self, error: Exception) -> Exception:
         """Return what the driver's search for the nodes means."""
-        told: BaseException | None = error
-        while told is not None and not isinstance(told, (Refused, *AUTH)):
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, (Refused, *AUTH)):
             # The driver's own error hides what the server said: it is what that came from.
-            told = told.__cause__ or told.__context__
-        if isinstance(told, Refused) and "cluster support disabled" in str(told):
+            cause = cause.__cause__ or cause.__context__
+        if isinstance(cause, Refused) and "cluster support disabled" in str(cause):
             return PlanError("E-RDS-CLUSTER", f"{self.place} is not a cluster; remove cluster: true")
-        if isinstance(told, driver.RedisError):
-            return self.refusal(told)
+        if isinstance(cause, driver.RedisError):
+            return self.refusal(cause)
         return driver.ConnectionError(str(error))

@@ -140,7 +140,7 @@ def _texts(record: Whole | Shared) -> Iterator[bytes]:
 
 
 def entry_number(text: str) -> tuple[int, int] | None:
-    """Return the two numbers of a stream's id, by which ids are ordered, or None for what is no id."""
+    """Return the two numbers of a stream's id, which order the ids; None for what is no id."""
     if not _ENTRY_ID.fullmatch(text):
         return None
     front, back = map(int, text.split("-"))
@@ -148,7 +148,7 @@ def entry_number(text: str) -> tuple[int, int] | None:
 
 
 def shared_step(number: int, record: Shared) -> Step:
-    """Return what puts the record under its key; what stood at its address is replaced, but in a stream refused."""
+    """Return the step that writes the record under its key, replacing what its address held; a stream refuses that."""
     key = record.key.encode()
     command: Command
     if isinstance(record, Member):
@@ -182,13 +182,13 @@ def whole_step(number: int, record: Whole, ttl_ms: int | None) -> Step:
         return Step(number, record.key, (packed,), False, len(packed))
     commands: list[Command] = [("DEL", key)]
     if isinstance(record, Hash):
-        commands.extend([("HSET", key, *chain.from_iterable(some)) for some in cut(record.fields, BATCH)])
+        commands.extend([("HSET", key, *chain.from_iterable(part)) for part in cut(record.fields, BATCH)])
     elif isinstance(record, Json):
         commands.append(("JSON.SET", key, "$", record.value))
     elif isinstance(record, Set):
-        commands.extend(("SADD", key, *some) for some in cut(record.members, BATCH))
+        commands.extend(("SADD", key, *part) for part in cut(record.members, BATCH))
     else:
-        commands.extend(("RPUSH", key, *some) for some in cut(record.elements, BATCH))
+        commands.extend(("RPUSH", key, *part) for part in cut(record.elements, BATCH))
     if life:
         commands.append(("PEXPIRE" + life[0], key, life[1]))
     return Step.together(number, record.key, *commands)
@@ -229,7 +229,7 @@ def _reading(key: bytes, member: str | None, kind: str) -> Command | None:
     return None if kind == "none" else (_WHOLE.get(kind, "TYPE"), key)
 
 
-def record(address: str, kind: str, value: Any, expires_at_ms: int | None) -> Held | None:
+def record_from(address: str, kind: str, value: Any, expires_at_ms: int | None) -> Held | None:
     """Return what a reading command's reply means, or None for nothing at the address."""
     if value is None or value == [] or value == 0:
         return None

@@ -63,7 +63,7 @@ class _Parser(DefaultParser):  # type: ignore[valid-type,misc]  # a name for one
         self._nothing_yet = self._reader.gets()
 
     def parse_error(self, response: str) -> Exception:
-        """Return the error that the server told, and count it: it may stand within another reply, as EXEC's."""
+        """Return the error of the server's reply, and count it: it may be within another reply, as in EXEC's."""
         self._errors += 1
         error: Exception = super().parse_error(response)
         return error
@@ -71,7 +71,7 @@ class _Parser(DefaultParser):  # type: ignore[valid-type,misc]  # a name for one
     def many(self, count: int) -> tuple[list[Any], int]:
         """Return so many replies, and how many errors are among them or within them.
 
-        Raises one of `LOST` for a connection that ends or must end.
+        Raises an error of `LOST` for a connection that ends or must end.
         """
         gets, nothing_yet = self._reader.gets, self._nothing_yet
         self._errors = 0

@@ -31,9 +31,9 @@ def size_of(size_bytes: int) -> str:
 def room(server: Server, percent: float) -> int | None:
     """Return the bytes that may still be filled within so many percent of `maxmemory`, or None without a limit."""
     left = 0.0
-    for one in server.primaries():
-        (told,) = one.ask(("INFO",))
-        info = parsed_info(told)
+    for primary in server.primaries():
+        (reply,) = primary.ask(("INFO",))
+        info = parsed_info(reply)
         limit = int(info.get("maxmemory", "0"))
         if not limit:
             return None
@@ -42,10 +42,10 @@ def room(server: Server, percent: float) -> int | None:
 
 
 def growth_bytes(server: Server, records: Sequence[Held]) -> int:
-    """Return the bytes by which the records make the memory grow; what stands at their keys already is not counted.
+    """Return how many bytes the records add to the server's memory; keys that they replace are not counted.
 
-    Those that share keys are measured as if each key were a large one. They are written beside, measured by the server
-    itself, and removed. Raises PermanentError where the server refuses that.
+    Records that share keys are measured as if each key were large. They are written to scratch keys, measured by the
+    server itself, and removed. Raises PermanentError where the server refuses that.
     """
     scratch = f"offramp:{uuid4().hex[:8]}:"
     steps = list(_scratch_steps(records, scratch))
@@ -56,11 +56,11 @@ def growth_bytes(server: Server, records: Sequence[Held]) -> int:
             if refused is not None and code(refused) != "WRONGTYPE":
                 raise server.refusal(refused) from refused
         taken = sum(size_bytes for size_bytes in _usage(server, keys) if size_bytes) + _ENTRY_BYTES * len(keys)
-        whole = [one for one in records if isinstance(one, Whole)]
-        for one, held in zip(whole, _usage(server, [one.key for one in whole]), strict=True):
-            if held:
-                taken -= held + _ENTRY_BYTES
-            elif one.expires_at_ms is not None:
+        whole = [record for record in records if isinstance(record, Whole)]
+        for record, held_bytes in zip(whole, _usage(server, [record.key for record in whole]), strict=True):
+            if held_bytes:
+                taken -= held_bytes + _ENTRY_BYTES
+            elif record.expires_at_ms is not None:
                 taken += _ENTRY_BYTES
     finally:
         for _ in server.run(Step.of(0, key, ("UNLINK", key.encode())) for key in keys):
@@ -72,16 +72,16 @@ def _scratch_steps(records: Sequence[Held], scratch: str) -> Iterator[Step]:
     """Yield what writes each record to a key of about its own key's length, the members of all keys to one."""
     several: Counter[str] = Counter()
     shared: list[tuple[tuple[int, int], Shared]] = []
-    for number, one in enumerate(records):
-        if isinstance(one, Shared):
+    for number, record in enumerate(records):
+        if isinstance(record, Shared):
             # A member that is in several sets is put in several here too.
-            name = one.id if isinstance(one, Entry) else one.member
-            order = (entry_number(one.id) or (0, 0)) if isinstance(one, Entry) else (0, 0)
-            shared.append((order, replace(one, key=f"{scratch}{type(one).__name__}{several[name]}")))
+            name = record.id if isinstance(record, Entry) else record.member
+            order = (entry_number(record.id) or (0, 0)) if isinstance(record, Entry) else (0, 0)
+            shared.append((order, replace(record, key=f"{scratch}{type(record).__name__}{several[name]}")))
             several[name] += 1
-        elif isinstance(one, Whole):
-            key = f"{scratch}{number}:"
-            yield whole_step(number, replace(one, key=key.ljust(len(one.key.encode()), "."), expires_at_ms=None), None)
+        elif isinstance(record, Whole):
+            key = f"{scratch}{number}:".ljust(len(record.key.encode()), ".")
+            yield whole_step(number, replace(record, key=key, expires_at_ms=None), None)
     for _, member in sorted(shared, key=lambda each: each[0]):
         yield shared_step(0, member)
 
@@ -91,7 +91,7 @@ def _lives(keys: Sequence[str]) -> Iterator[Step]:
 
 
 def _usage(server: Server, keys: Sequence[str]) -> list[int | None]:
-    found: list[int | None] = [None] * len(keys)
+    sizes: list[int | None] = [None] * len(keys)
     command = ("MEMORY", "USAGE")
     for step, replies in server.run(
         Step.of(number, key, (*command, key.encode(), "SAMPLES", "0")) for number, key in enumerate(keys)
@@ -99,5 +99,5 @@ def _usage(server: Server, keys: Sequence[str]) -> list[int | None]:
         refused = failure(step, replies)
         if refused is not None:
             raise server.refusal(refused) from refused
-        found[step.number] = replies[0]
-    return found
+        sizes[step.number] = replies[0]
+    return sizes

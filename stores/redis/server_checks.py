@@ -11,17 +11,17 @@ from stores.redis.keys import Own
 
 
 def check_server(server: Server, wait_s: float, *, json: bool, allow_eviction: bool, in_cluster: bool) -> Sequence[str]:
-    """Return what a person should know of a server that holds keys; raises PlanError for one that cannot hold them.
+    """Return what a person should know of a server that holds keys; raises PlanError if it cannot hold them.
 
     `json` says that the keys hold JSON documents.
     """
     known = ("COMMAND", "INFO", "PEXPIRETIME", "JSON.SET")
-    _, described, told = server.ask(("PING",), known, ("INFO",), deadline_s=wait_s)
-    info, place = parsed_info(told), server.place
-    dates, json_module = (bool(one) for one in described)
+    _, described, reply = server.ask(("PING",), known, ("INFO",), deadline_s=wait_s)
+    info, place = parsed_info(reply), server.place
+    dates, json_module = (bool(description) for description in described)
     if not dates:
-        found = info.get("valkey_version") or info.get("redis_version", "unknown")
-        raise PlanError("E-RDS-VERSION", f"{place} is version {found} without PEXPIRETIME; use 7.0 or later")
+        version = info.get("valkey_version") or info.get("redis_version", "unknown")
+        raise PlanError("E-RDS-VERSION", f"{place} is version {version} without PEXPIRETIME; use 7.0 or later")
     if info.get("cluster_enabled") == "1" and not in_cluster:
         raise PlanError("E-RDS-CLUSTER", f"{place} is a cluster; set cluster: true beside its url")
     if info.get("role") == "slave":

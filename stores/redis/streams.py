@@ -48,7 +48,7 @@ class Turns:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Run the block when all that came earlier are done; raises TransientError when one of them failed."""
+        """Run the block when all earlier blocks are done; raises TransientError if an earlier block failed."""
         with self._changed:
             mine = self._given
             self._given += 1
@@ -67,11 +67,12 @@ class Turns:
 
 
 def insert(server: Server, key: str, entries: Iterable[Entry], deadline_s: float) -> Refused | None:
-    """The stream holds exactly these entries at their ids, everything else as it was, or the server's refusal is told.
+    """Put exactly these entries at their ids and leave all others; return the server's refusal, None if there is none.
 
-    A stream only grows at its end, and its end cannot be set back. What is there already and equal is left alone; else
-    the stream is made anew in one transaction, which fails if anybody else wrote meanwhile. After the DEL no command in
-    it can fail, as ids rise; with XDEL and XSETID instead, one could, and would leave the stream short.
+    A stream only grows at its end, and its end cannot be set back. Entries that are there already and equal are left
+    alone. Otherwise the stream is made anew in a transaction, which fails if anybody else wrote meanwhile. After the
+    DEL no command of the transaction can fail, as ids rise. A command after XDEL and XSETID could, and would leave the
+    stream short.
     """
     wanted = {entry.id: entry for entry in entries}
 

@@ -28,7 +28,7 @@ from stores.redis.commands import (
     delete_step,
     entry_number,
     read_steps,
-    record,
+    record_from,
     shared_step,
     too_large,
     under,
@@ -49,7 +49,7 @@ _log = logging.getLogger(__name__)
 _VALUE_BYTES = 512 * 2**20
 """The longest key or value a server takes unless its `proto-max-bulk-len` says otherwise (R76)."""
 _BIG_BYTES = 10**6
-"""A key of more is one that a person should know of (R76)."""
+"""A person should know of keys that are larger (R76)."""
 _PAGE = "1000"
 _NEVER = INT64
 """Read in place of an expiry that `ttl_s` promised but the key lacks: None would call that key right."""
@@ -138,15 +138,15 @@ class RedisTarget(Auditable, Listable, Measurable, Paced, Plannable, ScratchArea
         return True
 
     def design(self, wishes: Mapping[str, Any], /) -> Mapping[str, Any]:
-        """Return how the servers stand before the route's first record, for `audit` to compare with."""
+        """Return the servers' standings before the route's first record, for `audit` to compare with."""
         return {**wishes, **as_design(standings(self._server))}
 
     def follow(self, design: Mapping[str, Any], /) -> None:
-        """How the servers stood then is known."""
+        """Take the servers' standings from before the first record."""
         self._began = of_design(design)
 
     def audit(self) -> Sequence[str]:
-        """Return why what was seen to be held may be held no more: evictions, and servers that were replaced."""
+        """Return why records that were read back may be gone: evictions, and servers that were replaced."""
         return faults(self._began, self._compared, standings(self._server))
 
     def limited(self) -> bool:
@@ -158,12 +158,12 @@ class RedisTarget(Auditable, Listable, Measurable, Paced, Plannable, ScratchArea
         place, limit = re.sub(r"(:\d+)/\d+$", r"\1", self._server.place), self._limit()
         now_ms = time.time() * 1000
         fit = [
-            one
-            for one in records
-            if not isinstance(one, Foreign)
-            and self._unfit(one) is None
-            and too_large(one, limit) is None
-            and (one.expires_at_ms is None or one.expires_at_ms > now_ms)
+            record
+            for record in records
+            if not isinstance(record, Foreign)
+            and self._unfit(record) is None
+            and too_large(record, limit) is None
+            and (record.expires_at_ms is None or record.expires_at_ms > now_ms)
         ]
         size_bytes = int(growth_bytes(self._server, fit) * times)
         left = room(self._server, self._memory_percent)
@@ -182,7 +182,7 @@ class RedisTarget(Auditable, Listable, Measurable, Paced, Plannable, ScratchArea
         return ""
 
     def write(self, records: Sequence[Held], /) -> Sequence[Rejected]:
-        """Every record is held, replacing whatever type stood under its key, or is in the answer.
+        """Write the records, each replacing what its key held whatever its type; return those the server refused.
 
         A record that has expired leaves its key absent (R65). Records of one key are applied in their order.
         """
@@ -190,19 +190,22 @@ class RedisTarget(Auditable, Listable, Measurable, Paced, Plannable, ScratchArea
             return self._write(records)
 
     def delete(self, addresses: Sequence[str], /) -> None:
-        """Nothing of the route is held at these addresses; what is under another's key, which it refuses, stays.
+        """Delete what the route holds at these addresses; what another route's key holds stays.
 
         A key of another type holds no member, so its member is absent already.
         """
-        existing = [one for one in addresses if self._own.holds(parsed(one)[0]) and self._can_exist(one)]
+        existing = [each for each in addresses if self._own.holds(parsed(each)[0]) and self._can_exist(each)]
         kinds = self._kinds(address for address in existing if parsed(address)[1] is not None)
-        steps = (delete_step(number, one, kinds.get(parsed(one)[0], "none")) for number, one in enumerate(existing))
+        steps = (
+            delete_step(number, address, kinds.get(parsed(address)[0], "none"))
+            for number, address in enumerate(existing)
+        )
         for _, error in self._server.apply(step for step in steps if step is not None):
             if code(error) != "WRONGTYPE":
                 raise self._server.refusal(error) from error
 
     def read(self, addresses: Sequence[str], /) -> Mapping[str, Held]:
-        """Return what is held at these addresses; what no mapper writes comes back as a Foreign.
+        """Return the records at these addresses; what no mapper writes is returned as a Foreign.
 
         With `ttl_s` a key that lives no longer than that comes back without an expiry, as its record had none, and one
         that never expires with the latest expiry there is.
@@ -210,7 +213,7 @@ class RedisTarget(Auditable, Listable, Measurable, Paced, Plannable, ScratchArea
         with self._comparing:
             if self._compared is None:
                 self._compared = standings(self._server)
-        held: dict[str, Held] = {}
+        records: dict[str, Held] = {}
         waiting = [address for address in addresses if self._can_exist(address)]
         while waiting:
             kinds = self._kinds(waiting)
@@ -222,13 +225,13 @@ class RedisTarget(Auditable, Listable, Measurable, Paced, Plannable, ScratchArea
                 if error is None:
                     found = self._record(address, kinds[step.key], replies, now_ms)
                     if found is not None:
-                        held[address] = found
+                        records[address] = found
                 elif code(error) != "WRONGTYPE":
                     raise self._server.refusal(error) from error
                 else:
                     changed.append(address)  # Its key's type is another since it was asked for.
             waiting = changed
-        return held
+        return records
 
     def addresses(self) -> Iterator[str]:
         """Yield every address under the route's keys, whoever wrote it; some twice."""
@@ -269,45 +272,45 @@ class RedisTarget(Auditable, Listable, Measurable, Paced, Plannable, ScratchArea
             else:
                 rejected.append(self._rejected(step.number, records[step.number], error))
         for key, numbers in late.items():
-            entries = {number: one for number in numbers if isinstance(one := records[number], Entry)}
+            entries = {number: record for number in numbers if isinstance(record := records[number], Entry)}
             refused = insert(self._server, key, entries.values(), self._deadline_s)
             if refused is not None:
                 rejected.extend(self._rejected(number, entry, refused) for number, entry in entries.items())
-        return sorted(rejected, key=lambda one: one.index)
+        return sorted(rejected, key=lambda record: record.index)
 
     def _write_steps(self, records: Sequence[Held], limit: int, rejected: list[Rejected]) -> Iterator[Step]:
         entries: dict[str, tuple[tuple[int, int], int, Entry]] = {}
-        for number, one in enumerate(records):
-            refused = self._unfit(one)
-            if refused is None and isinstance(one, WHOLES):
-                step = whole_step(number, one, self._ttl_ms)
+        for number, record in enumerate(records):
+            refused = self._unfit(record)
+            if refused is None and isinstance(record, WHOLES):
+                step = whole_step(number, record, self._ttl_ms)
                 if step.size_bytes > _BIG_BYTES:
                     self._big.append(step.size_bytes)
                 if step.size_bytes > limit:
-                    refused = too_large(one, limit)
+                    refused = too_large(record, limit)
                 if refused is None:
                     yield step
-            elif refused is None and isinstance(one, Shared):
-                refused = too_large(one, limit)
-                if refused is None and isinstance(one, Entry):
-                    entries[one.address] = (entry_number(one.id) or (0, 0), number, one)
+            elif refused is None and isinstance(record, Shared):
+                refused = too_large(record, limit)
+                if refused is None and isinstance(record, Entry):
+                    entries[record.address] = (entry_number(record.id) or (0, 0), number, record)
                 elif refused is None:
-                    yield shared_step(number, one)
+                    yield shared_step(number, record)
             if refused is not None:
                 rejected.append(Rejected(number, *refused))
         # In the order of their ids, which is the only one a stream takes them in; the last of an address wins.
         for _, number, entry in sorted(entries.values(), key=lambda each: each[0]):
             yield shared_step(number, entry)
 
-    def _rejected(self, number: int, one: Held, error: Refused) -> Rejected:
+    def _rejected(self, number: int, record: Held, error: Refused) -> Rejected:
         """Return the answer for a record that its key, or JSON, cannot hold; raises PermanentError for all else."""
-        if isinstance(one, Json) and "limit" in str(error):
+        if isinstance(record, Json) and "limit" in str(error):
             return Rejected(number, "E-RDS-JSON", "nested deeper, or larger, than the server's JSON module allows")
-        if isinstance(one, Json) and not one.readable():
+        if isinstance(record, Json) and not record.readable():
             return Rejected(number, "E-RDS-JSON", "its text is not JSON")
         if code(error) != "WRONGTYPE":
             raise self._server.refusal(error) from error
-        return Rejected(number, "E-RDS-TYPE", f"its key holds something that is not a {SHARED[type(one)]}")
+        return Rejected(number, "E-RDS-TYPE", f"its key holds something that is not a {SHARED[type(record)]}")
 
     def _unfit(self, record: Held) -> tuple[str, str] | None:
         """Return code and reason for a record that is not to be sent, whatever its size."""
@@ -319,8 +322,8 @@ class RedisTarget(Auditable, Listable, Measurable, Paced, Plannable, ScratchArea
         if self._limit_bytes is None:
             ((step, replies),) = self._server.run([Step.of(0, "", ("CONFIG", "GET", "proto-max-bulk-len"))])
             # A managed server may keep CONFIG to itself (R70).
-            told = failure(step, replies) is None and len(replies[0]) == 2
-            self._limit_bytes = int(replies[0][1]) if told else _VALUE_BYTES
+            is_known = failure(step, replies) is None and len(replies[0]) == 2
+            self._limit_bytes = int(replies[0][1]) if is_known else _VALUE_BYTES
         return self._limit_bytes
 
     def _can_exist(self, address: str) -> bool:
@@ -346,8 +349,8 @@ class RedisTarget(Auditable, Listable, Measurable, Paced, Plannable, ScratchArea
         if expires_at_ms == -2:
             return None
         if parsed(address)[1] is not None:
-            return record(address, kind, value, None if expires_at_ms == -1 else expires_at_ms)
-        return record(address, kind, value, self._expiry(expires_at_ms, now_ms))
+            return record_from(address, kind, value, None if expires_at_ms == -1 else expires_at_ms)
+        return record_from(address, kind, value, self._expiry(expires_at_ms, now_ms))
 
     def _expiry(self, at_ms: int, now_ms: int) -> int | None:
         if self._ttl_ms is None:
@@ -361,7 +364,7 @@ class RedisTarget(Auditable, Listable, Measurable, Paced, Plannable, ScratchArea
         return int(seconds) * 1000 + int(microseconds) // 1000
 
     def _listing(self) -> Iterator[str]:
-        """Yield the addresses, through one connection to each server; raises one of `LOST` when one is gone."""
+        """Yield the addresses, through one connection to each server; raises an error of `LOST` if one breaks."""
         shared_sets = self._shared == "set"
         if self._own.key is not None:
             with self._server.wire(self._own.key) as wire:

@@ -1,4 +1,4 @@
-"""The laws that every target keeps, as a suite for the tests of one of your own."""
+"""The laws that every target keeps, as a test suite for your own targets."""
 
 from stores.testing.laws import TargetLaws
 

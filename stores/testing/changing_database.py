@@ -1,7 +1,7 @@
-"""A database in this process's memory whose documents change, with all that a sync asks of one: for tests.
+"""A database in this process's memory whose documents change, with all that a sync needs of a source: for tests.
 
-Its clock ticks with every change, its reads lag behind as a secondary's do unless they are told not to, and a stream of
-its changes can be read again from wherever it once stood.
+The clock ticks with every change. Reads lag behind as a secondary's do, unless a time is asked for. A stream of the
+changes can be read again from every earlier position.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class ChangingSource:
 
 @dataclass(slots=True)
 class MemoryChanges:
-    """`stores.contract.Changes` of a database in memory; a token is how many of its events are told."""
+    """`stores.contract.Changes` of a database in memory; a token is the number of events already yielded."""
 
     database: MemoryDatabase
     batch_events: int
@@ -168,19 +168,19 @@ class MemoryChanges:
         until: int | None = None,
         stop: Stop = NEVER,
     ) -> Iterator[ChangeBatch]:
-        """Yield what was touched since, so many events at a time; ends once everything there is has been told."""
+        """Yield what was touched since, `batch_events` at a time; ends when all events have been yielded."""
         events = self.database.events
-        told = int.from_bytes(since.token, "big")
+        position = int.from_bytes(since.token, "big")
         if not since.token:
-            told = next((number for number, event in enumerate(events) if event.time >= since.time), len(events))
-        if told < self.database.forgotten:
+            position = next((number for number, event in enumerate(events) if event.time >= since.time), len(events))
+        if position < self.database.forgotten:
             raise PermanentError("E-SRC-HISTORY-LOST", "memory has forgotten the changes since the position")
         while not stop.is_set():
-            some = events[told : told + self.batch_events]
-            told += len(some)
+            batch = events[position : position + self.batch_events]
+            position += len(batch)
             touched: dict[tuple[str, bytes], list[bytes]] = {}
             halts: dict[str, str] = {}
-            for event in some:
+            for event in batch:
                 if event.collection not in collections or event.collection in halts:
                     continue
                 if event.halts:
@@ -191,17 +191,17 @@ class MemoryChanges:
                     before.append(event.before)
             yield ChangeBatch(
                 [Touched(name, at, before) for (name, at), before in touched.items() if name not in halts],
-                self._position(told),
-                len(some),
+                self._position(position),
+                len(batch),
                 halts,
             )
-            if told == len(events):
+            if position == len(events):
                 return
 
-    def _position(self, told: int) -> StreamPosition:
+    def _position(self, events_told: int) -> StreamPosition:
         events = self.database.events
-        time = self.database.time if told == len(events) else events[told - 1].time if told else 0
-        return StreamPosition(time, told.to_bytes(8, "big"))
+        time = self.database.time if events_told == len(events) else events[events_told - 1].time if events_told else 0
+        return StreamPosition(time, events_told.to_bytes(8, "big"))
 
 
 def _bson(document: Mapping[str, Any]) -> bytes:

@@ -208,7 +208,7 @@ def _addresses(records: Iterable[Record]) -> list[str]:
 
 def _write(target: Target[Any], records: Records) -> None:
     rejected = target.write(records)
-    _law(not rejected, f"rejected: {[(one.index, one.code) for one in rejected][:3]}")
+    _law(not rejected, f"rejected: {[(rejection.index, rejection.code) for rejection in rejected][:3]}")
 
 
 def _holds(target: Target[Any], records: Records, peek: Peek, count: Count) -> None:
@@ -218,8 +218,8 @@ def _holds(target: Target[Any], records: Records, peek: Peek, count: Count) -> N
         _law(stored is not None, f"{record.address!r} was written but the store does not hold it")
         if stored is not None:
             _law(stored.canonical() == record.canonical(), f"{record.address!r} differs in the store")
-    held = count()
-    _law(held == len(records), f"the store holds {held} records instead of {len(records)}")
+    counted = count()
+    _law(counted == len(records), f"the store holds {counted} records instead of {len(records)}")
     _reads(target, records)
 
 
@@ -232,9 +232,9 @@ def _reads(target: Target[Any], records: Records) -> None:
 
 
 def _lists(target: Listable, records: Records) -> None:
-    listed, held = set(target.addresses()), set(_addresses(records))
-    _law(not held - listed, f"{len(held - listed)} of {len(held)} addresses held are not listed")
-    _law(not listed - held, f"{len(listed - held)} addresses are listed that hold nothing")
+    listed, written = set(target.addresses()), set(_addresses(records))
+    _law(not written - listed, f"{len(written - listed)} of {len(written)} addresses held are not listed")
+    _law(not listed - written, f"{len(listed - written)} addresses are listed that hold nothing")
 
 
 def _law(kept: bool, otherwise: str) -> None:

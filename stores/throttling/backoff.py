@@ -158,10 +158,10 @@ def retry_each(
     passing: Errors = _PASSING,
     gave_up: Callable[[Exception], Exception] = _as_it_is,
 ) -> Iterator[T]:
-    """Yield what the generator yields; after a passing error another one is made.
+    """Yield what the generator yields; after a passing error make another generator.
 
-    With `resumes` the other goes on after what was yielded, so that each item is progress, from which the deadline
-    counts anew; else it begins from the start. Raises as `retry`.
+    With `resumes` the new generator goes on after what was yielded, so each item is progress and resets the deadline.
+    Without it the new generator begins from the start, and no item is progress. Raises as `retry`.
     """
     while True:
         try:

@@ -15,12 +15,12 @@ def cut(
 ) -> Iterator[list[T]]:
     """Yield the items in their order, at most so many together, and at most so many bytes by `size`.
 
-    An item that is larger than `most_bytes` stands alone. No list is empty.
+    An item that is larger than `most_bytes` is a list of its own. No list is empty.
     """
     if size is None:
         rest = iter(items)
-        while some := list(islice(rest, most)):
-            yield some
+        while full := list(islice(rest, most)):
+            yield full
         return
     batch: list[T] = []
     batch_bytes = 0

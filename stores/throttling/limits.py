@@ -16,7 +16,7 @@ _DAY_MINUTES = 24 * 60
 
 @dataclass(frozen=True)
 class Window:
-    """Hours of every day with a ceiling of their own, in place of the one that holds otherwise."""
+    """Hours of every day with a ceiling of their own, in place of the usual ceiling."""
 
     begin: str
     """The hour it begins at, such as "22:00"."""
@@ -26,16 +26,16 @@ class Window:
     """Records a second in these hours (documents, for the source); 0 for none at all."""
 
     def __post_init__(self) -> None:
-        """Refuse hours that are none, a window of no length, and one that says nothing."""
+        """Refuse what is no time of day, a window of no length, and a window without a ceiling."""
         for key, text in (("begin", self.begin), ("end", self.end)):
             if not _TIME.fullmatch(text):
                 raise ValueError(f'{key}: {text!r} is not a time of day; write hours and minutes such as "06:30"')
         if self.begin == self.end:
             raise ValueError("end: is the same as begin; write a ceiling for the whole day beside `windows`")
-        said = [(key, value) for key in _CEILINGS if (value := getattr(self, key, None)) is not None]
-        if not said:
+        given = [(key, value) for key in _CEILINGS if (value := getattr(self, key, None)) is not None]
+        if not given:
             raise ValueError(f"has no ceiling; add {' or '.join(key for key in _CEILINGS if hasattr(self, key))}")
-        for key, value in said:
+        for key, value in given:
             if not 0 <= value < math.inf:
                 raise ValueError(
                     f"{key}: is {value:g}; allowed: a number a second above 0, or 0 for nothing in these hours"
@@ -71,12 +71,12 @@ class Ceilings:
     @property
     def in_units(self) -> bool:
         """Whether units are ever counted."""
-        return self.max_write_units is not None or any(isinstance(one, UnitsWindow) for one in self.windows)
+        return self.max_write_units is not None or any(isinstance(window, UnitsWindow) for window in self.windows)
 
     @property
     def least(self) -> float:
         """The lowest of the ceilings on records that is above 0."""
-        rates = (self.max_rate, *(one.max_rate for one in self.windows))
+        rates = (self.max_rate, *(window.max_rate for window in self.windows))
         return min((rate for rate in rates if rate), default=math.inf)
 
     @cached_property

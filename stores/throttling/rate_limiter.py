@@ -43,7 +43,7 @@ _TRY_S = 5.0
 _SLOW_S = 2.0
 _SLOW_TIMES = 10.0
 """Answers that take this long, and so many times as long as the quickest, are a sign of throttling too."""
-_SAID_EVERY_S = 10.0
+_LOG_EVERY_S = 10.0
 
 T = TypeVar("T")
 
@@ -64,7 +64,7 @@ class Waits:
     """What holding back came to."""
 
     throttled: int = 0
-    """Answers by which the place asked for less."""
+    """Answers with which the place asked for less."""
     waited_s: float = 0.0
     """Seconds in which something waited to be sent."""
     rate: float | None = None
@@ -76,7 +76,7 @@ class Waits:
 
 
 class Paced:
-    """A target, or a source, that is asked no faster than it may be; one is by inheriting this."""
+    """A target or a source that limits how fast it is asked; it inherits this class."""
 
     pace: Pace
 
@@ -152,7 +152,7 @@ class Pacer:
         self._allowed_at = -math.inf
         self._quickest_s = math.inf
         self._usual_s = 0.0
-        self._said_at = -math.inf
+        self._logged_at = -math.inf
         self._began_at = math.inf
 
     @property
@@ -236,8 +236,8 @@ class Pacer:
         through = self._through.rate(now) * _CUT
         self._rate = self._base = max(_LEAST, min(before * _CUT, max(through, before * _CUT_MOST)))
         self._cut_at = self._grown_at = now
-        if now - self._said_at >= _SAID_EVERY_S:
-            self._said_at = now
+        if now - self._logged_at >= _LOG_EVERY_S:
+            self._logged_at = now
             _log.info("%s %s: %.0f units a second now", self.place, why, self._rate)
 
     def _slow(self, seconds: float) -> bool:
@@ -287,7 +287,7 @@ _pacers_lock = threading.Lock()
 
 
 def divide(processes: int) -> None:
-    """Each ceiling is divided by so many processes from now on, of which this is one."""
+    """Divide each ceiling by this number of processes from now on; this process is counted."""
     global _processes
     _processes = processes
 
@@ -307,4 +307,4 @@ def spread(items: Sequence[T], size: int) -> list[T]:
     Records that follow each other in the source often share a partition of the target.
     """
     strides = -(-len(items) // size)
-    return [one for start in range(strides) for one in items[start::strides]]
+    return [item for start in range(strides) for item in items[start::strides]]
