@@ -301,7 +301,11 @@ def unfinished(target_type: type) -> Sequence[str]:
 
 
 class TargetType(Protocol):
-    """What an entry point of the group `offramp.targets` names: a class that makes targets."""
+    """What an entry point of the group `offramp.targets` names: a class that makes targets.
+
+    The class may also have two frozen sets of `Placement`'s keys. `REPEATED` are keys that repeat a mapper's own: they
+    are refused beside a mapper without them. `BUILT_IN` are keys that are refused beside the user's own mapper.
+    """
 
     Connection: ClassVar[type]
     """A dataclass: the keys of ``targets.<name>`` in the plan."""

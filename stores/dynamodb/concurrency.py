@@ -20,7 +20,7 @@ _TURN_S = 0.05
 """After this time the next request is sent without the lock: a slow request must not delay other tables."""
 
 
-class SideBySide:
+class ConcurrentRequests:
     """At most so many requests at once, whichever thread asks; the threads that send them begin when first needed.
 
     One after another at first: threads hide waiting, and where there is none they take half as much CPU again

@@ -57,7 +57,7 @@ class Files:
         place: str,
         key: Key,
         folding: Folding | None,
-        beside: Objects | None,
+        piece_store: Objects | None,
         ttl_attribute: str | None,
         *,
         most_files: int = FILE_LIMIT,
@@ -71,7 +71,7 @@ class Files:
         self._place = place
         self._key = key
         self._folding = folding
-        self._beside = beside
+        self._piece_store = piece_store
         self._ttl_attribute = ttl_attribute
 
     def stage(self, records: Sequence[Item], partition: int, first: int) -> Sequence[Rejected]:
@@ -166,8 +166,8 @@ class Files:
             return ()
 
         if folded.pieces:
-            beside = self._beside or Parts(self._ttl_attribute, keep, lambda _: {}, lambda _: None)
-            beside.put(folded.pieces, folded.attributes)
+            piece_store = self._piece_store or Parts(self._ttl_attribute, keep, lambda _: {}, lambda _: None)
+            piece_store.put(folded.pieces, folded.attributes)
         return {**parts, record.address: folded.body}
 
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from mappers.dynamodb.records import Item, Key, item_from_store, item_size
 from stores.contract.target import Rejected
 from stores.dynamodb.client import Calls, Refused
-from stores.dynamodb.concurrency import SideBySide
+from stores.dynamodb.concurrency import ConcurrentRequests
 from stores.errors import PermanentError, TransientError
 from stores.throttling.backoff import Backoff, Left, retry_rest
 from stores.throttling.batches import cut
@@ -57,7 +57,7 @@ class Items:
         table: str,
         key: Key,
         calls: Calls,
-        requests: SideBySide,
+        requests: ConcurrentRequests,
         pace: Pace,
         retry_deadline_s: float,
         *,

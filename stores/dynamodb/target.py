@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import orjson
 
@@ -23,7 +23,7 @@ from stores.contract.target import (
 )
 from stores.dynamodb import configuration as options
 from stores.dynamodb.client import Calls
-from stores.dynamodb.concurrency import SideBySide
+from stores.dynamodb.concurrency import ConcurrentRequests
 from stores.dynamodb.import_files import FILE_LIMIT, Files
 from stores.dynamodb.import_from_s3 import Import
 from stores.dynamodb.items import WRITE_LIMIT, Items, Write, put
@@ -31,6 +31,7 @@ from stores.dynamodb.oversize import MARK, Unfit
 from stores.dynamodb.oversize_parts import Parts
 from stores.dynamodb.s3 import Objects
 from stores.dynamodb.table import Table
+from stores.dynamodb.territory import Territory
 from stores.throttling.backoff import TIMING, Timing
 from stores.throttling.rate_limiter import Paced, pace, spread
 
@@ -57,10 +58,7 @@ class DynamoDBTarget(Auditable, Countable, Divided, Listable, Loadable[Item], Pa
         self._table = options.table_name(connection, placement, route)
         options.check_placement(placement)
         self._key = placement.key
-        self._shared = placement.shared
-        names = [orjson.dumps(name).decode() for name in placement.key.names]
-        self._marks = [("}," if at else "{") + name + ':{"' for at, name in enumerate(names)]
-        self._prefixes = tuple(attribute.prefix for attribute in placement.key.attributes)
+        self._territory = Territory(self._table, placement.key, shared=placement.shared)
         self._ttl_attribute = placement.ttl_attribute if placement.expires is not None else None
         self.calls = Calls(
             self._table,
@@ -69,7 +67,7 @@ class DynamoDBTarget(Auditable, Countable, Divided, Listable, Loadable[Item], Pa
             profile=connection.profile,
             timing=timing,
         )
-        self._requests = SideBySide(options.checked_requests(connection))
+        self._requests = ConcurrentRequests(options.checked_requests(connection))
         self._described = Table(self._table, self.calls, options.wanted(placement))
         ceilings = connection.ceilings()
         self.pace = pace(f"table {self._table}", ceilings, f"{connection.endpoint} {connection.region}", timing)
@@ -89,7 +87,7 @@ class DynamoDBTarget(Auditable, Countable, Divided, Listable, Loadable[Item], Pa
         if placement.oversize_bucket is not None:
             self._objects = options.objects(connection, placement.oversize_bucket, place, "oversize_bucket")
         parts = Parts(self._ttl_attribute, self._items.put, self._items.get, self._items.delete)
-        self._beside = self._objects or (parts if placement.oversize == "split" else None)
+        self._piece_store = self._objects or (parts if placement.oversize == "split" else None)
         self._import: Import | None = None
         if placement.import_bucket is not None:
             place = f"{placement.import_prefix}{self._table}/{route}/"
@@ -124,9 +122,7 @@ class DynamoDBTarget(Auditable, Countable, Divided, Listable, Loadable[Item], Pa
     @property
     def territory(self) -> str:
         """The whole table, or in a shared table the texts that the route's keys begin with."""
-        if not self._shared:
-            return self._table + "\0"
-        return "\x01".join((self._table + "\0", *self._prefixes))
+        return self._territory.text
 
     @property
     def staging(self) -> Import | None:
@@ -158,16 +154,17 @@ class DynamoDBTarget(Auditable, Countable, Divided, Listable, Loadable[Item], Pa
         of an oversize item are written before the item, and the pieces of the item it replaces are deleted after.
         """
         last = {record.address: index for index, record in enumerate(records)}
+        has_key = self._territory.has_key
         foreign = [
             Rejected(
                 index, "E-DDB-KEY", f"the item's key attributes are not the table's ({', '.join(self._key.names)})"
             )
             for index, record in enumerate(records)
-            if not self._keyed(record.address)
+            if not has_key(record.address)
         ]
         for rejection in foreign:
             last.pop(records[rejection.index].address, None)
-        if self._folding is None and not self._shared:
+        if self._folding is None and not self._territory.shared:
             order = spread(list(last.items()), WRITE_LIMIT)
             puts = (put(index, address, records[index].body) for address, index in order)
             return foreign + self._items.apply(puts)
@@ -177,7 +174,7 @@ class DynamoDBTarget(Auditable, Countable, Divided, Listable, Loadable[Item], Pa
         pieces: dict[int, Collection[str]] = {}
         for address, index in last.items():
             try:
-                if self._shared and not self._mine(orjson.loads(address)):
+                if not self._territory.owns_address(address):
                     text = (
                         "its key does not begin with the fixed text of the route's `key`; it belongs to another route"
                     )
@@ -186,20 +183,20 @@ class DynamoDBTarget(Auditable, Countable, Divided, Listable, Loadable[Item], Pa
                 if self._folding is not None:
                     folded = self._folding.fold(records[index])
                     body, pieces[index] = folded.body, folded.pieces.keys()
-                    if folded.pieces and self._beside is not None:
-                        self._beside.put(folded.pieces, folded.attributes)
+                    if folded.pieces and self._piece_store is not None:
+                        self._piece_store.put(folded.pieces, folded.attributes)
                 writes.append(put(index, address, body))
             except Unfit as unfit:
                 rejected.append(Rejected(index, unfit.code, unfit.reason))
         rejected += self._items.apply(spread(writes, WRITE_LIMIT))
-        if self._beside is not None:
+        if self._piece_store is not None:
             # Whatever the item at an address does not point at now is deleted: the old pieces, or the new ones of a
             # record that was refused.
             refused = {rejection.index for rejection in rejected}
             kept = {name for address, names in before.items() if last[address] in refused for name in names}
             kept |= {name for index, names in pieces.items() if index not in refused for name in names}
             all_names = {name for names in (*before.values(), *pieces.values()) for name in names}
-            self._beside.delete(sorted(all_names - kept))
+            self._piece_store.delete(sorted(all_names - kept))
         return rejected
 
     def delete(self, addresses: Sequence[str], /) -> None:
@@ -211,14 +208,14 @@ class DynamoDBTarget(Auditable, Countable, Divided, Listable, Loadable[Item], Pa
             address
             for address in dict.fromkeys(addresses)
             if not address.startswith(_OBJECT)
-            and self._keyed(address)
-            and (not self._shared or self._mine(orjson.loads(address)))
+            and self._territory.has_key(address)
+            and self._territory.owns_address(address)
         ]
         pieces = [address.removeprefix(_OBJECT) for address in addresses if address.startswith(_OBJECT)]
         pieces += [name for names in self._piece_names(items).values() for name in names]
         self._items.delete(items)
-        if self._beside is not None:
-            self._beside.delete(pieces)
+        if self._piece_store is not None:
+            self._piece_store.delete(pieces)
 
     def read(self, addresses: Sequence[str], /) -> Mapping[str, Item]:
         """Return the items at these addresses, strongly consistent; an absent item is not in the answer.
@@ -238,7 +235,7 @@ class DynamoDBTarget(Auditable, Countable, Divided, Listable, Loadable[Item], Pa
 
     def count(self) -> int | None:
         """Return how many items a strongly consistent scan counts; None where only their keys tell whose they are."""
-        if self._shared or self._folding is not None:
+        if self._territory.shared or self._folding is not None:
             return None
         return self._items.count()
 
@@ -254,13 +251,13 @@ class DynamoDBTarget(Auditable, Countable, Divided, Listable, Loadable[Item], Pa
 
     def _listed(self, segment: Mapping[str, int]) -> Iterator[str]:
         names = dict(zip(("#partition", "#sort"), self._key.names, strict=False))
-        if self._beside is not None:
+        if self._piece_store is not None:
             names["#mark"] = MARK
         parts: dict[str, list[str]] = {}
         owned: set[str] = set()
         wanted = {"ProjectionExpression": ", ".join(names), "ExpressionAttributeNames": names}
         for attributes in self._items.scan({**wanted, **segment}):
-            if self._shared and not self._mine(attributes):
+            if not self._territory.owns(attributes):
                 continue
             address = self._items.address(attributes)
             group = self._folding.group(attributes) if self._folding is not None else None
@@ -298,7 +295,7 @@ class DynamoDBTarget(Auditable, Countable, Divided, Listable, Loadable[Item], Pa
         if MARK not in attributes:
             return item
         names = self._folding.names(attributes)
-        pieces = self._beside.get(names) if self._beside is not None else {}
+        pieces = self._piece_store.get(names) if self._piece_store is not None else {}
         whole = self._folding.unfolded(attributes, pieces)
         if whole is not None:
             return Item(item.address, orjson.dumps(whole))
@@ -311,26 +308,10 @@ class DynamoDBTarget(Auditable, Countable, Divided, Listable, Loadable[Item], Pa
 
         This reads what is to be replaced: without it a piece would be left behind that nothing points at.
         """
-        if self._beside is None or self._folding is None:
+        if self._piece_store is None or self._folding is None:
             return {}
         return {
             address: self._folding.names(orjson.loads(item.body))
             for address, item in self._items.get(addresses).items()
             if MARK.encode() in item.body
         }
-
-    def _keyed(self, address: str) -> bool:
-        """Whether the address is of the table's key attributes: within a string of JSON each quote has a backslash."""
-        first, *others = self._marks
-        return (
-            address.startswith(first)
-            and all(map(address.__contains__, others))
-            and address.count('":{"') == len(self._marks)
-        )
-
-    def _mine(self, attributes: Mapping[str, Any]) -> bool:
-        """Whether an item of a shared table is this route's, by what its keys begin with."""
-        return all(
-            (attributes[name].get("S", "") + "\0").startswith(prefix)
-            for name, prefix in zip(self._key.names, self._prefixes, strict=True)
-        )

@@ -19,7 +19,7 @@ _BEFORE = "before_load"
 _HEALTH_WAIT = "30s"
 
 
-class Serving:
+class PublicName:
     """The name that readers use, and the index behind it."""
 
     def __init__(self, cluster: Cluster, name: str, placement: Placement, deadline_s: float) -> None:

@@ -24,7 +24,7 @@ from stores.contract.target import (
     Tunable,
 )
 from stores.elasticsearch import configuration
-from stores.elasticsearch.aliases import Serving
+from stores.elasticsearch.aliases import PublicName
 from stores.elasticsearch.bulk import NO_PIPELINE
 from stores.elasticsearch.client import Cluster
 from stores.elasticsearch.documents import Documents
@@ -84,7 +84,7 @@ class ElasticsearchTarget(
         self._lock = Lock()
         # Briefly: a cluster that is away when a run ends has been waited for already, and the next run puts it right.
         self._brief_s = min(self._deadline_s, _SERVING_DEADLINE_S)
-        self._serving = Serving(self._cluster, name, placement, self._brief_s)
+        self._public_name = PublicName(self._cluster, name, placement, self._brief_s)
         self._designed = False
 
     @classmethod
@@ -137,7 +137,7 @@ class ElasticsearchTarget(
             return wishes
         with _before_writing():
             server_version(self._cluster, self._check_s)
-            return {**wishes, "index": self._serving.next_version()}
+            return {**wishes, "index": self._public_name.next_version()}
 
     def follow(self, design: Mapping[str, Any], /) -> None:
         """Use the index of this design from now on."""
@@ -156,7 +156,7 @@ class ElasticsearchTarget(
                 require_pipeline(self._cluster, self._placement.pipeline, self._check_s)
             described: list[Mapping[str, Any] | None] = []
             if self._placement.versioned:
-                notes += filter(None, [self._serving.check()])
+                notes += filter(None, [self._public_name.check()])
             else:
                 undecided = not self._designed
                 described = [self._inspect(index, version, undecided=undecided) for index in self._indices()]
@@ -184,7 +184,7 @@ class ElasticsearchTarget(
         """The index has its settings from before the load."""
         if not self._placement.versioned or self._designed:
             for index in self._indices(self._brief_s):
-                self._serving.restore(index)
+                self._public_name.restore(index)
 
     def publish(self) -> str:
         """Readers of the route's index see what was copied; returns how."""
@@ -192,12 +192,12 @@ class ElasticsearchTarget(
             return self._placement.alias or self._periods.wildcard
         if not self._placement.versioned:
             return self._name
-        return self._serving.publish(self._known())
+        return self._public_name.publish(self._known())
 
     def audit(self) -> Sequence[str]:
         """Return why readers would not find all that the index holds."""
         indices = self._indices()
-        faults = [fault for index in indices for fault in self._serving.audit(index)]
+        faults = [fault for index in indices for fault in self._public_name.audit(index)]
         for index in indices:
             try:
                 if self._inspect(index, server_version(self._cluster, self._check_s)) is None:
@@ -215,7 +215,7 @@ class ElasticsearchTarget(
             found = self._inspect(index, version)
         if found is None:
             raise PlanError("E-ES-NOINDEX", f"index {index} was deleted as soon as it was created")
-        self._serving.tune(index, found)
+        self._public_name.tune(index, found)
         uuid = str(settings(found)["uuid"])
         documents = self._of(index)
         documents.know(uuid)

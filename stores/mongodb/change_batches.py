@@ -29,7 +29,7 @@ _ENDING = {
 Event = Mapping[str, Any]
 
 
-class Gathering:
+class ChangeBatchBuilder:
     """What a batch of changes is made of, while it is read."""
 
     def __init__(self, database: str, followed: Mapping[str, bool], limits: Limits) -> None:

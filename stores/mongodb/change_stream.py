@@ -32,7 +32,7 @@ from pymongo.read_preferences import Primary
 from stores.contract.changes import ChangeBatch, StreamPosition
 from stores.contract.stop import NEVER, Stop
 from stores.errors import OfframpError, PermanentError, TransientError
-from stores.mongodb.change_batches import Gathering
+from stores.mongodb.change_batches import ChangeBatchBuilder
 from stores.mongodb.configuration import LIMITS, Limits
 from stores.mongodb.errors import AUTH_CODES, translate, translating
 from stores.throttling.backoff import TIMING, Backoff, Timing, retry, retry_each
@@ -171,30 +171,30 @@ class DatabaseChanges:
         await_ms = self._limits.await_ms if until is None else _CATCHING_UP_MS
         with self._opened(followed, at, until or 0, judge=judge, await_ms=await_ms) as opened:
             renew_at = time.monotonic() + self._limits.renew_s
-            gathering, token = Gathering(self._name, followed, self._limits), at.token
+            builder, token = ChangeBatchBuilder(self._name, followed, self._limits), at.token
             while not stop.is_set():
                 with self._translated():
                     raw = opened.cursor.try_next()
                 if raw is not None:
-                    gathering.take(raw)
+                    builder.take(raw)
                     token = bytes(raw["_id"].raw)
                 else:
                     token = _token_after(opened.cursor) or token
                 closed = not opened.cursor.alive
-                if gathering.partial and (raw is None or closed):
+                if builder.partial and (raw is None or closed):
                     raise TransientError(
                         "E-SRC-AWAY", f"the changes of {self._name}: the rest of an event did not arrive"
                     )
-                if raw is not None and not closed and not gathering.is_full():
+                if raw is not None and not closed and not builder.is_full():
                     continue
                 token_time = _time_of(token)
                 proven = opened.at_least if raw is None and not closed and not self._sharded else 0
-                at = StreamPosition(max(at.time, gathering.time, token_time or 0, proven), token)
+                at = StreamPosition(max(at.time, builder.time, token_time or 0, proven), token)
                 reached = until is not None and (proven >= until or at.time > until)
-                batch = gathering.batch(at)
+                batch = builder.batch(at)
                 yield batch, reached
                 followed = {name: wanted for name, wanted in followed.items() if name not in batch.halts}
-                gathering = Gathering(self._name, followed, self._limits)
+                builder = ChangeBatchBuilder(self._name, followed, self._limits)
                 if closed:
                     raise TransientError("E-SRC-AWAY", f"the changes of {self._name}: the source ended the stream")
                 if raw is None and token_time is None and not self._sharded and time.monotonic() > renew_at:

@@ -24,8 +24,8 @@ from stores.mongodb.change_stream import timestamp
 from stores.mongodb.configuration import LIMITS, STALENESS_S, Connection, Limits
 from stores.mongodb.errors import translated
 from stores.mongodb.ids import Ids, bound_of, position_of, typed_of
-from stores.mongodb.metadata import Described, described
-from stores.mongodb.sync_support import Opening, streaming
+from stores.mongodb.metadata import CollectionMetadata, described
+from stores.mongodb.sync_support import StreamAccess, streaming
 from stores.mongodb.ttl_indexes import ttl_notes, ttl_rule, unique_notes
 from stores.throttling.backoff import TIMING, Backoff, Timing, retry, retry_each
 from stores.throttling.batches import cut
@@ -50,7 +50,7 @@ class CollectionSource(Paced):
         connection: Connection,
         collection: str,
         where: Mapping[str, Any],
-        opening: Opening,
+        stream_access: StreamAccess,
         *,
         limits: Limits = LIMITS,
         timing: Timing = TIMING,
@@ -60,10 +60,10 @@ class CollectionSource(Paced):
         self._connection = connection
         self._name = collection
         self._where = where
-        self._opening = opening
+        self._stream_access = stream_access
         self._limits = limits
         self._timing = timing
-        self._described: Described | None = None
+        self._described: CollectionMetadata | None = None
         self._time = 0
         self._advancing = threading.Lock()
         self.pace = pace("the source", connection.ceilings(), connection.uri, timing)
@@ -98,7 +98,7 @@ class CollectionSource(Paced):
 
     def streaming(self) -> Streaming:
         """Return whether its changes can be streamed, by opening the stream as a sync would (R100)."""
-        return streaming(self._client, self._describe(), self._opening)
+        return streaming(self._client, self._describe(), self._stream_access)
 
     def expiry(self) -> IndexExpires:
         """Return when the collection's TTL indexes delete its documents; raises PlanError without such a rule."""
@@ -312,12 +312,12 @@ class CollectionSource(Paced):
             read_concern=ReadConcern("majority" if described.replicated else "local"),
         )
 
-    def _describe(self) -> Described:
+    def _describe(self) -> CollectionMetadata:
         if self._described is None:
             deadline_s = min(self._connection.retry_deadline_s, _DESCRIBE_DEADLINE_S)
             self._described = retry(self._asked_description, Backoff(deadline_s, timing=self._timing))
         return self._described
 
-    def _asked_description(self) -> Described:
+    def _asked_description(self) -> CollectionMetadata:
         with translated(self._name):
             return described(self._client, self._connection.database, self._name)

@@ -14,7 +14,7 @@ from stores.mongodb.collection import CollectionSource
 from stores.mongodb.configuration import LIMITS, Connection, Limits, check_options
 from stores.mongodb.errors import translated
 from stores.mongodb.metadata import Facts, described, facts
-from stores.mongodb.sync_support import Opening
+from stores.mongodb.sync_support import StreamAccess
 from stores.mongodb.watermark import Watermark
 from stores.throttling.backoff import TIMING, Timing
 
@@ -42,7 +42,7 @@ class MongoDB:
             raise PlanError(
                 "E-SRC-URI", f"source.uri is not a MongoDB connection string: {type(error).__name__}"
             ) from None
-        self._opening = Opening(self.changes())
+        self._stream_access = StreamAccess(self.changes())
 
     def source(self, collection: str, where: Mapping[str, Any] | None = None) -> CollectionSource:
         """Return the documents of one collection that match the filter, all of them without one."""
@@ -51,7 +51,7 @@ class MongoDB:
             self._connection,
             collection,
             where or {},
-            self._opening,
+            self._stream_access,
             limits=self._limits,
             timing=self._timing,
         )

@@ -19,7 +19,7 @@ _NAMES = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
+class CollectionMetadata:
     """What the server says of a collection."""
 
     database: str
@@ -40,7 +40,7 @@ class Described:
     """How large its documents are, 0 where nothing tells."""
 
 
-def described(client: MongoClient[dict[str, Any]], name: str, collection: str) -> Described:
+def described(client: MongoClient[dict[str, Any]], name: str, collection: str) -> CollectionMetadata:
     """Return what the server says; raises PlanError for a collection that is absent or a time series, else pymongo's.
 
     `name` is the database's.
@@ -69,7 +69,7 @@ def described(client: MongoClient[dict[str, Any]], name: str, collection: str) -
     if kind == "collection":
         indexes = list(database[collection].list_indexes())
         average = int(database.command("collStats", collection).get("avgObjSize") or 0)
-    return Described(
+    return CollectionMetadata(
         database=name,
         collection=collection,
         kind=kind,

@@ -12,10 +12,10 @@ from stores.contract.changes import Streaming
 from stores.errors import PermanentError
 from stores.mongodb.change_stream import DatabaseChanges
 from stores.mongodb.errors import translated
-from stores.mongodb.metadata import Described
+from stores.mongodb.metadata import CollectionMetadata
 
 
-class Opening:
+class StreamAccess:
     """What opening a database's stream comes to, asked once: it is the same stream for each of its collections.
 
     Opening it is what asks for the privileges: a user may have them in many ways. TransientError, which is not
@@ -46,22 +46,22 @@ class Opening:
         return self._changes.window_s()
 
 
-def streaming(client: MongoClient[dict[str, Any]], found: Described, opening: Opening) -> Streaming:
+def streaming(client: MongoClient[dict[str, Any]], found: CollectionMetadata, access: StreamAccess) -> Streaming:
     """Return whether the collection's changes can be streamed; raises TransientError if the source is away."""
     never = _never(found)
     if never:
         return Streaming(False, never)
-    if (error := opening.refusal) is not None:
+    if (error := access.refusal) is not None:
         granting = _granting(client, found) if error.code == "E-SRC-AUTH" else ""
         return Streaming(False, error.message + _elsewhere(error), command=granting)
     command = ""
-    if not found.before_images and opening.knows_images:
+    if not found.before_images and access.knows_images:
         options = {"collMod": found.collection, "changeStreamPreAndPostImages": {"enabled": True}}
         command = f"db.getSiblingDB({json.dumps(found.database)}).runCommand({json.dumps(options)})"
-    return Streaming(True, before_images=found.before_images, command=command, window_s=opening.window_s)
+    return Streaming(True, before_images=found.before_images, command=command, window_s=access.window_s)
 
 
-def _never(found: Described) -> str:
+def _never(found: CollectionMetadata) -> str:
     if found.kind == "view":
         return f"{found.collection} is a view, and views have no change stream"
     if not found.replicated:
@@ -71,7 +71,7 @@ def _never(found: Described) -> str:
     return ""
 
 
-def _granting(client: MongoClient[dict[str, Any]], found: Described) -> str:
+def _granting(client: MongoClient[dict[str, Any]], found: CollectionMetadata) -> str:
     with translated(found.collection):
         status = client.admin.command("connectionStatus")
     users = status.get("authInfo", {}).get("authenticatedUsers") or [{"user": "USER", "db": "admin"}]

@@ -20,7 +20,7 @@ from stores.mongodb.change_stream import as_int, timestamp
 from stores.mongodb.configuration import LIMITS, Limits
 from stores.mongodb.errors import translated
 from stores.mongodb.ids import position_of
-from stores.mongodb.metadata import Described
+from stores.mongodb.metadata import CollectionMetadata
 from stores.throttling.backoff import TIMING, Backoff, Timing, retry_each
 
 _FIRST_MS = -(2**63)
@@ -37,7 +37,7 @@ class Watermark:
     def __init__(
         self,
         client: MongoClient[dict[str, Any]],
-        found: Described,
+        found: CollectionMetadata,
         field: str,
         overlap_s: float,
         retry_deadline_s: float,

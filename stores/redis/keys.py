@@ -11,14 +11,14 @@ from mappers.values.key_templates import Template
 
 
 @dataclass(frozen=True, slots=True)
-class Own:
+class OwnKeys:
     """The keys of a route: one whole key, all that start with a prefix, or both."""
 
     key: str | None
     prefix: str | None
 
     @classmethod
-    def of(cls, given: str | None, route: str, *, shared: bool) -> Own:
+    def of(cls, given: str | None, route: str, *, shared: bool) -> OwnKeys:
         """Return what a `key` gives the route, or none; raises ValueError where that could be any key.
 
         `shared` says that each key holds a member of many documents, so that the route's name alone is its key.

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from stores.errors import PlanError
 from stores.redis.client import NO_JSON, Server, parsed_info
 from stores.redis.commands import JSON
-from stores.redis.keys import Own
+from stores.redis.keys import OwnKeys
 
 
 def check_server(server: Server, wait_s: float, *, json: bool, allow_eviction: bool, in_cluster: bool) -> Sequence[str]:
@@ -31,7 +31,7 @@ def check_server(server: Server, wait_s: float, *, json: bool, allow_eviction: b
     return _check_eviction(info, place, allow_eviction=allow_eviction)
 
 
-def check_type(kind: str, own: Own, shared_type: str | None) -> None:
+def check_type(kind: str, own: OwnKeys, shared_type: str | None) -> None:
     """Raise PlanError where the route's one key is of another type than what is written to it."""
     if shared_type is not None:
         expected: tuple[str, ...] = ("none", shared_type)

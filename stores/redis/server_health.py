@@ -8,11 +8,11 @@ from typing import Any
 
 from stores.redis.client import Server, parsed_info
 
-Seen = Sequence["Standing"]
+Statuses = Sequence["ServerStatus"]
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ServerStatus:
     """What one server reported about itself at one time."""
 
     place: str
@@ -29,31 +29,31 @@ class Standing:
         return self.run_id, self.replication_id
 
 
-def standings(server: Server) -> Seen:
-    """Return the standing of every server that holds keys."""
+def server_statuses(server: Server) -> Statuses:
+    """Return the status of every server that holds keys."""
     seen = []
     for primary in server.primaries():
         (reply,) = primary.ask(("INFO",))
         info = parsed_info(reply)
         evicted = int(info.get("evicted_keys", "0"))
-        seen.append(Standing(primary.place, info.get("run_id", ""), info.get("master_replid", ""), evicted))
+        seen.append(ServerStatus(primary.place, info.get("run_id", ""), info.get("master_replid", ""), evicted))
     return seen
 
 
-def as_design(seen: Seen) -> Mapping[str, Any]:
-    """Return the standings as data to be remembered."""
-    return {"servers": [asdict(standing) for standing in seen]}
+def as_design(seen: Statuses) -> Mapping[str, Any]:
+    """Return the statuses as data to be remembered."""
+    return {"servers": [asdict(status) for status in seen]}
 
 
-def of_design(design: Mapping[str, Any]) -> Seen:
+def of_design(design: Mapping[str, Any]) -> Statuses:
     """Return what `as_design` was given."""
-    return [Standing(**standing) for standing in design["servers"]]
+    return [ServerStatus(**status) for status in design["servers"]]
 
 
-def faults(began: Seen | None, compared: Seen | None, now: Seen) -> list[str]:
+def faults(began: Statuses | None, compared: Statuses | None, now: Statuses) -> list[str]:
     """Return why records that were read back may be gone by now.
 
-    `began` are the standings before the first record was written, `compared` those before the first record was read
+    `began` are the statuses before the first record was written, `compared` those before the first record was read
     back. Each may be None.
     """
     faults_found = []
@@ -65,7 +65,7 @@ def faults(began: Seen | None, compared: Seen | None, now: Seen) -> list[str]:
             " compared; give it more memory and maxmemory-policy noeviction, then start over with backfill --restart"
         )
     before = compared if compared is not None else began
-    if before is None or {standing.life for standing in before} == {standing.life for standing in now}:
+    if before is None or {status.life for status in before} == {status.life for status in now}:
         return faults_found
     changed = "was restarted, replaced by a fail-over, or given its first replica"
     if compared is not None:
@@ -80,15 +80,15 @@ def faults(began: Seen | None, compared: Seen | None, now: Seen) -> list[str]:
     return faults_found
 
 
-def _by_run(seen: Iterable[Standing]) -> dict[str, Standing]:
-    return {standing.run_id: standing for standing in seen}
+def _by_run(seen: Iterable[ServerStatus]) -> dict[str, ServerStatus]:
+    return {status.run_id: status for status in seen}
 
 
-def _evicted(before: Mapping[str, Standing], now: Seen) -> dict[str, int]:
+def _evicted(before: Mapping[str, ServerStatus], now: Statuses) -> dict[str, int]:
     """Return the keys that each server dropped since then; a counter that went back was reset meanwhile."""
     dropped = {}
-    for standing in now:
-        evicted = standing.evicted_keys
-        known = before[standing.run_id].evicted_keys if standing.run_id in before else 0
-        dropped[standing.place] = evicted - known if evicted >= known else evicted
+    for status in now:
+        evicted = status.evicted_keys
+        known = before[status.run_id].evicted_keys if status.run_id in before else 0
+        dropped[status.place] = evicted - known if evicted >= known else evicted
     return {place: keys for place, keys in dropped.items() if keys}

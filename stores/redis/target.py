@@ -36,10 +36,10 @@ from stores.redis.commands import (
     whole_step,
 )
 from stores.redis.connections import opened
-from stores.redis.keys import Own, as_bytes, literal, parsed
+from stores.redis.keys import OwnKeys, as_bytes, literal, parsed
 from stores.redis.memory_usage import growth_bytes, room, size_of
 from stores.redis.server_checks import check_server, check_type
-from stores.redis.server_health import Seen, as_design, faults, of_design, standings
+from stores.redis.server_health import Statuses, as_design, faults, of_design, server_statuses
 from stores.redis.streams import Turns, insert, too_late
 from stores.throttling.backoff import TIMING, Backoff, Timing, retry_each
 from stores.throttling.rate_limiter import Paced, pace
@@ -77,7 +77,7 @@ class RedisTarget(Auditable, Listable, Measurable, Paced, Plannable, ScratchArea
         configuration.check(connection, placement)
         self._json = placement.json
         self._shared = configuration.shared_type(placement)
-        self._own = Own.of(placement.key, route, shared=self._shared is not None)
+        self._own_keys = OwnKeys.of(placement.key, route, shared=self._shared is not None)
         self._ttl_ms = placement.ttl_s * 1000 if placement.ttl_s is not None else None
         self._allow_eviction = connection.allow_eviction
         self._deadline_s = connection.retry_deadline_s
@@ -94,8 +94,8 @@ class RedisTarget(Auditable, Listable, Measurable, Paced, Plannable, ScratchArea
         self._turns = Turns()
         self._big: list[int] = []
         self._memory_percent = connection.max_memory_percent
-        self._began: Seen | None = None
-        self._compared: Seen | None = None
+        self._began: Statuses | None = None
+        self._compared: Statuses | None = None
         self._comparing = threading.Lock()
 
     @classmethod
@@ -114,7 +114,7 @@ class RedisTarget(Auditable, Listable, Measurable, Paced, Plannable, ScratchArea
     @property
     def territory(self) -> str:
         """The keys of this route, as a text that begins another route's, or is begun by it, if they share a key."""
-        return self._own.territory
+        return self._own_keys.territory
 
     def check(self) -> Sequence[str]:
         """Return what a person should know; raises PlanError for a server or a key that cannot hold this route."""
@@ -127,9 +127,11 @@ class RedisTarget(Auditable, Listable, Measurable, Paced, Plannable, ScratchArea
                 server, wait_s, json=self._json, allow_eviction=self._allow_eviction, in_cluster=in_cluster
             )
         ]
-        if self._own.key is not None:
-            (kind,) = self._server.ask(("TYPE", as_bytes(self._own.key)), key=self._own.key, deadline_s=wait_s)
-            check_type(kind.decode(), self._own, self._shared)
+        if self._own_keys.key is not None:
+            (kind,) = self._server.ask(
+                ("TYPE", as_bytes(self._own_keys.key)), key=self._own_keys.key, deadline_s=wait_s
+            )
+            check_type(kind.decode(), self._own_keys, self._shared)
         return notes
 
     @property
@@ -138,16 +140,16 @@ class RedisTarget(Auditable, Listable, Measurable, Paced, Plannable, ScratchArea
         return True
 
     def design(self, wishes: Mapping[str, Any], /) -> Mapping[str, Any]:
-        """Return the servers' standings before the route's first record, for `audit` to compare with."""
-        return {**wishes, **as_design(standings(self._server))}
+        """Return the servers' statuses before the route's first record, for `audit` to compare with."""
+        return {**wishes, **as_design(server_statuses(self._server))}
 
     def follow(self, design: Mapping[str, Any], /) -> None:
-        """Take the servers' standings from before the first record."""
+        """Take the servers' statuses from before the first record."""
         self._began = of_design(design)
 
     def audit(self) -> Sequence[str]:
         """Return why records that were read back may be gone: evictions, and servers that were replaced."""
-        return faults(self._began, self._compared, standings(self._server))
+        return faults(self._began, self._compared, server_statuses(self._server))
 
     def limited(self) -> bool:
         """Whether the server has a `maxmemory`."""
@@ -194,7 +196,7 @@ class RedisTarget(Auditable, Listable, Measurable, Paced, Plannable, ScratchArea
 
         A key of another type holds no member, so its member is absent already.
         """
-        existing = [each for each in addresses if self._own.holds(parsed(each)[0]) and self._can_exist(each)]
+        existing = [each for each in addresses if self._own_keys.holds(parsed(each)[0]) and self._can_exist(each)]
         kinds = self._kinds(address for address in existing if parsed(address)[1] is not None)
         steps = (
             delete_step(number, address, kinds.get(parsed(address)[0], "none"))
@@ -212,7 +214,7 @@ class RedisTarget(Auditable, Listable, Measurable, Paced, Plannable, ScratchArea
         """
         with self._comparing:
             if self._compared is None:
-                self._compared = standings(self._server)
+                self._compared = server_statuses(self._server)
         records: dict[str, Held] = {}
         waiting = [address for address in addresses if self._can_exist(address)]
         while waiting:
@@ -314,7 +316,7 @@ class RedisTarget(Auditable, Listable, Measurable, Paced, Plannable, ScratchArea
 
     def _unfit(self, record: Held) -> tuple[str, str] | None:
         """Return code and reason for a record that is not to be sent, whatever its size."""
-        if not isinstance(record, Foreign) and not self._own.holds(record.key):
+        if not isinstance(record, Foreign) and not self._own_keys.holds(record.key):
             return "E-RDS-KEY", "its key does not belong to this route; correct the route's `key` or the mapper"
         return unfit(record, expiring=self._ttl_ms is not None)
 
@@ -366,12 +368,12 @@ class RedisTarget(Auditable, Listable, Measurable, Paced, Plannable, ScratchArea
     def _listing(self) -> Iterator[str]:
         """Yield the addresses, through one connection to each server; raises an error of `LOST` if one breaks."""
         shared_sets = self._shared == "set"
-        if self._own.key is not None:
-            with self._server.wire(self._own.key) as wire:
-                yield from under(wire, [as_bytes(self._own.key)], shared_sets=shared_sets)
-        if self._own.prefix is None:
+        if self._own_keys.key is not None:
+            with self._server.wire(self._own_keys.key) as wire:
+                yield from under(wire, [as_bytes(self._own_keys.key)], shared_sets=shared_sets)
+        if self._own_keys.prefix is None:
             return
-        pattern = literal(as_bytes(self._own.prefix)) + b"*"
+        pattern = literal(as_bytes(self._own_keys.prefix)) + b"*"
         for server in self._server.primaries():
             with server.wire() as wire:
                 cursor: bytes | None = None

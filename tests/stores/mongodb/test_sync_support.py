@@ -21,8 +21,8 @@ from stores.memory import MemorySource
 from stores.mongodb.collection import CollectionSource
 from stores.mongodb.configuration import Limits
 from stores.mongodb.database import MongoDB
-from stores.mongodb.metadata import Described
-from stores.mongodb.sync_support import Opening, streaming
+from stores.mongodb.metadata import CollectionMetadata
+from stores.mongodb.sync_support import StreamAccess, streaming
 from stores.mongodb.watermark import Watermark
 
 Sources = Callable[..., CollectionSource]
@@ -60,7 +60,7 @@ def test_a_view_and_a_capped_collection_are_not_streamed(database: Documents, so
 
 
 def test_a_user_who_may_not_is_told_the_grant(opened: Callable[..., MongoDB]) -> None:
-    found = Described(
+    found = CollectionMetadata(
         *("shop", "things", "collection", (), False, "", True, False, True, True),
         average_bytes=0,
     )
@@ -70,7 +70,7 @@ def test_a_user_who_may_not_is_told_the_grant(opened: Callable[..., MongoDB]) ->
     ):
         with serving(Scripted(refusals=[13], users=users)) as server:
             mongo = opened("shop", server.url)
-            told = streaming(mongo._client, found, Opening(mongo.changes()))
+            told = streaming(mongo._client, found, StreamAccess(mongo.changes()))
         assert not told.possible
         assert told.command == granted + '[{"role": "read", "db": "shop"}])'
 

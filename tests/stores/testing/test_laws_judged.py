@@ -241,7 +241,15 @@ class RejectsWhatItHolds(MemoryTarget):
         return [Rejected(0, "E-ANY", "")] if records else ()
 
 
+class CountsWithoutInheriting(MemoryTarget):
+    """Has what Countable asks for, which nobody will use."""
+
+    def count(self) -> int:
+        return len(list(self.addresses()))
+
+
 WRONG: list[type[MemoryTarget]] = [
+    CountsWithoutInheriting,
     KeepsTwentyFive,
     Appends,
     AppendsUnseen,
