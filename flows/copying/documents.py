@@ -17,6 +17,7 @@ from mappers.documents.decoding import position
 from stores.contract.journal import Reject, RejectJournal, Tally
 from stores.contract.source import Batch, Partition
 from stores.contract.target import Target
+from stores.throttling.batches import cut
 
 _AT_ONCE = 500
 """Documents fetched by one read; and addresses deleted between two looks at the lease."""
@@ -78,9 +79,9 @@ def copy_documents(
             known = [address for raw in (before or {}).get(at, ()) for address in projection.former(raw)]
         stale.update(dict.fromkeys((*known, *(current if at in gone else ()))))
     addresses = [address for address in stale if address not in written]
-    for first in range(0, len(addresses), _AT_ONCE):
+    for batch in cut(addresses, _AT_ONCE):
         journal.ensure()
-        target.delete(addresses[first : first + _AT_ONCE])
+        target.delete(batch)
     journal.replace_rejects([identify(at) for at in every], collected.rejects)
     return Recopied(collected.tally, len(set(ids) - documents.found), len(addresses), collected.rejects)
 
@@ -94,8 +95,7 @@ class _DocumentSource:
     found: set[bytes] = field(default_factory=set)
 
     def read(self, _partition: Partition, _after: bytes | None = None) -> Iterator[Batch]:
-        for first in range(0, len(self.ids), _AT_ONCE):
-            page = self.ids[first : first + _AT_ONCE]
+        for page in cut(self.ids, _AT_ONCE):
             if documents := self.source.fetch(page):
                 # By exact bytes: a query takes 1 and 1.0 for one _id, so a deleted id may find another document.
                 self.found.update(at for at in map(position, documents) if at is not None)

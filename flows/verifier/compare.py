@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +21,7 @@ from stores.contract.source import Partition, Readable, Source
 from stores.contract.stop import NEVER, Stop
 from stores.contract.target import Divided, Listable, Target
 from stores.errors import TransientError
+from stores.throttling.batches import cut
 
 _LISTED_AT_ONCE = 1_000
 _EXPIRY_GRACE_MS = 5_000
@@ -144,7 +144,7 @@ def list_share(
         addresses = target.addresses_of(share, shares)
     elif isinstance(target, Listable):
         addresses = target.addresses()
-    while page := list(islice(addresses, _LISTED_AT_ONCE)):
+    for page in cut(addresses, _LISTED_AT_ONCE):
         if stop.is_set():
             return False
         log.list(page)

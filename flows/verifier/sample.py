@@ -10,6 +10,7 @@ from typing import Any
 
 from mappers.documents.decoding import position
 from stores.contract.source import Batch, Partition, Source
+from stores.throttling.batches import cut
 
 DOCUMENTS = 30_000
 """Default size of a sample: without a difference at most 0.01 % differ, at 95 % confidence."""
@@ -58,14 +59,14 @@ class DrawnDocuments:
     def read(self, partition: Partition, after: bytes | None = None) -> Iterator[Batch]:
         """Yield the documents that still exist, the uniform ones first."""
         for ids in (self.uniform, self.beside):
-            for start in range(0, len(ids), _AT_ONCE):
-                documents = self.source.fetch(ids[start : start + _AT_ONCE])
+            for drawn in cut(ids, _AT_ONCE):
+                documents = self.source.fetch(drawn)
                 if ids is self.uniform:
                     self._found.update(at for raw in documents if (at := position(raw)) is not None)
                 else:
                     self._beside += len(documents)
                 if documents:
-                    yield Batch(documents, ids[start])
+                    yield Batch(documents, drawn[0])
 
     def sampled(self, wrong: Collection[bytes], confidence: float) -> Sampled:
         """Return the outcome once every document was read and these were found wrong."""

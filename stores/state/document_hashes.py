@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from stores.state.database import Database
 from stores.state.leases import Lease, Leases
 from stores.state.tables import document_hashes as hashes
+from stores.throttling.batches import cut
 
 _AT_ONCE = 500
 
@@ -69,5 +70,5 @@ class DocumentHashes:
 
     def _by_ids(self, route: str, ids: Sequence[bytes]) -> Iterator[sa.ColumnElement[bool]]:
         """Yield conditions that pick the rows of these ids, a number of ids that SQLite takes at a time."""
-        for first in range(0, len(ids), _AT_ONCE):
-            yield sa.and_(self._database.where(hashes, route), hashes.c.id.in_(ids[first : first + _AT_ONCE]))
+        for batch in cut(ids, _AT_ONCE):
+            yield sa.and_(self._database.where(hashes, route), hashes.c.id.in_(batch))

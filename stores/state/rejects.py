@@ -17,6 +17,7 @@ from stores.contract.journal import Reject
 from stores.state.database import Database
 from stores.state.leases import Lease, Leases
 from stores.state.tables import halts, rejects
+from stores.throttling.batches import cut
 
 _AT_ONCE = 500
 MOST_IN_MEMORY = 10_000
@@ -220,8 +221,8 @@ class Rejects:
                 return
         current = {(reject.id, reject.stage) for reject in failed}
         with self._leases.fenced(lease) as db:
-            for first in range(0, len(ids), _AT_ONCE):
-                known = sa.and_(here, rejects.c.id.in_(ids[first : first + _AT_ONCE]))
+            for batch in cut(ids, _AT_ONCE):
+                known = sa.and_(here, rejects.c.id.in_(batch))
                 for id_, stage in db.execute(sa.select(rejects.c.id, rejects.c.stage).where(known)).tuples().all():
                     if (id_, stage) not in current:
                         row = sa.and_(here, rejects.c.id == id_, rejects.c.stage == stage)

@@ -1217,7 +1217,7 @@ def test_documents_with_ignored_fields_are_told(make: Make, proxy: Proxy) -> Non
 def test_replicas_that_are_not_back_are_told(make: Make, proxy: Proxy) -> None:
     target = make(load_replicas=0)
     target.prepare()
-    (left,) = [fault for fault in target.audit() if "settings for the load" in fault]
+    (left,) = [fault for fault in target.audit() if "settings of the load" in fault]
     assert "run backfill again" in left
     target.restore()
     # One node holds no second copy: the local server says so as Elasticsearch would.

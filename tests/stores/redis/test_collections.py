@@ -345,7 +345,7 @@ def test_members_under_a_key_of_another_type_are_rejected_and_absent(
     ]
     rejected = target.write(records)
     assert [(one.index, one.code) for one in rejected] == [(n, "E-RDS-TYPE") for n in range(3)]
-    assert [one.reason.rpartition("no ")[2] for one in rejected] == ["set", "stream", "sorted set"]
+    assert [one.reason.rpartition("not a ")[2] for one in rejected] == ["set", "stream", "sorted set"]
     assert set(target.read([one.address for one in records])) == {f"{unique}:1"}
     target.delete([one.address for one in records])
     assert client.get(unique) == b"theirs"

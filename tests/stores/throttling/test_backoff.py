@@ -166,12 +166,17 @@ def test_a_listing_that_begins_anew_makes_no_progress_by_what_it_repeats() -> No
 
 def test_a_stream_that_is_left_is_closed() -> None:
     closed: list[bool] = []
+    made: list[Generator[int, None, None]] = []  # Else the interpreter would close what nobody refers to.
 
-    def generate() -> Generator[int, None, None]:
+    def listing() -> Generator[int, None, None]:
         try:
             yield 1
         finally:
             closed.append(True)
+
+    def generate() -> Generator[int, None, None]:
+        made.append(listing())
+        return made[-1]
 
     items = retry_each(generate, backoff(Clock()))
     assert next(items) == 1
