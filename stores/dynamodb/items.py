@@ -132,11 +132,12 @@ class Items:
             position = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
 
     def _apply_batch(self, batch: Sequence[Write]) -> list[Rejected]:
-        """Carry the writes out and return those refused; the halves of a refused batch are tried apart (R142)."""
-        rejected: list[Rejected] = []
+        """Carry the writes out and return those refused; the halves of a refused request are tried apart (R142)."""
         backoff = self._backoff()
+        refused: tuple[Sequence[Write], Refused] | None = None
 
         def send(pending: Sequence[Write]) -> Left[Write] | None:
+            nonlocal refused
             turn = self._pace.ask(len(pending), self._units(pending))
             backoff.extend(turn.waited_s)
             try:
@@ -144,13 +145,8 @@ class Items:
             except TransientError as error:
                 self._pace.tell(turn, len(pending), throttled=error.code == "E-DDB-BUSY")
                 raise
-            except Refused as refused:
-                if len(pending) == 1:
-                    rejected.append(Rejected(pending[0].place, refused.store_code, refused.reason))
-                else:
-                    half = len(pending) // 2
-                    rejected.extend(self._apply_batch(pending[:half]))
-                    rejected.extend(self._apply_batch(pending[half:]))
+            except Refused as error:
+                refused = (pending, error)
                 return None
             self._pace.tell(turn, len(unprocessed))
             if not unprocessed:
@@ -158,7 +154,13 @@ class Items:
             return Left([write for write in pending if write.address in unprocessed], self._throttled(len(unprocessed)))
 
         retry_rest(send, batch, backoff)
-        return rejected
+        if refused is None:
+            return []
+        writes, error = refused
+        if len(writes) == 1:
+            return [Rejected(writes[0].place, error.store_code, error.reason)]
+        half = len(writes) // 2
+        return [*self._apply_batch(writes[:half]), *self._apply_batch(writes[half:])]
 
     def _units(self, writes: Collection[Write]) -> float:
         """Return the write capacity units of writes: exactly where there is a ceiling, else at most those."""

@@ -334,7 +334,7 @@ def test_what_costs_more_than_the_plan_says_is_warned_of(place: Any, server: Any
         ("orders", {"table": "or ders"}, ["' '"]),
         ("orders", {"billing": "provisioned", "read_units": 1}, ["write_units"]),
         ("orders", {"billing": "provisioned", "read_units": 0, "write_units": 1}, ["read_units"]),
-        ("orders", {"read_units": 1}, ["read_units", "on_demand"]),
+        ("orders", {"read_units": 1}, ["read_units", "provisioned"]),
         ("orders", {"key": Key("")}, ["key", "0 bytes"]),
         ("orders", {"key": Key("é" * 128)}, ["256 bytes", "255"]),
         ("orders", {"key": Key("a", "a")}, ["'a'"]),
