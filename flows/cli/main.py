@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import click
 
+from flows import exit_codes
 from flows.cli.backfill import backfill
 from flows.cli.check import check
 from flows.cli.demo import demo
@@ -22,7 +23,7 @@ from flows.cli.status import status
 from flows.cli.sync import sync
 from flows.cli.verify import verify
 from flows.connect.gc_tuning import collect_seldom
-from stores.errors import OfframpError, PlanError, origin
+from stores.errors import OfframpError, origin
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -60,18 +61,18 @@ def main() -> None:
             offramp(standalone_mode=False)
     except click.ClickException as error:
         error.show()
-        _fail("E-USAGE", error.format_message(), 2)
+        _fail("E-USAGE", error.format_message(), exit_codes.REFUSED)
     except click.Abort:
-        sys.exit(130)
+        sys.exit(exit_codes.INTERRUPTED)
     except OfframpError as error:
         print(f"offramp: {error}", file=sys.stderr)
-        _fail(error.code, error.message, 2 if isinstance(error, PlanError) else 3)
+        _fail(error.code, error.message, exit_codes.of_error(error))
     except Exception as error:  # noqa: BLE001 - Python would end with 1, which says "finished with rejects"
         message = f"unexpected {origin(error)}; the same command resumes"
         print(f"offramp: {message}", file=sys.stderr)
         if "-v" in sys.argv or "--verbose" in sys.argv:
             traceback.print_exc()
-        _fail("E-INTERNAL", message, 3)
+        _fail("E-INTERNAL", message, exit_codes.FAILED)
 
 
 def _fail(code: str, message: str, exit_code: int) -> NoReturn:

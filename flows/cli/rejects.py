@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from flows import exit_codes
 from flows.cli.options import JSON, PLAN, ROUTES, interruptible, leave, print_json
 from stores.errors import PlanError
 
@@ -143,7 +144,7 @@ def retry(plan_path: Path, routes: tuple[str, ...], id_: str, code: str, stage: 
             f"{left} rejected documents are left; verify again: the earlier verification does not cover the retried"
             " ones"
         )
-    leave(3 if any(one.failure for one in outcomes) else 1 if left else 0)
+    leave(exit_codes.of_outcomes(failed=any(one.failure for one in outcomes), left=bool(left)))
 
 
 @rejects.command()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from flows import exit_codes
 from flows.cli.options import JSON, PLAN, ROUTES, interruptible, leave, print_json
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def repair(
             print("nothing was written")
         elif any(one.copied or one.deleted for one in outcomes):
             print("only the addresses above were compared; for a verdict run: offramp verify")
-    leave(3 if any(one.failure for one in outcomes) else 1 if left else 0)
+    leave(exit_codes.of_outcomes(failed=any(one.failure for one in outcomes), left=bool(left)))
 
 
 def _print_repaired(outcomes: Sequence[Repaired], wanted: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ def status(plan_path: Path, as_json: bool) -> None:
     """Show how far each route of PLAN has come, from its state alone; no store is asked."""
     from flows.plan.load import load
     from flows.reporting import text as report
-    from flows.run.status import status as statuses
+    from flows.run.stages import status as statuses
 
     rows = statuses(load(plan_path))
     if as_json:

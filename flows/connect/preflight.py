@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from flows.connect.expires_from_index import describe_rule, read_ttl_rule
 from flows.connect.plain_ids import prove_id_kind, refuse_other_id_kind
 from flows.connect.stores import open_source
-from flows.connect.ttl_rule import describe_rule, read_ttl_rule
 from flows.plan.model import Plan, Route
 from mappers.contract import Record
 from mappers.expiry import IndexExpires

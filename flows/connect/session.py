@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
-from flows.connect.leases import hold_leases
+from flows.connect.expires_from_index import resolve_expires
+from flows.connect.lease_renewal import hold_leases
 from flows.connect.preflight import RouteCheck, check, refuse_changes
 from flows.connect.stores import OpenRoute, open_route, open_state
-from flows.connect.ttl_rule import resolve_expires
 from flows.plan.model import Plan, Route
 from stores.mongodb.database import MongoDB
 from stores.state.leases import Lease

@@ -50,8 +50,8 @@ def open_route(
 ) -> Iterator[OpenRoute]:
     """Give the route with its stores open for the length of the body; nothing is read or written yet.
 
-    `expires: from_index` is resolved in `route` (see `ttl_rule.resolve_expires`). Opens a source of its own unless a
-    `database` is given. Closes what it opened, and leaves the state and a given database open.
+    `expires: from_index` is resolved in `route` (see `expires_from_index.resolve_expires`). Without a
+    `database` it opens one. Closes what it opened, and leaves the state and a given database open.
     """
     with ExitStack() as closing:
         if database is None:

@@ -6,8 +6,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from flows.plan.keys import RejectKeys
 from flows.plan.model import Plan, Route
+from flows.plan.plan_keys import RejectKeys
 from stores.errors import OverBudget
 from stores.state.leases import Lease
 from stores.state.rejects import OPEN, RejectCause

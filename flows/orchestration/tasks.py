@@ -19,8 +19,8 @@ from prefect.tasks import Task, exponential_backoff
 from flows.connect.stores import open_state
 from flows.orchestration import worker_entry
 from flows.orchestration.artifacts import show, show_sync
-from flows.plan.keys import RunKeys
 from flows.plan.model import Plan
+from flows.plan.plan_keys import RunKeys
 from flows.reporting.files import write
 from flows.reporting.model import Report
 from flows.reporting.text import as_text

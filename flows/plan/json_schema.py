@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.plan import plugins
-from flows.plan.keys import USE_CASES, PlanKeys, RouteKeys
+from flows.plan.plan_keys import USE_CASES, PlanKeys, RouteKeys
 from flows.plan.validation import key_names, schema
 
 FILE = Path(__file__).parents[2] / "config" / "plan.schema.json"

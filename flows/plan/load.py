@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from flows.plan import plugins
-from flows.plan.keys import PlanKeys
 from flows.plan.model import Plan, Route
+from flows.plan.plan_keys import PlanKeys
 from flows.plan.plugins import PluginError
 from flows.plan.routes import checked_route
 from flows.plan.validation import checked

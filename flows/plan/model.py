@@ -12,7 +12,7 @@ from typing import Any
 
 from bson import json_util
 
-from flows.plan.keys import Fields, RejectKeys, RouteKeys, RunKeys, VerificationKeys
+from flows.plan.plan_keys import Fields, RejectKeys, RouteKeys, RunKeys, VerificationKeys
 from flows.plan.plugins import MapFunction
 from flows.plan.validation import unknown
 from mappers.contract import Losses, MapperType

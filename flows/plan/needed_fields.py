@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from flows.plan.keys import RouteKeys
 from flows.plan.model import left_out
+from flows.plan.plan_keys import RouteKeys
 from mappers.expiry import FROM_INDEX, Expires
 from mappers.transforms.transform import Transform
 from mappers.transforms.validation import lacking, undating

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from flows.plan import needed_fields, plugins, query
-from flows.plan.keys import USE_CASES, Fields, RouteKeys
 from flows.plan.model import Route
+from flows.plan.plan_keys import USE_CASES, Fields, RouteKeys
 from flows.plan.plugins import MapFunction, PluginError
 from flows.plan.validation import checked, key_names, unknown
 from flows.plan.yaml_file import PlanFile, Where

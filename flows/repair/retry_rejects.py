@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from flows.connect.leases import hold_leases
+from flows.connect.lease_renewal import hold_leases
 from flows.connect.session import Session, open_session
 from flows.connect.stores import OpenRoute, open_source, open_state
 from flows.copying.projection import identify

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
+from flows import exit_codes
 from flows.connect.progress import Throughput
 from flows.verifier.field_differences import DifferenceSamples
 from flows.verifier.job import Level
@@ -20,7 +21,6 @@ Verdict = Literal["clean", "rejects", "mismatches", "failed"]
 
 
 _SEVERITY: Sequence[Verdict] = ("clean", "rejects", "mismatches", "failed")
-EXIT_CODES: Mapping[Verdict, int] = {"clean": 0, "rejects": 1, "mismatches": 1, "failed": 3}
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
@@ -198,8 +198,8 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 clean, 1 finished with rejects or mismatches, 3 not finished."""
-        return EXIT_CODES[self.verdict]
+        """The exit code of a command that ends with this report."""
+        return exit_codes.OF_VERDICT[self.verdict]
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as JSON data, version 1; keys are added, never changed (docs/report.md)."""

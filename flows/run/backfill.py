@@ -13,8 +13,8 @@ from flows.connect.preflight import is_copied, join_faults, refuse_other_identit
 from flows.connect.session import Session, open_session
 from flows.connect.staging import find_occupied, open_staging
 from flows.connect.stores import open_source, open_target, with_design
-from flows.plan.keys import RunKeys
 from flows.plan.model import Route
+from flows.plan.plan_keys import RunKeys
 from flows.replication.positions import FirstPosition
 from flows.replication.sweep import sweep
 from flows.reporting.evidence import Failures

@@ -9,10 +9,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, TypeVar
 
+from flows.connect.expires_from_index import resolve_expires
 from flows.connect.gc_tuning import collect_seldom
 from flows.connect.progress import SILENT, Observer, Progress, ProgressCounter, watched
 from flows.connect.stores import open_route, open_state
-from flows.connect.ttl_rule import resolve_expires
 from flows.copying.partition import copy_partition
 from flows.copying.reject_budget import BudgetTracker, budget_of
 from flows.plan.model import Plan

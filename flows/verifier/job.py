@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 from uuid import uuid4
 
+from flows.connect.expires_from_index import resolve_expires
 from flows.connect.gc_tuning import collect_seldom
 from flows.connect.progress import SILENT, Observer, Progress, ProgressCounter, watched
 from flows.connect.stores import OpenRoute, open_route, open_state
-from flows.connect.ttl_rule import resolve_expires
 from flows.copying.projection import identify
 from flows.plan.model import Plan
 from flows.verifier.compare import Comparison, Save, compare_partition, list_share, save_nothing

@@ -23,7 +23,7 @@ from waiting import until
 from flows.plan.load import load
 from flows.plan.model import Plan
 from flows.run import backfill as engine
-from flows.run.status import status
+from flows.run.stages import status
 from flows.run.verify import verify
 from flows.run.workers import Run, Threads
 from mappers.contract import Losses

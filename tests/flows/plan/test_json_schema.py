@@ -17,8 +17,8 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from flows.plan import json_schema, plugins
-from flows.plan.keys import USE_CASES, Fields, PlanKeys, RouteKeys, RunKeys
 from flows.plan.load import load
+from flows.plan.plan_keys import USE_CASES, Fields, PlanKeys, RouteKeys, RunKeys
 from flows.plan.validation import key_names
 from mappers.dynamodb.records import Key
 from mappers.policies import HashPolicies, IndexPolicies, ItemPolicies, JsonPolicies

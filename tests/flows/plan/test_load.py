@@ -14,9 +14,9 @@ import pytest
 from bson import Decimal128, ObjectId, Regex
 
 from flows.plan import plugins
-from flows.plan.keys import USE_CASES
 from flows.plan.load import load as load_plan
 from flows.plan.model import Plan, digest
+from flows.plan.plan_keys import USE_CASES
 from mappers.contract import Losses
 from mappers.redis import String
 from stores import memory
