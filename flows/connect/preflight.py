@@ -122,7 +122,7 @@ def refuse_changes(state: State, routes: Iterable[Route], found: Mapping[str, Ro
                 PlanError(
                     "E-CONFIG-CHANGED",
                     f"route {route.name}: the plan has changed since its run began: {changes}. What was written under"
-                    " the old plan would stay beside the new: undo the change, or begin anew with backfill --restart",
+                    " the old plan would stay beside the new: undo the change, or start over with backfill --restart",
                 )
             )
         try:
@@ -142,8 +142,8 @@ def refuse_other_identity(known: RouteState, *, source: str, target: str | None 
         if before != now:
             raise PermanentError(
                 "E-MADE-ANEW",
-                f"the {what} was dropped and made anew since the run began, so its checkpoints mean nothing for it;"
-                " begin anew with backfill --restart",
+                f"the {what} was dropped and recreated since the run began, so its checkpoints no longer apply;"
+                " start over with backfill --restart",
             )
 
 

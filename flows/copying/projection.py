@@ -345,5 +345,5 @@ def _refuse_other_kind(raw: bytes, proven: str) -> None:
         "E-ID-TYPE",
         f"id_encoding: plain, and {was} when the run began; now there is another _id: {what}. Two documents could share"
         " a key, so the route stops. Remove the document or exclude it with where:, or set id_encoding: typed; then"
-        " begin anew with backfill --restart",
+        " start over with backfill --restart",
     )

@@ -77,8 +77,7 @@ class PlanFile:
                 return str(default)
             self._unfit(
                 where,
-                f"the environment variable {name} is not set; set it, or write a default: a default:"
-                f" ${{{name}:-default}}",
+                f"the environment variable {name} is not set; set it, or write a default: ${{{name}:-default}}",
             )
             return ""
 

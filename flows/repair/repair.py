@@ -99,7 +99,7 @@ def _refuse_systemic(session: Session, sums: Mapping[str, Counter[str]], kinds: 
                 PlanError(
                     "E-REPAIR-SYSTEMIC",
                     f"route {route.name}: {wrong}{more} addresses are wrong, of {documents} documents: that is no"
-                    " accident, so find its cause and begin anew with backfill --restart; or say --all",
+                    " accident, so find its cause and start over with backfill --restart; or repair anyway with --all",
                 )
             )
     if faults:

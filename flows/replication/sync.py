@@ -176,7 +176,7 @@ class _Sync:
         if sync_state is None or (sync_state.position.token == RESCANNED.token) != (route.keys.sync == "rescan"):
             raise PlanError(
                 "E-SYNC-POSITION",
-                f"its backfill noted no position to go on from with sync: {route.keys.sync}; begin anew with backfill"
+                f"its backfill noted no position to go on from with sync: {route.keys.sync}; start over with backfill"
                 " --restart (which for sync: stream needs a replica set, and a collection that is no view)",
             )
         if sync_state.halted:

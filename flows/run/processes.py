@@ -231,7 +231,7 @@ def _refuse_changed(plan: Plan, routes: str) -> Plan:
         raise PermanentError(
             "E-CONFIG-CHANGED",
             f"{plan.path} was changed while its run was at work; put back what changed and run the same command again,"
-            " or begin anew with backfill --restart",
+            " or start over with backfill --restart",
         )
     return plan
 
