@@ -16,7 +16,6 @@ from flows.plan.json_schema import Schema, plan_schema
 FILE = Path(__file__).parents[2] / "docs" / "configuration.md"
 _BEGIN = "<!-- made by `python -m flows.docgen.configuration --write`; change the dataclass that holds the key -->\n"
 _END = "<!-- end of what is made -->\n"
-_TARGETS = {"dynamodb": "DynamoDB", "redis": "Redis", "elasticsearch": "Elasticsearch and OpenSearch"}
 _SECTIONS = {"source": "Connection", "run": "RunKeys", "verification": "VerificationKeys", "rejects": "RejectKeys"}
 _PARTS = ("Fields", "Key", "KeyAttribute", "Index", "Expires", "Durability", "Window", "UnitsWindow")
 """Definitions with a table of their own, in this order; other definitions have a page or a section."""
@@ -44,16 +43,12 @@ def tables(schema: Schema) -> str:
     parts = ["## The plan", _keys(schema["properties"], schema["required"])]
     for section, name in _SECTIONS.items():
         parts += [f"## {section}", _keys(definitions[name]["properties"], definitions[name].get("required", ()))]
-    for target, title in _TARGETS.items():
-        connection = schema["properties"]["targets"]["properties"][target]
-        parts += [
-            f"## targets.{target}",
-            f"The connection to {title}.",
-            _keys(connection["properties"], connection.get("required", ())),
-        ]
+    connections = schema["properties"]["targets"]["properties"]
+    for target, connection in connections.items():
+        parts += [f"## targets.{target}", _keys(connection["properties"], connection.get("required", ()))]
     parts += ["## routes", "Keys that every route may have.", _keys(definitions["route"]["properties"], ())]
-    for target, title in _TARGETS.items():
-        parts += [f"## Routes to {title}", _route_keys(target, definitions)]
+    for target in connections:
+        parts += [f"## Routes to {target}", _route_keys(target, definitions)]
     for name in _PARTS:
         described = definitions[name]
         parts += [
