@@ -9,6 +9,7 @@ check:  ## format, lint, types, layering, generated files current
 	python -m flows.docgen.values --check
 	python -m flows.orchestration.deployments --check
 	python -m flows.docgen.errors --check
+	python -m flows.docgen.rules --check
 	python -m flows.docgen.configuration --check
 
 format:
@@ -18,6 +19,7 @@ format:
 	python -m flows.docgen.values --write
 	python -m flows.orchestration.deployments --write
 	python -m flows.docgen.errors --write
+	python -m flows.docgen.rules --write
 	python -m flows.docgen.configuration --write
 
 # Property tests try fewer examples here than in `make test`.
