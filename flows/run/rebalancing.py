@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 LEAST_DOCUMENTS = 10_000
 """The rest of a partition is split only if it has about so many documents: opening a partition has its price."""
-_POLL_EVERY_S = 1.0
+POLL_EVERY_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class SplittingSource:
     give: Callable[[int, bytes], Partition | None]
     """The partition ends there on record, and another goes on; None if that is not wanted any more."""
     least: int = LEAST_DOCUMENTS
-    every_s: float = _POLL_EVERY_S
+    every_s: float = POLL_EVERY_S
 
     def read(self, partition: Partition, after: bytes | None = None) -> Iterator[Batch]:
         """Yield the documents of the partition, or of what it keeps of itself."""

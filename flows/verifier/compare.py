@@ -76,6 +76,7 @@ def compare_partition(
     stop: Stop = NEVER,
     compared: Callable[[int], None] = lambda _: None,
     save: Save = save_nothing,
+    checkpoint_s: float = _CHECKPOINT_S,
 ) -> Tally | None:
     """Return the tally of the partition; each of its records past `after` is compared and noted in the log.
 
@@ -103,7 +104,7 @@ def compare_partition(
         total.add(tally)
         reached = position
         compared(tally.read)
-        if not silent and time.monotonic() - saved > _CHECKPOINT_S:
+        if not silent and time.monotonic() - saved > checkpoint_s:
             save(reached, total, log.flush(), done=False)
             saved = time.monotonic()
 

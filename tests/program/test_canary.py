@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,12 +94,13 @@ def not_listed(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_collisions(patch: pytest.MonkeyPatch) -> None:
-    real = ledger._balance_bucket
+    real = ledger.Balance.add
 
-    def balanced(*arguments: Any) -> Iterator[Mismatch]:
-        return (one for one in real(*arguments) if one.kind != "collides")
+    def add(self: ledger.Balance, mismatch: Mismatch) -> None:
+        if mismatch.kind != "collides":
+            real(self, mismatch)
 
-    patch.setattr(ledger, "_balance_bucket", balanced)
+    patch.setattr(ledger.Balance, "add", add)
 
 
 def canonical(change: Callable[[bytes], bytes]) -> Callable[[pytest.MonkeyPatch], None]:

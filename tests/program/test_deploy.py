@@ -31,7 +31,6 @@ from redis import Redis
 from waiting import ending, until
 
 from flows import backfill, verification
-from flows.orchestration import artifacts as showing
 from flows.orchestration import deployments
 from flows.orchestration import registration as deploying
 from flows.orchestration.artifacts import artifact_key
@@ -464,10 +463,9 @@ def newest(server: Server, key: str) -> dict[str, Any]:
 
 
 def test_progress_is_shown_while_copying_and_while_verifying(
-    server: Server, write_plan: WritePlan, unique: str, monkeypatch: pytest.MonkeyPatch
+    server: Server, write_plan: WritePlan, unique: str
 ) -> None:
-    monkeypatch.setattr(showing, "_LOOK_EVERY_S", 0.05)
-    path = write_plan({"max_rate": 200})
+    path = write_plan({"max_rate": 60})  # Either takes longer than the time between two looks.
 
     assert backfill.run(path, [], "full").verdict == "clean"
 

@@ -21,11 +21,12 @@ from redis import Redis
 from waiting import until
 
 from flows.demo import servers
+from flows.demo.servers import Launch, free_port
 from stores.errors import PermanentError, PlanError
 
 pytestmark = [pytest.mark.server, pytest.mark.process]
 
-STARTERS: dict[str, Callable[[Path], AbstractContextManager[str]]] = {
+STARTERS: dict[str, Callable[..., AbstractContextManager[str]]] = {
     "mongodb": servers.mongodb,
     "redis": servers.redis,
     "dynamodb": servers.dynamodb,
@@ -34,7 +35,7 @@ STARTERS: dict[str, Callable[[Path], AbstractContextManager[str]]] = {
 
 
 @pytest.fixture(params=STARTERS)
-def start(request: pytest.FixtureRequest) -> Callable[[Path], AbstractContextManager[str]]:
+def start(request: pytest.FixtureRequest) -> Callable[..., AbstractContextManager[str]]:
     return STARTERS[request.param]
 
 
@@ -56,7 +57,7 @@ def works_in(process: psutil.Process, directory: Path) -> bool:
 
 
 def test_a_server_works_in_the_callers_directory_on_the_loopback_address_and_is_gone_when_the_block_raises(
-    start: Callable[[Path], AbstractContextManager[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start: Callable[..., AbstractContextManager[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     place = tmp_path / "here" / "data"
@@ -79,9 +80,8 @@ def test_a_server_works_in_the_callers_directory_on_the_loopback_address_and_is_
     assert not (place / "here").exists()
 
 
-def test_a_server_that_ignores_a_request_to_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(servers, "STOP_WITHIN_S", 0.5)
-    with servers.redis(tmp_path) as url:
+def test_a_server_that_ignores_a_request_to_end_is_killed(tmp_path: Path) -> None:
+    with servers.redis(tmp_path, launch=Launch(stop_within_s=0.5)) as url:
         (server,) = own_servers(tmp_path)
         server.suspend()  # A stopped process handles no signal but SIGKILL.
     assert not server.is_running()
@@ -133,7 +133,7 @@ def test_each_server_starts_again_with_its_data(tmp_path: Path) -> None:
             client.index(index="orders", document={"n": 1}, refresh=True)
             return int(client.count(index="orders")["count"])
 
-    def twice(start: Callable[[Path], AbstractContextManager[str]], write: Callable[[str], int], place: Path) -> int:
+    def twice(start: Callable[..., AbstractContextManager[str]], write: Callable[[str], int], place: Path) -> int:
         with start(place) as url:
             assert write(url) == 1
         with start(place) as url:
@@ -174,9 +174,9 @@ def test_a_server_that_dies_at_its_start_is_an_error_with_the_end_of_its_log(tmp
     assert own_servers(tmp_path) == []
 
 
-def test_a_server_that_never_answers_is_stopped_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(servers, "READY_WITHIN_S", 0.5)
-    with pytest.raises(PermanentError) as caught, servers.redis(tmp_path, "--bind", "127.0.0.2"):
+def test_a_server_that_never_answers_is_stopped_and_named(tmp_path: Path) -> None:
+    launch = Launch(ready_within_s=0.5)
+    with pytest.raises(PermanentError) as caught, servers.redis(tmp_path, "--bind", "127.0.0.2", launch=launch):
         pytest.fail("nobody answers there")
     assert caught.value.code == "E-DEMO-START"
     assert own_servers(tmp_path) == []
@@ -189,15 +189,13 @@ def taken_port() -> Iterator[int]:
 
 
 def test_a_port_taken_in_the_meantime_is_replaced_by_another_and_the_server_gone_after_the_block(
-    start: Callable[[Path], AbstractContextManager[str]],
+    start: Callable[..., AbstractContextManager[str]],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     taken_port: int,
 ) -> None:
-    free = servers._free_port
     ports = [taken_port]
-    monkeypatch.setattr(servers, "_free_port", lambda: ports.pop() if ports else free())
-    with start(tmp_path) as url:
+    launch = Launch(free_port=lambda: ports.pop() if ports else free_port())
+    with start(tmp_path, launch=launch) as url:
         assert urlsplit(url).port != taken_port
         assert ports == []
     assert not listens(url)
@@ -205,7 +203,7 @@ def test_a_port_taken_in_the_meantime_is_replaced_by_another_and_the_server_gone
 
 
 def test_a_missing_package_is_named_with_the_command_that_installs_it(
-    start: Callable[[Path], AbstractContextManager[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start: Callable[..., AbstractContextManager[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither beside the interpreter nor among its packages."""
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))

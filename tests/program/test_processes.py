@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sqlite3
+import time
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from waiting import until
 from flows.plan.load import load
 from flows.run.jobs import CopyJob
 from flows.run.processes import Processes, local_workers
+from flows.run.rebalancing import POLL_EVERY_S
 from stores.contract.source import Partition
 from stores.errors import LeaseLost, PermanentError
 from stores.state.leases import Lease
@@ -241,7 +243,14 @@ def test_a_straggler_is_split_for_the_worker_that_has_nothing_to_do(
     database.things.insert_many([{"_id": number, "n": number} for number in range(DOCUMENTS, DOCUMENTS + more)])
     plan = plan_of("wait", gate, stores, database, unique, options={"gate": str(gate), "prefix": f"{unique}:"})
     running = start("-v", "backfill", plan, "--json", folder=tmp_path)
-    until(lambda: partition_requested(tmp_path) or running.poll() is not None, "a request for another partition")
+    reached = Path(f"{gate}.reached")
+
+    def split_next() -> bool:
+        """Whether the worker finds the request as soon as it goes on: it looks again a second after its last look."""
+        waits = reached.exists() and time.time() - reached.stat().st_mtime > POLL_EVERY_S
+        return (waits and partition_requested(tmp_path)) or running.poll() is not None
+
+    until(split_next, "a request for another partition that the worker looks for next")
     gate.touch()
     out, err = running.communicate(timeout=60)
     assert running.returncode == 0, err

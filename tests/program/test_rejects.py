@@ -151,10 +151,10 @@ def test_a_document_accepted_and_replaced_before_anything_was_copied_again_is_no
 
 
 def test_a_route_over_its_budget_stops_early_and_goes_on_once_it_is_raised(
-    path: Path, command: Command, database: Database[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    path: Path, command: Command, database: Database[dict[str, Any]], redis_url: str
 ) -> None:
-    monkeypatch.setattr("flows.copying.partition._CHECKPOINT_S", 0)
     fill(database, set(range(2_000, 2_010)), 8_000, padding="x" * 1_000)
+    say(path, targets={"redis": {"url": redis_url, "max_rate": 4_000}})  # Slow enough for checkpoints on the way.
     say(path, rejects={"in_a_row": 50, "most": 9})
     stopped = command("backfill", path, "--json")
     row = stopped.route("things")

@@ -13,8 +13,7 @@ from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows.copying import partition as copying
-from flows.copying.partition import copy_partition
+from flows.copying.partition import InFlight, copy_partition
 from flows.copying.projection import Projection
 from flows.verifier.compare import compare
 from mappers.contract import Document, Losses, MappingError
@@ -284,15 +283,14 @@ def test_what_was_acknowledged_before_a_prompt_target_failed_is_on_record() -> N
     assert book.tally.read == 20 == len(memory.held("prompt"))
 
 
-def test_no_partition_reads_on_while_the_process_has_enough_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_partition_reads_on_while_the_process_has_enough_in_flight() -> None:
     """Of all partitions together; each may have one batch, or it would never come to its end."""
-    monkeypatch.setattr(copying, "_IN_FLIGHT_BYTES", 100)
-    before = copying._IN_FLIGHT._bytes
+    in_flight = InFlight(limit_bytes=100)
     most: list[int] = []
 
     class Counting(MemoryTarget):
         def write(self, records: Sequence[Any], /) -> Sequence[Rejected]:
-            most.append(copying._IN_FLIGHT._bytes - before)
+            most.append(in_flight.size_bytes)
             return super().write(records)
 
     memory.forget("enough")
@@ -301,8 +299,9 @@ def test_no_partition_reads_on_while_the_process_has_enough_in_flight(monkeypatc
     documents = [{"_id": number, "wish": "one", "n": number} for number in range(40)]
     source = MemorySource(documents, batch_documents=2)
     books = [Notebook(), Notebook()]
+    keys = {"window": 9, "in_flight": in_flight}
     copies = [
-        threading.Thread(target=copy_partition, args=(source, projection(), target, book, part), kwargs={"window": 9})
+        threading.Thread(target=copy_partition, args=(source, projection(), target, book, part), kwargs=keys)
         for book, part in zip(books, source.split(2), strict=True)
     ]
     for each in copies:
@@ -312,7 +311,7 @@ def test_no_partition_reads_on_while_the_process_has_enough_in_flight(monkeypatc
     assert all(book.done for book in books)
     largest = max(len(raw) for batch in source.read(Partition(0)) for raw in batch.documents) * 2
     assert max(most) <= 100 + 2 * largest
-    assert copying._IN_FLIGHT._bytes == before
+    assert in_flight.size_bytes == 0
 
 
 def test_a_run_whose_lease_is_lost_writes_nothing_more() -> None:

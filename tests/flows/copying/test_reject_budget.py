@@ -127,15 +127,14 @@ def test_rejects_beyond_the_most_allowed_stop_and_accepted_ones_do_not_count(sta
     assert tally(state).rejected == 50
 
 
-def test_a_share_is_judged_of_a_fair_number_only(state: State, copy: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_share_is_judged_of_a_fair_number_only(state: State, copy: Copy) -> None:
     wishes = ["reject"] * 5 + ["keep"] * 95
     budget = Budget(share=0.04)
     assert copy(wishes, budget)
-    monkeypatch.setattr("flows.copying.reject_budget._FAIR", 100)
     with pytest.raises(OverBudget, match=r"5 of 100 documents were rejected \(limit: rejects.share 0.04\)"):
-        BudgetTracker(state, state_lease(state), budget).judge()
+        BudgetTracker(state, state_lease(state), budget, fair=100).judge()
     state.rejects.lift_halt(state_lease(state))
-    BudgetTracker(state, state_lease(state), Budget(share=0.05)).judge()
+    BudgetTracker(state, state_lease(state), Budget(share=0.05), fair=100).judge()
 
 
 @pytest.mark.parametrize(("documents", "refused", "stops"), [(100, 21, True), (100, 20, False), (99, 60, False)])

@@ -159,24 +159,24 @@ def test_a_pass_killed_at_any_call_says_what_it_would_have_said(
                     seen=Tally.from_json(now.tally.to_json()),
                     window=window,
                     save=saving(number),
+                    checkpoint_s=checkpoint_s,
                 )
         fuse()
         look = Recheck(mortal, projection(), target)
         return balance([folder / str(number) for number in kept], listed=True, recheck=look)
 
     mortal = Mortal(documents, batch_documents=batch_documents)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(comparing, "_CHECKPOINT_S", data.draw(st.sampled_from([0.0, 1e9])))
-        for _ in range(30):
-            fuse.calls, fuse.at = 0, data.draw(st.integers(1, 40))
-            try:
-                found = attempt()
-                break
-            except Killed:
-                continue
-        else:
-            fuse.at = -1
+    checkpoint_s = data.draw(st.sampled_from([0.0, 1e9]))
+    for _ in range(30):
+        fuse.calls, fuse.at = 0, data.draw(st.integers(1, 40))
+        try:
             found = attempt()
+            break
+        except Killed:
+            continue
+    else:
+        fuse.at = -1
+        found = attempt()
     total = Tally()
     for one in kept.values():
         total.add(one.tally)
