@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import quote
 
@@ -20,6 +19,7 @@ import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+from http_servers import Reply, Request, forward, serving
 from plans import Stores, offramp, write_plan
 from pymongo.database import Database
 
@@ -192,64 +192,37 @@ class Domain:
     """An Amazon domain as far as signing goes: it checks each request's signature against what really arrived."""
 
     def __init__(self, upstream: str) -> None:
+        self.url = ""
+        self.upstream = upstream
         self.judged: list[tuple[str, bool]] = []
-        domain = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            wbufsize = -1
+    def reply(self, request: Request) -> Reply:
+        fits = signature(request) == request.headers.get("authorization")
+        self.judged.append((f"{request.method} {request.path}", fits))
+        if not fits:
+            return Reply(403, b'{"message":"The request signature we calculated does not match"}')
+        headers = {"content-type": request.headers.get("content-type", "application/json")}
+        return forward(self.upstream, replace(request, headers=headers))
 
-            def answer(self) -> None:
-                body = self.rfile.read(int(self.headers.get("content-length", 0)))
-                fits = self.signature(body) == self.headers.get("Authorization")
-                domain.judged.append((f"{self.command} {self.path}", fits))
-                if fits:
-                    answer, status = self.passed_on(body)
-                else:
-                    answer, status = b'{"message":"The request signature we calculated does not match"}', 403
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
 
-            def passed_on(self, body: bytes) -> tuple[bytes, int]:
-                headers = {"content-type": self.headers.get("content-type", "application/json")}
-                request = urllib.request.Request(upstream + self.path, body or None, headers, method=self.command)
-                try:
-                    with urllib.request.urlopen(request) as reply:
-                        return reply.read(), reply.status
-                except urllib.error.HTTPError as error:
-                    with error:
-                        return error.read(), error.code
-
-            def signature(self, body: bytes) -> str:
-                """What botocore signs the request with as it arrived: all but the unsigned headers is its own."""
-                sent = {name.lower(): value for name, value in self.headers.items()}
-                login = sent.get("authorization", "SignedHeaders=")
-                signed = login.partition("SignedHeaders=")[2].partition(",")[0].split(";")
-                if not {"host", "x-amz-date", "x-amz-security-token", "x-amz-content-sha256"} <= set(signed):
-                    return "unsigned"
-                if sent["x-amz-content-sha256"] != hashlib.sha256(body).hexdigest():
-                    return "another body"
-                kept = {name: value for name, value in sent.items() if name in signed}
-                request = AWSRequest(self.command, f"http://{sent['host']}{self.path}", kept, body)
-                auth = SigV4Auth(Credentials(KEY, KEY_SECRET, TOKEN), "es", "eu-central-1")
-                request.context["timestamp"] = sent["x-amz-date"]
-                text = auth.canonical_request(request)
-                signature = auth.signature(auth.string_to_sign(request, text), request)
-                return (
-                    f"AWS4-HMAC-SHA256 Credential={auth.scope(request)}, SignedHeaders={';'.join(signed)}, "
-                    f"Signature={signature}"
-                )
-
-            do_GET = do_POST = do_PUT = do_DELETE = answer  # noqa: N815
-
-            def log_message(self, *args: Any) -> None:
-                """Say nothing."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
+def signature(request: Request) -> str:
+    """What botocore signs the request with as it arrived: all but the unsigned headers is its own."""
+    sent = request.headers
+    login = sent.get("authorization", "SignedHeaders=")
+    signed = login.partition("SignedHeaders=")[2].partition(",")[0].split(";")
+    if not {"host", "x-amz-date", "x-amz-security-token", "x-amz-content-sha256"} <= set(signed):
+        return "unsigned"
+    if sent["x-amz-content-sha256"] != hashlib.sha256(request.body).hexdigest():
+        return "another body"
+    kept = {name: value for name, value in sent.items() if name in signed}
+    arrived = AWSRequest(request.method, f"http://{sent['host']}{request.path}", kept, request.body)
+    auth = SigV4Auth(Credentials(KEY, KEY_SECRET, TOKEN), "es", "eu-central-1")
+    arrived.context["timestamp"] = sent["x-amz-date"]
+    text = auth.canonical_request(arrived)
+    signed_with = auth.signature(auth.string_to_sign(arrived, text), arrived)
+    return (
+        f"AWS4-HMAC-SHA256 Credential={auth.scope(arrived)}, SignedHeaders={';'.join(signed)}, Signature={signed_with}"
+    )
 
 
 @pytest.fixture
@@ -259,12 +232,8 @@ def domain(opensearch_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Dom
     monkeypatch.delenv("AWS_PROFILE", raising=False)
     session.cache_clear()
     domain = Domain(opensearch_url)
-    thread = threading.Thread(target=domain.server.serve_forever, args=(0.01,))
-    thread.start()
-    yield domain
-    domain.server.shutdown()
-    thread.join()
-    domain.server.server_close()
+    with serving(domain.reply) as domain.url:
+        yield domain
     session.cache_clear()
 
 

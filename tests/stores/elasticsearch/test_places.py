@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bson.datetime_ms import DatetimeMS
+from http_servers import Reply, Request, serving
 from plans import Stores, offramp, write_plan
 from pymongo.database import Database
 
@@ -179,24 +178,12 @@ def test_an_id_under_two_routings_is_listed_twice(unique: str) -> None:
     twice = [{"_id": "1", "_routing": "a"}, {"_id": "1", "_routing": "b"}]
     whole = {"_shards": {"failed": 0}, "_scroll_id": "s"}
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            asked = "_search?" in self.path
-            answer = {**whole, "hits": {"total": {"value": 2}, "hits": twice if asked else []}}
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(json.dumps(answer).encode())
+    def answer(request: Request) -> Reply:
+        hits = twice if "_search?" in request.path else []
+        return Reply(200, json.dumps({**whole, "hits": {"total": {"value": 2}, "hits": hits}}).encode())
 
-        do_DELETE = do_POST  # noqa: N815
-
-        def log_message(self, *args: Any) -> None:
-            """Say nothing."""
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        with closing(routed(f"http://127.0.0.1:{server.server_port}", unique)) as target:
-            listed = list(target.addresses())
-        server.shutdown()
+    with serving(answer) as url, closing(routed(url, unique)) as target:
+        listed = list(target.addresses())
     assert listed == ['["a","1"]', '["b","1"]']
 
 

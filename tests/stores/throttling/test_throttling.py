@@ -12,8 +12,8 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +24,7 @@ import pytest
 import redis
 import yaml
 from botocore.awsrequest import AWSResponse
+from http_servers import Reply, Request, serving
 from pymongo.database import Database
 from waiting import until
 
@@ -264,57 +265,35 @@ def test_a_stop_ends_the_wait_for_a_ceiling(table: Any) -> None:
 # Elasticsearch
 
 
+UUID = {"things": {"settings": {"index": {"uuid": "one"}}}}
+
+
 class Bulk:
     """A server that speaks enough of Elasticsearch to be written to, and pushes back beyond its capacity."""
 
     def __init__(self, capacity: Capacity) -> None:
         self.held: dict[str, Any] = {}
         self.requests = self.whole = self.partly = 0
-        bulk = self
+        self.capacity = capacity
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            wbufsize = -1
+    def reply(self, request: Request) -> Reply:
+        status, content = (200, UUID) if request.method == "GET" else self.written(request.body.splitlines())
+        return Reply(status, json.dumps(content).encode(), {"X-Elastic-Product": "Elasticsearch"})
 
-            def do_GET(self) -> None:
-                self.reply(200, {"things": {"settings": {"index": {"uuid": "one"}}}})
-
-            def do_POST(self) -> None:
-                lines = self.rfile.read(int(self.headers["content-length"])).splitlines()
-                actions = list(zip(lines[::2], lines[1::2], strict=True))
-                taken = capacity.some([1] * len(actions))
-                bulk.requests += 1
-                if not any(taken) or 10 <= bulk.requests < 13:
-                    capacity.taken -= sum(taken)
-                    bulk.whole += 1
-                    self.reply(429, {"error": {"type": "es_rejected_execution_exception", "reason": ""}})
-                    return
-                bulk.partly += not all(taken)
-                self.reply(
-                    200,
-                    {
-                        "errors": not all(taken),
-                        "items": [
-                            bulk.outcome(json.loads(action)["index"]["_id"], source, got)
-                            for (action, source), got in zip(actions, taken, strict=True)
-                        ],
-                    },
-                )
-
-            def reply(self, status: int, content: Any) -> None:
-                body = json.dumps(content).encode()
-                self.send_response(status)
-                self.send_header("X-Elastic-Product", "Elasticsearch")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *args: Any) -> None:
-                """Say nothing."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
+    def written(self, lines: Sequence[bytes]) -> tuple[int, Any]:
+        actions = list(zip(lines[::2], lines[1::2], strict=True))
+        taken = self.capacity.some([1] * len(actions))
+        self.requests += 1
+        if not any(taken) or 10 <= self.requests < 13:
+            self.capacity.taken -= sum(taken)
+            self.whole += 1
+            return 429, {"error": {"type": "es_rejected_execution_exception", "reason": ""}}
+        self.partly += not all(taken)
+        outcomes = [
+            self.outcome(json.loads(action)["index"]["_id"], source, got)
+            for (action, source), got in zip(actions, taken, strict=True)
+        ]
+        return 200, {"errors": not all(taken), "items": outcomes}
 
     def outcome(self, name: str, source: bytes, got: bool) -> Any:
         if got:
@@ -327,18 +306,12 @@ class Bulk:
 def test_a_cluster_that_pushes_back_is_written_near_its_capacity_and_holds_everything(clock: Clock) -> None:
     capacity = Capacity(clock, 1_000)
     bulk = Bulk(capacity)
-    serving = threading.Thread(target=bulk.server.serve_forever, args=(0.02,))
-    serving.start()
-    connection, placement = ElasticsearchTarget.Connection(bulk.url), ElasticsearchTarget.Placement(index="things")
-    target = ElasticsearchTarget(connection, placement, "things", timing=by(clock))
-    try:
-        for at in range(60):
-            assert target.write([index_document({"n": n}, f"{at}-{n}") for n in range(100)]) == []
-    finally:
-        target.close()
-        bulk.server.shutdown()
-        bulk.server.server_close()
-        serving.join()
+    placement = ElasticsearchTarget.Placement(index="things")
+    with serving(bulk.reply) as url:
+        target = ElasticsearchTarget(ElasticsearchTarget.Connection(url), placement, "things", timing=by(clock))
+        with closing(target):
+            for at in range(60):
+                assert target.write([index_document({"n": n}, f"{at}-{n}") for n in range(100)]) == []
     assert len(bulk.held) == 6_000
     assert bulk.whole, "no request was pushed back as a whole"
     assert capacity.offered <= 2 * 6_000
