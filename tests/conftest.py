@@ -22,6 +22,7 @@ import pytest
 from chromium import Chromium, run_chromium
 from hypothesis import HealthCheck, settings
 from isolation import GUARD, mark
+from plans import Stores
 from pymongo import MongoClient
 from pymongo.database import Database
 from redis import Redis
@@ -165,6 +166,11 @@ def redis_server(starts_server: None, tmp_path_factory: pytest.TempPathFactory) 
     """Start another Redis with options of its own: ``redis_server("--maxmemory", "5mb") -> url``."""
     with ExitStack() as running:
         yield lambda *args: running.enter_context(servers.redis(tmp_path_factory.mktemp("redis"), *args))
+
+
+@pytest.fixture
+def stores(mongodb_url: str, redis_url: str, dynamodb_endpoint: str, elasticsearch_url: str) -> Stores:
+    return Stores(mongodb_url, redis_url, dynamodb_endpoint, elasticsearch_url)
 
 
 @pytest.fixture(scope="session")

@@ -30,11 +30,6 @@ ROUTES: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-@pytest.fixture(scope="session")
-def stores(mongodb_url: str, redis_url: str, dynamodb_endpoint: str, elasticsearch_url: str) -> Stores:
-    return Stores(mongodb_url, redis_url, dynamodb_endpoint, elasticsearch_url)
-
-
 @pytest.fixture
 def route(stores: Stores, unique: str, tmp_path: Path) -> Callable[[str], Route]:
     def opened(target: str) -> Route:

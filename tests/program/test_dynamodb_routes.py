@@ -15,11 +15,6 @@ from pymongo.database import Database
 
 
 @pytest.fixture
-def stores(mongodb_url: str, dynamodb_endpoint: str) -> Stores:
-    return Stores(mongodb_url, "", dynamodb_endpoint, "")
-
-
-@pytest.fixture
 def dynamodb(dynamodb_endpoint: str) -> Any:
     return boto3.client("dynamodb", endpoint_url=dynamodb_endpoint)
 

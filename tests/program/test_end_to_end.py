@@ -50,11 +50,6 @@ def elasticsearch(document, *, gate, prefix):
 '''
 
 
-@pytest.fixture(scope="session")
-def stores(mongodb_url: str, redis_url: str, dynamodb_endpoint: str, elasticsearch_url: str) -> Stores:
-    return Stores(mongodb_url, redis_url, dynamodb_endpoint, elasticsearch_url)
-
-
 @pytest.fixture
 def redis(stores: Stores) -> redis_client.Redis:
     return redis_client.Redis.from_url(stores.redis)

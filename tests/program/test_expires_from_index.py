@@ -17,11 +17,6 @@ YEARS = 10**9
 NOW = dt.datetime.now(dt.UTC).replace(microsecond=0)
 
 
-@pytest.fixture(scope="session")
-def stores(mongodb_url: str, redis_url: str, dynamodb_endpoint: str, elasticsearch_url: str) -> Stores:
-    return Stores(mongodb_url, redis_url, dynamodb_endpoint, elasticsearch_url)
-
-
 @pytest.fixture
 def planned(stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path) -> Callable[..., Path]:
     def plan(expires: Any = "from_index", **keys: Any) -> Path:

@@ -19,11 +19,6 @@ from waiting import until
 PAST = bson.datetime_ms.DatetimeMS(1_000_000_000_000)
 
 
-@pytest.fixture
-def stores(mongodb_url: str, redis_url: str) -> Stores:
-    return Stores(mongodb_url, redis_url, "", "")
-
-
 def own_mapper(folder: Path, body: str, unique: str) -> dict[str, Any]:
     """Write a mapper file and return a route that uses it."""
     lines = [

@@ -17,11 +17,6 @@ from plans import Stores, offramp, write_plan
 from pymongo.database import Database
 
 
-@pytest.fixture
-def stores(mongodb_url: str, elasticsearch_url: str) -> Stores:
-    return Stores(mongodb_url, "", "", elasticsearch_url)
-
-
 def told(stores: Stores, method: str, path: str, body: Any = None) -> Any:
     """Ask the server itself."""
     data = None if body is None else json.dumps(body).encode()

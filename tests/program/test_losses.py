@@ -8,7 +8,6 @@ from typing import Any
 
 import boto3
 import bson
-import pytest
 import redis as redis_client
 from plans import Stores, offramp, write_plan
 from pymongo.database import Database
@@ -16,11 +15,6 @@ from pymongo.database import Database
 from mappers.documents.decoding import CODEC
 from mappers.lossless import restore
 from mappers.redis.records import String
-
-
-@pytest.fixture(scope="session")
-def stores(mongodb_url: str, redis_url: str, dynamodb_endpoint: str, elasticsearch_url: str) -> Stores:
-    return Stores(mongodb_url, redis_url, dynamodb_endpoint, elasticsearch_url)
 
 
 def test_a_loss_is_not_clean_until_the_plan_accepts_it(

@@ -30,11 +30,6 @@ LONG = "k" * 3000
 RESERVED = "h:" + 64 * "0"
 
 
-@pytest.fixture(scope="session")
-def stores(mongodb_url: str, redis_url: str, dynamodb_endpoint: str, elasticsearch_url: str) -> Stores:
-    return Stores(mongodb_url, redis_url, dynamodb_endpoint, elasticsearch_url)
-
-
 @pytest.fixture
 def plain(stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path) -> Callable[..., Path]:
     """Write the plan of one route with plain keys."""

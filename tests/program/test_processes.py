@@ -75,11 +75,6 @@ def gate(tmp_path: Path) -> Path:
     return tmp_path / "go"
 
 
-@pytest.fixture
-def stores(mongodb_url: str, redis_url: str) -> Stores:
-    return Stores(mongodb_url, redis_url, "", "")
-
-
 def plan_of(
     use: str, gate: Path, stores: Stores, database: Database[dict[str, Any]], unique: str, **route: Any
 ) -> Path:

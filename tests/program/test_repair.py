@@ -19,11 +19,6 @@ from stores.state.leases import Leases
 from stores.state.state import State
 
 
-@pytest.fixture(scope="session")
-def stores(mongodb_url: str, redis_url: str, dynamodb_endpoint: str, elasticsearch_url: str) -> Stores:
-    return Stores(mongodb_url, redis_url, dynamodb_endpoint, elasticsearch_url)
-
-
 @pytest.mark.parametrize("target", list(DAMAGED))
 def test_whatever_a_verification_finds_is_repaired_to_a_clean_verify(
     target: str, stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path

@@ -21,11 +21,6 @@ DOCUMENTS = 300
 
 
 @pytest.fixture
-def stores(mongodb_url: str, redis_url: str) -> Stores:
-    return Stores(mongodb_url, redis_url, "http://127.0.0.1:1", "http://127.0.0.1:1")
-
-
-@pytest.fixture
 def plan(tmp_path: Path, stores: Stores, database: Database[dict[str, Any]], unique: str) -> Path:
     database["people"].insert_many(
         [{"_id": number, "name": SECRET, "tags": ["a", "b"], "born": {"year": 1815}} for number in range(DOCUMENTS)]

@@ -62,11 +62,6 @@ def mongodb_url(starts_server: None, tmp_path_factory: pytest.TempPathFactory) -
         yield url
 
 
-@pytest.fixture(scope="module")
-def stores(mongodb_url: str, redis_url: str, dynamodb_endpoint: str, elasticsearch_url: str) -> Stores:
-    return Stores(mongodb_url, redis_url, dynamodb_endpoint, elasticsearch_url)
-
-
 @contextmanager
 def writing(stores: Stores, database: Documents) -> Iterator[None]:
     writer = subprocess.Popen(

@@ -38,11 +38,6 @@ from stores.mongodb.database import MongoDB
 SALT = "a salt of many bytes"
 
 
-@pytest.fixture(scope="session")
-def stores(mongodb_url: str, redis_url: str, dynamodb_endpoint: str, elasticsearch_url: str) -> Stores:
-    return Stores(mongodb_url, redis_url, dynamodb_endpoint, elasticsearch_url)
-
-
 ORDER_LINES: list[dict[str, Any]] = [
     {"explode": {"field": "items", "empty": "drop", "position": "line"}},
     {"cast": {"fields": {"items.price": "decimal", "items.quantity": "int"}}},

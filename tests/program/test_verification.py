@@ -21,11 +21,6 @@ from flows.verifier.sample import bound, needed
 from stores.state.state import State
 
 
-@pytest.fixture(scope="session")
-def stores(mongodb_url: str, redis_url: str, dynamodb_endpoint: str, elasticsearch_url: str) -> Stores:
-    return Stores(mongodb_url, redis_url, dynamodb_endpoint, elasticsearch_url)
-
-
 @pytest.mark.parametrize("target", list(DAMAGED))
 def test_whatever_is_wrong_in_a_target_is_found_and_named_rightly(
     target: str, stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path

@@ -267,11 +267,6 @@ def test_two_routes_by_date_with_one_beginning_overlap(tmp_path: Path, mongodb_u
     assert "a place of its own" in refused.err
 
 
-@pytest.fixture
-def stores(mongodb_url: str, elasticsearch_url: str) -> Stores:
-    return Stores(mongodb_url, "", "", elasticsearch_url)
-
-
 def test_logs_go_to_an_index_a_month_and_all_of_them_are_verified(
     stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
 ) -> None:
