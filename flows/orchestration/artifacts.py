@@ -30,7 +30,7 @@ from flows.reporting.model import Report, RouteReport
 from stores.errors import OfframpError
 from stores.state.state import State
 
-_LOOK_EVERY_S = 5.0
+LOOK_EVERY_S = 5.0
 _MOST_LETTERS = 500_000
 """Prefect drops the event of an artifact beyond 5 MB."""
 
@@ -89,7 +89,7 @@ def _without_addresses(route: RouteReport) -> RouteReport:
 
 
 @contextmanager
-def copying_shown(plan: Plan, routes: Sequence[Route]) -> Iterator[None]:
+def copying_shown(plan: Plan, routes: Sequence[Route], *, look_every_s: float = LOOK_EVERY_S) -> Iterator[None]:
     """While the body lasts, an artifact shows how much of the routes is copied, as the plan's state has it."""
     expected: dict[str, int] = {}
     with open_state(plan) as state:
@@ -100,7 +100,7 @@ def copying_shown(plan: Plan, routes: Sequence[Route]) -> Iterator[None]:
                     expected.update({route.name: route.source(database).estimate() for route in routes})
             return _copied(state, routes, expected)
 
-        with shown(artifact_key(plan.name, "progress"), measure):
+        with shown(artifact_key(plan.name, "progress"), measure, look_every_s):
             yield
 
 
@@ -143,8 +143,8 @@ def catching_up_shown(plan: Plan) -> Iterator[SyncObserver]:
 
 
 @contextmanager
-def shown(key: str, measure: Callable[[], Far]) -> Iterator[None]:
-    """While the body lasts, and if it lasts, an artifact shows what `measure` returns, every few seconds.
+def shown(key: str, measure: Callable[[], Far], look_every_s: float = LOOK_EVERY_S) -> Iterator[None]:
+    """While the body lasts, and if it lasts, an artifact shows what `measure` returns, every `look_every_s`.
 
     Whatever goes wrong with that is logged, and ends nothing.
     """
@@ -152,20 +152,20 @@ def shown(key: str, measure: Callable[[], Far]) -> Iterator[None]:
     # The artifact belongs to the run at hand, which a thread of its own would not know of.
     context = contextvars.copy_context()
     showing = threading.Thread(
-        target=context.run, args=(_keep_showing, key, measure, stop), name="progress", daemon=True
+        target=context.run, args=(_keep_showing, key, measure, look_every_s, stop), name="progress", daemon=True
     )
     showing.start()
     try:
         yield
     finally:
         stop.set()
-        showing.join(_LOOK_EVERY_S)
+        showing.join(LOOK_EVERY_S)
 
 
-def _keep_showing(key: str, measure: Callable[[], Far], stop: threading.Event) -> None:
+def _keep_showing(key: str, measure: Callable[[], Far], look_every_s: float, stop: threading.Event) -> None:
     artifact: UUID | None = None
     while True:
-        ended = stop.wait(_LOOK_EVERY_S)
+        ended = stop.wait(look_every_s)
         if ended and artifact is None:
             return
         try:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from flows.connect.progress import SILENT
 from flows.connect.stores import open_state
-from flows.orchestration.artifacts import Counted, artifact_key, shown
+from flows.orchestration.artifacts import LOOK_EVERY_S, Counted, artifact_key, shown
 from flows.plan.load import load
 from flows.run.jobs import Job
 from stores.contract.stop import PolledStop
@@ -21,7 +21,7 @@ _POLL_EVERY_S = 1.0
 R = TypeVar("R")
 
 
-def run_job(plan: str, job: Job[R]) -> R:
+def run_job(plan: str, job: Job[R], *, look_every_s: float = LOOK_EVERY_S) -> R:
     """Return the result of the job under the plan at this path; an artifact shows its progress.
 
     The progress of copying is shown by the flow instead.
@@ -32,5 +32,5 @@ def run_job(plan: str, job: Job[R]) -> R:
         if job.kind == "copy":
             return job.run(loaded, SILENT, stop)
         counted = Counted(job.route)
-        with shown(artifact_key(loaded.name, job.route, job.kind), counted.far):
+        with shown(artifact_key(loaded.name, job.route, job.kind), counted.far, look_every_s):
             return job.run(loaded, counted, stop)

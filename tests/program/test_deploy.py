@@ -22,7 +22,7 @@ import psutil
 import pytest
 import yaml
 from plans import offramp
-from prefect import Flow
+from prefect import Flow, flow, task
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -31,13 +31,19 @@ from redis import Redis
 from waiting import ending, until
 
 from flows import backfill, verification
+from flows.connect.stores import open_state
 from flows.orchestration import deployments
 from flows.orchestration import registration as deploying
-from flows.orchestration.artifacts import artifact_key
+from flows.orchestration.artifacts import artifact_key, copying_shown
 from flows.orchestration.deployments import Wanted
+from flows.orchestration.tasks import prefect_workers
 from flows.orchestration.waiting import LEASE_HELD, wait_for_routes
+from flows.orchestration.worker_entry import run_job
 from flows.plan.load import load
 from flows.reporting.model import Report
+from flows.run.backfill import backfill as run_backfill
+from flows.run.workers import Run
+from flows.verifier.job import Verified, VerifyJob, VerifyOptions
 from stores.errors import TransientError
 from stores.state.state import State
 
@@ -465,9 +471,30 @@ def newest(server: Server, key: str) -> dict[str, Any]:
 def test_progress_is_shown_while_copying_and_while_verifying(
     server: Server, write_plan: WritePlan, unique: str
 ) -> None:
-    path = write_plan({"max_rate": 60})  # Either takes longer than the time between two looks.
+    path = write_plan({"max_rate": 200})
+    loaded = load(path)
+    routes = loaded.chosen(())
 
-    assert backfill.run(path, [], "full").verdict == "clean"
+    @flow
+    def copying() -> Report:
+        with prefect_workers(loaded) as workers, copying_shown(loaded, routes, look_every_s=0.05):
+            return run_backfill(Run(loaded, routes, workers), VerifyOptions("none"))
+
+    @task
+    def verifying(job: VerifyJob) -> Verified:
+        return run_job(str(path), job, look_every_s=0.05)
+
+    @flow
+    def proving() -> Verified:
+        with open_state(loaded) as state:
+            lease = state.leases.acquire(unique)
+            try:
+                return verifying(VerifyJob(unique, VerifyOptions("sample"), lease))
+            finally:
+                state.leases.release(lease)
+
+    assert copying().routes[0].copied == 400
+    assert proving().sampled is not None
 
     copied = newest(server, artifact_key(unique, "progress"))
     verified = newest(server, artifact_key(unique, unique, "verify"))
