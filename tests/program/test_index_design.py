@@ -224,7 +224,7 @@ def test_settings_for_the_load_are_put_back_even_by_the_next_run(
     told(stores, "PUT", f"/{unique}/_mapping", {"_meta": {"mine": 1, "offramp": {"before_load": left}}})
     found = offramp("verify", plan, "--json", folder=tmp_path)
     assert found.code == 1
-    assert "settings for the load" in found.route("things")["reasons"][0]
+    assert "settings of the load" in found.route("things")["reasons"][0]
     assert offramp("backfill", plan, folder=tmp_path).code == 0
     (described,) = told(stores, "GET", f"/{unique}").values()
     assert described["settings"]["index"]["refresh_interval"] == "9s"
