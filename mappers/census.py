@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from bson import Binary, Code, DBRef, Decimal128, Int64, ObjectId
 from bson.datetime_ms import DatetimeMS
@@ -201,24 +202,28 @@ def _looks_like_key(name: str) -> bool:
     return bare.isdecimal() or (len(bare) in (24, 32) and all(letter in "0123456789abcdefABCDEF" for letter in bare))
 
 
-@runtime_checkable
-class Designer(Protocol):
+class Designer(ABC):
     """A mapper that designs its target's place, and the shape of its records, from what the documents hold.
 
     The design is JSON data, made once for a run and remembered: resuming and verifying follow the same.
     """
 
+    @abstractmethod
     def survey(self, *, mapped: bool) -> int | None:
         """Return how many documents to look at, 0 for all, None for no design; `mapped`: the plan made one itself."""
 
+    @abstractmethod
     def seen(self, document: Document, /) -> Document:
         """Return the document with the fields its records will have; raises MappingError for one that has none."""
 
+    @abstractmethod
     def kind(self, value: Any, /) -> str:
         """Return the kind of a scalar as the mapper writes it (`mappers.census.kind`)."""
 
+    @abstractmethod
     def design(self, census: Census) -> Mapping[str, Any]:
         """Return the design; raises ValueError, as ``key: text``, where none serves these documents."""
 
+    @abstractmethod
     def follow(self, design: Mapping[str, Any], /) -> None:
         """From now on documents are mapped by this design."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 from mappers.losses import Losses as Losses
+from mappers.policies import Anomalies, Fidelity
 from mappers.tree import Tree
 
 Document = Mapping[str, Any]
@@ -60,10 +62,10 @@ class Mapper(Protocol[R_co]):
         """Return the document's records; raises MappingError for a document its store cannot hold."""
 
 
-@runtime_checkable
-class Addressing(Protocol):
-    """A mapper that can tell from an `_id` where a document's records are, for documents that are gone."""
+class Addressing(ABC):
+    """A mapper that knows from an `_id` alone where a document's records are, also of a document that is gone."""
 
+    @abstractmethod
     def addresses(self, identity: Document, /) -> Sequence[str] | None:
         """Return the addresses of all records of a document of which only the `_id` is known.
 
@@ -72,15 +74,60 @@ class Addressing(Protocol):
         """
 
 
-@runtime_checkable
-class Straight(Protocol):
-    """A mapper that can make records of stored bytes, for documents in which it need look at nothing."""
+class Straight(ABC):
+    """A mapper that makes records of stored bytes, for documents in which it need look at nothing."""
 
+    @abstractmethod
     def straight(self, documents: Sequence[bytes], /) -> Sequence[Record | None]:
         """Return the one record of each document, as mapping it would; None for one that must be decoded and mapped.
 
         A record lost nothing. Empty where no document can be mapped so.
         """
+
+
+class MapperDeclarations:
+    """What a class of mappers may say of itself. It inherits this class, and what it does not say is as here."""
+
+    use_cases: ClassVar[Sequence[str]] = ()
+    """The values of a route's `use_case` that pick this mapper and its target."""
+    dates_in_ms: ClassVar[bool] = False
+    """Whether it takes each date as a DatetimeMS, which is decoded in less time than a datetime."""
+    PLACEMENT: ClassVar[Mapping[str, Any]] = {}
+    """Keys of the target's placement that hold for each of its routes."""
+
+
+class OptionDeclarations:
+    """What a mapper's `Options` may say beside keys. They inherit this class, and what they do not say is as here."""
+
+    fidelity: Fidelity = "native"
+    """lossless: each record must give back its whole document, and is Restorable."""
+    id_encoding: Literal["typed", "plain"] = "typed"
+    """plain: `_id` is written without its type, so a run proves first that all are of one kind."""
+    expires: Any = None
+    """The option of `mappers.expiry`, of a mapper that has one."""
+
+    @property
+    def anomalies(self) -> Anomalies | None:
+        """What becomes of documents that a decoder would change; None where they are rejects.
+
+        A mapper that names policies takes the types of `mappers.documents.irregular` as values.
+        """
+        return None
+
+    def needed(self) -> Iterable[tuple[str, str]]:
+        """Yield the fields by whose absence records would be wrong, each after the option that names it."""
+        return ()
+
+
+def declarations(mapper: MapperType | None) -> type[MapperDeclarations]:
+    """Return what a class of mappers says of itself: the defaults where it does not inherit MapperDeclarations."""
+    kind: object = mapper
+    return kind if isinstance(kind, type) and issubclass(kind, MapperDeclarations) else MapperDeclarations
+
+
+def option_declarations(options: object) -> OptionDeclarations:
+    """Return what options say beside their keys: the defaults where they do not inherit OptionDeclarations."""
+    return options if isinstance(options, OptionDeclarations) else OptionDeclarations()
 
 
 class MapperType(Protocol):
@@ -89,11 +136,7 @@ class MapperType(Protocol):
     Options: ClassVar[type]
     """A dataclass: the keys a route may give this mapper, with their defaults."""
     target: ClassVar[str]
-    """The name of the target whose records it makes.
-
-    A mapper may also have `PLACEMENT`: keys of the target's placement that hold for each of its routes.
-    """
-    # dates_in_ms: ClassVar[bool] = True, for a mapper that takes each date as a DatetimeMS, which is decoded sooner.
+    """The name of the target whose records it makes."""
 
     def __call__(self, options: Any, route: str, losses: Losses, /) -> Mapper[Record]:
         """Return a mapper for one route; raises ValueError for options that cannot be served."""

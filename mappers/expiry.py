@@ -62,6 +62,13 @@ def rules(expires: str | Expires | None) -> Sequence[Expires]:
     return found
 
 
+def date_field(expires: str | Expires | None) -> str | None:
+    """Return the date field that an option names, None where it names none."""
+    if isinstance(expires, Expires):
+        return expires.field
+    return None if expires == FROM_INDEX else expires
+
+
 class Expiry:
     """Tells when documents expire by one option `expires`."""
 

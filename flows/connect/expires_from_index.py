@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from flows.plan.model import Route, left_out
+from mappers.contract import option_declarations
 from mappers.expiry import FROM_INDEX, IndexExpires
 from mappers.transforms.filters import fields
 from stores.errors import PlanError
@@ -17,7 +18,7 @@ def read_ttl_rule(route: Route, database: MongoDB) -> IndexExpires | None:
 
     Raises PlanError where there is none, or where its field is not among those the route takes along.
     """
-    if getattr(route.options, "expires", None) != FROM_INDEX:
+    if option_declarations(route.options).expires != FROM_INDEX:
         return None
     found = database.source(route.collection).expiry()
     for rule in (found, *found.others):

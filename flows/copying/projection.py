@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from flows.plan.model import Route, is_plain
 from flows.plan.plugins import MapFunction
-from mappers.contract import Addressing, MappingError, Record, Straight
+from mappers.contract import Addressing, MappingError, Record, Straight, declarations, option_declarations
 from mappers.documents.decoding import CODEC, CODEC_MS, decode, identity_type, identity_types, position
 from mappers.documents.irregular import decode_all
 from mappers.identity import PLAIN_KINDS, encode, plain
@@ -269,16 +269,17 @@ def route_projection(
     """
     # A mapper that has policies knows the types that only a reader of raw bytes meets; to any other they are rejects.
     built_in = route.mapper_type is not None
-    lossless = built_in and getattr(route.options, "fidelity", "native") == "lossless"
+    options = option_declarations(route.options)
+    lossless = built_in and options.fidelity == "lossless"
     return Projection(
         mapper,
         losses,
         record_types,
         transformation=route.transformation(losses),
-        dates_in_ms=getattr(route.mapper_type, "dates_in_ms", False),
+        dates_in_ms=declarations(route.mapper_type).dates_in_ms,
         id_kind=id_kind if is_plain(route) else None,
         guarded=route.function is not None,
-        anomalies=getattr(route.options, "values", None) if built_in else None,
+        anomalies=options.anomalies if built_in else None,
         lossless=lossless and id_kind is not None,
         naming=_naming(route),
         matches=_judged(route.where),

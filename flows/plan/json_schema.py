@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from flows.plan import plugins
-from flows.plan.plan_keys import USE_CASES, PlanKeys, RouteKeys
+from flows.plan.plan_keys import PlanKeys, RouteKeys
 from flows.plan.validation import key_names, schema
 
 FILE = Path(__file__).parents[2] / "config" / "plan.schema.json"
-_DISTRIBUTION = "mongo-offramp"
 _FROM_ENVIRONMENT = {"type": "string", "pattern": r"\$\{"}
 _SCALARS = ("integer", "number", "boolean")
 
@@ -64,7 +63,7 @@ def plan_schema(distribution: str | None = None) -> Schema:
 
 def text() -> str:
     """Return the content of config/plan.schema.json."""
-    return _text(plan_schema(_DISTRIBUTION))
+    return _text(plan_schema(plugins.DISTRIBUTION))
 
 
 def _text(made: Schema) -> str:
@@ -93,7 +92,7 @@ def _route(of_target: Mapping[str, Sequence[str]], definitions: Schema) -> Schem
     """Return the schema of a route: what is true of all, and which closed variant holds where."""
     common = _lifted(schema(RouteKeys), definitions)
     named: Mapping[str, Schema] = {
-        "use_case": {"enum": list(USE_CASES)},
+        "use_case": {"enum": list(plugins.use_cases())},
         "target": {"enum": sorted(of_target)},
         "mapper": {"enum": sorted(name for names in of_target.values() for name in names)},
         "use": {"type": "string", "pattern": r"^.+\.py:[^:]+$"},
@@ -120,7 +119,7 @@ def _route(of_target: Mapping[str, Sequence[str]], definitions: Schema) -> Schem
             _rule([goes, {"required": ["use"]}], _reference(f"route to {target} by a mapper of your own")),
         ]
         for mapper in names:
-            picked = [case for case, (its, usual) in USE_CASES.items() if (its, usual) == (target, mapper)]
+            picked = [case for case, (its, usual) in plugins.use_cases().items() if (its, usual) == (target, mapper)]
             shaped: list[Schema] = [{"required": ["mapper"], "properties": {"mapper": {"const": mapper}}}]
             if picked:
                 shaped.append({"allOf": [_absent("mapper"), _one_of("use_case", picked)]})
@@ -155,7 +154,7 @@ def _goes_to(target: str) -> Schema:
 
 
 def _picks(target: str) -> Schema:
-    return _one_of("use_case", [case for case, (its, _) in USE_CASES.items() if its == target])
+    return _one_of("use_case", [case for case, (its, _) in plugins.use_cases().items() if its == target])
 
 
 def _one_of(name: str, values: Sequence[str]) -> Schema:

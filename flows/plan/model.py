@@ -15,7 +15,7 @@ from bson import json_util
 from flows.plan.plan_keys import Fields, RejectKeys, RouteKeys, RunKeys, VerificationKeys
 from flows.plan.plugins import MapFunction
 from flows.plan.validation import unknown
-from mappers.contract import Losses, MapperType
+from mappers.contract import Losses, MapperType, option_declarations
 from mappers.transforms.fields import Drop, Select
 from mappers.transforms.steps import Transformation, compose
 from mappers.transforms.transform import Transform
@@ -28,7 +28,7 @@ from stores.mongodb.database import MongoDB
 
 def is_plain(route: Route) -> bool:
     """Tell whether the route writes `_id` without its type; a mapper of one's own never does."""
-    return getattr(route.options, "id_encoding", "typed") == "plain"
+    return option_declarations(route.options).id_encoding == "plain"
 
 
 PROJECTION = 1

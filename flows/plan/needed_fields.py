@@ -7,10 +7,9 @@ from typing import Any
 
 from flows.plan.model import left_out
 from flows.plan.plan_keys import RouteKeys
-from mappers.expiry import FROM_INDEX, Expires
+from mappers.contract import option_declarations
 from mappers.transforms.transform import Transform
 from mappers.transforms.validation import lacking, undating
-from mappers.values.key_templates import Template
 
 
 def changes_identity(transforms: Iterable[Transform]) -> bool:
@@ -20,27 +19,12 @@ def changes_identity(transforms: Iterable[Transform]) -> bool:
 
 def faults(options: Any, keys: RouteKeys) -> Iterator[tuple[str, str]]:
     """Yield each field that a built-in mapper reads and `fields` or `transforms` take away: key at fault, and why."""
-    for key, path in _needed(options):
+    for key, path in option_declarations(options).needed():
         if keys.transforms:
             if (reason := _taken_away(key, path, keys)) is not None:
                 yield key, f"is read after the transforms, and {reason}"
         elif left_out(path, keys.fields):
             yield "fields", f"leaves out {path!r}, which {key} needs; keep that field"
-
-
-def _needed(options: Any) -> Iterator[tuple[str, str]]:
-    """Yield the fields that a built-in mapper reads by name, each after the key that names it."""
-    for key in ("expires", "score", "member"):
-        path = getattr(options, key, None)
-        if isinstance(path, Expires):
-            yield key, path.field
-        elif isinstance(path, str) and (key, path) != ("expires", FROM_INDEX):
-            yield key, path
-    if hasattr(options, "needed"):
-        yield from options.needed()
-    template = getattr(options, "key", None)
-    if isinstance(template, str):
-        yield from (("key", path) for path in Template.parse(template).paths)
 
 
 def _taken_away(key: str, path: str, keys: RouteKeys) -> str | None:

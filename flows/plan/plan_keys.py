@@ -13,24 +13,6 @@ from flows.plan.transforms import PlanTransforms
 from stores.mongodb.configuration import Connection as SourceConnection
 from stores.throttling.limits import Ceilings, Window, ceilings
 
-USE_CASES: Mapping[str, tuple[str, str]] = {
-    "entity": ("dynamodb", "item"),
-    "session": ("redis", "string"),
-    "cache": ("redis", "string"),
-    "counter": ("redis", "counter"),
-    "set": ("redis", "set"),
-    "leaderboard": ("redis", "sorted_set"),
-    "feed": ("redis", "stream"),
-    "queue": ("redis", "list"),
-    "geo": ("redis", "geo"),
-    "search": ("elasticsearch", "document"),
-    "log": ("elasticsearch", "document"),
-}
-"""What a collection is used for, and the target and mapper that suit it."""
-
-UseCase = Literal[
-    "entity", "session", "cache", "counter", "set", "leaderboard", "feed", "queue", "geo", "search", "log"
-]
 Runner = Literal["threads", "processes", "dask", "ray"]
 Positive = Annotated[int, Ge(1)]
 _RUNNER_PACKAGES: Mapping[str, str] = {"dask": "prefect_dask", "ray": "prefect_ray"}
@@ -150,7 +132,7 @@ class PlanKeys:
 class RouteKeys:
     """The keys every route may have, whatever its target and mapper."""
 
-    use_case: UseCase | None = None
+    use_case: str | None = None
     """What the collection is used for; picks target and mapper."""
     target: str | None = None
     """The target, where `use_case` does not pick it."""

@@ -6,7 +6,7 @@ import hashlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import is_dataclass
 from functools import cache, partial
 from importlib.metadata import EntryPoint, entry_points
@@ -14,11 +14,23 @@ from pathlib import Path
 from typing import Any, cast
 
 from flows.plan.validation import unknown
-from mappers.contract import Document, MapperType, Record
+from mappers.census import Designer
+from mappers.contract import (
+    Addressing,
+    Document,
+    MapperDeclarations,
+    MapperType,
+    OptionDeclarations,
+    Record,
+    Straight,
+    declarations,
+)
 from stores.contract.target import TargetType, undeclared, unfinished
 
 TARGETS = "offramp.targets"
 MAPPERS = "offramp.mappers"
+DISTRIBUTION = "mongo-offramp"
+"""The distribution of the targets and mappers that offramp brings."""
 
 MapFunction = Callable[[Document], Iterable[Record]]
 
@@ -50,8 +62,62 @@ def target_type(name: str) -> TargetType:
 
 
 def mapper_type(name: str) -> MapperType:
-    """Return the mapper of this name; raises PluginError naming those installed."""
-    return cast(MapperType, _load(MAPPERS, name, "mapper", ("Options", "target")))
+    """Return the mapper of this name; raises PluginError naming those installed.
+
+    Also for a class, or its Options, that has what `mappers.contract` gives a meaning to but does not inherit it.
+    """
+    plugin = _load(MAPPERS, name, "mapper", ("Options", "target"))
+    if isinstance(plugin, type):
+        where = f"the mapper installed under this name ({available(MAPPERS)[name].value})"
+        if names := unfinished(plugin):
+            raise PluginError(f"{where} lacks {' and '.join(names)} of an ability that it inherits")
+        if sentences := [*_undeclared(plugin)]:
+            raise PluginError(f"{where}: {'; '.join(sentences)}")
+    return cast(MapperType, plugin)
+
+
+def _undeclared(mapper: Any) -> Iterator[str]:
+    """Yield a sentence for each class of the contract that a mapper looks like and does not inherit."""
+    for ability in (Addressing, Straight, Designer):
+        names: Iterable[str] = ability.__abstractmethods__
+        if not issubclass(mapper, ability) and all(hasattr(mapper, name) for name in names):
+            yield _likeness(mapper, ability, names)
+    for kind, declared in ((mapper, MapperDeclarations), (mapper.Options, OptionDeclarations)):
+        own = {*dir(kind), *getattr(kind, "__dataclass_fields__", ())}
+        names = [name for name in vars(declared) if not name.startswith("_") and name in own]
+        if names and not issubclass(kind, declared):
+            yield _likeness(kind, declared, names)
+
+
+def _likeness(kind: type, base: type, names: Iterable[str]) -> str:
+    return (
+        f"{kind.__name__} has {' and '.join(f'`{name}`' for name in sorted(names))}, to which {base.__name__} gives a"
+        f" meaning, but does not inherit it; write class {kind.__name__}({base.__name__}), from {base.__module__}, or"
+        " choose another name"
+    )
+
+
+@cache
+def use_cases() -> Mapping[str, tuple[str, str]]:
+    """Return the target and the mapper that each use case picks, as the installed mappers say.
+
+    Where two mappers name the same use case, it picks that of offramp itself, else the one whose name is first.
+    """
+    named: list[tuple[bool, str, str, str]] = []
+    for name, point in available(MAPPERS).items():
+        try:
+            kind = mapper_type(name)
+        except PluginError:  # A plan that names this mapper is told why.
+            continue
+        named += [(not _is_own(point), kind.target, name, case) for case in declarations(kind).use_cases]
+    picked: dict[str, tuple[str, str]] = {}
+    for _, target, name, case in sorted(named, key=lambda each: each[:3]):
+        picked.setdefault(case, (target, name))
+    return picked
+
+
+def _is_own(point: EntryPoint) -> bool:
+    return point.dist is not None and point.dist.name == DISTRIBUTION
 
 
 def _load(group: str, name: str, kind: str, attributes: Iterable[str]) -> Any:

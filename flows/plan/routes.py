@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 
 from flows.plan import needed_fields, plugins, query
 from flows.plan.model import Route
-from flows.plan.plan_keys import USE_CASES, Fields, RouteKeys
+from flows.plan.plan_keys import Fields, RouteKeys
 from flows.plan.plugins import MapFunction, PluginError
 from flows.plan.validation import checked, key_names, unknown
 from flows.plan.yaml_file import PlanFile, Where
-from mappers.contract import Losses, MapperType
+from mappers.contract import Losses, MapperType, declarations, option_declarations
 from mappers.expiry import FROM_INDEX
 from mappers.transforms.validation import faults as transform_faults
 from stores.contract.target import TargetType
@@ -117,9 +117,8 @@ def _section(name: str, raw: Any, file: PlanFile) -> _Section | None:
     if isinstance(raw, Mapping):
         return _Section(name, raw, file)
     where: Where = ("routes", name)
-    file.fault(
-        where, f"found {file.shown(where, raw)}; write its keys under it, such as use_case: {next(iter(USE_CASES))}"
-    )
+    example = next(iter(plugins.use_cases()))
+    file.fault(where, f"found {file.shown(where, raw)}; write its keys under it, such as use_case: {example}")
     return None
 
 
@@ -149,9 +148,14 @@ def _without_faults(common: Mapping[str, Any], section: _Section) -> RouteKeys:
 
 
 def _target(section: _Section, keys: RouteKeys, connections: Mapping[str, Any]) -> _Target | None:
+    if keys.use_case is not None and keys.use_case not in plugins.use_cases():
+        shown = section.file.shown(section.at("use_case"), keys.use_case)
+        section.fault(f"found {shown}; {unknown(keys.use_case, plugins.use_cases(), 'use case')}", "use_case")
+        if keys.target is None:
+            return None
     name = keys.target or _usual(keys)[0]
     if name is None:
-        section.fault(f"has neither use_case nor target; write use_case, one of: {', '.join(USE_CASES)}")
+        section.fault(f"has neither use_case nor target; write use_case, one of: {', '.join(plugins.use_cases())}")
         return None
     kind = section.found(plugins.target_type, name, "target" if keys.target else "use_case")
     if kind is None:
@@ -207,7 +211,7 @@ def _built_in_mapper(section: _Section, keys: RouteKeys, name: str, target: _Tar
 
 def _usual(keys: RouteKeys) -> tuple[str, str] | tuple[None, None]:
     """Return the target and mapper that the route's use case picks."""
-    return USE_CASES.get(keys.use_case or "", (None, None))
+    return plugins.use_cases().get(keys.use_case or "", (None, None))
 
 
 def _mappers_for(target_name: str) -> list[str]:
@@ -232,7 +236,7 @@ def _own_keys(section: _Section, keys: RouteKeys, target: _Target, mapper: _Mapp
     for key in own:
         if key not in for_target and key not in for_mapper:
             section.fault(unknown(key, dict.fromkeys([*key_names(RouteKeys), *for_target, *for_mapper])), key)
-    placed = {**getattr(mapper.type, "PLACEMENT", {}), **_only(own, for_target)}
+    placed = {**declarations(mapper.type).PLACEMENT, **_only(own, for_target)}
     placement = checked(target.type.Placement, placed, section.at(), section.file)
     if mapper.type is None:
         return placement, None
@@ -257,7 +261,7 @@ def _only(keys: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
 
 
 def _check_lossless(section: _Section, keys: RouteKeys, options: Any) -> None:
-    if getattr(options, "fidelity", "native") == "lossless" and (keys.fields != Fields() or keys.transforms):
+    if option_declarations(options).fidelity == "lossless" and (keys.fields != Fields() or keys.transforms):
         section.fault(
             "lossless keeps documents as they are, `fields` and `transforms` change them; remove one of them",
             "fidelity",

@@ -18,6 +18,7 @@ from flows.run.history import RunRecord
 from flows.run.workers import Run
 from flows.verifier.job import Level, Verified
 from flows.verifier.pending_changes import changed_by_type, pending_changes
+from mappers.contract import option_declarations
 from stores.contract.stop import Stop
 from stores.contract.target import Publishable
 from stores.errors import OfframpError, TransientError
@@ -134,7 +135,7 @@ def _evidence(
         repairs=state.repairs.counts(route.name),
         allow_empty=route.keys.allow_empty,
         accept_loss=route.keys.accept_loss,
-        expires=getattr(route.options, "expires", None) is not None,
+        expires=option_declarations(route.options).expires is not None,
         backfill_s=known.backfill_s if known else None,
         verify_s=verified.seconds if verified else None,
     )

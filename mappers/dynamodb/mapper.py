@@ -9,7 +9,15 @@ from typing import Any, ClassVar
 
 import orjson
 
-from mappers.contract import Document, Losses, MappingError
+from mappers.contract import (
+    Addressing,
+    Document,
+    Losses,
+    MapperDeclarations,
+    MappingError,
+    OptionDeclarations,
+    Straight,
+)
 from mappers.documents.fields import without_id
 from mappers.documents.irregular import stored_bytes
 from mappers.dynamodb.indexes import UNINDEXED, Index, IndexKeys, Mismatch, check_indexes, collision
@@ -18,18 +26,18 @@ from mappers.dynamodb.records import FULL_ID, RAW, Item, Oversize, address, limi
 from mappers.dynamodb.sets import checked_path, make_set
 from mappers.dynamodb.size import ITEM_LIMIT_BYTES
 from mappers.dynamodb.values import DynamoDBValues
-from mappers.expiry import Expires, Expiry
+from mappers.expiry import Expires, Expiry, date_field
 from mappers.identity import IdEncoding, identity
-from mappers.policies import ITEM_POLICIES, Fidelity, ItemPolicies
-from mappers.values.fast_path import ITEM, direct
+from mappers.policies import ITEM_POLICIES, Anomalies, Fidelity, ItemPolicies
+from mappers.values.fast_path import ITEM, Direct
 from mappers.values.key_templates import by_identity
 
 
-class ItemMapper:
+class ItemMapper(MapperDeclarations, Addressing, Straight):
     """One document to one item: its key from `_id` or other fields, every other field an attribute."""
 
     @dataclass(frozen=True)
-    class Options:
+    class Options(OptionDeclarations):
         """What a route may say about its items."""
 
         key: Key = Key()  # noqa: RUF009 - frozen, so that one default may be shared
@@ -56,6 +64,17 @@ class ItemMapper:
         fidelity: Fidelity = "native"
         """lossless adds the document's exact BSON as attribute `_raw`; what cannot be restored from it is rejected."""
 
+        @property
+        def anomalies(self) -> Anomalies:
+            """What its policies say of documents that a decoder would change."""
+            return self.values
+
+        def needed(self) -> Iterable[tuple[str, str]]:
+            """Yield the date field that it expires by."""
+            if (field := date_field(self.expires)) is not None:
+                yield "expires", field
+
+    use_cases: ClassVar[Sequence[str]] = ("entity",)
     target: ClassVar[str] = "dynamodb"
     dates_in_ms: ClassVar[bool] = True
 
@@ -80,7 +99,7 @@ class ItemMapper:
         # A field in the TTL attribute's place is refused even where the document has no date: DynamoDB would take the
         # field for the time at which to delete the item (R56).
         self._reserved = set() if options.expires is None else {options.ttl_attribute}
-        self._direct = None
+        self._direct: Direct | None = None
         whole = options.indexes or options.sets or options.fidelity == "lossless"
         if not whole and self._expiry.paths is not None:
             paths = [path for one in options.key.attributes for path in one.paths] + [*self._expiry.paths]
@@ -88,7 +107,7 @@ class ItemMapper:
             free = {*options.key.names, *self._reserved, FULL_ID} - own - {"_id"}
             plain = replace(ITEM, scaled=options.values.decimal_scale == "tag")
             typed = options.id_encoding == "typed" and options.key.types.get("_id", "S") == "S"
-            self._direct = direct(plain, paths, typed=typed, without_id=True, free=free)
+            self._direct = Direct(plain, paths, typed=typed, without_id=True, free=free)
 
     def __call__(self, document: Document, /) -> Iterable[Item]:
         """Return the document's one item."""

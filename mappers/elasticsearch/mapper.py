@@ -6,8 +6,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
-from mappers.census import Census, kind
-from mappers.contract import Document, Losses, MappingError
+from mappers.census import Census, Designer, kind
+from mappers.contract import (
+    Addressing,
+    Document,
+    Losses,
+    MapperDeclarations,
+    MappingError,
+    OptionDeclarations,
+    Straight,
+)
 from mappers.documents.fields import without_id
 from mappers.documents.irregular import stored_bytes
 from mappers.elasticsearch.date_indices import Periods
@@ -15,8 +23,8 @@ from mappers.elasticsearch.mapping import FIELD_LIMIT, Conflict, Wishes, design
 from mappers.elasticsearch.records import FULL_ID, ID_LIMIT_BYTES, RAW, IndexDocument
 from mappers.elasticsearch.reshape import Reshaping
 from mappers.identity import IdEncoding, identity, shortened
-from mappers.policies import INDEX_POLICIES, Fidelity, IndexPolicies
-from mappers.values.fast_path import INDEX_JSON, direct, most_number
+from mappers.policies import INDEX_POLICIES, Anomalies, Fidelity, IndexPolicies
+from mappers.values.fast_path import INDEX_JSON, Direct, most_number
 from mappers.values.field_names import spread
 from mappers.values.json_values import elasticsearch_json, joined
 from mappers.values.key_templates import Template, by_identity, key_text
@@ -26,11 +34,11 @@ SAMPLE = 10_000
 """Documents that `census: sample` looks at unless said."""
 
 
-class DocumentMapper:
+class DocumentMapper(MapperDeclarations, Addressing, Straight, Designer):
     """One document to one index document: its encoded `_id` as the id, every other field in `_source`."""
 
     @dataclass(frozen=True)
-    class Options:
+    class Options(OptionDeclarations):
         """What a route may say about its documents."""
 
         id_encoding: IdEncoding = "typed"
@@ -60,6 +68,11 @@ class DocumentMapper:
         undated_index: str | None = None
         """The index of documents without that date; unless said they are rejected."""
 
+        @property
+        def anomalies(self) -> Anomalies:
+            """What its policies say of documents that a decoder would change."""
+            return self.values
+
         def needed(self) -> Iterable[tuple[str, str]]:
             """Yield the fields it reads by name, each with the key that names it."""
             if self.routing is not None:
@@ -67,6 +80,7 @@ class DocumentMapper:
             if (periods := Periods.parse(self.index, self.undated_index)) is not None:
                 yield "index", periods.field
 
+    use_cases: ClassVar[Sequence[str]] = ("search", "log")
     target: ClassVar[str] = "elasticsearch"
     dates_in_ms: ClassVar[bool] = True
 
@@ -97,12 +111,12 @@ class DocumentMapper:
         self._losses = losses
         self._lossless = options.fidelity == "lossless"
         self._reshaping = Reshaping((), self._values, self.kind)
-        self._direct = None
+        self._direct: Direct | None = None
         if not self._lossless:
             paths = [path for _, path in options.needed()]
             plain = replace(INDEX_JSON, most_number=most_number(options.values.int53))
             typed = options.id_encoding == "typed"
-            self._direct = direct(plain, paths, typed=typed, without_id=True, free=[FULL_ID])
+            self._direct = Direct(plain, paths, typed=typed, without_id=True, free=[FULL_ID])
 
     def survey(self, *, mapped: bool) -> int | None:
         """Return how many documents its design needs looked at, 0 for all, None where it needs no design.

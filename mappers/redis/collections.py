@@ -1,4 +1,4 @@
-"""Documents to Redis sets, lists and streams: a key of the document's own, or one member of a key that many share."""
+"""Documents to Redis sets and lists: a key of the document's own, or one member of a key that many share."""
 
 from __future__ import annotations
 
@@ -6,26 +6,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from mappers.contract import Document, Losses, MappingError
+from mappers.contract import Document, Losses, MappingError, OptionDeclarations
 from mappers.documents.fields import MISSING, lookup
 from mappers.expiry import Expires, Expiry
-from mappers.identity import IdEncoding
-from mappers.redis.records import (
-    List,
-    Set,
-    SetMember,
-    default_key,
-    member_addresses,
-)
+from mappers.policies import JSON_POLICIES, Anomalies
+from mappers.redis.own_key import OwnKeyMapper, RedisMapper, needed_fields, own_key
+from mappers.redis.records import List, Set, SetMember, member_addresses
 from mappers.values.json_values import JsonValues, flat_text, redis_json
 from mappers.values.key_templates import Template, key_text
 
 
-class SetMapper:
+class SetMapper(RedisMapper):
     """One document to a set of its own (`values`), or to a member of sets that many share (`member`)."""
 
     @dataclass(frozen=True)
-    class Options:
+    class Options(OptionDeclarations):
         """What a route may say about its sets."""
 
         values: str | None = None
@@ -39,8 +34,16 @@ class SetMapper:
         expires: str | Expires | None = None
         """With `values`: when the key expires: at a date, some time after it, or by the TTL index (from_index)."""
 
-    target: ClassVar[str] = "redis"
-    dates_in_ms: ClassVar[bool] = True
+        @property
+        def anomalies(self) -> Anomalies | None:
+            """What a set of the document's own holds of values that a decoder would change."""
+            return JSON_POLICIES if self.values is not None else None
+
+        def needed(self) -> Iterable[tuple[str, str]]:
+            """Yield the fields that it reads by name, each after the option that names it."""
+            return needed_fields(expires=self.expires, member=self.member, key=self.key)
+
+    use_cases: ClassVar[Sequence[str]] = ("set",)
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for those that do not fit together."""
@@ -99,11 +102,11 @@ class SetMapper:
             self._losses.add("set_duplicate", field)
 
 
-class ListMapper:
+class ListMapper(OwnKeyMapper):
     """One document to a list of its own: the elements of one array, in their order."""
 
     @dataclass(frozen=True)
-    class Options:
+    class Options(OptionDeclarations):
         """What a route may say about its lists."""
 
         values: str
@@ -113,14 +116,21 @@ class ListMapper:
         expires: str | Expires | None = None
         """When the key expires: at a date field, some time after it, or as the TTL index says (from_index)."""
 
-    target: ClassVar[str] = "redis"
-    dates_in_ms: ClassVar[bool] = True
+        @property
+        def anomalies(self) -> Anomalies:
+            """What a list holds of values that a decoder would change."""
+            return JSON_POLICIES
+
+        def needed(self) -> Iterable[tuple[str, str]]:
+            """Yield the fields that it reads by name, each after the option that names it."""
+            return needed_fields(expires=self.expires, key=self.key)
+
+    use_cases: ClassVar[Sequence[str]] = ("queue",)
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for a key that all documents would share."""
-        self._key = own_key(options.key, route)
+        super().__init__(own_key(options.key, route), options.expires)
         self._options = options
-        self._expiry = Expiry(options.expires)
         self._values = redis_json()
 
     def __call__(self, document: Document, /) -> Iterable[List]:
@@ -129,18 +139,6 @@ class ListMapper:
         if not elements:
             return ()
         return (List(self._key.fill(document), tuple(elements), self._expiry(document)),)
-
-    def addresses(self, identity: Document, /) -> Sequence[str] | None:
-        """Return the key of a document with this `_id`; None where the key needs other fields."""
-        return self._key.addresses(identity)
-
-
-def own_key(key: str | None, route: str, id_encoding: IdEncoding = "typed") -> Template:
-    """Return the template of keys that each hold one document; raises ValueError for one that all would share."""
-    template = Template.parse(key or default_key(route), id_encoding)
-    if template.constant:
-        raise ValueError("key: each document needs its own key; write a field such as {_id} in it")
-    return template
 
 
 def element_texts(document: Document, path: str, values: JsonValues) -> list[bytes]:

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 from bson import Decimal128, Int64
 
-from mappers.contract import Document, Losses, MappingError
+from mappers.contract import Document, Losses, MappingError, OptionDeclarations
 from mappers.documents.fields import MISSING, lookup
+from mappers.redis.own_key import RedisMapper, needed_fields
 from mappers.redis.records import Member, member_addresses
 from mappers.values.key_templates import Template, key_text
 
@@ -20,11 +21,11 @@ _STEPS = 2**26
 _NAMES = (("lon", "lat"), ("lng", "lat"), ("longitude", "latitude"))
 
 
-class GeoMapper:
+class GeoMapper(RedisMapper):
     """One document to one place of a geo set, which GEOSEARCH and its like read; its other fields are not kept."""
 
     @dataclass(frozen=True)
-    class Options:
+    class Options(OptionDeclarations):
         """What a route may say about its places."""
 
         location: str
@@ -34,8 +35,11 @@ class GeoMapper:
         member: str = "_id"
         """The field that names the place."""
 
-    target: ClassVar[str] = "redis"
-    dates_in_ms: ClassVar[bool] = True
+        def needed(self) -> Iterable[tuple[str, str]]:
+            """Yield the fields that it reads by name, each after the option that names it."""
+            return needed_fields(member=self.member, key=self.key)
+
+    use_cases: ClassVar[Sequence[str]] = ("geo",)
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for a template that is none."""

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
-from mappers.contract import Document, Losses, MappingError
+from mappers.contract import Document, Losses, MappingError, OptionDeclarations
 from mappers.documents.irregular import stored_bytes
-from mappers.expiry import Expires, Expiry
+from mappers.expiry import Expires
 from mappers.identity import IdEncoding
-from mappers.policies import HASH_POLICIES, Fidelity, HashPolicies
-from mappers.redis.records import HASH_RAW, Hash, default_key, direct_by
+from mappers.policies import HASH_POLICIES, Anomalies, Fidelity, HashPolicies
+from mappers.redis.own_key import WholeDocumentMapper, default_key, needed_fields
+from mappers.redis.records import HASH_RAW, Hash
 from mappers.values.converter import below
 from mappers.values.fast_path import FIELDS, most_number
 from mappers.values.json_values import NULL_TEXT, JsonValues, flat_text, redis_json
 from mappers.values.key_templates import Template
 
 
-class HashMapper:
+class HashMapper(WholeDocumentMapper[Hash]):
     """One document to one hash: a field for each top-level field, nested values as JSON."""
 
     @dataclass(frozen=True)
-    class Options:
+    class Options(OptionDeclarations):
         """What a route may say about its hashes."""
 
         key: str | None = None
@@ -36,19 +37,24 @@ class HashMapper:
         fidelity: Fidelity = "native"
         """lossless adds the document's exact BSON as field `_raw`; what cannot be restored from it is rejected."""
 
-    target: ClassVar[str] = "redis"
-    dates_in_ms: ClassVar[bool] = True
+        @property
+        def anomalies(self) -> Anomalies:
+            """What its policies say of documents that a decoder would change."""
+            return self.values
+
+        def needed(self) -> Iterable[tuple[str, str]]:
+            """Yield the fields that it reads by name, each after the option that names it."""
+            return needed_fields(expires=self.expires, key=self.key)
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for a template that is none."""
-        self._key = Template.parse(options.key or default_key(route), options.id_encoding)
-        self._expiry = Expiry(options.expires)
         self._values = redis_json(options.values, losses)
         self._lossless = options.fidelity == "lossless"
         self._losses = losses
         self._null = options.values.nulls
         plain = replace(FIELDS, most_number=most_number(options.values.int53), null_text=self._null == "tag")
-        self._direct = None if self._lossless else direct_by(plain, self._key, self._expiry)
+        key = Template.parse(options.key or default_key(route), options.id_encoding)
+        super().__init__(Hash, key, options.expires, None if self._lossless else plain)
 
     def __call__(self, document: Document, /) -> Iterable[Hash]:
         """Return the document's one hash; a document always has at least its `_id` as a field."""
@@ -70,18 +76,7 @@ class HashMapper:
                     "the document has a field of this name, which offramp needs for itself",
                 )
             fields.append((HASH_RAW.encode(), stored_bytes(document)))
-        return (self._hash(document, tuple(fields)),)
-
-    def straight(self, documents: Sequence[bytes], /) -> Sequence[Hash | None]:
-        """Return the hashes of plain documents."""
-        return self._direct.records(documents, self._hash) if self._direct is not None else ()
-
-    def _hash(self, document: Document, fields: tuple[tuple[bytes, bytes], ...], typed: str | None = None) -> Hash:
-        return Hash(self._key.fill(document, typed), fields, self._expiry(document))
-
-    def addresses(self, identity: Document, /) -> Sequence[str] | None:
-        """Return the key of a document with this `_id`; None where the key needs other fields."""
-        return self._key.addresses(identity)
+        return (self._record(document, tuple(fields)),)
 
 
 def hash_fields(document: Document, values: JsonValues) -> tuple[tuple[bytes, bytes], ...]:

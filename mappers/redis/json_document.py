@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import orjson
 
-from mappers.contract import Comparable, Document, Losses, Restorable
-from mappers.expiry import Expires, Expiry
+from mappers.contract import Comparable, Document, Losses, OptionDeclarations, Restorable
+from mappers.expiry import Expires
 from mappers.identity import IdEncoding
-from mappers.policies import JSON_POLICIES, Fidelity, JsonPolicies
-from mappers.redis.collections import own_key
+from mappers.policies import JSON_POLICIES, Anomalies, Fidelity, JsonPolicies
+from mappers.redis.own_key import WholeDocumentMapper, needed_fields, own_key
 from mappers.redis.records import OwnKey, expiring_tree, expiry_text, json_raw, text_tree
-from mappers.redis.string import direct_json, json_text
+from mappers.redis.string import json_text, plain_json
 from mappers.tree import Tree
 from mappers.values.json_values import redis_json
 
@@ -72,11 +72,11 @@ def _by_value(value: Any) -> Any:
     return value
 
 
-class JsonMapper:
+class JsonMapper(WholeDocumentMapper[Json]):
     """One document to one JSON document, of which JSON.GET and searches read parts."""
 
     @dataclass(frozen=True)
-    class Options:
+    class Options(OptionDeclarations):
         """What a route may say about its JSON documents."""
 
         key: str | None = None
@@ -90,29 +90,24 @@ class JsonMapper:
         fidelity: Fidelity = "native"
         """lossless adds the document's exact BSON as member `$raw`; what that cannot restore is rejected."""
 
-    target: ClassVar[str] = "redis"
-    dates_in_ms: ClassVar[bool] = True
+        @property
+        def anomalies(self) -> Anomalies:
+            """What its policies say of documents that a decoder would change."""
+            return self.values
+
+        def needed(self) -> Iterable[tuple[str, str]]:
+            """Yield the fields that it reads by name, each after the option that names it."""
+            return needed_fields(expires=self.expires, key=self.key)
+
     PLACEMENT: ClassVar[Mapping[str, Any]] = {"json": True}
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for a key that all documents would share."""
-        self._key = own_key(options.key, route, options.id_encoding)
-        self._expiry = Expiry(options.expires)
+        key = own_key(options.key, route, options.id_encoding)
         self._values = redis_json(options.values, losses)
         self._lossless = options.fidelity == "lossless"
-        self._direct = None if self._lossless else direct_json(options.values, self._key, self._expiry)
+        super().__init__(Json, key, options.expires, None if self._lossless else plain_json(options.values))
 
     def __call__(self, document: Document, /) -> Iterable[Json]:
         """Return the document's one JSON document."""
-        return (self._json(document, json_text(document, self._values, lossless=self._lossless)),)
-
-    def straight(self, documents: Sequence[bytes], /) -> Sequence[Json | None]:
-        """Return the JSON documents of plain documents."""
-        return self._direct.records(documents, self._json) if self._direct is not None else ()
-
-    def _json(self, document: Document, text: bytes, typed: str | None = None) -> Json:
-        return Json(self._key.fill(document, typed), text, self._expiry(document))
-
-    def addresses(self, identity: Document, /) -> Sequence[str] | None:
-        """Return the key of a document with this `_id`; None where the key needs other fields."""
-        return self._key.addresses(identity)
+        return (self._record(document, json_text(document, self._values, lossless=self._lossless)),)

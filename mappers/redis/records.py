@@ -10,10 +10,8 @@ import orjson
 from msgspec import Struct
 
 from mappers.contract import Comparable, Document, Restorable
-from mappers.expiry import Expiry
 from mappers.identity import IdEncoding
 from mappers.tree import Elements, Leaf, Names, Tree, json_tree
-from mappers.values.fast_path import Direct, Plain, direct
 from mappers.values.key_templates import Template, by_identity, key_text
 
 JSON_RAW = "$raw"
@@ -144,18 +142,6 @@ def json_raw(value: bytes) -> bytes:
 def expiry_text(expires_at_ms: int | None) -> bytes:
     """Return how a canonical form says when a key expires."""
     return b"never" if expires_at_ms is None else b"%d" % expires_at_ms
-
-
-def direct_by(plain: Plain, key: Template, expiry: Expiry) -> Direct | None:
-    """Return what makes the texts of plain documents; None where the expiry has to see the whole document."""
-    if expiry.paths is None:
-        return None
-    return direct(plain, (*key.paths, *expiry.paths), typed=key.encoding == "typed")
-
-
-def default_key(route: str) -> str:
-    """Return the key template of a route that says none."""
-    return f"{route}:{{_id}}"
 
 
 def member_address(key: str, member: str) -> str:

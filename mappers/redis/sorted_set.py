@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 
 from bson import Decimal128, Int64
 
-from mappers.contract import Document, Losses, MappingError
+from mappers.contract import Document, Losses, MappingError, OptionDeclarations
 from mappers.documents.fields import MISSING, lookup
 from mappers.identity import IdEncoding
+from mappers.redis.own_key import RedisMapper, needed_fields
 from mappers.redis.records import Member, member_addresses
 from mappers.values.key_templates import Template, key_text
 
@@ -20,11 +21,11 @@ _EXACT_INT = 2**53
 """A sorted set's score is a double: whole numbers are exact only within this (R18)."""
 
 
-class SortedSetMapper:
+class SortedSetMapper(RedisMapper):
     """One document to one member of a sorted set; its other fields are not kept there."""
 
     @dataclass(frozen=True)
-    class Options:
+    class Options(OptionDeclarations):
         """What a route may say about its sorted set."""
 
         score: str
@@ -36,8 +37,11 @@ class SortedSetMapper:
         id_encoding: IdEncoding = "typed"
         """plain: `_id` is written as its text without a type prefix; only where every `_id` is of one type."""
 
-    target: ClassVar[str] = "redis"
-    dates_in_ms: ClassVar[bool] = True
+        def needed(self) -> Iterable[tuple[str, str]]:
+            """Yield the fields that it reads by name, each after the option that names it."""
+            return needed_fields(score=self.score, member=self.member, key=self.key)
+
+    use_cases: ClassVar[Sequence[str]] = ("leaderboard",)
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for a template that is none."""

@@ -11,20 +11,21 @@ from typing import ClassVar
 from bson import Int64, ObjectId
 from bson.datetime_ms import DatetimeMS
 
-from mappers.contract import Document, Losses, MappingError
+from mappers.contract import Document, Losses, MappingError, OptionDeclarations
 from mappers.documents.fields import MISSING, lookup
 from mappers.identity import identity
 from mappers.redis.hash import hash_fields
+from mappers.redis.own_key import RedisMapper, needed_fields
 from mappers.redis.records import Entry, member_address
 from mappers.values.json_values import milliseconds, redis_json
 from mappers.values.key_templates import Template, by_identity
 
 
-class StreamMapper:
+class StreamMapper(RedisMapper):
     """One document to one entry of a stream: a field for each top-level field, as in a hash."""
 
     @dataclass(frozen=True)
-    class Options:
+    class Options(OptionDeclarations):
         """What a route may say about its stream."""
 
         entry: str
@@ -32,8 +33,11 @@ class StreamMapper:
         key: str | None = None
         """The stream's key, the route's name unless said; a template spreads documents over several streams."""
 
-    target: ClassVar[str] = "redis"
-    dates_in_ms: ClassVar[bool] = True
+        def needed(self) -> Iterable[tuple[str, str]]:
+            """Yield the fields that it reads by name, each after the option that names it."""
+            return needed_fields(key=self.key)
+
+    use_cases: ClassVar[Sequence[str]] = ("feed",)
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for a template that is none."""

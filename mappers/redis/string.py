@@ -10,25 +10,26 @@ from typing import Any, ClassVar, Literal
 
 from bson import Binary, Code, Decimal128, Int64
 
-from mappers.contract import Document, Losses, MappingError
+from mappers.contract import Document, Losses, MappingError, OptionDeclarations
 from mappers.documents.fields import MISSING, lookup
 from mappers.documents.irregular import stored_bytes
-from mappers.expiry import Expires, Expiry
+from mappers.expiry import Expires
 from mappers.identity import IdEncoding
-from mappers.policies import JSON_POLICIES, Fidelity, JsonPolicies
+from mappers.policies import JSON_POLICIES, Anomalies, Fidelity, JsonPolicies
 from mappers.redis.msgpack import packed
-from mappers.redis.records import JSON_RAW, String, default_key, direct_by
-from mappers.values.fast_path import REDIS_JSON, Direct, most_number
+from mappers.redis.own_key import OwnKeyMapper, WholeDocumentMapper, default_key, needed_fields
+from mappers.redis.records import JSON_RAW, String
+from mappers.values.fast_path import REDIS_JSON, Plain, most_number
 from mappers.values.json_values import JsonValues, joined, redis_json
 from mappers.values.key_templates import Template
 from mappers.values.tags import base64_text
 
 
-class StringMapper:
+class StringMapper(WholeDocumentMapper[String]):
     """One document to one string: the whole document as JSON or MessagePack, names and order kept, or one field raw."""
 
     @dataclass(frozen=True)
-    class Options:
+    class Options(OptionDeclarations):
         """What a route may say about its strings."""
 
         key: str | None = None
@@ -46,16 +47,22 @@ class StringMapper:
         fidelity: Fidelity = "native"
         """lossless adds the document's exact BSON as last member `$raw`; what that cannot restore is rejected."""
 
-    target: ClassVar[str] = "redis"
-    dates_in_ms: ClassVar[bool] = True
+        @property
+        def anomalies(self) -> Anomalies:
+            """What its policies say of documents that a decoder would change."""
+            return self.values
+
+        def needed(self) -> Iterable[tuple[str, str]]:
+            """Yield the fields that it reads by name, each after the option that names it."""
+            return needed_fields(expires=self.expires, key=self.key)
+
+    use_cases: ClassVar[Sequence[str]] = ("session", "cache")
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for a template that is none, or a field without its format."""
-        self._key = Template.parse(options.key or default_key(route), options.id_encoding)
         self._options = options
         self._losses = losses
         self._values = redis_json(options.values, losses)
-        self._expiry = Expiry(options.expires)
         if options.format == "raw" and options.value is None:
             raise ValueError("format: raw holds one field; name that field in `value`")
         if options.format != "raw" and options.value is not None:
@@ -63,24 +70,13 @@ class StringMapper:
         self._lossless = options.fidelity == "lossless"
         if self._lossless and options.format != "json":
             raise ValueError("fidelity: lossless needs `format: json`")
-        self._direct = None
-        if options.format == "json" and not self._lossless:
-            self._direct = direct_json(options.values, self._key, self._expiry)
+        key = Template.parse(options.key or default_key(route), options.id_encoding)
+        plain = plain_json(options.values) if options.format == "json" and not self._lossless else None
+        super().__init__(String, key, options.expires, plain)
 
     def __call__(self, document: Document, /) -> Iterable[String]:
         """Return the document's one string."""
-        return (self._string(document, self._contents(document)),)
-
-    def straight(self, documents: Sequence[bytes], /) -> Sequence[String | None]:
-        """Return the strings of plain documents."""
-        return self._direct.records(documents, self._string) if self._direct is not None else ()
-
-    def _string(self, document: Document, contents: bytes, typed: str | None = None) -> String:
-        return String(self._key.fill(document, typed), contents, self._expiry(document))
-
-    def addresses(self, identity: Document, /) -> Sequence[str] | None:
-        """Return the key of a document with this `_id`; None where the key needs other fields."""
-        return self._key.addresses(identity)
+        return (self._record(document, self._contents(document)),)
 
     def _contents(self, document: Document) -> bytes:
         if self._options.format == "json":
@@ -99,11 +95,11 @@ class StringMapper:
         raise MappingError("E-MAP-RAW", field, f"a text or binary is needed but it {what}")
 
 
-class CounterMapper:
+class CounterMapper(OwnKeyMapper):
     """One document to a string that INCR and DECR count on: one whole number, without its other fields."""
 
     @dataclass(frozen=True)
-    class Options:
+    class Options(OptionDeclarations):
         """What a route may say about its counters."""
 
         value: str
@@ -113,24 +109,22 @@ class CounterMapper:
         expires: str | Expires | None = None
         """When the key expires: at a date field, some time after it, or as the TTL index says (from_index)."""
 
-    target: ClassVar[str] = "redis"
-    dates_in_ms: ClassVar[bool] = True
+        def needed(self) -> Iterable[tuple[str, str]]:
+            """Yield the fields that it reads by name, each after the option that names it."""
+            return needed_fields(expires=self.expires, key=self.key)
+
+    use_cases: ClassVar[Sequence[str]] = ("counter",)
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for a template that is none."""
-        self._key = Template.parse(options.key or default_key(route))
+        super().__init__(Template.parse(options.key or default_key(route)), options.expires)
         self._options = options
-        self._expiry = Expiry(options.expires)
         self._losses = losses
 
     def __call__(self, document: Document, /) -> Iterable[String]:
         """Return the document's one counter."""
         count = self._count(lookup(document, self._options.value))
         return (String(self._key.fill(document), b"%d" % count, self._expiry(document)),)
-
-    def addresses(self, identity: Document, /) -> Sequence[str] | None:
-        """Return the key of a document with this `_id`; None where the key needs other fields."""
-        return self._key.addresses(identity)
 
     def _count(self, value: Any) -> int:
         field = self._options.value
@@ -155,6 +149,6 @@ def json_text(document: Document, values: JsonValues, *, lossless: bool) -> byte
     return text
 
 
-def direct_json(values: JsonPolicies, key: Template, expiry: Expiry) -> Direct | None:
-    """Return what makes the JSON of plain documents, for a record of which besides only key and expiry are made."""
-    return direct_by(replace(REDIS_JSON, most_number=most_number(values.int53)), key, expiry)
+def plain_json(policies: JsonPolicies) -> Plain:
+    """Return what is plain in JSON by these policies."""
+    return replace(REDIS_JSON, most_number=most_number(policies.int53))

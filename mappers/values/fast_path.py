@@ -62,29 +62,30 @@ FIELDS = Plain("fields", nameless=True)
 
 
 class Direct:
-    """Texts of plain documents."""
+    """Makes the texts of plain documents; of none where the compiled module is absent."""
 
     def __init__(
         self,
         plain: Plain,
-        picked: Iterable[str],
+        paths: Iterable[str],
         *,
         typed: bool = True,
         without_id: bool = False,
         free: Iterable[str] = (),
     ) -> None:
-        """Take what is plain, and the top-level fields that keys and expiry are made of; raises without the module.
+        """Take what is plain, and the fields that keys and expiry are made of, by dotted path.
 
-        `typed`: of the `_id` its typed text will do, and no other field is needed. A document that has one of the
-        `free` names on top, which are for what a record has besides, is not plain.
+        `typed`: where `_id` alone is needed, its typed text is enough. A document that has one of the `free` names on
+        top, which are for what a record has besides, is not plain.
         """
+        paths = set(paths)
+        self._texts = None
         if MODULE is None:
-            raise RuntimeError("the compiled module is not there")
-        names = {name.encode() for name in picked} - {b"_id"}
+            return
         self._texts = MODULE.Direct(
             form=_SHAPES.index(plain.shape),
-            picked=sorted(names),
-            by_id=typed,
+            picked=sorted({path.partition(".")[0].encode() for path in paths} - {b"_id"}),
+            by_id=typed and paths <= {"_id"},
             left_out=[b"_id"] if without_id else [],
             not_first=plain.not_first,
             not_within=plain.not_within,
@@ -96,12 +97,14 @@ class Direct:
             null_text=plain.null_text,
         )
 
-    def records(self, documents: Sequence[bytes], make: Callable[[Document, Any, str | None], R]) -> list[R | None]:
+    def records(self, documents: Sequence[bytes], make: Callable[[Document, Any, str | None], R]) -> Sequence[R | None]:
         """Return what `make` makes of each document's picked fields and its text, None for one that is not plain.
 
         Where the typed text of the `_id` is all that is needed besides, it is given in place of the fields. What `make`
-        raises MappingError for is None too: the long way says where and why.
+        raises MappingError for is None too: the long way says where and why. Nothing without the module.
         """
+        if self._texts is None:
+            return ()
         made: list[R | None] = []
         for plain in self._texts(documents):
             if plain is None:
@@ -116,13 +119,3 @@ class Direct:
             except MappingError:
                 made.append(None)
         return made
-
-
-def direct(
-    plain: Plain, paths: Iterable[str], *, typed: bool = True, without_id: bool = False, free: Iterable[str] = ()
-) -> Direct | None:
-    """Return what makes texts, where only `_id` and these fields decide on more; None without the compiled module."""
-    paths = list(paths)
-    picked = [path.partition(".")[0] for path in paths]
-    typed = typed and set(paths) <= {"_id"}
-    return Direct(plain, picked, typed=typed, without_id=without_id, free=free) if MODULE is not None else None

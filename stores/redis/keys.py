@@ -6,7 +6,8 @@ import json
 import re
 from dataclasses import dataclass
 
-from mappers.redis.records import default_key, member_address
+from mappers.redis.own_key import default_key
+from mappers.redis.records import member_address
 from mappers.values.key_templates import Template
 
 

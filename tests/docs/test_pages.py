@@ -18,7 +18,7 @@ from flows import exit_codes
 from flows.cli.main import offramp
 from flows.plan import plugins
 from flows.plan.load import load
-from flows.plan.plan_keys import USE_CASES
+from flows.plan.plugins import use_cases
 from flows.reporting import model as books
 
 ROOT = Path(__file__).parents[2]
@@ -62,9 +62,9 @@ def test_the_plan_in_the_readme_has_no_fault(tmp_path: Path) -> None:
 
 def test_every_built_in_use_case_and_mapper_is_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for use_case in USE_CASES:
+    for use_case in use_cases():
         assert f"`{use_case}`" in readme
-    reached = {mapper for _, mapper in USE_CASES.values()}
+    reached = {mapper for _, mapper in use_cases().values()}
     for name, point in plugins.available(plugins.MAPPERS).items():
         if point.value.startswith("mappers."):
             assert name in reached or f"mapper: {name}" in readme

@@ -11,7 +11,7 @@ import pytest
 
 from flows.copying.documents import Recopied, copy_documents
 from flows.copying.projection import Projection
-from mappers.contract import Document, Losses, MappingError, Record
+from mappers.contract import Addressing, Document, Losses, MappingError, Record
 from mappers.documents.decoding import CODEC
 from mappers.redis.records import String
 from mappers.transforms.steps import unchanged
@@ -49,7 +49,7 @@ class Picky(MemoryTarget):
         return [Rejected(index, "E-MEM-REFUSED", "as it says") for index in refused]
 
 
-class Keyed:
+class Keyed(Addressing):
     """A string for each of the document's values, under a key that may or may not be its `_id`'s alone."""
 
     def __init__(self, key: str) -> None:

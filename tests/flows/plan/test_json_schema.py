@@ -18,7 +18,7 @@ from jsonschema import Draft202012Validator
 
 from flows.plan import json_schema, plugins
 from flows.plan.load import load
-from flows.plan.plan_keys import USE_CASES, Fields, PlanKeys, RouteKeys, RunKeys
+from flows.plan.plan_keys import Fields, PlanKeys, RouteKeys, RunKeys
 from flows.plan.validation import key_names
 from mappers.dynamodb.records import Key
 from mappers.policies import HashPolicies, IndexPolicies, ItemPolicies, JsonPolicies
@@ -131,7 +131,7 @@ def policy_class(mapper: str) -> type | None:
 
 def shape(route: dict[str, Any]) -> tuple[str, str | None]:
     """The target and mapper of a route, as the plan picks them."""
-    target, mapper = USE_CASES.get(route.get("use_case", ""), ("", ""))
+    target, mapper = plugins.use_cases().get(route.get("use_case", ""), ("", ""))
     return route.get("target", target), None if "use" in route else route.get("mapper", mapper)
 
 

@@ -16,7 +16,7 @@ from bson import Decimal128, ObjectId, Regex
 from flows.plan import plugins
 from flows.plan.load import load as load_plan
 from flows.plan.model import Plan, digest
-from flows.plan.plan_keys import USE_CASES
+from flows.plan.plugins import use_cases
 from mappers.contract import Losses
 from mappers.redis import String
 from stores import memory
@@ -67,9 +67,11 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Another distribution is installed, with a target `shelf` and a mapper `label`."""
     monkeypatch.syspath_prepend(str(PLUGINS))
     plugins.available.cache_clear()
+    plugins.use_cases.cache_clear()
     yield
     monkeypatch.undo()
     plugins.available.cache_clear()
+    plugins.use_cases.cache_clear()
     for name in ("offramp_shelf", "offramp_shelf_broken"):
         sys.modules.pop(name, None)
 
@@ -271,7 +273,7 @@ a:
 
 
 @pytest.mark.parametrize(
-    ("use_case", "target", "mapper"), [(use, target, mapper) for use, (target, mapper) in USE_CASES.items()]
+    ("use_case", "target", "mapper"), [(use, target, mapper) for use, (target, mapper) in use_cases().items()]
 )
 def test_a_use_case_picks_target_and_mapper(load: Callable[..., Plan], use_case: str, target: str, mapper: str) -> None:
     needed = {
@@ -493,6 +495,23 @@ def test_an_ability_is_inherited_whole_or_refused(load: Callable[..., Plan], ins
     assert "CountsVisitors has `count` as a target that is Countable, but does not inherit it" in told[0]
     assert "write class CountsVisitors(Countable), from stores.contract, or choose another name" in told[0]
     assert "(offramp_shelf:Unfinished) lacks remove of an ability that it inherits" in told[1]
+
+
+def test_a_mapper_that_looks_like_the_contract_inherits_it_or_is_refused(
+    load: Callable[..., Plan], installed: None
+) -> None:
+    told, *_ = faults(load, "a: {target: shelf, mapper: looks_addressing, text: x}", head=SHELF_HEAD)
+    assert "LooksAddressing has `addresses`, to which Addressing gives a meaning, but does not inherit it" in told
+    assert "write class LooksAddressing(Addressing), from mappers.contract, or choose another name" in told
+    told, *_ = faults(load, "a: {target: shelf, mapper: looks_declared, expires: x}", head=SHELF_HEAD)
+    assert "LooksDeclared has `dates_in_ms`, to which MapperDeclarations gives a meaning" in told
+    assert "Options has `expires`, to which OptionDeclarations gives a meaning" in told
+
+
+def test_a_mapper_names_its_use_cases_and_takes_none_of_ours(load: Callable[..., Plan], installed: None) -> None:
+    route = load("a: {use_case: shelf, text: x}", head=SHELF_HEAD).routes["a"]
+    assert (route.target_name, route.mapper_name) == ("shelf", "shelved")
+    assert use_cases()["entity"] == ("dynamodb", "item")
 
 
 def test_without_the_distribution_its_names_are_unknown(load: Callable[..., Plan]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from flows.copying.projection import Projection
 from flows.replication.applier import Applier
 from flows.replication.rescan import RESCANNED, rescan
-from mappers.contract import Losses
+from mappers.contract import Addressing, Losses
 from mappers.redis.records import String
 from mappers.transforms.steps import unchanged
 from mappers.values.key_templates import Template
@@ -17,7 +17,7 @@ from stores.memory import MemorySource, MemoryTarget
 from stores.state.state import State
 
 
-class Keyed:
+class Keyed(Addressing):
     """One string for each document."""
 
     key = Template.parse("k:{_id}")

@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 from flows.copying.partition import copy_partition
 from flows.copying.projection import Projection
 from flows.replication.applier import Applier
-from mappers.contract import Document, Losses, MappingError, Record
+from mappers.contract import Addressing, Document, Losses, MappingError, Record
 from mappers.documents.decoding import CODEC
 from mappers.identity import encode
 from mappers.redis.records import String
@@ -74,7 +74,7 @@ class Faults:
         return answer
 
 
-class Route:
+class Route(Addressing):
     """The mapper: one string for a document, under its `_id` or under a place that it may leave to another."""
 
     def __init__(self, key: str) -> None:

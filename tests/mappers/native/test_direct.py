@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from strategies import ODD_ELEMENTS, dates, decimals, documents, doubles, integers, object_ids, raw_documents, texts
 
 from flows.copying.projection import Projection
-from mappers.contract import Losses, MappingError, Record
+from mappers.contract import Losses, MappingError, Record, Straight
 from mappers.documents.decoding import CODEC, CODEC_MS
 from mappers.documents.irregular import decode_all
 from mappers.dynamodb.mapper import ItemMapper
@@ -296,7 +296,7 @@ def test_a_lossless_document_goes_the_long_way() -> None:
         assert not mapper.straight([stored({"_id": 1})]), kind
 
 
-class Wrong:
+class Wrong(Straight):
     """A mapper whose compiled way makes other records of some documents."""
 
     def __init__(self, wrong: int) -> None:
@@ -357,7 +357,7 @@ def _projected(raws: Sequence[bytes]) -> list[tuple[Any, ...]]:
 
 def test_what_the_module_is_given_is_checked() -> None:
     assert compiled.MODULE is not None
-    texts_of = direct.Direct(direct.REDIS_JSON, ["_id"])._texts
+    texts_of: Any = direct.Direct(direct.REDIS_JSON, ["_id"])._texts
     for wrong in (None, [1], ["text"], 5):
         with pytest.raises(TypeError):
             texts_of(wrong)

@@ -14,7 +14,8 @@ from bson.datetime_ms import DatetimeMS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mappers.contract import Losses, MappingError
+from mappers.contract import Losses, MappingError, option_declarations
+from mappers.policies import JSON_POLICIES
 from mappers.redis.collections import ListMapper, SetMapper
 from mappers.redis.geo import GeoMapper, cell, place
 from mappers.redis.records import Entry, Hash, List, Member, Set, SetMember, String
@@ -297,3 +298,10 @@ def test_no_two_shapes_look_alike() -> None:
         *(Member("k", "m", 0.0), SetMember("k", "m")),
     ]
     assert len({shape.canonical() for shape in shapes}) == len(shapes)
+
+
+@pytest.mark.parametrize("mapper", [SetMapper, ListMapper])
+def test_a_document_that_a_decoder_would_change_is_judged_by_policies_and_not_by_the_arrays_name(mapper: Any) -> None:
+    options = mapper.Options(values="tags")
+    assert option_declarations(options).anomalies == JSON_POLICIES
+    assert option_declarations(SetMapper.Options(member="_id")).anomalies is None

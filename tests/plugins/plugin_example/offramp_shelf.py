@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mappers.contract import Document, Losses
+from mappers.contract import Document, Losses, MapperDeclarations
 from mappers.identity import identity
 from stores.contract import Removable
 from stores.memory import MemoryTarget
@@ -71,6 +71,33 @@ class LabelMapper:
     def __call__(self, document: Document, /) -> Iterable[Label]:
         """Return the document's label."""
         return (Label(identity(document), self._text),)
+
+
+class LooksAddressing(LabelMapper):
+    """A mapper with a method that happens to be called as that of an ability."""
+
+    def addresses(self) -> list[str]:
+        """Return where the labels are sent."""
+        return []
+
+
+class LooksDeclared(LabelMapper):
+    """A mapper that says what the contract gives a meaning to, and whose options do."""
+
+    dates_in_ms = True
+
+    @dataclass(frozen=True)
+    class Options:
+        """The keys a route may give."""
+
+        expires: str
+        """When the label is taken off."""
+
+
+class ShelvedMapper(LabelMapper, MapperDeclarations):
+    """A mapper that names a use case of its own, and one that another mapper has."""
+
+    use_cases = ("shelf", "entity")
 
 
 class Shapeless:

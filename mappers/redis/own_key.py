@@ -1,0 +1,83 @@
+"""What the mappers share that give each document a key of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar, Generic, TypeVar
+
+from mappers.contract import Addressing, Document, MapperDeclarations, Record, Straight
+from mappers.expiry import Expires, Expiry, date_field
+from mappers.identity import IdEncoding
+from mappers.values.fast_path import Direct, Plain
+from mappers.values.key_templates import Template
+
+R = TypeVar("R", bound=Record)
+
+
+def default_key(route: str) -> str:
+    """Return the key template of a route that says none."""
+    return f"{route}:{{_id}}"
+
+
+def own_key(key: str | None, route: str, id_encoding: IdEncoding = "typed") -> Template:
+    """Return the template of keys that each hold one document; raises ValueError for one that all would share."""
+    template = Template.parse(key or default_key(route), id_encoding)
+    if template.constant:
+        raise ValueError("key: each document needs a key of its own; write a field such as {_id} in it")
+    return template
+
+
+def needed_fields(
+    *, expires: str | Expires | None = None, key: str | None = None, **fields: str | None
+) -> Iterator[tuple[str, str]]:
+    """Yield the fields that expiry, these options and the key template name, each after the option."""
+    fields = {"expires": date_field(expires), **fields}
+    yield from ((option, path) for option, path in fields.items() if path is not None)
+    if key is not None:
+        yield from (("key", path) for path in Template.parse(key).paths)
+
+
+class RedisMapper(MapperDeclarations, Addressing):
+    """A mapper of ours for Redis."""
+
+    target: ClassVar[str] = "redis"
+    dates_in_ms: ClassVar[bool] = True
+
+
+class OwnKeyMapper(RedisMapper):
+    """A mapper by which no two documents share a key."""
+
+    def __init__(self, key: Template, expires: str | Expires | None) -> None:
+        """Take the key, and the option that says when it expires."""
+        self._key = key
+        self._expiry = Expiry(expires)
+
+    def addresses(self, identity: Document, /) -> Sequence[str] | None:
+        """Return the key of a document with this `_id`; None where the key needs other fields."""
+        return self._key.addresses(identity)
+
+
+class WholeDocumentMapper(OwnKeyMapper, Straight, Generic[R]):
+    """One document to one record of its own, which the compiled module can write for plain documents."""
+
+    def __init__(
+        self,
+        make: Callable[[str, Any, int | None], R],
+        key: Template,
+        expires: str | Expires | None,
+        plain: Plain | None,
+    ) -> None:
+        """Take what makes a record of a key, a content and an expiry, and which documents are plain, None for none."""
+        super().__init__(key, expires)
+        self._make = make
+        self._direct: Direct | None = None
+        # Where the filter of an index has a say in the expiry, the whole document must be seen.
+        if plain is not None and self._expiry.paths is not None:
+            self._direct = Direct(plain, (*key.paths, *self._expiry.paths), typed=key.encoding == "typed")
+
+    def straight(self, documents: Sequence[bytes], /) -> Sequence[R | None]:
+        """Return the records of plain documents."""
+        return self._direct.records(documents, self._record) if self._direct is not None else ()
+
+    def _record(self, document: Document, content: Any, typed: str | None = None) -> R:
+        return self._make(self._key.fill(document, typed), content, self._expiry(document))
