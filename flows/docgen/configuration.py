@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from flows import generated_file
 from flows.plan.json_schema import Schema, plan_schema
 
 FILE = Path(__file__).parents[2] / "docs" / "configuration.md"
@@ -146,20 +147,13 @@ def _table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def main(arguments: Sequence[str]) -> int:
     """Print, write or check the page; returns the exit code."""
     schema = plan_schema("mongo-offramp")
-    match list(arguments):
-        case []:
-            sys.stdout.write(tables(schema))
-        case ["--write"]:
-            FILE.write_text(page(FILE.read_text(encoding="utf-8"), schema), encoding="utf-8")
-        case ["--check"]:
-            current = FILE.read_text(encoding="utf-8")
-            if page(current, schema) != current:
-                sys.stderr.write(f"{FILE} is not current; run python -m flows.docgen.configuration --write\n")
-                return 1
-        case _:
-            sys.stderr.write("usage: python -m flows.docgen.configuration [--write | --check]\n")
-            return 2
-    return 0
+    return generated_file.run(
+        arguments,
+        "flows.docgen.configuration",
+        FILE,
+        lambda present: page(present, schema),
+        show=lambda: tables(schema),
+    )
 
 
 if __name__ == "__main__":

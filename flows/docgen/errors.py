@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows import generated_file
 from flows.error_codes import CATALOGUE
 from mappers.error_codes import EFFECTS, Effect, Entry
 
@@ -124,22 +125,9 @@ def _table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Print, write or check the page; returns the exit code."""
-    match list(arguments):
-        case []:
-            sys.stdout.write(page())
-        case ["--write"]:
-            FILE.write_text(page(), encoding="utf-8")
-        case ["--check"]:
-            wrong = faults(uses(), CATALOGUE)
-            if not FILE.exists() or FILE.read_text(encoding="utf-8") != page():
-                wrong.append(f"{FILE} is not current; run python -m flows.docgen.errors --write")
-            for fault in wrong:
-                sys.stderr.write(f"{fault}\n")
-            return 1 if wrong else 0
-        case _:
-            sys.stderr.write("usage: python -m flows.docgen.errors [--write | --check]\n")
-            return 2
-    return 0
+    return generated_file.run(
+        arguments, "flows.docgen.errors", FILE, lambda _: page(), faults=lambda: faults(uses(), CATALOGUE)
+    )
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from flows import generated_file
+
 FILE = Path(__file__).parents[2] / "docs" / "rules.md"
 _ROOT = Path(__file__).parents[2]
 _FOLDERS = ("mappers", "stores", "flows", "tests", "benchmarks")
@@ -63,24 +65,14 @@ def _order(number: str) -> int:
 
 def main(arguments: Sequence[str]) -> int:
     """Print, write or check the page; returns the exit code."""
-    current = FILE.read_text(encoding="utf-8")
     cited = citing()
-    match list(arguments):
-        case []:
-            sys.stdout.write(page(current, cited))
-        case ["--write"]:
-            FILE.write_text(page(current, cited), encoding="utf-8")
-        case ["--check"]:
-            wrong = list(faults(current, cited))
-            if page(current, cited) != current:
-                wrong.append(f"{FILE} is not current; run python -m flows.docgen.rules --write")
-            for fault in wrong:
-                sys.stderr.write(f"{fault}\n")
-            return 1 if wrong else 0
-        case _:
-            sys.stderr.write("usage: python -m flows.docgen.rules [--write | --check]\n")
-            return 2
-    return 0
+    return generated_file.run(
+        arguments,
+        "flows.docgen.rules",
+        FILE,
+        lambda present: page(present, cited),
+        faults=lambda: faults(FILE.read_text(encoding="utf-8"), cited),
+    )
 
 
 if __name__ == "__main__":

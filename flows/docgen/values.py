@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from flows import generated_file
 from flows.plan.validation import schema
 from mappers.policies import LOSSES, HashPolicies, IndexPolicies, ItemPolicies, JsonPolicies
 from mappers.type_matrix import TABLE, Form, Row, declared, held
@@ -90,20 +91,7 @@ def _table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Print, write or check the page; returns the exit code."""
-    match list(arguments):
-        case []:
-            sys.stdout.write(tables())
-        case ["--write"]:
-            FILE.write_text(page(FILE.read_text(encoding="utf-8")), encoding="utf-8")
-        case ["--check"]:
-            current = FILE.read_text(encoding="utf-8")
-            if page(current) != current:
-                sys.stderr.write(f"{FILE} is not current; run python -m flows.docgen.values --write\n")
-                return 1
-        case _:
-            sys.stderr.write("usage: python -m flows.docgen.values [--write | --check]\n")
-            return 2
-    return 0
+    return generated_file.run(arguments, "flows.docgen.values", FILE, page, show=tables)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import yaml
 
+from flows import generated_file
 from stores.errors import PlanError
 
 Kind = Literal["sync", "verification", "backfill"]
@@ -179,19 +180,9 @@ SHIPPED = Path(__file__).parents[2] / "config" / "prefect.yaml"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write or check config/prefect.yaml; returns the exit code."""
+    """Print, write or check config/prefect.yaml; returns the exit code."""
     text = as_yaml(deployments(EXAMPLE))
-    match list(arguments):
-        case ["--write"]:
-            SHIPPED.write_text(text, encoding="utf-8")
-        case ["--check"]:
-            if SHIPPED.read_text(encoding="utf-8") != text:
-                sys.stderr.write(f"{SHIPPED} is not current; run python -m flows.orchestration.deployments --write\n")
-                return 1
-        case _:
-            sys.stderr.write("usage: python -m flows.orchestration.deployments [--write | --check]\n")
-            return 2
-    return 0
+    return generated_file.run(arguments, "flows.orchestration.deployments", SHIPPED, lambda _: text)
 
 
 if __name__ == "__main__":

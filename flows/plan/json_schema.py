@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from flows import generated_file
 from flows.plan import plugins
 from flows.plan.plan_keys import PlanKeys, RouteKeys
 from flows.plan.validation import key_names, schema
@@ -213,19 +214,9 @@ def _ours(node: Any) -> Any:
 
 def main(arguments: Sequence[str]) -> int:
     """Print, write or check the schema; returns the exit code."""
-    match list(arguments):
-        case []:
-            sys.stdout.write(_text(plan_schema()))
-        case ["--write"]:
-            FILE.write_text(text(), encoding="utf-8")
-        case ["--check"]:
-            if not FILE.is_file() or FILE.read_text(encoding="utf-8") != text():
-                sys.stderr.write(f"{FILE} is not current; run python -m flows.plan.json_schema --write\n")
-                return 1
-        case _:
-            sys.stderr.write("usage: python -m flows.plan.json_schema [--write | --check]\n")
-            return 2
-    return 0
+    return generated_file.run(
+        arguments, "flows.plan.json_schema", FILE, lambda _: text(), show=lambda: _text(plan_schema())
+    )
 
 
 if __name__ == "__main__":
