@@ -47,7 +47,7 @@ class MemoryTarget(Listable):
         """The keys a route may give."""
 
         name: str | None = None
-        """The place's name; the route's name unless said."""
+        """The place's name; the route's name by default."""
 
     def __init__(self, connection: Connection, placement: Placement, route: str) -> None:
         """Take the options; the place is made by `prepare`."""

@@ -21,31 +21,31 @@ def check(plan_path: Path, routes: tuple[str, ...], as_json: bool) -> None:
     from flows.connect import preflight
     from flows.plan.load import load
     from flows.replication.forecast import sync_notes
-    from flows.reporting import text as report
+    from flows.reporting.text import table
 
     plan = load(plan_path)
-    found = preflight.check(plan, plan.chosen(routes))
-    notes = sync_notes(plan, plan.chosen(routes), {one.route: one.documents for one in found})
-    found = [replace(one, notes=[*one.notes, *notes[one.route]]) for one in found]
+    checks = preflight.check(plan, plan.chosen(routes))
+    notes = sync_notes(plan, plan.chosen(routes), {checked.route: checked.documents for checked in checks})
+    checks = [replace(checked, notes=[*checked.notes, *notes[checked.route]]) for checked in checks]
     if as_json:
-        print_json({"plan": plan.name, "routes": [asdict(one) for one in found]})
+        print_json({"plan": plan.name, "routes": [asdict(checked) for checked in checks]})
         return
     print(
-        report.table(
+        table(
             [
                 {
-                    "route": one.route,
-                    "collection": one.collection,
-                    "target": one.target,
-                    "mapper": one.mapper,
-                    "documents": f"~{one.documents}",
+                    "route": checked.route,
+                    "collection": checked.collection,
+                    "target": checked.target,
+                    "mapper": checked.mapper,
+                    "documents": f"~{checked.documents}",
                 }
-                for one in found
+                for checked in checks
             ],
             left=("route", "collection", "target", "mapper"),
         )
     )
-    for one in found:
-        for note in one.notes:
-            print(f"{one.route}: {note}")
+    for checked in checks:
+        for note in checked.notes:
+            print(f"{checked.route}: {note}")
     print(f"\nno fault found; next: offramp backfill {plan_path}")

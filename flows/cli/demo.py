@@ -32,10 +32,10 @@ from flows.cli.options import JSON, interruptible, leave, print_json
 @JSON
 def demo(folder: Path, documents: int, live: bool, seconds: float, as_json: bool) -> None:
     """Seed a small marketplace in a local MongoDB, move it to three local stores, verify and report."""
-    from flows.demo import run as demonstration
+    from flows.demo.run import run
 
     with interruptible() as stop:
-        report = demonstration.run(folder, documents, live_s=seconds if live else None, quiet=as_json, stop=stop)
+        report = run(folder, documents, live_s=seconds if live else None, quiet=as_json, stop=stop)
     if as_json:
         print_json(report.as_json())
     leave(report.exit_code)

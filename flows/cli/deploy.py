@@ -90,16 +90,16 @@ def deploy(
     if as_yaml:
         print(deployments.as_yaml(made, pool, folder), end="")
         return
-    from flows.orchestration import registration as deploying
+    from flows.orchestration import registration
 
-    told = [f"{one.full_name}: {_when(one.schedule)}{_which(one.parameters.get('routes'))}" for one in made]
+    lines = [f"{each.full_name}: {_when(each.schedule)}{_which(each.parameters.get('routes'))}" for each in made]
     if serve:
-        print("\n".join([*told, "", "serving; Ctrl-C ends it and pauses the schedules"]), flush=True)
-        deploying.serve_here(made, plan.name, folder)
+        print("\n".join([*lines, "", "serving; Ctrl-C ends it and pauses the schedules"]), flush=True)
+        registration.serve_here(made, plan.name, folder)
         return
-    removed = deploying.register(made, plan.name, deploying.Place(folder, pool, elsewhere=plan_at is not None))
-    print("\n".join([*told, *(f"{name}: removed" for name in removed)]))
-    on_demand = next((one for one in made if one.schedule is None), None)
+    removed = registration.register(made, plan.name, registration.Place(folder, pool, elsewhere=plan_at is not None))
+    print("\n".join([*lines, *(f"{name}: removed" for name in removed)]))
+    on_demand = next((each for each in made if each.schedule is None), None)
     if on_demand is not None:
         print(f"\nnow:  prefect deployment run '{on_demand.full_name}'")
     print(f"next: prefect worker start --pool {pool}")

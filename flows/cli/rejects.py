@@ -66,26 +66,26 @@ def list_(
 
     found = _kept(plan_path, routes, _chosen(id_, code, stage, accepted=accepted))
     if as_json:
-        print_json({"rejects": [_told(route, one) for route, one in found]})
+        print_json({"rejects": [_shown(route, reject) for route, reject in found]})
         return
     rows = [
         {
             "route": route,
-            "id": visible(one.id),
-            "stage": one.stage,
-            "code": one.code,
-            "field": visible(one.field) or "-",
-            "attempts": str(one.attempts),
-            "first": _iso(one.first),
-            "last": _iso(one.last),
-            "reason": visible(one.reason),
+            "id": visible(reject.id),
+            "stage": reject.stage,
+            "code": reject.code,
+            "field": visible(reject.field) or "-",
+            "attempts": str(reject.attempts),
+            "first": _iso(reject.first),
+            "last": _iso(reject.last),
+            "reason": visible(reject.reason),
         }
-        for route, one in found
+        for route, reject in found
     ]
     if rows:
         print(table(rows, left=set(rows[0]) - {"attempts"}))
         if accepted:
-            print(*(f"{route}: {visible(one.id)}: {_acceptance(one)}" for route, one in found), sep="\n")
+            print(*(f"{route}: {visible(reject.id)}: {_acceptance(reject)}" for route, reject in found), sep="\n")
     else:
         print("no reject is on record" + (" as accepted" if accepted else ""))
 
@@ -101,16 +101,16 @@ def show(plan_path: Path, routes: tuple[str, ...], id_: str, code: str, stage: s
     if not found:
         raise _none()
     if as_json:
-        print_json({"rejects": [_told(route, one) | _document(one) for route, one in found]})
+        print_json({"rejects": [_shown(route, reject) | _document(reject) for route, reject in found]})
         return
-    for route, one in found:
-        for name, value in _told(route, one).items():
+    for route, reject in found:
+        for name, value in _shown(route, reject).items():
             if name != "accepted":
                 print(f"{name}: {visible(str(value))}")
-        if one.acceptance is not None:
-            print(_acceptance(one))
+        if reject.acceptance is not None:
+            print(_acceptance(reject))
         kept = "not kept; set rejects: {documents: true} in the plan before the next attempt"
-        print(f"document: {one.document or kept}\n")
+        print(f"document: {reject.document or kept}\n")
 
 
 @rejects.command()
@@ -122,29 +122,28 @@ def retry(plan_path: Path, routes: tuple[str, ...], id_: str, code: str, stage: 
     Exits with 1 while a route has a reject left that nobody accepted.
     """
     from flows.plan.load import load
-    from flows.repair.retry_rejects import left_open
-    from flows.repair.retry_rejects import retry as replay
+    from flows.repair import retry_rejects
     from flows.reporting.text import table
 
     plan = load(plan_path)
     chosen = plan.chosen(routes)
     wanted = _chosen(id_, code, stage, accepted=None if id_ else False)
     with interruptible() as stop, redirect_stdout(sys.stderr):
-        outcomes = replay(plan, chosen, wanted, stop)
-    left = left_open(plan, chosen)
+        outcomes = retry_rejects.retry(plan, chosen, wanted, stop)
+    left = retry_rejects.left_open(plan, chosen)
     if as_json:
-        print_json({"routes": [asdict(one) for one in outcomes], "open": left})
+        print_json({"routes": [asdict(outcome) for outcome in outcomes], "open": left})
     else:
         names = ("route", "chosen", "mended", "gone", "rejected", "nameless")
-        print(table([{name: str(getattr(one, name)) for name in names} for one in outcomes], left=("route",)))
-        for one in outcomes:
-            if one.failure:
-                print(f"{one.route}: {one.failure}")
+        print(table([{name: str(getattr(outcome, name)) for name in names} for outcome in outcomes], left=("route",)))
+        for outcome in outcomes:
+            if outcome.failure:
+                print(f"{outcome.route}: {outcome.failure}")
         print(
             f"{left} rejected documents are left; verify again: the earlier verification does not cover the retried"
             " ones"
         )
-    leave(exit_codes.of_outcomes(failed=any(one.failure for one in outcomes), left=bool(left)))
+    leave(exit_codes.of_outcomes(failed=any(outcome.failure for outcome in outcomes), left=bool(left)))
 
 
 @rejects.command()
@@ -162,8 +161,8 @@ def export(plan_path: Path, routes: tuple[str, ...], id_: str, code: str, stage:
     found = _kept(plan_path, routes, _chosen(id_, code, stage))
     try:
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as out:
-            for route, one in found:
-                out.write(json.dumps(_told(route, one) | _document(one)) + "\n")
+            for route, reject in found:
+                out.write(json.dumps(_shown(route, reject) | _document(reject)) + "\n")
     except OSError as error:
         raise PlanError("E-REJECTS-FILE", f"{str(file)!r} cannot be written: {error.strerror}; name another") from error
     print(f"{len(found)} rejects: {file}")
@@ -223,34 +222,40 @@ def _kept(plan_path: Path, routes: Sequence[str], chosen: RejectFilter) -> list[
     plan: Plan = load(plan_path)
     with open_state(plan) as state:
         return [
-            (route.name, one) for route in plan.chosen(routes) for one in state.rejects.of_route(route.name, chosen)
+            (route.name, reject)
+            for route in plan.chosen(routes)
+            for reject in state.rejects.of_route(route.name, chosen)
         ]
 
 
-def _told(route: str, one: StoredReject) -> dict[str, Any]:
+def _shown(route: str, reject: StoredReject) -> dict[str, Any]:
     """Return what may be shown of a reject to anybody."""
     accepted: Mapping[str, Any] | None = None
-    if one.acceptance is not None:
-        accepted = {**asdict(one.acceptance), "at": _iso(one.acceptance.at)}
-    told = {name: getattr(one, name) for name in ("id", "stage", "code", "field", "reason", "attempts")}
-    return {"route": route, **told, "first": _iso(one.first), "last": _iso(one.last), "accepted": accepted}
+    if reject.acceptance is not None:
+        accepted = {**asdict(reject.acceptance), "at": _iso(reject.acceptance.at)}
+    shown = {name: getattr(reject, name) for name in ("id", "stage", "code", "field", "reason", "attempts")}
+    return {"route": route, **shown, "first": _iso(reject.first), "last": _iso(reject.last), "accepted": accepted}
 
 
-def _document(one: StoredReject) -> dict[str, Any]:
+def _document(reject: StoredReject) -> dict[str, Any]:
     """Return the `_id` and, where it is kept, the document, both as Extended JSON."""
     from mappers.documents.extended_json import to_extended
 
     return {
-        "_id": json.loads(to_extended(one.position))["_id"] if one.position else None,
-        "document": json.loads(one.document) if one.document else None,
+        "_id": json.loads(to_extended(reject.position))["_id"] if reject.position else None,
+        "document": json.loads(reject.document) if reject.document else None,
     }
 
 
-def _acceptance(one: StoredReject) -> str:
+def _acceptance(reject: StoredReject) -> str:
     from flows.reporting.wording import visible
 
-    said = one.acceptance
-    return f"accepted by {visible(said.by)} on {_iso(said.at)}: {visible(said.why)}" if said is not None else ""
+    acceptance = reject.acceptance
+    return (
+        f"accepted by {visible(acceptance.by)} on {_iso(acceptance.at)}: {visible(acceptance.why)}"
+        if acceptance is not None
+        else ""
+    )
 
 
 def _none() -> PlanError:

@@ -48,7 +48,7 @@ def repair(
     Exits with 1 while a mismatch is left. The earlier verdict no longer counts: verify again.
     """
     from flows.plan.load import load
-    from flows.repair.repair import repair as mend
+    from flows.repair.repair import repair as repair_routes
 
     wanted = kinds or (("missing", "differs", "extra") if delete_extras else ("missing", "differs"))
     if "extra" in kinds and not (delete_extras or dry_run):
@@ -57,19 +57,19 @@ def repair(
         raise click.UsageError("--delete-extras needs --only extra beside the other kinds of --only")
     plan = load(plan_path)
     with interruptible() as stop, redirect_stdout(sys.stderr):
-        outcomes = mend(plan, plan.chosen(routes), wanted, dry_run=dry_run, everything=everything, stop=stop)
+        outcomes = repair_routes(plan, plan.chosen(routes), wanted, dry_run=dry_run, everything=everything, stop=stop)
     # What was found and not asked to be mended is left too.
     kinds_left = {"missing", "differs", "extra", "collides"} - {*wanted}
-    left = any(one.left or any(one.found.get(kind) for kind in kinds_left) for one in outcomes)
+    left = any(outcome.left or any(outcome.found.get(kind) for kind in kinds_left) for outcome in outcomes)
     if as_json:
-        print_json({"dry_run": dry_run, "routes": [asdict(one) for one in outcomes]})
+        print_json({"dry_run": dry_run, "routes": [asdict(outcome) for outcome in outcomes]})
     else:
         _print_repaired(outcomes, wanted)
         if dry_run:
             print("nothing was written")
-        elif any(one.copied or one.deleted for one in outcomes):
+        elif any(outcome.copied or outcome.deleted for outcome in outcomes):
             print("only the addresses above were compared; for a verdict run: offramp verify")
-    leave(exit_codes.of_outcomes(failed=any(one.failure for one in outcomes), left=bool(left)))
+    leave(exit_codes.of_outcomes(failed=any(outcome.failure for outcome in outcomes), left=bool(left)))
 
 
 def _print_repaired(outcomes: Sequence[Repaired], wanted: Sequence[str]) -> None:
@@ -77,24 +77,26 @@ def _print_repaired(outcomes: Sequence[Repaired], wanted: Sequence[str]) -> None
 
     rows = [
         {
-            "route": one.route,
-            **{name: str(one.wrong.get(name, 0)) for name in ("missing", "differs", "extra")},
-            **{name: str(getattr(one, name)) for name in ("copied", "deleted", "mended")},
-            "left": str(sum(one.left.values())),
+            "route": outcome.route,
+            **{name: str(outcome.wrong.get(name, 0)) for name in ("missing", "differs", "extra")},
+            **{name: str(getattr(outcome, name)) for name in ("copied", "deleted", "mended")},
+            "left": str(sum(outcome.left.values())),
         }
-        for one in outcomes
+        for outcome in outcomes
     ]
     print(table(rows, left=("route",)))
-    for one in outcomes:
-        if one.failure:
-            print(f"{one.route}: {one.failure}")
-        for why, number in one.kept.items():
-            print(f"{one.route}: {number} extra not deleted: {why}")
+    for outcome in outcomes:
+        if outcome.failure:
+            print(f"{outcome.route}: {outcome.failure}")
+        for why, number in outcome.kept.items():
+            print(f"{outcome.route}: {number} extra not deleted: {why}")
         for kind in (kind for kind in ("missing", "differs", "extra") if kind not in wanted):
-            if found := one.found.get(kind):
+            if found := outcome.found.get(kind):
                 option = "--delete-extras" if kind == "extra" else f"--only {kind}"
-                print(f"{one.route}: {found} {kind} were found and not repaired; to repair them add {option}")
-        if collides := one.found.get("collides"):
-            print(f"{one.route}: {collides} collide: two documents have the same address; correct the key in the plan")
-        if not any(one.found.values()):
-            print(f"{one.route}: no mismatch is on record")
+                print(f"{outcome.route}: {found} {kind} were found and not repaired; to repair them add {option}")
+        if collides := outcome.found.get("collides"):
+            print(
+                f"{outcome.route}: {collides} collide: two documents have the same address; correct the key in the plan"
+            )
+        if not any(outcome.found.values()):
+            print(f"{outcome.route}: no mismatch is on record")

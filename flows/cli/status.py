@@ -15,10 +15,10 @@ from flows.cli.options import JSON, PLAN, print_json
 def status(plan_path: Path, as_json: bool) -> None:
     """Show how far each route of PLAN has come, from its state alone; no store is asked."""
     from flows.plan.load import load
-    from flows.reporting import text as report
-    from flows.run.stages import status as statuses
+    from flows.reporting.text import table
+    from flows.run import stages
 
-    rows = statuses(load(plan_path))
+    rows = stages.status(load(plan_path))
     if as_json:
         print_json({"routes": rows})
         return
@@ -27,7 +27,7 @@ def status(plan_path: Path, as_json: bool) -> None:
         *("verdict", "at_work"),
     )
     cells = [{name: "-" if row[name] in (None, "") else str(row[name]) for name in shown} for row in rows]
-    print(report.table(cells, left=("route", "stage", "synced_to", "verdict", "at_work")))
+    print(table(cells, left=("route", "stage", "synced_to", "verdict", "at_work")))
     for row in rows:
         if row["halted"]:
             print(f"{row['route']}: halted: its collection {row['halted']}")

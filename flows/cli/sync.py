@@ -31,10 +31,10 @@ def sync(plan_path: Path, routes: tuple[str, ...], follow: bool, folder: Path | 
     first sync begins at the position that its backfill saved before it read the first document.
     """
     from flows.plan.load import load
-    from flows.replication.sync import sync as engine
+    from flows.replication.sync import sync as sync_routes
     from flows.run.console import sync_display
 
     plan = load(plan_path) if folder is None else opened_plan(plan_path, folder)[0]
     with interruptible() as stop, sync_display(as_json) as watching, redirect_stdout(sys.stderr):
-        report = engine(plan, plan.chosen(routes), follow=follow, stop=stop, watching=watching)
+        report = sync_routes(plan, plan.chosen(routes), follow=follow, stop=stop, watching=watching)
     conclude(report, folder, as_json)

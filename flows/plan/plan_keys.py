@@ -46,7 +46,7 @@ class RunKeys:
     workers: Positive = 4
     """Partitions copied at the same time: so many threads, processes or workers."""
     address: str | None = None
-    """The Dask scheduler or Ray cluster to use; one of `workers` processes is started here unless said."""
+    """The Dask scheduler or Ray cluster to use; one of `workers` processes is started here by default."""
     window: Positive = 4
     """Batches of a partition in flight at the same time."""
     lease_s: Annotated[float, Ge(5), Le(86_400)] = 60
@@ -74,15 +74,15 @@ class RejectKeys:
     """The key `rejects` of the plan, and of a route, whose keys go before the plan's."""
 
     documents: bool | None = None
-    """Whether rejected documents are kept whole in the state, beside their `_id`s; not unless said: personal data."""
+    """Whether the state keeps rejected documents whole, not only their `_id`s; off by default: personal data."""
     most: Annotated[int, Ge(0)] | None = None
-    """Rejected documents of a route beyond which it stops; 1,000 unless said."""
+    """Rejected documents of a route beyond which it stops; 1,000 by default."""
     share: Annotated[float, Ge(0), Le(1)] | None = None
-    """Rejected documents by those read, beyond which a route stops, from 100,000 read on; 0.001 unless said."""
+    """Rejected documents by those read, beyond which a route stops, from 100,000 read on; 0.001 by default."""
     in_a_row: Positive | None = None
-    """Documents rejected one after another in a partition, at which its route stops; 100 unless said."""
+    """Documents rejected one after another in a partition, at which its route stops; 100 by default."""
     batch_share: Annotated[float, Ge(0), Le(1)] | None = None
-    """Documents of a batch that the target refused, by all of 100 or more, beyond which a route stops; 0.2 unless said.
+    """Documents of a batch that the target refused, by all of 100 or more, beyond which a route stops; 0.2 by default.
     """
 
 
@@ -117,7 +117,7 @@ class PlanKeys:
     targets: Mapping[str, Any] = field(default_factory=dict)
     """Connections of the targets the routes use, by target."""
     name: str | None = None
-    """The plan's name in the state and in reports; the file's name unless said."""
+    """The plan's name in the state and in reports; the file's name by default."""
     state: str = "sqlite:///.offramp/state.db"
     """Where checkpoints, rejects and leases are kept."""
     run: RunKeys = RunKeys()
@@ -143,7 +143,7 @@ class RouteKeys:
     options: Mapping[str, Any] = field(default_factory=dict)
     """Options for your own mapper's function."""
     collection: str | None = None
-    """The collection or view; the route's name unless said."""
+    """The collection or view; the route's name by default."""
     where: Mapping[str, Any] = field(default_factory=dict)
     """Only documents that match this MongoDB query; dates and ObjectIds as Extended JSON."""
     fields: Fields = Fields()
@@ -156,7 +156,7 @@ class RouteKeys:
     watermark: str | None = None
     """With `sync: watermark`: the date field, by dotted path, that every write sets to its time."""
     partitions: Positive | None = None
-    """Parts the collection is split in; chosen by its size unless said."""
+    """Parts the collection is split in; chosen by its size by default."""
     allow_empty: bool = False
     """Whether a route for which nothing could be compared may be called clean: an empty collection, say."""
     accept_loss: Sequence[str] = ()

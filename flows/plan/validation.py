@@ -42,12 +42,12 @@ def checked(kind: type[T], keys: Any, where: Where, file: PlanFile) -> T | None:
         file.fault(where, f"found {file.shown(where, keys)}; write its keys under it: {_listed(key_names(kind))}")
         return None
     try:
-        held: Any = _holder(cast(type, kind)).model_validate({"keys": keys})
+        model: Any = _holder(cast(type, kind)).model_validate({"keys": keys})
     except ValidationError as error:
-        for told in error.errors(include_url=False):
-            _note(told, kind, where, file)
+        for problem in error.errors(include_url=False):
+            _note(problem, kind, where, file)
         return None
-    return held.keys  # type: ignore[no-any-return]
+    return model.keys  # type: ignore[no-any-return]
 
 
 def schema(kind: type) -> dict[str, Any]:
@@ -90,34 +90,34 @@ _WANTED = {
 """Pydantic's kinds of faults, in a plan's words; `is_instance_of` and the like keep pydantic's."""
 
 
-def _note(told: Any, kind: type, where: Where, file: PlanFile) -> None:
-    if told["type"] == "string_type" and told["loc"][-1] == "str" and isinstance(told["input"], Mapping):
-        return  # Text or an object: what is wrong with the object is told by itself.
+def _note(problem: Any, kind: type, where: Where, file: PlanFile) -> None:
+    if problem["type"] == "string_type" and problem["loc"][-1] == "str" and isinstance(problem["input"], Mapping):
+        return  # Text or an object: what is wrong with the object is noted by itself.
     # The location holds the names of union members too; only what stands in the file is kept.
     path: Where = where
-    absent = told["type"] in ("missing", "missing_argument", "missing_keyword_only_argument")
-    for part in told["loc"][1:]:
-        if (*path, part) in file.lines or (absent and part == told["loc"][-1]):
+    absent = problem["type"] in ("missing", "missing_argument", "missing_keyword_only_argument")
+    for part in problem["loc"][1:]:
+        if (*path, part) in file.lines or (absent and part == problem["loc"][-1]):
             path = (*path, part)
-    context = told.get("ctx", {})
-    found = f"found {file.shown(path, told['input'])}"
-    match told["type"]:
+    context = problem.get("ctx", {})
+    found = f"found {file.shown(path, problem['input'])}"
+    match problem["type"]:
         case _ if absent:
             file.fault(path, "is missing; it has no default")
         case "unexpected_keyword_argument" | "extra_forbidden":
-            file.fault(path, unknown(str(path[-1]), _names_at(kind, told["loc"][1:-1])))
+            file.fault(path, unknown(str(path[-1]), _names_at(kind, problem["loc"][1:-1])))
         case "literal_error":
             names = [name.strip("'") for name in context["expected"].replace(" or ", ", ").split(", ")]
-            meant = _meant(str(told["input"]), names)
+            meant = _meant(str(problem["input"]), names)
             file.fault(path, f"{found}{meant}; allowed: {_listed(names)}")
         case "value_error":
             key, _, rest = str(context["error"]).partition(": ")
-            if rest and key in _names_at(kind, told["loc"][1:]):
+            if rest and key in _names_at(kind, problem["loc"][1:]):
                 file.fault((*path, key), rest)
             else:
                 file.fault(path, str(context["error"]))
         case "dataclass_type":
-            file.fault(path, f"{found}; write its keys under it: {_listed(_names_at(kind, told['loc'][1:]))}")
+            file.fault(path, f"{found}; write its keys under it: {_listed(_names_at(kind, problem['loc'][1:]))}")
         case "greater_than_equal":
             file.fault(path, f"{found}; allowed: {context['ge']} or more")
         case text if text.startswith("int_"):
@@ -127,7 +127,7 @@ def _note(told: Any, kind: type, where: Where, file: PlanFile) -> None:
         case text if text in _WANTED:
             file.fault(path, f"{found}; allowed: {_WANTED[text]}")
         case _:
-            wanted = told["msg"].removeprefix("Input should be ")
+            wanted = problem["msg"].removeprefix("Input should be ")
             file.fault(path, f"{found}; allowed: {wanted}")
 
 

@@ -34,9 +34,9 @@ class KeyAttribute:
     """One key attribute in full, where a name in short does not say enough."""
 
     name: str | None = None
-    """The attribute's name; the field's unless said."""
+    """The attribute's name; the field's by default."""
     field: str | None = None
-    """The field, by dotted path, whose value it has as it is; the field of its name unless said."""
+    """The field, by dotted path, whose value it has as it is; the field of its name by default."""
     value: str | None = None
     """Text with fields in braces, such as "ORDER#{_id}", in the place of one field's value."""
     type: Literal["S", "N", "B"] = "S"

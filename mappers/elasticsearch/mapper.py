@@ -31,7 +31,7 @@ from mappers.values.key_templates import Template, by_identity, key_text
 from mappers.values.tags import base64_text
 
 SAMPLE = 10_000
-"""Documents that `census: sample` looks at unless said."""
+"""Documents that `census: sample` looks at by default."""
 
 
 class DocumentMapper(MapperDeclarations, Addressing, Straight, Designer):
@@ -48,7 +48,7 @@ class DocumentMapper(MapperDeclarations, Addressing, Straight, Designer):
         fidelity: Fidelity = "native"
         """lossless adds the document's exact BSON as `offramp_raw`; what cannot be restored from it is rejected."""
         census: Literal["full", "sample", "none"] | None = None
-        """Documents looked at before the index is made, for a mapping of every field; all of them unless said, and
+        """Documents looked at before the index is made, for a mapping of every field; all of them by default, and
         none where `mapping` says how the index is mapped."""
         census_documents: int = SAMPLE
         """How many documents `census: sample` looks at, spread over the collection."""
@@ -66,7 +66,7 @@ class DocumentMapper(MapperDeclarations, Addressing, Straight, Designer):
         index: str | None = None
         """The whole name of the index; with a date field, such as ``logs-{at:%Y.%m}``, an index for each period."""
         undated_index: str | None = None
-        """The index of documents without that date; unless said they are rejected."""
+        """The index of documents without that date; by default they are rejected."""
 
         @property
         def anomalies(self) -> Anomalies:

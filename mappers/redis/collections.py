@@ -30,7 +30,7 @@ class SetMapper(RedisMapper):
         each: str | None = None
         """With `member`: an array whose elements stand one by one in its place in `key`, such as ``tag:{tags}``."""
         key: str | None = None
-        """Key template; with `values` the route's name, a colon and {_id} unless said, else the route's name."""
+        """Key template; with `values` the route's name, a colon and {_id} by default, else the route's name."""
         expires: str | Expires | None = None
         """With `values`: when the key expires: at a date, some time after it, or by the TTL index (from_index)."""
 
@@ -112,7 +112,7 @@ class ListMapper(OwnKeyMapper):
         values: str
         """The array whose elements become the list's."""
         key: str | None = None
-        """Key template; the route's name, a colon and {_id} unless said."""
+        """Key template; the route's name, a colon and {_id} by default."""
         expires: str | Expires | None = None
         """When the key expires: at a date field, some time after it, or as the TTL index says (from_index)."""
 

@@ -31,7 +31,7 @@ class GeoMapper(RedisMapper):
         location: str
         """The field with the place: a GeoJSON Point, [longitude, latitude], or an object with lon (lng) and lat."""
         key: str | None = None
-        """The set's key, the route's name unless said; a template spreads documents over several sets."""
+        """The set's key, the route's name by default; a template spreads documents over several sets."""
         member: str = "_id"
         """The field that names the place."""
 

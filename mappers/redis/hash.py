@@ -27,7 +27,7 @@ class HashMapper(WholeDocumentMapper[Hash]):
         """What a route may say about its hashes."""
 
         key: str | None = None
-        """Key template; the route's name, a colon and {_id} unless said."""
+        """Key template; the route's name, a colon and {_id} by default."""
         expires: str | Expires | None = None
         """When the key expires: at a date field, some time after it, or as the TTL index says (from_index)."""
         id_encoding: IdEncoding = "typed"

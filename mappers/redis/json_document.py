@@ -80,7 +80,7 @@ class JsonMapper(WholeDocumentMapper[Json]):
         """What a route may say about its JSON documents."""
 
         key: str | None = None
-        """Key template; the route's name, a colon and {_id} unless said."""
+        """Key template; the route's name, a colon and {_id} by default."""
         expires: str | Expires | None = None
         """When the key expires: at a date field, some time after it, or as the TTL index says (from_index)."""
         id_encoding: IdEncoding = "typed"

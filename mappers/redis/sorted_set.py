@@ -31,7 +31,7 @@ class SortedSetMapper(RedisMapper):
         score: str
         """The numeric field that orders the members."""
         key: str | None = None
-        """The set's key, the route's name unless said; a template spreads documents over several sets."""
+        """The set's key, the route's name by default; a template spreads documents over several sets."""
         member: str = "_id"
         """The field that names the member."""
         id_encoding: IdEncoding = "typed"

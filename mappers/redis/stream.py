@@ -31,7 +31,7 @@ class StreamMapper(RedisMapper):
         entry: str
         """The field that orders the entries: `_id` if it is an ObjectId, date or whole number, or a date field."""
         key: str | None = None
-        """The stream's key, the route's name unless said; a template spreads documents over several streams."""
+        """The stream's key, the route's name by default; a template spreads documents over several streams."""
 
         def needed(self) -> Iterable[tuple[str, str]]:
             """Yield the fields that it reads by name, each after the option that names it."""

@@ -33,7 +33,7 @@ class StringMapper(WholeDocumentMapper[String]):
         """What a route may say about its strings."""
 
         key: str | None = None
-        """Key template; the route's name, a colon and {_id} unless said."""
+        """Key template; the route's name, a colon and {_id} by default."""
         expires: str | Expires | None = None
         """When the key expires: at a date field, some time after it, or as the TTL index says (from_index)."""
         format: Literal["json", "msgpack", "raw"] = "json"
@@ -105,7 +105,7 @@ class CounterMapper(OwnKeyMapper):
         value: str
         """The field with the number."""
         key: str | None = None
-        """Key template; the route's name, a colon and {_id} unless said."""
+        """Key template; the route's name, a colon and {_id} by default."""
         expires: str | Expires | None = None
         """When the key expires: at a date field, some time after it, or as the TTL index says (from_index)."""
 

@@ -45,7 +45,7 @@ class Flatten(Transform):
     name: ClassVar[str] = "flatten"
     useless_on: ClassVar[Collection[Substitute]] = ("value", "text")
     fields: Sequence[str] | None = None
-    """Objects whose fields move up to where they stand, by dotted path; all of the top level but `_id` unless said."""
+    """Objects whose fields move up to where they stand, by dotted path; all of the top level but `_id` by default."""
     separator: str = "_"
     """Stands between the names: address.city becomes address_city."""
 
@@ -107,7 +107,7 @@ class Explode(Transform):
     field: str
     """The array, by dotted path; each document made has one of its elements in its place."""
     id: str | None = None
-    """A field of the elements, unique in its array, that names them; their position from 0 unless said."""
+    """A field of the elements, unique in its array, that names them; their position from 0 by default."""
     position: str | None = None
     """A new top-level field for the element's position in the array, from 0."""
     empty: Literal["reject", "drop", "keep"] = "reject"

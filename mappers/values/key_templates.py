@@ -28,7 +28,7 @@ def by_identity(paths: Iterable[str]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A key with fields in braces, such as ``session:{_id}``; `_id` is put in its typed encoding unless said (R31).
+    """A key with fields in braces, such as ``session:{_id}``; `_id` is put in its typed encoding by default (R31).
 
     Fields can be told apart in a filled key, so documents whose texts of the fields differ never share one. A field in
     double braces, ``cart:{{_id}}:items``, stands in braces in the key too: keys with the same text in braces share a

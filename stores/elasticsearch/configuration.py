@@ -68,7 +68,7 @@ class Placement:
     """The whole name of the index; without it, the target's prefix and the route's name. With a date field, such as
     ``logs-{at:%Y.%m}``, an index for each period."""
     undated_index: str | None = None
-    """The index of documents without that date; unless said they are rejected."""
+    """The index of documents without that date; by default they are rejected."""
     alias: str | None = None
     """A name that all indices of the periods bear, for readers."""
     routing: str | None = None

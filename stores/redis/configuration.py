@@ -19,7 +19,7 @@ class Durability:
     """How many replicas hold what was written before it counts as acknowledged (R73)."""
 
     wait: int | None = None
-    """The replicas to wait for after each pipeline; one, if any is attached, unless said; 0 waits for none."""
+    """The replicas to wait for after each pipeline; one, if any is attached, by default; 0 waits for none."""
     timeout_ms: int = 1000
     """How long one WAIT lasts before the pipeline is sent again; the target's `retry_deadline_s` ends that."""
 
@@ -61,7 +61,7 @@ class Placement:
     """Which keys a route owns and how long they live."""
 
     key: str | None = None
-    """Key template; the route's name, a colon and {_id} unless said, a sorted set's the route's name alone."""
+    """Key template; the route's name, a colon and {_id} by default, a sorted set's the route's name alone."""
     ttl_s: int | None = None
     """Seconds that a key lives after it was last written; not beside `expires`."""
     expires: str | Expires | None = None
@@ -73,7 +73,7 @@ class Placement:
     entry: str | None = None
     """The field that orders the entries: says that the keys hold streams."""
     member: str | None = None
-    """The field that names the members: says that many documents share each key, a set unless said otherwise."""
+    """The field that names the members: says that many documents share each key, a set by default."""
     json: bool = False
     """Whether the keys hold JSON documents, which not every server can."""
 

@@ -40,7 +40,7 @@ class ShelfTarget(MemoryTarget):
         """The keys a route may give."""
 
         shelf: str | None = None
-        """The shelf's name; the route's name unless said."""
+        """The shelf's name; the route's name by default."""
         rows: int = 1
         """How many rows it has."""
 

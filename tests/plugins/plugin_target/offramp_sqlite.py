@@ -48,7 +48,7 @@ class SQLiteTarget(Listable):
         """The keys a route may give."""
 
         table: str | None = None
-        """The table; the route's name unless said."""
+        """The table; the route's name by default."""
 
     def __init__(self, connection: Connection, placement: Placement, route: str) -> None:
         """Take the options and connect to nothing; raises ValueError, the key first, for what cannot be served."""
