@@ -192,8 +192,7 @@ def _url() -> str:
     if not url:
         raise PlanError(
             "E-DEPLOY-SERVER",
-            "PREFECT_API_URL is not set; set it to a Prefect server's address, such as http://127.0.0.1:4200/api for"
-            " what prefect server"
-            " start began on this machine",
+            "no Prefect server is named; set PREFECT_API_URL to the server's address, such as"
+            " http://127.0.0.1:4200/api after prefect server start on this machine",
         )
     return redacted(str(url))
