@@ -26,7 +26,7 @@ TESTED_THROUGH = {
     "program/test_report.py": ["flows.cli.report", "flows.run.history"],
     "program/test_demo.py": ["flows.cli.demo", "flows.demo.live_writer"],
     "program/test_deploy.py": ["flows.cli.deploy", "flows.orchestration.events"],
-    "docs/test_errors_page.py": ["flows.cli.explain", "stores.error_codes"],
+    "docs/test_errors_page.py": ["flows.cli.explain", "flows.generated_file", "stores.error_codes"],
     # What a run does around copying.
     "program/test_index_design.py": ["flows.connect.design", "flows.connect.staging"],
     "program/test_expires_from_index.py": ["flows.connect.expires_from_index"],
