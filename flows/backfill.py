@@ -38,7 +38,8 @@ def backfill(
         plan: Path of the plan's YAML file, absolute or relative to the run's working directory.
         routes: Only these routes of the plan; all of them unless given.
         verify: How to compare the targets afterwards: none, counts, sample, or full (every document, both directions).
-        restart: Start these routes over: forget their checkpoints and copy everything again.
+        restart: Start these routes over: forget their checkpoints, copy everything again, and delete what no document
+            maps to any more.
         report: Folder for report.json, .md and .html; .offramp/reports/<plan> beside the plan unless given.
         wait_minutes: Wait up to so long for another run at work on these routes, such as a sync, before failing.
         show_values: Show the differing values in samples; they may be personal data.

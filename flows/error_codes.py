@@ -56,8 +56,8 @@ CODES: Mapping[str, Entry] = {
     "E-REJECTS-BUDGET": entry(
         "stopped",
         "The route has more rejects than the plan allows, so it stopped at a checkpoint, with exit code 1.",
-        "See `offramp rejects list`; correct the plan, the mapper or the documents, or raise the limit under "
-        "`rejects`. The same command resumes.",
+        "See `offramp rejects list`; correct the documents, or raise the limit under `rejects`, and run the same"
+        " command, which resumes. After a change of the route or its mapper run `backfill --restart`.",
     ),
     "E-REJECTS-FILE": entry(
         "refused",
@@ -195,5 +195,5 @@ CATALOGUE: Mapping[str, Entry] = dict(sorted((code, entry) for table in _TABLES 
 
 def explained(code: str, entry: Entry) -> str:
     """Return the entry as lines for a terminal."""
-    done = "\n".join(f"what offramp did: {EFFECTS[effect]}".replace("`", "") for effect in entry.effects)
-    return f"{code}: {entry.meaning}\n{done}\nwhat to do: {entry.remedy}".replace("`", "")
+    done = "\n".join(f"what offramp did: {EFFECTS[effect]}".replace("`", "'") for effect in entry.effects)
+    return f"{code}: {entry.meaning}\n{done}\nwhat to do: {entry.remedy}".replace("`", "'")

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     help="How thoroughly to verify the targets afterwards.",
 )
 @click.option(
-    "--restart", is_flag=True, help="Start these routes over: forget their checkpoints and copy everything again."
+    "--restart",
+    is_flag=True,
+    help="Start these routes over: forget their checkpoints, copy everything again, and delete from their targets what"
+    " no document maps to any more.",
 )
 @VALUES
 @REPORT

@@ -170,9 +170,19 @@ def export(plan_path: Path, routes: tuple[str, ...], id_: str, code: str, stage:
 
 @rejects.command()
 @_choosing
-@click.option("--reason", metavar="TEXT", default="", help="Why the target may lack these documents.")
+@click.option(
+    "--reason",
+    metavar="TEXT",
+    default="",
+    help="Why the target may lack these documents.  [required, except with --undo]",
+)
 @click.option("--by", metavar="NAME", default="", help="Who accepts this. [default: the logged-in user]")
-@click.option("--all", "everything", is_flag=True, help="Accept all rejects, where no other option chooses some.")
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Accept every reject of the chosen routes; needed unless --id, --code or --stage chooses some.",
+)
 @click.option("--undo", is_flag=True, help="Reopen accepted rejects.")
 @JSON
 def drop(

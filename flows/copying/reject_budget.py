@@ -119,6 +119,6 @@ def _most_frequent(causes: list[RejectCause]) -> str:
 def _over(halted: str) -> OverBudget:
     return OverBudget(
         "E-REJECTS-BUDGET",
-        f"{halted}. See `offramp rejects list`; correct the plan, the mapper or the documents, or raise that key under"
-        " rejects, then run the same command, which resumes",
+        f"{halted}. See `offramp rejects list`; correct the documents, or raise that key under rejects, then run the"
+        " same command, which resumes; after a change of the route or its mapper add --restart",
     )

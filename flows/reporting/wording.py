@@ -12,11 +12,13 @@ _NEXT: Mapping[Verdict, str] = {
     "clean": "Read what was not checked. If that is acceptable, sign this page and keep it with report.json.",
     "rejects": (
         "Do not retire the source yet. `offramp rejects list PLAN` shows the rejected documents and why. Correct them"
-        " or the plan and run `offramp rejects retry PLAN`, or accept them with `offramp rejects drop` and a reason."
+        " and run `offramp rejects retry PLAN`, or accept them with `offramp rejects drop` and a reason. After a change"
+        " of the route or its mapper run `offramp backfill PLAN --restart --route ROUTE`."
     ),
     "mismatches": (
-        "Do not retire the source. Read the reasons of each route below and remove their cause. Then run"
-        " `offramp repair PLAN`, or copy the route again with `offramp backfill PLAN --restart --route ROUTE`."
+        "Do not retire the source. Read the reasons of each route below and remove their cause. Bring over what"
+        " changed in the source with `offramp sync PLAN`. Then run `offramp repair PLAN`, or copy the route"
+        " again with `offramp backfill PLAN --restart --route ROUTE`."
     ),
     "failed": (
         "Do not retire the source. Read the reasons of each route below; `offramp explain CODE` explains an error code."

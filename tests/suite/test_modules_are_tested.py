@@ -48,6 +48,7 @@ TESTED_THROUGH = {
     # Names that plug-ins import, as the pages for their authors do.
     "plugins/test_plugin_pages.py": ["mappers.decoding", "mappers.redis_json", "mappers.redis_shapes"],
     "mappers/dynamodb/test_items.py": ["mappers.dynamodb.indexes", "mappers.dynamodb.sets", "mappers.dynamodb.size"],
+    "mappers/redis/test_strings_and_hashes.py": ["mappers.redis.own_key"],
     "mappers/elasticsearch/test_reshape.py": ["mappers.elasticsearch.reshape"],
     "mappers/transforms/test_steps.py": [
         "mappers.transforms.fields",
