@@ -5,13 +5,18 @@ from __future__ import annotations
 import datetime as dt
 import math
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from bson import Binary, Decimal128, Int64, MaxKey, MinKey, ObjectId, Timestamp
+from bson.raw_bson import RawBSONDocument
 from pymongo import monitoring
 from pymongo.database import Database
+
+from mappers.documents.decoding import position
+from stores.contract.source import Batch, Partition
+from stores.mongodb import collection as mongodb
 
 Documents = Database[dict[str, Any]]
 
@@ -56,3 +61,20 @@ def failing(database: Documents, times: int, *commands: str, **how: Any) -> Iter
         yield
     finally:
         admin.command("configureFailPoint", "failCommand", mode="off")
+
+
+def positions(documents: Iterable[Any]) -> list[bytes]:
+    cut = [position(bytes(one.raw) if isinstance(one, RawBSONDocument) else one) for one in documents]
+    assert None not in cut
+    return [at for at in cut if at is not None]
+
+
+def read(source: mongodb.CollectionSource, *partitions: Partition, after: bytes | None = None) -> list[bytes]:
+    """Return the positions of all documents read, checking each batch's own."""
+    found: list[bytes] = []
+    for partition in partitions or (Partition(0),):
+        for batch in source.read(partition, after):
+            assert isinstance(batch, Batch)
+            found += positions(batch.documents)
+            assert batch.position == found[-1]
+    return found
