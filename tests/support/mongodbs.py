@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import bson
 from bson import Binary, Decimal128, Int64, MaxKey, MinKey, ObjectId, Timestamp
 from bson.raw_bson import RawBSONDocument
 from pymongo import monitoring
@@ -78,3 +79,9 @@ def read(source: mongodb.CollectionSource, *partitions: Partition, after: bytes 
             found += positions(batch.documents)
             assert batch.position == found[-1]
     return found
+
+
+def partitions_between(*bounds: Any) -> list[Partition]:
+    """Return partitions with these bounds, given as values or as positions, in this order."""
+    edges = [None, *(one if isinstance(one, bytes) else bson.encode({"_id": one}) for one in bounds), None]
+    return [Partition(number, edges[number], edges[number + 1]) for number in range(len(edges) - 1)]

@@ -12,17 +12,11 @@ from typing import Any
 import bson
 import pytest
 from bson import Decimal128, Int64, MaxKey, MinKey, ObjectId, Timestamp
-from mongodbs import Documents, positions, read
+from mongodbs import Documents, partitions_between, positions, read
 
 from mappers.documents.decoding import identity_type
 from stores.contract.source import Partition
 from stores.mongodb import collection as mongodb
-
-
-def cut(*bounds: Any) -> list[Partition]:
-    """Return partitions with these bounds, given as values or as positions, in this order."""
-    edges = [None, *(one if isinstance(one, bytes) else bson.encode({"_id": one}) for one in bounds), None]
-    return [Partition(number, edges[number], edges[number + 1]) for number in range(len(edges) - 1)]
 
 
 def test_each_partition_counts_its_own_by_type_of_id(
@@ -93,7 +87,7 @@ def test_any_two_documents_bound_three_partitions_that_cover_everything(
 ) -> None:
     one = source("mixed")
     for lower, upper in combinations(mixed, 2):
-        assert read(one, *cut(lower, upper)) == mixed
+        assert read(one, *partitions_between(lower, upper)) == mixed
 
 
 @pytest.mark.parametrize(
@@ -112,7 +106,7 @@ def test_any_two_documents_bound_three_partitions_that_cover_everything(
 def test_bounds_only_balance_the_work(
     mixed: list[bytes], in_threes: Callable[..., mongodb.CollectionSource], bounds: tuple[Any, ...]
 ) -> None:
-    assert read(in_threes("mixed"), *cut(*bounds)) == mixed
+    assert read(in_threes("mixed"), *partitions_between(*bounds)) == mixed
 
 
 def test_the_middle_of_what_is_left_bounds_two_ranges_that_cover_it(

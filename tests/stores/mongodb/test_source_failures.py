@@ -8,7 +8,7 @@ from typing import Any
 
 import bson
 import pytest
-from mongodbs import Documents, failing, read
+from mongodbs import Documents, failing, partitions_between, read
 
 from flows.demo import servers
 from stores.contract.source import Partition
@@ -16,7 +16,6 @@ from stores.errors import PermanentError, PlanError, TransientError
 from stores.mongodb import collection as mongodb
 from stores.mongodb.configuration import Connection, Limits
 from stores.mongodb.database import MongoDB
-from tests.stores.mongodb.test_partitioning import cut
 
 
 @pytest.mark.parametrize("times", [1, 2])
@@ -39,7 +38,7 @@ def test_a_cursor_that_dies_is_reopened_and_nothing_is_lost_or_repeated(
     with failing(database, times, "getMore", **how):
         assert read(one) == mixed
     with failing(database, times, "getMore", **how):
-        assert read(one, *cut(mixed[2], mixed[19])) == mixed
+        assert read(one, *partitions_between(mixed[2], mixed[19])) == mixed
 
 
 def test_a_cursor_of_a_view_that_dies_is_reopened(
