@@ -66,13 +66,13 @@ class Node:
         """Count one value of the field; returns how many levels of objects it has."""
         if value is not None and value != []:
             self.geo[geo_form(value)] += 1
-        if type(value) is list and sum(isinstance(one, Mapping) for one in value) > 1:
+        if type(value) is list and sum(isinstance(element, Mapping) for element in value) > 1:
             self.repeated += 1
         return self._add(value, kind)
 
     def _add(self, value: Any, kind: Callable[[Any], str]) -> int:
         if isinstance(value, list):
-            return max((self._add(one, kind) for one in value), default=0)
+            return max((self._add(element, kind) for element in value), default=0)
         if isinstance(value, DBRef):
             value = value.as_doc()
         if isinstance(value, Mapping):
@@ -134,21 +134,21 @@ def kind(value: Any, policies: IndexPolicies = INDEX_POLICIES) -> str:
         return known
     match value:
         case float():
-            found = "double" if math.isfinite(value) else _nonfinite(policies)
+            name = "double" if math.isfinite(value) else _nonfinite(policies)
         case Decimal128():
-            found = "decimal" if value.to_decimal().is_finite() else _nonfinite(policies)
+            name = "decimal" if value.to_decimal().is_finite() else _nonfinite(policies)
         case Binary():
-            found = "tag" if uuid_text(value, policies.uuid_legacy) is None else "id"
+            name = "tag" if uuid_text(value, policies.uuid_legacy) is None else "id"
         case dt.datetime() | DatetimeMS():
-            found = "tag" if date_text(milliseconds(value)) is None else "date"
+            name = "tag" if date_text(milliseconds(value)) is None else "date"
         case int() if known or not type(value).__module__.startswith("bson"):
             # A number past 2^53 that is written as text is searched as the decimals are.
-            found = "decimal" if policies.int53 == "string" and abs(value) > EXACT_IN_DOUBLE else "long"
+            name = "decimal" if policies.int53 == "string" and abs(value) > EXACT_IN_DOUBLE else "long"
         case str() if not isinstance(value, Code):
-            found = "string"
+            name = "string"
         case _:
-            found = "tag"
-    return found
+            name = "tag"
+    return name
 
 
 def _nonfinite(policies: IndexPolicies) -> str:
@@ -163,7 +163,7 @@ def geo_form(value: Any) -> str:
     if isinstance(value, list):
         if _is_pair(value):
             return "pair"
-        forms = {geo_form(one) for one in value}
+        forms = {geo_form(element) for element in value}
         return forms.pop() if len(forms) == 1 else "other"
     if not isinstance(value, Mapping):
         return "other"
@@ -178,7 +178,7 @@ def _is_pair(value: Any) -> bool:
     return (
         isinstance(value, list)
         and len(value) == 2
-        and all(kind(one) in ("long", "double") for one in value)
+        and all(kind(element) in ("long", "double") for element in value)
         and abs(value[0]) <= 180
         and abs(value[1]) <= 90
     )

@@ -53,13 +53,13 @@ def rules(expires: str | Expires | None) -> Sequence[Expires]:
         return ()
     if isinstance(expires, str):
         expires = Expires(expires)
-    found = (expires, *expires.others) if isinstance(expires, IndexExpires) else (expires,)
-    for rule in found:
+    dates = (expires, *expires.others) if isinstance(expires, IndexExpires) else (expires,)
+    for rule in dates:
         if not all(rule.field.split(".")):
             raise ValueError("expires: has an empty field name; write a date field such as expires_at")
         if not 0 <= rule.after_seconds <= LONGEST_S:
             raise ValueError(f"expires: after_seconds is {rule.after_seconds}; allowed: from 0 to {LONGEST_S}")
-    return found
+    return dates
 
 
 def date_field(expires: str | Expires | None) -> str | None:

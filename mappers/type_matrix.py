@@ -101,7 +101,7 @@ def stored(row: Row) -> bytes:
     return (len(row.sample) + 5).to_bytes(4, "little") + row.sample + b"\x00"
 
 
-def held(row: Row, form: Form) -> bytes | None:
+def written(row: Row, form: Form) -> bytes | None:
     """Return what the form holds of the sample, as JSON (a hash: as its bytes); None where it is rejected."""
     policies = ITEM_POLICIES if form == "dynamodb" else JSON_POLICIES
     try:
@@ -121,7 +121,7 @@ def held(row: Row, form: Form) -> bytes | None:
 
 def fate(row: Row, form: Form) -> Fate:
     """Return what in truth becomes of the sample, judged by what the form holds."""
-    content = held(row, form)
+    content = written(row, form)
     if content is None:
         return "rejected"
     if form == "hash":

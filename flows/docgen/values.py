@@ -12,7 +12,7 @@ from pathlib import Path
 from flows import generated_file
 from flows.plan.validation import schema
 from mappers.policies import LOSSES, HashPolicies, IndexPolicies, ItemPolicies, JsonPolicies
-from mappers.type_matrix import TABLE, Form, Row, declared, held
+from mappers.type_matrix import TABLE, Form, Row, declared, written
 
 FILE = Path(__file__).parents[2] / "docs" / "values.md"
 _BEGIN = (
@@ -57,7 +57,7 @@ def page(current: str) -> str:
 
 
 def _cell(row: Row, form: Form) -> str:
-    content = held(row, form)
+    content = written(row, form)
     if content is None:
         return declared(row, form)
     shown = content.decode(errors="backslashreplace").replace("\x00", "\\x00").replace("|", "\\|")

@@ -70,43 +70,43 @@ def _elements(
 ) -> Iterator[Difference]:
     if len(wanted) == len(there):
         inner = [
-            list(differences(one, other, (*path, str(at))))
-            for at, (one, other) in enumerate(zip(wanted, there, strict=True))
+            list(differences(left, right, (*path, str(at))))
+            for at, (left, right) in enumerate(zip(wanted, there, strict=True))
         ]
         if any(inner) and Counter(map(repr, wanted)) == Counter(map(repr, there)):
             yield Difference(path, "order", expected, found)
             return
-        for some in inner:
-            yield from some
+        for nested in inner:
+            yield from nested
         return
-    for at, (one, other) in enumerate(zip(wanted, there, strict=False)):
-        yield from differences(one, other, (*path, str(at)))
+    for at, (left, right) in enumerate(zip(wanted, there, strict=False)):
+        yield from differences(left, right, (*path, str(at)))
     for at in range(len(there), len(wanted)):
         yield Difference((*path, str(at)), "missing", wanted[at], None)
     for at in range(len(wanted), len(there)):
         yield Difference((*path, str(at)), "extra", None, there[at])
 
 
-def _same(one: object, other: object) -> bool:
-    if type(one) is not type(other):
+def _same(left: object, right: object) -> bool:
+    if type(left) is not type(right):
         return False
-    if isinstance(one, float) and isinstance(other, float):  # -0.0 is another value than 0.0, a NaN is itself.
-        return (math.isnan(one) and math.isnan(other)) or (
-            one == other and math.copysign(1, one) == math.copysign(1, other)
+    if isinstance(left, float) and isinstance(right, float):  # -0.0 is another value than 0.0, a NaN is itself.
+        return (math.isnan(left) and math.isnan(right)) or (
+            left == right and math.copysign(1, left) == math.copysign(1, right)
         )
-    return one == other
+    return left == right
 
 
-def _how(one: object, other: object) -> Kind:
+def _how(left: object, right: object) -> Kind:
     """Return in what way two values of one of the store's types differ."""
-    if isinstance(one, int) and isinstance(other, int):
+    if isinstance(left, int) and isinstance(right, int):
         # Two large whole numbers that are one double were once kept as one; others are different numbers.
-        return "precision" if one != other and float(one) == float(other) else "value"
-    first, second = _number(one), _number(other)
+        return "precision" if left != right and float(left) == float(right) else "value"
+    first, second = _number(left), _number(right)
     if first is None or second is None:
-        return "precision" if _less_exact_date(one, other) or _less_exact_date(other, one) else "value"
+        return "precision" if _less_exact_date(left, right) or _less_exact_date(right, left) else "value"
     if first == second:
-        return "type" if type(one) is not type(other) else "value"  # 1 and 1.0; else a zero's sign
+        return "type" if type(left) is not type(right) else "value"  # 1 and 1.0; else a zero's sign
     return "precision" if abs(first - second) <= _CLOSE * max(abs(first), abs(second)) else "value"
 
 
@@ -135,13 +135,13 @@ def source_type(raw: bytes, path: Path) -> str:
         if kind not in (0x03, 0x04):
             return ""
         try:
-            found = next(
-                ((its, start, end) for its, text, start, end in elements(inner) if text == name.encode()), None
+            element = next(
+                ((code, start, end) for code, text, start, end in elements(inner) if text == name.encode()), None
             )
         except ValueError:  # Also a MappingError, for bytes that cannot be read.
             return ""
-        if found is None:
+        if element is None:
             return ""
-        kind, start, end = found
+        kind, start, end = element
         inner = inner[start:end]
     return TYPE_NAMES.get(kind, "")

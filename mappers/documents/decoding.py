@@ -117,15 +117,15 @@ def documents(batch: bytes) -> list[bytes]:
     if MODULE is not None and (quickly := MODULE.cut(batch)) is not None:
         cut: list[bytes] = quickly
         return cut
-    found: list[bytes] = []
+    raw_documents: list[bytes] = []
     start = 0
     while start < len(batch):
         end = start + int.from_bytes(batch[start : start + 4], "little")
         if not start + 5 <= end <= len(batch):
             raise InvalidBSON("a document's length is below 5, or more than the bytes that are there")
-        found.append(batch[start:end])
+        raw_documents.append(batch[start:end])
         start = end
-    return found
+    return raw_documents
 
 
 def elements(raw: bytes) -> Iterator[tuple[int, bytes, int, int]]:
@@ -191,9 +191,9 @@ def readable(name: bytes) -> str:
 
 def _first_anomaly(raw: bytes, document: Document) -> tuple[str, str]:
     """Name the top-level field whose bytes do not survive decoding, and what is odd about it."""
-    found = list(elements(raw))
-    repeated = {name for name, count in Counter(name for _, name, *_ in found).items() if count > 1}
-    for kind, name, start, end in found:
+    fields = list(elements(raw))
+    repeated = {name for name, count in Counter(name for _, name, *_ in fields).items() if count > 1}
+    for kind, name, start, end in fields:
         field = readable(name)
         if name in repeated:
             return field, "two fields have this name; a decoder would keep only the last"

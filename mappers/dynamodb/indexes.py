@@ -21,6 +21,7 @@ from mappers.dynamodb.keys import (
 )
 from mappers.dynamodb.size import item_size
 from mappers.dynamodb.values import DynamoDBValues
+from mappers.values.field_names import name_collision
 
 Mismatch = Literal["reject", "omit", "coerce"]
 UNINDEXED = "_unindexed"
@@ -52,7 +53,7 @@ class Index:
 
     def names(self, key: Key) -> tuple[str, ...]:
         """Return the names of its key attributes."""
-        return tuple(one.attribute for one in self.attributes(key))
+        return tuple(key_attribute.attribute for key_attribute in self.attributes(key))
 
     @property
     def included(self) -> Sequence[str]:
@@ -76,25 +77,25 @@ def check_indexes(indexes: Mapping[str, Index], key: Key) -> None:
             raise ValueError(f"{at}: has no partition key; set partition")
         if len(index.included) > _INCLUDED_LIMIT or (not isinstance(index.projection, str) and not index.projection):
             raise ValueError(f"{at}: projection names 1 to {_INCLUDED_LIMIT} attributes; or write all or keys")
-        for one in index.attributes(key):
-            one.check(at)
-            if types.setdefault(one.attribute, one.type) != one.type:
-                raise ValueError(f"{at}: {one.attribute!r} is {types[one.attribute]} in another key; give it one type")
+        for key_attribute in index.attributes(key):
+            key_attribute.check(at)
+            label = key_attribute.attribute
+            if types.setdefault(label, key_attribute.type) != key_attribute.type:
+                raise ValueError(f"{at}: {label!r} is {types[label]} in another key; give it one type")
         names = index.names(key)
         if len(set(names)) < len(names):
             raise ValueError(f"{at}: partition and sort are both {names[0]!r}; name two attributes")
     for count, limit, kind in (
-        (sum(not one.local for one in indexes.values()), _GLOBAL_LIMIT, "global"),
-        (sum(one.local for one in indexes.values()), _LOCAL_LIMIT, "local"),
+        (sum(not index.local for index in indexes.values()), _GLOBAL_LIMIT, "global"),
+        (sum(index.local for index in indexes.values()), _LOCAL_LIMIT, "local"),
     ):
         if count > limit:
             raise ValueError(f"indexes: found {count} {kind} indexes; DynamoDB allows {limit}")
-    made: dict[str, tuple[str | None, str | None]] = {}
-    for one in [*key.attributes, *(one for index in indexes.values() for one in index.attributes(key))]:
-        if made.setdefault(one.attribute, (one.path, one.value)) != (one.path, one.value):
-            raise ValueError(
-                f"indexes: {one.attribute!r} is described in two ways; describe it the same wherever it is a key"
-            )
+    sources: dict[str, tuple[str | None, str | None]] = {}
+    for key_attribute in [*key.attributes, *(part for index in indexes.values() for part in index.attributes(key))]:
+        name, source = key_attribute.attribute, (key_attribute.path, key_attribute.value)
+        if sources.setdefault(name, source) != source:
+            raise ValueError(f"indexes: {name!r} is described in two ways; describe it the same wherever it is a key")
 
 
 class IndexKeys:
@@ -112,10 +113,12 @@ class IndexKeys:
         limits: dict[KeyAttribute, int] = {}
         for index in indexes.values():
             both = zip(index.attributes(key), (PARTITION_KEY_LIMIT_BYTES, SORT_KEY_LIMIT_BYTES), strict=False)
-            for one, limit in both:
-                if one.attribute not in key.names:
-                    limits[one] = min(limit, limits.get(one, limit))
-        self._makers = [(one, limit, maker(one, limit, values.value)) for one, limit in limits.items()]
+            for key_attribute, limit in both:
+                if key_attribute.attribute not in key.names:
+                    limits[key_attribute] = min(limit, limits.get(key_attribute, limit))
+        self._makers = [
+            (key_attribute, limit, maker(key_attribute, limit, values.value)) for key_attribute, limit in limits.items()
+        ]
 
     def __call__(self, document: Document, typed: str, attributes: dict[str, Any]) -> dict[str, Any]:
         """Return the item with its index keys; raises MappingError where one does not fit and must not be omitted.
@@ -123,30 +126,30 @@ class IndexKeys:
         A field that is missing is no fault: the item is then not in the index.
         """
         aside: dict[str, Any] = {}
-        for one, limit, make in self._makers:
-            name = one.attribute
-            if name in attributes and not one.own:
-                raise collision(name)
+        for key_attribute, limit, make in self._makers:
+            name = key_attribute.attribute
+            if name in attributes and not key_attribute.own:
+                raise name_collision(name)
             value = attributes["_id"] if name == "_id" else make(document, typed, attributes)
             if value is None:
                 continue
-            fault = key_fault(value, one.type, limit)
+            fault = key_fault(value, key_attribute.type, limit)
             if not fault:
                 attributes[name] = value
                 continue
             if self._mismatch == "reject":
                 raise MappingError("E-DDB-INDEX", name, f"keys an index but {fault} (set `index_mismatch`)")
-            if one.own:
+            if key_attribute.own:
                 aside[name] = attributes.pop(name)
-            coerced = _coerced(value, one.type) if self._mismatch == "coerce" else None
-            if coerced is not None and not key_fault(coerced, one.type, limit):
+            coerced = _coerced(value, key_attribute.type) if self._mismatch == "coerce" else None
+            if coerced is not None and not key_fault(coerced, key_attribute.type, limit):
                 attributes[name] = coerced
                 self._losses.add("index_coerced", name)
             else:
                 self._losses.add("index_omitted", name)
         if aside:
             if UNINDEXED in attributes:
-                raise collision(UNINDEXED)
+                raise name_collision(UNINDEXED)
             attributes[UNINDEXED] = {"M": aside}
         return attributes
 
@@ -168,25 +171,18 @@ def _entries(attributes: Mapping[str, Any], key: Key, local: Sequence[Index]) ->
         if index.projection == "all":
             yield attributes
         else:
-            held = {*key.names, *names, *index.included}
-            yield {name: value for name, value in attributes.items() if name in held}
-
-
-def collision(name: str) -> MappingError:
-    """Return the error for a field that stands where offramp needs an attribute."""
-    return MappingError(
-        "E-NAME-COLLISION", name, "the document has a field of this name, which offramp needs for itself"
-    )
+            projected = {*key.names, *names, *index.included}
+            yield {name: value for name, value in attributes.items() if name in projected}
 
 
 def _coerced(value: Mapping[str, Any], kind: str) -> dict[str, Any] | None:
     """Return the value as the type, where text and number say the same, else None."""
-    found, inner = next(iter(value.items()))
-    if kind == "S" and found == "N":
+    actual, inner = next(iter(value.items()))
+    if kind == "S" and actual == "N":
         return {"S": inner}
-    if kind == "S" and found == "BOOL":
+    if kind == "S" and actual == "BOOL":
         return {"S": "true" if inner else "false"}
-    if kind == "N" and found == "S" and _NUMBER.fullmatch(inner):
+    if kind == "N" and actual == "S" and _NUMBER.fullmatch(inner):
         try:
             number = Decimal(inner)
         except InvalidOperation:

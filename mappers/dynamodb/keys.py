@@ -98,13 +98,13 @@ def _name(field: str) -> str:
     return dynamodb_name(field) if field else ""
 
 
-def attribute(told: str | KeyAttribute, short: str) -> KeyAttribute:
+def attribute(declared: str | KeyAttribute, short: str) -> KeyAttribute:
     """Return the key attribute in full: `short` names one that is only said as text with fields in braces."""
-    if isinstance(told, KeyAttribute):
-        return told
-    if "{" in told or "}" in told:
-        return KeyAttribute(name=short, value=told)
-    return KeyAttribute(name=_name(told), field=told)
+    if isinstance(declared, KeyAttribute):
+        return declared
+    if "{" in declared or "}" in declared:
+        return KeyAttribute(name=short, value=declared)
+    return KeyAttribute(name=_name(declared), field=declared)
 
 
 @dataclass(frozen=True)
@@ -125,17 +125,17 @@ class Key:
     @cached_property
     def names(self) -> tuple[str, ...]:
         """The names of the key attributes in DynamoDB's order."""
-        return tuple(one.attribute for one in self.attributes)
+        return tuple(key_attribute.attribute for key_attribute in self.attributes)
 
     @property
     def types(self) -> Mapping[str, str]:
         """The type of each key attribute."""
-        return {one.attribute: one.type for one in self.attributes}
+        return {key_attribute.attribute: key_attribute.type for key_attribute in self.attributes}
 
     def check(self) -> None:
         """Return if a table can have this key; raises ValueError otherwise."""
-        for one in self.attributes:
-            one.check("key")
+        for key_attribute in self.attributes:
+            key_attribute.check("key")
         if len(set(self.names)) < len(self.names):
             raise ValueError(f"key: partition and sort are both {self.names[0]!r}; name two attributes")
 
@@ -151,9 +151,9 @@ def check_value(name: str, value: Mapping[str, Any] | None, kind: str, limit_byt
 
 def key_fault(value: Mapping[str, Any], kind: str, limit_bytes: int) -> str:
     """Return why DynamoDB refuses the value in a key of this type, "" if it does not."""
-    found = next(iter(value))
-    if found != kind:
-        return f"is of type {found}, the key takes {kind} ({_WORDS[kind]})"
+    actual = next(iter(value))
+    if actual != kind:
+        return f"is of type {actual}, the key takes {kind} ({_WORDS[kind]})"
     size = value_size(value)
     if kind != "N" and not 0 < size <= limit_bytes:
         return f"is {size} bytes; DynamoDB takes 1 to {limit_bytes}"
@@ -164,24 +164,24 @@ Value = Callable[[Document, str, Mapping[str, Any]], "dict[str, Any] | None"]
 """From a document, its typed id and its attributes to one key attribute's value, None where a field is missing."""
 
 
-def maker(one: KeyAttribute, limit_bytes: int, convert: Callable[[Any], dict[str, Any]]) -> Value:
+def maker(key_attribute: KeyAttribute, limit_bytes: int, convert: Callable[[Any], dict[str, Any]]) -> Value:
     """Return what makes the attribute's value; `convert` makes the typed JSON of a BSON value."""
-    if one.value is not None:
-        template = Template.parse(one.value)
+    if key_attribute.value is not None:
+        template = Template.parse(key_attribute.value)
         escaped = _separators(template)
         return lambda document, typed, _: _filled(template, escaped, document, typed, limit_bytes)
-    path = one.path or ""
+    path = key_attribute.path or ""
     if path == "_id":
-        if one.type == "S":
+        if key_attribute.type == "S":
             return lambda _document, typed, _: {"S": shortened(typed, limit_bytes)}
         return lambda document, _typed, _: _exact_id(document["_id"], convert)
-    if one.own:
-        name = one.attribute
+    if key_attribute.own:
+        name = key_attribute.attribute
         return lambda _document, _typed, attributes: attributes.get(name)
 
     def looked_up(document: Document, _typed: str, _attributes: Mapping[str, Any]) -> dict[str, Any] | None:
-        found = lookup(document, path)
-        return None if found is MISSING else convert(found)
+        value = lookup(document, path)
+        return None if value is MISSING else convert(value)
 
     return looked_up
 
@@ -189,12 +189,12 @@ def maker(one: KeyAttribute, limit_bytes: int, convert: Callable[[Any], dict[str
 def _exact_id(value: Any, convert: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
     """Return the id as a key of its own type; raises MappingError for a number two different ids could share (R42)."""
     if isinstance(value, float | Decimal128) and not isinstance(value, bool):
-        made = convert(value)
+        typed = convert(value)
         exact = value.to_decimal() if isinstance(value, Decimal128) else Decimal(value)
-        if "N" not in made or Decimal(made["N"]) != exact or exact != exact.to_integral_value():
+        if "N" not in typed or Decimal(typed["N"]) != exact or exact != exact.to_integral_value():
             reason = "is not a whole number that DynamoDB holds exactly; use _id as text (type S)"
             raise MappingError("E-DDB-KEY", "_id", reason)
-        return made
+        return typed
     if isinstance(value, dt.datetime | DatetimeMS):
         # A date is a number in DynamoDB: the date 1 and the number 1 would be one key.
         raise MappingError("E-DDB-KEY", "_id", "is a date, which as a number could equal another id; use type S")

@@ -20,7 +20,7 @@ from mappers.contract import (
 )
 from mappers.documents.fields import without_id
 from mappers.documents.irregular import stored_bytes
-from mappers.dynamodb.indexes import UNINDEXED, Index, IndexKeys, Mismatch, check_indexes, collision
+from mappers.dynamodb.indexes import UNINDEXED, Index, IndexKeys, Mismatch, check_indexes
 from mappers.dynamodb.keys import Key, check_value, maker
 from mappers.dynamodb.records import FULL_ID, RAW, Item, Oversize, address, limited_keys, sized_item
 from mappers.dynamodb.sets import checked_path, make_set
@@ -30,6 +30,7 @@ from mappers.expiry import Expires, Expiry, date_field
 from mappers.identity import IdEncoding, identity
 from mappers.policies import ITEM_POLICIES, Anomalies, Fidelity, ItemPolicies
 from mappers.values.fast_path import ITEM, Direct
+from mappers.values.field_names import name_collision
 from mappers.values.key_templates import by_identity
 
 
@@ -91,7 +92,8 @@ class ItemMapper(MapperDeclarations, Addressing, Straight):
         self._values = DynamoDBValues(options.values, losses)
         self._expiry = Expiry(options.expires)
         self._keys = [
-            (one, limit, maker(one, limit, self._values.value)) for one, limit in limited_keys(options.key.attributes)
+            (key_attribute, limit, maker(key_attribute, limit, self._values.value))
+            for key_attribute, limit in limited_keys(options.key.attributes)
         ]
         self._names = options.key.names
         self._sets = [checked_path(path) for path in options.sets]
@@ -102,8 +104,10 @@ class ItemMapper(MapperDeclarations, Addressing, Straight):
         self._direct: Direct | None = None
         whole = options.indexes or options.sets or options.fidelity == "lossless"
         if not whole and self._expiry.paths is not None:
-            paths = [path for one in options.key.attributes for path in one.paths] + [*self._expiry.paths]
-            own = {one.attribute for one in options.key.attributes if one.own}
+            paths = [path for key_attribute in options.key.attributes for path in key_attribute.paths] + [
+                *self._expiry.paths
+            ]
+            own = {key_attribute.attribute for key_attribute in options.key.attributes if key_attribute.own}
             free = {*options.key.names, *self._reserved, FULL_ID} - own - {"_id"}
             plain = replace(ITEM, scaled=options.values.decimal_scale == "tag")
             typed = options.id_encoding == "typed" and options.key.types.get("_id", "S") == "S"
@@ -152,12 +156,12 @@ class ItemMapper(MapperDeclarations, Addressing, Straight):
             added[self._options.ttl_attribute] = {"N": str(seconds)}
         for name in (*self._reserved, *added):
             if name in attributes:
-                raise collision(name)
+                raise name_collision(name)
         return added, expires_at_ms
 
     def addresses(self, identity_only: Document, /) -> Sequence[str] | None:
         """Return the key of the item of a document with this `_id`; None where the key needs other fields."""
-        if not by_identity(path for one in self._options.key.attributes for path in one.paths):
+        if not by_identity(path for key_attribute in self._options.key.attributes for path in key_attribute.paths):
             return None
         typed = identity(identity_only, self._options.id_encoding)
         return [address(self._key(identity_only, typed, {}), self._names)]
@@ -165,14 +169,14 @@ class ItemMapper(MapperDeclarations, Addressing, Straight):
     def _key(self, document: Document, typed: str, attributes: Mapping[str, Any]) -> dict[str, Any]:
         """Return the key attributes that are not the document's own, and the whole id where none of them holds it."""
         added: dict[str, Any] = {}
-        for one, limit, make in self._keys:
+        for key_attribute, limit, make in self._keys:
             value = make(document, typed, attributes)
-            check_value(one.attribute, value, one.type, limit)
-            if value is not None and (one.path == "_id" or not one.own):
-                added[one.attribute] = value
-        held = added.get("_id")
-        if held is None:
+            check_value(key_attribute.attribute, value, key_attribute.type, limit)
+            if value is not None and (key_attribute.path == "_id" or not key_attribute.own):
+                added[key_attribute.attribute] = value
+        key_id = added.get("_id")
+        if key_id is None:
             added["_id"] = {"S": typed}
-        elif "S" in held and held["S"] != typed:
+        elif "S" in key_id and key_id["S"] != typed:
             added[FULL_ID] = {"S": typed}
         return added

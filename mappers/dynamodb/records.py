@@ -94,8 +94,8 @@ def item(
     """
     key = key or Key()
     attributes = DynamoDBValues().item(values)
-    for one, limit in limited_keys(key.attributes):
-        check_value(one.attribute, attributes.get(one.attribute), one.type, limit)
+    for key_attribute, limit in limited_keys(key.attributes):
+        check_value(key_attribute.attribute, attributes.get(key_attribute.attribute), key_attribute.type, limit)
     return sized_item(attributes, key.names, expires_at_ms, None if oversize else item_size)
 
 

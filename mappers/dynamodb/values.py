@@ -75,32 +75,32 @@ class DynamoDBValues(Form):
     def item(self, document: Document) -> dict[str, Any]:
         """Return the document's attributes; raises MappingError naming the field DynamoDB cannot hold."""
         self._depth = 0
-        self._found.clear()
+        self._lost.clear()
         try:
             attributes = self._attributes(document)
-            if not self._found:
+            if not self._lost:
                 return attributes
         except MappingError:
             pass
         # Again, slowly: what is lost or cannot be held must be named.
         self._depth = 0
-        self._found.clear()
+        self._lost.clear()
         self._naming = True
         try:
             attributes = self._attributes(document)
         finally:
             self._naming = False
-        self._settle()
+        self._count_losses()
         return attributes
 
     def value(self, value: Any, path: str = "") -> dict[str, Any]:
         """Return one attribute value; its losses count at the path."""
         self._depth = 0
-        self._found.clear()
+        self._lost.clear()
         converted: dict[str, Any] = self._table[type(value)](value)
-        if self._found and path:
+        if self._lost and path:
             self._named(path, 0)
-        self._settle()
+        self._count_losses()
         return converted
 
     def _attributes(self, value: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,12 +111,12 @@ class DynamoDBValues(Form):
                 for name, inner in value.items()
             }
         attributes: dict[str, Any] = {}
-        found = len(self._found)
+        lost = len(self._lost)
         name = ""
         try:
             for name, inner in value.items():
                 attributes[names[name]] = table[type(inner)](inner)
-                found = self._named(name, found)
+                lost = self._named(name, lost)
         except MappingError as error:
             raise below(name, error) from None
         return attributes

@@ -67,10 +67,10 @@ class Periods:
 
     def index(self, document: Document) -> str:
         """Return the name of the document's index; raises MappingError where no date tells it and none is named."""
-        found = lookup(document, self.field)
-        if isinstance(found, dt.datetime | DatetimeMS):
+        date = lookup(document, self.field)
+        if isinstance(date, dt.datetime | DatetimeMS):
             try:
-                return self._name(_EPOCH + dt.timedelta(milliseconds=milliseconds(found)))
+                return self._name(_EPOCH + dt.timedelta(milliseconds=milliseconds(date)))
             except OverflowError:
                 what = "is a date outside the years 1 to 9999"
         else:

@@ -25,7 +25,7 @@ from mappers.elasticsearch.reshape import Reshaping
 from mappers.identity import IdEncoding, identity, shortened
 from mappers.policies import INDEX_POLICIES, Anomalies, Fidelity, IndexPolicies
 from mappers.values.fast_path import INDEX_JSON, Direct, most_number
-from mappers.values.field_names import spread
+from mappers.values.field_names import name_collision, spread
 from mappers.values.json_values import elasticsearch_json, joined
 from mappers.values.key_templates import Template, by_identity, key_text
 from mappers.values.tags import base64_text
@@ -168,11 +168,7 @@ class DocumentMapper(MapperDeclarations, Addressing, Straight, Designer):
             added[RAW] = base64_text(stored_bytes(document))
         for name in added:
             if name in (document if fields is None else fields):
-                raise MappingError(
-                    "E-NAME-COLLISION",
-                    name,
-                    "the document has a field of this name, which offramp needs for itself",
-                )
+                raise name_collision(name)
         routing = None if self._routing is None else self._routing.fill(document)
         if routing == "":
             raise MappingError("E-ES-ROUTING", self._options.routing or "", "is empty; a routing must not be empty")

@@ -74,18 +74,18 @@ class _Field:
 
     def size(self) -> int:
         """Return how many fields it counts for."""
-        return 1 + len(self.definition.get("fields", ())) + sum(one.size() for one in self.inner.values())
+        return 1 + len(self.definition.get("fields", ())) + sum(entry.size() for entry in self.inner.values())
 
     def planned(self) -> bool:
         """Whether the plan asked for it, or for a field within it, by name."""
         asked = self.definition.get("type") in ("nested", "geo_point", "geo_shape")
-        return asked or any(one.planned() for one in self.inner.values())
+        return asked or any(entry.planned() for entry in self.inner.values())
 
     def whole(self) -> dict[str, Any]:
         """Return the definition as the index takes it."""
         if not self.inner:
             return self.definition
-        return {**self.definition, "properties": {name: one.whole() for name, one in self.inner.items()}}
+        return {**self.definition, "properties": {name: entry.whole() for name, entry in self.inner.items()}}
 
 
 def design(census: Census, wishes: Wishes) -> dict[str, Any]:
@@ -116,25 +116,25 @@ class _Designer:
             )
         self._within_budget(fields)
         return {
-            "properties": {name: one.whole() for name, one in fields.items()},
+            "properties": {name: entry.whole() for name, entry in fields.items()},
             "reshape": self._reshape,
             "notes": [f"{what}: {_listed(paths)}" for what, paths in self._notes.items()],
         }
 
     def _fields(self, node: Node, path: Path) -> dict[str, _Field]:
-        made: dict[str, _Field] = {}
+        fields: dict[str, _Field] = {}
         for name, child in sorted(node.children.items()):
             if name and not name.strip():
                 # No index takes such a name: its documents are rejects, and the index is made without it.
                 self._note("names that consist of spaces, which no index accepts", ".".join(path) or "the top level")
                 continue
-            for known, one in self._field(child, (*path, name)).items():
-                if known in made or (known != name and known in node.children):
+            for known, entry in self._field(child, (*path, name)).items():
+                if known in fields or (known != name and known in node.children):
                     raise ValueError(
                         f"conflict: split needs the name {known}, which {'.'.join(path) or 'the document'} has"
                     )
-                made[known] = one
-        return {elasticsearch_name(name, not path): one for name, one in made.items()}
+                fields[known] = entry
+        return {elasticsearch_name(name, not path): entry for name, entry in fields.items()}
 
     def _field(self, node: Node, path: Path) -> dict[str, _Field]:
         name = path[-1]
@@ -148,27 +148,27 @@ class _Designer:
         if path in self._nested and set(families) != {"obj"}:
             raise ValueError(f"nested: {'.'.join(path)} does not hold objects alone ({_counted(kinds)})")
         if len(families) <= 1:
-            return {name: self._one(node, path, kinds)}
-        told = f"{'.'.join(path)} ({_counted(kinds)})"
+            return {name: self._single_family(node, path, kinds)}
+        where = f"{'.'.join(path)} ({_counted(kinds)})"
         if self._wishes.conflict == "keep":
             if families.keys() & {"obj", "tag"}:
-                self._note("kinds conflict, so kept but not searchable", told)
+                self._note("kinds conflict, so kept but not searchable", where)
                 return {name: _Field(dict(_UNSEARCHED))}
-            self._note("kinds conflict, so searchable as text", told)
+            self._note("kinds conflict, so searchable as text", where)
             return {name: _Field(dict(_TEXT))}
         # By count, then by name: the same census always gives the same answer.
         most = min(families, key=lambda family: (-families[family], family))
         self._reshape.append({"path": list(path), "how": self._wishes.conflict, "family": most})
         if self._wishes.conflict == "json_string":
-            self._note("kinds conflict, so written as JSON text", told)
+            self._note("kinds conflict, so written as JSON text", where)
             return {name: _Field({"type": "text"})}
         if self._wishes.conflict == "reject":
-            self._note("kinds conflict, so documents with another kind than the most frequent are rejected", told)
-            return {name: self._one(node, path, _of(kinds, most))}
-        self._note("kinds conflict, so split by kind into fields of their own", told)
-        return {f"{name}__{family}": self._one(node, path, _of(kinds, family)) for family in sorted(families)}
+            self._note("kinds conflict, so documents with another kind than the most frequent are rejected", where)
+            return {name: self._single_family(node, path, _of(kinds, most))}
+        self._note("kinds conflict, so split by kind into fields of their own", where)
+        return {f"{name}__{family}": self._single_family(node, path, _of(kinds, family)) for family in sorted(families)}
 
-    def _one(self, node: Node, path: Path, kinds: Counter[str]) -> _Field:
+    def _single_family(self, node: Node, path: Path, kinds: Counter[str]) -> _Field:
         """Return the field of values of one family."""
         if not kinds:
             # Only null and empty arrays so far: strict indices know no field without a mapping, even if it is null.
@@ -217,15 +217,19 @@ class _Designer:
         limit = (
             self._wishes.field_limit - 2
         )  # For the whole of an id that had to be shortened, and a document's exact BSON.
-        while (size := sum(one.size() for one in fields.values())) > limit:
-            objects = [(-one.size(), name, one) for name, one in fields.items() if one.inner and not one.planned()]
+        while (size := sum(entry.size() for entry in fields.values())) > limit:
+            objects = [
+                (-entry.size(), name, entry) for name, entry in fields.items() if entry.inner and not entry.planned()
+            ]
             if not objects:
                 raise ValueError(
                     f"field_limit: the documents need {size} fields and the index allows {limit}; keep fewer"
                     " fields with fields: {keep: …}, or raise field_limit"
                 )
-            _, name, largest = min(objects, key=lambda one: one[:2])
-            inner = [(-one.size(), below) for below, one in largest.inner.items() if one.inner and not one.planned()]
+            _, name, largest = min(objects, key=lambda entry: entry[:2])
+            inner = [
+                (-entry.size(), below) for below, entry in largest.inner.items() if entry.inner and not entry.planned()
+            ]
             # The largest of its own objects first, where that alone makes enough room.
             if inner and size + min(inner)[0] + 1 <= limit:
                 below = min(inner)[1]

@@ -46,7 +46,7 @@ class Reshaping:
         return self._fields(document, self._root, "") if self else document
 
     def _fields(self, value: Mapping[str, Any], rule: _Rule, above: str) -> dict[str, Any]:
-        made: dict[str, Any] = {}
+        fields: dict[str, Any] = {}
         for name, inner in value.items():
             decided = rule.below.get(name)
             if decided is not None:
@@ -56,12 +56,12 @@ class Reshaping:
                 name, inner = self._decided(name, inner, decided, path)
                 if name in value and name not in rule.below:
                     raise MappingError("E-NAME-COLLISION", path, f"split needs the name {name}, which the document has")
-            made[name] = inner
-        return made
+            fields[name] = inner
+        return fields
 
     def _within(self, value: Any, rule: _Rule, above: str) -> Any:
         if isinstance(value, list):
-            return [self._within(one, rule, above) for one in value]
+            return [self._within(element, rule, above) for element in value]
         if isinstance(value, DBRef):
             value = value.as_doc()
         return self._fields(value, rule, above) if isinstance(value, Mapping) else value
@@ -71,30 +71,30 @@ class Reshaping:
             return name, value
         if rule.how == "json_string":
             return name, None if value is None else orjson.dumps(self._values.value(value, path)).decode()
-        found = set(_families(value, self._kind))
+        families = set(_families(value, self._kind))
         if rule.how == "reject":
-            if others := found - {rule.family}:
-                what = f"holds {_told(others)} where most documents hold {_told({rule.family})}"
+            if others := families - {rule.family}:
+                what = f"holds {_in_words(others)} where most documents hold {_in_words({rule.family})}"
                 raise MappingError("E-ES-CONFLICT", path, f"{what}, and the plan says conflict: reject")
             return name, value
-        if len(found) > 1:
+        if len(families) > 1:
             raise MappingError(
                 "E-ES-CONFLICT",
                 path,
-                f"an array holds {_told(found)}; conflict: conflict: split would lose their order",
+                f"an array holds {_in_words(families)}; conflict: conflict: split would lose their order",
             )
         # Null says nothing of its kind: it goes where most values are.
-        return f"{name}__{found.pop() if found else rule.family}", value
+        return f"{name}__{families.pop() if families else rule.family}", value
 
 
 def _families(value: Any, kind: Kind) -> Iterator[str]:
     if isinstance(value, list):
-        for one in value:
-            yield from _families(one, kind)
+        for element in value:
+            yield from _families(element, kind)
     elif isinstance(value, Mapping | DBRef):
         yield FAMILIES["object"]
-    elif (found := kind(value)) != "null":
-        yield FAMILIES[found]
+    elif (name := kind(value)) != "null":
+        yield FAMILIES[name]
 
 
 _WORDS = {
@@ -107,5 +107,5 @@ _WORDS = {
 }
 
 
-def _told(families: set[str]) -> str:
+def _in_words(families: set[str]) -> str:
     return " and ".join(_WORDS[family] for family in sorted(families))

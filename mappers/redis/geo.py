@@ -69,7 +69,7 @@ class GeoMapper(RedisMapper):
         if not isinstance(value, list) or len(value) != 2:
             what = "is missing" if value is MISSING else "is none"
             raise self._refused(f"a Point, [longitude, latitude] or an object with lon and lat is needed but it {what}")
-        longitude, latitude = (self._degrees(one) for one in value)
+        longitude, latitude = (self._degrees(coordinate) for coordinate in value)
         # Written so that NaN is refused as well.
         if not abs(longitude) <= LONGITUDE:
             raise self._refused(f"a longitude beyond {LONGITUDE:g} degrees")

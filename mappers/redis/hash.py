@@ -15,6 +15,7 @@ from mappers.redis.own_key import WholeDocumentMapper, default_key, needed_field
 from mappers.redis.records import HASH_RAW, Hash
 from mappers.values.converter import below
 from mappers.values.fast_path import FIELDS, most_number
+from mappers.values.field_names import name_collision
 from mappers.values.json_values import NULL_TEXT, JsonValues, flat_text, redis_json
 from mappers.values.key_templates import Template
 
@@ -70,11 +71,7 @@ class HashMapper(WholeDocumentMapper[Hash]):
                 fields.append((name.encode(), b""))
         if self._lossless:
             if HASH_RAW in document:
-                raise MappingError(
-                    "E-NAME-COLLISION",
-                    HASH_RAW,
-                    "the document has a field of this name, which offramp needs for itself",
-                )
+                raise name_collision(HASH_RAW)
             fields.append((HASH_RAW.encode(), stored_bytes(document)))
         return (self._record(document, tuple(fields)),)
 

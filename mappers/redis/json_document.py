@@ -45,10 +45,10 @@ class Json(OwnKey, Comparable, Restorable, frozen=True, gc=False):
             value = orjson.loads(bytes(self.value))
             if _LONG.search(self.value):
                 value = json.loads(self.value)
-            told = orjson.dumps(_by_value(value), option=orjson.OPT_SORT_KEYS)
+            content = orjson.dumps(_by_value(value), option=orjson.OPT_SORT_KEYS)
         except orjson.JSONDecodeError:
-            told = b"no JSON: " + self.value
-        return b"json %b " % expiry_text(self.expires_at_ms) + told
+            content = b"no JSON: " + self.value
+        return b"json %b " % expiry_text(self.expires_at_ms) + content
 
     def content(self) -> Tree:
         """Return the expiry and the values, the names of an object in no order."""

@@ -71,13 +71,15 @@ def _pack_int(value: int, out: bytearray) -> None:
 _UNSIGNED = ((0xCC, "B"), (0xCD, "H"), (0xCE, "I"), (0xCF, "Q"))
 
 
-def _head(length: int, out: bytearray, fixed: tuple[int, int] | None, one: int | None, two: int, four: int) -> None:
+def _head(
+    length: int, out: bytearray, fixed: tuple[int, int] | None, one_byte: int | None, two_bytes: int, four_bytes: int
+) -> None:
     """Append a type and a length in the shortest of its forms."""
     if fixed is not None and length < fixed[1]:
         out.append(fixed[0] | length)
-    elif one is not None and length < 2**8:
-        out += struct.pack(">BB", one, length)
+    elif one_byte is not None and length < 2**8:
+        out += struct.pack(">BB", one_byte, length)
     elif length < 2**16:
-        out += struct.pack(">BH", two, length)
+        out += struct.pack(">BH", two_bytes, length)
     else:
-        out += struct.pack(">BI", four, length)
+        out += struct.pack(">BI", four_bytes, length)

@@ -214,12 +214,12 @@ def encodable(value: Any) -> Any:
 
     Raises ValueError for what no document can hold.
     """
-    made = _bson(value)
+    encoded = _bson(value)
     try:
-        bson.encode({"": made})
+        bson.encode({"": encoded})
     except (bson.errors.BSONError, OverflowError, TypeError, ValueError) as error:
         raise ValueError(f"cannot be stored in a document: {type(error).__name__}") from None
-    return made
+    return encoded
 
 
 def _bson(value: Any) -> Any:

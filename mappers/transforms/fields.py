@@ -84,16 +84,16 @@ class Rename(Transform):
     def check(self) -> Iterator[Fault]:
         """Yield wrong paths and names, and two fields that would be one."""
         yield from check_paths(keyed(self.names))
-        made: dict[str, str] = {}
+        sources: dict[str, str] = {}
         for path, name in self.names.items():
             parent, dot, old = path.rpartition(".")
             yield from check_name((path,), name, top=not dot)
             if name == old:
                 yield (path,), f"is called {name!r} already"
             new = parent + dot + name
-            if new in made:
-                yield (path,), f"becomes {new!r}, and so does {made[new]!r}; give each its own name"
-            made[new] = path
+            if new in sources:
+                yield (path,), f"becomes {new!r}, and so does {sources[new]!r}; give each its own name"
+            sources[new] = path
 
     def reads(self) -> Sequence[tuple[Where, str]]:
         """Return the old paths."""
@@ -127,13 +127,13 @@ class Rename(Transform):
 def _renamed(parent: Sequence[str], names: Mapping[str, str], fields: Mapping[str, Any]) -> Mapping[str, Any]:
     if names.keys().isdisjoint(fields):
         return fields
-    made: dict[str, Any] = {}
+    renamed: dict[str, Any] = {}
     for name, value in fields.items():
         new = names.get(name, name)
-        if new in made:
+        if new in renamed:
             raise collision(".".join((*parent, new)))
-        made[new] = value
-    return made
+        renamed[new] = value
+    return renamed
 
 
 @dataclass(frozen=True)

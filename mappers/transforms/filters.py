@@ -16,10 +16,10 @@ from mappers.values.json_values import milliseconds
 Filter = Callable[[Document], bool]
 
 _ORDERS: Mapping[str, Callable[[Any, Any], bool]] = {
-    "$gt": lambda held, given: bool(held > given),
-    "$gte": lambda held, given: bool(held >= given),
-    "$lt": lambda held, given: bool(held < given),
-    "$lte": lambda held, given: bool(held <= given),
+    "$gt": lambda stored, given: bool(stored > given),
+    "$gte": lambda stored, given: bool(stored >= given),
+    "$lt": lambda stored, given: bool(stored < given),
+    "$lte": lambda stored, given: bool(stored <= given),
 }
 
 
@@ -37,17 +37,17 @@ def fields(expression: Mapping[str, Any]) -> Iterator[str]:
     """Yield the fields an expression is about."""
     for name, given in expression.items():
         if name in ("$and", "$or"):
-            for one in given:
-                yield from fields(one)
+            for clause in given:
+                yield from fields(clause)
         else:
             yield name
 
 
 def _part(name: str, given: Any) -> Filter:
     if name in ("$and", "$or"):
-        inner = [compiled(one) for one in given]
-        every = all if name == "$and" else any
-        return lambda document: every(one(document) for one in inner)
+        inner = [compiled(clause) for clause in given]
+        combine = all if name == "$and" else any
+        return lambda document: combine(matches(document) for matches in inner)
     if name.startswith("$"):
         raise ValueError(f"its {name}")
     names = name.split(".")
@@ -61,28 +61,28 @@ def _test(operator: str, given: Any, name: str) -> Callable[[Any], bool]:
     if operator == "$exists" and given is True:
         return lambda _: True
     if operator == "$in":
-        among = [_known(one, operator, name) for one in given]
-        return lambda held: _scalar(held) in among
+        among = [_known(element, operator, name) for element in given]
+        return lambda stored: _scalar(stored) in among
     if operator != "$eq" and operator not in _ORDERS:
         raise ValueError(f"{operator} on {name!r}")
     kind, value = _known(given, operator, name)
     if operator == "$eq":
-        return lambda held: _scalar(held) == (kind, value)
+        return lambda stored: _scalar(stored) == (kind, value)
     compare = _ORDERS[operator]
 
-    def ordered(held: Any) -> bool:
-        found = _scalar(held)
+    def ordered(stored: Any) -> bool:
+        scalar = _scalar(stored)
         # Only values of one type are compared: a text is neither more nor less than a number.
-        return found is not None and found[0] == kind and compare(found[1], value)
+        return scalar is not None and scalar[0] == kind and compare(scalar[1], value)
 
     return ordered
 
 
 def _known(given: Any, operator: str, name: str) -> tuple[str, Any]:
-    found = _scalar(given)
-    if found is None or found[1] != found[1]:
+    scalar = _scalar(given)
+    if scalar is None or scalar[1] != scalar[1]:
         raise ValueError(f"{operator} with a {type(given).__name__} on {name!r}")
-    return found
+    return scalar
 
 
 def _scalar(value: Any) -> tuple[str, Any] | None:

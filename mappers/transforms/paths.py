@@ -32,7 +32,7 @@ def changed(holder: Any, names: Sequence[str], change: Callable[[Any], Any], blo
     MISSING for MISSING nothing does. Objects on the way are made. `blocked` is given what is no object on the way.
     """
     if isinstance(holder, list):
-        elements = [changed(one, names, change, blocked) for one in holder]
+        elements = [changed(element, names, change, blocked) for element in holder]
         return holder if all(new is old for new, old in zip(elements, holder, strict=True)) else elements
     fields = fields_of(holder)
     if fields is None:
@@ -51,13 +51,13 @@ def changed(holder: Any, names: Sequence[str], change: Callable[[Any], Any], blo
 def each_object(holder: Any, names: Sequence[str], change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Any:
     """Return the holder with each object at the path changed, through arrays; anything else stays as it is."""
     if isinstance(holder, list):
-        return [each_object(one, names, change) for one in holder]
+        return [each_object(element, names, change) for element in holder]
     fields = fields_of(holder)
     if fields is None:
         return holder
     if not names:
-        made = change(fields)
-        return holder if made is fields else made
+        result = change(fields)
+        return holder if result is fields else result
     old = fields.get(names[0], MISSING)
     if old is MISSING:
         return holder
@@ -118,8 +118,8 @@ def deepest_first(paths: Iterable[str]) -> list[tuple[list[str], list[str]]]:
 
 def replaced(document: Document, path: str, value: Any) -> Document:
     """Return the document with another value in a field that `reached` has found."""
-    made: Document = changed(document, names_of(path), lambda _: value, lambda found: found)
-    return made
+    result: Document = changed(document, names_of(path), lambda _: value, lambda blocking: blocking)
+    return result
 
 
 def put(document: Document, path: str, value: Any) -> Document:
@@ -130,8 +130,8 @@ def put(document: Document, path: str, value: Any) -> Document:
     def added(_: Any) -> Any:
         return value
 
-    made: Document = changed(document, names_of(path), added, partial(obstructed, path))
-    return made
+    result: Document = changed(document, names_of(path), added, partial(obstructed, path))
+    return result
 
 
 def collision(path: str) -> MappingError:

@@ -79,13 +79,13 @@ class Flatten(Transform):
         return deepest_first(self.fields or ())
 
     def _flat(self, parent: Sequence[str], names: Collection[str], fields: Mapping[str, Any]) -> Mapping[str, Any]:
-        made: dict[str, Any] = {}
+        flattened: dict[str, Any] = {}
         for name, value in fields.items():
             for flat, inner in _leaves(name, value, self.separator) if name in names else ((name, value),):
-                if flat in made or (not parent and flat == "_id" != name):
+                if flat in flattened or (not parent and flat == "_id" != name):
                     raise collision(".".join((*parent, flat)))
-                made[flat] = inner
-        return made
+                flattened[flat] = inner
+        return flattened
 
 
 def _leaves(name: str, value: Any, separator: str) -> Iterable[tuple[str, Any]]:
@@ -138,7 +138,7 @@ class Explode(Transform):
         mark = "position" if self.id is None else "element"
         if array is MISSING or array is None or array == []:
             if self.empty == "keep":
-                return (self._made(document, {mark: None}, None),)
+                return (self._element_document(document, {mark: None}, None),)
             if self.empty == "drop":
                 return ()
             reason = "has no element to make a document from; set empty: drop or empty: keep"
@@ -149,10 +149,10 @@ class Explode(Transform):
         documents: list[Document] = []
         for position, element in enumerate(array):
             value = position if self.id is None else _element_name(element, self.id, self.field, seen)
-            documents.append(self._made(replaced(document, self.field, element), {mark: value}, position))
+            documents.append(self._element_document(replaced(document, self.field, element), {mark: value}, position))
         return documents
 
-    def _made(self, document: Document, mark: Mapping[str, Any], position: int | None) -> Document:
+    def _element_document(self, document: Document, mark: Mapping[str, Any], position: int | None) -> Document:
         # The parent's whole _id and what sets the element apart in it: as distinct as the parents' are (R31).
         document = {**document, "_id": {"parent": document["_id"], **mark}}
         return document if self.position is None else put(document, self.position, position)

@@ -29,7 +29,7 @@ def compose(transforms: Sequence[Transform], losses: Losses) -> Transformation:
     def transformation(document: Document) -> Iterable[Document]:
         documents: Iterable[Document] = (document,)
         for transform in transforms:
-            documents = [made for each in documents for made in transform.apply(each, losses)]
+            documents = [result for each in documents for result in transform.apply(each, losses)]
         return documents
 
     return transformation

@@ -101,7 +101,7 @@ class Known:
 
     def make(self, path: str) -> None:
         """The field may be there."""
-        self.absent = {gone: step for gone, step in self.absent.items() if not overlap(gone, path)}
+        self.absent = {removed: step for removed, step in self.absent.items() if not overlap(removed, path)}
         self.substitutes = {there: value for there, value in self.substitutes.items() if not within(there, path)}
         for paths, _ in self.selected:
             paths.add(path)
@@ -114,9 +114,9 @@ class Known:
         """Return why no document has the field for a transform that is useless on these substitutes, or None."""
         if path.startswith(tuple(self.flattened)):
             return None
-        for gone, step in self.absent.items():
-            if within(path, gone):
-                return f"no document has {path} at this point: {step} removes {gone}"
+        for removed, step in self.absent.items():
+            if within(path, removed):
+                return f"no document has {path} at this point: {step} removes {removed}"
         for paths, step in self.selected:
             if not any(overlap(path, kept) for kept in paths):
                 return f"no document has {path} at this point: {step} does not keep it"

@@ -15,7 +15,7 @@ def faults(
     Where each fault stands begins with the transform's place in the list and its name.
     """
     known = _known(keep, drop)
-    found: list[Fault] = []
+    listed_faults: list[Fault] = []
     for at, transform in enumerate(transforms):
         own = list(transform.check())
         if not own:  # What documents are after a transform with faults cannot be said.
@@ -25,8 +25,8 @@ def faults(
                 if (reason := known.lacking(path, transform.useless_on)) is not None
             ]
             transform.follow(known, _step(at, transform))
-        found += [((at, transform.name, *where), text) for where, text in own]
-    return found
+        listed_faults += [((at, transform.name, *where), text) for where, text in own]
+    return listed_faults
 
 
 def lacking(

@@ -81,7 +81,7 @@ class Cast(Transform):
         if isinstance(value, list):
             return [self._cast(path, to, losses, element) for element in value]
         try:
-            made, lost = cast(value, to)
+            converted, lost = cast(value, to)
         except ValueError as error:
             return self._default(path, value, losses, "E-TRANSFORM-CAST", str(error))
         if lost == ROUNDED and not self.lossy:
@@ -89,7 +89,7 @@ class Cast(Transform):
             return self._default(path, value, losses, "E-TRANSFORM-LOSSY", reason)
         if lost:
             losses.add(lost, path)
-        return made
+        return converted
 
     def _default(self, path: str, value: Any, losses: Losses, code: str, reason: str) -> Any:
         """Return the field's default, or raise what rejects the document where it has none."""
@@ -111,10 +111,10 @@ def _default_as(value: Any, to: CastType) -> Any:
     value = encodable(value)
     if value is None:
         return None
-    made, lost = cast(value, to)
+    converted, lost = cast(value, to)
     if lost == ROUNDED:
         raise ValueError(f"would change as {to}")
-    return made
+    return converted
 
 
 @dataclass(frozen=True)

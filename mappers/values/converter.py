@@ -58,25 +58,25 @@ class Form:
     def __init__(self, policies: Shared, losses: Losses | None) -> None:
         self._policies: Shared = policies
         self._losses = losses
-        self._found: list[tuple[str, str]] = []  # path and kind; an array's elements bear the array's path
+        self._lost: list[tuple[str, str]] = []  # path and kind; an array's elements bear the array's path
 
     def _lose(self, kind: str) -> None:
-        self._found.append(("", kind))
+        self._lost.append(("", kind))
 
     def _named(self, name: str, since: int) -> int:
         """Put the name before the paths found since then; return how many there are now."""
         name = shown(name)
-        for at in range(since, len(self._found)):
-            path, kind = self._found[at]
-            self._found[at] = (f"{name}.{path}" if path else name, kind)
-        return len(self._found)
+        for at in range(since, len(self._lost)):
+            path, kind = self._lost[at]
+            self._lost[at] = (f"{name}.{path}" if path else name, kind)
+        return len(self._lost)
 
-    def _settle(self) -> None:
+    def _count_losses(self) -> None:
         """Count what was lost; called once the whole document, or a value of its own, is converted."""
         if self._losses is not None:
-            for path, kind in self._found:
+            for path, kind in self._lost:
                 self._losses.add(kind, path)
-        self._found.clear()
+        self._lost.clear()
 
     def _nonfinite(self, tag: Mapping[str, Any]) -> Mapping[str, Any] | None:
         match self._policies.nonfinite:

@@ -105,17 +105,17 @@ class Direct:
         """
         if self._texts is None:
             return ()
-        made: list[R | None] = []
+        records: list[R | None] = []
         for plain in self._texts(documents):
             if plain is None:
-                made.append(None)
+                records.append(None)
                 continue
             known, text = plain
             try:
                 if type(known) is str:
-                    made.append(make(_NOTHING, text, known))
+                    records.append(make(_NOTHING, text, known))
                 else:
-                    made.append(make(_decode(known, CODEC_MS), text, None))
+                    records.append(make(_decode(known, CODEC_MS), text, None))
             except MappingError:
-                made.append(None)
-        return made
+                records.append(None)
+        return records

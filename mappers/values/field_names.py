@@ -77,7 +77,7 @@ def spread(fields: Mapping[str, Any], lose: Callable[[str], None], at: str = "")
     `lose` is told the path of each such name, `at` where the object stands ("" or a path and a dot). Raises
     MappingError for two fields at one path, and for a path with an empty part, which Elasticsearch does not take.
     """
-    made: dict[str, Any] = {}
+    spread_fields: dict[str, Any] = {}
     for name, value in fields.items():
         inner = _spread(value, lose, f"{at}{name}.")
         *above, last = name.split(".")
@@ -89,30 +89,37 @@ def spread(fields: Mapping[str, Any], lose: Callable[[str], None], at: str = "")
                     "a name that begins or ends with a dot, or has two dots in a row, is not a path",
                 )
             lose(at + name)
-        holder = made
+        holder = spread_fields
         for part in above:
             holder = holder.setdefault(part, {})
             if not isinstance(holder, dict):
                 raise _meets(at + name)
         _put(holder, last, inner, at + name)
-    return made
+    return spread_fields
+
+
+def name_collision(name: str) -> MappingError:
+    """Return the error of a document that has a field of this name, which offramp needs for itself."""
+    return MappingError(
+        "E-NAME-COLLISION", name, "the document has a field of this name, which offramp needs for itself"
+    )
 
 
 def _spread(value: Any, lose: Callable[[str], None], at: str) -> Any:
     if isinstance(value, Mapping):
         return spread(value, lose, at)
-    return [_spread(one, lose, at) for one in value] if isinstance(value, list) else value
+    return [_spread(element, lose, at) for element in value] if isinstance(value, list) else value
 
 
 def _put(holder: dict[str, Any], name: str, value: Any, path: str) -> None:
     if name not in holder:
         holder[name] = value
         return
-    held = holder[name]
-    if not isinstance(held, dict) or not isinstance(value, dict):
+    present = holder[name]
+    if not isinstance(present, dict) or not isinstance(value, dict):
         raise _meets(path)
     for below, inner in value.items():
-        _put(held, below, inner, f"{path}.{below}")
+        _put(present, below, inner, f"{path}.{below}")
 
 
 def _meets(path: str) -> MappingError:

@@ -140,18 +140,18 @@ class JsonValues(Form):
 
     def document(self, document: Document) -> dict[str, Any]:
         """Return what `orjson.dumps` writes of a document; raises MappingError naming the field it cannot hold."""
-        self._found.clear()
+        self._lost.clear()
         fields = self._fields(document, self._top)
-        self._settle()
+        self._count_losses()
         return fields
 
     def value(self, value: Any, path: str = "") -> Any:
         """Return what `orjson.dumps` writes of one value below the top level; its losses count at the path."""
-        self._found.clear()
+        self._lost.clear()
         converted = self._table[type(value)](value)
-        if self._found and path:
+        if self._lost and path:
             self._named(path, 0)
-        self._settle()
+        self._count_losses()
         return converted
 
     def _object(self, value: Mapping[str, Any]) -> dict[str, Any]:
@@ -160,13 +160,13 @@ class JsonValues(Form):
     def _fields(self, value: Mapping[str, Any], names: Remembered[str]) -> dict[str, Any]:
         table = self._table
         fields: dict[str, Any] = {}
-        found = len(self._found)
+        lost = len(self._lost)
         name = ""
         try:
             for name, inner in value.items():
                 fields[names[name]] = table[type(inner)](inner)
-                if len(self._found) > found:
-                    found = self._named(name, found)
+                if len(self._lost) > lost:
+                    lost = self._named(name, lost)
         except MappingError as error:
             raise below(name, error) from None
         return fields
