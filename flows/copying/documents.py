@@ -6,7 +6,7 @@ are deleted from the target.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -65,25 +65,39 @@ def copy_documents(
     tracking = _TrackingProjection(projection)
     collected = _CollectingJournal(journal)
     copy_partition(documents, tracking, target, collected, Partition(0), window=window, staged=False)
+    all_ids = [*ids, *documents.found.difference(ids)]
     refused = {reject.id for reject in collected.rejects if reject.stage == "write"}
-    gone = {at for at in tracking.addresses if refused and identify(at) in refused}
-    written = {address for at, addresses in tracking.addresses.items() if at not in gone for address in addresses}
-    stale: dict[str, None] = {}
-    every = [*ids, *documents.found.difference(ids)]
-    for at in every:
-        current = tracking.addresses.get(at, ())
-        if current and at not in gone and not (before and at in before):
-            continue
-        known = projection.addresses(at)
-        if known is None:
-            known = [address for raw in (before or {}).get(at, ()) for address in projection.former(raw)]
-        stale.update(dict.fromkeys((*known, *(current if at in gone else ()))))
-    addresses = [address for address in stale if address not in written]
-    for batch in cut(addresses, _AT_ONCE):
+    stale = _stale_addresses(projection, all_ids, tracking.addresses, refused, before or {})
+    for batch in cut(stale, _AT_ONCE):
         journal.ensure()
         target.delete(batch)
-    journal.replace_rejects([identify(at) for at in every], collected.rejects)
-    return Recopied(collected.tally, len(set(ids) - documents.found), len(addresses), collected.rejects)
+    journal.replace_rejects([identify(at) for at in all_ids], collected.rejects)
+    return Recopied(collected.tally, len(set(ids) - documents.found), len(stale), collected.rejects)
+
+
+def _stale_addresses(
+    projection: Projection,
+    ids: Iterable[bytes],
+    current: Mapping[bytes, Sequence[str]],
+    refused: Container[str],
+    before: Mapping[bytes, Sequence[bytes]],
+) -> list[str]:
+    """Return the addresses at which these documents may have had a record and have none now, each once.
+
+    `current` are the addresses of their present records, `refused` the text of the ids of documents of which the target
+    refused a record: their other records are stale, too.
+    """
+    rejected = {at for at in current if identify(at) in refused}
+    written = {address for at, addresses in current.items() if at not in rejected for address in addresses}
+    stale: dict[str, None] = {}
+    for at in ids:
+        if at in current and at not in rejected and at not in before:
+            continue  # What its present records replaced was at the same addresses.
+        known = projection.addresses(at)
+        if known is None:
+            known = [address for raw in before.get(at, ()) for address in projection.former(raw)]
+        stale.update(dict.fromkeys((*known, *(current[at] if at in rejected else ()))))
+    return [address for address in stale if address not in written]
 
 
 @dataclass(slots=True)
