@@ -52,7 +52,7 @@ def checks() -> Iterator[dict[str, Any]]:
     yield _row("anomalies: encode again and compare bytes (R2)", each(_survives, list(zip(read, raws, strict=True))))
     yield _row("type of _id, counted (R157)", each(identity_type, raws))
     yield _row("typed text of _id (R31)", each(lambda document: encode(document["_id"]), read))
-    yield _row("names escaped, 20 fields (R8)", each(lambda some: [dynamodb_name(name) for name in some], names))
+    yield _row("names escaped, 20 fields (R8)", each(lambda keys: [dynamodb_name(name) for name in keys], names))
     yield _row("exact size of a DynamoDB item (R40)", each(item_size, items))
     yield _row("limits of a Redis hash (R76)", each(_fits, hashes))
     yield _row("lossless: restored from its record and compared", _lossless(raws))
@@ -95,7 +95,7 @@ def _lossless(raws: list[bytes]) -> float:
 
 
 def _listed(ledger: AddressLog, expected: list[Entry]) -> float:
-    return (_timed(ledger.expect, [expected]) + _timed(ledger.list, [[one.address for one in expected]])) / len(
+    return (_timed(ledger.expect, [expected]) + _timed(ledger.list, [[entry.address for entry in expected]])) / len(
         expected
     )
 
@@ -110,8 +110,8 @@ def _state() -> Iterator[dict[str, Any]]:
         tally = Tally(read=_DOCUMENTS, copied=_DOCUMENTS, records=_DOCUMENTS)
         position = bson.encode({"_id": 1})
         batches = range(_CHECKPOINTS)
-        looked = _timed(lambda _: journal.ensure(), batches)
-        yield _row("lease looked at before a batch of 1 000 (R134)", looked / _CHECKPOINTS / _DOCUMENTS)
+        ensured_s = _timed(lambda _: journal.ensure(), batches)
+        yield _row("lease looked at before a batch of 1 000 (R134)", ensured_s / _CHECKPOINTS / _DOCUMENTS)
         written = _timed(lambda _: journal.checkpoint(0, position, tally), batches)
         yield _row("checkpoint of a batch of 1 000 on disk (R131)", written / _CHECKPOINTS / _DOCUMENTS)
         state.close()

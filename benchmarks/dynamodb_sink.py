@@ -29,7 +29,7 @@ class _Table:
     items: dict[bytes, bytes] = field(default_factory=dict)
 
     def key(self, attributes: Mapping[str, Any]) -> bytes:
-        return orjson.dumps([attributes[one["AttributeName"]] for one in self.definition["KeySchema"]])
+        return orjson.dumps([attributes[key["AttributeName"]] for key in self.definition["KeySchema"]])
 
 
 class DynamoDB:
@@ -59,8 +59,8 @@ class DynamoDB:
                 raise Refused("UnknownOperationException")
             return _reply(known[operation](orjson.loads(request.body)))
         except Refused as refused:
-            told = {"__type": f"com.amazonaws.dynamodb.v20120810#{refused}", "message": str(refused)}
-            return _reply(told, status=400)
+            fault = {"__type": f"com.amazonaws.dynamodb.v20120810#{refused}", "message": str(refused)}
+            return _reply(fault, status=400)
 
     def _table(self, name: str) -> _Table:
         if name not in self._tables:
@@ -100,7 +100,7 @@ class DynamoDB:
     def _scan(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return a page of keys alone, whatever was asked for; a position is a number of items."""
         table = self._table(asked["TableName"])
-        names = [one["AttributeName"] for one in table.definition["KeySchema"]]
+        names = [key["AttributeName"] for key in table.definition["KeySchema"]]
         first = int(asked.get("ExclusiveStartKey", {}).get("at", {}).get("N", 0))
         page = [
             dict(zip(names, orjson.loads(key), strict=True)) for key in islice(table.items, first, first + _PAGE_ITEMS)

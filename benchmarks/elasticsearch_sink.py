@@ -65,7 +65,9 @@ class Elasticsearch:
                 return _reply({"count": 0, "_shards": _SHARDS})
             case "POST", ["_mget"] if name in self._indices:
                 asked = orjson.loads(request.body)
-                return self._get(asked["ids"] if "ids" in asked else [one["_id"] for one in asked["docs"]], name)
+                return self._get(
+                    asked["ids"] if "ids" in asked else [document["_id"] for document in asked["docs"]], name
+                )
             case "POST", ["_pit"] if name in self._indices:
                 self._listed = list(self._indices[name].documents)
                 return _reply({"id": name})
@@ -90,11 +92,11 @@ class Elasticsearch:
         if self._keep or parts:
             lines = request.body.split(b"\n")
             for action, source in zip(lines[0:-1:2], lines[1:-1:2], strict=True):
-                ((verb, told),) = orjson.loads(action).items()
-                into = told.get("_index", name)
+                ((verb, metadata),) = orjson.loads(action).items()
+                into = metadata.get("_index", name)
                 if self._keep:
-                    self._indices.setdefault(into, _Index({}, {})).documents[told["_id"]] = source
-                named = _NO_ID[:-2] + orjson.dumps(told["_id"])
+                    self._indices.setdefault(into, _Index({}, {})).documents[metadata["_id"]] = source
+                named = _NO_ID[:-2] + orjson.dumps(metadata["_id"])
                 items.append(orjson.Fragment(_item(verb, into, parts).replace(_NO_ID, named, 1)))
         content: dict[str, Any] = {"took": 1, "errors": False} | ({"items": items} if parts else {})
         return _reply({key: value for key, value in content.items() if key in tops}, writes=True)

@@ -59,13 +59,13 @@ def syncing(rig: Rig, leg: Leg, documents: int, rounds: int) -> dict[str, Any]:
     """Return what it costs to sync documents of 1 KB that all changed, against what it cost to copy them."""
     found = {"backfill": Series(), "sync": Series()}
     for _ in range(rounds):
-        for some in (Documents(1, FEW), Documents(1, documents)):
-            copy = rig.plan(leg, some)
+        for workload in (Documents(1, FEW), Documents(1, documents)):
+            copy = rig.plan(leg, workload)
             costs = {"backfill": rig.backfill(copy)}
-            rig.touch(some)
+            rig.touch(workload)
             costs["sync"] = rig.sync(copy)
             for name, cost in costs.items():
-                (found[name].few if some.number == FEW else found[name].many).append(cost)
+                (found[name].few if workload.number == FEW else found[name].many).append(cost)
     copied, synced = (found[name].us(documents) for name in ("backfill", "sync"))
     return {
         "leg": leg.name,
@@ -93,8 +93,8 @@ def leg_cost(rig: Rig, leg: Leg, size: Size, documents: int, rounds: int) -> tup
     """Return what a leg costs against its script and the floor, and what starting each costs."""
     found = alternated(
         {
-            "script": lambda some: rig.script(leg, some),
-            "offramp": lambda some: rig.backfill(rig.plan(leg, some)),
+            "script": lambda workload: rig.script(leg, workload),
+            "offramp": lambda workload: rig.backfill(rig.plan(leg, workload)),
             "floor": rig.floor,
         },
         size,
@@ -115,9 +115,9 @@ def leg_cost(rig: Rig, leg: Leg, size: Size, documents: int, rounds: int) -> tup
     return named | cost, named | startup
 
 
-def _ratio(one: Series, other: Series, documents: int) -> float:
+def _ratio(series: Series, other: Series, documents: int) -> float:
     """Return the median of the pairs' ratios; what is too little to be measured counts as the least that is."""
-    pairs = zip(one.each_us(documents), other.each_us(documents), strict=True)
+    pairs = zip(series.each_us(documents), other.each_us(documents), strict=True)
     return round(median(max(_LEAST_US, mine) / max(_LEAST_US, others) for mine, others in pairs), 2)
 
 
@@ -146,8 +146,8 @@ def latency(rig: Rig, leg: Leg, documents: int, rounds: int) -> dict[str, Any]:
     """Return the rates of the program with eight writers, and of the script, into a target that answers late."""
     found = alternated(
         {
-            "script": lambda some: rig.script(leg, some),
-            "offramp": lambda some: rig.backfill(rig.plan(leg, some, window=8)),
+            "script": lambda workload: rig.script(leg, workload),
+            "offramp": lambda workload: rig.backfill(rig.plan(leg, workload, window=8)),
         },
         1,
         documents,
@@ -164,16 +164,16 @@ def processes(rig: Rig, leg: Leg, documents: int, rounds: int) -> dict[str, Any]
     """Return how many times faster two worker processes are than one."""
     found = alternated(
         {
-            "one": lambda some: rig.backfill(rig.plan(leg, some, runner="processes", workers=1)),
-            "two": lambda some: rig.backfill(rig.plan(leg, some, runner="processes", workers=2)),
+            "one": lambda workload: rig.backfill(rig.plan(leg, workload, runner="processes", workers=1)),
+            "two": lambda workload: rig.backfill(rig.plan(leg, workload, runner="processes", workers=2)),
         },
         1,
         documents,
         rounds,
     )
     rates = {name: series.rate(documents) for name, series in found.items()}
-    told = {f"{name}_docs_s": round(rate) for name, rate in rates.items()}
-    return {"wall_speedup": round(rates["two"] / rates["one"], 2)} | told
+    docs_s = {f"{name}_docs_s": round(rate) for name, rate in rates.items()}
+    return {"wall_speedup": round(rates["two"] / rates["one"], 2)} | docs_s
 
 
 def orchestration(rig: Rig, leg: Leg, api: Callable[[], AbstractContextManager[str]], rounds: int) -> dict[str, Any]:

@@ -69,10 +69,10 @@ def serving(module: str, *arguments: str) -> Iterator[int]:
         text=True,
     )
     try:
-        told = process.stdout.readline() if process.stdout else ""
-        if not told.startswith("ready "):
+        line = process.stdout.readline() if process.stdout else ""
+        if not line.startswith("ready "):
             raise PermanentError("E-BENCH", f"{module} ended before it was ready")
-        yield int(told.split()[1])
+        yield int(line.split()[1])
     finally:
         process.communicate()
 

@@ -241,8 +241,8 @@ class Server:
 
 def _bounds(match: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the bounds of ``{$expr: {$and: [{$gt: ["$_id", {$literal: bound}]}, …]}}`` as a query has them."""
-    told = [comparison for comparison in match["$expr"]["$and"] if isinstance(comparison, Mapping)]
-    return {operator: pair[1]["$literal"] for comparison in told for operator, pair in comparison.items()}
+    comparisons = [comparison for comparison in match["$expr"]["$and"] if isinstance(comparison, Mapping)]
+    return {operator: pair[1]["$literal"] for comparison in comparisons for operator, pair in comparison.items()}
 
 
 def _command(body: bytes) -> tuple[int, dict[str, Any]]:
@@ -267,8 +267,8 @@ def _rows_reply(key: str, name: str, rows: Sequence[Mapping[str, Any]]) -> bytes
 
 
 def _cursor_reply(key: str, name: str, array: bytes, cursor: int) -> bytes:
-    told = _elements({"id": Int64(cursor), "ns": f"{DATABASE}.{name}"})
-    inner = _whole(told, b"\x04%b\x00" % key.encode(), array)
+    fields = _elements({"id": Int64(cursor), "ns": f"{DATABASE}.{name}"})
+    inner = _whole(fields, b"\x04%b\x00" % key.encode(), array)
     return _whole(b"\x03cursor\x00", inner, _elements(_OK))
 
 

@@ -132,10 +132,11 @@ def retry(plan_path: Path, routes: tuple[str, ...], id_: str, code: str, stage: 
         outcomes = retry_rejects.retry(plan, chosen, wanted, stop)
     left = retry_rejects.left_open(plan, chosen)
     if as_json:
-        print_json({"routes": [asdict(outcome) for outcome in outcomes], "open": left})
+        print_json({"routes": [outcome.as_json() for outcome in outcomes], "open": left})
     else:
         names = ("route", "chosen", "mended", "gone", "rejected", "nameless")
-        print(table([{name: str(getattr(outcome, name)) for name in names} for outcome in outcomes], left=("route",)))
+        rows = [outcome.as_json() for outcome in outcomes]
+        print(table([{name: str(row[name]) for name in names} for row in rows], left=("route",)))
         for outcome in outcomes:
             if outcome.failure:
                 print(f"{outcome.route}: {outcome.failure}")

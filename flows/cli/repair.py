@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,11 +57,11 @@ def repair(
     plan = load(plan_path)
     with interruptible() as stop, redirect_stdout(sys.stderr):
         outcomes = repair_routes(plan, plan.chosen(routes), wanted, dry_run=dry_run, everything=everything, stop=stop)
-    # What was found and not asked to be mended is left too.
+    # What was found and not asked to be repaired is left too.
     kinds_left = {"missing", "differs", "extra", "collides"} - {*wanted}
     left = any(outcome.left or any(outcome.found.get(kind) for kind in kinds_left) for outcome in outcomes)
     if as_json:
-        print_json({"dry_run": dry_run, "routes": [asdict(outcome) for outcome in outcomes]})
+        print_json({"dry_run": dry_run, "routes": [outcome.as_json() for outcome in outcomes]})
     else:
         _print_repaired(outcomes, wanted)
         if dry_run:
@@ -79,7 +78,8 @@ def _print_repaired(outcomes: Sequence[Repaired], wanted: Sequence[str]) -> None
         {
             "route": outcome.route,
             **{name: str(outcome.wrong.get(name, 0)) for name in ("missing", "differs", "extra")},
-            **{name: str(getattr(outcome, name)) for name in ("copied", "deleted", "mended")},
+            **{name: str(getattr(outcome, name)) for name in ("copied", "deleted")},
+            "mended": str(outcome.corrected),
             "left": str(sum(outcome.left.values())),
         }
         for outcome in outcomes

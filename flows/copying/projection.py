@@ -132,7 +132,7 @@ class Projection:
                 stage = "transform"
                 documents = list(self._transformation(document))
                 stage = "map"
-                records = [record for one in documents for record in self._mapper(one)]
+                records = [record for document in documents for record in self._mapper(document)]
             for record in records:
                 if not isinstance(record, self._types):
                     wanted = " or ".join(kind.__name__ for kind in self._types)
@@ -234,8 +234,8 @@ class Projection:
             else:
                 identity = decode_all(at, self._anomalies, self._losses, self._codec)
             found: list[str] = []
-            for one in self._naming(identity):
-                addresses = mapper.addresses(one)
+            for document in self._naming(identity):
+                addresses = mapper.addresses(document)
                 if addresses is None:
                     return None
                 found += addresses

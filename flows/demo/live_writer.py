@@ -40,8 +40,11 @@ def main(uri: str, name: str) -> None:
     chance = random.Random(name)
     with MongoClient[dict[str, Any]](uri) as client:
         database = client[name]
-        collections = [one for one in sorted(database.list_collection_names()) if not one.startswith("system.")]
-        ids = {one: [found["_id"] for found in database[one].find({}, {"_id": 1}).limit(_IDS)] for one in collections}
+        collections = [name for name in sorted(database.list_collection_names()) if not name.startswith("system.")]
+        ids = {
+            name: [document["_id"] for document in database[name].find({}, {"_id": 1}).limit(_IDS)]
+            for name in collections
+        }
         gone: list[tuple[str, Any]] = []
         number = 0
         while not select.select([sys.stdin], [], [], _PAUSE_S)[0]:

@@ -63,7 +63,7 @@ def run(
     Raises PlanError, before anything is written, for a folder that holds something else than an earlier demo.
     """
     steps = _Steps(quiet)
-    with _claimed(folder), ExitStack() as running_servers:
+    with claim_folder(folder), ExitStack() as running_servers:
         data = _fresh(folder)
         environment = {
             "MONGODB_URI": running_servers.enter_context(servers.mongodb(data / "mongodb")),
@@ -73,7 +73,7 @@ def run(
             "OFFRAMP_STATE": str(data.resolve() / "state.db"),
         }
         steps.done("started 4 servers: SecantusDB (MongoDB), ministack (DynamoDB), Valkey (Redis), noida-db", data)
-        running_servers.enter_context(_environment())
+        running_servers.enter_context(local_environment())
         plan = load(configuration() / "plan.yaml", environment)
         seeded = _seed(plan, documents, stop)
         steps.done(
@@ -101,7 +101,7 @@ def _moved(plan: Plan, steps: _Steps, quiet: bool, stop: Stop) -> Report:
     """Check, copy and verify as the commands of these names do; return what the last of them that ran reports."""
     routes = plan.chosen(())
     checked = preflight.check(plan, routes)
-    stores = sorted({one.target for one in checked})
+    stores = sorted({route.target for route in checked})
     steps.done(f"checked {len(checked)} routes to {len(stores)} stores: no fault", ", ".join(stores))
     with display(quiet) as observer:
         work = Run(plan, routes, Threads(plan, observer, stop), stop)
@@ -180,7 +180,7 @@ def _seed(plan: Plan, documents: int, stop: Stop) -> int:
 
 
 @contextmanager
-def _claimed(folder: Path) -> Iterator[None]:
+def claim_folder(folder: Path) -> Iterator[None]:
     """The folder is this demo's while the body runs; raises PlanError for one that is another's."""
     marker = folder / _MARKER
     try:
@@ -218,7 +218,7 @@ def _fresh(folder: Path) -> Path:
 
 
 @contextmanager
-def _environment() -> Iterator[None]:
+def local_environment() -> Iterator[None]:
     """This process has dummy AWS credentials and no proxy before its own machine while the body runs."""
     no_proxy = ",".join(filter(None, (os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), "127.0.0.1")))
     wanted: Mapping[str, str | None] = {**_AWS, **dict.fromkeys(_AWS_UNSET), "no_proxy": no_proxy}

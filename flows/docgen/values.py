@@ -67,16 +67,16 @@ def _cell(row: Row, form: Form) -> str:
 def _policies() -> list[list[str]]:
     rows: dict[tuple[str, str], list[str]] = {}
     for kind, form in _FORMS.items():
-        for name, told in schema(kind)["properties"].items():
-            if (known := (name, told["description"])) in rows:
+        for name, key in schema(kind)["properties"].items():
+            if (known := (name, key["description"])) in rows:
                 rows[known][1] += f", {form}"
                 continue
-            values = [told["default"], *(value for value in told["enum"] if value != told["default"])]
+            values = [key["default"], *(value for value in key["enum"] if value != key["default"])]
             rows[known] = [
                 f"`{name}`",
                 form,
                 ", ".join(f"`{value}`" for value in values),
-                " ".join(told["description"].split()),
+                " ".join(key["description"].split()),
             ]
     for row in rows.values():
         if row[1] == ", ".join(_FORMS.values()):

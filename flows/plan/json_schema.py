@@ -120,7 +120,7 @@ def _route(of_target: Mapping[str, Sequence[str]], definitions: Schema) -> Schem
             _rule([goes, {"required": ["use"]}], _reference(f"route to {target} by a mapper of your own")),
         ]
         for mapper in names:
-            picked = [case for case, (its, usual) in plugins.use_cases().items() if (its, usual) == (target, mapper)]
+            picked = [case for case, picks in plugins.use_cases().items() if picks == (target, mapper)]
             shaped: list[Schema] = [{"required": ["mapper"], "properties": {"mapper": {"const": mapper}}}]
             if picked:
                 shaped.append({"allOf": [_absent("mapper"), _one_of("use_case", picked)]})
@@ -155,7 +155,7 @@ def _goes_to(target: str) -> Schema:
 
 
 def _picks(target: str) -> Schema:
-    return _one_of("use_case", [case for case, (its, _) in plugins.use_cases().items() if its == target])
+    return _one_of("use_case", [case for case, (name, _) in plugins.use_cases().items() if name == target])
 
 
 def _one_of(name: str, values: Sequence[str]) -> Schema:

@@ -87,10 +87,12 @@ class Route:
             "projection": PROJECTION,
             "database": self.database,
             "collection": self.collection,
-            "where": self._told("where", json_util.dumps(self.where, sort_keys=True)),
+            "where": self._hashed_if_secret("where", json_util.dumps(self.where, sort_keys=True)),
             "fields.keep": sorted(self.keys.fields.keep) if self.keys.fields.keep is not None else None,
             "fields.drop": sorted(self.keys.fields.drop or ()),
-            "transforms": self._told("transforms", _written(self.keys.transforms)) if self.keys.transforms else None,
+            "transforms": self._hashed_if_secret("transforms", _written(self.keys.transforms))
+            if self.keys.transforms
+            else None,
             "target": self.target_name,
             "server": server_of(self.connection),
             "territory": self.target().territory,
@@ -98,10 +100,13 @@ class Route:
             "mapper": self.mapper_name,
             "mapper file": self.digest,
             "watermark": self.keys.watermark,
-            "options": {name: self._told(f"options.{name}", value) for name, value in _plain(self.options).items()},
+            "options": {
+                name: self._hashed_if_secret(f"options.{name}", value) for name, value in _plain(self.options).items()
+            },
         }
 
-    def _told(self, name: str, value: Any) -> Any:
+    def _hashed_if_secret(self, name: str, value: Any) -> Any:
+        """Return the value, or its SHA-256 where the key of this name holds something from the environment."""
         if name not in self.sealed:
             return value
         return f"sha256:{hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()}"

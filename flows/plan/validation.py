@@ -138,15 +138,15 @@ def _names_at(kind: type, path: Iterable[Any]) -> list[str]:
     for name in path:
         below = (
             found
-            for one in (part, *part.get("anyOf", ()))
+            for member in (part, *part.get("anyOf", ()))
             for found in (
-                one.get("items") if isinstance(name, int) else one.get("properties", {}).get(name),
-                one.get("additionalProperties"),
+                member.get("items") if isinstance(name, int) else member.get("properties", {}).get(name),
+                member.get("additionalProperties"),
             )
             if isinstance(found, dict)
         )
         part = next(below, part)  # The name of a union's member stands in no schema.
-        part = next((one for one in part.get("anyOf", ()) if "$ref" in one), part)
+        part = next((member for member in part.get("anyOf", ()) if "$ref" in member), part)
         if "$ref" in part:
             part = whole["$defs"][part["$ref"].rpartition("/")[2]]
     return list(part.get("properties", {}))

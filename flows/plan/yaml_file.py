@@ -99,12 +99,12 @@ class PlanFile:
 
     def _masked(self, message: str) -> str:
         # Faults that a target or a mapper words may quote what they were given, or the beginning of it.
-        for secret, written in sorted(self._secrets.items(), key=lambda one: -len(one[0])):
-            for told in (secret, repr(secret)[1:-1]):
-                if len(told) >= _SECRET:
-                    message = message.replace(told, written)
-                for end in range(len(told) - 1, _BEGINNING - 1, -1):
-                    message = message.replace(told[:end], written)
+        for secret, written in sorted(self._secrets.items(), key=lambda item: -len(item[0])):
+            for text in (secret, repr(secret)[1:-1]):
+                if len(text) >= _SECRET:
+                    message = message.replace(text, written)
+                for end in range(len(text) - 1, _BEGINNING - 1, -1):
+                    message = message.replace(text[:end], written)
         return message
 
     def error(self) -> PlanError:
@@ -183,9 +183,9 @@ def _value(
 
 def _no_yaml(path: Path, error: yaml.MarkedYAMLError) -> PlanError:
     line = error.problem_mark.line + 1 if error.problem_mark else 1
-    told = ", ".join(part for part in (error.context, error.problem) if part)
-    hint = "; indent with spaces, not tabs" if "\\t" in told else ""
-    return PlanError("E-PLAN", f"{path}:{line}: this is not YAML: {told}{hint}")
+    reason = ", ".join(part for part in (error.context, error.problem) if part)
+    hint = "; indent with spaces, not tabs" if "\\t" in reason else ""
+    return PlanError("E-PLAN", f"{path}:{line}: this is not YAML: {reason}{hint}")
 
 
 def _key(node: yaml.Node, loader: yaml.SafeLoader) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, TypeVar
 
 from flows.connect.preflight import join_faults, total_tally
 from flows.connect.session import Session, open_session
@@ -45,7 +45,7 @@ class Repaired:
     """Documents that were copied again."""
     deleted: int = 0
     """Addresses of extras that were deleted."""
-    mended: int = 0
+    corrected: int = 0
     """Addresses that were rechecked against both stores and are right now."""
     left: Mapping[str, int] = field(default_factory=dict)
     """Addresses at which something is wrong still, by kind."""
@@ -54,6 +54,10 @@ class Repaired:
     rounds: int = 0
     failure: str = ""
     """Why the route did not finish, "" if it did."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the outcome as `offramp repair --json` prints it, where `corrected` is called `mended`."""
+        return {"mended" if name == "corrected" else name: value for name, value in asdict(self).items()}
 
 
 def repair(
@@ -74,8 +78,8 @@ def repair(
     right by now are removed.
     """
     with open_session(plan, routes) as session:
-        room = session.state.verification
-        sums = {route.name: Counter(found.kind for found in room.findings(route.name)) for route in routes}
+        verification = session.state.verification
+        sums = {route.name: Counter(found.kind for found in verification.findings(route.name)) for route in routes}
         if not everything:
             _refuse_systemic(session, sums, kinds)
         outcomes = []
@@ -130,13 +134,13 @@ class _Repair:
             return replace(outcome, failure=str(error))
 
     def _repaired(self, opened: OpenRoute, outcome: Repaired, *, dry_run: bool) -> Repaired:
-        room = self.state.verification
+        verification = self.state.verification
         asked = [
             Mismatch(finding.kind, finding.address, finding.position or b"")
-            for finding in room.findings(self.route.name, (*self.kinds, *_UNPROVEN))
+            for finding in verification.findings(self.route.name, (*self.kinds, *_UNPROVEN))
         ]
-        waiting, mended = self._recheck(opened, asked)
-        outcome = replace(outcome, wrong=_by_kind(waiting), left=_by_kind(waiting), mended=mended)
+        waiting, corrected = self._recheck(opened, asked)
+        outcome = replace(outcome, wrong=_by_kind(waiting), left=_by_kind(waiting), corrected=corrected)
         if dry_run or not any(mismatch.kind in self.kinds for mismatch in waiting):
             return outcome
         self.state.repairs.begin(self.lease)
@@ -155,12 +159,12 @@ class _Repair:
                 break
             copied = self._copy(opened, [wrong for wrong in doing if wrong.position])
             deleted = self._delete(opened, [wrong for wrong in doing if not wrong.position])
-            waiting, mended = self._recheck(opened, waiting)
+            waiting, corrected = self._recheck(opened, waiting)
             outcome = replace(
                 outcome,
                 copied=outcome.copied + copied,
                 deleted=outcome.deleted + deleted,
-                mended=outcome.mended + mended,
+                corrected=outcome.corrected + corrected,
                 rounds=outcome.rounds + 1,
             )
         self.state.repairs.record(
@@ -168,13 +172,13 @@ class _Repair:
         )
         return replace(outcome, left=_by_kind(waiting), kept=dict(Counter(kept.values())))
 
-    def _recheck(self, opened: OpenRoute, seeming: Sequence[Mismatch]) -> tuple[list[Mismatch], int]:
+    def _recheck(self, opened: OpenRoute, mismatches: Sequence[Mismatch]) -> tuple[list[Mismatch], int]:
         """Return what is wrong by now, and at how many addresses nothing is any more; of those no finding is left."""
         refused = self.state.rejects.refused(self.route.name)
         recheck = Recheck(opened.source, opened.projection, opened.target, refused=refused, stop=self.stop)
         wrong: list[Mismatch] = []
         right: list[str] = []
-        for batch in _batches(seeming):
+        for batch in _batches(mismatches):
             self._raise_if_stopped()
             for before, now in zip(batch, recheck(batch), strict=True):
                 if now.kind not in (*KINDS, *_UNPROVEN):

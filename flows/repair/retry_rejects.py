@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from flows.connect.lease_renewal import hold_leases
 from flows.connect.session import Session, open_session
@@ -26,16 +27,20 @@ class Retried:
     route: str
     chosen: int
     """Documents that were to be copied again."""
-    mended: int = 0
+    cleared: int = 0
     """Of those, the ones that now are in the target, or rightly are not."""
     gone: int = 0
-    """Of the mended, those that the source has no more, or that the filter does not let through any more."""
+    """Of the cleared, those that the source has no more, or that the filter does not let through any more."""
     rejected: int = 0
     """Those that were rejected again."""
     nameless: int = 0
     """Those that the source cannot be asked for, as they have no `_id`."""
     failure: str = ""
     """Why the route did not finish, "" if it did."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the outcome as `offramp rejects retry --json` prints it, where `cleared` is called `mended`."""
+        return {"mended" if name == "cleared" else name: value for name, value in asdict(self).items()}
 
 
 def chosen_rejects(state: State, routes: Sequence[Route], chosen: RejectFilter) -> dict[str, list[StoredReject]]:
@@ -83,9 +88,9 @@ def accept(
         kept_of = chosen_rejects(state, routes, asked)
         names = [route for route in routes if kept_of[route.name]]
         with hold_leases(state, names, plan.run.lease_s / 3) as leases:
-            room = state.rejects
+            rejects = state.rejects
             return {
-                name: room.reopen(lease, chosen) if undo else room.accept(lease, chosen, by, why)
+                name: rejects.reopen(lease, chosen) if undo else rejects.accept(lease, chosen, by, why)
                 for name, lease in leases.items()
             }
 
@@ -105,7 +110,7 @@ def _again(opened: OpenRoute, ids: Sequence[bytes], sofar: Retried) -> Retried:
     again = sum(name in rejected for name in names)
     return replace(
         sofar,
-        mended=sofar.mended + len(names) - again,
+        cleared=sofar.cleared + len(names) - again,
         gone=sofar.gone + done.absent,
         rejected=sofar.rejected + again,
     )

@@ -76,8 +76,8 @@ def canary(route: Route) -> str:
     name = f"offramp-canary-{plain}-{uuid4().hex[:8]}"
     for area in target_type.scratch_areas(name):
         kinds.update(plant(_area(route, name, area)))
-    told = ", ".join(sorted(kinds))
-    return f"canary: found all of {len(kinds)} kinds of damage planted in {route.target_name}: {told}"
+    listed = ", ".join(sorted(kinds))
+    return f"canary: found all of {len(kinds)} kinds of damage planted in {route.target_name}: {listed}"
 
 
 def plant(area: Area) -> Sequence[str]:
@@ -106,12 +106,12 @@ def plant(area: Area) -> Sequence[str]:
     unseen = sorted({what for kind_at, what in expected.items() if kind_at not in found})
     mistaken = sorted(kind for kind, at in found if (kind, at) not in expected)
     if unseen or mistaken:
-        told = [f"not found: {', '.join(unseen)}"] if unseen else []
-        told += [f"found where there is none: {', '.join(mistaken)}"] if mistaken else []
+        faults = [f"not found: {', '.join(unseen)}"] if unseen else []
+        faults += [f"found where there is none: {', '.join(mistaken)}"] if mistaken else []
         raise PermanentError(
             "E-VERIFY-CANARY",
             f"verification of {area.name} is not to be trusted: of damage that was planted there it has"
-            f" {'; '.join(told)}. No verdict counts; report this with the versions you use",
+            f" {'; '.join(faults)}. No verdict counts; report this with the versions you use",
         )
     return sorted(set(expected.values()))
 

@@ -120,8 +120,8 @@ class VerifyJob:
             collect_seldom(),
             open_route(plan, route, state, self.lease, self.id_kind) as opened,
         ):
-            owed = pending_changes(state, route, opened.database, opened.projection, stop)
-            work = _Work(plan, self, opened, observer, stop, pulse := ProgressCounter(), owed)
+            pending = pending_changes(state, route, opened.database, opened.projection, stop)
+            work = _Work(plan, self, opened, observer, stop, pulse := ProgressCounter(), pending)
             match self.stage, self.options.level:
                 case "list", _:
                     found = work.list_share(self.number)
@@ -135,7 +135,7 @@ class VerifyJob:
                     found = work.count()
                 case _:
                     found = work.sample()
-        lost = owed.lost if owed is not None else ""
+        lost = pending.lost if pending is not None else ""
         return replace(found, seconds=time.monotonic() - began, lost=lost, progress=[pulse.progress()])
 
 
@@ -149,7 +149,7 @@ class _Work:
     observer: Observer
     stop: Stop
     pulse: ProgressCounter
-    owed: PendingChanges | None
+    pending: PendingChanges | None
     """What sync owes the target; None where no sync by a stream keeps it up."""
 
     def count(self) -> Verified:
@@ -175,7 +175,7 @@ class _Work:
             sums = balance([log.path], listed=False, recheck=self._recheck(differences), on_wrong=found.append)
         faults = _audited(self.opened.target)
         self._keep(uuid4().hex, found, whole=False)
-        sampled = drawn.sampled([one.position for one in found], self.job.options.confidence)
+        sampled = drawn.sampled([mismatch.position for mismatch in found], self.job.options.confidence)
         return Verified(Comparison(tally, sums, differences.samples()), faults=faults, sampled=sampled)
 
     def whole(self) -> Verified:
@@ -197,8 +197,8 @@ class _Work:
         return Verified()
 
     def close(self) -> Verified:
-        room = self.opened.state.verification
-        under_way, parts = room.under_way(self.job.route), room.parts(self.job.route)
+        verification = self.opened.state.verification
+        under_way, parts = verification.under_way(self.job.route), verification.parts(self.job.route)
         if under_way is None:
             raise PermanentError("E-STATE-GONE", f"route {self.job.route}: the state lost its verification")
         if not all(part.done for part in parts):
@@ -208,9 +208,9 @@ class _Work:
             tally.add(part.tally)
         found: list[Mismatch] = []
 
-        def keep(one: Mismatch) -> None:
+        def keep(mismatch: Mismatch) -> None:
             if len(found) < MOST_FINDINGS:
-                found.append(one)
+                found.append(mismatch)
 
         logs = [self._log(part).path for part in parts]
         differences = Differences(show_values=self.job.options.show_values)
@@ -251,7 +251,7 @@ class _Work:
         return Recheck(
             *(self.opened.source, self.opened.projection, self.opened.target),
             refused=self._refused(),
-            progress=self.owed,
+            progress=self.pending,
             differences=differences,
             stop=self.stop,
         )
@@ -285,8 +285,10 @@ class _Work:
 
     def _keep(self, pass_id: str, found: Sequence[Mismatch], *, whole: bool) -> None:
         kept = [
-            StoredFinding(one.kind, one.address, one.position or None, identify(one.position) if one.position else "")
-            for one in found[:MOST_FINDINGS]
+            StoredFinding(
+                wrong.kind, wrong.address, wrong.position or None, identify(wrong.position) if wrong.position else ""
+            )
+            for wrong in found[:MOST_FINDINGS]
         ]
         self.opened.state.verification.end(self.job.lease, pass_id, kept, whole=whole)
 

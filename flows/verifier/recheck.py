@@ -74,21 +74,21 @@ class Recheck:
         self._patience_s = patience_s
         self._stop = stop
 
-    def __call__(self, seeming: Sequence[Mismatch]) -> Sequence[Mismatch]:
+    def __call__(self, mismatches: Sequence[Mismatch]) -> Sequence[Mismatch]:
         """Return each mismatch as it is now, in the same order."""
         outcomes: dict[int, Mismatch] = {}
-        waiting = list(range(len(seeming)))
+        waiting = list(range(len(mismatches)))
         for _ in range(_ROUNDS):
-            waiting = self._round(seeming, waiting, outcomes)
+            waiting = self._round(mismatches, waiting, outcomes)
             if not waiting:
                 break
         for place in waiting:
-            outcomes[place] = seeming[place]._replace(kind="unsettled")
-        return [outcomes[place] for place in range(len(seeming))]
+            outcomes[place] = mismatches[place]._replace(kind="unsettled")
+        return [outcomes[place] for place in range(len(mismatches))]
 
-    def _round(self, seeming: Sequence[Mismatch], places: list[int], outcomes: dict[int, Mismatch]) -> list[int]:
+    def _round(self, mismatches: Sequence[Mismatch], places: list[int], outcomes: dict[int, Mismatch]) -> list[int]:
         """Recheck these once; returns those of which the round proves nothing."""
-        ids = list(dict.fromkeys(seeming[place].position for place in places if seeming[place].position))
+        ids = list(dict.fromkeys(mismatches[place].position for place in places if mismatches[place].position))
         since = 0
         if self._progress is not None:
             since = self._progress.now()
@@ -98,14 +98,14 @@ class Recheck:
             return places
         expected = self._expected(before)
         try:
-            held = self._target.read([seeming[place].address for place in places])
+            held = self._target.read([mismatches[place].address for place in places])
         except TransientError:
             for place in places:
-                outcomes[place] = seeming[place]._replace(kind="inconclusive")
+                outcomes[place] = mismatches[place]._replace(kind="inconclusive")
             return []
         wrong: list[int] = []
         for place in places:
-            outcome = self._judged(seeming[place], expected, held.get(seeming[place].address))
+            outcome = self._judged(mismatches[place], expected, held.get(mismatches[place].address))
             outcomes[place] = outcome
             if outcome.kind not in ("missing", "differs", "extra"):
                 continue
@@ -113,7 +113,7 @@ class Recheck:
                 outcomes[place] = outcome._replace(kind="unsettled")
             else:
                 wrong.append(place)
-        again = self._changing(seeming, wrong, before, since)
+        again = self._changing(mismatches, wrong, before, since)
         if self._differences is not None:
             for place in sorted({*wrong} - {*again}):
                 mismatch = outcomes[place]
@@ -122,14 +122,14 @@ class Recheck:
         return again
 
     def _changing(
-        self, seeming: Sequence[Mismatch], wrong: Sequence[int], before: Mapping[bytes, bytes], since: int
+        self, mismatches: Sequence[Mismatch], wrong: Sequence[int], before: Mapping[bytes, bytes], since: int
     ) -> list[int]:
         """Return those whose document has changed since it was read, so that they may no longer be wrong."""
-        ids = list(dict.fromkeys(seeming[place].position for place in wrong if seeming[place].position))
+        ids = list(dict.fromkeys(mismatches[place].position for place in wrong if mismatches[place].position))
         after = self._documents(ids)
         touched = self._progress.touched_since(ids, since) if self._progress is not None else ()
         changed = {at for at in ids if before.get(at) != after.get(at) or at in touched}
-        return [place for place in wrong if seeming[place].position in changed]
+        return [place for place in wrong if mismatches[place].position in changed]
 
     def _documents(self, ids: Sequence[bytes]) -> dict[bytes, bytes]:
         found = self._source.fetch(ids) if ids else ()
@@ -140,8 +140,8 @@ class Recheck:
         records = [record for mapped in made if isinstance(mapped, Mapped) for record in mapped.records]
         return {record.address: record for record in expected_records(self._target, records)}
 
-    def _judged(self, seeming: Mismatch, expected: Mapping[str, Record], found: Record | None) -> Mismatch:
-        record = expected.get(seeming.address)
+    def _judged(self, mismatch: Mismatch, expected: Mapping[str, Record], found: Record | None) -> Mismatch:
+        record = expected.get(mismatch.address)
         now_ms = time.time() * 1000
         if found is not None:
             if record is not None:
@@ -149,12 +149,12 @@ class Recheck:
             else:
                 kind = "lapsed" if _has_expired(found, now_ms) else "extra"
         elif record is None:
-            kind = "settled" if seeming.position else "gone"
+            kind = "settled" if mismatch.position else "gone"
         elif _has_expired(record, now_ms):
             kind = "expired"
         else:
-            kind = "refused" if identify(seeming.position) in self._refused else "missing"
-        return seeming._replace(kind=kind)
+            kind = "refused" if identify(mismatch.position) in self._refused else "missing"
+        return mismatch._replace(kind=kind)
 
     def _has_passed(self, since: int) -> bool:
         assert self._progress is not None  # noqa: S101 - asked only where there is one

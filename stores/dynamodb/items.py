@@ -143,12 +143,12 @@ class Items:
             try:
                 unprocessed = self._send(pending)
             except TransientError as error:
-                self._pace.tell(turn, len(pending), throttled=error.code == "E-DDB-BUSY")
+                self._pace.record_result(turn, len(pending), throttled=error.code == "E-DDB-BUSY")
                 raise
             except Refused as error:
                 refused = (pending, error)
                 return None
-            self._pace.tell(turn, len(unprocessed))
+            self._pace.record_result(turn, len(unprocessed))
             if not unprocessed:
                 return None
             return Left([write for write in pending if write.address in unprocessed], self._throttled(len(unprocessed)))

@@ -23,7 +23,7 @@ _BULK_ACTIONS = 1000
 _SERVER_TIMEOUT = "30s"
 NO_PIPELINE = "_none"
 """What a request names for no ingest pipeline, not even the index's own."""
-_TOLD = "errors,items.*._id,items.*._index,items.*.status,items.*.error,items.*._shards.failed"
+_FILTER_PATH = "errors,items.*._id,items.*._index,items.*.status,items.*.error,items.*._shards.failed"
 """The parts of a bulk answer that are needed; the order of its items is that of the request."""
 _COPIED = {"failed": 0}
 
@@ -61,7 +61,7 @@ class Bulk:
         self._pipeline = pipeline
         self._target = f"/{quote(index, safe='')}/_bulk?pipeline={quote(pipeline, safe='')}&timeout={_SERVER_TIMEOUT}"
         if pipeline == NO_PIPELINE:  # A pipeline might send a document elsewhere, or nowhere: then all is told.
-            self._target += "&filter_path=" + quote(_TOLD, safe="")  # A signature is made of what is encoded.
+            self._target += "&filter_path=" + quote(_FILTER_PATH, safe="")  # A signature is made of what is encoded.
 
     def send(self, actions: Sequence[Action]) -> dict[Spot, Refusal]:
         """Return the refused spots; all other actions are carried out."""
@@ -104,13 +104,13 @@ class Bulk:
             backoff.extend(turn.waited_s)
             answer = self._cluster.once("POST", self._target, body, media=NDJSON, allowed=(400, 413, 429))
             if answer.status == 429 or (answer.status == 400 and answer.fault().passes):
-                self._pace.tell(turn, len(waiting))
+                self._pace.record_result(turn, len(waiting))
                 return Left(waiting, answer.fault().away(self._what))
             if answer.status in (400, 413):
                 whole = _RefusedWhole(waiting, len(body), answer)
                 return None
             left, put_off = self._put_off(answer, waiting, refused)
-            self._pace.tell(turn, len(left))
+            self._pace.record_result(turn, len(left))
             if left and len(waiting) == len(batch):
                 _LOG.warning("%s: %d of %d actions put off by %s", self._name, len(left), len(batch), put_off.text)
             return Left(left, put_off.away(self._what)) if left else None

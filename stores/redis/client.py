@@ -264,7 +264,7 @@ class Server:
                     else:
                         done.append((step, replies))
             if turn is not None and self.pace is not None:
-                self.pace.tell(turn, len(again), throttled=_throttling(cause))
+                self.pace.record_result(turn, len(again), throttled=_throttling(cause))
             if not again:
                 return None
             self.stale()

@@ -2,7 +2,7 @@
 
 Nothing is held back until a place throttles. From then on its rate is known: it is cut at each sign of throttling, at
 most by half and once for all requests that were under way, and grows by equal steps, faster the longer it stays calm.
-All threads of a process that write to one place share its `Pacer`; each asks before a request and tells afterwards.
+All threads of a process that write to one place share its `Pacer`: each asks before a request and records its result.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ class Pacer:
             self._stop.wait(min(max(wait_s, _NAP_S), _LOOK_S))
             waited_s += self._clock() - now
 
-    def tell(self, turn: Turn, left: int = 0, *, throttled: bool | None = None) -> bool:
+    def record_result(self, turn: Turn, left: int = 0, *, throttled: bool | None = None) -> bool:
         """Note that all but `left` records of a request got through; return whether that counts as throttled.
 
         It does if any is left, unless `throttled` says why it was.
@@ -274,9 +274,9 @@ class Pace:
                 self._until = max(self._until, turn.at)
         return turn
 
-    def tell(self, turn: Turn, left: int = 0, *, throttled: bool | None = None) -> None:
-        """Note how a request ended; see `Pacer.tell`."""
-        if self.pacer.tell(turn, left, throttled=throttled):
+    def record_result(self, turn: Turn, left: int = 0, *, throttled: bool | None = None) -> None:
+        """Note how a request ended; see `Pacer.record_result`."""
+        if self.pacer.record_result(turn, left, throttled=throttled):
             with self._lock:
                 self._throttled += 1
 

@@ -17,8 +17,8 @@ import bson
 import psutil
 import pytest
 
-from flows.demo import run as demo
 from flows.demo import seed
+from flows.demo.run import claim_folder, local_environment
 from mappers.documents.decoding import TYPE_NAMES, decode, identity_type
 from mappers.identity import encode
 from stores.errors import PlanError
@@ -139,10 +139,10 @@ def test_a_folder_of_somebody_else_is_refused_and_left_alone(tmp_path: Path) -> 
 
 
 def test_two_demos_do_not_share_a_folder(tmp_path: Path) -> None:
-    with demo._claimed(tmp_path / "one"), pytest.raises(PlanError) as refused, demo._claimed(tmp_path / "one"):
+    with claim_folder(tmp_path / "one"), pytest.raises(PlanError) as refused, claim_folder(tmp_path / "one"):
         pass
     assert refused.value.code == "E-DEMO-DIR"
-    with demo._claimed(tmp_path / "one"):
+    with claim_folder(tmp_path / "one"):
         pass
 
 
@@ -173,7 +173,7 @@ def test_the_process_has_its_own_environment_back(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY", raising=False)
     monkeypatch.setenv("no_proxy", "example.org")
     before = dict(os.environ)
-    with demo._environment():
+    with local_environment():
         assert "AWS_PROFILE" not in os.environ
         assert os.environ["AWS_SECRET_ACCESS_KEY"] == "demo"
         assert os.environ["no_proxy"] == "example.org,127.0.0.1"

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.cli import main as cli
+from flows.cli.main import main
 
 RUN_LIMIT_S = 500
 
@@ -97,7 +97,7 @@ def offramp(*arguments: str | Path, folder: Path, environment: Mapping[str, str]
         for name, value in (environment or {}).items():
             patch.setenv(name, value)
         with pytest.raises(SystemExit) as ended:  # noqa: PT012 - it returns where all went well
-            cli.main()
+            main()
             sys.exit(0)
     return Finished(int(ended.value.code or 0), out.getvalue(), err.getvalue())
 

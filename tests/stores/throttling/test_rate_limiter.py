@@ -79,7 +79,7 @@ def write(pacer: Pacer, clock: Clock, place: Throttled, until: float, *, request
         turn = pacer.ask(size)
         clock.wait(request_s)
         waiting = size - place.take(size)
-        pacer.tell(turn, waiting)
+        pacer.record_result(turn, waiting)
 
 
 @pytest.fixture(autouse=True)
@@ -92,7 +92,7 @@ def test_a_place_that_never_throttles_is_never_waited_for() -> None:
     clock = Clock()
     pace = Pace(paced(clock))
     for _ in range(10_000):
-        pace.tell(pace.ask(25, 1_000_000))
+        pace.record_result(pace.ask(25, 1_000_000))
     assert clock.now == 0
     assert pace.waits == pacing.Waits()
 
@@ -134,7 +134,7 @@ def test_a_rate_is_cut_once_for_all_that_was_under_way() -> None:
         turns.append(pacer.ask(100))
     for turn in turns:
         clock.wait(0.05)
-        pacer.tell(turn, 100)
+        pacer.record_result(turn, 100)
     assert pacer.rate == pytest.approx(1000, rel=0.2)  # Half of the 2000 a second that were offered.
 
 
@@ -145,10 +145,10 @@ def test_a_place_that_has_been_away_is_tried_every_few_seconds_and_soon_sent_to_
         turn = pacer.ask(1000)
         assert turn.waited_s <= 6
         clock.wait(0.01)
-        pacer.tell(turn, 1000)
+        pacer.record_result(turn, 1000)
     back = clock.now
     while pacer.rate is not None:
-        pacer.tell(pacer.ask(1000))
+        pacer.record_result(pacer.ask(1000))
         assert clock.now < back + 60
 
 
@@ -158,14 +158,14 @@ def test_answers_that_take_ever_longer_lower_the_rate() -> None:
     for answer_s in [0.01] * 50 + [3.0] * 20:
         turn = pacer.ask(100)
         clock.wait(answer_s)
-        pacer.tell(turn)
+        pacer.record_result(turn)
     assert pacer.rate is not None
 
 
 def test_a_network_that_fails_does_not_lower_the_rate() -> None:
     pacer = paced(Clock())
     for _ in range(100):
-        pacer.tell(pacer.ask(25), 25, throttled=False)
+        pacer.record_result(pacer.ask(25), 25, throttled=False)
     assert pacer.rate is None
 
 
@@ -181,7 +181,7 @@ def test_a_ceiling_holds_over_all_threads(limits: Any, each: float) -> None:
             turn = pacer.ask(25, 25 * each)
             with lock:
                 counted["units"] += 25 * (1 if "max_rate" in limits else each)  # type: ignore[assignment]
-            pacer.tell(turn)
+            pacer.record_result(turn)
 
     with ThreadPoolExecutor(8) as threads:
         for done in [threads.submit(work) for _ in range(8)]:
