@@ -6,6 +6,7 @@ import pytest
 
 from flows.plan import plugins
 from stores.contract.target import ABILITIES, Countable, Listable, undeclared, unfinished
+from stores.error_codes import target_codes
 from stores.memory import MemoryTarget
 
 
@@ -41,7 +42,7 @@ def test_a_part_of_an_ability_is_none() -> None:
     assert undeclared(Limited) == []
 
 
-@pytest.mark.parametrize("name", ["dynamodb", "redis", "elasticsearch"])
+@pytest.mark.parametrize("name", sorted(target_codes()))
 def test_the_targets_here_inherit_whole_abilities(name: str) -> None:
     target = plugins.target_type(name)
     assert isinstance(target, type)
