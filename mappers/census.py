@@ -1,4 +1,4 @@
-"""What a collection holds: the kinds of value at every field path, counted over its documents (R81-R84)."""
+"""The census of a collection: how many values of each kind its documents have at every field path (R81-R84)."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ _SCALARS: Mapping[type, str] = {
 
 
 class Node:
-    """One field path: what was seen there, array elements counted each for itself, as an index sees them."""
+    """The values counted at one field path. Each element of an array counts as a value, as an index sees it."""
 
     __slots__ = ("born", "children", "crowded", "geo", "height", "kinds", "long", "objects", "repeated")
 
     def __init__(self, born: int = 0) -> None:
-        """Start with nothing seen; `born` is which of its parent's objects had it first."""
+        """Start with no value; `born` is the number of the first of its parent's objects that had the field."""
         self.born = born
         self.kinds: Counter[str] = Counter()
         """Values by kind: string, id, decimal, binary, long, double, bool, date, object, tag; and null."""
@@ -63,7 +63,7 @@ class Node:
         """Whether there were more than MOST_NAMES names; they are forgotten then."""
 
     def add(self, value: Any, kind: Callable[[Any], str]) -> int:
-        """Count one value of the field; returns how many levels of objects it has."""
+        """Count one value of the field and return how many levels of objects it has."""
         if value is not None and value != []:
             self.geo[geo_form(value)] += 1
         if type(value) is list and sum(isinstance(element, Mapping) for element in value) > 1:
@@ -87,7 +87,7 @@ class Node:
         return height
 
     def fields(self, value: Mapping[str, Any], kind: Callable[[Any], str]) -> int:
-        """Count the fields of one object; returns how many levels of objects it makes."""
+        """Count the fields of one object and return how many levels of objects it has, itself included."""
         self.objects += 1
         height = 0
         for name, inner in value.items():
@@ -102,7 +102,7 @@ class Node:
         return height + 1
 
     def map_like(self) -> bool:
-        """Whether the names are keys, such as ids or days, rather than fields: new ones keep turning up (R83)."""
+        """Return whether the names are keys, such as ids or days, and not fields: new names keep turning up (R83)."""
         if self.crowded:
             return True
         names = len(self.children)
@@ -113,16 +113,16 @@ class Node:
 
 
 class Census:
-    """What was seen of a collection's documents as their mapper gets them."""
+    """The counts of a collection's documents, as their mapper gets them."""
 
     def __init__(self, kind: Callable[[Any], str]) -> None:
-        """Start with no document seen; `kind` names the kind of a scalar as the mapper writes it."""
+        """Start with no document; `kind` names the kind of a scalar as the mapper writes it."""
         self._kind = kind
         self.root = Node()
         self.documents = 0
 
     def add(self, document: Document) -> None:
-        """Count one document; its `_id` names it in the target and is no field."""
+        """Count one document without its `_id`, which becomes its address in the target."""
         self.root.fields(without_id(document), self._kind)
         self.documents += 1
 
@@ -197,24 +197,24 @@ def _units(text: str) -> int:
 
 
 def _looks_like_key(name: str) -> bool:
-    """Whether a name is digits, a date, or hexadecimal as ObjectIds and UUIDs are."""
+    """Return whether a name is digits, a date, or hexadecimal as ObjectIds and UUIDs are."""
     bare = name.replace("-", "")
     return bare.isdecimal() or (len(bare) in (24, 32) and all(letter in "0123456789abcdefABCDEF" for letter in bare))
 
 
 class Designer(ABC):
-    """A mapper that designs its target's place, and the shape of its records, from what the documents hold.
+    """A mapper that designs its target's place and the shape of its records from a census of the documents.
 
-    The design is JSON data, made once for a run and remembered: resuming and verifying follow the same.
+    The design is JSON data. It is made once for a run and kept; resuming and verifying use the same design.
     """
 
     @abstractmethod
     def survey(self, *, mapped: bool) -> int | None:
-        """Return how many documents to look at, 0 for all, None for no design; `mapped`: the plan made one itself."""
+        """Return how many documents to count, 0 for all, None for no design; `mapped`: the plan gives a mapping."""
 
     @abstractmethod
     def seen(self, document: Document, /) -> Document:
-        """Return the document with the fields its records will have; raises MappingError for one that has none."""
+        """Return the document with its records' fields; raises MappingError for a document that cannot be mapped."""
 
     @abstractmethod
     def kind(self, value: Any, /) -> str:
@@ -222,8 +222,8 @@ class Designer(ABC):
 
     @abstractmethod
     def design(self, census: Census) -> Mapping[str, Any]:
-        """Return the design; raises ValueError, as ``key: text``, where none serves these documents."""
+        """Return the design; raises ValueError, as ``key: text``, where no design fits these documents."""
 
     @abstractmethod
     def follow(self, design: Mapping[str, Any], /) -> None:
-        """From now on documents are mapped by this design."""
+        """Map the documents that follow by this design."""

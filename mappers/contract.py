@@ -1,4 +1,4 @@
-"""What a mapper is: a pure function from one document to the records that stand for it in one store."""
+"""The contract of a mapper: a pure function from one document to its records in one store."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Document = Mapping[str, Any]
 
 
 class Record(Protocol):
-    """What one store holds under one address; immutable, and able to hold only what that store can."""
+    """The data that one store keeps under one address. A record is immutable and has only what its store can keep."""
 
     @property
     def address(self) -> str:
@@ -53,9 +53,9 @@ R_co = TypeVar("R_co", bound=Record, covariant=True)
 
 
 class Mapper(Protocol[R_co]):
-    """Maps one document to its records; no records means the document was dropped on purpose, and is counted.
+    """Maps one document to its records. No records means that the document was dropped on purpose, and is counted.
 
-    The same document always gives the same records: verification maps it again. One thread at a time.
+    The same document always gives the same records, because verification maps it again. One thread uses it at a time.
     """
 
     def __call__(self, document: Document, /) -> Iterable[R_co]:
@@ -63,30 +63,30 @@ class Mapper(Protocol[R_co]):
 
 
 class Addressing(ABC):
-    """A mapper that knows from an `_id` alone where a document's records are, also of a document that is gone."""
+    """A mapper that knows the addresses of a document's records from its `_id` alone, also after its deletion."""
 
     @abstractmethod
     def addresses(self, identity: Document, /) -> Sequence[str] | None:
-        """Return the addresses of all records of a document of which only the `_id` is known.
+        """Return the addresses of all records of a document, given its `_id` alone.
 
-        None, whatever the `_id`, where other fields have a say in them. Raises MappingError for an `_id` that is
+        Returns None for every `_id` if the addresses depend on other fields. Raises MappingError for an `_id` that is
         mapped to nothing.
         """
 
 
 class Straight(ABC):
-    """A mapper that makes records of stored bytes, for documents in which it need look at nothing."""
+    """A mapper that makes records straight from stored bytes, for documents that need no decoding."""
 
     @abstractmethod
     def straight(self, documents: Sequence[bytes], /) -> Sequence[Record | None]:
-        """Return the one record of each document, as mapping it would; None for one that must be decoded and mapped.
+        """Return each document's record, equal to the mapped one; None for a document that must be decoded and mapped.
 
-        A record lost nothing. Empty where no document can be mapped so.
+        No value of these records was lost. The result is empty if no document can be mapped this way.
         """
 
 
 class MapperDeclarations:
-    """What a class of mappers may say of itself. It inherits this class, and what it does not say is as here."""
+    """The declarations of a class of mappers, which inherits this class. The values here are the defaults."""
 
     use_cases: ClassVar[Sequence[str]] = ()
     """The values of a route's `use_case` that pick this mapper and its target."""
@@ -97,7 +97,7 @@ class MapperDeclarations:
 
 
 class OptionDeclarations:
-    """What a mapper's `Options` may say beside keys. They inherit this class, and what they do not say is as here."""
+    """The declarations of a mapper's `Options`, which inherit this class. The values here are the defaults."""
 
     fidelity: Fidelity = "native"
     """lossless: each record must give back its whole document, and is Restorable."""
@@ -108,30 +108,30 @@ class OptionDeclarations:
 
     @property
     def anomalies(self) -> Anomalies | None:
-        """What becomes of documents that a decoder would change; None where they are rejects.
+        """The policies for documents that a decoder would change; None if such documents are rejected.
 
         A mapper that names policies takes the types of `mappers.documents.irregular` as values.
         """
         return None
 
     def needed(self) -> Iterable[tuple[str, str]]:
-        """Yield the fields by whose absence records would be wrong, each after the option that names it."""
+        """Yield each option that names a field and the field, for fields without which records would be wrong."""
         return ()
 
 
 def declarations(mapper: MapperType | None) -> type[MapperDeclarations]:
-    """Return what a class of mappers says of itself: the defaults where it does not inherit MapperDeclarations."""
+    """Return the declarations of a class of mappers; the defaults if it does not inherit MapperDeclarations."""
     kind: object = mapper
     return kind if isinstance(kind, type) and issubclass(kind, MapperDeclarations) else MapperDeclarations
 
 
 def option_declarations(options: object) -> OptionDeclarations:
-    """Return what options say beside their keys: the defaults where they do not inherit OptionDeclarations."""
+    """Return the declarations of options; the defaults if they do not inherit OptionDeclarations."""
     return options if isinstance(options, OptionDeclarations) else OptionDeclarations()
 
 
 class MapperType(Protocol):
-    """What an entry point of the group `offramp.mappers` names: a class that makes mappers."""
+    """The type of an entry point of the group `offramp.mappers`: a class that makes mappers."""
 
     Options: ClassVar[type]
     """A dataclass: the keys a route may give this mapper, with their defaults."""
@@ -149,7 +149,7 @@ class MappingError(ValueError):
     """
 
     def __init__(self, code: str, field: str, reason: str) -> None:
-        """Keep the error's parts: a catalogue code such as ``E-MAP-VALUE``, the field's path, the reason."""
+        """Take a catalogue code such as ``E-MAP-VALUE``, the field's path, and the reason."""
         super().__init__(code, field, reason)
         self.code = code
         self.field = field

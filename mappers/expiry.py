@@ -1,4 +1,4 @@
-"""When a record expires: at a date of its document, or some time after it, as a TTL index of MongoDB would have it."""
+"""The expiry of records: a date of the document, or a time after it, as in a TTL index of MongoDB."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class IndexExpires(Expires):
 
 
 def rules(expires: str | Expires | None) -> Sequence[Expires]:
-    """Return the rules an option stands for, none for `from_index`; raises ValueError for one that is none."""
+    """Return the rules that an option means, none for `from_index`; raises ValueError for an invalid option."""
     if expires is None or expires == FROM_INDEX:
         return ()
     if isinstance(expires, str):
@@ -70,16 +70,16 @@ def date_field(expires: str | Expires | None) -> str | None:
 
 
 class Expiry:
-    """Tells when documents expire by one option `expires`."""
+    """The moments at which documents expire by one option `expires`."""
 
     def __init__(self, expires: str | Expires | None) -> None:
-        """Take the option; raises ValueError for one that is no rule."""
+        """Take the option; raises ValueError for an invalid rule."""
         self._rules = [(rule.field.split("."), rule.after_seconds * 1000, _filter(rule)) for rule in rules(expires)]
         self._unknown = expires == FROM_INDEX
 
     @property
     def paths(self) -> Sequence[str] | None:
-        """The fields that decide; None where the filter of an index may ask for any."""
+        """The fields that decide; None if the filter of an index may depend on any field."""
         return (
             None if any(matches for _, _, matches in self._rules) else [".".join(names) for names, _, _ in self._rules]
         )
@@ -108,5 +108,5 @@ def _filter(rule: Expires) -> Filter | None:
 
 
 def as_text(expression: Mapping[str, Any]) -> str:
-    """Return a filter in the text that `IndexExpires.where` holds."""
+    """Return a filter as the text in `IndexExpires.where`."""
     return json_util.dumps(expression, json_options=_JSON)

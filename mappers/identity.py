@@ -67,7 +67,7 @@ def encode(value: Any) -> str:
 def plain(value: Any) -> str:
     """Return the id's text without a prefix: the string, the hex of an ObjectId, a whole number, a UUID.
 
-    Two ids of different kinds may share a text: whoever uses this proves first that all are of one (`PLAIN_KINDS`).
+    Two ids of different kinds may share a text. The caller must first prove that all are of one kind (`PLAIN_KINDS`).
     Raises MappingError E-ID-TYPE for an id that has no plain text, and for the empty string, which leaves nothing of
     itself in a key (R33).
     """

@@ -1,4 +1,4 @@
-"""What a target cannot hold exactly: counted, by field and kind, with examples."""
+"""Losses: values that a target cannot keep exactly, counted by field and kind, with examples."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LONGEST_PATH = 500
 
 @dataclass(slots=True)
 class Loss:
-    """How often one kind of loss befell one field, and in which documents for example."""
+    """The count of one kind of loss in one field, and examples of such documents."""
 
     count: int = 0
     examples: list[str] = field(default_factory=list)
@@ -36,7 +36,7 @@ NOTHING_LOST: Sequence[Lost] = ()
 class Losses:
     """Collects the values of one document that a store cannot hold exactly (R29).
 
-    A mapper adds to it while it maps. Whoever called the mapper takes what was added before the next document.
+    A mapper adds to it while it maps. The caller of the mapper takes the losses before the next document.
     """
 
     __slots__ = ("_lost",)
@@ -46,11 +46,11 @@ class Losses:
         self._lost: list[Lost] = []
 
     def add(self, kind: str, path: str = "") -> None:
-        """The document being mapped has lost a value: the kind of loss, and the path of the field."""
+        """Add a loss of the document being mapped: the kind of loss, and the path of the field."""
         self._lost.append((path[:_LONGEST_PATH], kind))
 
     def take(self) -> Sequence[Lost]:
-        """Return what was added since the last call, in that order, and forget it."""
+        """Return the losses added since the last call, in their order, and forget them."""
         if not self._lost:
             return NOTHING_LOST
         taken, self._lost = self._lost, []
@@ -58,13 +58,13 @@ class Losses:
 
 
 def count_lost(total: LossFields, lost: Iterable[Lost], document: str) -> None:
-    """The total counts what this document lost, and may name the document, by its typed `_id`, as an example."""
+    """Add this document's losses to the total. Its typed `_id` may become an example."""
     for key in lost:
         add_losses(total, {key: Loss(1, [document[:_EXAMPLE_LENGTH]])})
 
 
 def add_losses(total: LossFields, more: Mapping[tuple[str, str], Loss]) -> None:
-    """The total counts the others too, in a bounded number of fields."""
+    """Add losses to the total, which names a bounded number of fields."""
     for (path, kind), loss in more.items():
         key = (path, kind)
         if key not in total and len(total) >= MOST_LOSS_FIELDS:

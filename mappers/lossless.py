@@ -1,4 +1,4 @@
-"""The way back from a record of a lossless route: the document's BSON, byte by byte."""
+"""Restoring a document's BSON, byte by byte, from a record of a lossless route."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mappers.contract import Record, Restorable
 def restore(record: Record) -> bytes:
     """Return the BSON of the document that `fidelity: lossless` made this record from.
 
-    Raises ValueError for a record that does not hold it.
+    Raises ValueError for a record without that BSON.
     """
     if not isinstance(record, Restorable):
         raise ValueError(f"a {type(record).__name__} holds no whole document")

@@ -1,4 +1,4 @@
-"""What a route may decide about values (its key `values`); nothing is lost by default, and what loses is counted."""
+"""The policies of a route for values (its key `values`). By default nothing is lost; every loss is counted."""
 
 from __future__ import annotations
 

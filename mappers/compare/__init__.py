@@ -1,1 +1,1 @@
-"""Two records held against each other, field by field."""
+"""The comparison of two records, field by field."""

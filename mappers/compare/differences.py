@@ -1,4 +1,4 @@
-"""Where two records differ: the paths, and in what way at each, from their contents alone (R154)."""
+"""The differences of two records: the paths, and the kind of difference at each, from their contents alone (R154)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Difference:
 
 
 def differences(expected: Tree, found: Tree, path: Path = ()) -> Iterator[Difference]:
-    """Yield where `found` is not what is expected, outermost first; nothing where the two are equal."""
+    """Yield the differences between the expected and the found content, outermost first; none if they are equal."""
     match expected, found:
         case Names(values=wanted, ordered=ordered), Names(values=there):
             for name, value in wanted.items():
@@ -98,7 +98,7 @@ def _same(left: object, right: object) -> bool:
 
 
 def _how(left: object, right: object) -> Kind:
-    """Return in what way two values of one of the store's types differ."""
+    """Return how two unequal values of the same store type differ."""
     if isinstance(left, int) and isinstance(right, int):
         # Two large whole numbers that are one double were once kept as one; others are different numbers.
         return "precision" if left != right and float(left) == float(right) else "value"
@@ -118,7 +118,7 @@ def _number(value: object) -> Decimal | None:
 
 
 def _less_exact_date(whole: object, cut: object) -> bool:
-    """Tell whether two texts are dates, the second of which lacks digits of a second that the first has."""
+    """Return whether two texts are dates, and the second lacks digits of its seconds that the first has."""
     if not isinstance(whole, str) or not isinstance(cut, str) or whole[:19] != cut[:19] or len(whole) < 20:
         return False
     try:
@@ -129,7 +129,7 @@ def _less_exact_date(whole: object, cut: object) -> bool:
 
 
 def source_type(raw: bytes, path: Path) -> str:
-    """Return the BSON type of the stored document's value at the path, "" where it has none: a mapper may rename."""
+    """Return the BSON type of the stored document's value at the path; "" if it has none, as a mapper may rename."""
     inner, kind = raw, 0x03
     for name in path:
         if kind not in (0x03, 0x04):

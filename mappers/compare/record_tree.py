@@ -1,4 +1,4 @@
-"""What a person is shown of a record's content: paths, types, and values in short."""
+"""A record's content as reports show it to people: paths, types, and shortened values."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from mappers.tree import Elements, Leaf, Names, Tree
 
 
 def tree(record: Record) -> Tree:
-    """Return the record's content; of a record that is not Comparable its canonical bytes as one value."""
+    """Return the record's content; for a record that is not Comparable, its canonical bytes as one value."""
     return record.content() if isinstance(record, Comparable) else Leaf(type(record).__name__, record.canonical())
 
 
 def shown(content: Tree | None, longest: int = 100) -> str:
-    """Return a value in short, for a person who asked to see values; "" for none."""
+    """Return a shortened value, for a person who asked to see values; "" for None."""
     text = "" if content is None else json.dumps(_plain(content), ensure_ascii=False)
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def kind_of(content: Tree | None) -> str:
-    """Return the store's type of a value, which says nothing of it; "" for none."""
+    """Return the store's type of a value, which reveals nothing of the value; "" for None."""
     match content:
         case None:
             return ""

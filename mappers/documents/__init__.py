@@ -1,1 +1,1 @@
-"""What a document holds: decoding, fields, and what is irregular."""
+"""Documents: decoding, fields, and irregular values."""

@@ -54,7 +54,7 @@ def plain_text(value: Decimal128) -> str | None:
 
 
 def fits_dynamodb(value: Decimal) -> bool:
-    """Tell whether DynamoDB's number type holds this finite value exactly, with its sign (R4-R6)."""
+    """Return whether DynamoDB's number type keeps this finite value exactly, with its sign (R4-R6)."""
     if not value:
         return not value.is_signed()
     normal = value.normalize(_EXACT)

@@ -1,4 +1,4 @@
-"""From the bytes of a stored document to Python values, noticing everything a decoder would change silently."""
+"""Decoding: a stored document's bytes become Python values, and no silent change of a decoder goes unnoticed."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def identity_type(raw: bytes) -> str:
 
 
 def identity_types(documents: Sequence[bytes]) -> Counter[str]:
-    """Return how many of the documents have an `_id` of each `identity_type`."""
+    """Return the number of documents for each `identity_type`."""
     types: Counter[str] = Counter()
     for beginning, count in Counter([raw[4:9] for raw in documents]).items():
         if beginning[1:] == _ID_FIRST:
@@ -113,7 +113,7 @@ def position(raw: bytes) -> bytes | None:
 
 
 def documents(batch: bytes) -> list[bytes]:
-    """Cut a run of BSON documents, as a raw batch of a cursor is, into its documents."""
+    """Return the documents of a raw batch of a cursor, which is a run of BSON documents."""
     if MODULE is not None and (quickly := MODULE.cut(batch)) is not None:
         cut: list[bytes] = quickly
         return cut
@@ -131,7 +131,7 @@ def documents(batch: bytes) -> list[bytes]:
 def elements(raw: bytes) -> Iterator[tuple[int, bytes, int, int]]:
     """Yield type, name, and where the value starts and ends, of each top-level element (bsonspec.org, version 1.1).
 
-    Raises MappingError, naming the field where it stands, for an unknown type and for bytes that end too soon.
+    Raises MappingError, which names the field, for an unknown type and for bytes that end too soon.
     """
     at = 4
     name = b""
@@ -154,7 +154,7 @@ def elements(raw: bytes) -> Iterator[tuple[int, bytes, int, int]]:
 
 
 def _value_end(raw: bytes, kind: int, start: int) -> int:
-    """Return where the value that starts here ends; a place before it, or past the document, if it does not."""
+    """Return the offset at which the value ends; one before its start, or past the document, if it has no end."""
     length = int.from_bytes(raw[start : start + 4], "little")  # Unsigned: a negative length leads past the end.
     if kind in _FIXED_SIZES:
         return start + _FIXED_SIZES[kind]
@@ -171,7 +171,7 @@ def _value_end(raw: bytes, kind: int, start: int) -> int:
 
 
 def _undecodable_field(raw: bytes) -> str:
-    """Name the first top-level field that cannot be decoded, "" if the fault is in the whole."""
+    """Return the first top-level field that cannot be decoded; "" if the fault is in the document as a whole."""
     try:
         for kind, name, start, end in elements(raw):
             element = bytes((kind,)) + name + b"\x00" + raw[start:end] + b"\x00"
@@ -190,7 +190,7 @@ def readable(name: bytes) -> str:
 
 
 def _first_anomaly(raw: bytes, document: Document) -> tuple[str, str]:
-    """Name the top-level field whose bytes do not survive decoding, and what is odd about it."""
+    """Return the first top-level field whose bytes decoding would change, and the reason."""
     fields = list(elements(raw))
     repeated = {name for name, count in Counter(name for _, name, *_ in fields).items() if count > 1}
     for kind, name, start, end in fields:

@@ -1,4 +1,4 @@
-"""A stored document as text: canonical Extended JSON, from which its bytes can be had again."""
+"""A stored document as text: canonical Extended JSON, which can be turned back into the same bytes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BYTES = "$bson"
 
 
 def to_extended(raw: bytes) -> str:
-    """Return the document in canonical Extended JSON; one it could not give back as it was, as ``{"$bson": bytes}``."""
+    """Return the document in canonical Extended JSON; as ``{"$bson": bytes}`` if that could not restore its bytes."""
     try:
         text = json_util.dumps(decode(raw, CODEC_MS), json_options=_CANONICAL)
         if from_extended(text) == raw:

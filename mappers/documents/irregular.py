@@ -1,4 +1,4 @@
-"""Documents that a decoder would change: read element by element, every value exact, by policy, or rejected (R2).
+"""Documents that a decoder would change: each value is read exactly, read by a policy, or rejected (R2).
 
 Undefined, symbol, dbPointer and text that is no UTF-8 have types of their own here, which the tables of
 `mappers.values.json_values` tag; nothing else knows them, so that none can pass for an ordinary value in a key.
@@ -62,7 +62,7 @@ class Walked(dict[str, Any]):
 def decode_all(
     raw: bytes, policies: Anomalies, losses: Losses, codec: CodecOptions[dict[str, Any]] = CODEC
 ) -> Document:
-    """Return the document; what `decode` refuses is read by the policies, and what they lose is counted.
+    """Return the document. The policies decide on what `decode` refuses, and their losses are counted.
 
     Raises MappingError for what no policy covers.
     """
@@ -191,12 +191,12 @@ class _Walker:
 
 
 def _names_it(path: str) -> bool:
-    """Tell whether the value is the document's `_id` or a part of it: nothing there may be less than exact."""
+    """Return whether the value is the document's `_id` or a part of it, which must be exact."""
     return path == "_id" or path.startswith("_id.")
 
 
 def _content(raw: bytes) -> bytes:
-    """Return the bytes of a string: its length counts them and the NUL at their end."""
+    """Return the bytes of a string without the NUL at their end, which its length includes."""
     if int.from_bytes(raw[:4], "little") != len(raw) - 4 or raw[-1:] != b"\x00" or len(raw) < 5:
         raise MappingError("E-SRC-DECODE", "", "a string has no end")
     return raw[4:-1]

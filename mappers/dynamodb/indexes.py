@@ -1,4 +1,4 @@
-"""Secondary indexes of DynamoDB: what a plan says of them, and items that no index refuses (R43)."""
+"""Secondary indexes of DynamoDB: their keys in a plan, and items that no index refuses (R43)."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Index:
 
     @property
     def included(self) -> Sequence[str]:
-        """The attributes it holds besides keys, where they are named."""
+        """The attributes that the plan projects by name, besides keys."""
         return () if isinstance(self.projection, str) else self.projection
 
 
@@ -104,7 +104,7 @@ class IndexKeys:
     def __init__(
         self, indexes: Mapping[str, Index], key: Key, mismatch: Mismatch, values: DynamoDBValues, losses: Losses
     ) -> None:
-        """Take checked indexes; `losses` counts what an index does not get."""
+        """Take checked indexes; `losses` counts the values that an index does not get."""
         self._mismatch = mismatch
         self._losses = losses
         self._local = [index for index in indexes.values() if index.local]
@@ -176,7 +176,7 @@ def _entries(attributes: Mapping[str, Any], key: Key, local: Sequence[Index]) ->
 
 
 def _coerced(value: Mapping[str, Any], kind: str) -> dict[str, Any] | None:
-    """Return the value as the type, where text and number say the same, else None."""
+    """Return the same value as this type; None if the type cannot express it."""
     actual, inner = next(iter(value.items()))
     if kind == "S" and actual == "N":
         return {"S": inner}

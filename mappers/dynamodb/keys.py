@@ -1,4 +1,4 @@
-"""The key attributes of DynamoDB's tables and indexes: what a plan says of them, and their values for a document."""
+"""The key attributes of DynamoDB's tables and indexes: their keys in a plan, and their values for a document."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class KeyAttribute:
 
     @property
     def path(self) -> str | None:
-        """The field it has the value of, None for a template."""
+        """The field whose value it has, None for a template."""
         return None if self.value is not None else self.field if self.field is not None else self.name
 
     @property
@@ -59,7 +59,7 @@ class KeyAttribute:
 
     @property
     def own(self) -> bool:
-        """Whether it is the document's own attribute of that name."""
+        """True if it is the document's own attribute of that name."""
         return self.path is not None and "." not in self.path and _name(self.path) == self.attribute
 
     def check(self, option: str) -> None:
@@ -99,7 +99,7 @@ def _name(field: str) -> str:
 
 
 def attribute(declared: str | KeyAttribute, short: str) -> KeyAttribute:
-    """Return the key attribute in full: `short` names one that is only said as text with fields in braces."""
+    """Return the key attribute in full; `short` is its name if the plan gives only a text with fields in braces."""
     if isinstance(declared, KeyAttribute):
         return declared
     if "{" in declared or "}" in declared:
@@ -165,7 +165,7 @@ Value = Callable[[Document, str, Mapping[str, Any]], "dict[str, Any] | None"]
 
 
 def maker(key_attribute: KeyAttribute, limit_bytes: int, convert: Callable[[Any], dict[str, Any]]) -> Value:
-    """Return what makes the attribute's value; `convert` makes the typed JSON of a BSON value."""
+    """Return the function that makes the attribute's value; `convert` turns a BSON value into typed JSON."""
     if key_attribute.value is not None:
         template = Template.parse(key_attribute.value)
         escaped = _separators(template)
@@ -218,7 +218,7 @@ def _check_template(template: Template) -> None:
 
 
 def _separators(template: Template) -> str:
-    """Return the signs that end a field's text within the template, which its own text may therefore not hold."""
+    """Return the characters that end a field's text within the template; they are escaped in that text."""
     return "".join(sorted({literal[0] for literal, path in template.parts[1:] if path}))
 
 

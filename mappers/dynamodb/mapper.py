@@ -67,7 +67,7 @@ class ItemMapper(MapperDeclarations, Addressing, Straight):
 
         @property
         def anomalies(self) -> Anomalies:
-            """What its policies say of documents that a decoder would change."""
+            """The policies for documents that a decoder would change."""
             return self.values
 
         def needed(self) -> Iterable[tuple[str, str]]:
@@ -130,7 +130,7 @@ class ItemMapper(MapperDeclarations, Addressing, Straight):
         return self._direct.records(documents, self._straight) if self._direct is not None else ()
 
     def _straight(self, document: Document, text: bytes, typed: str | None) -> Item:
-        """Return the item of a document of which only the fields are given that the others depend on."""
+        """Return the item of a plain document; `document` has only the fields that key and expiry depend on."""
         if typed is None:
             typed = identity(document, self._options.id_encoding)
         attributes = self._values.item(without_id(document)) if document else {}
@@ -167,7 +167,7 @@ class ItemMapper(MapperDeclarations, Addressing, Straight):
         return [address(self._key(identity_only, typed, {}), self._names)]
 
     def _key(self, document: Document, typed: str, attributes: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the key attributes that are not the document's own, and the whole id where none of them holds it."""
+        """Return the key attributes that are not the document's own, and the whole id if no key attribute has it."""
         added: dict[str, Any] = {}
         for key_attribute, limit, make in self._keys:
             value = make(document, typed, attributes)

@@ -22,7 +22,7 @@ def checked_path(path: str) -> Sequence[str]:
 
 
 def make_set(attributes: dict[str, Any], names: Sequence[str]) -> None:
-    """The array at the path, if there is one, is a set; raises MappingError for an array that cannot be one."""
+    """Turn an array at the path into a set; raises MappingError for an array that cannot be a set."""
     holder: Any = attributes
     for name in names[:-1]:
         holder = holder.get(name, {}).get("M")

@@ -1,4 +1,4 @@
-"""What becomes of every BSON value in a DynamoDB item: typed JSON, exact, tagged or rejected (docs/values.md)."""
+"""The form of every BSON value in a DynamoDB item: typed JSON, exact, tagged or rejected (docs/values.md)."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class DynamoDBValues(Form):
         return attributes
 
     def _fits(self, levels: int = 1) -> bool:
-        """Tell whether so many levels fit here; where they do not, the policy says whether that is a reject."""
+        """Return whether so many levels fit here; raises MappingError if they do not and the policy rejects them."""
         if self._depth + levels <= DYNAMODB_DEPTH:
             return True
         if self._rules.depth_overflow == "reject":

@@ -50,11 +50,11 @@ class Periods:
 
     @property
     def wildcard(self) -> str:
-        """What all its names match, and maybe others."""
+        """A pattern that all its names match, and perhaps other names."""
         return f"{self.before}*"
 
     def owns(self, index: str) -> bool:
-        """Whether the name is one of its own."""
+        """Return whether the name is one of these names."""
         date = re.escape(self.format)
         for code, digits in _PARTS.items():
             date = date.replace(code, digits)
@@ -62,11 +62,11 @@ class Periods:
         return index == self.undated or re.fullmatch(pattern, index, re.ASCII) is not None
 
     def examples(self) -> Sequence[str]:
-        """Return names as long as any."""
+        """Return examples of the names; the longest possible name is among them."""
         return [self._name(_EPOCH), *([self.undated] if self.undated else [])]
 
     def index(self, document: Document) -> str:
-        """Return the name of the document's index; raises MappingError where no date tells it and none is named."""
+        """Return the name of the document's index; raises MappingError without a date and an `undated` name."""
         date = lookup(document, self.field)
         if isinstance(date, dt.datetime | DatetimeMS):
             try:

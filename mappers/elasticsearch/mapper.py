@@ -70,7 +70,7 @@ class DocumentMapper(MapperDeclarations, Addressing, Straight, Designer):
 
         @property
         def anomalies(self) -> Anomalies:
-            """What its policies say of documents that a decoder would change."""
+            """The policies for documents that a decoder would change."""
             return self.values
 
         def needed(self) -> Iterable[tuple[str, str]]:
@@ -119,15 +119,15 @@ class DocumentMapper(MapperDeclarations, Addressing, Straight, Designer):
             self._direct = Direct(plain, paths, typed=typed, without_id=True, free=[FULL_ID])
 
     def survey(self, *, mapped: bool) -> int | None:
-        """Return how many documents its design needs looked at, 0 for all, None where it needs no design.
+        """Return how many documents its design needs to count, 0 for all, None if it needs no design.
 
-        `mapped` is whether the plan says itself how the place is made.
+        `mapped` is True if the plan itself says how the place is made.
         """
         census = self._options.census or ("none" if mapped and not self._asks() else "full")
         return {"full": 0, "sample": self._options.census_documents, "none": None}[census]
 
     def seen(self, document: Document, /) -> Document:
-        """Return the document with the fields an index will see; raises MappingError where two would be one."""
+        """Return the document with the fields an index will see; raises MappingError if two fields would become one."""
         return self._named(without_id(document), lambda _: None)
 
     def kind(self, value: Any, /) -> str:
@@ -135,12 +135,12 @@ class DocumentMapper(MapperDeclarations, Addressing, Straight, Designer):
         return kind(value, self._options.values)
 
     def design(self, census: Census) -> Mapping[str, Any]:
-        """Return the mapping of every field seen, and what becomes of conflicting ones; raises ValueError."""
+        """Return the mapping of every field and the decisions on conflicts; raises ValueError if no index fits them."""
         options = self._options
         return design(census, Wishes(options.conflict, options.nested, options.geo, options.field_limit))
 
     def follow(self, design: Mapping[str, Any]) -> None:
-        """From now on documents get the shape of this design."""
+        """Give the documents that follow the shape of this design."""
         self._reshaping = Reshaping(design.get("reshape", ()), self._values, self.kind)
 
     def __call__(self, document: Document, /) -> Iterable[IndexDocument]:
@@ -150,7 +150,7 @@ class DocumentMapper(MapperDeclarations, Addressing, Straight, Designer):
         return (self._index_document(document, self._values.dumps(fields), fields=fields),)
 
     def straight(self, documents: Sequence[bytes], /) -> Sequence[IndexDocument | None]:
-        """Return the index documents of plain documents, of which the design has none reshaped."""
+        """Return the index documents of plain documents; nothing if the design reshapes fields."""
         if self._direct is None or self._reshaping:
             return ()
         return self._direct.records(documents, self._index_document)
@@ -176,7 +176,7 @@ class DocumentMapper(MapperDeclarations, Addressing, Straight, Designer):
         return IndexDocument(identifier, joined(source, added) if added else source, routing, index)
 
     def addresses(self, identity_only: Document, /) -> Sequence[str] | None:
-        """Return where the document with this `_id` is; None where a date or the routing have a say."""
+        """Return the addresses of the document with this `_id`; None if they depend on a date or another field."""
         if self._periods is not None or (self._routing is not None and not by_identity(self._routing.paths)):
             return None
         identifier = shortened(identity(identity_only, self._options.id_encoding), ID_LIMIT_BYTES)
@@ -193,7 +193,7 @@ class DocumentMapper(MapperDeclarations, Addressing, Straight, Designer):
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """The value of one field as it is: an application that routes by it knows nothing of escapes."""
+    """The unescaped value of one field, because an application that routes by it knows no escapes."""
 
     path: str
 

@@ -1,4 +1,4 @@
-"""From a census to an index: the mapping of every field, and what happens where kinds of value conflict (R81-R84).
+"""The index that a census leads to: the mapping of every field, and the answer to conflicting kinds (R81-R84).
 
 A field's path is the names a document has, not the escaped ones of the index.
 """
@@ -56,7 +56,7 @@ _SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What the plan says about how fields are mapped."""
+    """The plan's options on how fields are mapped."""
 
     conflict: Conflict = "keep"
     nested: Sequence[str] = ()
@@ -66,7 +66,7 @@ class Wishes:
 
 @dataclass(slots=True)
 class _Field:
-    """One field to be: its definition, and its inner fields where it is an object with a mapping of its own."""
+    """One field of the index: its definition, and its inner fields if it is an object with a mapping of its own."""
 
     definition: dict[str, Any]
     inner: dict[str, _Field] = field(default_factory=dict)
@@ -77,7 +77,7 @@ class _Field:
         return 1 + len(self.definition.get("fields", ())) + sum(entry.size() for entry in self.inner.values())
 
     def planned(self) -> bool:
-        """Whether the plan asked for it, or for a field within it, by name."""
+        """Return whether the plan names the field, or a field within it."""
         asked = self.definition.get("type") in ("nested", "geo_point", "geo_shape")
         return asked or any(entry.planned() for entry in self.inner.values())
 
@@ -91,7 +91,7 @@ class _Field:
 def design(census: Census, wishes: Wishes) -> dict[str, Any]:
     """Return `properties`, the fields to `reshape`, and `notes` for people, as JSON data.
 
-    Raises ValueError, as ``key: text``, where no index can be made of what was found.
+    Raises ValueError, as ``key: text``, if no index fits the census.
     """
     return _Designer(wishes).design(census)
 
@@ -213,7 +213,7 @@ class _Designer:
         return {"type": "geo_shape" if forms["shape"] else "geo_point"}
 
     def _within_budget(self, fields: dict[str, _Field]) -> None:
-        """Flatten the largest objects until the index has no more fields than it takes (R83)."""
+        """Flatten the largest objects until the index has no more fields than it allows (R83)."""
         limit = (
             self._wishes.field_limit - 2
         )  # For the whole of an id that had to be shortened, and a document's exact BSON.

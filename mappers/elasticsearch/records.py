@@ -33,7 +33,7 @@ class IndexDocument(Struct, Comparable, Restorable, frozen=True, gc=False):
 
     @property
     def address(self) -> str:
-        """The document's id; where index or routing tell documents apart a JSON list of those, then the id."""
+        """The document's id; if index or routing belong to the address, a JSON list of these and the id."""
         parts = [part for part in (self.index, self.routing) if part is not None]
         return orjson.dumps([*parts, self.id]).decode() if parts else self.id
 
@@ -45,7 +45,7 @@ class IndexDocument(Struct, Comparable, Restorable, frozen=True, gc=False):
     def canonical(self) -> bytes:
         """Return the source with names sorted at every level: their order has no meaning there (R11).
 
-        Raises for an id, a routing or an index that is no text, and for a source that is no bytes.
+        Raises an error for an id, a routing or an index that is no text, and for a source that is no bytes.
         """
         for part in (self.id, self.routing, self.index):
             if part is not None:

@@ -1,4 +1,4 @@
-"""Fields whose values conflict in an index, given the shape that the route's design decided for them (R82)."""
+"""Conflicting fields in the shape that the route's design decided for them (R82)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Reshaping:
             rule.how, rule.family = decision["how"], decision["family"]
 
     def __bool__(self) -> bool:
-        """Tell whether any field is decided on."""
+        """Return whether the design decides on any field."""
         return bool(self._root.below)
 
     def __call__(self, document: Document) -> Document:

@@ -40,7 +40,7 @@ class HashMapper(WholeDocumentMapper[Hash]):
 
         @property
         def anomalies(self) -> Anomalies:
-            """What its policies say of documents that a decoder would change."""
+            """The policies for documents that a decoder would change."""
             return self.values
 
         def needed(self) -> Iterable[tuple[str, str]]:

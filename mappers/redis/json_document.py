@@ -92,7 +92,7 @@ class JsonMapper(WholeDocumentMapper[Json]):
 
         @property
         def anomalies(self) -> Anomalies:
-            """What its policies say of documents that a decoder would change."""
+            """The policies for documents that a decoder would change."""
             return self.values
 
         def needed(self) -> Iterable[tuple[str, str]]:

@@ -49,7 +49,7 @@ class StringMapper(WholeDocumentMapper[String]):
 
         @property
         def anomalies(self) -> Anomalies:
-            """What its policies say of documents that a decoder would change."""
+            """The policies for documents that a decoder would change."""
             return self.values
 
         def needed(self) -> Iterable[tuple[str, str]]:
