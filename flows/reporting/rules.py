@@ -220,6 +220,8 @@ def _open_rejects(evidence: Evidence) -> int:
     compared = comparison.tally.rejected - comparison.tally.accepted
     if evidence.sampled is None:
         compared += recorded.open_refused
+    else:  # A sample meets only some of the rejects, and may meet none.
+        compared = max(compared, recorded.open)
     if evidence.rewritten or copied is None:
         return compared
     return max(compared, copied.rejected - recorded.accepted)

@@ -123,6 +123,21 @@ TABLES: Mapping[Callable[[Evidence], Iterable[Finding]], list[Case]] = {
             [],
         ),
         (
+            "a sample after a sync that met none of the refused ones",
+            {"recopied": True, "sampled": Sampled(5, 0, 0, 0.95), "rejects": RejectCount(20, 0, 20, 0)},
+            [("rejects", "20 documents")],
+        ),
+        (
+            "a sample after a sync that met one of those that cannot be mapped",
+            {
+                "recopied": True,
+                "sampled": Sampled(5, 0, 0, 0.95),
+                "comparison": Comparison(tally(copied=8, rejected=1), balance()),
+                "rejects": RejectCount(4, 0, 0, 0),
+            },
+            [("rejects", "4 documents")],
+        ),
+        (
             "a sync with rejects on record",
             {"synced": Tally(), "rejects": RejectCount(2, 0, 0, 0), "comparison": None},
             [("rejects", "2 documents")],
