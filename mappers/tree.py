@@ -1,4 +1,4 @@
-"""The content of a record as nested values, in a form that is the same for every store, so that two can be compared."""
+"""The content of a record as nested values, in the same form for every store, so that two can be compared."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class Element(bytes):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What becomes of one BSON type, or of a part of its values."""
+    """The fate of one BSON type, or of a part of its values."""
 
     type: str
     sample: Any
@@ -102,7 +102,7 @@ def stored(row: Row) -> bytes:
 
 
 def written(row: Row, form: Form) -> bytes | None:
-    """Return what the form holds of the sample, as JSON (a hash: as its bytes); None where it is rejected."""
+    """Return the sample as the form writes it, in JSON (for a hash its bytes); None if it is rejected."""
     policies = ITEM_POLICIES if form == "dynamodb" else JSON_POLICIES
     try:
         value = decode_all(stored(row), policies, Losses())["v"]
@@ -120,7 +120,7 @@ def written(row: Row, form: Form) -> bytes | None:
 
 
 def fate(row: Row, form: Form) -> Fate:
-    """Return what in truth becomes of the sample, judged by what the form holds."""
+    """Return the actual fate of the sample, judged by its written form."""
     content = written(row, form)
     if content is None:
         return "rejected"
@@ -144,7 +144,7 @@ def fate(row: Row, form: Form) -> Fate:
 
 
 def declared(row: Row, form: Form) -> Fate:
-    """Return what the table promises."""
+    """Return the fate that the table promises."""
     return {"dynamodb": row.dynamodb, "hash": row.hash}.get(form, row.json)
 
 

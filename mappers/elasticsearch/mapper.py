@@ -74,7 +74,7 @@ class DocumentMapper(MapperDeclarations, Addressing, Straight, Designer):
             return self.values
 
         def needed(self) -> Iterable[tuple[str, str]]:
-            """Yield the fields it reads by name, each with the key that names it."""
+            """Yield each option that names a field and the field."""
             if self.routing is not None:
                 yield from (("routing", path) for path in _routing(self.routing).paths)
             if (periods := Periods.parse(self.index, self.undated_index)) is not None:

@@ -1,4 +1,4 @@
-"""The module compiled from direct.cpp, where it was built and is to be used; what it does Python does too."""
+"""The module compiled from direct.cpp, if it was built and is switched on. Python code does the same without it."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from mappers.values.key_templates import Template, key_text
 
 
 class SetMapper(RedisMapper):
-    """One document to a set of its own (`values`), or to a member of sets that many share (`member`)."""
+    """One document to its own set (`values`), or to a member of sets that many documents share (`member`)."""
 
     @dataclass(frozen=True)
     class Options(OptionDeclarations):
@@ -36,17 +36,17 @@ class SetMapper(RedisMapper):
 
         @property
         def anomalies(self) -> Anomalies | None:
-            """What a set of the document's own holds of values that a decoder would change."""
+            """The policies of a set with its own key for values that a decoder would change."""
             return JSON_POLICIES if self.values is not None else None
 
         def needed(self) -> Iterable[tuple[str, str]]:
-            """Yield the fields that it reads by name, each after the option that names it."""
+            """Yield each option that names a field and the field."""
             return needed_fields(expires=self.expires, member=self.member, key=self.key)
 
     use_cases: ClassVar[Sequence[str]] = ("set",)
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
-        """Take the options; raises ValueError for those that do not fit together."""
+        """Take the options; raises ValueError for options that contradict each other."""
         if (options.values is None) == (options.member is None):
             raise ValueError(
                 "found values and member; write values for a set of each document's own, or member for a shared set"
@@ -82,7 +82,7 @@ class SetMapper(RedisMapper):
         return (Set(self._key.fill(document), members, self._expiry(document)),)
 
     def addresses(self, identity: Document, /) -> Sequence[str] | None:
-        """Return where a document with this `_id` is; None where other fields have a say."""
+        """Return the addresses of a document with this `_id`; None if they depend on other fields."""
         if self._options.member is None:
             return self._key.addresses(identity)
         return None if self._options.each else member_addresses(self._key, self._options.member, identity)
@@ -118,11 +118,11 @@ class ListMapper(OwnKeyMapper):
 
         @property
         def anomalies(self) -> Anomalies:
-            """What a list holds of values that a decoder would change."""
+            """The policies of a list for values that a decoder would change."""
             return JSON_POLICIES
 
         def needed(self) -> Iterable[tuple[str, str]]:
-            """Yield the fields that it reads by name, each after the option that names it."""
+            """Yield each option that names a field and the field."""
             return needed_fields(expires=self.expires, key=self.key)
 
     use_cases: ClassVar[Sequence[str]] = ("queue",)

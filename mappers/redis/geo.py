@@ -36,19 +36,19 @@ class GeoMapper(RedisMapper):
         """The field that names the place."""
 
         def needed(self) -> Iterable[tuple[str, str]]:
-            """Yield the fields that it reads by name, each after the option that names it."""
+            """Yield each option that names a field and the field."""
             return needed_fields(member=self.member, key=self.key)
 
     use_cases: ClassVar[Sequence[str]] = ("geo",)
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
-        """Take the options; raises ValueError for a template that is none."""
+        """Take the options; raises ValueError for an invalid template."""
         self._key = Template.parse(options.key or route)
         self._options = options
         self._losses = losses
 
     def __call__(self, document: Document, /) -> Iterable[Member]:
-        """Return the document's one place; what its cell does not give back exactly is counted as `geo_rounded`."""
+        """Return the document's one place; an inexact cell is counted as the loss `geo_rounded`."""
         longitude, latitude = self._place(lookup(document, self._options.location))
         score = cell(longitude, latitude)
         if place(score) != (longitude, latitude):
@@ -91,10 +91,10 @@ class GeoMapper(RedisMapper):
 
 
 def cell(longitude: float, latitude: float) -> int:
-    """Return the cell of a place as GEOADD reckons it: 26 halvings each way, latitude in the even bits.
+    """Return the cell of a place as GEOADD computes it: 26 halvings each way, latitude in the even bits.
 
-    A cell is 5.4e-6 degrees wide and 2.6e-6 high, within R27's tolerance of 1e-5; comparing cells instead of degrees
-    makes that tolerance the server's own, and equality one that two places near a border cannot be in doubt of.
+    A cell is 5.4e-6 degrees wide and 2.6e-6 high, within R27's tolerance of 1e-5. Comparing cells instead of degrees
+    makes that tolerance the server's own, and gives a certain answer also for two places near a border.
     """
     across = int((longitude + LONGITUDE) / (2 * LONGITUDE) * _STEPS)
     up = int((latitude + LATITUDE) / (2 * LATITUDE) * _STEPS)

@@ -44,11 +44,11 @@ class HashMapper(WholeDocumentMapper[Hash]):
             return self.values
 
         def needed(self) -> Iterable[tuple[str, str]]:
-            """Yield the fields that it reads by name, each after the option that names it."""
+            """Yield each option that names a field and the field."""
             return needed_fields(expires=self.expires, key=self.key)
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
-        """Take the options; raises ValueError for a template that is none."""
+        """Take the options; raises ValueError for an invalid template."""
         self._values = redis_json(options.values, losses)
         self._lossless = options.fidelity == "lossless"
         self._losses = losses

@@ -32,7 +32,7 @@ class Json(OwnKey, Comparable, Restorable, frozen=True, gc=False):
     expires_at_ms: int | None = None
 
     def readable(self) -> bool:
-        """Whether its text is JSON."""
+        """True if its text is JSON."""
         try:
             orjson.loads(self.value)
         except orjson.JSONDecodeError:
@@ -60,7 +60,7 @@ class Json(OwnKey, Comparable, Restorable, frozen=True, gc=False):
 
 
 def _by_value(value: Any) -> Any:
-    """Return the value with every whole number written alike; -0.0 stays another number than 0."""
+    """Return the value with one form for each whole number; -0.0 stays different from 0."""
     if isinstance(value, dict):
         return {name: _by_value(inner) for name, inner in value.items()}
     if isinstance(value, list):
@@ -96,7 +96,7 @@ class JsonMapper(WholeDocumentMapper[Json]):
             return self.values
 
         def needed(self) -> Iterable[tuple[str, str]]:
-            """Yield the fields that it reads by name, each after the option that names it."""
+            """Yield each option that names a field and the field."""
             return needed_fields(expires=self.expires, key=self.key)
 
     PLACEMENT: ClassVar[Mapping[str, Any]] = {"json": True}

@@ -1,4 +1,4 @@
-"""What the mappers share that give each document a key of its own."""
+"""The common parts of the mappers that give each document its own key."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ R = TypeVar("R", bound=Record)
 
 
 def default_key(route: str) -> str:
-    """Return the key template of a route that says none."""
+    """Return the key template of a route without a `key`."""
     return f"{route}:{{_id}}"
 
 
 def own_key(key: str | None, route: str, id_encoding: IdEncoding = "typed") -> Template:
-    """Return the template of keys that each hold one document; raises ValueError for one that all would share."""
+    """Return a template with a key for each document; raises ValueError for a key that all documents would share."""
     template = Template.parse(key or default_key(route), id_encoding)
     if template.constant:
         raise ValueError("key: each document needs a key of its own; write a field such as {_id} in it")
@@ -30,7 +30,7 @@ def own_key(key: str | None, route: str, id_encoding: IdEncoding = "typed") -> T
 def needed_fields(
     *, expires: str | Expires | None = None, key: str | None = None, **fields: str | None
 ) -> Iterator[tuple[str, str]]:
-    """Yield the fields that expiry, these options and the key template name, each after the option."""
+    """Yield each option and a field that it names, for expiry, these options and the key template."""
     fields = {"expires": date_field(expires), **fields}
     yield from ((option, path) for option, path in fields.items() if path is not None)
     if key is not None:
@@ -38,14 +38,14 @@ def needed_fields(
 
 
 class RedisMapper(MapperDeclarations, Addressing):
-    """A mapper of ours for Redis."""
+    """A Redis mapper of offramp itself."""
 
     target: ClassVar[str] = "redis"
     dates_in_ms: ClassVar[bool] = True
 
 
 class OwnKeyMapper(RedisMapper):
-    """A mapper by which no two documents share a key."""
+    """A mapper that gives each document its own key."""
 
     def __init__(self, key: Template, expires: str | Expires | None) -> None:
         """Take the key, and the option that says when it expires."""
@@ -67,7 +67,7 @@ class WholeDocumentMapper(OwnKeyMapper, Straight, Generic[R]):
         expires: str | Expires | None,
         plain: Plain | None,
     ) -> None:
-        """Take what makes a record of a key, a content and an expiry, and which documents are plain, None for none."""
+        """Take the record's constructor (key, content, expiry) and the definition of a plain document, or None."""
         super().__init__(key, expires)
         self._make = make
         self._direct: Direct | None = None

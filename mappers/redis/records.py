@@ -1,4 +1,4 @@
-"""The records of Redis: what one key holds, or one member of a key that many documents share."""
+"""The records of Redis: the content of one key, or one member of a key that many documents share."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MEMBERS = "(members)"
 
 
 class OwnKey(Struct, frozen=True, gc=False):
-    """What fills a key alone."""
+    """A record that is the only one of its key."""
 
     key: str
 
@@ -38,7 +38,7 @@ class OwnKey(Struct, frozen=True, gc=False):
 
 
 class SharedKey(Struct, frozen=True, gc=False):
-    """What shares its key with others."""
+    """A record that shares its key with others."""
 
     key: str
 
@@ -110,7 +110,7 @@ class Member(SharedKey, Comparable, frozen=True, gc=False):
 
 
 def expiring_tree(expires_at_ms: int | None, content: Tree, *, ordered: bool = False) -> Tree:
-    """Return a content together with when its key expires."""
+    """Return a content together with the expiry of its key."""
     values = dict(content.values) if isinstance(content, Names) else {VALUE: content}
     if expires_at_ms is not None:
         values = {EXPIRY: Leaf("milliseconds", expires_at_ms), **values}
@@ -118,7 +118,7 @@ def expiring_tree(expires_at_ms: int | None, content: Tree, *, ordered: bool = F
 
 
 def text_tree(value: bytes, *, ordered: bool = False) -> Tree:
-    """Return the values of JSON where the bytes are JSON of an object or array, else the bytes as one value."""
+    """Return the tree of bytes that are a JSON object or array; other bytes are one value."""
     if value[:1] in (b"{", b"["):
         try:
             return json_tree(json.loads(value), ordered=ordered)
@@ -135,12 +135,12 @@ def _readable(name: bytes) -> str:
 
 
 def json_raw(value: bytes) -> bytes:
-    """Return the BSON that lossless JSON holds in its member JSON_RAW."""
+    """Return the BSON in the member JSON_RAW of lossless JSON."""
     return base64.b64decode(orjson.loads(value)[JSON_RAW], validate=True)
 
 
 def expiry_text(expires_at_ms: int | None) -> bytes:
-    """Return how a canonical form says when a key expires."""
+    """Return the text of an expiry in a canonical form: ``never``, or epoch milliseconds."""
     return b"never" if expires_at_ms is None else b"%d" % expires_at_ms
 
 
@@ -152,7 +152,7 @@ def member_address(key: str, member: str) -> str:
 def member_addresses(
     key: Template, member: str, identity: Document, encoding: IdEncoding = "typed"
 ) -> Sequence[str] | None:
-    """Return the address of a member of which only the `_id` is known; None where key or member need other fields."""
+    """Return the address of a member, given the `_id` alone; None if key or member need other fields."""
     if not by_identity((*key.paths, member)):
         return None
     return [member_address(key.fill(identity), key_text(identity, member, encoding))]
@@ -199,7 +199,7 @@ class SetMember(SharedKey, frozen=True, gc=False):
         return member_address(self.key, self.member)
 
     def canonical(self) -> bytes:
-        """Return the same for every member: the address says all there is."""
+        """Return the same bytes for every member, because the address is all of its content."""
         return b"member"
 
 

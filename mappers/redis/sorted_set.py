@@ -38,13 +38,13 @@ class SortedSetMapper(RedisMapper):
         """plain: `_id` is written as its text without a type prefix; only where every `_id` is of one type."""
 
         def needed(self) -> Iterable[tuple[str, str]]:
-            """Yield the fields that it reads by name, each after the option that names it."""
+            """Yield each option that names a field and the field."""
             return needed_fields(score=self.score, member=self.member, key=self.key)
 
     use_cases: ClassVar[Sequence[str]] = ("leaderboard",)
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
-        """Take the options; raises ValueError for a template that is none."""
+        """Take the options; raises ValueError for an invalid template."""
         self._key = Template.parse(options.key or route, options.id_encoding)
         self._options = options
         self._losses = losses

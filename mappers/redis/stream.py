@@ -34,13 +34,13 @@ class StreamMapper(RedisMapper):
         """The stream's key, the route's name by default; a template spreads documents over several streams."""
 
         def needed(self) -> Iterable[tuple[str, str]]:
-            """Yield the fields that it reads by name, each after the option that names it."""
+            """Yield each option that names a field and the field."""
             return needed_fields(key=self.key)
 
     use_cases: ClassVar[Sequence[str]] = ("feed",)
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
-        """Take the options; raises ValueError for a template that is none."""
+        """Take the options; raises ValueError for an invalid template."""
         self._key = Template.parse(options.key or route)
         self._entry = options.entry
         self._values = redis_json()

@@ -53,13 +53,13 @@ class StringMapper(WholeDocumentMapper[String]):
             return self.values
 
         def needed(self) -> Iterable[tuple[str, str]]:
-            """Yield the fields that it reads by name, each after the option that names it."""
+            """Yield each option that names a field and the field."""
             return needed_fields(expires=self.expires, key=self.key)
 
     use_cases: ClassVar[Sequence[str]] = ("session", "cache")
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
-        """Take the options; raises ValueError for a template that is none, or a field without its format."""
+        """Take the options; raises ValueError for an invalid template, or a field without its format."""
         self._options = options
         self._losses = losses
         self._values = redis_json(options.values, losses)
@@ -110,13 +110,13 @@ class CounterMapper(OwnKeyMapper):
         """When the key expires: at a date field, some time after it, or as the TTL index says (from_index)."""
 
         def needed(self) -> Iterable[tuple[str, str]]:
-            """Yield the fields that it reads by name, each after the option that names it."""
+            """Yield each option that names a field and the field."""
             return needed_fields(expires=self.expires, key=self.key)
 
     use_cases: ClassVar[Sequence[str]] = ("counter",)
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
-        """Take the options; raises ValueError for a template that is none."""
+        """Take the options; raises ValueError for an invalid template."""
         super().__init__(Template.parse(options.key or default_key(route)), options.expires)
         self._options = options
         self._losses = losses
@@ -150,5 +150,5 @@ def json_text(document: Document, values: JsonValues, *, lossless: bool) -> byte
 
 
 def plain_json(policies: JsonPolicies) -> Plain:
-    """Return what is plain in JSON by these policies."""
+    """Return the definition of a plain document in JSON by these policies."""
     return replace(REDIS_JSON, most_number=most_number(policies.int53))

@@ -1,1 +1,1 @@
-"""What a plan may do to a document before it is mapped."""
+"""Transforms: the changes of a document that a plan asks for before it is mapped."""

@@ -1,4 +1,4 @@
-"""One BSON value as another type: exact, or with the name of what was lost, or refused; never silently less."""
+"""The cast of one BSON value to another type: exact, with a named loss, or refused, and never a silent loss."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _HEX = re.compile(r"[0-9a-fA-F]{24}", re.ASCII)
 
 
 def cast(value: Any, to: CastType) -> Cast:
-    """Return the value as that type and what was lost; raises ValueError, without the value, where it has no such form.
+    """Return the value as that type and its loss; raises ValueError, without the value, if it has no such form.
 
     A text must be the form as a whole: no spaces, no unit behind a number. Numbers count as equal by the shortest text
     that reads back as the same double, as everywhere here (R4): decimal 0.1 and double 0.1 are each other's exact cast.
@@ -170,7 +170,7 @@ def _to_object_id(value: Any) -> Cast:
 
 
 def _decimal_of(value: Any, to: str) -> Decimal:
-    """Return the finite number a value stands for; a text must be a number and nothing else."""
+    """Return the finite number that a value means; a text must be a number and nothing else."""
     if isinstance(value, bool):
         raise _refused(value, to)
     if isinstance(value, int):
@@ -189,7 +189,7 @@ def _refused(value: Any, to: str) -> ValueError:
 
 
 def _kind(value: Any) -> str:
-    """Return what the value is, never what it says."""
+    """Return a description of the value for an error, without the value itself."""
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN or an infinity"
     if isinstance(value, str) and not isinstance(value, Code):
@@ -212,7 +212,7 @@ _CASTS: dict[str, Callable[[Any], Cast]] = {
 def encodable(value: Any) -> Any:
     """Return a value of a plan as BSON holds it: Extended JSON such as ``{$date: …}`` read, dates in UTC.
 
-    Raises ValueError for what no document can hold.
+    Raises ValueError for a value that no document can have.
     """
     encoded = _bson(value)
     try:

@@ -40,7 +40,7 @@ class Select(Transform):
                 yield from check_path((at,), path)
 
     def follow(self, known: Known, step: str) -> None:
-        """Only the paths are left."""
+        """Record that only the paths remain."""
         known.select(self.paths, step)
 
     def apply(self, document: Document, losses: Losses) -> Iterable[Document]:
@@ -64,7 +64,7 @@ class Drop(Transform):
             yield from check_path((at,), path)
 
     def follow(self, known: Known, step: str) -> None:
-        """The paths are gone."""
+        """Record that the paths are gone."""
         for path in self.paths:
             known.remove(path, step)
 
@@ -104,7 +104,7 @@ class Rename(Transform):
         return [path.rpartition(".")[0] + "." * ("." in path) + new for path, new in self.names.items()]
 
     def follow(self, known: Known, step: str) -> None:
-        """The old paths are gone, the new ones may be there."""
+        """Record that the old paths are gone and the new ones may exist."""
         for path in self.names:
             known.remove(path, step)
         super().follow(known, step)
@@ -169,7 +169,7 @@ class Move(Transform):
         return list(self.paths.values())
 
     def follow(self, known: Known, step: str) -> None:
-        """The old paths are gone, the new ones may be there."""
+        """Record that the old paths are gone and the new ones may exist."""
         for path in self.paths:
             known.remove(path, step)
         super().follow(known, step)

@@ -1,4 +1,4 @@
-"""The filter of a partial index, judged as MongoDB does: by type, through arrays, without a doubt or not at all."""
+"""The filter of a partial index, judged as in MongoDB, by type and through arrays. Other filters are refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ORDERS: Mapping[str, Callable[[Any, Any], bool]] = {
 
 
 def compiled(expression: Mapping[str, Any]) -> Filter:
-    """Return what tells whether a document matches; raises ValueError naming what cannot be judged here.
+    """Return the function that tells whether a document matches; raises ValueError for one not supported here.
 
     Known are equality, `$in`, comparisons and `$exists: true` on fields, with texts, numbers, dates, ids and booleans,
     and `$and` and `$or` of such.
@@ -34,7 +34,7 @@ def compiled(expression: Mapping[str, Any]) -> Filter:
 
 
 def fields(expression: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the fields an expression is about."""
+    """Yield the fields of an expression."""
     for name, given in expression.items():
         if name in ("$and", "$or"):
             for clause in given:
@@ -108,7 +108,7 @@ def _scalar(value: Any) -> tuple[str, Any] | None:
 
 
 def reached(value: Any, names: Sequence[str]) -> Iterator[Any]:
-    """Yield what a query sees at a path: through arrays on the way, an array at its end and each of its elements."""
+    """Yield the values that a query sees at a path, through arrays: an array at its end, and each of its elements."""
     for number, name in enumerate(names):
         if isinstance(value, list):
             for element in value:

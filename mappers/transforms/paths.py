@@ -1,4 +1,4 @@
-"""Changing documents at a dotted path: a new document that shares what did not change, never the old one changed."""
+"""Changes of documents at a dotted path. The result is a new document that shares the unchanged parts of the old."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def fields_of(value: Any) -> Mapping[str, Any] | None:
 def changed(holder: Any, names: Sequence[str], change: Callable[[Any], Any], blocked: Callable[[Any], Any]) -> Any:
     """Return the holder with the value at the path changed, in each element of the arrays on the way.
 
-    `change` is given the value, or MISSING where there is none; what it returns stands there, and where it returns
-    MISSING for MISSING nothing does. Objects on the way are made. `blocked` is given what is no object on the way.
+    `change` gets the value, or MISSING if there is none, and returns the new value. If it returns MISSING for MISSING,
+    nothing is added. Missing objects on the way are made. `blocked` gets a value on the way that is no object.
     """
     if isinstance(holder, list):
         elements = [changed(element, names, change, blocked) for element in holder]
@@ -89,7 +89,7 @@ def changed_at_each(
 ) -> Document:
     """Return the document with the value at each path changed; `blocked` raises where a scalar is on the way.
 
-    `blocked` is given the path and the scalar.
+    `blocked` gets the path and the scalar.
     """
 
     def kept(path: str, value: Any) -> Any:
@@ -108,7 +108,7 @@ def obstructed(path: str, value: Any) -> None:
 
 
 def deepest_first(paths: Iterable[str]) -> list[tuple[list[str], list[str]]]:
-    """Return the names of the last parts of paths by the names before them, the longest of these first."""
+    """Return the last names of paths by their parents' names, the longest parents first."""
     together: dict[tuple[str, ...], list[str]] = {}
     for path in paths:
         *parent, name = names_of(path)
@@ -117,13 +117,13 @@ def deepest_first(paths: Iterable[str]) -> list[tuple[list[str], list[str]]]:
 
 
 def replaced(document: Document, path: str, value: Any) -> Document:
-    """Return the document with another value in a field that `reached` has found."""
+    """Return the document with another value in a field that it has."""
     result: Document = changed(document, names_of(path), lambda _: value, lambda blocking: blocking)
     return result
 
 
 def put(document: Document, path: str, value: Any) -> Document:
-    """Return the document with a new field, objects on the way made; raises MappingError for one that is there."""
+    """Return the document with a new field and the objects on the way; raises MappingError if the field exists."""
     if reached(document, path) is not MISSING:
         raise collision(path)
 

@@ -59,7 +59,7 @@ class Hash(Transform):
         return list(listed(self.fields, "fields").items())
 
     def follow(self, known: Known, step: str) -> None:
-        """The fields are hashes."""
+        """Record that the fields are hashes."""
         for path in self.fields:
             known.substitute(path, "value", step)
 
@@ -110,7 +110,7 @@ class Redact(Transform):
         return list(keyed(self.values).items())
 
     def follow(self, known: Known, step: str) -> None:
-        """The fields are other values."""
+        """Record that the fields have other values."""
         for path in self.values:
             known.substitute(path, "value", step)
 
@@ -137,7 +137,7 @@ def _protected(document: Document, changes: Mapping[str, Callable[[Any], Any]]) 
 
 
 def _unprotected(path: str, value: Any) -> None:
-    """Refuse a document that may hold what was to be protected in another place; null holds nothing."""
+    """Refuse a document that may have the protected data in another place; null is no data."""
     if value is not None:
         kind = type(value).__name__
         raise MappingError(

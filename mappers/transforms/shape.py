@@ -61,7 +61,7 @@ class Flatten(Transform):
         return list(listed(self.fields or (), "fields").items())
 
     def follow(self, known: Known, step: str) -> None:
-        """The fields of the objects have names that begin with the objects'."""
+        """Record that the names of the objects' fields begin with the objects' names."""
         known.flattened += [path + self.separator for path in self.fields] if self.fields else [""]
         for path in self.fields or ():
             known.substitute(path, "fields", step)
@@ -193,12 +193,12 @@ class Embed(Transform):
         return list(listed(self.paths).items())
 
     def follow(self, known: Known, step: str) -> None:
-        """The fields are texts."""
+        """Record that the fields are texts."""
         for path in self.paths:
             known.substitute(path, "text", step)
 
     def leaves_date(self, path: str) -> bool | None:
-        """Return False for a field that is a text now."""
+        """Return False for a field that becomes a text."""
         return False if path in self.paths else None
 
     def apply(self, document: Document, losses: Losses) -> Iterable[Document]:

@@ -1,4 +1,4 @@
-"""Every transform there is, and the function that applies a list of them to a document."""
+"""All transforms, and the function that applies a list of them to a document."""
 
 from __future__ import annotations
 
@@ -36,5 +36,5 @@ def compose(transforms: Sequence[Transform], losses: Losses) -> Transformation:
 
 
 def unchanged(document: Document) -> Iterable[Document]:
-    """Return the document alone: what no transforms do."""
+    """Return the document alone, as a list without transforms does."""
     return (document,)

@@ -1,4 +1,4 @@
-"""What a transform is: one class with its keys in a plan, its faults, what it reads and makes, and what it does."""
+"""The contract of a transform: a class with its keys in a plan, its faults, its fields, and its effect on documents."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ class Transform(ABC):
 
     @property
     def written(self) -> Any:
-        """What stands below its name in a plan."""
+        """The value below its name in a plan."""
         return getattr(self, dataclasses.fields(self)[0].name) if self.bare else self
 
     def check(self) -> Iterator[Fault]:
-        """Yield what is wrong with its keys."""
+        """Yield the faults of its keys."""
         yield from ()
 
     def reads(self) -> Sequence[tuple[Where, str]]:
-        """Return the fields without which it does nothing, each after where the plan names it."""
+        """Return each field without which it does nothing, after the field's place in the plan."""
         return ()
 
     def makes(self) -> Sequence[str]:
@@ -57,30 +57,29 @@ class Transform(ABC):
         return ()
 
     def leaves_date(self, path: str) -> bool | None:
-        """Return whether the field may be a date after this transform; None where it leaves the field as it is."""
+        """Return whether the field may be a date after this transform; None if it leaves the field unchanged."""
         return True if path in self.makes() else None
 
     def follow(self, known: Known, step: str) -> None:
-        """`known` says what documents are after this transform, which messages call `step`."""
+        """Update `known` to the facts after this transform, which messages call `step`."""
         for path in self.makes():
             known.make(path)
 
     def of_id(self) -> Transform | None:
-        """Return the part of it that changes an `_id`, None where it leaves each `_id` as it is."""
+        """Return the part of it that changes an `_id`; None if it leaves every `_id` unchanged."""
         return None
 
     @abstractmethod
     def apply(self, document: Document, losses: Losses) -> Iterable[Document]:
-        """Return the documents made of one, none where it is dropped on purpose; adds to `losses` what they lose.
+        """Return the documents made of one, none if it is dropped on purpose, and add their losses to `losses`.
 
-        Never changes the document. Raises MappingError for one that it could only change by losing or overwriting
-        something.
+        The document itself stays as it is. Raises MappingError if the change would lose or overwrite something.
         """
 
 
 @dataclass
 class Known:
-    """What is known of every document between two transforms, whatever the collection holds."""
+    """The facts about every document between two transforms that are true for any collection."""
 
     absent: dict[str, str] = field(default_factory=dict)
     """Fields that no document has any more, and the step that took them."""
@@ -92,26 +91,26 @@ class Known:
     """How names may begin that a step has made of the fields of objects."""
 
     def select(self, paths: Iterable[str], step: str) -> None:
-        """Only these fields and the `_id` are left."""
+        """Record that only these fields and the `_id` remain."""
         self.selected.append(({*paths, "_id"}, step))
 
     def remove(self, path: str, step: str) -> None:
-        """The field is gone."""
+        """Record that the field is gone."""
         self.absent[path] = step
 
     def make(self, path: str) -> None:
-        """The field may be there."""
+        """Record that the field may exist."""
         self.absent = {removed: step for removed, step in self.absent.items() if not overlap(removed, path)}
         self.substitutes = {there: value for there, value in self.substitutes.items() if not within(there, path)}
         for paths, _ in self.selected:
             paths.add(path)
 
     def substitute(self, path: str, kind: Substitute, step: str) -> None:
-        """The field is another value now."""
+        """Record that the field has a value of this kind in place of its own."""
         self.substitutes[path] = (kind, step)
 
     def lacking(self, path: str, useless_on: Collection[Substitute] = ()) -> str | None:
-        """Return why no document has the field for a transform that is useless on these substitutes, or None."""
+        """Return why no document has the field; None if one may. A substitute of `useless_on` counts as no field."""
         if path.startswith(tuple(self.flattened)):
             return None
         for removed, step in self.absent.items():
@@ -133,22 +132,22 @@ class Known:
 
 
 def listed(paths: Sequence[str], *below: str) -> dict[Where, str]:
-    """Return the paths of a list by where each stands, the list itself standing at `below`."""
+    """Return the paths of a list by their places in the plan; `below` is the place of the list."""
     return {(*below, at): path for at, path in enumerate(paths)}
 
 
 def keyed(paths: Iterable[str], *below: str) -> dict[Where, str]:
-    """Return paths that are keys by where each stands, their object itself standing at `below`."""
+    """Return paths that are keys by their places in the plan; `below` is the place of their object."""
     return {(*below, path): path for path in paths}
 
 
 def below(key: str, faults: Iterable[Fault]) -> Iterator[Fault]:
-    """Yield the faults of what stands below a key."""
+    """Yield the faults with this key put before their places."""
     yield from (((key, *where), text) for where, text in faults)
 
 
 def check_path(where: Where, path: str, *, whole_id: bool = False) -> Iterator[Fault]:
-    """Yield what is wrong with a path: an empty name, or `_id` where it may not be changed."""
+    """Yield the faults of a path: an empty name, or an `_id` that must not be changed."""
     names = path.split(".")
     if any(not name or "\0" in name for name in names):
         yield where, f"found {path!r}, which has an empty field name; write a dotted path such as address.city"
@@ -157,7 +156,7 @@ def check_path(where: Where, path: str, *, whole_id: bool = False) -> Iterator[F
 
 
 def check_paths(places: Mapping[Where, str], *, whole_id: bool = False) -> Iterator[Fault]:
-    """Yield what is wrong with the paths of one transform, none of which may be another, or lie within it."""
+    """Yield the faults of one transform's paths. No path may be equal to another or lie within it."""
     if not places:
         yield (), "is empty; name at least one field"
     earlier: list[str] = []
@@ -168,7 +167,7 @@ def check_paths(places: Mapping[Where, str], *, whole_id: bool = False) -> Itera
 
 
 def check_name(where: Where, name: str, *, top: bool) -> Iterator[Fault]:
-    """Yield what is wrong with a new name, `top` saying whether it stands at the top level."""
+    """Yield the faults of a new name; `top` is True for a name at the top level."""
     if not name or "\0" in name or "." in name:
         yield where, f"found {name!r}; write one name without dots (move takes a path)"
     elif top and name == "_id":

@@ -1,4 +1,4 @@
-"""The faults of a list of transforms, found when the plan loads: each by itself, and those that contradict others."""
+"""The faults of a list of transforms, found when the plan loads: of each transform, and between transforms."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from mappers.transforms.transform import Fault, Known, Transform
 def faults(
     transforms: Sequence[Transform], *, keep: Sequence[str] | None = None, drop: Sequence[str] = ()
 ) -> list[Fault]:
-    """Return every fault of the transforms that follow `fields` with these lists; none means they compose.
+    """Return all faults of the transforms that follow `fields` with these lists; none means that they compose.
 
-    Where each fault stands begins with the transform's place in the list and its name.
+    The place of each fault begins with the transform's index in the list and its name.
     """
     known = _known(keep, drop)
     listed_faults: list[Fault] = []
@@ -32,7 +32,7 @@ def faults(
 def lacking(
     transforms: Sequence[Transform], path: str, *, keep: Sequence[str] | None = None, drop: Sequence[str] = ()
 ) -> str | None:
-    """Return why no document has the field after these transforms, which have no faults; None where one may."""
+    """Return why no document has the field after these transforms, which must be faultless; None if one may."""
     known = _known(keep, drop)
     for at, transform in enumerate(transforms):
         transform.follow(known, _step(at, transform))
@@ -40,7 +40,7 @@ def lacking(
 
 
 def undating(transforms: Sequence[Transform], path: str) -> str | None:
-    """Return which of the transforms leaves something else than a date in the field, None where none does."""
+    """Return the transform that leaves something other than a date in the field; None if there is none."""
     step: str | None = None
     for at, transform in enumerate(transforms):
         is_date = transform.leaves_date(path)

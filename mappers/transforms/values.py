@@ -92,7 +92,7 @@ class Cast(Transform):
         return converted
 
     def _default(self, path: str, value: Any, losses: Losses, code: str, reason: str) -> Any:
-        """Return the field's default, or raise what rejects the document where it has none."""
+        """Return the field's default; raises MappingError if it has none."""
         if path not in self._defaults:
             raise MappingError(code, path, reason)
         if value is not MISSING:
@@ -100,14 +100,14 @@ class Cast(Transform):
         return copy.deepcopy(self._defaults[path])
 
     def _blocked(self, path: str, cast_value: Callable[[Any], Any], value: Any) -> Any:
-        """Return what is on the way to the field, or raise where a default would have to be set below it."""
+        """Return the value on the way to the field; raises MappingError if a default would have to be set below it."""
         if cast_value(MISSING) is not MISSING:
             obstructed(path, value)
         return value
 
 
 def _default_as(value: Any, to: CastType) -> Any:
-    """Return a plan's default for a cast as that type; raises ValueError where it is none without losing."""
+    """Return a plan's default for a cast as that type; raises ValueError if the cast fails or rounds."""
     value = encodable(value)
     if value is None:
         return None
@@ -135,7 +135,7 @@ class Default(Transform):
         return list(self.values)
 
     def apply(self, document: Document, losses: Losses) -> Iterable[Document]:
-        """Return the document with what it lacks; raises MappingError where a scalar is on the way."""
+        """Return the document with its missing fields; raises MappingError where a scalar is on the way."""
         return (changed_at_each(document, self._changes, obstructed),)
 
     @cached_property

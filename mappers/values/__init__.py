@@ -1,1 +1,1 @@
-"""One value: its text, its JSON, its tags, the names and keys made of it."""
+"""Values: their text, their JSON, their tags, and the names and keys made of them."""

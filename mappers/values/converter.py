@@ -1,4 +1,4 @@
-"""What the tables of `json_values` share: look-up by type, policies, and the fields of losses and errors."""
+"""The common parts of the tables of values: look-up by type, policies, and the fields of losses and errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def same(value: Any) -> Any:
 
 
 def whole(value: int) -> int:
-    """Return the number; raises MappingError for one that no BSON integer is."""
+    """Return the number; raises MappingError if it is too large for a BSON integer."""
     if not -(2**63) <= value < 2**64:
         raise MappingError("E-MAP-VALUE", "", "a whole number of more than 64 bits")
     return value
@@ -40,7 +40,7 @@ def iso_text(value: dt.datetime) -> str:
 
 
 class Table(dict[type, Convert]):
-    """What becomes of a value, by its exact type; a subclass is found by the type it comes from."""
+    """The converters of values by exact type. A subclass has the converter of its base type."""
 
     def __missing__(self, kind: type) -> Convert:
         for base in kind.__mro__[1:]:
@@ -53,7 +53,7 @@ class Table(dict[type, Convert]):
 
 
 class Form:
-    """What the tables share: policies, and the losses of the document at hand by field."""
+    """The common base of the tables: policies, and the losses of the current document by field."""
 
     def __init__(self, policies: Shared, losses: Losses | None) -> None:
         self._policies: Shared = policies
@@ -64,7 +64,7 @@ class Form:
         self._lost.append(("", kind))
 
     def _named(self, name: str, since: int) -> int:
-        """Put the name before the paths found since then; return how many there are now."""
+        """Put the name before the paths of losses from index `since` on; return the number of losses."""
         name = shown(name)
         for at in range(since, len(self._lost)):
             path, kind = self._lost[at]
@@ -72,7 +72,7 @@ class Form:
         return len(self._lost)
 
     def _count_losses(self) -> None:
-        """Count what was lost; called once the whole document, or a value of its own, is converted."""
+        """Report the losses of a document, or of a value by itself, after it is converted whole."""
         if self._losses is not None:
             for path, kind in self._lost:
                 self._losses.add(kind, path)
@@ -90,11 +90,11 @@ class Form:
 
 
 def shown(name: str) -> str:
-    """Return the name, cut where it is long, for an error."""
+    """Return the name for an error; a long name is cut."""
     return name if len(name) <= _SHOWN_NAME else name[:_SHOWN_NAME] + "…"
 
 
 def below(name: str, error: MappingError) -> MappingError:
-    """Return the error of a value as that of the object that has it under this name."""
+    """Return the error of a value with this name put before its path."""
     name = shown(name)
     return MappingError(error.code, f"{name}.{error.field}" if error.field else name, error.reason)

@@ -1,4 +1,4 @@
-"""Plain documents straight from their stored bytes to the text a store takes, by the compiled module where it is there.
+"""The fast path: the compiled module turns the stored bytes of plain documents straight into a store's text.
 
 A document is plain when nothing in it needs a look: no name is escaped, no value tagged, lost, rejected or changed by
 decoding. Most are, and for them the compiled module makes what the tables of `json_values` make, byte for byte, in a
@@ -29,7 +29,7 @@ R = TypeVar("R", bound=Record)
 
 @dataclass(frozen=True, slots=True)
 class Plain:
-    """What is plain in one form of record."""
+    """The definition of a plain document for one form of record."""
 
     shape: Shape
     not_first: bytes = b"$"
@@ -62,7 +62,7 @@ FIELDS = Plain("fields", nameless=True)
 
 
 class Direct:
-    """Makes the texts of plain documents; of none where the compiled module is absent."""
+    """Makes the texts of plain documents. Without the compiled module it makes none."""
 
     def __init__(
         self,
@@ -73,10 +73,10 @@ class Direct:
         without_id: bool = False,
         free: Iterable[str] = (),
     ) -> None:
-        """Take what is plain, and the fields that keys and expiry are made of, by dotted path.
+        """Take the definition of a plain document, and the dotted paths that keys and expiry depend on.
 
-        `typed`: where `_id` alone is needed, its typed text is enough. A document that has one of the `free` names on
-        top, which are for what a record has besides, is not plain.
+        `typed`: the typed text of `_id` is enough if no other field is needed. A document with one of the `free` names
+        at its top level is not plain, because the record needs these names itself.
         """
         paths = set(paths)
         self._texts = None
@@ -98,10 +98,10 @@ class Direct:
         )
 
     def records(self, documents: Sequence[bytes], make: Callable[[Document, Any, str | None], R]) -> Sequence[R | None]:
-        """Return what `make` makes of each document's picked fields and its text, None for one that is not plain.
+        """Return the result of `make` for each document's picked fields and text; None for one that is not plain.
 
-        Where the typed text of the `_id` is all that is needed besides, it is given in place of the fields. What `make`
-        raises MappingError for is None too: the long way says where and why. Nothing without the module.
+        If no field but the `_id` is needed, `make` gets its typed text in place of the fields. The result is also None
+        where `make` raises MappingError: mapping the decoded document says where and why. Empty without the module.
         """
         if self._texts is None:
             return ()

@@ -72,9 +72,9 @@ def unescaped(name: str, escaped: str) -> str:
 
 
 def spread(fields: Mapping[str, Any], lose: Callable[[str], None], at: str = "") -> dict[str, Any]:
-    """Return an object in which each name with dots is a path: `a.b` is the field b of the object a.
+    """Return the object with each dotted name turned into a path: `a.b` is the field b of the object a.
 
-    `lose` is told the path of each such name, `at` where the object stands ("" or a path and a dot). Raises
+    `lose` gets the path of each such name. `at` is the object's own path and a dot, or "". Raises
     MappingError for two fields at one path, and for a path with an empty part, which Elasticsearch does not take.
     """
     spread_fields: dict[str, Any] = {}

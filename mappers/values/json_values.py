@@ -1,4 +1,4 @@
-"""What becomes of every BSON value: one table per form of record, exact, tagged or rejected (R1-R19, docs/values.md).
+"""The form of every BSON value, exact, tagged or rejected: a table per form of record (R1-R19, docs/values.md).
 
 A tag is canonical Extended JSON: an object whose one key starts with ``$``. A user's own name that starts with ``$``
 gets one more, so no user data looks like a tag and the way back needs no guess (R8).
@@ -189,14 +189,14 @@ class JsonValues(Form):
 
 
 class _Unchanged(set[str]):
-    """Names that a rule leaves as they are, as far as they were met."""
+    """The names met so far that a rule leaves unchanged."""
 
     def __init__(self, names: Remembered[str]) -> None:
         super().__init__()
         self._names = names
 
     def learns(self, value: Mapping[str, Any]) -> bool:
-        """Return whether no name of the object is escaped; they are known then."""
+        """Return whether no name of the object is escaped; the names are then added."""
         try:
             if any(self._names[name] != name for name in value):
                 return False
@@ -208,9 +208,9 @@ class _Unchanged(set[str]):
 
 
 def _plain_by(unchanged: _Unchanged, quick: Container[type]) -> Callable[[Iterable[Any]], bool]:
-    """Return what tells whether orjson writes values as the table does: none is a case of its own.
+    """Return the function that tells whether orjson writes values exactly as the table does.
 
-    The `quick` types need no look. Code, which is text to orjson, and references, which have names, are not plain.
+    Values of the `quick` types always are. Code, which is text to orjson, and references, which have names, are not.
     """
 
     def plain(values: Iterable[Any]) -> bool:
@@ -232,7 +232,7 @@ def _plain_by(unchanged: _Unchanged, quick: Container[type]) -> Callable[[Iterab
 
 
 def trimmed(text: bytes) -> bytes:
-    """Return a copy: what orjson returns holds on to its buffer, 4 KB for one digit and 8 KB for a document of one."""
+    """Return a copy, because orjson's result keeps its whole buffer: 4 KB for one digit, 8 KB for a small document."""
     return bytes(memoryview(text))
 
 

@@ -22,7 +22,7 @@ _NO_SEPARATOR = ("", *"%0123456789ABCDEF")
 
 
 def by_identity(paths: Iterable[str]) -> bool:
-    """Tell whether all these fields are `_id` or parts of it."""
+    """Return whether all these fields are `_id` or parts of it."""
     return all(path.partition(".")[0] == "_id" for path in paths)
 
 
@@ -66,27 +66,27 @@ class Template:
 
     @property
     def prefix(self) -> str:
-        """The literal text before the first field: the whole text where the template has no field."""
+        """The literal text before the first field; the whole text if the template has no field."""
         return self.parts[0][0]
 
     @property
     def constant(self) -> bool:
-        """Whether the template has no field, so that all documents share one key."""
+        """True if the template has no field, so that all documents share one key."""
         return len(self.parts) == 1
 
     @property
     def paths(self) -> Sequence[str]:
-        """The fields it needs."""
+        """The fields that the template needs."""
         return [path for _, path in self.parts if path]
 
     def addresses(self, identity: Document) -> Sequence[str] | None:
-        """Return the one key of a document of which only the `_id` is known, None where the key needs other fields."""
+        """Return the one key of a document, given its `_id` alone; None if the key needs other fields."""
         return [self.fill(identity)] if by_identity(self.paths) else None
 
     def fill(self, document: Document, typed: str | None = None) -> str:
         """Return the key of a document; raises MappingError if a field is missing or no scalar.
 
-        `typed` is the typed text of its `_id`, where that is known and the template has no other field.
+        `typed` is the typed text of its `_id`, if that is known and the template has no other field.
 
         Braces and percent signs of values are escaped: in Redis a brace chooses the cluster slot (R61). So is, in a
         field before another one, the character that ends it: ``{a}:{b}`` is one text for a = "x:y" and another for

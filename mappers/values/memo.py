@@ -1,4 +1,4 @@
-"""Texts made once and remembered: a collection has few names and few days, and each of its documents has them all."""
+"""A bounded cache of texts, because the documents of a collection share a few names and days."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _MOST = 60_000
 
 
 class Remembered(dict[Key, str]):
-    """Texts by what they are made of; looked up like any dict's, and what is not there is made."""
+    """Texts by the values that they are made of. Looking up a missing text makes it."""
 
     def __init__(self, make: Callable[[Key], str]) -> None:
-        """Take the rule; what it raises is raised by the look-up."""
+        """Take the function that makes a text. A look-up raises the errors of that function."""
         super().__init__()
         self._make = make
 
