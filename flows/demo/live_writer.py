@@ -1,4 +1,4 @@
-"""The application of `offramp demo --live`, which goes on writing while its data is moved: a process of its own."""
+"""The application of `offramp demo --live`: a process of its own that goes on writing while its data is moved."""
 
 from __future__ import annotations
 
@@ -21,8 +21,11 @@ _IDS = 300
 
 @contextmanager
 def writing(uri: str, database: str) -> Iterator[None]:
-    """While the body lasts a process inserts, changes and deletes; raises PermanentError if it ended by itself."""
-    # By its standard input it learns that this process is gone, however that ends.
+    """A process inserts, changes and deletes documents until the body ends.
+
+    Raises PermanentError if the process ended before the body.
+    """
+    # The writer ends when its standard input closes, so it never outlives this process.
     writer = subprocess.Popen([sys.executable, "-m", "flows.demo.live_writer", uri, database], stdin=subprocess.PIPE)
     try:
         yield
@@ -36,7 +39,7 @@ def writing(uri: str, database: str) -> Iterator[None]:
 
 def main(uri: str, name: str) -> None:
     """Write until standard input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Of a terminal: it is for the demo, which ends this process.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the demo, which ends this process.
     chance = random.Random(name)
     with MongoClient[dict[str, Any]](uri) as client:
         database = client[name]

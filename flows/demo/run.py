@@ -57,10 +57,10 @@ def run(
     quiet: bool = False,
     stop: Stop = NEVER,
 ) -> Report:
-    """Return the report of the demo's run, which also lies in the folder; its servers have stopped.
+    """Run the demo in the folder and return its report, which also lies there; all servers have stopped by then.
 
-    With `live_s` the source is written to meanwhile, and the targets follow it for so many seconds.
-    Raises PlanError, before anything is written, for a folder that holds something else than an earlier demo.
+    With `live_s` a writer changes the source during the backfill and for so many seconds of sync after it.
+    Raises PlanError, before anything is written, for a folder that holds anything but an earlier demo.
     """
     steps = _Steps(quiet)
     with claim_folder(folder), ExitStack() as running_servers:
@@ -92,13 +92,13 @@ def run(
 
 
 def configuration() -> Path:
-    """Return where the demo's plan and mapper lie: within an installed package, or beside it in a checkout."""
+    """Return the folder of the demo's plan and mapper: in an installed package, or beside it in a checkout."""
     installed = Path(__file__).parents[1] / "config" / "demo"
     return installed if installed.is_dir() else Path(__file__).parents[2] / "config" / "demo"
 
 
 def _moved(plan: Plan, steps: _Steps, quiet: bool, stop: Stop) -> Report:
-    """Check, copy and verify as the commands of these names do; return what the last of them that ran reports."""
+    """Check, copy and verify as the commands of these names do; return the report of the last that ran."""
     routes = plan.chosen(())
     checked = preflight.check(plan, routes)
     stores = sorted({route.target for route in checked})
@@ -118,10 +118,10 @@ def _moved(plan: Plan, steps: _Steps, quiet: bool, stop: Stop) -> Report:
 
 
 def _moved_live(plan: Plan, live_s: float, steps: _Steps, quiet: bool, stop: Stop) -> Report:
-    """Copy and follow while the source is written to, then catch up and verify; return what the last step reports."""
+    """Copy and sync while the source is written to, then catch up and verify; return the report of the last step."""
     routes = plan.chosen(())
     with MongoClient[dict[str, object]](plan.source.uri, serverSelectionTimeoutMS=10_000) as client:
-        # Where a mapper of one's own puts records nothing tells but what the documents were (R125).
+        # Only the document as it was tells where the user's own mapper put its records (R125).
         for name in {route.collection for route in routes if route.function is not None}:
             images = {"enabled": True}
             client[plan.source.database].command({"collMod": name, "changeStreamPreAndPostImages": images})
@@ -164,7 +164,7 @@ def _nothing(plan: Plan) -> Report:
 
 
 def _seed(plan: Plan, documents: int, stop: Stop) -> int:
-    """The source holds the marketplace; returns how many documents that are, fewer where `stop` ended it."""
+    """Insert the marketplace into the source; return the number of documents, fewer where `stop` ended it."""
     seeded = 0
     try:
         with MongoClient[dict[str, object]](plan.source.uri, serverSelectionTimeoutMS=10_000) as client:
@@ -181,7 +181,10 @@ def _seed(plan: Plan, documents: int, stop: Stop) -> int:
 
 @contextmanager
 def claim_folder(folder: Path) -> Iterator[None]:
-    """The folder is this demo's while the body runs; raises PlanError for one that is another's."""
+    """The folder belongs to this demo until the body ends; it is created if it is absent.
+
+    Raises PlanError for a folder that holds other files, cannot be used, or in which another demo runs.
+    """
     marker = folder / _MARKER
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -197,7 +200,7 @@ def claim_folder(folder: Path) -> Iterator[None]:
         ) from error
     with claim:
         try:
-            # Held by this process alone, so that it is gone with it, however it ends.
+            # The lock belongs to this process alone, so it ends with the process, however that ends.
             fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise PlanError(
@@ -211,7 +214,7 @@ def claim_folder(folder: Path) -> Iterator[None]:
 
 
 def _fresh(folder: Path) -> Path:
-    """Return a new folder for data; an earlier demo's data is gone, as far as a dying server lets go of it."""
+    """Return a new folder for data; remove the data of earlier demos, except what cannot be removed."""
     for old in folder.glob(f"{_DATA}*"):
         shutil.rmtree(old, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=_DATA, dir=folder))
@@ -219,7 +222,10 @@ def _fresh(folder: Path) -> Path:
 
 @contextmanager
 def local_environment() -> Iterator[None]:
-    """This process has dummy AWS credentials and no proxy before its own machine while the body runs."""
+    """This process has dummy AWS credentials, and no proxy to its own machine, until the body ends.
+
+    The variables have their earlier values again afterwards.
+    """
     no_proxy = ",".join(filter(None, (os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), "127.0.0.1")))
     wanted: Mapping[str, str | None] = {**_AWS, **dict.fromkeys(_AWS_UNSET), "no_proxy": no_proxy}
     before = {name: os.environ.get(name) for name in wanted}
@@ -239,7 +245,7 @@ def _set(variables: Mapping[str, str | None]) -> None:
 
 
 class _Steps:
-    """Numbered lines, each with the seconds since the one before."""
+    """The numbered lines of the demo, each with the seconds since the line before."""
 
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
@@ -247,7 +253,7 @@ class _Steps:
         self._since = time.monotonic()
 
     def done(self, what: str, where: object) -> None:
-        """Say that a step is done."""
+        """Print the line of a step that is done."""
         now = time.monotonic()
         self._number += 1
         if not self._quiet:
@@ -273,5 +279,5 @@ def _grouped(number: int) -> str:
 
 
 def _say(text: str) -> None:
-    with suppress(BrokenPipeError):  # Whoever read along may have seen enough; the run goes on.
+    with suppress(BrokenPipeError):  # The reader may have closed the pipe; the run goes on.
         print(text, flush=True)  # noqa: T201 - the demo speaks to the person at the terminal

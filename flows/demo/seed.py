@@ -1,4 +1,4 @@
-"""The demo's marketplace: documents such as applications leave behind over the years, the same ones every time."""
+"""The demo's marketplace: documents such as applications leave behind over the years, the same in every run."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ _KINDS = ("login", "view", "bid", "message", "heartbeat")
 
 
 def marketplace(documents: int, now: dt.datetime) -> Mapping[str, Iterator[dict[str, Any]]]:
-    """Return the marketplace's collections, so many documents in all, made as they are asked for.
+    """Return the marketplace's collections; their documents, this many in all, are made while they are read.
 
-    The same number gives the same documents, but for the sessions' times: they end after `now`.
+    The same number gives the same documents, except for the times in `sessions`, which end after `now`.
     """
     moment = now.astimezone(dt.UTC).replace(microsecond=0)
     makers: Mapping[str, Callable[[int, random.Random, _Sizes], dict[str, Any]]] = {
@@ -54,7 +54,7 @@ def marketplace(documents: int, now: dt.datetime) -> Mapping[str, Iterator[dict[
 
 
 def counts(documents: int) -> Mapping[str, int]:
-    """Return how many documents each collection gets; together they are exactly so many."""
+    """Return the number of documents of each collection; together they are exactly `documents`."""
     whole = sum(_SHARES.values())
     sizes = {name: documents * share // whole for name, share in _SHARES.items()}
     sizes["activity"] += documents - sum(sizes.values())
@@ -69,7 +69,7 @@ def _made(
 
 
 def _object_id(collection: str, number: int) -> ObjectId:
-    """Return the id of a document without having made it: what refers to it needs no list of ids."""
+    """Return the id of a document by its number alone: what refers to it needs no list of ids."""
     at = _seconds(_FOUNDED) + number * 1009 % _TEN_YEARS_S
     return ObjectId(at.to_bytes(4, "big") + collection.encode()[:4] + number.to_bytes(4, "big"))
 

@@ -1,8 +1,8 @@
-"""The embedded servers of the demo and of the tests: real processes on free loopback ports, gone afterwards.
+"""The embedded servers of the demo and of the tests: real processes on free loopback ports, which end with their block.
 
-They come from PyPI with the extra ``demo`` and are imported by nothing: SecantusDB's licence (GPL) asks for a process
-of its own, and a server in another process fails the way a server fails. None of them is the real service; what each
-does not enforce is written down in docs/decisions.md.
+They come from PyPI with the extra ``demo``, and no code imports them: SecantusDB's licence (GPL) asks for a process of
+its own, and a server in another process fails the way a server fails. None of them is the real service;
+docs/decisions.md says what each does not enforce.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 def free_port() -> int:
-    """Return a port at which nobody listens on this machine at the moment."""
+    """Return a port of this machine on which nothing listens at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -108,7 +108,7 @@ def redis(directory: Path, *args: str, launch: Launch = _LAUNCH) -> AbstractCont
 
 
 def dynamodb(directory: Path, *, launch: Launch = _LAUNCH) -> AbstractContextManager[str]:
-    """Yield the endpoint of a DynamoDB server (and S3) whose data is in the directory once it has stopped in order."""
+    """Yield the endpoint of a DynamoDB and S3 server; its data is in the directory after it has stopped in order."""
     executable = _console_script("ministack", "ministack")
     directory = _made(directory)
     return _serving(
@@ -158,7 +158,7 @@ def elasticsearch(directory: Path, *, launch: Launch = _LAUNCH) -> AbstractConte
 
 
 def opensearch(directory: Path, *, launch: Launch = _LAUNCH) -> AbstractContextManager[str]:
-    """Yield the URL of an OpenSearch server that keeps all in memory; of the tests alone, the demo has none."""
+    """Yield the URL of an OpenSearch server that keeps all its data in memory; only the tests use it."""
     executable = _packaged("osmem-server", "bin/osmem-server", module="osmem_server")
     directory = _made(directory)
     return _serving(
@@ -175,7 +175,7 @@ def opensearch(directory: Path, *, launch: Launch = _LAUNCH) -> AbstractContextM
 
 @dataclass(frozen=True, slots=True)
 class _Server:
-    """How one server is started, and how it shows that it is ready."""
+    """A server: how it is started, and how it shows that it is ready."""
 
     name: str
     directory: Path
@@ -187,13 +187,13 @@ class _Server:
 
     @property
     def log(self) -> Path:
-        """Where its output goes."""
+        """The file of the server's output."""
         return self.directory / f"{self.name}.log"
 
 
 @contextmanager
 def _serving(server: _Server) -> Iterator[str]:
-    """Yield the server's URL once it answers; it is gone when the block ends, whatever ended it."""
+    """Yield the server's URL once it answers; the server has ended after the block, however the block ended."""
     process, port = _started(server)
     try:
         yield server.url.format(port=port)
@@ -239,7 +239,10 @@ def _launch(server: _Server, port: int) -> subprocess.Popen[bytes]:
 
 
 def _ready(server: _Server, process: subprocess.Popen[bytes], port: int) -> bool:
-    """Wait until the server answers; False if it ended first, PermanentError if it does neither in time."""
+    """Wait until the server answers; return False if it ended first.
+
+    Raises PermanentError if it neither answers nor ends in time.
+    """
     give_up = time.monotonic() + server.launch.ready_within_s
     while time.monotonic() < give_up:
         answered = server.answers(port)
@@ -256,7 +259,7 @@ def _ready(server: _Server, process: subprocess.Popen[bytes], port: int) -> bool
 
 
 def _stop(server: _Server, process: subprocess.Popen[bytes]) -> None:
-    """End the server and whatever it started: in order if it will, by force after `stop_within_s`."""
+    """End the server and the processes it started: in order if they end in time, by force after `stop_within_s`."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
@@ -267,7 +270,7 @@ def _stop(server: _Server, process: subprocess.Popen[bytes]) -> None:
 
 
 def _made(directory: Path) -> Path:
-    """Return the directory, there and absolute: the server works in it and is told paths within it."""
+    """Create the directory and return its absolute path: the server works in it and gets paths within it."""
     directory.mkdir(parents=True, exist_ok=True)
     return directory.resolve()
 
@@ -294,7 +297,7 @@ def _packaged(distribution: str, pattern: str, *, module: str | None = None) -> 
 
 
 def _runnable(distribution: str, program: Path) -> Path:
-    """Return the program, made executable: a wheel may not say that it is."""
+    """Return the program after making it executable: a wheel may not say that it is."""
     if not os.access(program, os.X_OK):
         try:
             program.chmod(program.stat().st_mode | 0o111)
@@ -313,14 +316,14 @@ def _not_installed(distribution: str) -> PlanError:
 
 
 def _answers_hello(port: int) -> bool:
-    """Say whether a MongoDB server answers `hello` (OP_MSG, opcode 2013)."""
+    """Return whether a MongoDB server answers `hello` (OP_MSG, opcode 2013)."""
     body = struct.pack("<IB", 0, 0) + bson.encode({"hello": 1, "$db": "admin"})
     message = struct.pack("<iiii", 16 + len(body), 1, 0, 2013) + body
     return len(_reply(port, message)) > 0
 
 
 def _answers_ping(port: int) -> bool:
-    """Say whether a Redis server answers; one that still loads its data does not, one that asks who we are does."""
+    """Return whether a Redis server answers; asking for a password is an answer, loading its data is none."""
     return _reply(port, b"PING\r\n").startswith((b"+PONG", b"-NOAUTH"))
 
 

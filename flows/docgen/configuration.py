@@ -103,7 +103,7 @@ def _row(name: str, key: Schema, required: bool) -> tuple[str, ...]:
 
 
 def _values(key: Schema) -> list[str]:
-    """Return what a key may hold, without what every key may hold: nothing, and text from the environment."""
+    """Return what a key may hold; left out is what every key may hold: nothing, and text from the environment."""
     if "$ref" in key:
         name = key["$ref"].rpartition("/")[2]
         return [_LINKS.get(name, "mapping")]

@@ -22,7 +22,10 @@ _ROW = re.compile(r"^\| (R\d+) \|(.*)\|[^|]*\|$", re.MULTILINE)
 
 
 def citing(root: Path = _ROOT) -> dict[str, list[str]]:
-    """Return the folders that cite each rule, sorted, by the rule's number; of tests only where nothing else does."""
+    """Return the folders that cite each rule, sorted, by the rule's number.
+
+    Folders of tests are named only for a rule that nothing else cites.
+    """
     folders: dict[str, set[str]] = {}
     for folder in _FOLDERS:
         for path in sorted((root / folder).rglob("*")):

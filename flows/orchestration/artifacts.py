@@ -1,4 +1,4 @@
-"""What Prefect shows of a run: artifacts while it lasts and at its end, and an event for the state of each route."""
+"""The artifacts that Prefect shows of a run while it lasts and at its end, and the events of its routes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _MOST_LETTERS = 500_000
 _log = logging.getLogger(__name__)
 
 Far = tuple[float, str]
-"""How far something has come: percent, and in words."""
+"""Progress: the percentage, and a text."""
 
 
 def artifact_key(*names: str) -> str:
@@ -46,9 +46,9 @@ def artifact_key(*names: str) -> str:
 
 
 def show(report: Report, closing: str) -> None:
-    """The report is among the artifacts, as a table and as a page, and each route's verdict is an event.
+    """Create the report's artifacts, a table and a page, and emit an event of each route's verdict.
 
-    None of it holds an address or an `_id`: those are none of Prefect's business.
+    No artifact and no event holds an address or an `_id`: those are none of Prefect's business.
     """
     _show_table(report, closing, artifact_key(report.plan), "markdown")
     create_markdown_artifact(
@@ -59,9 +59,9 @@ def show(report: Report, closing: str) -> None:
 
 
 def show_sync(report: Report, closing: str, lag_s: float) -> None:
-    """What a sync did is an artifact, a table; an event says whether each route is current, or lags more than `lag_s`.
+    """Create a table of what a sync did, and emit whether each route is current or lags more than `lag_s`.
 
-    A route that did not get there has an event of its verdict too.
+    A route whose verdict is not clean has an event of its verdict too, and is never called current.
     """
     _show_table(report, closing, artifact_key(report.plan, "sync"), "sync")
     for route in report.routes:
@@ -90,7 +90,7 @@ def _without_addresses(route: RouteReport) -> RouteReport:
 
 @contextmanager
 def copying_shown(plan: Plan, routes: Sequence[Route], *, look_every_s: float = LOOK_EVERY_S) -> Iterator[None]:
-    """While the body lasts, an artifact shows how much of the routes is copied, as the plan's state has it."""
+    """An artifact shows, while the body lasts, how much of the routes is copied by the plan's state."""
     expected: dict[str, int] = {}
     with open_state(plan) as state:
 
@@ -120,7 +120,7 @@ def _copied(state: State, routes: Sequence[Route], expected: dict[str, int]) -> 
 
 @contextmanager
 def catching_up_shown(plan: Plan) -> Iterator[SyncObserver]:
-    """Give an observer of a sync, which shows its progress in an artifact while the body lasts."""
+    """Yield an observer of a sync; an artifact shows the sync's progress while the body lasts."""
     latest: list[Sequence[RouteProgress]] = []
     first: list[float] = []
 
@@ -144,9 +144,9 @@ def catching_up_shown(plan: Plan) -> Iterator[SyncObserver]:
 
 @contextmanager
 def shown(key: str, measure: Callable[[], Far], look_every_s: float = LOOK_EVERY_S) -> Iterator[None]:
-    """While the body lasts, and if it lasts, an artifact shows what `measure` returns, every `look_every_s`.
+    """An artifact shows what `measure` returns, every `look_every_s` while the body lasts and at its end.
 
-    Whatever goes wrong with that is logged, and ends nothing.
+    A body that ends before the first look has no artifact. An error of the artifact is logged and ends nothing.
     """
     stop = threading.Event()
     # The artifact belongs to the run at hand, which a thread of its own would not know of.
@@ -186,7 +186,7 @@ class Counted:
     """An observer that counts the documents of a route."""
 
     def __init__(self, route: str) -> None:
-        """Begin at nothing."""
+        """Begin with no documents."""
         self._route = route
         self._lock = threading.Lock()
         self._stage = ""
@@ -194,22 +194,22 @@ class Counted:
         self._ahead = 0
 
     def began(self, route: str, stage: str, documents: int) -> None:
-        """A stage began; what another has counted is over."""
+        """Begin to count a stage of so many documents; the count of the stage before is dropped."""
         with self._lock:
             self._stage, self._done, self._ahead = stage, 0, documents
 
     def advanced(self, route: str, stage: str, documents: int) -> None:
-        """So many more documents are done."""
+        """Add so many documents that are done."""
         with self._lock:
             self._done += documents
 
     def ended(self, route: str, stage: str) -> None:
-        """All that was ahead is done."""
+        """Note that the stage has no more documents ahead."""
         with self._lock:
             self._ahead = self._done
 
     def far(self) -> Far:
-        """Return how far the route has come."""
+        """Return the route's progress."""
         with self._lock:
             about = max(self._ahead, self._done)
             return 100.0 * self._done / max(1, about), f"{self._route}: {self._stage} {self._done} of about {about}"

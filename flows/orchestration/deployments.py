@@ -1,7 +1,7 @@
-"""What a plan's Prefect deployments are: one list, which ``offramp deploy`` registers and ``prefect.yaml`` writes down.
+"""The Prefect deployments of a plan: one list, which ``offramp deploy`` registers and ``prefect.yaml`` writes down.
 
-``python -m flows.orchestration.deployments --check`` tells whether config/prefect.yaml is that list for a plan called
-shop, and ``--write`` makes it so.
+``python -m flows.orchestration.deployments --check`` compares config/prefect.yaml with the list for a plan called shop,
+and ``--write`` writes that list.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _DESCRIPTIONS: Mapping[Kind, str] = {
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which deployments a plan is to have; it is all that `offramp deploy` decides."""
+    """The deployments a plan is to have; `offramp deploy` decides nothing else."""
 
     plan: str
     """The plan's name."""
@@ -72,21 +72,21 @@ class Deployment:
 
     @property
     def entrypoint(self) -> str:
-        """The flow as a module path: the worker's Python has the package installed."""
+        """The module path of the flow: the worker's Python has the package installed."""
         return ENTRYPOINTS[self.kind]
 
     @property
     def full_name(self) -> str:
-        """The name Prefect knows it by: that of its flow, then its own."""
+        """The deployment's name in Prefect: the name of its flow, then its own."""
         return f"offramp {self.kind}/{self.name}"
 
     @property
     def description(self) -> str:
-        """What its runs do."""
+        """The text that Prefect shows of the deployment."""
         return _DESCRIPTIONS[self.kind]
 
     def as_yaml(self, pool: str) -> dict[str, Any]:
-        """Return its entry in a prefect.yaml."""
+        """Return the deployment's entry in a prefect.yaml."""
         return {
             "name": self.name,
             "description": self.description,

@@ -1,4 +1,4 @@
-"""Deployments on a Prefect server: registered, pruned, or served by this process."""
+"""Registering deployments on a Prefect server, removing old ones, and serving them by this process."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Place:
 
 
 def register(made: Sequence[Deployment], plan: str, place: Place) -> list[str]:
-    """The server has exactly these deployments of the plan, active and in this place; returns who was removed.
+    """Register exactly these deployments of the plan, active and in this place; return the sorted names removed.
 
     Raises PlanError where no server or no fit work pool is named, TransientError where the server does not answer.
     """
@@ -70,13 +70,12 @@ def register(made: Sequence[Deployment], plan: str, place: Place) -> list[str]:
 
 
 def serve_here(made: Sequence[Deployment], plan: str, folder: str) -> None:
-    """This process runs the deployments' runs, as processes of their own, until it is told to end.
+    """Run what the deployments start, each run in a process of its own, until this process is asked to end.
 
-    Their schedules are paused then: nothing piles up, and serving again starts them anew.
+    Their schedules are paused at the end, so that no runs pile up; serving again starts them anew.
     """
-    register(
-        made, plan, Place(folder, None)
-    )  # Also what serving would leave as it was: a work pool, schedules of other days.
+    # Serving alone would leave an earlier work pool and earlier schedules in place.
+    register(made, plan, Place(folder, None))
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     limit = ConcurrencyLimitConfig(limit=_LIMIT, collision_strategy=ConcurrencyLimitStrategy(COLLISION))
@@ -103,7 +102,7 @@ def serve_here(made: Sequence[Deployment], plan: str, folder: str) -> None:
 
 
 def _ours(plan: str) -> DeploymentFilter:
-    """Return what picks the deployments made here of a plan."""
+    """Return the filter that picks the deployments offramp made of a plan."""
     return DeploymentFilter(tags=DeploymentFilterTags(all_=["offramp", plan_tag(plan)]))
 
 
@@ -166,7 +165,10 @@ def _refuse_unfit(client: SyncPrefectClient, name: str, elsewhere: bool) -> None
 
 @contextmanager
 def _api() -> Iterator[SyncPrefectClient]:
-    """Give a client of a server that answers; what goes wrong with it is told in words."""
+    """Yield a client of a server that answers.
+
+    Raises PlanError where no server is named, TransientError where it does not answer or refuses a request.
+    """
     url = _url()
     try:
         with get_client(sync_client=True) as client:

@@ -1,4 +1,4 @@
-"""What Prefect runs, retries and shows: partitions and routes as tasks, and a report that decides a flow's state."""
+"""The Prefect tasks of partitions and routes, and the report that decides a flow's state."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class NotClean(Exception):
-    """The flow has finished and its report is not clean: raised so that Prefect shows the flow run as Failed."""
+    """A flow has finished and its report is not clean; the error makes Prefect show the flow run as Failed."""
 
     def __init__(self, report: Report) -> None:
-        """Keep the report; the text is its closing line."""
+        """Keep the report; the error's text is the report's last line."""
         super().__init__(report)
         self.report = report
 
@@ -55,7 +55,7 @@ class NotClean(Exception):
 
 
 def may_pass(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
-    """Return whether a failed task is worth another attempt: only after a TransientError."""
+    """Return whether a failed task is worth another attempt; only one with a TransientError is."""
     return isinstance(state.data, TransientError)
 
 
@@ -73,25 +73,25 @@ _OPTIONS: dict[str, Any] = {
 
 @task(name="copy", task_run_name="copy {job.route} partition {job.number}", **_OPTIONS)
 def copy_partition(plan: str, job: CopyJob) -> Span:
-    """The partition is copied from its last checkpoint on; returns when that was."""
+    """Copy the partition from its last checkpoint on; return the time it took."""
     return worker_entry.run_job(plan, job)
 
 
 @task(name="load", task_run_name="load {job.route}", **_OPTIONS)
 def load_route(plan: str, job: LoadJob) -> Span:
-    """The route's target has loaded what was staged; returns when that was."""
+    """Let the route's target load what was staged; return the time it took."""
     return worker_entry.run_job(plan, job)
 
 
 @task(name="verify", task_run_name="verify {job.route}{job.part}", **_OPTIONS)
 def verify_route(plan: str, job: VerifyJob) -> Verified:
-    """Return what the route's target holds against what its source says now, or what a part of that came to."""
+    """Compare the route's target with what its source has now; return the result of the route or of a part of it."""
     return worker_entry.run_job(plan, job)
 
 
 @contextmanager
 def prefect_workers(plan: Plan) -> Iterator[PrefectWorkers]:
-    """Give workers that are tasks of the flow run at hand, on the task runner the plan names."""
+    """Yield workers that run jobs as tasks of the current flow run, on the task runner the plan names."""
     with _runner(plan.run) as runner:
         yield PrefectWorkers(plan, runner)
 
@@ -116,7 +116,7 @@ def _runner(run: RunKeys) -> TaskRunner[Any]:
 
 @dataclass(frozen=True)
 class PrefectWorkers:
-    """Workers that are tasks of the flow run at hand, on a task runner that was started."""
+    """Workers that run jobs as tasks of the current flow run, on a task runner that was started."""
 
     plan: Plan
     runner: TaskRunner[Any]
@@ -134,7 +134,7 @@ class PrefectWorkers:
             return _Refused(_died(job.route, error))
 
     def _stop(self, jobs: Sequence[Job[Any]]) -> None:
-        """Prefect ends a flow by raising a signal: its tasks, here or elsewhere, stop at a checkpoint."""
+        """Stop the jobs' tasks, here and elsewhere, at a checkpoint: Prefect ends a flow by raising a signal."""
         PROCESS_STOP.set()
         with open_state(self.plan) as state:
             state.work_requests.stop({job.lease for job in jobs})
@@ -142,7 +142,7 @@ class PrefectWorkers:
 
 @dataclass(frozen=True, slots=True)
 class _Submitted(Generic[R_co]):
-    """A task under way; a worker that died with it is an outcome of its route, not of the run."""
+    """A task under way; the death of its worker fails its route, not the run."""
 
     route: str
     future: PrefectFuture[R_co]
@@ -159,7 +159,7 @@ class _Submitted(Generic[R_co]):
             raise
 
     def add_done_callback(self, call: Callable[[Any], object], /) -> None:
-        """Call when it ends, at once if it has."""
+        """Call `call` with the task when it ends, at once if it has ended."""
         self.future.add_done_callback(lambda _: _call(call, self))
 
 
@@ -174,16 +174,16 @@ class _Refused:
     error: OfframpError
 
     def result(self) -> Any:
-        """Raise why."""
+        """Raise the error that says why."""
         raise self.error
 
     def add_done_callback(self, call: Callable[[Any], object], /) -> None:
-        """Call at once."""
+        """Call `call` with the task at once."""
         call(self)
 
 
 def _is_death(error: BaseException) -> bool:
-    """Return whether the error says that the process of the task died, by the names each runner has for that."""
+    """Return whether the error means that the process of the task died; each runner has names of its own for that."""
     return any(kind.__name__ in _DEATHS for kind in type(error).__mro__)
 
 
@@ -196,7 +196,7 @@ def _died(route: str, error: BaseException) -> TransientError:
 
 
 def concluded(report: Report, folder: Path | None, *, lag_minutes: float | None = None) -> Report:
-    """The report is written to the folder, shown in Prefect and returned; raises NotClean if it is not clean.
+    """Write the report to the folder, show it in Prefect and return it; raise NotClean if it is not clean.
 
     A report with `lag_minutes` is of a sync: a route further behind than that is shown as lagging.
     """

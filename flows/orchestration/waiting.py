@@ -1,4 +1,4 @@
-"""When a flow's run may begin, and where it ends when Prefect stops it."""
+"""Waiting until a flow's run may begin, and stopping it at a checkpoint when Prefect ends it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 def wait_for_routes(run: Callable[[], Report], wait_minutes: float, *, poll_every_s: float = 5.0) -> Report:
-    """Return the run's report, once no other run is at work on its routes.
+    """Return the run's report; the run is tried again while another run is at work on its routes.
 
     Raises TransientError E-LEASE-HELD if another run still is after so many minutes.
     """
@@ -38,10 +38,10 @@ def wait_for_routes(run: Callable[[], Report], wait_minutes: float, *, poll_ever
 
 @contextmanager
 def stop_at_checkpoint() -> Iterator[Stop]:
-    """Give a stop that the first SIGTERM sets; what the signal would have done is done at the end of the body.
+    """Yield a stop that the first SIGTERM sets; the handler that was there before is called at the end of the body.
 
-    Prefect's own way, an exception wherever the program happens to be, would cut a batch short that is to be done
-    again. A second signal goes that way, at once. In another thread than the main one nothing changes.
+    Prefect's handler raises an exception wherever the program happens to be: it would cut a batch short, which must
+    then be done again. A second SIGTERM calls that handler at once. Outside the main thread no handler is replaced.
     """
     if threading.current_thread() is not threading.main_thread():
         yield PROCESS_STOP

@@ -1,7 +1,7 @@
-"""What a task does wherever it runs: it loads the plan anew, does its job, and is stopped by the state.
+"""The body of every task, wherever it runs: it loads the plan, does its job, and stops when the state says so.
 
-Plain functions: Prefect sends a task to another process with what its body names, and a lock or an event cannot go
-along.
+Its functions are plain: Prefect sends a task to another process with what its body names, and a lock or an event cannot
+be sent.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ R = TypeVar("R")
 
 
 def run_job(plan: str, job: Job[R], *, look_every_s: float = LOOK_EVERY_S) -> R:
-    """Return the result of the job under the plan at this path; an artifact shows its progress.
+    """Run the job under the plan at this path and return its result; an artifact shows its progress.
 
-    The progress of copying is shown by the flow instead.
+    Copying has no artifact here: the flow shows its progress.
     """
     loaded = load(Path(plan))
     with open_state(loaded) as state:

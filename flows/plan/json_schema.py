@@ -90,7 +90,7 @@ def _connection(kind: type, definitions: Schema) -> Schema:
 
 
 def _route(of_target: Mapping[str, Sequence[str]], definitions: Schema) -> Schema:
-    """Return the schema of a route: what is true of all, and which closed variant holds where."""
+    """Return the schema of a route: the keys of every route, and the closed variant of each target and mapper."""
     common = _lifted(schema(RouteKeys), definitions)
     named: Mapping[str, Schema] = {
         "use_case": {"enum": list(plugins.use_cases())},

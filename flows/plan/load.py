@@ -48,13 +48,13 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> Plan:
 
 
 def _beside(path: Path, state: str) -> str:
-    """Return the state's URL with a relative file taken from the plan's folder: one plan, one state, from anywhere."""
+    """Return the state's URL with a relative file taken from the plan's folder, so that any working folder will do."""
     scheme, slashes, file = state.partition(":///")
     return f"{scheme}{slashes}{path.absolute().parent / file}" if slashes and scheme.startswith("sqlite") else state
 
 
 def _check_parts(file: PlanFile) -> None:
-    """Note the faults of targets and routes too where other keys of the plan are at fault."""
+    """Note the faults of targets and routes even where other keys of the plan are at fault."""
     value = file.value if isinstance(file.value, Mapping) else {}
     targets, routes = value.get("targets"), value.get("routes")
     connections = (
@@ -75,13 +75,13 @@ def _connection(name: str, raw: Any, file: PlanFile) -> Any:
 
 
 def _overlap(first: str, second: str) -> bool:
-    """Tell whether a record may be in both territories: of each two parts, one begins with the other."""
+    """Return whether a record may be in both territories: of each two parts, one begins with the other."""
     parts = zip(first.split("\x01"), second.split("\x01"), strict=False)
     return all(a.startswith(b) or b.startswith(a) for a, b in parts)
 
 
 def _check_territories(routes: Mapping[str, Route | None], file: PlanFile) -> None:
-    """Two routes may not write to the same place: each would take the other's records for extras."""
+    """Note a fault of two routes that write to the same place: each would take the other's records for extras."""
     claimed: dict[str, str] = {}
     for name, route in routes.items():
         if route is None:

@@ -1,4 +1,4 @@
-"""A plan as it is once it was read and checked."""
+"""A plan that was read and checked."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from stores.mongodb.database import MongoDB
 
 
 def is_plain(route: Route) -> bool:
-    """Tell whether the route writes `_id` without its type; a mapper of one's own never does."""
+    """Return whether the route writes `_id` without its type; the user's own mapper never does."""
     return option_declarations(route.options).id_encoding == "plain"
 
 
 PROJECTION = 1
-"""Grows when a release maps the same document to another record: such a release cannot resume an older run (R137)."""
+"""The number grows when a release maps a document to another record; that release resumes no older run (R137)."""
 
 
 @dataclass(frozen=True)
 class Route:
-    """One collection to one target, everything checked and ready to open."""
+    """A route of one collection to one target, checked and ready to open."""
 
     name: str
     collection: str
@@ -55,9 +55,9 @@ class Route:
     keys: RouteKeys
     where: Mapping[str, Any]
     sealed: frozenset[str]
-    """Options, `where` and `transforms` that came from the environment and may be secret: digests only (R145)."""
+    """Names of values from the environment that may be secret: a fingerprint has only their digests (R145)."""
     database: str = ""
-    """The source's database, told by `load`."""
+    """The source's database, which `load` fills in."""
 
     def source(self, database: MongoDB) -> Source:
         """Return the route's documents."""
@@ -82,7 +82,7 @@ class Route:
         return compose([*keep, *drop, *self.keys.transforms], losses)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return all that decides which records this route makes and where they go (R137); no secret is in it."""
+        """Return everything that decides which records this route makes and where they go (R137), without secrets."""
         return {
             "projection": PROJECTION,
             "database": self.database,
@@ -135,12 +135,12 @@ class Plan:
 
 
 def digest(fingerprints: Iterable[Mapping[str, Any]]) -> str:
-    """Return the SHA-256 of routes' fingerprints: one text for what a report is about."""
+    """Return the SHA-256 of the routes' fingerprints, which names what a report is about."""
     return hashlib.sha256(json.dumps(list(fingerprints), sort_keys=True).encode()).hexdigest()
 
 
 def left_out(path: str, fields: Fields) -> bool:
-    """Tell whether the fields a route takes along are without this one."""
+    """Return whether the fields that a route takes along do not include this field."""
 
     def covers(chosen: str) -> bool:
         return path == chosen or path.startswith(f"{chosen}.")
@@ -151,7 +151,7 @@ def left_out(path: str, fields: Fields) -> bool:
 
 
 def server_of(connection: Any) -> list[str]:
-    """Return which server a connection leads to, without what may change or must stay secret."""
+    """Return the server that a connection leads to, without what may change or must stay secret."""
     named = (str(getattr(connection, name, None) or "") for name in ("url", "endpoint", "region"))
     return [redacted(name) for name in named if name]
 
@@ -162,7 +162,7 @@ def _written(transforms: Iterable[Transform]) -> list[Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a dataclass as plain JSON data, without keys that have their default: a new key changes no old plan."""
+    """Return a dataclass as plain JSON data without keys that have their default: a new key changes no old plan."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
             each.name: _plain(getattr(value, each.name))

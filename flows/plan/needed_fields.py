@@ -1,4 +1,4 @@
-"""The fields that a route's mapper reads by name: whether they are still there when a document comes to the mapper."""
+"""Whether the fields that a route's mapper reads by name are still there when a document comes to the mapper."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mappers.transforms.validation import lacking, undating
 
 
 def changes_identity(transforms: Iterable[Transform]) -> bool:
-    """Tell whether one of the transforms gives documents another `_id` than the source has."""
+    """Return whether one of the transforms gives documents another `_id` than the source has."""
     return any(transform.splits or transform.of_id() is not None for transform in transforms)
 
 
@@ -28,7 +28,7 @@ def faults(options: Any, keys: RouteKeys) -> Iterator[tuple[str, str]]:
 
 
 def _taken_away(key: str, path: str, keys: RouteKeys) -> str | None:
-    """Return why the transforms leave nothing for the key at this path, or None: else no record would ever expire."""
+    """Return why the transforms leave nothing for the key at this path, or None where they leave it."""
     fields = keys.fields
     reason = lacking(keys.transforms, path, keep=fields.keep, drop=fields.drop or ())
     if reason is None and key == "expires" and (step := undating(keys.transforms, path)):

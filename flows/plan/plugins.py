@@ -1,4 +1,4 @@
-"""What a plan can name: targets and mappers by entry point, and a mapper in the user's own file."""
+"""The targets and mappers that a plan can name by entry point, and the mapper in the user's own file."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MapFunction = Callable[[Document], Iterable[Record]]
 
 
 class PluginError(ValueError):
-    """A plan names something that is not there or cannot be used; the text says what there is."""
+    """A plan names a plug-in that is not there or cannot be used; the text says what there is."""
 
 
 @cache
@@ -46,10 +46,10 @@ def available(group: str) -> Mapping[str, EntryPoint]:
 
 
 def target_type(name: str) -> TargetType:
-    """Return the target of this name; raises PluginError naming those installed.
+    """Return the target of this name.
 
-    Also for a class that has what an ability of `stores.contract` asks for but does not inherit it, or inherits it and
-    lacks something.
+    Raises PluginError, with the names of those installed, where it cannot be loaded. Raises it also for a class that
+    has what an ability of `stores.contract` asks for but does not inherit it, or inherits it and lacks something.
     """
     plugin = _load(TARGETS, name, "target", ("Connection", "Placement"))
     if isinstance(plugin, type):
@@ -62,9 +62,10 @@ def target_type(name: str) -> TargetType:
 
 
 def mapper_type(name: str) -> MapperType:
-    """Return the mapper of this name; raises PluginError naming those installed.
+    """Return the mapper of this name.
 
-    Also for a class, or its Options, that has what `mappers.contract` gives a meaning to but does not inherit it.
+    Raises PluginError, with the names of those installed, where it cannot be loaded. Raises it also for a class, or its
+    Options, that has what `mappers.contract` gives a meaning to but does not inherit it.
     """
     plugin = _load(MAPPERS, name, "mapper", ("Options", "target"))
     if isinstance(plugin, type):

@@ -307,7 +307,7 @@ def _from_environment(section: _Section, keys: RouteKeys) -> frozenset[str]:
 
 
 def _can_be_built(section: _Section, route: Route) -> bool:
-    """Tell whether target and mapper take their keys together; the first that does not has its fault noted."""
+    """Return whether target and mapper take their keys together; note the fault of the first that does not."""
     for build in (route.target, lambda: route.mapper(Losses())):
         try:
             build()

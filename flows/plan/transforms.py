@@ -25,7 +25,7 @@ def _names(written: Any) -> list[str]:
 
 
 def _keys(transform: type[Transform]) -> Any:
-    """Return the type of what stands below the transform's name."""
+    """Return the type of the value below the transform's name."""
     (field, *_) = dataclasses.fields(transform)
     return get_type_hints(transform)[field.name] if transform.bare else transform
 

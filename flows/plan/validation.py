@@ -26,7 +26,7 @@ def _holder(kind: type) -> type[BaseModel]:
 
 @cache
 def _described(kind: type) -> type[BaseModel]:
-    """Return the same with the docstrings of the keys, whose reading takes longer than all the rest of a plan."""
+    """Return the same model with the keys' docstrings, which take longer to read than all the rest of a plan."""
     config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
     for _ in range(_ATTEMPTS - 1):
         # It reads docstrings by ast, and in CPython 3.11 one thread's parsing makes another's fail (gh-106905), such as
@@ -64,7 +64,7 @@ def key_names(kind: type) -> list[str]:
 
 
 def unknown(name: str, allowed: Iterable[str], what: str = "key") -> str:
-    """Return what to say of a name that does not exist."""
+    """Return the text of a fault that names what does not exist."""
     names = list(allowed)
     return f"no such {what}{_meant(name, names)}; allowed: {_listed(names) or 'none'}"
 

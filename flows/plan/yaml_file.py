@@ -1,4 +1,4 @@
-"""Reading a YAML file so that every fault can name its line: values, where they stand, and `${ENV}` filled in."""
+"""Reading a YAML file: its values, the line of each so that every fault can name it, and `${ENV}` filled in."""
 
 from __future__ import annotations
 
@@ -21,26 +21,29 @@ _MERGE = "tag:yaml.org,2002:merge"
 _PASSWORD = re.compile(r"//[^/\s]*@")
 _SHOWN = 60
 _SECRET = 4
-"""Shorter values from the environment are masked where they stand, but not wherever their letters occur."""
+"""Shorter values from the environment are masked at their own keys, but not wherever their letters occur."""
 _BEGINNING = 12
-"""A shorter beginning of a secret, such as ``redis://``, may stand in a text of its own right."""
+"""A shorter beginning of a secret, such as ``redis://``, may be in a text by chance and is not masked."""
 
 
 @dataclass(slots=True)
 class PlanFile:
-    """A parsed file: its value, the line of each part, and what was wrong so far."""
+    """A parsed file: its value, the line of each part, and the faults so far."""
 
     path: Path
     value: Any = None
     lines: dict[Where, int] = field(default_factory=dict)
     written: dict[Where, str] = field(default_factory=dict)
-    """The text as written of each value that came from the environment: what a fault may show of it."""
+    """The text in the file of each value that came from the environment, which a fault may show."""
     faults: list[str] = field(default_factory=list)
     _secrets: dict[str, str] = field(default_factory=dict)
     _unfilled: set[Where] = field(default_factory=set)
 
     def fault(self, where: Where, message: str) -> None:
-        """Note a fault at a key: file, line, key, and what to do about it; nothing more of a value that is not set."""
+        """Note a fault at a key: file, line, key, and what to do about it.
+
+        A value that could not be filled in has its fault already and gets no other.
+        """
         if where in self._unfilled:
             return
         line = next((self.lines[where[:end]] for end in range(len(where), -1, -1) if where[:end] in self.lines), 1)
@@ -48,18 +51,18 @@ class PlanFile:
         self.faults.append(f"{self.path}:{line}: {key + ': ' if key else ''}{self._masked(message)}")
 
     def shown(self, where: Where, value: Any) -> str:
-        """Return the value as a fault may show it: never what the environment filled in."""
+        """Return the value as a fault may show it, without anything that the environment filled in."""
         value = self._as_written(where, value)
         text = "nothing" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
         text = _PASSWORD.sub("//…@", text)
         return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
     def from_environment(self, where: Where) -> bool:
-        """Tell whether the value, or a part of it, came from the environment."""
+        """Return whether the value, or a part of it, came from the environment."""
         return any(path[: len(where)] == where for path in self.written)
 
     def fill(self, where: Where, text: str, environment: Mapping[str, str]) -> str:
-        """Return the text with its variables filled in; an unset one, or a form that is none, is a fault."""
+        """Return the text with its variables filled in; note a fault for one that is not set or is written wrongly."""
 
         def value(match: re.Match[str]) -> str:
             if match[0] == "$${":
@@ -98,7 +101,7 @@ class PlanFile:
         return value
 
     def _masked(self, message: str) -> str:
-        # Faults that a target or a mapper words may quote what they were given, or the beginning of it.
+        # The text of a target's or a mapper's fault may quote a value it was given, or the beginning of one.
         for secret, written in sorted(self._secrets.items(), key=lambda item: -len(item[0])):
             for text in (secret, repr(secret)[1:-1]):
                 if len(text) >= _SECRET:
@@ -120,7 +123,7 @@ def read(path: Path, environment: Mapping[str, str]) -> PlanFile:
     """Return the file's content; raises PlanError if it is absent or no YAML.
 
     ``${NAME}`` stands for an environment variable, ``${NAME:-text}`` gives a default, ``$${`` is a literal ``${``.
-    A variable that is not set and a key that stands twice are faults.
+    A variable that is not set and a key that is there twice are faults.
     """
     parsed = PlanFile(path)
     try:

@@ -1,6 +1,6 @@
-"""Trying again what failed: exponential waits with full jitter, up to a deadline (R47).
+"""Retries of what failed: exponential waits with full jitter, up to a deadline (R47).
 
-Every loop that makes a failed call again is here.
+Every loop that makes a failed call again is in this module.
 """
 
 from __future__ import annotations
@@ -42,9 +42,10 @@ class Backoff:
         from_failure: bool = False,
         timing: Timing = TIMING,
     ) -> None:
-        """Count the deadline from now; with `from_failure` from the first failure, for work that itself takes long.
+        """Count the deadline from now.
 
-        The ceiling of the waits grows from `first_s` to `most_s`.
+        With `from_failure` it counts from the first failure, for work that itself takes long. The ceiling of the waits
+        grows from `first_s` to `most_s`.
         """
         self._deadline_s = deadline_s
         self._first_s = first_s
@@ -54,7 +55,7 @@ class Backoff:
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew: there was progress, so the deadline and the waits count from here."""
+        """Count the deadline and the waits anew from now, because there was progress."""
         self._give_up = None if self._from_failure else self._timing.clock() + self._deadline_s
         self._ceiling_s = self._first_s
 
@@ -90,7 +91,7 @@ def _as_it_is(error: Exception) -> Exception:
 def _wait(backoff: Backoff, error: Exception, gave_up: Callable[[Exception], Exception]) -> None:
     """Wait for the next attempt.
 
-    If there is to be none, raises the last error, or what `gave_up` makes of a driver's.
+    Raises the last error, or what `gave_up` makes of a driver's, if there is no next attempt.
     """
     if backoff.wait():
         return
@@ -107,7 +108,7 @@ def retry(
     passing: Errors = _PASSING,
     gave_up: Callable[[Exception], Exception] = _as_it_is,
 ) -> T:
-    """Return what the call returns, made again after each passing error.
+    """Return what the call returns; the call is made again after each passing error.
 
     Raises the last error, or what `gave_up` makes of it, at the deadline or when the work has been asked to end.
     """
@@ -132,10 +133,10 @@ def retry_rest(
     *,
     gave_up: Callable[[Exception], Exception] = _as_it_is,
 ) -> None:
-    """Hand the items to `send`, and what it leaves again, until nothing is left.
+    """Hand the items to `send`, and again those that it leaves, until nothing is left.
 
-    `send` returns what is left, None for nothing, or raises TransientError where that is everything. Whenever fewer
-    are left the deadline counts anew. Raises as `retry`.
+    `send` returns what is left, or None for nothing; it raises TransientError where everything is left. The deadline
+    counts anew whenever fewer are left. Raises as `retry` does.
     """
     while items:
         try:
@@ -158,10 +159,10 @@ def retry_each(
     passing: Errors = _PASSING,
     gave_up: Callable[[Exception], Exception] = _as_it_is,
 ) -> Iterator[T]:
-    """Yield what the generator yields; after a passing error make another generator.
+    """Yield what the generator yields; another generator is made after each passing error.
 
     With `resumes` the new generator goes on after what was yielded, so each item is progress and resets the deadline.
-    Without it the new generator begins from the start, and no item is progress. Raises as `retry`.
+    Without it the new generator begins from the start, and no item is progress. Raises as `retry` does.
     """
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Cutting what is sent into requests that a store takes."""
+"""Cutting a sequence of items into requests that a store takes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 def cut(
     items: Iterable[T], most: int, most_bytes: float = math.inf, size: Callable[[T], int] | None = None
 ) -> Iterator[list[T]]:
-    """Yield the items in their order, at most so many together, and at most so many bytes by `size`.
+    """Yield lists of the items in their order, each of at most `most` items and, by `size`, `most_bytes` bytes.
 
     An item that is larger than `most_bytes` is a list of its own. No list is empty.
     """

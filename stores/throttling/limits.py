@@ -26,7 +26,7 @@ class Window:
     """Records a second in these hours (documents, for the source); 0 for none at all."""
 
     def __post_init__(self) -> None:
-        """Refuse what is no time of day, a window of no length, and a window without a ceiling."""
+        """Refuse text that is no time of day, a window of no length, and a window without a ceiling."""
         for key, text in (("begin", self.begin), ("end", self.end)):
             if not _TIME.fullmatch(text):
                 raise ValueError(f'{key}: {text!r} is not a time of day; write hours and minutes such as "06:30"')
@@ -43,7 +43,7 @@ class Window:
 
     @property
     def minutes(self) -> Iterator[int]:
-        """Yield each minute of the day that it covers."""
+        """Yield each minute of the day that the window covers."""
         first, last = _minute(self.begin), _minute(self.end)
         return (minute % _DAY_MINUTES for minute in range(first, last if last > first else last + _DAY_MINUTES))
 
@@ -70,12 +70,12 @@ class Ceilings:
 
     @property
     def in_units(self) -> bool:
-        """Whether units are ever counted."""
+        """Whether a ceiling counts units at any hour."""
         return self.max_write_units is not None or any(isinstance(window, UnitsWindow) for window in self.windows)
 
     @property
     def least(self) -> float:
-        """The lowest of the ceilings on records that is above 0."""
+        """The lowest of the ceilings on records that is above 0; infinite where there is none."""
         rates = (self.max_rate, *(window.max_rate for window in self.windows))
         return min((rate for rate in rates if rate), default=math.inf)
 
@@ -84,7 +84,10 @@ class Ceilings:
         return ZoneInfo(self.time_zone)
 
     def at(self, moment: float) -> tuple[float, float]:
-        """Return the records and the units a second allowed at a moment, in seconds since 1970; infinite for no end."""
+        """Return the records and the units a second that are allowed at a moment, in seconds since 1970.
+
+        Each is infinite where there is no ceiling.
+        """
         rate, units = self.max_rate, self.max_write_units
         if self.windows:
             local = dt.datetime.fromtimestamp(moment, self._zone)
@@ -104,9 +107,9 @@ def ceilings(
     max_rate: float | None = None,
     max_write_units: float | None = None,
 ) -> Ceilings:
-    """Return the ceilings; raises ValueError, "key: text", for those that cannot be kept or would never let go on.
+    """Return the ceilings; `name` is the key of `max_rate`.
 
-    `name` is the key of `max_rate`.
+    Raises ValueError, "key: text", for ceilings that cannot be kept or that allow nothing at any hour.
     """
     for key, value in ((name, max_rate), ("max_write_units", max_write_units)):
         if value is not None and not 0 < value < math.inf:

@@ -1,7 +1,7 @@
-"""How fast a place is sent to: as fast as it takes it, never faster than the plan says (R47, R51, R52).
+"""The rate at which a place is sent to: as fast as it takes it, never faster than the plan says (R47, R51, R52).
 
-Nothing is held back until a place throttles. From then on its rate is known: it is cut at each sign of throttling, at
-most by half and once for all requests that were under way, and grows by equal steps, faster the longer it stays calm.
+Nothing waits until a place throttles. From then on the place has a rate. Each sign of throttling cuts it, at most by
+half and once for all requests that were under way. It grows by equal steps, faster the longer the place stays calm.
 All threads of a process that write to one place share its `Pacer`: each asks before a request and records its result.
 """
 
@@ -49,19 +49,19 @@ T = TypeVar("T")
 
 
 class Turn(NamedTuple):
-    """Leave to send one request."""
+    """Permission to send one request."""
 
     at: float
     """When it was given, by the pacer's clock."""
     records: int
     units: float
     waited_s: float
-    """How long it was waited for."""
+    """How long the request waited for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """What holding back came to."""
+    """The waits before a route's requests, and the answers that asked for less."""
 
     throttled: int = 0
     """Answers with which the place asked for less."""
@@ -82,7 +82,7 @@ class Paced:
 
 
 class _Bucket:
-    """Leave that accrues at a rate and may be overdrawn once: a request of any size goes when there is no debt."""
+    """Permission that accrues at a rate and may be overdrawn once: a request of any size goes when there is no debt."""
 
     def __init__(self, now: float, most_s: float = math.inf) -> None:
         self._balance = 0.0
@@ -90,7 +90,7 @@ class _Bucket:
         self._most_s = most_s
 
     def wait_s(self, rate: float, now: float) -> float:
-        """Return how long until a request may go, were the rate to stay."""
+        """Return the seconds until a request may go at this rate."""
         if rate == math.inf:
             self._balance = 0.0
         else:
@@ -106,7 +106,7 @@ class _Bucket:
 
 
 class _Recent:
-    """How much a second passed lately: in the second under way, or the one before it if that was more."""
+    """The amount that passed in a second lately: the second under way, or the second before if that was more."""
 
     def __init__(self, now: float) -> None:
         self._since = now
@@ -134,7 +134,7 @@ class Pacer:
         timing: Timing = TIMING,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """Hold nothing back but what the ceilings say."""
+        """Limit nothing but what the ceilings limit."""
         self.place = place
         self._ceilings = ceilings
         self._clock, self._wall, self._stop = timing.clock, wall, timing.stop
@@ -188,9 +188,9 @@ class Pacer:
             waited_s += self._clock() - now
 
     def record_result(self, turn: Turn, left: int = 0, *, throttled: bool | None = None) -> bool:
-        """Note that all but `left` records of a request got through; return whether that counts as throttled.
+        """Record that all but `left` records of a request got through; return whether the place throttled.
 
-        It does if any is left, unless `throttled` says why it was.
+        It throttled if any record is left, unless `throttled` says otherwise, or if its answers have become slow.
         """
         asked_for_less = left > 0 if throttled is None else throttled
         with self._lock:
@@ -203,7 +203,7 @@ class Pacer:
         return asked_for_less or slow
 
     def give_back(self, records: int) -> None:
-        """So many records that were asked for were not sent after all."""
+        """Give back the permission for records that were not sent after all."""
         with self._lock:
             for bucket in (self._adaptive, self._units, self._records):
                 bucket.take(-records)
@@ -250,7 +250,7 @@ class Pacer:
 
 
 class Pace:
-    """A pacer as one target of a route uses it, with what holding back came to for that route."""
+    """A pacer as one target of a route uses it; it counts the waits of that route."""
 
     def __init__(self, pacer: Pacer) -> None:
         """Count from nothing."""
@@ -262,7 +262,7 @@ class Pace:
 
     @property
     def waits(self) -> Waits:
-        """What it came to so far."""
+        """The waits so far."""
         return Waits(self._throttled, self._waited_s, self.pacer.rate)
 
     def ask(self, records: int, units: float | None = None) -> Turn:
@@ -275,7 +275,7 @@ class Pace:
         return turn
 
     def record_result(self, turn: Turn, left: int = 0, *, throttled: bool | None = None) -> None:
-        """Note how a request ended; see `Pacer.record_result`."""
+        """Record how a request ended; see `Pacer.record_result`."""
         if self.pacer.record_result(turn, left, throttled=throttled):
             with self._lock:
                 self._throttled += 1
