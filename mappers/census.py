@@ -60,7 +60,7 @@ class Node:
         self.height = 0
         """Levels of objects below."""
         self.crowded = False
-        """Whether there were more than MOST_NAMES names; they are forgotten then."""
+        """True if there were more than MOST_NAMES names; they are then forgotten."""
 
     def add(self, value: Any, kind: Callable[[Any], str]) -> int:
         """Count one value of the field and return how many levels of objects it has."""

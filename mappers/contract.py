@@ -19,7 +19,7 @@ class Record(Protocol):
 
     @property
     def address(self) -> str:
-        """Where the record lives: unique within its route's target, and enough to read or delete it there."""
+        """The record's address: unique within its route's target, and enough to read or delete the record."""
 
     @property
     def expires_at_ms(self) -> int | None:
@@ -91,7 +91,7 @@ class MapperDeclarations:
     use_cases: ClassVar[Sequence[str]] = ()
     """The values of a route's `use_case` that pick this mapper and its target."""
     dates_in_ms: ClassVar[bool] = False
-    """Whether it takes each date as a DatetimeMS, which is decoded in less time than a datetime."""
+    """True if it takes each date as a DatetimeMS, which is decoded in less time than a datetime."""
     PLACEMENT: ClassVar[Mapping[str, Any]] = {}
     """Keys of the target's placement that hold for each of its routes."""
 

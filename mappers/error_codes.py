@@ -24,12 +24,12 @@ EFFECTS: Mapping[Effect, str] = {
     ),
     "noted": "The run went on; the note does not change the verdict.",
 }
-"""What the tool did, by the kind of error."""
+"""The tool's action, by the kind of error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What a code means."""
+    """The meaning of a code."""
 
     effects: tuple[Effect, ...]
     meaning: str

@@ -15,11 +15,11 @@ from mappers.transforms.filters import Filter, compiled, reached
 from mappers.values.json_values import milliseconds
 
 FROM_INDEX = "from_index"
-"""What a route says in `expires` where the TTL indexes of its collection decide."""
+"""The value of `expires` with which the TTL indexes of the collection decide."""
 _LATEST_MS = 2**63 - 1
 _JSON = json_util.JSONOptions(tz_aware=True, tzinfo=dt.UTC, json_mode=json_util.JSONMode.CANONICAL)
 LONGEST_S = 2**31 - 1
-"""What `expireAfterSeconds` of a TTL index can be at most."""
+"""The greatest `expireAfterSeconds` of a TTL index."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Expires:
 
 @dataclass(frozen=True)
 class IndexExpires(Expires):
-    """What `from_index` came to: the rule of the one TTL index, or of the first of several."""
+    """The result of `from_index`: the rule of the only TTL index, or of the first of several."""
 
     where: str = ""
     """The filter of a partial index, as canonical Extended JSON: documents that do not match never expire by it."""

@@ -30,7 +30,7 @@ LossFields = dict[tuple[str, str], Loss]
 Lost = tuple[str, str]
 """One value that one document lost: its field's path and the kind of loss."""
 NOTHING_LOST: Sequence[Lost] = ()
-"""What nearly every document loses."""
+"""The losses of nearly every document."""
 
 
 class Losses:

@@ -113,7 +113,7 @@ ITEM_POLICIES = ItemPolicies()
 JSON_POLICIES = JsonPolicies()
 INDEX_POLICIES = IndexPolicies()
 HASH_POLICIES = HashPolicies()
-"""What holds where a route says nothing."""
+"""The policies of a route that sets none."""
 
 
 class Shared(Protocol):

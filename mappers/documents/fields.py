@@ -10,7 +10,7 @@ from bson import DBRef
 from mappers.contract import Document
 
 MISSING = object()
-"""What `lookup` returns where the document has no such field; null is a value."""
+"""The result of `lookup` if the document has no such field; null is a value."""
 
 
 def lookup(document: Document, path: str) -> Any:

@@ -161,7 +161,7 @@ def key_fault(value: Mapping[str, Any], kind: str, limit_bytes: int) -> str:
 
 
 Value = Callable[[Document, str, Mapping[str, Any]], "dict[str, Any] | None"]
-"""From a document, its typed id and its attributes to one key attribute's value, None where a field is missing."""
+"""A function of a document, its typed id and its attributes; it returns a key's value, None for a missing field."""
 
 
 def maker(key_attribute: KeyAttribute, limit_bytes: int, convert: Callable[[Any], dict[str, Any]]) -> Value:

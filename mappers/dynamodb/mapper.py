@@ -39,7 +39,7 @@ class ItemMapper(MapperDeclarations, Addressing, Straight):
 
     @dataclass(frozen=True)
     class Options(OptionDeclarations):
-        """What a route may say about its items."""
+        """The options of a route for its items."""
 
         key: Key = Key()  # noqa: RUF009 - frozen, so that one default may be shared
         """The key attributes: fields, or text with fields in braces."""

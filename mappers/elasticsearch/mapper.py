@@ -39,7 +39,7 @@ class DocumentMapper(MapperDeclarations, Addressing, Straight, Designer):
 
     @dataclass(frozen=True)
     class Options(OptionDeclarations):
-        """What a route may say about its documents."""
+        """The options of a route for its documents."""
 
         id_encoding: IdEncoding = "typed"
         """plain: ids are the text of `_id` without a type prefix; only where every `_id` is of one type."""

@@ -21,7 +21,7 @@ class SetMapper(RedisMapper):
 
     @dataclass(frozen=True)
     class Options(OptionDeclarations):
-        """What a route may say about its sets."""
+        """The options of a route for its sets."""
 
         values: str | None = None
         """The array whose elements become the members of a set of the document's own; or say `member`."""
@@ -107,7 +107,7 @@ class ListMapper(OwnKeyMapper):
 
     @dataclass(frozen=True)
     class Options(OptionDeclarations):
-        """What a route may say about its lists."""
+        """The options of a route for its lists."""
 
         values: str
         """The array whose elements become the list's."""

@@ -16,7 +16,7 @@ from mappers.values.key_templates import Template, key_text
 
 LONGITUDE = 180.0
 LATITUDE = 85.05112878
-"""Where the server's projection ends; GEOADD refuses what lies beyond (R27)."""
+"""The greatest latitude of the server's projection. GEOADD refuses a latitude beyond it (R27)."""
 _STEPS = 2**26
 _NAMES = (("lon", "lat"), ("lng", "lat"), ("longitude", "latitude"))
 
@@ -26,7 +26,7 @@ class GeoMapper(RedisMapper):
 
     @dataclass(frozen=True)
     class Options(OptionDeclarations):
-        """What a route may say about its places."""
+        """The options of a route for its places."""
 
         location: str
         """The field with the place: a GeoJSON Point, [longitude, latitude], or an object with lon (lng) and lat."""

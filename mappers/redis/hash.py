@@ -25,7 +25,7 @@ class HashMapper(WholeDocumentMapper[Hash]):
 
     @dataclass(frozen=True)
     class Options(OptionDeclarations):
-        """What a route may say about its hashes."""
+        """The options of a route for its hashes."""
 
         key: str | None = None
         """Key template; the route's name, a colon and {_id} by default."""

@@ -77,7 +77,7 @@ class JsonMapper(WholeDocumentMapper[Json]):
 
     @dataclass(frozen=True)
     class Options(OptionDeclarations):
-        """What a route may say about its JSON documents."""
+        """The options of a route for its JSON documents."""
 
         key: str | None = None
         """Key template; the route's name, a colon and {_id} by default."""

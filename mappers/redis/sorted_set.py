@@ -26,7 +26,7 @@ class SortedSetMapper(RedisMapper):
 
     @dataclass(frozen=True)
     class Options(OptionDeclarations):
-        """What a route may say about its sorted set."""
+        """The options of a route for its sorted set."""
 
         score: str
         """The numeric field that orders the members."""

@@ -26,7 +26,7 @@ class StreamMapper(RedisMapper):
 
     @dataclass(frozen=True)
     class Options(OptionDeclarations):
-        """What a route may say about its stream."""
+        """The options of a route for its stream."""
 
         entry: str
         """The field that orders the entries: `_id` if it is an ObjectId, date or whole number, or a date field."""

@@ -30,7 +30,7 @@ class StringMapper(WholeDocumentMapper[String]):
 
     @dataclass(frozen=True)
     class Options(OptionDeclarations):
-        """What a route may say about its strings."""
+        """The options of a route for its strings."""
 
         key: str | None = None
         """Key template; the route's name, a colon and {_id} by default."""
@@ -100,7 +100,7 @@ class CounterMapper(OwnKeyMapper):
 
     @dataclass(frozen=True)
     class Options(OptionDeclarations):
-        """What a route may say about its counters."""
+        """The options of a route for its counters."""
 
         value: str
         """The field with the number."""

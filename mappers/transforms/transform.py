@@ -12,9 +12,9 @@ from mappers.contract import Document
 from mappers.losses import Losses
 
 Where = tuple[str | int, ...]
-"""Where something stands below a key of a plan."""
+"""A place below a key of a plan."""
 Fault = tuple[Where, str]
-"""Where it stands, and what is wrong."""
+"""The place of a fault, and its text."""
 
 Substitute = Literal["value", "text", "fields"]
 """What a transform may put in place of a field: another value, a text of JSON, or the field's own fields beside it."""
@@ -31,13 +31,13 @@ class Transform(ABC):
     name: ClassVar[str]
     """The key of a step in a plan that says which transform it is."""
     bare: ClassVar[bool] = False
-    """Whether its one dataclass field is written right below that name, without a key of its own."""
+    """True if its one dataclass field is written right below that name, without a key of its own."""
     secrets: ClassVar[Collection[str]] = ()
     """Its keys whose values must come from the environment."""
     useless_on: ClassVar[Collection[Substitute]] = ()
-    """What another transform may have put in place of a field so that this one can do nothing with it."""
+    """The substitutes, put in place of a field by another transform, with which this one can do nothing."""
     splits: ClassVar[bool] = False
-    """Whether it makes several documents of one."""
+    """True if it makes several documents of one."""
 
     @property
     def written(self) -> Any:
@@ -82,13 +82,13 @@ class Known:
     """The facts about every document between two transforms that are true for any collection."""
 
     absent: dict[str, str] = field(default_factory=dict)
-    """Fields that no document has any more, and the step that took them."""
+    """Fields that no document has any more, each with the step that removed it."""
     selected: list[tuple[set[str], str]] = field(default_factory=list)
-    """All that a step kept, with what was made after it."""
+    """The fields that a step kept or a later step made, with the name of the first step."""
     substitutes: dict[str, tuple[Substitute, str]] = field(default_factory=dict)
     """Fields that hold what a step put there, of which kind, and the step: nothing is within them."""
     flattened: list[str] = field(default_factory=list)
-    """How names may begin that a step has made of the fields of objects."""
+    """The beginnings of names that a step may have made of the fields of objects."""
 
     def select(self, paths: Iterable[str], step: str) -> None:
         """Record that only these fields and the `_id` remain."""

@@ -33,17 +33,17 @@ class Plain:
 
     shape: Shape
     not_first: bytes = b"$"
-    """What no name begins with: with $ it would look like a tag."""
+    """Bytes that no name begins with. A name with $ would look like a tag."""
     not_within: bytes = b""
     not_on_top: Sequence[bytes] = ()
     nameless: bool = False
-    """Whether a name may be empty."""
+    """True if a name may be empty."""
     deepest: int = _DEEPEST
     most_number: int = 2**63 - 1
     scaled: bool = False
-    """Whether a decimal that DynamoDB would write otherwise keeps its zeros, and so is no case for this."""
+    """True if decimals keep their zeros: a decimal that DynamoDB would write otherwise is then not plain."""
     null_text: bool = True
-    """Whether null is a text in a hash."""
+    """True if null is a text in a hash."""
 
 
 _NOTHING: Document = {}

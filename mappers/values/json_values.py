@@ -27,7 +27,7 @@ from mappers.values.tags import milliseconds as milliseconds
 EXACT_IN_DOUBLE = 2**53
 """Integers up to here are exact as doubles, which is what JavaScript reads (R18)."""
 NULL_TEXT = b"\x00null"
-"""What a hash field holds for null (R19)."""
+"""The text of null in a hash field (R19)."""
 
 
 class _NotPlainError(Exception):

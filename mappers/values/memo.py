@@ -8,7 +8,7 @@ from typing import TypeVar
 Key = TypeVar("Key")
 
 _MOST = 60_000
-"""What is remembered; names that are data, such as a map's by user, would fill the memory."""
+"""The most texts kept. Names that are data, such as the keys of a map by user, would fill the memory."""
 
 
 class Remembered(dict[Key, str]):
