@@ -28,8 +28,8 @@ def size_of(size_bytes: int) -> str:
     return f"{size:.3g} {unit}"
 
 
-def room(server: Server, percent: float) -> int | None:
-    """Return the bytes that may still be filled within so many percent of `maxmemory`, or None without a limit."""
+def free_bytes(server: Server, percent: float) -> int | None:
+    """Return the bytes that are left within so many percent of `maxmemory`, or None without a limit."""
     left = 0.0
     for primary in server.primaries():
         (reply,) = primary.ask(("INFO",))

@@ -37,7 +37,7 @@ from stores.redis.commands import (
 )
 from stores.redis.connections import opened
 from stores.redis.keys import OwnKeys, as_bytes, literal, parsed
-from stores.redis.memory_usage import growth_bytes, room, size_of
+from stores.redis.memory_usage import free_bytes, growth_bytes, size_of
 from stores.redis.server_checks import check_server, check_type
 from stores.redis.server_health import Statuses, as_design, faults, of_design, server_statuses
 from stores.redis.streams import Turns, insert, too_late
@@ -153,7 +153,7 @@ class RedisTarget(Auditable, Listable, Measurable, Paced, Plannable, ScratchArea
 
     def limited(self) -> bool:
         """Whether the server has a `maxmemory`."""
-        return room(self._server, self._memory_percent) is not None
+        return free_bytes(self._server, self._memory_percent) is not None
 
     def measure(self, records: Sequence[Held], times: float, beside: Mapping[str, int], /) -> tuple[str, int]:
         """Return the server, and the bytes of its memory that so many times these records will take (R71)."""
@@ -168,7 +168,7 @@ class RedisTarget(Auditable, Listable, Measurable, Paced, Plannable, ScratchArea
             and (record.expires_at_ms is None or record.expires_at_ms > now_ms)
         ]
         size_bytes = int(growth_bytes(self._server, fit) * times)
-        left = room(self._server, self._memory_percent)
+        left = free_bytes(self._server, self._memory_percent)
         wanted = size_bytes + beside.get(place, 0)
         if left is not None and wanted > left:
             raise PlanError(

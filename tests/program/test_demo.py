@@ -47,7 +47,7 @@ def ran(folder: Path, *options: str) -> tuple[int, str, str]:
 
 
 def at_work_in(folder: Path) -> list[str]:
-    """The processes that work below the folder, or were told of it: each of the demo's servers does both."""
+    """The processes that work below the folder or name it in their arguments; each server of the demo does both."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -90,12 +90,13 @@ def test_the_demo_reads_every_document_it_seeded(first: dict[str, Any]) -> None:
     made = {name: list(made) for name, made in seed.marketplace(600, NOW).items()}
     for name in ("projects", "freelancers", "accounts", "proposals", "sessions"):
         assert read[name] == len(made[name])
-    assert read["freelancers_by_rating"] == sum(one["reviews"] > 0 for one in made["freelancers"]) < read["profiles"]
+    reviewed = sum(freelancer["reviews"] > 0 for freelancer in made["freelancers"])
+    assert read["freelancers_by_rating"] == reviewed < read["profiles"]
     since = dt.datetime(2016, 1, 1, tzinfo=dt.UTC)
-    wanted = sum(one["kind"] != "heartbeat" and one["at"] >= since for one in made["activity"])
+    wanted = sum(event["kind"] != "heartbeat" and event["at"] >= since for event in made["activity"])
     assert read["activity"] == wanted < len(made["activity"])
     (proposals,) = [route for route in first["routes"] if route["route"] == "proposals"]
-    assert proposals["dropped"] == sum(one["state"] == "draft" for one in made["proposals"]) > 0
+    assert proposals["dropped"] == sum(proposal["state"] == "draft" for proposal in made["proposals"]) > 0
 
 
 def test_the_report_lies_where_the_demo_says(first: dict[str, Any], folder: Path) -> None:
@@ -109,7 +110,7 @@ def test_no_server_outlives_the_demo(first: dict[str, Any], folder: Path) -> Non
 
 @pytest.mark.process
 def test_a_second_run_in_the_folder_begins_anew_and_tells_its_steps(first: dict[str, Any], folder: Path) -> None:
-    before = {one.name for one in folder.glob("data-*")}
+    before = {data.name for data in folder.glob("data-*")}
     code, out, err = ran(folder, "--documents", "100")
     assert code == 0, err
     steps = [line for line in out.splitlines() if line[:1].isdigit()]
@@ -117,9 +118,9 @@ def test_a_second_run_in_the_folder_begins_anew_and_tells_its_steps(first: dict[
     assert "100 documents in 6 collections" in steps[1]
     assert "verdict clean: 8 routes" in out
     assert str(folder / "report" / "report.json") in out
-    told = [line.split() for line in out.splitlines() if line.strip().startswith("cp ")]
-    assert all(Path(file).is_file() for file in told[0][1:-1])
-    after = {one.name for one in folder.glob("data-*")}
+    commands = [line.split() for line in out.splitlines() if line.strip().startswith("cp ")]
+    assert all(Path(file).is_file() for file in commands[0][1:-1])
+    after = {data.name for data in folder.glob("data-*")}
     assert len(after) == 1
     assert not after & before
     assert at_work_in(folder) == []
@@ -135,7 +136,7 @@ def test_a_folder_of_somebody_else_is_refused_and_left_alone(tmp_path: Path) -> 
     assert code == 2
     assert json.loads(out)["error"]["code"] == "E-DEMO-DIR"
     assert "--dir" in err
-    assert [(one.name, one.read_text()) for one in theirs.iterdir()] == [("thesis.txt", "years of work")]
+    assert [(file.name, file.read_text()) for file in theirs.iterdir()] == [("thesis.txt", "years of work")]
 
 
 def test_two_demos_do_not_share_a_folder(tmp_path: Path) -> None:
