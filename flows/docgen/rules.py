@@ -14,18 +14,19 @@ from pathlib import Path
 from flows import generated_file
 
 FILE = Path(__file__).parents[2] / "docs" / "rules.md"
-_ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[2]
 _FOLDERS = ("mappers", "stores", "flows", "tests", "benchmarks")
 _SUFFIXES = (".py", ".hpp", ".cpp")
 _NUMBER = re.compile(r"\bR\d+\b")
 _ROW = re.compile(r"^\| (R\d+) \|(.*)\|[^|]*\|$", re.MULTILINE)
 
 
-def citing(root: Path = _ROOT) -> dict[str, list[str]]:
-    """Return the folders that cite each rule, sorted, by the rule's number.
+def citing(root: Path | None = None) -> dict[str, list[str]]:
+    """Return the folders that cite each rule, sorted, by the rule's number; `root` is the repository.
 
     Folders of tests are named only for a rule that nothing else cites.
     """
+    root = root or ROOT
     folders: dict[str, set[str]] = {}
     for folder in _FOLDERS:
         for path in sorted((root / folder).rglob("*")):

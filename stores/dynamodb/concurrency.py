@@ -28,9 +28,10 @@ class ConcurrentRequests:
     many are sent side by side.
     """
 
-    def __init__(self, most: int) -> None:
-        """Take the limit, at least 1."""
+    def __init__(self, most: int, clock: Callable[[], float] = time.perf_counter) -> None:
+        """Take the limit, at least 1, and the clock by which answers are waited for, in seconds."""
         self._most = most
+        self._clock = clock
         self._lock = threading.Lock()
         self._waited = 0
         self._senders: ThreadPoolExecutor | None = None
@@ -62,13 +63,13 @@ class ConcurrentRequests:
             yield
             return
         acquired = _TURN.acquire(timeout=_TURN_S)
-        began, worked = time.perf_counter(), time.thread_time()
+        began, worked = self._clock(), time.thread_time()
         try:
             yield
         finally:
             work_s = time.thread_time() - worked
             # Another thread that holds the interpreter looks like waiting too, but not each time.
-            self._waited = self._waited + 1 if time.perf_counter() - began > 2 * work_s else 0
+            self._waited = self._waited + 1 if self._clock() - began > 2 * work_s else 0
             if acquired:
                 _TURN.release()
 

@@ -67,7 +67,7 @@ class DynamoDBTarget(Auditable, Countable, Divided, Listable, Loadable[Item], Pa
             profile=connection.profile,
             timing=timing,
         )
-        self._requests = ConcurrentRequests(options.checked_requests(connection))
+        self._requests = ConcurrentRequests(options.checked_requests(connection), timing.clock)
         self._described = Table(self._table, self.calls, options.wanted(placement))
         ceilings = connection.ceilings()
         self.pace = pace(f"table {self._table}", ceilings, f"{connection.endpoint} {connection.region}", timing)

@@ -69,6 +69,7 @@ def test_a_stale_page_is_noticed_and_written(
     copy = tmp_path / "rules.md"
     copy.write_text(PAGE.read_text("utf-8").replace("`flows/verifier`", "`flows/elsewhere`"), encoding="utf-8")
     monkeypatch.setattr(rules, "FILE", copy)
+    monkeypatch.setattr(rules, "ROOT", ROOT)  # Also where the package under test is an installed one.
     assert rules.main(["--check"]) == 1
     assert "flows.docgen.rules --write" in capsys.readouterr().err
     assert rules.main(["--write"]) == 0

@@ -168,8 +168,8 @@ def test_a_key_or_index_at_fault_is_named_with_what_is_allowed(tmp_path: Path, s
     for fault in (
         "routes.misspelt.key.partition.nam: no such key (did you mean 'name'?); allowed: name, field, value, type",
         "routes.joined.key: '{a}{b}' does not show where {a} ends",
-        "routes.no_text.key.sort.value: found 5; allowed: a text",
-        "routes.index.indexes: 'x': DynamoDB takes 3 to 255",
+        "routes.no_text.key.sort.value: found 5; allowed: text",
+        "routes.index.indexes: 'x': a name has 3 to 255",
     ):
         assert fault in refused.err
     assert "E-PLAN 4 faults" in refused.err

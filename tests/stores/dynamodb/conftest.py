@@ -9,6 +9,7 @@ import boto3
 import pytest
 
 from stores.dynamodb.target import DynamoDBTarget
+from stores.throttling.backoff import TIMING, Timing
 
 
 @pytest.fixture(scope="module")
@@ -22,11 +23,13 @@ def place(dynamodb_endpoint: str, unique: str) -> Iterator[Callable[..., DynamoD
     """Make targets of one table, which send one request after another; a `deadline_s` of 0 gives up at once."""
     made: list[DynamoDBTarget] = []
 
-    def target(deadline_s: float = 60, route: str = "", requests: int = 1, **placement: Any) -> DynamoDBTarget:
+    def target(
+        deadline_s: float = 60, route: str = "", requests: int = 1, timing: Timing = TIMING, **placement: Any
+    ) -> DynamoDBTarget:
         connection = DynamoDBTarget.Connection(
             endpoint=dynamodb_endpoint, retry_deadline_s=deadline_s, requests=requests
         )
-        made.append(DynamoDBTarget(connection, DynamoDBTarget.Placement(**placement), route or unique))
+        made.append(DynamoDBTarget(connection, DynamoDBTarget.Placement(**placement), route or unique, timing=timing))
         return made[-1]
 
     yield target

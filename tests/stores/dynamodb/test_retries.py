@@ -30,6 +30,7 @@ from mappers.dynamodb.records import item
 from stores.contract.target import Rejected
 from stores.dynamodb.target import DynamoDBTarget
 from stores.errors import OfframpError, PermanentError, TransientError
+from stores.throttling.backoff import Timing
 
 
 def test_unprocessed_items_are_sent_again_and_none_is_lost(target: DynamoDBTarget, server: Any, unique: str) -> None:
@@ -344,7 +345,8 @@ def test_requests_go_side_by_side_up_to_the_limit_and_none_is_left_behind(place:
 
 
 def test_requests_whose_answers_come_at_once_go_one_by_one(place: Any, server: Any, unique: str) -> None:
-    target = place(requests=4)
+    # By the time this thread works itself: waiting for a core is no waiting for an answer.
+    target = place(requests=4, timing=Timing(clock=time.thread_time))
     target.prepare()
     threads: set[int] = set()
 
