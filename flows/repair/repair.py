@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from flows.connect.preflight import join_faults, total_tally
 from flows.connect.session import Session, open_session
@@ -23,6 +23,7 @@ from stores.state.leases import Lease
 from stores.state.repairs import Action
 from stores.state.state import State
 from stores.state.verification import MOST_FINDINGS
+from stores.throttling.batches import cut
 
 KINDS = ("missing", "differs", "extra")
 """What can be repaired. Of two documents that map to the same address only the plan can say whose record it holds."""
@@ -178,7 +179,7 @@ class _Repair:
         recheck = Recheck(opened.source, opened.projection, opened.target, refused=refused, stop=self.stop)
         wrong: list[Mismatch] = []
         right: list[str] = []
-        for batch in _batches(mismatches):
+        for batch in cut(mismatches, BATCH):
             self._raise_if_stopped()
             for before, now in zip(batch, recheck(batch), strict=True):
                 if now.kind not in (*KINDS, *_UNPROVEN):
@@ -194,7 +195,7 @@ class _Repair:
         kinds: dict[bytes, Mismatch] = {}
         for mismatch in wrong:
             kinds.setdefault(mismatch.position, mismatch)
-        for batch in _batches(list(kinds)):
+        for batch in cut(list(kinds), BATCH):
             self._raise_if_stopped()
             done = recopy(opened, batch)
             rejected = {reject.id for reject in done.rejects}
@@ -214,7 +215,7 @@ class _Repair:
         return len(kinds)
 
     def _delete(self, opened: OpenRoute, extras: Sequence[Mismatch]) -> int:
-        for batch in _batches(extras):
+        for batch in cut(extras, BATCH):
             self._raise_if_stopped()
             opened.journal.ensure()
             opened.target.delete([extra.address for extra in batch])
@@ -234,7 +235,7 @@ class _Repair:
                 made.add(type(record))
                 if record.address in candidates:
                     kept[record.address] = "a document maps to this address now"
-        for addresses in _batches([address for address in extras if address not in kept]):
+        for addresses in cut([address for address in extras if address not in kept], BATCH):
             for address, record in opened.target.read(addresses).items():
                 if type(record) not in made:
                     kept[address] = "no document maps to the record there; it may belong to another program"
@@ -250,11 +251,3 @@ def _by_kind(mismatches: Sequence[Mismatch]) -> dict[str, int]:
 
 def _id(mismatch: Mismatch) -> str:
     return identify(mismatch.position) if mismatch.position else ""
-
-
-T = TypeVar("T")
-
-
-def _batches(every: Sequence[T]) -> Iterator[Sequence[T]]:
-    for first in range(0, len(every), BATCH):
-        yield every[first : first + BATCH]

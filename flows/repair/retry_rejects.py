@@ -18,6 +18,7 @@ from stores.mongodb.database import MongoDB
 from stores.state.rejects import RejectFilter, StoredReject
 from stores.state.repairs import Action
 from stores.state.state import State
+from stores.throttling.batches import cut
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,9 @@ def _retry_route(session: Session, route: Route, database: MongoDB, chosen: Reje
     try:
         with open_copied(session, route, database) as opened:
             opened.state.repairs.begin(opened.lease)
-            for first in range(0, len(ids), BATCH):
+            for batch in cut(ids, BATCH):
                 raise_if_stopped(stop, "stopped by a signal; the same command resumes")
-                outcome = _again(opened, ids[first : first + BATCH], outcome)
+                outcome = _again(opened, batch, outcome)
     except OfframpError as error:
         return replace(outcome, failure=str(error))
     return outcome

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Container, Iterator
-from itertools import islice
+from collections.abc import Container
 from pathlib import Path
 
 from flows.connect.session import Session
@@ -19,6 +18,7 @@ from stores.contract.source import Partition, Source
 from stores.contract.stop import NEVER, Stop, raise_if_stopped
 from stores.contract.target import Listable, Target
 from stores.errors import TransientError
+from stores.throttling.batches import cut
 
 _log = logging.getLogger(__name__)
 
@@ -73,9 +73,8 @@ def delete_unmapped(
         )
     if not list_share(target, log, stop=stop):
         raise TransientError("E-STOPPED", _STOPPED)
-    left: Iterator[str] = extras([log.path])
     deleted = 0
-    while addresses := list(islice(left, _AT_ONCE)):
+    for addresses in cut(extras([log.path]), _AT_ONCE):
         raise_if_stopped(stop, _STOPPED)
         journal.ensure()
         target.delete(addresses)

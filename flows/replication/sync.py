@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
-from flows.connect.preflight import RouteCheck, check, confirm_target, join_faults, refuse_other_identity
+from flows.connect.preflight import RouteCheck, check, confirm_target, is_copied, join_faults, refuse_other_identity
 from flows.connect.session import Session, open_session
 from flows.connect.staging import refuse_unloaded
 from flows.connect.stores import open_source
@@ -163,7 +163,7 @@ class _Sync:
     def _open_applier(self, route: Route, closing: ExitStack) -> Applier:
         lease = self.session.leases[route.name]
         known, sync_state = self.state.partitions.route(route.name), self.state.sync_positions.get(route.name)
-        if known is None or not all(part.done for part in self.state.partitions.of_route(route.name)):
+        if known is None or not is_copied(self.state, route):
             raise PlanError("E-SYNC-BACKFILL", "it is not copied completely; run backfill first, which resumes")
         refuse_unloaded(self.state, route)
         if self.state.sync_positions.sweep_due(route.name) and route.keys.sync != "rescan":

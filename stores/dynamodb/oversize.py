@@ -11,7 +11,7 @@ import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b, sha256
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import orjson
 import zstandard
@@ -40,19 +40,6 @@ class Unfit(Exception):
         super().__init__(code, reason)
         self.code = code
         self.reason = reason
-
-
-class Beside(Protocol):
-    """Where pieces are held beside the table's items, by name."""
-
-    def put(self, pieces: Mapping[str, bytes], owner: Attributes) -> None:
-        """Every piece is held and acknowledged; raises Unfit where the store refuses one."""
-
-    def get(self, names: Sequence[str]) -> Mapping[str, bytes]:
-        """Return the pieces under these names; an absent piece is not in the answer."""
-
-    def delete(self, names: Sequence[str]) -> None:
-        """Nothing is held under these names."""
 
 
 @dataclass(frozen=True, slots=True)
