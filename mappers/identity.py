@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import math
+import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from hashlib import blake2b
@@ -21,6 +22,7 @@ from mappers.documents.decoding import CODEC
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MILLISECOND = dt.timedelta(milliseconds=1)
+_SHORTENED = re.compile("h:[0-9a-f]{64}")
 
 
 IdEncoding = Literal["typed", "plain"]
@@ -90,6 +92,15 @@ def shortened(text: str, limit_bytes: int) -> str:
     if len(encoded) <= limit_bytes and not text.startswith("h:"):
         return text
     return "h:" + blake2b(encoded, digest_size=32).hexdigest()
+
+
+def unmistakable(text: str) -> str:
+    """Return the text itself unless it could be read as a shortened one (``h:`` and 64 hex digits), else its digest.
+
+    For an id within a longer key, which is shortened only where the whole key is too long. Only a plain id can be such
+    a text. Every other plain id that begins with ``h:`` keeps its text.
+    """
+    return shortened(text, 0) if _SHORTENED.fullmatch(text) else text
 
 
 def _structure(value: Any) -> Any:

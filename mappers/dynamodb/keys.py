@@ -16,7 +16,7 @@ from bson.datetime_ms import DatetimeMS
 from mappers.contract import Document, MappingError
 from mappers.documents.fields import MISSING, lookup
 from mappers.dynamodb.size import value_size
-from mappers.identity import shortened
+from mappers.identity import shortened, unmistakable
 from mappers.values.field_names import dynamodb_name
 from mappers.values.key_templates import Template, key_text
 from mappers.values.tags import date_text, milliseconds
@@ -229,7 +229,7 @@ def _filled(
     for literal, path in template.parts:
         texts.append(literal)
         if path:
-            text = typed if path == "_id" else _text(document, path)
+            text = unmistakable(typed) if path == "_id" else _text(document, path)
             if text is None:
                 return None
             texts.append(_escaped(text, separators))

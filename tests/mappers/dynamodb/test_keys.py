@@ -19,7 +19,7 @@ from mappers.contract import Losses, MappingError
 from mappers.dynamodb.keys import attribute
 from mappers.dynamodb.mapper import ItemMapper
 from mappers.dynamodb.records import Index, Item, Key, KeyAttribute, item, item_size
-from mappers.identity import encode
+from mappers.identity import encode, shortened
 
 OID = ObjectId("5f3b1c2d4e5f60718293a4b5")
 AT = dt.datetime(2020, 1, 2, 3, 4, 5, 678000, tzinfo=dt.UTC)
@@ -187,6 +187,25 @@ def test_a_template_too_long_keeps_the_digest_of_the_id() -> None:
     assert one["sk"]["S"].startswith("ORDER#h:")
     assert one["_id"] == {"S": f"s:{long}"}
     assert refused({"_id": long, "f": "a" * 1000}, key=Key("{_id}", "{f}#{_id}")) == ("E-DDB-KEY", "sk")
+
+
+@pytest.mark.parametrize("template", ["{_id}", "ORDER#{_id}", "{_id}:{f}", "{f}#{_id}"])
+@pytest.mark.parametrize("part", ["partition", "sort"])
+def test_a_plain_id_that_reads_as_a_digest_has_a_key_of_its_own(template: str, part: str) -> None:
+    key = Key(template) if part == "partition" else Key("f", template)
+    long = "x" * 3000
+    imitation = shortened(long, 0)
+    addresses = [
+        mapped({"_id": at, "f": "a"}, key=key, id_encoding="plain").address
+        for at in (long, imitation, shortened(imitation, 0))
+    ]
+    assert len(set(addresses)) == 3
+    assert body({"_id": imitation, "f": "a"}, key=key, id_encoding="plain")["_id"] == {"S": imitation}
+
+
+@pytest.mark.parametrize("at", ["h:", "h:x", "h:" + "0" * 63, "h:" + "0" * 65, "h:" + "A" * 64, "h:" + "a" * 64 + "\n"])
+def test_a_plain_id_that_no_digest_can_be_keeps_its_text_in_a_template(at: str) -> None:
+    assert body({"_id": at}, key=Key("ORDER#{_id}"), id_encoding="plain")["pk"] == {"S": f"ORDER#{at}"}
 
 
 @pytest.mark.parametrize("value", [None, 1.5, ["a"], {"a": 1}, DatetimeMS(2**62), b"a"])
