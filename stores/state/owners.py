@@ -6,24 +6,32 @@ import os
 import socket
 from pathlib import Path
 
+_ENDED = frozenset("ZXx")
+"""The states (proc(5), field 3) of a process that runs no more and was not reaped by its parent."""
+
 
 def owner_of_this_process() -> str:
     """Return this process: ``host/pid`` for people, then its process namespace and start time, which make it unique."""
     pid = os.getpid()
-    return f"{socket.gethostname()}/{pid} {_namespace()} {_started(pid)}"
+    _, started = _look(pid, Path("/proc"))
+    return f"{socket.gethostname()}/{pid} {_namespace()} {started}"
 
 
-def is_gone(owner: str) -> bool:
+def is_gone(owner: str, proc: Path = Path("/proc")) -> bool:
     """Return whether the owner ran on this machine, in our process namespace, and certainly runs no more.
 
-    Returns False where that cannot be known.
+    Returns False where that cannot be known. `proc` is where the kernel shows the processes; it may hide those of other
+    users (mount option ``hidepid``).
     """
     name, _, rest = owner.partition(" ")
     host, _, pid = name.rpartition("/")
     namespace, _, started = rest.partition(" ")
     if host != socket.gethostname() or not namespace or namespace != _namespace() or not started:
         return False
-    return _started(int(pid)) != started
+    ended, found = _look(int(pid), proc)
+    if not found:
+        return not _exists(int(pid))
+    return ended or found != started
 
 
 def _namespace() -> str:
@@ -33,9 +41,26 @@ def _namespace() -> str:
         return ""  # No /proc: only time tells whether the owner is gone.
 
 
-def _started(pid: int) -> str:
-    """Return the process's start time in clock ticks since boot (proc(5), field 22), "" if there is no such process."""
+def _look(pid: int, proc: Path) -> tuple[bool, str]:
+    """Return whether all threads of the process have ended, and its start time in clock ticks since boot.
+
+    The start time is "" for a process that is not shown. See proc(5), fields 3, 20 and 22 of ``/proc/<pid>/stat``.
+    """
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        fields = (proc / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return ""
+        return False, ""
+    state, threads, started = fields[0], int(fields[17]), fields[19]
+    # The first thread may have ended before the others, which still write.
+    return state in _ENDED and threads <= 1, started
+
+
+def _exists(pid: int) -> bool:
+    """Return whether there is a process of this number, seen or hidden."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # It is another user's.
+        pass
+    return True

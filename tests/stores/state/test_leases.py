@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import sqlite3
@@ -9,13 +10,16 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+import psutil
 import pytest
 from states import LIMIT_S, PARTITIONS, begun, everything, line, rows, tally, until
 
 from stores.contract.journal import Reject, Tally
 from stores.errors import LeaseLost, OfframpError, TransientError
 from stores.state.leases import Lease
+from stores.state.owners import is_gone, owner_of_this_process
 from stores.state.state import State
 
 
@@ -50,6 +54,45 @@ def test_the_lease_of_a_killed_process_is_free_at_once(
     state = opened()
     assert state.leases.holder("orders") == ""
     assert state.leases.acquire("orders").fence == 2
+
+
+def test_the_lease_of_a_killed_process_that_nobody_reaped_is_free_at_once(
+    opened: Callable[..., State], url: str, process: Callable[..., subprocess.Popen[str]]
+) -> None:
+    code = "State(sys.argv[1], 'shop', 3600).leases.acquire('orders')\nprint('held')\nsys.stdin.readline()\n"
+    holder = process(code, url)
+    assert line(holder) == "held"
+    holder.send_signal(signal.SIGKILL)  # It is not waited for, so it stays in the table of processes.
+    until(lambda: psutil.Process(holder.pid).status() == psutil.STATUS_ZOMBIE)
+    state = opened()
+    assert state.leases.holder("orders") == ""
+    assert state.leases.acquire("orders").fence == 2
+
+
+def test_a_process_whose_first_thread_alone_has_ended_is_not_gone(tmp_path: Path) -> None:
+    owner = owner_of_this_process()
+    stat = Path(f"/proc/{os.getpid()}/stat").read_text()
+    head, _, rest = stat.rpartition(")")
+    fields = rest.split()
+    shown = tmp_path / str(os.getpid()) / "stat"
+    shown.parent.mkdir()
+    for state, threads, gone in (("Z", "2", False), ("Z", "1", True), ("X", "1", True), ("T", "1", False)):
+        shown.write_text(f"{head}) {' '.join([state, *fields[1:17], threads, *fields[18:]])}")
+        assert is_gone(owner, tmp_path) is gone, (state, threads)
+
+
+def test_a_living_process_that_the_kernel_hides_is_not_gone(
+    tmp_path: Path, process: Callable[..., subprocess.Popen[str]]
+) -> None:
+    own = owner_of_this_process()
+    name, namespace, started = own.split(" ")
+    host = name.rpartition("/")[0]
+    # Nothing is shown in an empty folder, as under hidepid=2; the first process of a machine is another user's or ours.
+    assert not is_gone(own, tmp_path)
+    assert not is_gone(f"{host}/1 {namespace} {started}", tmp_path)
+    ended = process("")
+    ended.wait(LIMIT_S)
+    assert is_gone(f"{host}/{ended.pid} {namespace} {started}", tmp_path)
 
 
 @pytest.mark.parametrize("other", ["host", "namespace"])
