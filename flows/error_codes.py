@@ -55,7 +55,8 @@ CODES: Mapping[str, Entry] = {
     ),
     "E-REJECTS-BUDGET": entry(
         "stopped",
-        "The route has more rejects than the plan allows, so it stopped at a checkpoint, with exit code 1.",
+        "The route has more rejects than the plan allows, so it stopped at a checkpoint, with exit code 1. What"
+        " was written until then stays in the target and is counted.",
         "See `offramp rejects list`; correct the documents, or raise the limit under `rejects`, and run the same"
         " command, which resumes. After a change of the route or its mapper run `backfill --restart`.",
     ),

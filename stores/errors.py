@@ -18,6 +18,9 @@ from urllib.parse import urlsplit, urlunsplit
 class OfframpError(Exception):
     """An error with a catalogue code and a text for the person who must act."""
 
+    ran: tuple[float, float] | None = None
+    """When the job that ended with it began and ended, in seconds since 1970; None where no job measured it."""
+
     def __init__(self, code: str, message: str) -> None:
         """Keep the catalogue code, such as ``E-DDB-KEYS``, beside the message; both survive pickling."""
         super().__init__(code, message)

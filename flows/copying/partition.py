@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -16,6 +17,9 @@ from stores.contract.journal import Journal, Reject, Tally
 from stores.contract.source import Batch, Partition, Readable
 from stores.contract.stop import NEVER, Stop
 from stores.contract.target import Rejected, Target, staging_of
+from stores.errors import LeaseLost, OfframpError
+
+_log = logging.getLogger(__name__)
 
 _CHECKPOINT_S = 0.5
 """Time between checkpoints: a crash costs what was acknowledged in this time, and what was in flight."""
@@ -61,19 +65,26 @@ class RejectBudget(Protocol):
     """Decides when a route has too many rejects to continue."""
 
     def rejected(self, read: int, rejected: Collection[int], refused: int) -> bool:
-        """Count the rejects of a batch; returns True when the batch alone exceeds the budget.
+        """Count the rejects of a batch; returns True when the budget is to be judged at once, after a checkpoint.
 
         `rejected` are the rejected documents' places in the batch, `refused` the number that the target refused.
         """
 
+    def exceeded(self) -> bool:
+        """Return whether `judge` would raise now. Called after each checkpoint."""
+
     def judge(self) -> None:
-        """Raise OverBudget if the route must stop. Called after each checkpoint."""
+        """Raise OverBudget if the route must stop."""
 
 
 class Unlimited:
     """A budget without a limit."""
 
     def rejected(self, _read: int, _rejected: Collection[int], _refused: int) -> bool:
+        """Return False."""
+        return False
+
+    def exceeded(self) -> bool:
         """Return False."""
         return False
 
@@ -105,33 +116,56 @@ def copy_partition(
     Returns True when the partition is complete, False when `stop` ended it early at a checkpoint. `done` is the
     number of documents up to `after`. With `staged`, a target that loads in bulk has the records in its staging area.
     At most `window` batches are in flight, fewer when they are large. The checkpoint moves only to a batch below which
-    all batches are acknowledged (R131). After an error nothing is in flight, and the same call resumes from the last
-    checkpoint. OverBudget is raised at a checkpoint.
+    all batches are acknowledged (R131). After an error nothing is in flight, every batch that may be is in the
+    checkpoint, and the same call resumes from there. OverBudget is raised after the first batch that exceeds the
+    budget and those in flight with it, all of which are in the checkpoint.
     """
     flight: deque[tuple[bytes, ProjectedBatch, Future[Sequence[Rejected]]]] = deque()
 
     reached: bytes | None = None
     unsaved, rejects = Tally(), list[Reject]()
     saved_at_s = float("-inf")
+    saving = False
 
-    def acknowledge_oldest() -> None:
+    def acknowledge_oldest() -> bool:
         nonlocal reached
-        reached, batch, answer = flight.popleft()
-        in_flight.add(-batch.size_bytes)
+        batch_end, batch, answer = flight[0]
         refused = _reject_refused(batch, answer.result())
+        flight.popleft()
+        in_flight.add(-batch.size_bytes)
+        reached = batch_end
         rejects.extend((*refused.values(), *batch.rejects))
         unsaved.add(batch.tally)
         copied(batch.tally)
-        too_many = budget.rejected(len(batch.documents), {*refused, *batch.rejected}, len(refused))
-        if too_many or time.monotonic() - saved_at_s > _CHECKPOINT_S:
-            save()
+        return budget.rejected(len(batch.documents), {*refused, *batch.rejected}, len(refused))
 
     def save(*, done: bool = False) -> None:
-        nonlocal unsaved, rejects, saved_at_s
+        nonlocal unsaved, rejects, saved_at_s, saving
+        saving = True  # After an error too: whether this checkpoint was made is then unknown, so no other may follow.
         journal.checkpoint(partition.number, reached, unsaved, rejects, done=done)
+        saving = False
         unsaved, rejects, saved_at_s = Tally(), [], time.monotonic()
-        if not done:
+
+    def save_and_judge() -> None:
+        save()
+        if budget.exceeded():
+            # Batches in flight are written whatever comes: the figures of the error and the checkpoint have them.
+            while flight:
+                acknowledge_oldest()
+            save()
             budget.judge()
+
+    def advance() -> None:
+        if acknowledge_oldest() or time.monotonic() - saved_at_s > _CHECKPOINT_S:
+            save_and_judge()
+
+    def save_acknowledged() -> None:
+        """The checkpoint is at the first batch that is not acknowledged, so that the counts say what was written."""
+        writers.close()
+        while flight and _is_acknowledged(flight[0][2]):
+            acknowledge_oldest()
+        if unsaved.read and not saving:
+            save()
 
     staging = staging_of(target) if staged else None
     if staging is not None:
@@ -151,20 +185,35 @@ def copy_partition(
                 complete = False
                 break
             while flight and (len(flight) >= window or flight[0][2].done() or in_flight.full):
-                acknowledge_oldest()
+                advance()
             with in_flight.mapping:
                 projected = projection.batch(batch)
             in_flight.add(projected.size_bytes)
             flight.append((batch.position, projected, writers.submit(write, projected.records, done)))
             done += projected.tally.read
         while flight:
-            acknowledge_oldest()
-        save(done=complete)
+            advance()
+        if complete:
+            save(done=True)
+        else:
+            save_and_judge()
         return complete
+    except LeaseLost:
+        raise
+    except BaseException:
+        try:
+            save_acknowledged()
+        except OfframpError as error:
+            _log.warning("partition %d: what was written last is not in its checkpoint: %s", partition.number, error)
+        raise
     finally:
         # No write may be under way once the caller knows the outcome and releases the lease.
         writers.close()
         in_flight.add(-sum(batch.size_bytes for _, batch, _ in flight))
+
+
+def _is_acknowledged(answer: Future[Sequence[Rejected]]) -> bool:
+    return answer.done() and not answer.cancelled() and answer.exception() is None
 
 
 def _reject_refused(batch: ProjectedBatch, refused: Sequence[Rejected]) -> dict[int, Reject]:

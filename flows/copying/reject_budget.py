@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from flows.plan.model import Plan, Route
@@ -54,14 +54,16 @@ class BudgetTracker:
     """The number of documents read from which on `share` counts."""
     _row: int = 0
     """Documents rejected one after another, up to now."""
-    _reason: str = field(default="", init=False)
-    """Why the budget is exceeded, "" while it is not."""
+    _longest_row: int = 0
+    _refused: tuple[int, int] = (0, 0)
+    """Of the worst batch that exceeds `batch_share`: the documents that the target refused, and all of them."""
     _checked: bool = False
     """Whether every reject of this worker was checked against the budget; other workers check theirs."""
 
     def rejected(self, read: int, rejected: Collection[int], refused: int) -> bool:
-        """Count the rejects of a batch; returns True when the batch alone exceeds the budget.
+        """Count the rejects of a batch; returns True when it has any.
 
+        The state's count is exact only if each batch with rejects is recorded before the budget is judged.
         `rejected` are the rejected documents' places in the batch, `refused` the number that the target refused.
         """
         if not rejected:
@@ -70,36 +72,48 @@ class BudgetTracker:
         self._checked = False
         for place in range(read):
             self._row = self._row + 1 if place in rejected else 0
-            if self._row >= self.budget.in_a_row:
-                self._reason = (
-                    f"{self._row} documents in a row were rejected (limit: rejects.in_a_row {self.budget.in_a_row})"
-                )
+            self._longest_row = max(self._longest_row, self._row)
         if read >= _FAIR_BATCH and refused > self.budget.batch_share * read:
-            self._reason = (
-                f"the target refused {refused} of {read} documents of one batch"
-                f" (limit: rejects.batch_share {self.budget.batch_share:g}), too many for a few bad documents"
-            )
-        return bool(self._reason)
+            self._refused = max(self._refused, (refused, read))
+        return True
+
+    def exceeded(self) -> bool:
+        """Return whether the route exceeds its budget, by this worker's rejects or another's."""
+        if self.state.rejects.halt_reason(self.lease.route) or self._excess():
+            return True
+        self._checked = True
+        return False
 
     def judge(self) -> None:
-        """Raise OverBudget if the route exceeds its budget, by this worker's rejects or another's."""
+        """Raise OverBudget if the route exceeds its budget; from then on every other worker's `judge` does, too."""
         rejects, route = self.state.rejects, self.lease.route
         if halted := rejects.halt_reason(route):
             raise _over(halted)
-        reason = self._reason or ("" if self._checked else self._excess(rejects.count(route).open))
-        self._checked = True
-        if reason:
-            halted = f"stopped: {reason}{_most_frequent(rejects.causes(route, OPEN))}"
+        if excess := self._excess():
+            halted = f"stopped: {excess}{_most_frequent(rejects.causes(route, OPEN))}"
             rejects.halt(self.lease, halted)
             raise _over(halted)
+        self._checked = True
 
-    def _excess(self, documents: int) -> str:
-        if documents > self.budget.most:
-            return f"{documents} documents were rejected (limit: rejects.most {self.budget.most})"
-        if documents > self.budget.share * self.fair:
+    def _excess(self) -> str:
+        """Return which limit is exceeded and by what, "" if none is."""
+        budget, (refused, read) = self.budget, self._refused
+        if refused:
+            return (
+                f"the target refused {refused} of {read} documents of one batch"
+                f" (limit: rejects.batch_share {budget.batch_share:g}), too many for a few bad documents"
+            )
+        if self._longest_row >= budget.in_a_row:
+            return f"{self._longest_row} documents in a row were rejected (limit: rejects.in_a_row {budget.in_a_row})"
+        if self._checked:
+            return ""
+        documents = self.state.rejects.count(self.lease.route).open
+        if documents > budget.most:
+            return f"{documents} documents were rejected (limit: rejects.most {budget.most})"
+        if documents > budget.share * self.fair:
             read = sum(part.tally.read for part in self.state.partitions.of_route(self.lease.route))
-            if read >= self.fair and documents > self.budget.share * read:
-                return f"{documents} of {read} documents were rejected (limit: rejects.share {self.budget.share:g})"
+            if read >= self.fair and documents > budget.share * read:
+                return f"{documents} of {read} documents were rejected (limit: rejects.share {budget.share:g})"
         return ""
 
 
@@ -119,6 +133,7 @@ def _most_frequent(causes: list[RejectCause]) -> str:
 def _over(halted: str) -> OverBudget:
     return OverBudget(
         "E-REJECTS-BUDGET",
-        f"{halted}. See `offramp rejects list`; correct the documents, or raise that key under rejects, then run the"
-        " same command, which resumes; after a change of the route or its mapper add --restart",
+        f"{halted}. What was written until then stays in the target and is counted. See `offramp rejects list`; correct"
+        " the documents, or raise that key under rejects, then run the same command, which resumes; after a change of"
+        " the route or its mapper add --restart",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from flows.connect.design import design_place, measure_room
@@ -65,8 +65,7 @@ def backfill(run: Run, level: Level | VerifyOptions, *, restart: bool = False) -
             spans = work.copy()
             work.load(spans)
             work.sweep()
-            for name, ran in spans.items():
-                seconds = max(span.ended for span in ran) - min(span.began for span in ran)
+            for name, seconds in work.seconds(spans).items():
                 state.partitions.record_outcome(session.leases[name], seconds, None)
         finally:
             work.restore()
@@ -184,6 +183,17 @@ class _Backfill:
                     sweep(self.session, route, self.run.stop)
                 except OfframpError as error:
                     self.failures[route.name].append(error)
+
+    def seconds(self, spans: Mapping[str, Sequence[Span]]) -> dict[str, float]:
+        """Return how long each route was copied and loaded, from its first job to its last, stopped ones included."""
+        ran = {name: [(span.began, span.ended) for span in jobs] for name, jobs in spans.items()}
+        for name, errors in self.failures.items():
+            ran.setdefault(name, []).extend(error.ran for error in errors if error.ran is not None)
+        return {
+            name: max(ended for _, ended in times) - min(began for began, _ in times)
+            for name, times in ran.items()
+            if times
+        }
 
     def restore(self) -> None:
         """No target has settings that only serve a load, however the load ended."""

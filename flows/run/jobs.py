@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, TypeVar
 
@@ -22,7 +22,7 @@ from mappers.expiry import IndexExpires
 from stores.contract.journal import Tally
 from stores.contract.stop import NEVER, Stop, raise_if_stopped
 from stores.contract.target import staging_of
-from stores.errors import PermanentError
+from stores.errors import OfframpError, PermanentError
 from stores.state.leases import Lease
 from stores.throttling.rate_limiter import Paced, Waits, divide
 
@@ -74,6 +74,16 @@ def total_pace(spans: Sequence[Span]) -> Pace:
     )
 
 
+@contextmanager
+def _timed(began: float) -> Iterator[None]:
+    """Let an error that ends the body say when the job ran: the time belongs to its route as any other."""
+    try:
+        yield
+    except OfframpError as error:
+        error.ran = (began, time.time())
+        raise
+
+
 @dataclass(frozen=True, slots=True)
 class CopyJob:
     """One partition to copy."""
@@ -92,7 +102,7 @@ class CopyJob:
         route = resolve_expires(plan.routes[self.route], self.expires)
         began = time.time()
         divide(plan.run.processes)
-        with open_state(plan) as state, collect_seldom():
+        with _timed(began), open_state(plan) as state, collect_seldom():
             parts = {part.partition.number: part for part in state.partitions.of_route(self.route)}
             part = parts.get(self.number)
             if part is None:
@@ -154,7 +164,7 @@ class LoadJob:
         """The route's target has loaded what copying staged, by clients of its own; returns when that was."""
         route = plan.routes[self.route]
         began = time.time()
-        with open_state(plan) as state:
+        with _timed(began), open_state(plan) as state:
             records = sum(part.tally.records for part in state.partitions.of_route(self.route))
             with closing(route.target()) as target, watched(observer, self.route, "load", records):
                 staging = staging_of(target)

@@ -151,17 +151,18 @@ def test_a_document_accepted_and_replaced_before_anything_was_copied_again_is_no
 
 
 def test_a_route_over_its_budget_stops_early_and_goes_on_once_it_is_raised(
-    path: Path, command: Command, database: Database[dict[str, Any]], redis_url: str
+    path: Path, command: Command, database: Database[dict[str, Any]], redis_url: str, unique: str
 ) -> None:
     fill(database, set(range(2_000, 2_010)), 8_000, padding="x" * 1_000)
-    say(path, targets={"redis": {"url": redis_url, "max_rate": 4_000}})  # Slow enough for checkpoints on the way.
     say(path, rejects={"in_a_row": 50, "most": 9})
     stopped = command("backfill", path, "--json")
     row = stopped.route("things")
     assert (stopped.code, row["verdict"], row["verified"]) == (1, "rejects", "none")
     assert "10 documents were rejected (limit: rejects.most 9); most often map: E-" in row["reasons"][0]
     assert row["read"] < 8_000
+    assert row["backfill_s"] > 0
     assert row["read"] == row["dropped"] + row["rejected"] + row["copied"]
+    assert row["records"] == len([*Redis.from_url(redis_url).scan_iter(f"{unique}:*", count=1_000)])
     status = command("status", path, "--json").json["routes"][0]
     assert (status["stage"], "rejects.most 9" in status["stopped"]) == ("copying", True)
     same = command("backfill", path, "--json")

@@ -278,9 +278,66 @@ def test_what_was_acknowledged_before_a_prompt_target_failed_is_on_record() -> N
     source = MemorySource(documents, batch_documents=2)
     with pytest.raises(TransientError, match="scheduled"):
         copy_partition(source, projection(), target, book, Partition(0))
-    assert book.tally.read >= 2  # As far as the last checkpoint, of which the first batch makes one.
+    assert book.tally.read == 6  # Three batches; no checkpoint was due after the first.
     copy_partition(source, projection(), target, book, Partition(0), after=book.position, done=book.tally.read)
     assert book.tally.read == 20 == len(memory.held("prompt"))
+
+
+def test_batches_in_flight_when_the_source_fails_are_on_record_once_they_are_acknowledged() -> None:
+    failed = threading.Event()
+
+    class Waiting(MemoryTarget):
+        def write(self, records: Sequence[Any], /) -> Sequence[Rejected]:
+            assert failed.wait(20)
+            return super().write(records)
+
+    class Breaking(MemorySource):
+        def read(self, partition: Partition, after: bytes | None = None) -> Iterator[Batch]:
+            for number, batch in enumerate(super().read(partition, after)):
+                if number == 3:
+                    failed.set()
+                    raise TransientError("E-SRC-AWAY", "three batches are in flight")
+                yield batch
+
+    memory.forget("broken")
+    target, book = Waiting(MemoryTarget.Connection(), MemoryTarget.Placement(), "broken"), Notebook()
+    target.prepare()
+    documents = [{"_id": number, "wish": "one", "n": number} for number in range(20)]
+    with pytest.raises(TransientError, match="three batches"):
+        copy_partition(Breaking(documents, batch_documents=2), projection(), target, book, Partition(0), window=4)
+    assert book.tally.read == 6 == len(memory.held("broken"))
+
+
+def test_what_is_acknowledged_behind_a_batch_that_failed_is_not_in_the_checkpoint() -> None:
+    """R131: a run that resumes reads from the failed batch on and writes those behind it again."""
+    behind = threading.Semaphore(0)
+
+    class SecondFails(MemoryTarget):
+        def write(self, records: Sequence[Any], /) -> Sequence[Rejected]:
+            if any(record.key == "n:2/0" for record in records):
+                assert all(behind.acquire(timeout=20) for _ in range(3))
+                raise TransientError("E-MEM-FAULT", "the second batch")
+            answer = super().write(records)
+            behind.release()
+            return answer
+
+    memory.forget("gap")
+    target, book = SecondFails(MemoryTarget.Connection(), MemoryTarget.Placement(), "gap"), Notebook()
+    target.prepare()
+    documents = [{"_id": number, "wish": "one", "n": number} for number in range(8)]
+    with pytest.raises(TransientError, match="the second batch"):
+        copy_partition(MemorySource(documents, batch_documents=2), projection(), target, book, Partition(0), window=4)
+    assert (book.tally.read, len(memory.held("gap"))) == (2, 6)
+
+
+def test_the_error_that_stopped_a_copy_is_raised_even_if_its_last_checkpoint_fails() -> None:
+    target, book = prompt("masked"), Notebook(failing=frozenset((3,)))
+    target.failing = frozenset((4,))
+    documents = [{"_id": number, "wish": "one", "n": number} for number in range(20)]
+    book.calls = 1
+    with pytest.raises(TransientError, match="scheduled"):
+        copy_partition(MemorySource(documents, batch_documents=2), projection(), target, book, Partition(0))
+    assert (book.calls, book.tally.read) == (3, 2)
 
 
 def test_no_partition_reads_on_while_the_process_has_enough_in_flight() -> None:

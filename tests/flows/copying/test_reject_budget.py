@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +64,9 @@ def copy(state: State) -> Copy:
     target = Picky(MemoryTarget.Connection(), MemoryTarget.Placement(), ROUTE)
     target.prepare()
 
-    def copy(wishes: Sequence[str], budget: Budget, *, number: int = 0, batch: int = 10, first: int = 0) -> bool:
+    def copy(
+        wishes: Sequence[str], budget: Budget, *, number: int = 0, batch: int = 10, first: int = 0, window: int = 1
+    ) -> bool:
         documents = [{"_id": first + at, "wish": wish} for at, wish in enumerate(wishes)]
         at = state.partitions.of_route(ROUTE)[number]
         return copy_partition(
@@ -72,7 +77,7 @@ def copy(state: State) -> Copy:
             Partition(number),
             after=at.position,
             budget=BudgetTracker(state, lease, budget),
-            window=1,
+            window=window,
         )
 
     return copy
@@ -125,6 +130,56 @@ def test_rejects_beyond_the_most_allowed_stop_and_accepted_ones_do_not_count(sta
     BudgetTracker(state, lease, Budget(most=0)).judge()
     assert copy(wishes, Budget(most=50))
     assert tally(state).rejected == 50
+
+
+def test_the_first_batch_beyond_the_most_allowed_stops_the_route(state: State, copy: Copy) -> None:
+    """However little time it took: 3,000 documents are copied before a checkpoint is due."""
+    wishes = (["keep"] * 3 + ["reject"]) * 750
+    with pytest.raises(OverBudget, match=r"stopped: 205 documents were rejected \(limit: rejects.most 200\)"):
+        copy(wishes, Budget(most=200), batch=20)
+    assert (tally(state).read, tally(state).rejected) == (820, 205)
+    assert tally(state).records == len(memory.held(ROUTE)) == 615
+
+
+def test_the_error_counts_the_batches_that_were_in_flight(state: State, copy: Copy) -> None:
+    wishes = (["keep"] * 3 + ["reject"]) * 750
+    with pytest.raises(OverBudget, match=r"rejects.most 200") as over:
+        copy(wishes, Budget(most=200), batch=20, window=4)
+    stopped = tally(state)
+    assert f"stopped: {stopped.rejected} documents" in str(over.value)
+    assert 205 <= stopped.rejected <= 205 + 4 * 5
+    assert stopped.records == len(memory.held(ROUTE)) == 3 * stopped.rejected
+
+
+def test_partitions_copied_at_once_share_the_budget(state: State, copy: Copy) -> None:
+    together = threading.Barrier(2)
+
+    def run(number: int) -> str:
+        together.wait(20)
+        with pytest.raises(OverBudget) as over:
+            copy(["keep", "reject"] * 400, Budget(most=100), batch=10, number=number, first=1_000 * number)
+        return str(over.value)
+
+    with ThreadPoolExecutor(2) as pool:
+        said = {*pool.map(run, range(2))}
+    parts = state.partitions.of_route(ROUTE)
+    rejected = sum(part.tally.rejected for part in parts)
+    assert rejected == state.rejects.count(ROUTE).open
+    # Each partition stops at its own first batch after the limit is exceeded.
+    assert 105 <= rejected <= 110
+    stated = [int(number) for message in said for number in re.findall(r"stopped: (\d+) documents", message)]
+    assert stated
+    assert all(105 <= number <= rejected for number in stated)
+    assert sum(part.tally.records for part in parts) == len(memory.held(ROUTE))
+
+
+def test_the_error_states_the_whole_row_and_the_limit(state: State, copy: Copy) -> None:
+    wishes = ["reject"] * 150 + ["keep"] + ["reject"] * 120 + ["keep"] * 600
+    with pytest.raises(
+        OverBudget, match=r"stopped: 150 documents in a row were rejected \(limit: rejects.in_a_row 100"
+    ):
+        copy(wishes, Budget(), batch=300)
+    assert tally(state).read == 300
 
 
 def test_a_share_is_judged_of_a_fair_number_only(state: State, copy: Copy) -> None:
