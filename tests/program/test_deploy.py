@@ -6,14 +6,8 @@ import contextlib
 import dataclasses
 import datetime as dt
 import json
-import os
-import socket
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +17,8 @@ import pytest
 import yaml
 from plans import offramp
 from prefect import Flow, flow, task
-from prefect.events.worker import EventsWorker
-from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect_servers import LIMIT_S, PrefectServer, free_port, prefect_server, running
 from pymongo.database import Database
 from redis import Redis
 from waiting import ending, until
@@ -47,7 +40,6 @@ from flows.verifier.job import Verified, VerifyJob, VerifyOptions
 from stores.errors import TransientError
 from stores.state.state import State
 
-LIMIT_S = 90.0
 LAST_DAY = {"since": (dt.datetime.now(dt.UTC) - dt.timedelta(days=1)).isoformat()}
 # Of the checkout: an installed package is without them.
 SHIPPED = Path(__file__).parents[2] / "config" / "prefect.yaml"
@@ -57,68 +49,10 @@ Documents = Database[dict[str, Any]]
 WritePlan = Callable[..., Path]
 
 
-@dataclass(frozen=True)
-class Server:
-    """A Prefect server, and the environment of commands that use it."""
-
-    api: str
-    folder: Path
-    environment: Mapping[str, str]
-
-    def found(self, what: str, **wanted: Any) -> list[dict[str, Any]]:
-        answer = httpx.post(f"{self.api}/{what}/filter", json=wanted, timeout=10).raise_for_status().json()
-        return list(answer["events"] if what == "events" else answer)
-
-    def deployments(self, plan: str) -> dict[str, dict[str, Any]]:
-        """The plan's deployments by entrypoint and name."""
-        found = self.found("deployments", deployments={"tags": {"all_": [f"plan:{plan}"]}})
-        return {f"{one['entrypoint']} {one['name']}": one for one in found}
-
-    def runs(self, deployment: Mapping[str, Any], *states: str) -> list[dict[str, Any]]:
-        """The deployment's runs in these states, in the order they started."""
-        wanted = {"deployment_id": {"any_": [deployment["id"]]}, "state": {"type": {"any_": list(states)}}}
-        return self.found("flow_runs", flow_runs=wanted, sort="START_TIME_ASC")
-
-    def prefect(self, *arguments: str) -> None:
-        told = subprocess.run(
-            [sys.executable, "-m", "prefect", *arguments],
-            env=self.environment,
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-        )
-        assert told.returncode == 0, told.stdout + told.stderr
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
-def server(starts_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with a work pool, which flows and commands of this process use too."""
-    folder = tmp_path_factory.mktemp("server")
-    port = free_port()
-    api = f"http://127.0.0.1:{port}/api"
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | {
-        "PREFECT_HOME": str(folder / "prefect"),
-        "PREFECT_API_URL": api,
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
-        "PREFECT_WORKER_QUERY_SECONDS": "1",
-        "PREFECT_RUNNER_POLL_FREQUENCY": "1",
-        "DO_NOT_TRACK": "1",
-    }
-    log = folder / "server.log"
-    with running(log, environment, folder, "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)):
-        until(lambda: answers(f"{api}/health"), "answer of the server", log, limit_s=LIMIT_S)
-        httpx.post(f"{api}/work_pools/", json={"name": "offramp", "type": "process"}).raise_for_status()
-        with temporary_settings({PREFECT_API_URL: api}):
-            yield Server(api, folder, environment)
-            # What this process still has to tell, while there is who listens: it would try for a minute at its end.
-            APILogWorker.drain_all(timeout=10)
-            EventsWorker.drain_all(timeout=10)
+def server(starts_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    with prefect_server(tmp_path_factory.mktemp("server")) as running_server:
+        yield running_server
 
 
 @pytest.fixture
@@ -142,32 +76,6 @@ def write_plan(
     return write
 
 
-@contextmanager
-def running(log: Path, environment: Mapping[str, str], cwd: Path, *module: str) -> Iterator[psutil.Process]:
-    """A module run as a process of its own, ended with all its children afterwards."""
-    with log.open("wb") as output:
-        process = psutil.Popen([sys.executable, "-m", *module], env=environment, cwd=cwd, stdout=output, stderr=output)
-        try:
-            yield process
-        finally:
-            family = [process, *process.children(recursive=True)] if process.is_running() else []
-            for member in family:
-                with suppress(psutil.NoSuchProcess):
-                    member.terminate()
-            _, left = psutil.wait_procs(family, timeout=5)
-            for member in left:
-                with suppress(psutil.NoSuchProcess):
-                    member.kill()
-            psutil.wait_procs(left, timeout=5)
-
-
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=2).status_code == 200
-    except httpx.TransportError:
-        return False
-
-
 # --- what is registered -------------------------------------------------------------------------------------------
 
 
@@ -184,7 +92,7 @@ def described(deployment: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.process
-def test_the_shipped_file_registers_what_the_command_does(server: Server, tmp_path: Path) -> None:
+def test_the_shipped_file_registers_what_the_command_does(server: PrefectServer, tmp_path: Path) -> None:
     server.prefect("--no-prompt", "deploy", "--prefect-file", str(SHIPPED), "--all")
     by_file = {name: described(one) for name, one in server.deployments("shop").items()}
 
@@ -216,7 +124,7 @@ def test_a_flows_name_is_the_one_its_deployments_are_told_by() -> None:
 
 
 def test_what_a_plan_no_longer_wants_is_removed_and_nothing_else(
-    server: Server, write_plan: WritePlan, unique: str, tmp_path: Path
+    server: PrefectServer, write_plan: WritePlan, unique: str, tmp_path: Path
 ) -> None:
     path = write_plan()
     other = deployments.deployments(Wanted(f"{unique}b", "other.yaml", ("a",), kinds=("backfill",)))
@@ -255,10 +163,10 @@ def test_routes_with_a_schedule_of_their_own_are_not_in_the_common_one() -> None
 
 
 def test_a_pool_of_containers_is_taken_where_its_plan_is_named(
-    server: Server, write_plan: WritePlan, unique: str, tmp_path: Path
+    server: PrefectServer, write_plan: WritePlan, unique: str, tmp_path: Path
 ) -> None:
     path = write_plan()
-    httpx.post(f"{server.api}/work_pools/", json={"name": unique, "type": "docker"}).raise_for_status()
+    server.post("work_pools/", {"name": unique, "type": "docker"}).raise_for_status()
 
     refused = offramp("deploy", path, "--work-pool", unique, folder=tmp_path)
     taken = offramp("deploy", path, "--work-pool", unique, "--plan-at", "/srv/p/plan.yaml", folder=tmp_path)
@@ -284,7 +192,7 @@ def test_a_pool_of_containers_is_taken_where_its_plan_is_named(
     ],
 )
 def test_what_cannot_be_deployed_is_told_and_nothing_is_registered(
-    server: Server, write_plan: WritePlan, unique: str, tmp_path: Path, arguments: list[str], told: str
+    server: PrefectServer, write_plan: WritePlan, unique: str, tmp_path: Path, arguments: list[str], told: str
 ) -> None:
     refused = offramp("deploy", write_plan(), *arguments, folder=tmp_path)
     assert refused.code == 2
@@ -302,7 +210,7 @@ def test_what_cannot_be_deployed_is_told_and_nothing_is_registered(
     ids=["no server", "a server that is away", "not its API"],
 )
 def test_a_server_that_cannot_be_used_is_told_in_words(
-    server: Server, write_plan: WritePlan, tmp_path: Path, url: str | None, code: int, told: str
+    server: PrefectServer, write_plan: WritePlan, tmp_path: Path, url: str | None, code: int, told: str
 ) -> None:
     named = url and url.format(port=free_port(), api=server.api)
     with temporary_settings({PREFECT_API_URL: named}):
@@ -328,7 +236,7 @@ def test_a_file_made_of_a_plan_names_the_plan_and_its_folder(write_plan: WritePl
 
 
 @pytest.fixture
-def worker(starts_process: None, server: Server, tmp_path: Path) -> Iterator[Path]:
+def worker(starts_process: None, server: PrefectServer, tmp_path: Path) -> Iterator[Path]:
     """A process worker; returns where it logs."""
     log = tmp_path / "worker.log"
     with running(log, server.environment, tmp_path, "prefect", "worker", "start", "--pool", "offramp"):
@@ -352,7 +260,7 @@ def fence(path: Path) -> int:
 
 
 def test_a_scheduled_sync_goes_on_where_one_was_killed_and_another_was_cancelled(
-    server: Server,
+    server: PrefectServer,
     worker: Path,
     write_plan: WritePlan,
     database: Documents,
@@ -379,7 +287,7 @@ def test_a_scheduled_sync_goes_on_where_one_was_killed_and_another_was_cancelled
         process = holder(path, unique)
         return process if process != than and any("again" in document for document in held()) else None
 
-    logs = (worker, server.folder / "server.log")
+    logs = (worker, server.log)
     killed = until(lambda: at_work(None), "run at work", *logs, limit_s=LIMIT_S)
     assert killed is not None
     psutil.Process(killed).kill()
@@ -388,7 +296,7 @@ def test_a_scheduled_sync_goes_on_where_one_was_killed_and_another_was_cancelled
     (second,) = server.runs(deployment, "RUNNING")
     write_plan()  # Without a ceiling from the next run on.
     cancelling = {"state": {"type": "CANCELLING"}}
-    httpx.post(f"{server.api}/flow_runs/{second['id']}/set_state", json=cancelling).raise_for_status()
+    server.post(f"flow_runs/{second['id']}/set_state", cancelling).raise_for_status()
     until(lambda: server.runs(deployment, "CANCELLED"), "cancellation", *logs, limit_s=LIMIT_S)
     (completed,) = until(lambda: server.runs(deployment, "COMPLETED"), "run that completed", *logs, limit_s=LIMIT_S)
 
@@ -398,13 +306,13 @@ def test_a_scheduled_sync_goes_on_where_one_was_killed_and_another_was_cancelled
     assert [document.get("again") for document in held()] == [True] * 390
     # No run failed: each that was not stopped went on from what it found.
     assert server.runs(deployment, "FAILED") == [], ending(worker)
-    assert newest(server, artifact_key(unique, "sync"))["flow_run_id"] == completed["id"]
+    assert server.newest(artifact_key(unique, "sync"))["flow_run_id"] == completed["id"]
     assert verification.run(path, [], "full").verdict == "clean"
 
 
 @pytest.mark.process
 def test_a_served_plan_runs_here_and_its_schedules_rest_when_it_ends(
-    server: Server, write_plan: WritePlan, unique: str, tmp_path: Path
+    server: PrefectServer, write_plan: WritePlan, unique: str, tmp_path: Path
 ) -> None:
     path = write_plan()
     made = deployments.deployments(Wanted(unique, str(path), (unique,), kinds=("verification", "backfill")))
@@ -417,17 +325,17 @@ def test_a_served_plan_runs_here_and_its_schedules_rest_when_it_ends(
             found = list(server.deployments(unique).values())
             return found if len(found) == 2 and all(one["work_pool_name"] is None for one in found) else []
 
-        served = until(taken_over, "deployments without a pool", log, server.folder / "server.log", limit_s=LIMIT_S)
+        served = until(taken_over, "deployments without a pool", log, server.log, limit_s=LIMIT_S)
         copying = next(one for one in served if one["entrypoint"] == "flows.backfill.backfill")
-        start = f"{server.api}/deployments/{copying['id']}/create_flow_run"
+        start = f"deployments/{copying['id']}/create_flow_run"
 
         def asked(verify: str) -> list[httpx.Response]:
             """Ask for a run, once; no answer counts while the server is busy, which it says by 503."""
-            answer = httpx.post(start, json={"parameters": {"verify": verify}, "idempotency_key": verify})
+            answer = server.post(start, {"parameters": {"verify": verify}, "idempotency_key": verify})
             return [answer] if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE else []
 
-        (wrong,) = until(lambda: asked("hastily"), "refusal", server.folder / "server.log")
-        (begun,) = until(lambda: asked("counts"), "run", server.folder / "server.log")
+        (wrong,) = until(lambda: asked("hastily"), "refusal", server.log)
+        (begun,) = until(lambda: asked("counts"), "run", server.log)
         begun.raise_for_status()
         until(lambda: server.runs(copying, "COMPLETED"), "run that completed", log, limit_s=LIMIT_S)
         process.terminate()
@@ -440,7 +348,7 @@ def test_a_served_plan_runs_here_and_its_schedules_rest_when_it_ends(
 
 @pytest.mark.process
 def test_a_route_that_is_not_clean_raises_the_shipped_alert_and_no_address_leaves(
-    server: Server, write_plan: WritePlan, redis_url: str, unique: str
+    server: PrefectServer, write_plan: WritePlan, redis_url: str, unique: str
 ) -> None:
     server.prefect("automation", "create", "--from-file", str(AUTOMATIONS))
     path = write_plan()
@@ -453,7 +361,7 @@ def test_a_route_that_is_not_clean_raises_the_shipped_alert_and_no_address_leave
         wanted = {"event": {"name": [event]}, "resource": {"id": [f"offramp.route.{unique}.{unique}"]}}
         return server.found("events", filter=wanted | {"occurred": LAST_DAY})
 
-    until(lambda: told("offramp.route.clean"), "event of the backfill", server.folder / "server.log")
+    until(lambda: told("offramp.route.clean"), "event of the backfill", server.log)
     (event,) = until(lambda: told("offramp.route.mismatches"), "event of the verification")
     assert event["resource"]["offramp.target"] == "redis"
     assert event["payload"]["missing"] == 1
@@ -464,19 +372,15 @@ def test_a_route_that_is_not_clean_raises_the_shipped_alert_and_no_address_leave
         wanted = {"event": {"name": ["prefect.automation.triggered"]}, "occurred": LAST_DAY}
         return server.found("events", filter=wanted | {"resource": {"id": [f"prefect.automation.{alert['id']}"]}})
 
-    until(raised, "alert", server.folder / "server.log")
-    page = newest(server, artifact_key(unique, "report"))
+    until(raised, "alert", server.log)
+    page = server.newest(artifact_key(unique, "report"))
     assert page["type"] == "markdown"
     assert "1 missing: the source has them, the target does not" in page["data"]
     assert f"{unique}:n:7" not in json.dumps([page, event])
 
 
-def newest(server: Server, key: str) -> dict[str, Any]:
-    return dict(httpx.get(f"{server.api}/artifacts/{key}/latest").raise_for_status().json())
-
-
 def test_progress_is_shown_while_copying_and_while_verifying(
-    server: Server, write_plan: WritePlan, unique: str
+    server: PrefectServer, write_plan: WritePlan, unique: str
 ) -> None:
     path = write_plan({"max_rate": 200})
     loaded = load(path)
@@ -503,8 +407,8 @@ def test_progress_is_shown_while_copying_and_while_verifying(
     assert copying().routes[0].copied == 400
     assert proving().sampled is not None
 
-    copied = newest(server, artifact_key(unique, "progress"))
-    verified = newest(server, artifact_key(unique, unique, "verify"))
+    copied = server.newest(artifact_key(unique, "progress"))
+    verified = server.newest(artifact_key(unique, unique, "verify"))
     assert (copied["type"], copied["data"]) == ("progress", 100.0)
     assert copied["description"] == f"{unique}: 400 of about 400 documents copied"
     assert verified["data"] == 100.0
