@@ -23,6 +23,7 @@ from flows.cli.status import status
 from flows.cli.sync import sync
 from flows.cli.verify import verify
 from flows.connect.gc_tuning import collect_seldom
+from flows.plan.references import PREFECT_SECRET, add_secret_store
 from stores.errors import OfframpError, origin
 
 
@@ -47,6 +48,14 @@ def offramp(verbose: bool) -> None:
         to_stderr()
 
 
+def _read_secret(name: str) -> str:
+    """Return a secret that a plan names; Prefect is imported only for a plan that names one."""
+    from flows.orchestration.secret_blocks import read_secret
+
+    return read_secret(name)
+
+
+add_secret_store(PREFECT_SECRET, _read_secret)
 for _command in (check, backfill, verify, sync, status, explain, demo, rejects, repair, deploy, report):
     offramp.add_command(_command)
 

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from flows.connect.progress import SILENT
 from flows.connect.stores import open_state
+from flows.orchestration import secret_blocks as _secret_blocks  # noqa: F401 - a plan may name its secrets there
 from flows.orchestration.artifacts import LOOK_EVERY_S, Counted, artifact_key, shown
 from flows.plan.load import load
 from flows.run.jobs import Job

@@ -17,9 +17,12 @@ from flows.plan.validation import checked
 from flows.plan.yaml_file import PlanFile, Where, read
 
 
-def load(path: Path, environment: Mapping[str, str] | None = None) -> Plan:
-    """Return the plan in the file; raises PlanError with all its faults, each with its line, and writes nothing."""
-    file = read(path, os.environ if environment is None else environment)
+def load(path: Path, environment: Mapping[str, str] | None = None, text: str | None = None) -> Plan:
+    """Return the plan in the file; raises PlanError with all its faults, each with its line, and writes nothing.
+
+    With `text` that is the plan, no file is read, and the path says only beside what its state and reports are.
+    """
+    file = read(path, os.environ if environment is None else environment, text)
     keys = checked(PlanKeys, file.value, (), file)
     if keys is None:
         _check_parts(file)

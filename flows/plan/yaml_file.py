@@ -1,4 +1,4 @@
-"""Reading a YAML file: its values, the line of each so that every fault can name it, and `${ENV}` filled in."""
+"""Reading a YAML file: its values, the line of each so that every fault can name it, and `${...}` filled in."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 
 import yaml
 
+from flows.plan.references import UnresolvedError, resolve
 from stores.errors import PlanError
 
 Where = tuple[str | int, ...]
 """The path of a value in the file: keys and positions from the top."""
 
-_VARIABLE = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
-_NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
+_REFERENCE = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
 _MERGE = "tag:yaml.org,2002:merge"
 _PASSWORD = re.compile(r"//[^/\s]*@")
 _SHOWN = 60
 _SECRET = 4
-"""Shorter values from the environment are masked at their own keys, but not wherever their letters occur."""
+"""Shorter values of references are masked at their own keys, but not wherever their letters occur."""
 _BEGINNING = 12
 """A shorter beginning of a secret, such as ``redis://``, may be in a text by chance and is not masked."""
 
@@ -34,7 +34,7 @@ class PlanFile:
     value: Any = None
     lines: dict[Where, int] = field(default_factory=dict)
     written: dict[Where, str] = field(default_factory=dict)
-    """The text in the file of each value that came from the environment, which a fault may show."""
+    """The text in the file of each value that a reference filled in, which a fault may show."""
     faults: list[str] = field(default_factory=list)
     _secrets: dict[str, str] = field(default_factory=dict)
     _unfilled: set[Where] = field(default_factory=set)
@@ -51,41 +51,38 @@ class PlanFile:
         self.faults.append(f"{self.path}:{line}: {key + ': ' if key else ''}{self._masked(message)}")
 
     def shown(self, where: Where, value: Any) -> str:
-        """Return the value as a fault may show it, without anything that the environment filled in."""
+        """Return the value as a fault may show it, without anything that a reference filled in."""
         value = self._as_written(where, value)
         text = "nothing" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
         text = _PASSWORD.sub("//…@", text)
         return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
     def from_environment(self, where: Where) -> bool:
-        """Return whether the value, or a part of it, came from the environment."""
+        """Return whether a reference filled in the value or a part of it."""
         return any(path[: len(where)] == where for path in self.written)
 
     def fill(self, where: Where, text: str, environment: Mapping[str, str]) -> str:
-        """Return the text with its variables filled in; note a fault for one that is not set or is written wrongly."""
+        """Return the text with its references filled in; note a fault for one without a value or written wrongly."""
 
-        def value(match: re.Match[str]) -> str:
+        def filled(match: re.Match[str]) -> str:
             if match[0] == "$${":
                 return "${"
-            named = _NAME.fullmatch(match[1])
-            if named is None or not match[2]:
-                wanted = "${NAME}, ${NAME:-default}, or $${ for a literal ${"
-                self._unfit(where, f"found {match[0]!r}; write {wanted}")
+            if not match[2]:
+                self._unfit(
+                    where, f"found {match[0]!r}, which has no end; write }} at its end, or $${{ for a literal ${{"
+                )
                 return ""
-            name, default = named[1], named[2]
-            if name in environment:
-                self._secrets[environment[name]] = f"${{{name}}}"
-                return environment[name]
-            if default is not None:
-                return str(default)
-            self._unfit(
-                where,
-                f"the environment variable {name} is not set; set it, or write a default: ${{{name}:-default}}",
-            )
-            return ""
+            try:
+                value = resolve(match[1], environment)
+            except UnresolvedError as error:
+                self._unfit(where, str(error))
+                return ""
+            if value.is_secret:
+                self._secrets[value.text] = match[0]
+            return value.text
 
         self.written[where] = text
-        return _VARIABLE.sub(value, text)
+        return _REFERENCE.sub(filled, text)
 
     def _unfit(self, where: Where, message: str) -> None:
         self.fault(where, message)
@@ -119,19 +116,17 @@ class PlanFile:
         return PlanError("E-PLAN", "\n  ".join([f"{count}; nothing has been written", *ordered]))
 
 
-def read(path: Path, environment: Mapping[str, str]) -> PlanFile:
+def read(path: Path, environment: Mapping[str, str], text: str | None = None) -> PlanFile:
     """Return the file's content; raises PlanError if it is absent or no YAML.
 
-    ``${NAME}`` stands for an environment variable, ``${NAME:-text}`` gives a default, ``$${`` is a literal ``${``.
-    A variable that is not set and a key that is there twice are faults.
+    With `text` that is the content, and no file is read. ``${NAME}`` stands for an environment variable,
+    ``${NAME:-text}`` gives a default, ``${file:/path}`` and ``${prefect-secret:name}`` stand for what a file or a
+    Secret block holds, ``$${`` is a literal ``${``. A reference without a value and a key that is there twice are
+    faults.
     """
     parsed = PlanFile(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise PlanError("E-PLAN", f"cannot read the plan {str(path)!r}: {error.strerror}") from error
-    except UnicodeDecodeError:
-        raise PlanError("E-PLAN", f"the plan {str(path)!r} is not UTF-8 text") from None
+    if text is None:
+        text = _text(path)
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
@@ -151,6 +146,15 @@ def read(path: Path, environment: Mapping[str, str]) -> PlanFile:
     finally:
         loader.dispose()
     return parsed
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise PlanError("E-PLAN", f"cannot read the plan {str(path)!r}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise PlanError("E-PLAN", f"the plan {str(path)!r} is not UTF-8 text") from None
 
 
 def _value(
