@@ -63,8 +63,8 @@ CODES: Mapping[str, Entry] = {
     ),
     "E-SRC-AUTH": entry(
         "stopped",
-        "The source's user may not read the collection.",
-        "Give this user the role `read` on the database.",
+        "The source refused the login, or its user may not read the collection; the message says which.",
+        "Correct user, password and authSource in `source.uri`, or give this user the role `read` on the database.",
     ),
     "E-SRC-AWAY": entry(
         "paused",
@@ -85,6 +85,21 @@ CODES: Mapping[str, Entry] = {
         "stopped",
         "The source refused the read; the message says why.",
         "Correct what the message names, then run the same command.",
+    ),
+    "E-SRC-SERVER": entry(
+        "stopped",
+        "What answers at `source.uri` is no MongoDB, or a member of another replica set.",
+        "Correct host, port and replicaSet in `source.uri`.",
+    ),
+    "E-SRC-SRV": entry(
+        "stopped",
+        "The host of a mongodb+srv:// URI has no SRV record, or one that leads to another domain.",
+        "Correct the host in `source.uri`, or write mongodb:// and all hosts.",
+    ),
+    "E-SRC-TLS": entry(
+        "stopped",
+        "No server of the source can be spoken to with the TLS options of `source.uri`; the message says why.",
+        "Correct what the message names: the port, the host name, a file of certificates, or the certificate itself.",
     ),
     "E-SRC-TIMESERIES": entry(
         "refused",

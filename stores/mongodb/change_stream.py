@@ -22,7 +22,6 @@ from typing import Any
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from bson.timestamp import Timestamp
-from pymongo import MongoClient
 from pymongo.client_session import ClientSession
 from pymongo.command_cursor import CommandCursor
 from pymongo.errors import OperationFailure, PyMongoError
@@ -33,8 +32,9 @@ from stores.contract.changes import ChangeBatch, StreamPosition
 from stores.contract.stop import NEVER, Stop
 from stores.errors import OfframpError, PermanentError, TransientError
 from stores.mongodb.change_batches import ChangeBatchBuilder
+from stores.mongodb.client import Client
 from stores.mongodb.configuration import LIMITS, Limits
-from stores.mongodb.errors import AUTH_CODES, translate, translating
+from stores.mongodb.errors import AUTH_CODES, refused_access, translate, translating
 from stores.throttling.backoff import TIMING, Backoff, Timing, retry, retry_each
 
 _AGAIN = "start over each route of this database: offramp backfill PLAN --restart --route NAME"
@@ -66,7 +66,7 @@ class DatabaseChanges:
 
     def __init__(
         self,
-        client: MongoClient[dict[str, Any]],
+        client: Client,
         database: str,
         retry_deadline_s: float,
         *,
@@ -295,7 +295,7 @@ class DatabaseChanges:
     def _translate(self, error: PyMongoError) -> OfframpError:
         what = f"the changes of {self._name}"
         if not isinstance(error, OperationFailure):
-            return translate(what, error)
+            return translate(what, error, self._client)
         code = error.code or 0
         if code in _LOST_CODES:
             return PermanentError(
@@ -315,15 +315,10 @@ class DatabaseChanges:
                 f" {_AGAIN}",
             )
         if code in AUTH_CODES:
-            return PermanentError(
-                "E-SRC-AUTH",
-                f"{what}: the source's user may not read the changes (code {code}); it needs the role read on this"
-                " database,"
-                " which allows find and changeStream",
-            )
+            return PermanentError("E-SRC-AUTH", f"{what}: {refused_access(error)}")
         if code == _RETRY_CODE or error.has_error_label("ResumableChangeStreamError"):
             return TransientError("E-SRC-AWAY", f"{what}: the source interrupted the stream ({code})")
-        return translate(what, error)
+        return translate(what, error, self._client)
 
 
 def _stages(followed: Mapping[str, bool], imaged: Sequence[str], *, split: bool) -> list[Mapping[str, Any]]:

@@ -8,7 +8,6 @@ from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from typing import Any
 
-from pymongo import MongoClient
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 from pymongo.read_concern import ReadConcern
@@ -21,6 +20,7 @@ from stores.contract.source import Batch, Partition
 from stores.errors import PermanentError, PlanError
 from stores.mongodb import partitioning
 from stores.mongodb.change_stream import timestamp
+from stores.mongodb.client import Client
 from stores.mongodb.configuration import LIMITS, STALENESS_S, Connection, Limits
 from stores.mongodb.errors import translated
 from stores.mongodb.ids import Ids, bound_of, position_of, typed_of
@@ -46,7 +46,7 @@ class CollectionSource(Paced):
 
     def __init__(
         self,
-        client: MongoClient[dict[str, Any]],
+        client: Client,
         connection: Connection,
         collection: str,
         where: Mapping[str, Any],
@@ -89,7 +89,7 @@ class CollectionSource(Paced):
 
     def _try_filter(self) -> None:
         try:
-            with translated(self._name), self._session() as session:
+            with translated(self._name, self._client), self._session() as session:
                 self._collection().find_one(self._where, projection=["_id"], session=session)
                 # Counting needs it as a stage, which takes less than a query: not $where, $near or $text.
                 self._collection().aggregate([{"$match": self._where}, {"$limit": 1}], session).close()
@@ -117,7 +117,7 @@ class CollectionSource(Paced):
         group = {"$group": {"_id": {"$type": "$_id"}, "documents": {"$sum": 1}}}
         pipeline = [*partitioning.matching(self._where), group]
         with (
-            translated(self._name),
+            translated(self._name, self._client),
             self._session() as session,
             closing(self._collection().aggregate(pipeline, session, allowDiskUse=True)) as rows,
         ):
@@ -127,7 +127,7 @@ class CollectionSource(Paced):
         """Return the collection's metadata count, all documents for a filter, 0 for a view."""
         if self._describe().kind == "view":
             return 0
-        with translated(self._name):
+        with translated(self._name, self._client):
             return int(self._collection().estimated_document_count())
 
     def split(self, partitions: int) -> Sequence[Partition]:
@@ -164,13 +164,13 @@ class CollectionSource(Paced):
         def batches() -> Generator[Batch, None, None]:
             nonlocal last
             with self._session() as session, ExitStack() as opened:
-                with translated(self._name):
+                with translated(self._name, self._client):
                     cursor = opened.enter_context(closing(self._cursor(partition, last, session)))
                 resumed_at = last
                 while True:
                     turn = self.pace.ask(expected)
                     backoff.extend(turn.waited_s)
-                    with translated(self._name):
+                    with translated(self._name, self._client):
                         chunk = next(cursor, None)
                     found = documents(chunk) if chunk is not None else []
                     self.pace.pacer.give_back(expected - len(found))
@@ -192,7 +192,7 @@ class CollectionSource(Paced):
         pipeline = partitioning.count_by_place(self._name, self._where, partitions)
         counts: list[dict[str, int]] = [{} for _ in partitions]
         with (
-            translated(self._name),
+            translated(self._name, self._client),
             self._session() as session,
             closing(self._collection().aggregate(pipeline, allowDiskUse=True, session=session)) as rows,
         ):
@@ -226,7 +226,7 @@ class CollectionSource(Paced):
         wanted: Mapping[str, Any] = {"_id": {"$in": [bound_of(self._name, at) for at in ids]}}
         where = {"$and": [wanted, self._where]} if self._where else wanted
         with (
-            translated(self._name),
+            translated(self._name, self._client),
             self._session() as session,
             closing(self._found(where, session=session)) as chunks,
         ):
@@ -261,7 +261,7 @@ class CollectionSource(Paced):
         """Return the position of each document that the pipeline gives."""
         chunks: Any
         with (
-            translated(self._name),
+            translated(self._name, self._client),
             self._session() as session,
             closing(self._collection().aggregate_raw_batches(pipeline, session=session)) as chunks,
         ):
@@ -319,5 +319,5 @@ class CollectionSource(Paced):
         return self._described
 
     def _asked_description(self) -> CollectionMetadata:
-        with translated(self._name):
+        with translated(self._name, self._client):
             return described(self._client, self._connection.database, self._name)

@@ -80,6 +80,12 @@ def check_options(uri: str) -> None:
     for option in filter(None, options.split("&")):
         try:
             split_options(option)
+        except OSError as error:
+            name = option.partition("=")[0]
+            reason = error.strerror or "not a certificate or key in PEM format"
+            raise PlanError(
+                "E-SRC-URI", f"source.uri: the file of {name} cannot be read ({reason}); correct its path or the file"
+            ) from None
         except (InvalidURI, ConfigurationError, ValueError):
             name = option.partition("=")[0]
             raise PlanError(

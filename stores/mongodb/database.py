@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pymongo import MongoClient
 from pymongo.errors import ConfigurationError, InvalidURI
 
 from stores.errors import PlanError
 from stores.mongodb.change_stream import DatabaseChanges
+from stores.mongodb.client import Client
 from stores.mongodb.collection import CollectionSource
 from stores.mongodb.configuration import LIMITS, Connection, Limits, check_options
-from stores.mongodb.errors import translated
+from stores.mongodb.errors import translated, unresolved
 from stores.mongodb.metadata import Facts, described, facts
 from stores.mongodb.sync_support import StreamAccess
 from stores.mongodb.watermark import Watermark
@@ -29,16 +29,29 @@ class MongoDB:
         self._timing = timing
         check_options(connection.uri)
         try:
-            self._client: MongoClient[dict[str, Any]] = MongoClient(
+            self._client = Client(
                 connection.uri,
                 document_class=dict,
                 appname="offramp",
-                connect=False,
                 serverSelectionTimeoutMS=int(1000 * max(0.1, min(10, connection.retry_deadline_s))),
                 connectTimeoutMS=10_000,
                 socketTimeoutMS=120_000,
             )
+        except OSError as error:  # Also what OpenSSL says of a file.
+            raise PlanError(
+                "E-SRC-URI",
+                "source.uri: tlsCAFile or tlsCertificateKeyFile is not a readable file of certificates and keys in PEM"
+                f" format ({error.strerror or type(error).__name__}); correct it",
+            ) from None
         except (InvalidURI, ConfigurationError, ValueError) as error:
+            if "certificate" in str(error):
+                raise PlanError(
+                    "E-SRC-URI",
+                    "source.uri: the file of tlsCertificateKeyFile does not hold a certificate and its key, or its"
+                    " password is wrong; correct it",
+                ) from None
+            if isinstance(error, ConfigurationError) and (found := unresolved("the source", error)) is not None:
+                raise found from error
             raise PlanError(
                 "E-SRC-URI", f"source.uri is not a MongoDB connection string: {type(error).__name__}"
             ) from None
@@ -87,7 +100,7 @@ class MongoDB:
 
     def facts(self, collections: Iterable[str]) -> Facts:
         """Return what the server says of itself and of the unique indexes of these collections."""
-        with translated("of the source"):
+        with translated("the source", self._client):
             return facts(self._client, self._connection.database, collections)
 
     def close(self) -> None:

@@ -2,32 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 
 from pymongo.errors import (
     AutoReconnect,
+    ConfigurationError,
     ConnectionFailure,
     CursorNotFound,
     ExecutionTimeout,
     OperationFailure,
+    ProtocolError,
     PyMongoError,
+    ServerSelectionTimeoutError,
     WaitQueueTimeoutError,
 )
 
+from stores.connection_faults import Kind
 from stores.errors import OfframpError, PermanentError, TransientError
+from stores.mongodb.client import Client
 
 # Server answers after which the same read may succeed: a killed cursor or operation, a fail-over, a moved chunk (R108).
 _TRANSIENT_CODES = frozenset(
     {6, 7, 43, 63, 64, 89, 91, 133, 134, 150, 175, 189, 202, 237, 262, 290, 317}
     | {9001, 10107, 11600, 11601, 11602, 13388, 13435, 13436}
 )
-AUTH_CODES = frozenset((13, 18, 8000))
+_LOGIN_CODE, _FORBIDDEN_CODE, _ATLAS_CODE = 18, 13, 8000
+AUTH_CODES = frozenset((_FORBIDDEN_CODE, _LOGIN_CODE, _ATLAS_CODE))
+"""The codes of a wrong login and of a missing privilege; Atlas has one code for both."""
+_ACTION = re.compile(r"\(action: (\w+)\)|to execute command \{ ?(\w+):|to do action \[(\w+)\]")
+"""The name of what was refused; what follows it in the server's text may be values of a query."""
+_SRV = re.compile(r"_\w+\._tcp\.[\w.-]+")
+
+_ADVICE: Mapping[Kind, str] = {
+    "closed_port": "start it, or correct host and port in source.uri",
+    "unknown_host": "correct the host in source.uri, or this machine's name service",
+    "name_service": "check this machine's name service",
+    "no_route": "check the network between this machine and it",
+    "timeout": "check host and port in source.uri, and what is in between (a firewall, an IP access list)",
+    "hang_up": "check that it is a MongoDB, and whether it wants TLS (tls=true in source.uri)",
+    "no_tls": "correct the port in source.uri, or remove tls=true",
+    "untrusted": "set tlsCAFile in source.uri to the certificate of its authority",
+    "other_host": "name the host in source.uri as the certificate does",
+    "expired": "renew its certificate, or correct this machine's clock",
+    "client_certificate": "set tlsCertificateKeyFile in source.uri to a certificate that it accepts",
+    "tls": "check the tls options of source.uri",
+}
 
 
-def translated(collection: str) -> AbstractContextManager[None]:
+def translated(collection: str, client: Client) -> AbstractContextManager[None]:
     """The driver's errors of reading the collection come out as this program's own."""
-    return translating(lambda error: translate(collection, error))
+    return translating(lambda error: translate(collection, error, client))
 
 
 @contextmanager
@@ -39,21 +65,89 @@ def translating(translate: Callable[[PyMongoError], OfframpError]) -> Iterator[N
         raise translate(error) from error
 
 
-def translate(what: str, error: PyMongoError) -> OfframpError:
+def translate(what: str, error: PyMongoError, client: Client) -> OfframpError:
     """Return the error of reading a collection, or what is named, by who must act; what is unknown needs a person."""
     name = type(error).__name__
-    if isinstance(error, CursorNotFound | AutoReconnect | ExecutionTimeout | WaitQueueTimeoutError | ConnectionFailure):
+    if isinstance(error, ConfigurationError) and (found := unresolved(what, error)) is not None:
+        return found
+    if isinstance(error, CursorNotFound | ExecutionTimeout):
         return TransientError("E-SRC-AWAY", f"reading {what!r}: the source does not answer ({name})")
+    if isinstance(error, AutoReconnect | WaitQueueTimeoutError | ConnectionFailure | ProtocolError):
+        return _away(what, error, client)
     if isinstance(error, OperationFailure):
         code = error.code or 0
         if code in _TRANSIENT_CODES:
             return TransientError("E-SRC-AWAY", f"reading {what!r}: the source interrupted the read ({code})")
         if code in AUTH_CODES:
-            return PermanentError(
-                "E-SRC-AUTH",
-                f"reading {what!r}: the source's user has no permission (code {code}); give it the role read on this"
-                " database",
-            )
+            return PermanentError("E-SRC-AUTH", f"reading {what!r}: {refused_access(error)}")
         known = (error.details or {}).get("codeName", "no name")
         return PermanentError("E-SRC-REFUSED", f"reading {what!r}: the source refused the read ({known}, {code})")
     return PermanentError("E-SRC-FAILED", f"reading {what!r}: {name}")
+
+
+def refused_access(error: OperationFailure) -> str:
+    """Return whether the login or a privilege is at fault, and what to do; quotes no value of a query."""
+    text = str((error.details or {}).get("errmsg", ""))
+    if error.code == _LOGIN_CODE or (error.code == _ATLAS_CODE and "auth" in text.lower()):
+        return (
+            f"the source refuses the login (code {error.code}): the user is unknown, the password is wrong, or the user"
+            " belongs to another database than authSource; correct them in source.uri"
+        )
+    if "requires authentication" in text:
+        return f"the source wants a login (code {error.code}); write user and password in source.uri"
+    match = _ACTION.search(text)
+    action = f" for {next(filter(None, match.groups()))}" if match else ""
+    return (
+        f"the source's user has no permission{action} (code {error.code}); give it the role read on this database,"
+        " which allows find and changeStream"
+    )
+
+
+def _away(what: str, error: PyMongoError, client: Client) -> OfframpError:
+    """Return the error of a source that cannot be spoken to; a lasting one if no server can be."""
+    at = f"reading {what!r}: "
+    strangers = client.strangers()
+    if strangers:
+        hosts = ", ".join(strangers)
+        text = f"{at}what answers at {hosts} is no MongoDB; correct host and port in source.uri"
+        return PermanentError("E-SRC-SERVER", text)
+    if other_sets := client.other_sets():
+        known = ", ".join(
+            f"{server} is in the replica set {name!r}" if name else f"{server} is in no replica set"
+            for server, name in other_sets.items()
+        )
+        wanted = client.topology_description.replica_set_name
+        text = f"{at}source.uri names the replica set {wanted!r}, but {known}; correct replicaSet in source.uri"
+        return PermanentError("E-SRC-SERVER", text)
+    faults = dict(client.unreachable())
+    if not faults:
+        return TransientError("E-SRC-AWAY", f"{at}the source does not answer ({type(error).__name__})")
+    causes = "; ".join(f"{server}: {fault.cause}" for server, fault in faults.items())
+    advice = " or ".join(dict.fromkeys(_ADVICE[fault.kind] for fault in faults.values()))
+    text = f"{at}the source cannot be reached ({causes}); {advice}"
+    lasting = isinstance(error, ServerSelectionTimeoutError) and len(faults) == len(client.answers.by_server())
+    if lasting and not any(fault.passes for fault in faults.values()):
+        return PermanentError("E-SRC-TLS", text)
+    return TransientError("E-SRC-AWAY", text)
+
+
+def unresolved(what: str, error: ConfigurationError) -> OfframpError | None:
+    """Return the error of a mongodb+srv name that leads to no servers; None for any other error."""
+    text, cause = str(error), error.__cause__
+    match = _SRV.search(text)
+    name = f"the SRV record {match[0].rstrip('.')}" if match else "the SRV record of source.uri"
+    if text.startswith("Invalid SRV host"):
+        return PermanentError(
+            "E-SRC-SRV", f"reading {what!r}: {name} names hosts of another domain; correct the host in source.uri"
+        )
+    if cause is None or not type(cause).__module__.startswith("dns."):
+        return None
+    if type(cause).__name__ in ("NXDOMAIN", "NoAnswer"):
+        return PermanentError(
+            "E-SRC-SRV",
+            f"reading {what!r}: {name} does not exist; correct the host in source.uri, or write mongodb:// and its"
+            " hosts",
+        )
+    return TransientError(
+        "E-SRC-AWAY", f"reading {what!r}: the name service does not give {name}; check this machine's name service"
+    )

@@ -10,10 +10,10 @@ from typing import Any
 
 import bson
 from bson import Timestamp
-from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
 from stores.errors import PlanError
+from stores.mongodb.client import Client
 
 _NAMES = 20
 
@@ -40,7 +40,7 @@ class CollectionMetadata:
     """How large its documents are, 0 where nothing tells."""
 
 
-def described(client: MongoClient[dict[str, Any]], name: str, collection: str) -> CollectionMetadata:
+def described(client: Client, name: str, collection: str) -> CollectionMetadata:
     """Return what the server says; raises PlanError for a collection that is absent or a time series, else pymongo's.
 
     `name` is the database's.
@@ -101,7 +101,7 @@ class Facts:
     """The names of each collection's unique indexes, except that of `_id`."""
 
 
-def facts(client: MongoClient[dict[str, Any]], database: str, collections: Iterable[str]) -> Facts:
+def facts(client: Client, database: str, collections: Iterable[str]) -> Facts:
     """Return what the server says; raises pymongo's errors."""
     return Facts(
         version=str(client.admin.command("buildInfo").get("version", "")),
@@ -110,7 +110,7 @@ def facts(client: MongoClient[dict[str, Any]], database: str, collections: Itera
     )
 
 
-def _unique(client: MongoClient[dict[str, Any]], database: str, collection: str) -> list[str]:
+def _unique(client: Client, database: str, collection: str) -> list[str]:
     try:
         indexes = [*client[database][collection].list_indexes()]
     except OperationFailure:  # A view has none, and a user who may only read may not be told.

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 from functools import cached_property
-from typing import Any
-
-from pymongo import MongoClient
 
 from stores.contract.changes import Streaming
 from stores.errors import PermanentError
 from stores.mongodb.change_stream import DatabaseChanges
+from stores.mongodb.client import Client
 from stores.mongodb.errors import translated
 from stores.mongodb.metadata import CollectionMetadata
 
@@ -46,7 +44,7 @@ class StreamAccess:
         return self._changes.window_s()
 
 
-def streaming(client: MongoClient[dict[str, Any]], found: CollectionMetadata, access: StreamAccess) -> Streaming:
+def streaming(client: Client, found: CollectionMetadata, access: StreamAccess) -> Streaming:
     """Return whether the collection's changes can be streamed; raises TransientError if the source is away."""
     never = _never(found)
     if never:
@@ -71,8 +69,8 @@ def _never(found: CollectionMetadata) -> str:
     return ""
 
 
-def _granting(client: MongoClient[dict[str, Any]], found: CollectionMetadata) -> str:
-    with translated(found.collection):
+def _granting(client: Client, found: CollectionMetadata) -> str:
+    with translated(found.collection, client):
         status = client.admin.command("connectionStatus")
     users = status.get("authInfo", {}).get("authenticatedUsers") or [{"user": "USER", "db": "admin"}]
     role = json.dumps([{"role": "read", "db": found.database}])

@@ -9,7 +9,6 @@ from typing import Any
 import bson
 from bson.datetime_ms import DatetimeMS
 from bson.timestamp import Timestamp
-from pymongo import MongoClient
 from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import Primary
 
@@ -17,6 +16,7 @@ from mappers.documents.decoding import CODEC_MS, documents
 from stores.contract.changes import ChangeBatch, StreamPosition, Touched
 from stores.contract.stop import NEVER, Stop
 from stores.mongodb.change_stream import as_int, timestamp
+from stores.mongodb.client import Client
 from stores.mongodb.configuration import LIMITS, Limits
 from stores.mongodb.errors import translated
 from stores.mongodb.ids import position_of
@@ -36,7 +36,7 @@ class Watermark:
 
     def __init__(
         self,
-        client: MongoClient[dict[str, Any]],
+        client: Client,
         found: CollectionMetadata,
         field: str,
         overlap_s: float,
@@ -64,7 +64,7 @@ class Watermark:
     def check(self) -> list[str]:
         """Return what a person should know: what this way of syncing cannot see."""
         notes = [f"{self._name}: sync by {self._field} cannot see deletes; deleted documents stay in the target"]
-        with translated(self._name):
+        with translated(self._name, self._client):
             blind = self._collection.count_documents({self._field: {"$not": {"$type": "date"}}})
         if blind:
             notes.append(f"{self._name}: {blind} documents have no date at {self._field}; their changes will be missed")
@@ -75,7 +75,7 @@ class Watermark:
     def begin(self) -> StreamPosition:
         """Return the position now: what is written from now on bears this date or a later one, save for the overlap."""
         now, now_ms = self._now()
-        with translated(self._name):
+        with translated(self._name, self._client):
             last = self._collection.find_one(
                 {self._field: {"$type": "date"}}, {self._field: 1}, sort=[(self._field, -1)]
             )
@@ -125,7 +125,7 @@ class Watermark:
         if mark is not None:
             kept = {"$gte": DatetimeMS(max(mark - self._overlap_ms, _FIRST_MS))}
         with ExitStack() as opened:
-            with translated(self._name):
+            with translated(self._name, self._client):
                 session = None
                 if self._found.replicated:
                     session = opened.enter_context(self._client.start_session(causal_consistency=True))
@@ -144,7 +144,7 @@ class Watermark:
                     )
                 )
             while True:
-                with translated(self._name):
+                with translated(self._name, self._client):
                     chunk = next(chunks, None)
                 if chunk is None:
                     return
@@ -159,7 +159,7 @@ class Watermark:
 
     def _now(self) -> tuple[int, int]:
         """Return the source's cluster time (its clock where it has none) and the milliseconds of its clock."""
-        with translated(self._name):
+        with translated(self._name, self._client):
             hello = self._client.admin.command("hello")
         clock_ms = int(DatetimeMS(hello["localTime"]))
         operation_time = hello.get("operationTime")
