@@ -12,6 +12,7 @@ A document that cannot be mapped or written is no exception here but a reject (s
 from __future__ import annotations
 
 import traceback
+from collections.abc import Sequence
 from urllib.parse import urlsplit, urlunsplit
 
 
@@ -21,11 +22,16 @@ class OfframpError(Exception):
     ran: tuple[float, float] | None = None
     """When the job that ended with it began and ended, in seconds since 1970; None where no job measured it."""
 
-    def __init__(self, code: str, message: str) -> None:
-        """Keep the catalogue code, such as ``E-DDB-KEYS``, beside the message; both survive pickling."""
-        super().__init__(code, message)
+    def __init__(self, code: str, message: str, details: Sequence[str] = ()) -> None:
+        """Keep the catalogue code, such as ``E-DDB-KEYS``, beside the message and its details; all survive pickling.
+
+        A detail is a line of its own below the message, such as a fault of a plan.
+        """
+        super().__init__(code, message, *([tuple(details)] if details else []))
         self.code = code
-        self.message = message
+        self.message = "\n  ".join([message, *details])
+        self.lines = [f"{code} {message}", *(f"  {detail}" for detail in details)]
+        """The error as lines for a terminal."""
 
     def __str__(self) -> str:
         return f"{self.code} {self.message}"

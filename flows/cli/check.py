@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from flows.cli.options import JSON, PLAN, ROUTES, print_json
+from flows.cli.options import JSON, PLAN, ROUTES
+from flows.terminal import echo, print_json
 
 
 @click.command()
@@ -30,8 +31,8 @@ def check(plan_path: Path, routes: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         print_json({"plan": plan.name, "routes": [asdict(checked) for checked in checks]})
         return
-    print(
-        table(
+    echo(
+        *table(
             [
                 {
                     "route": checked.route,
@@ -47,5 +48,5 @@ def check(plan_path: Path, routes: tuple[str, ...], as_json: bool) -> None:
     )
     for checked in checks:
         for note in checked.notes:
-            print(f"{checked.route}: {note}")
-    print(f"\nno fault found; next: offramp backfill {plan_path}")
+            echo(f"{checked.route}: {note}")
+    echo("", f"no fault found; next: offramp backfill {plan_path}")

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from flows.cli.options import PLAN
+from flows.terminal import echo
 
 if TYPE_CHECKING:
     from flows.orchestration.deployments import Kind
@@ -88,21 +89,21 @@ def deploy(
     )
     folder = str(PurePosixPath(path).parent)
     if as_yaml:
-        print(deployments.as_yaml(made, pool, folder), end="")
+        echo(*deployments.as_yaml(made, pool, folder).splitlines())
         return
     from flows.orchestration import registration
 
     lines = [f"{each.full_name}: {_when(each.schedule)}{_which(each.parameters.get('routes'))}" for each in made]
     if serve:
-        print("\n".join([*lines, "", "serving; Ctrl-C ends it and pauses the schedules"]), flush=True)
+        echo(*lines, "", "serving; Ctrl-C ends it and pauses the schedules", flush=True)
         registration.serve_here(made, plan.name, folder)
         return
     removed = registration.register(made, plan.name, registration.Place(folder, pool, elsewhere=plan_at is not None))
-    print("\n".join([*lines, *(f"{name}: removed" for name in removed)]))
+    echo(*lines, *(f"{name}: removed" for name in removed))
     on_demand = next((each for each in made if each.schedule is None), None)
     if on_demand is not None:
-        print(f"\nnow:  prefect deployment run '{on_demand.full_name}'")
-    print(f"next: prefect worker start --pool {pool}")
+        echo("", f"now:  prefect deployment run '{on_demand.full_name}'")
+    echo(f"next: prefect worker start --pool {pool}")
 
 
 def _schedules(plan: Plan, every: tuple[str, ...]) -> tuple[int, Mapping[str, int]]:

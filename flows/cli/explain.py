@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from flows.cli.options import JSON, print_json
+from flows.cli.options import JSON
+from flows.terminal import echo, print_json
 
 
 @click.command()
@@ -25,4 +26,4 @@ def explain(code: str, as_json: bool) -> None:
         effects = {effect: EFFECTS[effect] for effect in entry.effects}
         print_json({"code": name, "meaning": entry.meaning, "effects": effects, "remedy": entry.remedy})
     else:
-        print(explained(name, entry))
+        echo(*explained(name, entry).splitlines())

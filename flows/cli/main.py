@@ -15,7 +15,6 @@ from flows.cli.check import check
 from flows.cli.demo import demo
 from flows.cli.deploy import deploy
 from flows.cli.explain import explain
-from flows.cli.options import print_json
 from flows.cli.rejects import rejects
 from flows.cli.repair import repair
 from flows.cli.report import report
@@ -24,6 +23,8 @@ from flows.cli.sync import sync
 from flows.cli.verify import verify
 from flows.connect.gc_tuning import collect_seldom
 from flows.plan.references import PREFECT_SECRET, add_secret_store
+from flows.terminal import echo, guarded, print_json
+from flows.visible_text import visible
 from stores.errors import OfframpError, origin
 
 
@@ -62,26 +63,37 @@ for _command in (check, backfill, verify, sync, status, explain, demo, rejects, 
 
 def main() -> None:
     """Run the command line; prints every error and exits with the code for it."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # What a store holds must not stop a report from being printed.
-            stream.reconfigure(errors="backslashreplace")
+    with guarded():
+        _run()
+
+
+def _run() -> None:
     try:
         with collect_seldom():  # What is imported is no garbage: a tenth of starting was looking for some.
             offramp(standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        _show_usage(error)
         _fail("E-USAGE", error.format_message(), exit_codes.REFUSED)
     except click.Abort:
         sys.exit(exit_codes.INTERRUPTED)
     except OfframpError as error:
-        print(f"offramp: {error}", file=sys.stderr)
+        first, *rest = error.lines
+        echo(f"offramp: {first}", *rest, err=True)
         _fail(error.code, error.message, exit_codes.of_error(error))
     except Exception as error:  # noqa: BLE001 - Python would end with 1, which says "finished with rejects"
         message = f"unexpected {origin(error)}; the same command resumes"
-        print(f"offramp: {message}", file=sys.stderr)
+        echo(f"offramp: {message}", err=True)
         if "-v" in sys.argv or "--verbose" in sys.argv:
-            traceback.print_exc()
+            echo(*traceback.format_exc().splitlines(), err=True)
         _fail("E-INTERNAL", message, exit_codes.FAILED)
+
+
+def _show_usage(error: click.ClickException) -> None:
+    """The error is on standard error with the usage of its command; what was typed is in it on one line."""
+    shown = io.StringIO()
+    error.show(shown)
+    message = error.format_message()
+    echo(*shown.getvalue().rstrip("\n").replace(message, visible(message)).split("\n"), err=True)
 
 
 def _fail(code: str, message: str, exit_code: int) -> NoReturn:

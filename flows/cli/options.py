@@ -1,17 +1,18 @@
-"""What commands share: their common options, JSON on standard output, and signals that stop at a checkpoint."""
+"""What commands share: their common options, and signals that stop at a checkpoint."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
+
+from flows.terminal import echo
 
 if TYPE_CHECKING:
     from stores.contract.stop import Stop
@@ -38,9 +39,7 @@ def interruptible() -> Iterator[Stop]:
             os._exit(128 + number)
         _signalled.append(number)
         PROCESS_STOP.set()
-        print(
-            "stopping at the next checkpoint; the same command resumes (a second signal stops at once)", file=sys.stderr
-        )
+        echo("stopping at the next checkpoint; the same command resumes (a second signal stops at once)", err=True)
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -48,8 +47,3 @@ def interruptible() -> Iterator[Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def print_json(value: Any) -> None:
-    """Print the value; in ASCII: a store's own keys may hold bytes that no terminal and no JSON reader takes."""
-    print(json.dumps(value, indent=2))

@@ -6,9 +6,7 @@ import datetime as dt
 import getpass
 import json
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flows import exit_codes
-from flows.cli.options import JSON, PLAN, ROUTES, interruptible, leave, print_json
+from flows.cli.options import JSON, PLAN, ROUTES, interruptible, leave
+from flows.terminal import echo, print_json, stdout_on_stderr
 from stores.errors import PlanError
 
 if TYPE_CHECKING:
@@ -62,7 +61,6 @@ def list_(
 ) -> None:
     """List the rejects of PLAN, from its state alone: where, why, how often and since when; never values."""
     from flows.reporting.text import table
-    from flows.reporting.wording import visible
 
     found = _kept(plan_path, routes, _chosen(id_, code, stage, accepted=accepted))
     if as_json:
@@ -71,23 +69,23 @@ def list_(
     rows = [
         {
             "route": route,
-            "id": visible(reject.id),
+            "id": reject.id,
             "stage": reject.stage,
             "code": reject.code,
-            "field": visible(reject.field) or "-",
+            "field": reject.field or "-",
             "attempts": str(reject.attempts),
             "first": _iso(reject.first),
             "last": _iso(reject.last),
-            "reason": visible(reject.reason),
+            "reason": reject.reason,
         }
         for route, reject in found
     ]
     if rows:
-        print(table(rows, left=set(rows[0]) - {"attempts"}))
+        echo(*table(rows, left=set(rows[0]) - {"attempts"}))
         if accepted:
-            print(*(f"{route}: {visible(reject.id)}: {_acceptance(reject)}" for route, reject in found), sep="\n")
+            echo(*(f"{route}: {reject.id}: {_acceptance(reject)}" for route, reject in found))
     else:
-        print("no reject is on record" + (" as accepted" if accepted else ""))
+        echo("no reject is on record" + (" as accepted" if accepted else ""))
 
 
 @rejects.command()
@@ -95,8 +93,6 @@ def list_(
 @JSON
 def show(plan_path: Path, routes: tuple[str, ...], id_: str, code: str, stage: str | None, as_json: bool) -> None:
     """Show all that is known of rejects of PLAN, with the document if the plan keeps it."""
-    from flows.reporting.wording import visible
-
     found = _kept(plan_path, routes, _chosen(id_, code, stage))
     if not found:
         raise _none()
@@ -106,11 +102,11 @@ def show(plan_path: Path, routes: tuple[str, ...], id_: str, code: str, stage: s
     for route, reject in found:
         for name, value in _shown(route, reject).items():
             if name != "accepted":
-                print(f"{name}: {visible(str(value))}")
+                echo(f"{name}: {value}")
         if reject.acceptance is not None:
-            print(_acceptance(reject))
+            echo(_acceptance(reject))
         kept = "not kept; set rejects: {documents: true} in the plan before the next attempt"
-        print(f"document: {reject.document or kept}\n")
+        echo(f"document: {reject.document or kept}", "")
 
 
 @rejects.command()
@@ -128,7 +124,7 @@ def retry(plan_path: Path, routes: tuple[str, ...], id_: str, code: str, stage: 
     plan = load(plan_path)
     chosen = plan.chosen(routes)
     wanted = _chosen(id_, code, stage, accepted=None if id_ else False)
-    with interruptible() as stop, redirect_stdout(sys.stderr):
+    with interruptible() as stop, stdout_on_stderr():
         outcomes = retry_rejects.retry(plan, chosen, wanted, stop)
     left = retry_rejects.left_open(plan, chosen)
     if as_json:
@@ -136,11 +132,11 @@ def retry(plan_path: Path, routes: tuple[str, ...], id_: str, code: str, stage: 
     else:
         names = ("route", "chosen", "mended", "gone", "rejected", "nameless")
         rows = [outcome.as_json() for outcome in outcomes]
-        print(table([{name: str(row[name]) for name in names} for row in rows], left=("route",)))
+        echo(*table([{name: str(row[name]) for name in names} for row in rows], left=("route",)))
         for outcome in outcomes:
             if outcome.failure:
-                print(f"{outcome.route}: {outcome.failure}")
-        print(
+                echo(f"{outcome.route}: {outcome.failure}")
+        echo(
             f"{left} rejected documents are left; verify again: the earlier verification does not cover the retried"
             " ones"
         )
@@ -166,7 +162,7 @@ def export(plan_path: Path, routes: tuple[str, ...], id_: str, code: str, stage:
                 out.write(json.dumps(_shown(route, reject) | _document(reject)) + "\n")
     except OSError as error:
         raise PlanError("E-REJECTS-FILE", f"{str(file)!r} cannot be written: {error.strerror}; name another") from error
-    print(f"{len(found)} rejects: {file}")
+    echo(f"{len(found)} rejects: {file}")
 
 
 @rejects.command()
@@ -217,7 +213,7 @@ def drop(
         print_json({"opened" if undo else "accepted": done})
         return
     for route, number in done.items():
-        print(f"{route}: {number} {'opened again' if undo else 'accepted'}")
+        echo(f"{route}: {number} {'opened again' if undo else 'accepted'}")
 
 
 def _chosen(id_: str, code: str, stage: str | None, *, accepted: bool | None = None) -> RejectFilter:
@@ -259,14 +255,8 @@ def _document(reject: StoredReject) -> dict[str, Any]:
 
 
 def _acceptance(reject: StoredReject) -> str:
-    from flows.reporting.wording import visible
-
     acceptance = reject.acceptance
-    return (
-        f"accepted by {visible(acceptance.by)} on {_iso(acceptance.at)}: {visible(acceptance.why)}"
-        if acceptance is not None
-        else ""
-    )
+    return f"accepted by {acceptance.by} on {_iso(acceptance.at)}: {acceptance.why}" if acceptance is not None else ""
 
 
 def _none() -> PlanError:

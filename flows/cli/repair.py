@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from flows import exit_codes
-from flows.cli.options import JSON, PLAN, ROUTES, interruptible, leave, print_json
+from flows.cli.options import JSON, PLAN, ROUTES, interruptible, leave
+from flows.terminal import echo, print_json, stdout_on_stderr
 
 if TYPE_CHECKING:
     from flows.repair.repair import Repaired
@@ -55,7 +54,7 @@ def repair(
     if delete_extras and "extra" not in wanted:
         raise click.UsageError("--delete-extras needs --only extra beside the other kinds of --only")
     plan = load(plan_path)
-    with interruptible() as stop, redirect_stdout(sys.stderr):
+    with interruptible() as stop, stdout_on_stderr():
         outcomes = repair_routes(plan, plan.chosen(routes), wanted, dry_run=dry_run, everything=everything, stop=stop)
     # What was found and not asked to be repaired is left too.
     kinds_left = {"missing", "differs", "extra", "collides"} - {*wanted}
@@ -65,9 +64,9 @@ def repair(
     else:
         _print_repaired(outcomes, wanted)
         if dry_run:
-            print("nothing was written")
+            echo("nothing was written")
         elif any(outcome.copied or outcome.deleted for outcome in outcomes):
-            print("only the addresses above were compared; for a verdict run: offramp verify")
+            echo("only the addresses above were compared; for a verdict run: offramp verify")
     leave(exit_codes.of_outcomes(failed=any(outcome.failure for outcome in outcomes), left=bool(left)))
 
 
@@ -84,19 +83,19 @@ def _print_repaired(outcomes: Sequence[Repaired], wanted: Sequence[str]) -> None
         }
         for outcome in outcomes
     ]
-    print(table(rows, left=("route",)))
+    echo(*table(rows, left=("route",)))
     for outcome in outcomes:
         if outcome.failure:
-            print(f"{outcome.route}: {outcome.failure}")
+            echo(f"{outcome.route}: {outcome.failure}")
         for why, number in outcome.kept.items():
-            print(f"{outcome.route}: {number} extra not deleted: {why}")
+            echo(f"{outcome.route}: {number} extra not deleted: {why}")
         for kind in (kind for kind in ("missing", "differs", "extra") if kind not in wanted):
             if found := outcome.found.get(kind):
                 option = "--delete-extras" if kind == "extra" else f"--only {kind}"
-                print(f"{outcome.route}: {found} {kind} were found and not repaired; to repair them add {option}")
+                echo(f"{outcome.route}: {found} {kind} were found and not repaired; to repair them add {option}")
         if collides := outcome.found.get("collides"):
-            print(
+            echo(
                 f"{outcome.route}: {collides} collide: two documents have the same address; correct the key in the plan"
             )
         if not any(outcome.found.values()):
-            print(f"{outcome.route}: no mismatch is on record")
+            echo(f"{outcome.route}: no mismatch is on record")

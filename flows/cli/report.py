@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from flows.cli.options import PLAN
+from flows.terminal import echo
 from stores.errors import PlanError
 
 
@@ -33,7 +34,7 @@ def report(plan_path: Path, forms: tuple[str, ...], folder: Path | None, opening
     from flows.plan.load import load
     from flows.reporting.files import FORMS, default_folder, write
     from flows.reporting.model import Report
-    from flows.reporting.text import as_text, history_table
+    from flows.reporting.text import as_lines, history_table
     from flows.run.history import last_report, past_runs
 
     plan = load(plan_path)
@@ -59,11 +60,11 @@ def report(plan_path: Path, forms: tuple[str, ...], folder: Path | None, opening
             "E-REPORT-DIR",
             f"the report cannot be written to {str(chosen)!r}: {error.strerror}; name another folder with --out",
         ) from error
-    click.echo(as_text(found))
+    echo(*as_lines(found))
     if since:
-        click.echo(f"\nverify again; written to since this report: {', '.join(since)}")
-    click.echo(f"\n{history_table(runs)}\n")
-    click.echo(f"report: {', '.join(map(str, written))}")
+        echo("", f"verify again; written to since this report: {', '.join(since)}")
+    echo("", *history_table(runs), "")
+    echo(f"report: {', '.join(map(str, written))}")
     if opening:
         import webbrowser
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from flows.cli.options import interruptible, leave, print_json
+from flows.cli.options import interruptible, leave
+from flows.terminal import echo, print_json, stdout_on_stderr
 from stores.errors import PlanError
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def run(plan: Plan, routes: Sequence[str], quiet: bool, work: Callable[[Run], Re
     with (
         interruptible() as stop,
         display(quiet) as observer,
-        redirect_stdout(sys.stderr),
+        stdout_on_stderr(),
         local_workers(plan, observer, stop) as workers,
     ):
         return work(Run(plan, chosen, workers, stop))
@@ -83,18 +82,18 @@ def opened_plan(plan_path: Path, folder: Path | None) -> tuple[Plan, Path]:
 def conclude(report: Report, folder: Path | None, as_json: bool) -> NoReturn:
     """Print the report, write it to the folder if there is one, and exit with its code."""
     from flows.reporting.files import write
-    from flows.reporting.text import as_text
+    from flows.reporting.text import as_lines
 
     if as_json:
         print_json(report.as_json())
     else:
-        print(as_text(report))
+        echo(*as_lines(report))
     if folder is None:
         leave(report.exit_code)
     try:
         written = write(report, folder)
     except OSError as error:
-        print(f"offramp: the report was not written to {str(folder)!r}: {error.strerror}", file=sys.stderr)
+        echo(f"offramp: the report was not written to {str(folder)!r}: {error.strerror}", err=True)
     else:
-        print(f"report: {', '.join(map(str, written))}", file=sys.stderr if as_json else sys.stdout)
+        echo(f"report: {', '.join(map(str, written))}", err=as_json)
     leave(report.exit_code)

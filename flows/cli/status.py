@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from flows.cli.options import JSON, PLAN, print_json
+from flows.cli.options import JSON, PLAN
+from flows.terminal import echo, print_json
 
 
 @click.command()
@@ -27,16 +28,16 @@ def status(plan_path: Path, as_json: bool) -> None:
         *("verdict", "at_work"),
     )
     cells = [{name: "-" if row[name] in (None, "") else str(row[name]) for name in shown} for row in rows]
-    print(table(cells, left=("route", "stage", "synced_to", "verdict", "at_work")))
+    echo(*table(cells, left=("route", "stage", "synced_to", "verdict", "at_work")))
     for row in rows:
         if row["halted"]:
-            print(f"{row['route']}: halted: its collection {row['halted']}")
+            echo(f"{row['route']}: halted: its collection {row['halted']}")
         for reject in row["rejects"]:
             where = f" {reject['field']}" if reject["field"] else ""
-            print(f"{row['route']}: {reject['id']}: {reject['stage']}: {reject['code']}{where}: {reject['reason']}")
+            echo(f"{row['route']}: {reject['id']}: {reject['stage']}: {reject['code']}{where}: {reject['reason']}")
         if row["stopped"]:
-            print(f"{row['route']}: {row['stopped']}")
+            echo(f"{row['route']}: {row['stopped']}")
         if (more := row["rejected"] - row["accepted"] - len(row["rejects"])) > 0:
-            print(f"{row['route']}: {more} more rejects; see offramp rejects list")
+            echo(f"{row['route']}: {more} more rejects; see offramp rejects list")
         if row["accepted"]:
-            print(f"{row['route']}: {row['accepted']} rejects are accepted; see offramp rejects list --accepted")
+            echo(f"{row['route']}: {row['accepted']} rejects are accepted; see offramp rejects list --accepted")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import redirect_stdout
 from pathlib import Path
 
 import click
 
 from flows.cli.options import JSON, PLAN, ROUTES, interruptible
 from flows.cli.running import conclude, opened_plan
+from flows.terminal import stdout_on_stderr
 
 
 @click.command()
@@ -35,6 +34,6 @@ def sync(plan_path: Path, routes: tuple[str, ...], follow: bool, folder: Path | 
     from flows.run.console import sync_display
 
     plan = load(plan_path) if folder is None else opened_plan(plan_path, folder)[0]
-    with interruptible() as stop, sync_display(as_json) as watching, redirect_stdout(sys.stderr):
+    with interruptible() as stop, sync_display(as_json) as watching, stdout_on_stderr():
         report = sync_routes(plan, plan.chosen(routes), follow=follow, stop=stop, watching=watching)
     conclude(report, folder, as_json)

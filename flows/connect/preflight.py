@@ -89,7 +89,7 @@ def join_faults(faults: Sequence[PlanError]) -> PlanError:
     """Return one PlanError that lists all of these."""
     if len(faults) == 1:
         return faults[0]
-    return PlanError("E-PLAN", "\n  ".join([f"{len(faults)} faults; nothing has been written", *map(str, faults)]))
+    return PlanError("E-PLAN", f"{len(faults)} faults; nothing has been written", [*map(str, faults)])
 
 
 def total_tally(state: State, route: Route) -> Tally:

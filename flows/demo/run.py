@@ -26,11 +26,12 @@ from flows.plan.model import Plan
 from flows.replication.sync import sync
 from flows.reporting.files import write
 from flows.reporting.model import Report
-from flows.reporting.text import as_text
+from flows.reporting.text import as_lines
 from flows.run.backfill import backfill
 from flows.run.console import display, sync_display
 from flows.run.verify import verify
 from flows.run.workers import Run, Threads
+from flows.terminal import echo
 from stores.contract.stop import NEVER, PolledStop, Stop
 from stores.errors import PermanentError, PlanError
 
@@ -87,7 +88,7 @@ def run(
             report = _moved_live(plan, live_s, steps, quiet, stop)
     written = write(report, folder / "report")
     if not quiet:
-        _say(f"\n{as_text(report)}\n\nreport: {', '.join(map(str, written))}\n\n{_next()}")
+        _say("", *as_lines(report), "", f"report: {', '.join(map(str, written))}", "", *_next())
     return report
 
 
@@ -261,16 +262,14 @@ class _Steps:
         self._since = now
 
 
-def _next() -> str:
+def _next() -> tuple[str, ...]:
     plan = configuration() / "plan.yaml"
-    return "\n".join(
-        (
-            "try next, with your own MongoDB and stores:",
-            f"  cp {plan} {plan.with_name('marketplace_mappers.py')} .",
-            "  edit plan.yaml: addresses, database, routes; its comments say what each part does",
-            "  offramp check plan.yaml       finds every fault, writes nothing",
-            "  offramp backfill plan.yaml    copies, verifies, reports; the same command resumes",
-        )
+    return (
+        "try next, with your own MongoDB and stores:",
+        f"  cp {plan} {plan.with_name('marketplace_mappers.py')} .",
+        "  edit plan.yaml: addresses, database, routes; its comments say what each part does",
+        "  offramp check plan.yaml       finds every fault, writes nothing",
+        "  offramp backfill plan.yaml    copies, verifies, reports; the same command resumes",
     )
 
 
@@ -278,6 +277,6 @@ def _grouped(number: int) -> str:
     return f"{number:,}".replace(",", " ")
 
 
-def _say(text: str) -> None:
+def _say(*lines: str) -> None:
     with suppress(BrokenPipeError):  # The reader may have closed the pipe; the run goes on.
-        print(text, flush=True)  # noqa: T201 - the demo speaks to the person at the terminal
+        echo(*lines, flush=True)

@@ -213,12 +213,12 @@ def _started(server: _Server) -> tuple[subprocess.Popen[bytes], int]:
             _stop(server, process)
             raise
         # Between our look for a free port and the server's own, somebody else may have taken it.
-        if "in use" not in _tail(server.log).lower() or attempt == _PORT_ATTEMPTS:
+        if "in use" not in " ".join(_tail(server.log)).lower() or attempt == _PORT_ATTEMPTS:
             break
     raise PermanentError(
         "E-DEMO-START",
-        f"{server.name} ended with code {process.returncode} before it answered; its log {server.log} ends:\n"
-        f"{_tail(server.log)}",
+        f"{server.name} ended with code {process.returncode} before it answered; its log {server.log} ends:",
+        _tail(server.log),
     )
 
 
@@ -253,8 +253,8 @@ def _ready(server: _Server, process: subprocess.Popen[bytes], port: int) -> bool
         time.sleep(_POLL_S)
     raise PermanentError(
         "E-DEMO-START",
-        f"{server.name} did not answer within {server.launch.ready_within_s:.0f} s; its log {server.log} ends:\n"
-        f"{_tail(server.log)}",
+        f"{server.name} did not answer within {server.launch.ready_within_s:.0f} s; its log {server.log} ends:",
+        _tail(server.log),
     )
 
 
@@ -275,8 +275,8 @@ def _made(directory: Path) -> Path:
     return directory.resolve()
 
 
-def _tail(log: Path) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-_LOG_LINES:])
+def _tail(log: Path) -> list[str]:
+    return log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
 
 
 def _console_script(distribution: str, name: str) -> Path:

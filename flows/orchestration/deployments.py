@@ -142,7 +142,7 @@ def as_yaml(made: Sequence[Deployment], pool: str = POOL, folder: str | None = N
     if folder:
         content["pull"] = [working_in(folder)]
     content["deployments"] = [deployment.as_yaml(pool) for deployment in made]
-    return _HEADER.format(pool=pool) + yaml.safe_dump(content, sort_keys=False, width=120, allow_unicode=True)
+    return _HEADER.format(pool=pool) + yaml.safe_dump(content, sort_keys=False, width=120)
 
 
 def working_in(folder: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from flows.plan.references import UnresolvedError, resolve
+from flows.visible_text import visible
 from stores.errors import PlanError
 
 Where = tuple[str | int, ...]
@@ -48,7 +49,7 @@ class PlanFile:
             return
         line = next((self.lines[where[:end]] for end in range(len(where), -1, -1) if where[:end] in self.lines), 1)
         key = ".".join(str(part) for part in where)
-        self.faults.append(f"{self.path}:{line}: {key + ': ' if key else ''}{self._masked(message)}")
+        self.faults.append(visible(f"{self.path}:{line}: {key + ': ' if key else ''}{self._masked(message)}"))
 
     def shown(self, where: Where, value: Any) -> str:
         """Return the value as a fault may show it, without anything that a reference filled in."""
@@ -110,10 +111,10 @@ class PlanFile:
     def error(self) -> PlanError:
         """Return all faults as one error, in the order of their lines."""
         ordered = sorted(
-            dict.fromkeys(self.faults), key=lambda fault: int(fault[len(str(self.path)) + 1 :].split(":")[0])
+            dict.fromkeys(self.faults), key=lambda fault: int(fault[len(visible(str(self.path))) + 1 :].split(":")[0])
         )
         count = f"{len(ordered)} fault{'s' if len(ordered) > 1 else ''} in the plan"
-        return PlanError("E-PLAN", "\n  ".join([f"{count}; nothing has been written", *ordered]))
+        return PlanError("E-PLAN", f"{count}; nothing has been written", ordered)
 
 
 def read(path: Path, environment: Mapping[str, str], text: str | None = None) -> PlanFile:

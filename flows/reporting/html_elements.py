@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from flows.reporting.model import RouteReport
-from flows.reporting.wording import number, visible
+from flows.reporting.wording import number
+from flows.visible_text import visible
 
 
 def escaped(words: str) -> str:

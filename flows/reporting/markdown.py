@@ -17,9 +17,9 @@ from flows.reporting.wording import (
     slowed_down,
     sums,
     unchecked,
-    visible,
 )
 from flows.verifier.field_differences import FieldDifference
+from flows.visible_text import visible
 
 
 def as_markdown(report: Report) -> str:

@@ -10,12 +10,13 @@ from flows.reporting.wording import (
     number,
     remarks,
     slowed_down,
-    visible,
 )
+from flows.visible_text import visible
 
 
-def table(rows: Sequence[Mapping[str, str]], left: Iterable[str]) -> str:
+def table(rows: Sequence[Mapping[str, str]], left: Iterable[str]) -> list[str]:
     """Return rows of cells as lines under their names; columns named in `left` are aligned to the left."""
+    rows = [{name: visible(cell) for name, cell in row.items()} for row in rows]
     names = list(rows[0]) if rows else []
     widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in names}
     words = set(left)
@@ -24,28 +25,33 @@ def table(rows: Sequence[Mapping[str, str]], left: Iterable[str]) -> str:
         cut = (row[name].ljust(widths[name]) if name in words else row[name].rjust(widths[name]) for name in names)
         return "  ".join(cut).rstrip()
 
-    return "\n".join([line({name: name for name in names}), *map(line, rows)])
+    return [line({name: name for name in names}), *map(line, rows)]
 
 
 def as_text(report: Report) -> str:
+    """Return the report for a terminal as one text."""
+    return "\n".join(map(visible, as_lines(report)))
+
+
+def as_lines(report: Report) -> list[str]:
     """Return the report for a terminal: table, reasons, verdict."""
     rows = [cells(route, "terminal") for route in report.routes]
-    lines = [table(rows, text_headings("terminal"))] if rows else []
+    lines = table(rows, text_headings("terminal")) if rows else []
     for route in report.routes:
         lines.extend(f"{route.route}: {reason}" for reason in route.reasons)
         lines.extend(f"{route.route}: {remark}" for remark in remarks(route))
         if " -> " in route.place:
             lines.append(f"{route.route}: published, {route.place}")
-        lines.extend(f"{route.route}: {kind} at {visible(addresses[0])}" for kind, addresses in route.samples.items())
+        lines.extend(f"{route.route}: {kind} at {addresses[0]}" for kind, addresses in route.samples.items())
         lines.extend(f"{route.route}: {loss_text(loss)}" for loss in route.lost)
         if slowdown := slowed_down(route):
             lines.append(f"{route.route}: {slowdown}")
     lines.append("")
     lines.append(closing_line(report))
-    return "\n".join(lines)
+    return lines
 
 
-def history_table(runs: Sequence[PastRun]) -> str:
+def history_table(runs: Sequence[PastRun]) -> list[str]:
     """Return runs of a plan as a table."""
     rows = [
         {

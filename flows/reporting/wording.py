@@ -136,7 +136,7 @@ def _synced(sync: Following) -> str:
 def _accepted(rejects: Mapping[str, Any]) -> str:
     return (
         f"accepted by {rejects['by']} on {rejects['at']}: {rejects['documents']} documents are not in the target, such"
-        f" as {visible(rejects['example'])} ({rejects['stage']}: {rejects['code']}), because: {visible(rejects['why'])}"
+        f" as {rejects['example']} ({rejects['stage']}: {rejects['code']}), because: {rejects['why']}"
     )
 
 
@@ -176,8 +176,3 @@ def seconds(value: float | None) -> str:
         return f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)
     return f"{minutes} min {rest} s" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def visible(text: str) -> str:
-    """Return the text with control and other unprintable characters as escapes."""
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)

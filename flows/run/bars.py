@@ -15,6 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.connect.progress import Observer
+from flows.terminal import unguarded_stderr
+from flows.visible_text import visible
 
 if TYPE_CHECKING:
     from flows.replication.sync import RouteProgress, SyncObserver
@@ -35,12 +37,12 @@ class Bars:
     def __init__(self) -> None:
         """Draw nothing yet."""
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             _Rate(),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=_console(),
         )
         self._tasks: dict[tuple[str, str], object] = {}
         self._lock = threading.Lock()
@@ -58,7 +60,9 @@ class Bars:
         """A bar is drawn, if the route has none for the stage."""
         with self._lock:
             if (route, stage) not in self._tasks:
-                self._tasks[route, stage] = self._progress.add_task(f"{stage} {route}", total=documents or None)
+                self._tasks[route, stage] = self._progress.add_task(
+                    visible(f"{stage} {route}"), total=documents or None
+                )
 
     def advanced(self, route: str, stage: str, documents: int) -> None:
         """The bar has grown."""
@@ -71,8 +75,17 @@ class Bars:
 @contextmanager
 def sync_table() -> Iterator[SyncObserver]:
     """Give an observer of a sync, which shows a table on the terminal while the body lasts."""
-    with Live(console=Console(stderr=True), refresh_per_second=4) as live:
+    with Live(console=_console(), refresh_per_second=4) as live:
         yield lambda progress: live.update(_table(progress))
+
+
+def _console() -> Console:
+    """Return the terminal itself. Each text of a name that is drawn on it is made visible here, and is no markup."""
+    return Console(file=unguarded_stderr())
+
+
+def _text(words: str) -> Text:
+    return Text(visible(words))
 
 
 def _table(progress: Sequence[RouteProgress]) -> Table:
@@ -80,7 +93,7 @@ def _table(progress: Sequence[RouteProgress]) -> Table:
     for row in progress:
         window = "" if row.window_s is None else f"{row.window_s / 3600:.1f} h"
         table.add_row(
-            *(row.route, str(row.events), str(row.applied), str(row.deleted)),
-            *(row.ended or f"{row.lag_s:.1f} s", f"{row.rate:.0f}/s", window),
+            *(_text(row.route), str(row.events), str(row.applied), str(row.deleted)),
+            *(_text(row.ended) if row.ended else f"{row.lag_s:.1f} s", f"{row.rate:.0f}/s", window),
         )
     return table

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -11,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 from flows.connect.progress import SILENT, Observer
+from flows.terminal import echo, is_terminal
 
 if TYPE_CHECKING:
     from flows.replication.sync import RouteProgress, SyncObserver
@@ -34,7 +34,7 @@ def display(quiet: bool) -> Display:
     """Return what suits standard error: nothing when quiet, bars on a terminal, lines otherwise."""
     if quiet:
         return _NoDisplay()
-    if not sys.stderr.isatty():
+    if not is_terminal():
         return _Lines()
     from flows.run.bars import Bars  # A tenth of a second, for a terminal alone.
 
@@ -46,7 +46,7 @@ def sync_display(quiet: bool) -> Iterator[SyncObserver]:
     """Give an observer of a sync, which shows it on standard error unless quiet."""
     if quiet:
         yield lambda _: None
-    elif sys.stderr.isatty():
+    elif is_terminal():
         from flows.run.bars import sync_table  # A tenth of a second, for a terminal alone.
 
         with sync_table() as watching:
@@ -70,7 +70,7 @@ class _SyncLines:
                 f"sync {row.route}: {row.events} changes, {row.applied} copied, {row.deleted} deleted,"
                 f" {row.lag_s:.1f} s behind, {row.rate:.0f}/s{', ended' if row.ended else ''}"
             )
-            print(line, file=sys.stderr, flush=True)  # noqa: T201 - progress is for the person at the terminal
+            echo(line, err=True)
 
 
 class _NoDisplay:
@@ -124,4 +124,4 @@ class _Lines:
         pass
 
     def _print(self, line: str) -> None:
-        print(line, file=sys.stderr, flush=True)  # noqa: T201 - progress is for the person at the terminal
+        echo(line, err=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,7 +19,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from flows.connect.progress import SILENT, Observer
 from flows.plan.load import load
@@ -28,6 +27,7 @@ from flows.plan.model import Plan, digest
 from flows.run.jobs import Job
 from flows.run.logs import to_stderr
 from flows.run.workers import More, Outcome, Threads, Workers, answer, hand_out
+from flows.terminal import guarded, stdout_on_stderr
 from stores.contract.stop import NEVER, PROCESS_STOP, Stop
 from stores.errors import OfframpError, PermanentError, TransientError
 
@@ -207,7 +207,11 @@ class _Worker:
 
 def _serve(channel: Connection, path: Path, routes: str, verbose: bool) -> None:
     """Do the jobs that the channel brings, one after another, until it ends."""
-    sys.stdout = sys.stderr  # Standard output is the report's, and a mapper of the user's own may print.
+    with guarded(), stdout_on_stderr():
+        _do_jobs(channel, path, routes, verbose)
+
+
+def _do_jobs(channel: Connection, path: Path, routes: str, verbose: bool) -> NoReturn:
     if verbose:
         to_stderr()
     jobs: SimpleQueue[Job[Any]] = SimpleQueue()

@@ -1,0 +1,84 @@
+"""The one way to the terminal: nothing that leaves by it is obeyed by a terminal or hides in a line.
+
+Names, ids and texts of servers are other people's: whoever can write a document could clear the screen, write a second
+verdict below the first, or turn a name around. So a text is a line, and what does not show is escaped.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import Any, TextIO
+
+from flows.visible_text import visible, visible_lines
+
+
+def echo(*lines: str, err: bool = False, flush: bool = False) -> None:
+    """Each text is a line of standard output, or of standard error; a newline within a text is shown as an escape."""
+    stream = sys.stderr if err else sys.stdout
+    stream.write("".join(f"{visible(line)}\n" for line in lines))
+    if err or flush:
+        stream.flush()
+
+
+def print_json(value: Any) -> None:
+    """The value is on standard output as JSON, in ASCII: a store's keys may hold bytes that no reader of JSON takes."""
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+def is_terminal() -> bool:
+    """Return whether standard error is a terminal, on which lines can be drawn again."""
+    return unguarded_stderr().isatty()
+
+
+def unguarded_stderr() -> TextIO:
+    """Return standard error itself, for what draws on a terminal and makes each of its texts visible on its own."""
+    stream = sys.stderr
+    return stream.inner if isinstance(stream, _Guarded) else stream
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Whatever is written to standard output and standard error while the body lasts is made visible, line by line.
+
+    That holds for Python's own warnings and tracebacks, for logs of libraries, and for what a user's mapper prints.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # What a store holds must not stop a report from being printed.
+            stream.reconfigure(errors="backslashreplace")
+    with redirect_stdout(_Guarded(sys.stdout)), redirect_stderr(_Guarded(sys.stderr)):
+        yield
+
+
+@contextmanager
+def stdout_on_stderr() -> Iterator[None]:
+    """What is printed while the body lasts goes to standard error: a mapper may print, and standard output is ours."""
+    with redirect_stdout(_Guarded(sys.stderr)):
+        yield
+
+
+class _Guarded(io.TextIOBase):
+    """A text stream before another. It is no terminal, so that no library colours what it writes."""
+
+    def __init__(self, inner: TextIO) -> None:
+        self.inner: TextIO = inner.inner if isinstance(inner, _Guarded) else inner
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self.inner.encoding or "utf-8"
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self.inner.fileno()
+
+    def flush(self) -> None:
+        self.inner.flush()
+
+    def write(self, text: str) -> int:
+        self.inner.write(visible_lines(text))
+        return len(text)
