@@ -227,8 +227,6 @@ class Projection:
         if self._naming is None or not isinstance(mapper, Addressing):
             return None
         try:
-            if self._id_kind is not None:
-                _refuse_other_kind(at, self._id_kind)
             if self._anomalies is None:
                 identity = decode(at, self._codec)
             else:
@@ -239,6 +237,9 @@ class Projection:
                 if addresses is None:
                     return None
                 found += addresses
+            # Last: whether other fields decide must not depend on the id at hand.
+            if self._id_kind is not None:
+                _refuse_other_kind(at, self._id_kind)
             return found
         except (MappingError, PermanentError):  # Such a document was never written.
             return ()

@@ -21,6 +21,7 @@ from mappers.contract import Losses
 from mappers.documents.decoding import CODEC
 from mappers.redis.records import String
 from mappers.redis.string import StringMapper
+from mappers.transforms.steps import unchanged
 from stores.contract.source import Batch
 from stores.errors import PermanentError
 
@@ -235,10 +236,10 @@ def raw(**fields: Any) -> bytes:
     return bson.encode(fields, codec_options=CODEC)
 
 
-def projection(kind: str) -> Projection:
+def projection(kind: str, key: str | None = None) -> Projection:
     losses = Losses()
-    mapper = StringMapper(StringMapper.Options(id_encoding="plain"), "things", losses)
-    return Projection(mapper, losses, (String,), id_kind=kind)
+    mapper = StringMapper(StringMapper.Options(id_encoding="plain", key=key), "things", losses)
+    return Projection(mapper, losses, (String,), id_kind=kind, naming=unchanged)
 
 
 @pytest.mark.parametrize(
@@ -258,6 +259,27 @@ def test_a_document_with_another_kind_of_id_stops_the_route_and_is_no_reject(kin
     assert HEX not in told.value.message
     if before:
         assert projection(kind).batch(Batch(before, b"")).tally.copied == 1
+
+
+@pytest.mark.parametrize("kind", ["number", "string", "objectId", "UUID", ""])
+def test_whether_an_id_alone_tells_the_address_does_not_depend_on_the_kind_of_ids(kind: str) -> None:
+    by_other_field = projection(kind, "things:{name}:{_id}")
+    assert not by_other_field.told_by_id
+    assert by_other_field.addresses(raw(_id=1)) is None
+    assert projection(kind).told_by_id
+
+
+def test_a_record_under_a_plain_id_and_another_field_is_deleted_with_its_document(
+    plain: Callable[..., Path], stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
+) -> None:
+    database.create_collection("things", changeStreamPreAndPostImages={"enabled": True})
+    database.things.insert_many([{"_id": number, "name": "a"} for number in range(4)])
+    plan = plain(key=f"{unique}:{{name}}:{{_id}}")
+    assert offramp("backfill", plan, folder=tmp_path).code == 0
+    database.things.delete_one({"_id": 0})
+    database.things.update_one({"_id": 1}, {"$set": {"name": "b"}})
+    assert offramp("sync", plan, folder=tmp_path).code == 0
+    assert redis_keys(stores, unique) == {"b:1", "a:2", "a:3"}
 
 
 def test_a_document_whose_id_cannot_be_read_is_a_reject_as_ever() -> None:
