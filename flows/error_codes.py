@@ -54,9 +54,9 @@ CODES: Mapping[str, Entry] = {
         "Run `backfill` first.",
     ),
     "E-REJECTS-BUDGET": entry(
-        "stopped",
-        "The route has more rejects than the plan allows, so it stopped at a checkpoint, with exit code 1. What"
-        " was written until then stays in the target and is counted.",
+        "limited",
+        "The route has more rejects than the plan allows. What was written until then stays in the target and is"
+        " counted.",
         "See `offramp rejects list`; correct the documents, or raise the limit under `rejects`, and run the same"
         " command, which resumes. After a change of the route or its mapper run `backfill --restart`.",
     ),
@@ -173,8 +173,8 @@ CODES: Mapping[str, Entry] = {
         "Let nothing else change the state; start over with `backfill --restart`.",
     ),
     "E-STOPPED": entry(
-        "paused",
-        "A signal stopped the run while it waited; work that AWS or a server does meanwhile goes on.",
+        "interrupted",
+        "A signal stopped the run before its end; work that AWS or a server does meanwhile goes on.",
         "Run the same command.",
     ),
     "E-USAGE": entry(
@@ -196,5 +196,6 @@ CATALOGUE: Mapping[str, Entry] = dict(sorted((code, entry) for table in _TABLES 
 
 def explained(code: str, entry: Entry) -> str:
     """Return the entry as lines for a terminal."""
-    done = "\n".join(f"what offramp did: {EFFECTS[effect]}".replace("`", "'") for effect in entry.effects)
-    return f"{code}: {entry.meaning}\n{done}\nwhat to do: {entry.remedy}".replace("`", "'")
+    done = [EFFECTS[effect] for effect in entry.effects]
+    one_of = done[0] if len(done) == 1 else "\n- ".join(["one of these; the exit code says which", *done])
+    return f"{code}: {entry.meaning}\nwhat offramp did: {one_of}\nwhat to do: {entry.remedy}".replace("`", "'")

@@ -14,11 +14,23 @@ REFUSED: Final = 2
 """The plan or the usage is wrong; nothing was written."""
 FAILED: Final = 3
 """A store failed, or another run is at work; the same command resumes."""
+STOPPED: Final = 4
+"""A route has more rejects than its plan allows, so it stopped at a checkpoint; the same command stops again."""
 INTERRUPTED: Final = 130
 """128 + SIGINT."""
 
-OF_VERDICT: Mapping[str, int] = {"clean": CLEAN, "rejects": NOT_CLEAN, "mismatches": NOT_CLEAN, "failed": FAILED}
-"""The exit code of each verdict of a report."""
+OF_VERDICT: Mapping[str, int] = {
+    "clean": CLEAN,
+    "pending": CLEAN,
+    "rejects": NOT_CLEAN,
+    "mismatches": NOT_CLEAN,
+    "stopped": STOPPED,
+    "failed": FAILED,
+}
+"""The exit code of each verdict of a report. The code of a signal goes before it.
+
+A route that is pending is not clean: its code is 0 so that `backfill --verify none` lets a following sync begin.
+"""
 
 
 def of_error(error: OfframpError) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Effect = Literal["refused", "rejected", "paused", "stopped", "noted"]
+Effect = Literal["refused", "rejected", "paused", "stopped", "limited", "interrupted", "noted"]
 
 EFFECTS: Mapping[Effect, str] = {
     "refused": "Nothing was written: the plan or the command is wrong (exit code 2).",
@@ -21,6 +21,14 @@ EFFECTS: Mapping[Effect, str] = {
     "stopped": (
         "The route stopped at a checkpoint at once; the other routes went on. Remove the cause; then the same command"
         " resumes, unless another is named here (exit code 3)."
+    ),
+    "limited": (
+        "The route stopped at a checkpoint, as it has more rejects than the plan allows; the other routes went on. The"
+        " same command resumes, and stops again until the cause is removed or the limit is raised (exit code 4)."
+    ),
+    "interrupted": (
+        "Ctrl-C or SIGTERM stopped the run at a checkpoint. Nothing is lost; the same command resumes (exit code 130 or"
+        " 143)."
     ),
     "noted": "The run went on; the note does not change the verdict.",
 }

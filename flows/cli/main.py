@@ -15,6 +15,7 @@ from flows.cli.check import check
 from flows.cli.demo import demo
 from flows.cli.deploy import deploy
 from flows.cli.explain import explain
+from flows.cli.options import signal_code
 from flows.cli.rejects import rejects
 from flows.cli.repair import repair
 from flows.cli.report import report
@@ -39,9 +40,10 @@ from stores.errors import OfframpError, origin
 def offramp(verbose: bool) -> None:
     """Retire a MongoDB: move each collection to the store that suits it, and prove what arrived.
 
-    Exit codes: 0 clean; 1 finished with rejects or mismatches; 2 the plan or the usage is wrong, nothing was written;
-    3 a store failed or another run is at work, the same command resumes; 130 and 143 stopped by a signal at a
-    checkpoint, the same command resumes.
+    Exit codes: 0 clean, or copied with changes to sync; 1 finished with rejects or mismatches; 2 the plan or the usage
+    is wrong, nothing was written; 3 a store failed or another run is at work, the same command resumes; 4 stopped at a
+    checkpoint with more rejects than the plan allows; 130 and 143 stopped by a signal at a checkpoint, the same command
+    resumes.
     """
     if verbose:
         from flows.run.logs import to_stderr
@@ -79,7 +81,8 @@ def _run() -> None:
     except OfframpError as error:
         first, *rest = error.lines
         echo(f"offramp: {first}", *rest, err=True)
-        _fail(error.code, error.message, exit_codes.of_error(error))
+        code = signal_code() if error.code == "E-STOPPED" else 0
+        _fail(error.code, error.message, code or exit_codes.of_error(error))
     except Exception as error:  # noqa: BLE001 - Python would end with 1, which says "finished with rejects"
         message = f"unexpected {origin(error)}; the same command resumes"
         echo(f"offramp: {message}", err=True)

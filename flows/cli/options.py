@@ -26,7 +26,12 @@ _signalled: list[int] = []
 
 def leave(code: int) -> NoReturn:
     """End with this code, or with that of the signal that stopped the work."""
-    sys.exit(128 + _signalled[0] if _signalled else code)
+    sys.exit(signal_code() or code)
+
+
+def signal_code() -> int:
+    """Return the exit code of the signal that stopped the work, 0 where none did."""
+    return 128 + _signalled[0] if _signalled else 0
 
 
 @contextmanager

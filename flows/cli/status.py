@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -16,6 +18,7 @@ from flows.terminal import echo, print_json
 def status(plan_path: Path, as_json: bool) -> None:
     """Show how far each route of PLAN has come, from its state alone; no store is asked."""
     from flows.plan.load import load
+    from flows.reporting.model import COPY_FIGURES
     from flows.reporting.text import table
     from flows.run import stages
 
@@ -27,9 +30,13 @@ def status(plan_path: Path, as_json: bool) -> None:
         *("route", "stage", "partitions", "read", "dropped", "rejected", "records", "lag_s", "synced_to"),
         *("verdict", "at_work"),
     )
-    cells = [{name: "-" if row[name] in (None, "") else str(row[name]) for name in shown} for row in rows]
+    # What a sync or a repair has overtaken is no figure of what the target holds.
+    known = [row | (dict.fromkeys(COPY_FIGURES) if row["figures"] == "past" else {}) for row in rows]
+    cells = [{name: "-" if row[name] in (None, "") else str(row[name]) for name in shown} for row in known]
     echo(*table(cells, left=("route", "stage", "synced_to", "verdict", "at_work")))
     for row in rows:
+        if row["figures"] == "past":
+            echo(f"{row['route']}: {_since(row)}; offramp verify counts what the target holds")
         if row["halted"]:
             echo(f"{row['route']}: halted: its collection {row['halted']}")
         for reject in row["rejects"]:
@@ -41,3 +48,14 @@ def status(plan_path: Path, as_json: bool) -> None:
             echo(f"{row['route']}: {more} more rejects; see offramp rejects list")
         if row["accepted"]:
             echo(f"{row['route']}: {row['accepted']} rejects are accepted; see offramp rejects list --accepted")
+
+
+def _since(row: Mapping[str, Any]) -> str:
+    """Return what was done to the target since its backfill."""
+    sync = row["sync"]
+    if sync is None:
+        return "repaired since its backfill"
+    return (
+        f"synced since its backfill: {sync['events']} changes, {sync['applied']} documents copied again,"
+        f" {sync['deleted']} addresses deleted"
+    )

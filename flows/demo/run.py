@@ -110,7 +110,7 @@ def _moved(plan: Plan, steps: _Steps, quiet: bool, stop: Stop) -> Report:
         copied = sum(row.read for row in report.routes)
         records = sum(row.records for row in report.routes)
         steps.done(f"read {_grouped(copied)} documents, wrote {_grouped(records)} records", "offramp backfill")
-        if report.verdict == "failed":
+        if report.verdict in ("stopped", "failed"):
             return report
         report = verify(work, "full")
     held = sum(row.held or 0 for row in report.routes)
@@ -130,7 +130,7 @@ def _moved_live(plan: Plan, live_s: float, steps: _Steps, quiet: bool, stop: Sto
         with display(quiet) as observer:
             report = backfill(Run(plan, routes, Threads(plan, observer, stop), stop), "none")
         steps.done(f"copied {_grouped(sum(row.read for row in report.routes))} documents", "offramp backfill")
-        if report.verdict == "failed":
+        if report.verdict in ("stopped", "failed"):
             return report
         until = time.monotonic() + live_s
         with sync_display(quiet) as watching:
@@ -141,7 +141,7 @@ def _moved_live(plan: Plan, live_s: float, steps: _Steps, quiet: bool, stop: Sto
         steps.done(f"synced {synced} changes while the writer ran: {_behind(report)}", "offramp sync --follow")
     report = sync(plan, routes, stop=stop)
     steps.done(f"caught up after the writer stopped: {_behind(report)}", "offramp sync")
-    if report.verdict == "failed":
+    if report.verdict in ("stopped", "failed"):
         return report
     with display(quiet) as observer:
         report = verify(Run(plan, routes, Threads(plan, observer, stop), stop), "full")

@@ -17,6 +17,7 @@ from pathlib import Path
 from flows import generated_file
 from flows.error_codes import CATALOGUE
 from mappers.error_codes import EFFECTS, Effect, Entry
+from stores.contract.stop import STOPPED
 
 FILE = Path(__file__).parents[2] / "docs" / "errors.md"
 _ROOT = Path(__file__).parents[2]
@@ -31,7 +32,10 @@ _EFFECT_OF: Mapping[str, Effect] = {
     "TransientError": "paused",
     "PermanentError": "stopped",
     "LeaseLost": "stopped",
+    "OverBudget": "limited",
 }
+_EFFECT_OF_CODE: Mapping[str, Effect] = {STOPPED: "interrupted"}
+"""The effect of a code whose error class has another: a stop that was asked for is no failure."""
 _HEAD = """\
 <!-- made by `python -m flows.docgen.errors --write`; change the tables in the files named error_codes.py -->
 
@@ -77,7 +81,7 @@ def _uses(tree: ast.AST, place: str) -> Iterator[Use]:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose:
             effect = _EFFECT_OF.get(raised_as.get(id(node), ""))
             for code in _CODE.findall(node.value):
-                yield Use(code, f"{place} line {node.lineno}", effect)
+                yield Use(code, f"{place} line {node.lineno}", effect and _EFFECT_OF_CODE.get(code, effect))
 
 
 def faults(found: Iterable[Use], catalogue: Mapping[str, Entry]) -> list[str]:

@@ -196,9 +196,10 @@ def _died(route: str, error: BaseException) -> TransientError:
 
 
 def concluded(report: Report, folder: Path | None, *, lag_minutes: float | None = None) -> Report:
-    """Write the report to the folder, show it in Prefect and return it; raise NotClean if it is not clean.
+    """Write the report to the folder, show it in Prefect and return it.
 
-    A report with `lag_minutes` is of a sync: a route further behind than that is shown as lagging.
+    Raises NotClean where a command with this report would not exit with 0: the verdict is neither clean nor pending. A
+    report with `lag_minutes` is of a sync: a route further behind than that is shown as lagging.
     """
     log = get_run_logger()
     closing = str(NotClean(report))
@@ -211,7 +212,7 @@ def concluded(report: Report, folder: Path | None, *, lag_minutes: float | None 
         show(report, closing)
     else:
         show_sync(report, closing, 60 * lag_minutes)
-    if report.verdict != "clean":
+    if report.exit_code:
         raise NotClean(report)
     log.info("%s", closing)
     return report

@@ -96,6 +96,8 @@ def _refuse_systemic(session: Session, sums: Mapping[str, Counter[str]], kinds: 
     """Raise PlanError if more is wrong of a route than single accidents explain (R155)."""
     faults = []
     for route in session.routes:
+        if session.state.partitions.route(route.name) is None:
+            continue  # Nothing was copied, which its own result says.
         wrong = sum(sums[route.name][kind] for kind in kinds)
         documents = max(session.checked[route.name].documents, total_tally(session.state, route).read)
         if wrong > _FEW and wrong > _SHARE * documents:

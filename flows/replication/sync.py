@@ -346,6 +346,7 @@ class _Sync:
             started=started,
             finished=dt.datetime.now(dt.UTC),
             routes=[judge(self._evidence(route)) for route in self.session.routes],
+            command="sync",
         )
 
     def _evidence(self, route: Route) -> Evidence:

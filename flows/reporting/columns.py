@@ -71,7 +71,7 @@ def _column(
     """Return a column whose value and heading are the report's field of its name unless they are given."""
 
     def field(route: RouteReport) -> Value:
-        content: Value = getattr(route, name)
+        content: Value = route.figure(name)
         return content
 
     return Column(name, meaning, frozenset(shown), heading or name, value or field, is_text)

@@ -33,8 +33,8 @@ code span, data { white-space: nowrap; }
 .verdict p { margin: .3rem 0; }
 .verdict .word { font-size: 1.35rem; font-weight: 600; color: var(--care); }
 .verdict.clean { border-color: var(--good); } .verdict.clean .word, .good { color: var(--good); }
-.verdict.mismatches, .verdict.failed { border-color: var(--bad); }
-.verdict.mismatches .word, .verdict.failed .word, .bad { color: var(--bad); }
+.verdict.mismatches, .verdict.stopped, .verdict.failed { border-color: var(--bad); }
+.verdict.mismatches .word, .verdict.stopped .word, .verdict.failed .word, .bad { color: var(--bad); }
 .care { color: var(--care); }
 .scroll { overflow-x: auto; margin: .6rem 0; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }

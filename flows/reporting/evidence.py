@@ -6,9 +6,9 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-from flows.reporting.model import Following
+from flows.reporting.model import Figures, Following
 from flows.verifier.compare import Comparison
 from flows.verifier.counts import Counts
 from flows.verifier.job import Level
@@ -41,7 +41,10 @@ class Evidence:
     source_counts: Mapping[str, int] | None = None
     """The source's own count per BSON type of `_id`; None where it was not asked or did not answer."""
     came_or_went: Mapping[str, int] = field(default_factory=dict)
-    """Documents per BSON type of `_id` that changed since the last sync: as many may have come or gone meanwhile."""
+    """Documents per BSON type of `_id` that changed since the last sync, or since the copy began where none ran yet: as
+    many may have come or gone meanwhile."""
+    first_sync: Literal["", "stream", "rescan"] = ""
+    """How the first sync will find what changed since the copy began; "" if none is due, or it cannot find all."""
     comparison: Comparison | None = None
     """What a sample or a full pass saw; None where nothing was compared."""
     sampled: Sampled | None = None
@@ -103,6 +106,19 @@ class Evidence:
         return sum(self.source_counts.values()) if self.source_counts is not None else None
 
     @property
+    def figures(self) -> Figures:
+        """What the figures of `tally` are of."""
+        if self.synced is not None:
+            return "sync"
+        if self.copied is None:
+            return "none"
+        if not self.rewritten:
+            return "copy"
+        if self.comparison is None:
+            return "past"
+        return "comparison" if self.sampled is None else "sample"
+
+    @property
     def tally(self) -> Tally:
         """The figures of the route: of this sync, else of the comparison after a rewrite, else of the backfill."""
         if self.synced is not None:
@@ -113,7 +129,10 @@ class Evidence:
 
     def _as_compared(self, comparison: Comparison) -> Tally:
         """Return what became of the documents there are now, as the comparison mapped them and the target took them."""
-        refused = self.rejects.open_refused + self.rejects.accepted_refused if self.sampled is None else 0
+        if self.sampled is not None:
+            refused = self.sampled.refused
+        else:
+            refused = self.rejects.open_refused + self.rejects.accepted_refused
         now = dataclasses.replace(comparison.tally)
         now.rejected += refused
         now.copied -= refused

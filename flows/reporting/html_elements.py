@@ -44,7 +44,7 @@ def keyed_number(key: str, value: float) -> str:
 
 def route_number(at: int, route: RouteReport, name: str) -> str:
     """Return the number in this field of the report's route at this place; a dash for one that was not checked."""
-    value = getattr(route, name)
+    value = route.figure(name)
     return '<abbr title="not checked">–</abbr>' if value is None else keyed_number(f"routes.{at}.{name}", value)
 
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from flows.reporting.advice import next_steps
 from flows.reporting.columns import columns
 from flows.reporting.css import STYLE
+from flows.reporting.headline import meaning
 from flows.reporting.html_charts import route_charts
 from flows.reporting.html_elements import (
     bullets,
@@ -22,12 +24,14 @@ from flows.reporting.html_elements import (
 )
 from flows.reporting.html_tables import differences_tables, losses_table, mismatches_table, sums_list
 from flows.reporting.model import Report, RouteReport, Verdict
-from flows.reporting.wording import ALWAYS_UNCHECKED, meaning, next_step, number, remarks, seconds, unchecked
+from flows.reporting.wording import ALWAYS_UNCHECKED, number, remarks, seconds, unchecked
 
 _VERDICTS: Mapping[Verdict, tuple[str, str]] = {
     "clean": ("Clean", "good"),
+    "pending": ("Copied, with changes pending", "care"),
     "rejects": ("Finished, with rejects", "care"),
     "mismatches": ("Mismatches", "bad"),
+    "stopped": ("Stopped before the end", "bad"),
     "failed": ("Not finished", "bad"),
 }
 """The words for each verdict, and its class."""
@@ -43,7 +47,7 @@ def as_html(report: Report) -> str:
         f" {number(len(report.routes))} routes in {seconds(report.elapsed_s)}</p></header>",
         f'<main><section class="verdict {report.verdict}" aria-label="verdict">',
         f'<p class="word">{word}</p><p>{prose(meaning(report))}</p>',
-        f"<p><b>Next:</b> {prose(next_step(report))}</p></section>",
+        f"<p><b>Next:</b></p>{bullets([*map(prose, next_steps(report))])}</section>",
         _summary(report),
         _unchecked(report),
         *(_route(at, route) for at, route in enumerate(report.routes)),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from flows.reporting.advice import next_steps
 from flows.reporting.columns import NOT_CHECKED, cells, text_headings
+from flows.reporting.headline import meaning
 from flows.reporting.model import Report
 from flows.reporting.text import closing_line, loss_text
 from flows.reporting.wording import (
     ALWAYS_UNCHECKED,
     as_line,
-    meaning,
-    next_step,
     number,
     remarks,
     slowed_down,
@@ -24,7 +24,16 @@ from flows.visible_text import visible
 
 def as_markdown(report: Report) -> str:
     """Return the report as a Markdown page: the verdict first, then the table, what was not checked, and each route."""
-    lines = [f"# {_plain(report.plan)}: {report.verdict}", "", meaning(report), "", f"Next: {next_step(report)}", ""]
+    lines = [
+        f"# {_plain(report.plan)}: {report.verdict}",
+        "",
+        meaning(report),
+        "",
+        "Next:",
+        "",
+        *(f"- {step}" for step in next_steps(report)),
+        "",
+    ]
     lines += [closing_line(report), ""]
     if report.routes:
         rows = [cells(route, "markdown") for route in report.routes]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Literal
@@ -17,15 +17,22 @@ from flows.connect.progress import Throughput
 from flows.verifier.field_differences import DifferenceSamples
 from flows.verifier.job import Level
 
-Verdict = Literal["clean", "rejects", "mismatches", "failed"]
+Verdict = Literal["clean", "pending", "rejects", "mismatches", "stopped", "failed"]
+
+VERDICTS: Sequence[Verdict] = ("clean", "pending", "rejects", "mismatches", "stopped", "failed")
+"""Every verdict, the best first. A route that is pending is copied, and its source has changed since."""
 
 
-_SEVERITY: Sequence[Verdict] = ("clean", "rejects", "mismatches", "failed")
+Figures = Literal["copy", "sync", "comparison", "sample", "past", "none"]
+"""What the figures of a route are of: its copy; this sync; a comparison, or a sample, after a sync or a repair; a copy
+that a sync or a repair has since made history; or nothing, as the plan's state has no copy of the route."""
+COPY_FIGURES: Collection[str] = frozenset(("read", "dropped", "copied", "records"))
+"""The keys of a route that are figures of a copy."""
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
     """Return the worst of these verdicts; clean where there is none."""
-    return max(verdicts, key=_SEVERITY.index, default="clean")
+    return max(verdicts, key=VERDICTS.index, default="clean")
 
 
 @dataclass(frozen=True)
@@ -96,6 +103,21 @@ class RouteReport:
     """How fast the route was copied and verified; a verification repeats the figures of the last copy."""
     not_checked: Sequence[str] = ()
     """What the run does not prove about the route, a sentence each."""
+    figures: Figures = "copy"
+    """What read, dropped, copied and records are of."""
+    compared: Mapping[str, int] = field(default_factory=dict)
+    """What a comparison read and made: documents, dropped, rejected and records; empty where nothing was compared."""
+
+    @property
+    def backfilled(self) -> bool:
+        """Whether the plan's state has a copy of the route."""
+        return self.figures != "none"
+
+    def figure(self, name: str) -> Any:
+        """Return the figure of this name; None where it is not checked, or is of a copy that is none or is history."""
+        if name in COPY_FIGURES and self.figures in ("none", "past"):
+            return None
+        return getattr(self, name)
 
 
 @dataclass(frozen=True)
@@ -184,7 +206,7 @@ class Report:
     finished: dt.datetime
     routes: Sequence[RouteReport]
     command: str = ""
-    """backfill or verify."""
+    """backfill, verify or sync."""
     source: SourceSeen = SourceSeen()
     versions: Mapping[str, str] = field(default_factory=dict)
     elapsed_s: float | None = None
@@ -194,7 +216,7 @@ class Report:
     @property
     def verdict(self) -> Verdict:
         """The worst verdict of the routes; a report without routes has failed."""
-        return max((route.verdict for route in self.routes), key=_SEVERITY.index, default="failed")
+        return max((route.verdict for route in self.routes), key=VERDICTS.index, default="failed")
 
     @property
     def exit_code(self) -> int:

@@ -14,6 +14,7 @@ from flows.reporting.losses import field_losses
 from flows.reporting.model import FieldLoss, Verdict
 from mappers.losses import OTHER_FIELDS
 from stores.contract.journal import Tally
+from stores.contract.stop import STOPPED
 
 MISMATCH_REASONS: Mapping[str, str] = {
     "missing": "the source has them, the target does not",
@@ -38,13 +39,13 @@ def over_budget(evidence: Evidence) -> Iterator[Finding]:
     """The route stopped early, at a checkpoint, as it had too many rejects."""
     texts = _different(evidence.over_budget) or ([evidence.halted] if evidence.halted else [])
     for text in texts:
-        yield Finding("rejects", text)
+        yield Finding("stopped", text)
 
 
 def unfinished(evidence: Evidence) -> Iterator[Finding]:
-    """Something failed, or the route was not copied to its end and nothing says why."""
-    for text in _different(evidence.failed):
-        yield Finding("failed", text)
+    """A signal stopped the route, something failed, or it was not copied to its end and nothing says why."""
+    for error in {str(error): error for error in evidence.failed}.values():
+        yield Finding("stopped" if error.code == STOPPED else "failed", str(error))
     if not evidence.complete and not evidence.failures and not evidence.halted:
         yield Finding("failed", "not every partition was copied to its end; the same command resumes")
 
@@ -67,10 +68,10 @@ def source_counts(evidence: Evidence) -> Iterator[Finding]:
         return
     copied = evidence.copied if not evidence.rewritten else None
     if copied is not None and (evidence.complete or evidence.comparison):
-        yield from _count_differences("copying", copied, counts, {})
+        yield from _copied_differences(evidence, copied, counts)
     compared = evidence.comparison if evidence.sampled is None else None
     if compared is not None and (copied is None or compared.tally.id_types != copied.id_types):
-        yield from _count_differences("verification", compared.tally, counts, evidence.came_or_went)
+        yield from _compared_differences(compared.tally, counts, evidence.came_or_went)
 
 
 def rejects(evidence: Evidence) -> Iterator[Finding]:
@@ -181,25 +182,61 @@ RULES: Sequence[Rule] = (
 """Every rule, in the order in which a report gives their reasons."""
 
 
+def _copied_differences(evidence: Evidence, copied: Tally, counts: Mapping[str, int]) -> Iterator[Finding]:
+    """Yield a finding if another number of any BSON type of `_id` was copied than the source counts.
+
+    Where nothing was compared, and the route's first sync brings over as many as differ, that sync is pending.
+    """
+    numbers = _differing_numbers(copied, counts)
+    if not numbers:
+        return
+    text = f"copying read another number of documents than the source now counts, by type of _id: {numbers}"
+    if evidence.level != "none" or not _first_sync_explains(evidence, copied):
+        yield Finding("mismatches", text)
+        return
+    why = (
+        "its first sync reads the whole collection"
+        if evidence.first_sync == "rescan"
+        else f"{sum(evidence.came_or_went.values())} have changed since the copy began, and its first sync follows them"
+    )
+    yield Finding("pending", f"{text}; {why}: run `offramp sync`, then verify")
+
+
+def _first_sync_explains(evidence: Evidence, copied: Tally) -> bool:
+    if evidence.first_sync == "rescan":
+        return True
+    return evidence.first_sync == "stream" and _may_explain(evidence.came_or_went, copied, evidence.source_counts or {})
+
+
+def _may_explain(came_or_went: Mapping[str, int], tally: Tally, counts: Mapping[str, int]) -> bool:
+    """Return whether no more documents of any type of `_id` differ in number than may have come or gone."""
+    kinds = {*counts, *tally.id_types}
+    return all(abs(counts.get(kind, 0) - tally.id_types.get(kind, 0)) <= came_or_went.get(kind, 0) for kind in kinds)
+
+
+def _differing_numbers(tally: Tally, counts: Mapping[str, int]) -> str:
+    """Return how many were read of how many there are, by BSON type of `_id` where that differs; "" for nowhere."""
+    wrong = sorted(kind for kind in {*counts, *tally.id_types} if counts.get(kind, 0) != tally.id_types.get(kind, 0))
+    return ", ".join(f"{kind} {tally.id_types.get(kind, 0)} of {counts.get(kind, 0)}" for kind in wrong)
+
+
 def _different(errors: Iterable[Exception]) -> list[str]:
     """Return the texts of the errors in their order, each once."""
     return list(dict.fromkeys(map(str, errors)))
 
 
-def _count_differences(
-    reader: str, tally: Tally, counts: Mapping[str, int], came_or_went: Mapping[str, int]
+def _compared_differences(
+    tally: Tally, counts: Mapping[str, int], came_or_went: Mapping[str, int]
 ) -> Iterator[Finding]:
-    """Yield a finding if another number of any BSON type of `_id` was read than the source counts (R157).
+    """Yield a finding if another number of any BSON type of `_id` was verified than the source counts (R157).
 
     Where no more differ than may have come or gone since, that is unsettled, and no mismatch.
     """
-    differences = {kind: counts.get(kind, 0) - tally.id_types.get(kind, 0) for kind in {*counts, *tally.id_types}}
-    wrong = sorted(kind for kind, difference in differences.items() if difference)
-    if not wrong:
+    numbers = _differing_numbers(tally, counts)
+    if not numbers:
         return
-    numbers = ", ".join(f"{kind} {tally.id_types.get(kind, 0)} of {counts.get(kind, 0)}" for kind in wrong)
-    text = f"{reader} read another number of documents than the source now counts, by type of _id: {numbers}"
-    if all(abs(differences[kind]) <= came_or_went.get(kind, 0) for kind in wrong):
+    text = f"verification read another number of documents than the source now counts, by type of _id: {numbers}"
+    if _may_explain(came_or_went, tally, counts):
         text = f"unsettled: {text}; documents came or went; run `offramp sync`, then verify again"
         yield Finding("failed", text)
     else:

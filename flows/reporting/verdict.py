@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+from collections.abc import Mapping
 
 from flows.reporting.evidence import Evidence
 from flows.reporting.losses import field_losses
 from flows.reporting.model import RouteReport, worst
 from flows.reporting.rules import RULES
+from flows.verifier.compare import Comparison
 from flows.verifier.sample import proven
+from stores.contract.journal import Tally
 
 
 def judge(evidence: Evidence) -> RouteReport:
@@ -19,17 +22,18 @@ def judge(evidence: Evidence) -> RouteReport:
     """
     findings = [finding for rule in RULES for finding in rule(evidence)]
     tally, comparison, balance, counts = evidence.tally, evidence.comparison, evidence.balance, evidence.counts
+    copied = Tally() if evidence.figures == "none" else tally
     counted = counts is not None and counts.held is not None
     return RouteReport(
         route=evidence.route,
         collection=evidence.collection,
         target=evidence.target,
         documents=evidence.documents,
-        read=tally.read,
-        dropped=tally.dropped,
+        read=copied.read,
+        dropped=copied.dropped,
         rejected=tally.rejected,
-        copied=tally.copied,
-        records=tally.records,
+        copied=copied.copied,
+        records=copied.records,
         held=balance.held if balance else counts.held if counts else None,
         missing=balance.missing if balance else None,
         differs=balance.differs if balance else None,
@@ -58,7 +62,19 @@ def judge(evidence: Evidence) -> RouteReport:
         sampled=proven(evidence.sampled, evidence.documents) if evidence.sampled else None,
         verification=evidence.full_pass,
         counted_by=counts.way if counts else "",
+        figures=evidence.figures,
+        compared=_compared(comparison) if comparison else {},
     )
+
+
+def _compared(comparison: Comparison) -> Mapping[str, int]:
+    tally = comparison.tally
+    return {
+        "documents": tally.read,
+        "dropped": tally.dropped,
+        "rejected": tally.rejected,
+        "records": comparison.balance.records,
+    }
 
 
 def _rounded(seconds: float | None) -> float | None:

@@ -1,4 +1,4 @@
-"""The sentences and numbers that every form of a report shares: the verdict's meaning, the next step, the sums."""
+"""The sentences and numbers that every form of a report shares: the sums, remarks, what was not checked, units."""
 
 from __future__ import annotations
 
@@ -6,59 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flows.reporting.model import Following, Report, RouteReport, Verdict
-
-_NEXT: Mapping[Verdict, str] = {
-    "clean": "Read what was not checked. If that is acceptable, sign this page and keep it with report.json.",
-    "rejects": (
-        "Do not retire the source yet. `offramp rejects list PLAN` shows the rejected documents and why. Correct them"
-        " and run `offramp rejects retry PLAN`, or accept them with `offramp rejects drop` and a reason. After a change"
-        " of the route or its mapper run `offramp backfill PLAN --restart --route ROUTE`."
-    ),
-    "mismatches": (
-        "Do not retire the source. Read the reasons of each route below and remove their cause. Bring over what"
-        " changed in the source with `offramp sync PLAN`. Then run `offramp repair PLAN`, or copy the route"
-        " again with `offramp backfill PLAN --restart --route ROUTE`."
-    ),
-    "failed": (
-        "Do not retire the source. Read the reasons of each route below; `offramp explain CODE` explains an error code."
-        " Run the same command again: it resumes at the last checkpoint."
-    ),
-}
-
-
-def meaning(report: Report) -> str:
-    """Return what the verdict means, in a sentence."""
-    match report.verdict:
-        case "clean":
-            return _clean(report)
-        case "rejects":
-            rejected = sum(route.rejected for route in report.routes)
-            return (
-                f"All that could be moved is in its target, but {number(rejected)} documents were rejected: the targets"
-                " lack them, or a part of them."
-            )
-        case "mismatches":
-            named = ", ".join(route.route for route in report.routes if route.verdict == "mismatches")
-            return f"The targets do not hold exactly what the source and the plan say they should: {named}."
-        case _:
-            named = ", ".join(route.route for route in report.routes if route.verdict == "failed")
-            return f"The run did not finish, so nothing is proven of these routes: {named or 'there were none'}."
-
-
-def _clean(report: Report) -> str:
-    counted = "Every document that the plan covers is accounted for"
-    if all(route.verified == "full" for route in report.routes):
-        return f"{counted}, and every record was read back from its target and found to be what its document maps to."
-    partly = ", ".join(route.route for route in report.routes if route.verified != "full")
-    return f"{counted}, but not every record was compared with its document: {partly}."
-
-
-def next_step(report: Report) -> str:
-    """Return what to do now."""
-    if report.verdict == "clean" and any(route.verified != "full" for route in report.routes):
-        return "Run `offramp verify PLAN --level full` before the source is retired."
-    return _NEXT[report.verdict]
+from flows.reporting.model import Following, Report, RouteReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +22,8 @@ class Sum:
 
 def sums(row: RouteReport) -> list[Sum]:
     """Return the sums of the route's books that this run could make."""
-    wanted: list[tuple[str, tuple[str, ...]]] = [
-        ("documents", ("read",)),
-        ("read", ("dropped", "rejected", "copied")),
-    ]
+    wanted: list[tuple[str, tuple[str, ...]]] = [] if row.figures == "sample" else [("documents", ("read",))]
+    wanted.append(("read", ("dropped", "rejected", "copied")))
     if row.missing is not None:
         open_ = tuple(name for name in ("unsettled", "inconclusive") if getattr(row, name))
         wanted.append(("records", ("held", "missing", "collides", "expired", *open_)))
@@ -85,7 +31,7 @@ def sums(row: RouteReport) -> list[Sum]:
         wanted.append(("records", ("held",)))
     equations = []
     for total, terms in wanted:
-        values = [getattr(row, name) for name in (total, *terms)]
+        values = [row.figure(name) for name in (total, *terms)]
         if None not in values:
             equations.append(Sum(total, terms, values[0] == sum(values[1:])))
     return equations
@@ -93,9 +39,9 @@ def sums(row: RouteReport) -> list[Sum]:
 
 def as_line(row: RouteReport, equation: Sum) -> str:
     """Return the sum as a line of text."""
-    terms = " + ".join(f"{number(getattr(row, name))} {name}" for name in equation.terms)
+    terms = " + ".join(f"{number(row.figure(name))} {name}" for name in equation.terms)
     closes = "closes" if equation.closes else "does not close"
-    return f"{number(getattr(row, equation.total))} {equation.total} = {terms}: {closes}"
+    return f"{number(row.figure(equation.total))} {equation.total} = {terms}: {closes}"
 
 
 def unchecked(report: Report) -> dict[str, list[str]]:
@@ -117,7 +63,7 @@ ALWAYS_UNCHECKED = (
 
 def remarks(row: RouteReport) -> list[str]:
     """Return sentences about the route beside its reasons: accepted rejects, repairs, a sample's bound, sync."""
-    sentences = [*map(_accepted, row.accepted_rejects), *map(_repaired, row.repairs)]
+    sentences = [*_figures_are_of(row), *map(_accepted, row.accepted_rejects), *map(_repaired, row.repairs)]
     if row.sampled:
         sentences.append(row.sampled["says"])
     if row.sync is not None:
@@ -125,8 +71,26 @@ def remarks(row: RouteReport) -> list[str]:
     return sentences
 
 
+def _figures_are_of(row: RouteReport) -> list[str]:
+    """Return a sentence on what the figures are of, none where they are of the copy."""
+    match row.figures:
+        case "none" if row.compared:
+            documents, records = row.compared["documents"], row.compared["records"]
+            return [
+                "not backfilled: this plan's state has no copy of the route; its target was compared as it is:"
+                f" {number(documents)} documents map to {number(records)} records"
+            ]
+        case "none":
+            return ["not backfilled: this plan's state has no copy of the route"]
+        case "past":
+            return ["written to since its backfill, so the figures of the copy are history; verify with --level full"]
+        case "sample":
+            return [f"the figures are of the {number(row.read)} documents of the sample"]
+    return []
+
+
 def _synced(sync: Following) -> str:
-    kept = "" if sync.window_s is None else f"; the source keeps its changes for {sync.window_s / 3600:.1f} h"
+    kept = "" if sync.window_s is None else f"; the source keeps its changes for {seconds(sync.window_s)}"
     return (
         f"synced to {sync.position}, {sync.lag_s:g} s behind: {sync.events} changes, {sync.applied} documents copied"
         f" again, {sync.deleted} addresses deleted since the backfill{kept}"

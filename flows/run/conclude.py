@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from flows.connect.preflight import is_copied, total_tally
 from flows.connect.session import Session
@@ -17,9 +18,9 @@ from flows.reporting.verdict import judge
 from flows.run.history import RunRecord
 from flows.run.workers import Run
 from flows.verifier.job import Level, Verified
-from flows.verifier.pending_changes import changed_by_type, pending_changes
+from flows.verifier.pending_changes import changed_by_type, changes_since_copy, pending_changes
 from mappers.contract import option_declarations
-from stores.contract.stop import Stop
+from stores.contract.stop import STOPPED, Stop
 from stores.contract.target import Publishable
 from stores.errors import OfframpError, TransientError
 from stores.mongodb.database import MongoDB
@@ -90,13 +91,24 @@ def _publish(route: Route, state: State, row: RouteReport) -> RouteReport:
         return replace(row, verdict="failed", reasons=[*row.reasons, f"not published: {error}"])
 
 
+def _first_sync(state: State, route: Route) -> Literal["", "stream", "rescan"]:
+    """Return how the route's first sync will find what changed since its copy began; "" where it may miss some.
+
+    A watermark tells of no delete.
+    """
+    sync_state = state.sync_positions.get(route.name)
+    if sync_state is None or sync_state.synced or sync_state.halted or route.keys.sync == "watermark":
+        return ""
+    return route.keys.sync
+
+
 def _evidence(
     route: Route, state: State, database: MongoDB, verification: Verification, failures: Failures, stop: Stop
 ) -> Evidence:
     """Return what is known of the route now that its copying and its verification have ended."""
     errors = [*failures.get(route.name, ())]
     if not errors and stop.is_set():
-        errors.append(TransientError("E-STOPPED", "stopped by a signal; the same command resumes"))
+        errors.append(TransientError(STOPPED, "stopped by a signal; the same command resumes"))
     counts: Mapping[str, int] | None = None
     try:
         counts = route.source(database).count_by_type()
@@ -105,10 +117,15 @@ def _evidence(
     known, complete = state.partitions.route(route.name), is_copied(state, route)
     verified = verification.verified.get(route.name)
     compared = verified.comparison if verified else None
+    copied = total_tally(state, route) if known else None
+    first_sync = _first_sync(state, route) if verification.level == "none" else ""
     came_or_went: Mapping[str, int] = {}
-    if counts is not None and compared is not None and compared.tally.id_types != counts and not errors:
+    if counts is not None and not errors:
         try:
-            came_or_went = changed_by_type(pending_changes(state, route, database, stop=stop))
+            if compared is not None and compared.tally.id_types != counts:
+                came_or_went = changed_by_type(pending_changes(state, route, database, stop=stop))
+            elif compared is None and complete and first_sync == "stream" and copied and copied.id_types != counts:
+                came_or_went = changed_by_type(changes_since_copy(state, route, database, stop))
         except OfframpError as error:
             errors.append(error)
     return Evidence(
@@ -116,10 +133,11 @@ def _evidence(
         collection=route.collection,
         target=route.target_name,
         level=verification.level,
-        copied=total_tally(state, route) if known else None,
+        copied=copied,
         complete=complete is not False,
         source_counts=counts,
         came_or_went=came_or_went,
+        first_sync=first_sync,
         comparison=compared,
         sampled=verified.sampled if verified else None,
         counts=verified.counts if verified else None,

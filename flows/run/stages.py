@@ -37,6 +37,7 @@ def status(plan: Plan) -> list[dict[str, Any]]:
             if sync_state is not None and sync_state.halted:
                 stage = "halted"
             synced = sync_status(state, name)
+            rewritten = synced is not None or state.repairs.recopied(name)
             rows.append(
                 {
                     "route": name,
@@ -46,6 +47,7 @@ def status(plan: Plan) -> list[dict[str, Any]]:
                     "dropped": counted.dropped,
                     "rejected": rejected,
                     "records": counted.records,
+                    "figures": "past" if rewritten else "none" if known is None else "copy",
                     "losses": dict(counted.losses),
                     "lag_s": synced.age_s if synced else None,
                     "synced_to": synced.position if synced else None,

@@ -175,7 +175,11 @@ class _Work:
             sums = balance([log.path], listed=False, recheck=self._recheck(differences), on_wrong=found.append)
         faults = _audited(self.opened.target)
         self._keep(uuid4().hex, found, whole=False)
-        sampled = drawn.sampled([mismatch.position for mismatch in found], self.job.options.confidence)
+        sampled = drawn.sampled(
+            [mismatch.position for mismatch in found],
+            self.job.options.confidence,
+            self._refused() if sums.refused else (),
+        )
         return Verified(Comparison(tally, sums, differences.samples()), faults=faults, sampled=sampled)
 
     def whole(self) -> Verified:

@@ -17,6 +17,7 @@ from stores.contract.stop import NEVER, Stop
 from stores.errors import PermanentError
 from stores.mongodb.database import MongoDB
 from stores.state.state import State
+from stores.state.sync_positions import SyncState
 
 
 class PendingChanges:
@@ -97,6 +98,20 @@ def pending_changes(
     sync_state = state.sync_positions.get(route.name)
     if sync_state is None or not sync_state.synced or route.keys.sync != "stream":
         return None
+    return _changes_since(sync_state, route, database, projection, stop)
+
+
+def changes_since_copy(state: State, route: Route, database: MongoDB, stop: Stop = NEVER) -> PendingChanges | None:
+    """Return the changes since the route's copy began; None for a route that was synced, or has no change stream."""
+    sync_state = state.sync_positions.get(route.name)
+    if sync_state is None or sync_state.synced or route.keys.sync != "stream":
+        return None
+    return _changes_since(sync_state, route, database, None, stop)
+
+
+def _changes_since(
+    sync_state: SyncState, route: Route, database: MongoDB, projection: Projection | None, stop: Stop
+) -> PendingChanges:
     return PendingChanges(
         *(database.changes(), route.collection, sync_state.position),
         addresses=projection.addresses if projection is not None else lambda _: None,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from flows.copying.projection import identify
 from mappers.documents.decoding import position
 from stores.contract.source import Batch, Partition, Source
 from stores.throttling.batches import cut
@@ -29,6 +30,8 @@ class Sampled:
     wrong: int
     """Uniformly drawn documents with a wrong or unproven record."""
     confidence: float
+    refused: int = 0
+    """Compared documents that the target is on record to have refused."""
 
     @property
     def bound(self) -> float | None:
@@ -54,23 +57,25 @@ class DrawnDocuments:
     uniform: Sequence[bytes]
     beside: Sequence[bytes]
     _found: set[bytes] = field(default_factory=set)
-    _beside: int = 0
+    _beside: set[bytes] = field(default_factory=set)
 
     def read(self, partition: Partition, after: bytes | None = None) -> Iterator[Batch]:
         """Yield the documents that still exist, the uniform ones first."""
         for ids in (self.uniform, self.beside):
             for drawn in cut(ids, _AT_ONCE):
                 documents = self.source.fetch(drawn)
-                if ids is self.uniform:
-                    self._found.update(at for raw in documents if (at := position(raw)) is not None)
-                else:
-                    self._beside += len(documents)
+                found = self._found if ids is self.uniform else self._beside
+                found.update(at for raw in documents if (at := position(raw)) is not None)
                 if documents:
                     yield Batch(documents, drawn[0])
 
-    def sampled(self, wrong: Collection[bytes], confidence: float) -> Sampled:
-        """Return the outcome once every document was read and these were found wrong."""
-        return Sampled(len(self._found), self._beside, len(self._found & set(wrong)), confidence)
+    def sampled(self, wrong: Collection[bytes], confidence: float, refused: Container[str] = ()) -> Sampled:
+        """Return the outcome once every document was read and these were found wrong.
+
+        `refused` names the documents that the target has refused.
+        """
+        count = sum(identify(at) in refused for at in (*self._found, *self._beside))
+        return Sampled(len(self._found), len(self._beside), len(self._found & set(wrong)), confidence, refused=count)
 
 
 def draw(source: Source, documents: int, bounds: Sequence[bytes]) -> DrawnDocuments:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from stores.errors import TransientError
+
+STOPPED: Final = "E-STOPPED"
+"""The code of the error by which work ends that was stopped; nothing has failed."""
 
 
 class Stop(Protocol):
@@ -65,4 +68,4 @@ class PolledStop:
 def raise_if_stopped(stop: Stop, message: str) -> None:
     """Raise TransientError E-STOPPED with this message if the work is to end."""
     if stop.is_set():
-        raise TransientError("E-STOPPED", message)
+        raise TransientError(STOPPED, message)

@@ -111,6 +111,11 @@ def test_explain_tells_a_code_and_names_the_nearest_to_a_wrong_one() -> None:
     assert told.output.startswith("E-DDB-KEYS: The table exists and has another key")
     assert "exit code 2" in told.output
     assert "Name another table" in told.output
+    several = CliRunner().invoke(offramp, ["explain", "E-CENSUS"]).output.splitlines()
+    assert several[1] == "what offramp did: one of these; the exit code says which"
+    assert [line[:2] for line in several[2:4]] == ["- ", "- "]
+    assert "exit code 4" in CliRunner().invoke(offramp, ["explain", "E-REJECTS-BUDGET"]).output
+    assert "130" in CliRunner().invoke(offramp, ["explain", "E-STOPPED"]).output
     data = json.loads(CliRunner().invoke(offramp, ["explain", "E-ID-TYPE", "--json"]).output)
     assert set(data["effects"]) == {"refused", "rejected", "stopped"} < set(EFFECTS)
     wrong = CliRunner().invoke(offramp, ["explain", "E-DDB-KEIS"])

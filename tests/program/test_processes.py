@@ -166,7 +166,7 @@ def test_a_stop_by_signal_reaches_the_workers_and_ends_them_at_a_checkpoint(
     assert running.returncode == 128 + signal.SIGINT, err
     assert "Traceback" not in err
     row = json.loads(out)["routes"][0]
-    assert row["verdict"] == "failed"
+    assert row["verdict"] == "stopped"
     assert 1_000 <= row["read"] < DOCUMENTS
     assert not any(worker.is_running() for worker in workers)
     gate.touch()

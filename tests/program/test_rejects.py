@@ -157,7 +157,7 @@ def test_a_route_over_its_budget_stops_early_and_goes_on_once_it_is_raised(
     say(path, rejects={"in_a_row": 50, "most": 9})
     stopped = command("backfill", path, "--json")
     row = stopped.route("things")
-    assert (stopped.code, row["verdict"], row["verified"]) == (1, "rejects", "none")
+    assert (stopped.code, row["verdict"], row["verified"]) == (4, "stopped", "none")
     assert "10 documents were rejected (limit: rejects.most 9); most often map: E-" in row["reasons"][0]
     assert row["read"] < 8_000
     assert row["backfill_s"] > 0
@@ -166,7 +166,10 @@ def test_a_route_over_its_budget_stops_early_and_goes_on_once_it_is_raised(
     status = command("status", path, "--json").json["routes"][0]
     assert (status["stage"], "rejects.most 9" in status["stopped"]) == ("copying", True)
     same = command("backfill", path, "--json")
-    assert (same.code, same.route("things")["read"]) == (1, row["read"])
+    assert (same.code, same.route("things")["read"]) == (4, row["read"])
+    page = (path.parent / ".offramp" / "reports" / "plan" / "report.md").read_text()
+    assert "Stopped at a checkpoint before the end" in page
+    assert "All that could be moved" not in page
 
     say(path, rejects={"in_a_row": 50, "most": 10})
     done = command("backfill", path, "--json").route("things")
@@ -203,7 +206,7 @@ def test_a_sync_over_its_budget_stops_and_goes_on_once_it_is_raised(
     database.things.insert_many([{"_id": 10 + n} for n in range(4)])
     database.things.update_one({"_id": 5}, {"$set": {"name": "new"}})
     stopped = command("sync", path, "--json")
-    assert (stopped.code, stopped.route("things")["verdict"]) == (1, "rejects")
+    assert (stopped.code, stopped.route("things")["verdict"]) == (4, "stopped")
     assert "E-REJECTS-BUDGET" in stopped.route("things")["reasons"][0]
     plan["routes"]["things"]["rejects"] = {"most": 4}
     path.write_text(yaml.safe_dump(plan))

@@ -283,6 +283,37 @@ def test_what_a_backfill_reads_is_of_its_position_or_later(
         assert concern["afterClusterTime"].time << 32 | concern["afterClusterTime"].inc >= began
 
 
+def test_changes_that_the_first_sync_brings_over_let_it_begin_and_are_never_called_clean(
+    stores: Stores, database: Documents, tmp_path: Path, unique: str
+) -> None:
+    """`offramp backfill --verify none && offramp sync` under a writer gets to its second command."""
+    things = database["things"]
+    things.insert_many([{"_id": n, "at": dt.datetime.now(dt.UTC)} for n in range(20)])
+    keys = {"collection": "things", "use_case": "session"}
+    ways = {
+        "followed": {**keys, "key": f"{unique}f:{{_id}}"},
+        "scanned": {**keys, "key": f"{unique}s:{{_id}}", "sync": "rescan"},
+        "dated": {**keys, "key": f"{unique}d:{{_id}}", "sync": "watermark", "watermark": "at"},
+    }
+    plan = write_plan(tmp_path, stores, database.name, ways)
+    assert offramp("backfill", plan, "--verify", "none", folder=tmp_path).code == 0
+    # As a writer does while the copy runs: more documents, one of a type that the copy did not meet.
+    things.insert_many([{"_id": at, "at": dt.datetime.now(dt.UTC)} for at in (20, 21, "text")])
+    unsynced = ("--route", "followed", "--route", "scanned")
+    copied = offramp("backfill", plan, "--verify", "none", *unsynced, "--json", folder=tmp_path)
+    assert (copied.code, copied.json["verdict"]) == (0, "pending")
+    assert {copied.route(name)["verdict"] for name in ("followed", "scanned")} == {"pending"}
+    assert "3 have changed since the copy began" in copied.route("followed")["reasons"][0]
+    assert "2 with changes pending" in (tmp_path / ".offramp" / "reports" / "plan" / "report.md").read_text()
+    dated = offramp("backfill", plan, "--verify", "none", "--route", "dated", "--json", folder=tmp_path)
+    assert (dated.code, dated.json["verdict"]) == (1, "mismatches")  # It would not see a delete.
+    assert offramp("backfill", plan, "--verify", "counts", "--route", "followed", folder=tmp_path).code == 1
+
+    assert offramp("sync", plan, *unsynced, folder=tmp_path).code == 0
+    verified = offramp("verify", plan, *unsynced, "--json", folder=tmp_path)
+    assert (verified.code, verified.json["verdict"]) == (0, "clean")
+
+
 def test_a_rescan_and_a_watermark_find_what_changed_where_there_is_no_stream(
     stores: Stores, database: Documents, tmp_path: Path, unique: str
 ) -> None:

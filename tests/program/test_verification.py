@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
@@ -207,3 +208,54 @@ def test_a_pass_is_about_what_sync_has_written_so_far(
     assert scope() != unchanged
     assert before.keys() == unchanged.keys()
     state.close()
+
+
+def test_a_route_that_was_never_backfilled_is_compared_and_no_copy_is_claimed(
+    stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
+) -> None:
+    database.things.insert_many([{"_id": n} for n in range(183)])
+    route = {"use_case": "session", "key": f"{unique}:{{_id}}"}
+    plan = write_plan(tmp_path, stores, database.name, {"things": route})
+    found = offramp("verify", plan, "--json", folder=tmp_path)
+    row = found.route("things")
+    assert (found.code, row["verdict"], row["figures"], row["missing"]) == (1, "mismatches", "none", 183)
+    assert [row[name] for name in ("read", "dropped", "copied", "records")] == [0, 0, 0, 0]
+    assert row["compared"] == {"documents": 183, "dropped": 0, "rejected": 0, "records": 183}
+    text = offramp("verify", plan, folder=tmp_path).out
+    assert "things: not backfilled: this plan's state has no copy of the route" in text
+    for form in ("md", "html"):
+        page = (tmp_path / ".offramp" / "reports" / "plan" / f"report.{form}").read_text()
+        assert "not backfilled" in page
+        assert "offramp backfill PLAN --route ROUTE" in re.sub("<[^>]+>", "", page)
+        assert "--restart" not in page
+        assert "closes" not in page
+    refused = offramp("repair", plan, folder=tmp_path)
+    assert (refused.code, "E-NOT-COPIED" in refused.out + refused.err) == (3, True)
+    # What another state has copied is compared as it is, and may be right.
+    assert offramp("backfill", plan, "--verify", "none", folder=tmp_path).code == 0
+    (tmp_path / "state.db").unlink()
+    other = offramp("verify", plan, "--json", folder=tmp_path)
+    assert (other.code, other.route("things")["figures"], other.route("things")["held"]) == (0, "none", 183)
+
+
+def test_what_a_sync_has_overtaken_is_not_shown_as_what_the_target_holds(
+    stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
+) -> None:
+    database.things.insert_many([{"_id": n, "name": "n"} for n in range(50)])
+    route = {"use_case": "session", "key": f"{unique}:{{_id}}", "value": "name", "format": "raw", "sync": "rescan"}
+    plan = write_plan(tmp_path, stores, database.name, {"things": route})
+    assert offramp("backfill", plan, folder=tmp_path).code == 0
+    database.things.insert_many([{"_id": n, "name": "n"} for n in range(50, 90)])
+    assert offramp("sync", plan, folder=tmp_path).code == 0
+    counted = offramp("verify", plan, "--level", "counts", "--json", folder=tmp_path)
+    assert (counted.code, counted.route("things")["figures"]) == (3, "past")
+    shown = offramp("verify", plan, "--level", "counts", folder=tmp_path).out
+    assert " 50 " not in shown
+    assert "the figures of the copy are history" in shown
+    sampled = offramp("verify", plan, "--level", "sample", "--sample", "30", "--json", folder=tmp_path)
+    assert (sampled.code, sampled.route("things")["figures"]) == (0, "sample")
+    page = (tmp_path / ".offramp" / "reports" / "plan" / "report.md").read_text()
+    assert "does not close" not in page
+    status = offramp("status", plan, folder=tmp_path).out
+    assert "things: synced since its backfill" in status
+    assert " 50 " not in status

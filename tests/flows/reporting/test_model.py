@@ -35,6 +35,8 @@ def test_a_report_with_every_key_set_is_the_same_when_read_back() -> None:
         rejects={"E-MAP-VALUE": 1},
         throughput=[Throughput("copy", 1.5, 2.0, [1, 2])],
         not_checked=["that"],
+        figures="sample",
+        compared={"documents": 1, "records": 2},
     )
     now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
     past = PastRun("verify", "2026", "2027", "clean", 1, 1.5, {"r": "clean"}, "ab")

@@ -24,10 +24,13 @@ from stores.errors import OverBudget, TransientError
 from stores.state.rejects import RejectCount
 
 GONE = TransientError("E-RDS-AWAY", "gone")
+HALTED = TransientError("E-STOPPED", "by a signal")
 FULL = TransientError("E-RDS-MEMORY", "full")
 OVER = OverBudget("E-REJECTS-BUDGET", "stopped: too many")
 SYNCED = Following("2026-01-01T00:00:00+00:00", 0.0, 0.0, None, 1, 1, 0)
 NOTHING = Comparison(Tally(), Balance(extra=0))
+WRITTEN: dict[str, Any] = {"level": "none", "comparison": None, "source_counts": {"int": 8, "string": 3}}
+"""What differs where the source has one document more than was copied, and nothing was compared."""
 
 Case = tuple[str, dict[str, Any], list[tuple[str, str]]]
 """What is the case, how the evidence differs from a clean one, and each finding: verdict and words of its reason."""
@@ -35,15 +38,16 @@ Case = tuple[str, dict[str, Any], list[tuple[str, str]]]
 TABLES: Mapping[Callable[[Evidence], Iterable[Finding]], list[Case]] = {
     rules.over_budget: [
         ("the budget was kept", {}, []),
-        ("it was exceeded", {"failures": [OVER]}, [("rejects", "stopped: too many")]),
-        ("an earlier run exceeded it", {"halted": "stopped: 9 of 10"}, [("rejects", "stopped: 9 of 10")]),
-        ("this run and its record", {"failures": [OVER], "halted": "stopped"}, [("rejects", str(OVER))]),
-        ("in several partitions", {"failures": [OVER, GONE, OVER]}, [("rejects", str(OVER))]),
+        ("it was exceeded", {"failures": [OVER]}, [("stopped", "stopped: too many")]),
+        ("an earlier run exceeded it", {"halted": "stopped: 9 of 10"}, [("stopped", "stopped: 9 of 10")]),
+        ("this run and its record", {"failures": [OVER], "halted": "stopped"}, [("stopped", str(OVER))]),
+        ("in several partitions", {"failures": [OVER, GONE, OVER]}, [("stopped", str(OVER))]),
         ("another failure", {"failures": [GONE]}, []),
     ],
     rules.unfinished: [
         ("it ended", {}, []),
         ("a store failed", {"failures": [GONE]}, [("failed", "E-RDS-AWAY gone")]),
+        ("a signal stopped it", {"failures": [HALTED, HALTED]}, [("stopped", "E-STOPPED by a signal")]),
         ("in several partitions", {"failures": [GONE, GONE, FULL]}, [("failed", str(GONE)), ("failed", str(FULL))]),
         ("beside its rejects", {"failures": [OVER, GONE], "complete": False}, [("failed", str(GONE))]),
         ("before its rejects", {"failures": [GONE, OVER], "complete": False}, [("failed", str(GONE))]),
@@ -101,6 +105,36 @@ TABLES: Mapping[Callable[[Evidence], Iterable[Finding]], list[Case]] = {
                 "came_or_went": {"int": 1, "string": 1},
             },
             [("failed", "offramp sync")],
+        ),
+        (
+            "nothing compared, and the first sync has as many changes to follow",
+            WRITTEN | {"first_sync": "stream", "came_or_went": {"int": 1, "string": 5}},
+            [("pending", "6 have changed since the copy began, and its first sync follows them: run `offramp sync`")],
+        ),
+        (
+            "nothing compared, and fewer changes to follow",
+            WRITTEN | {"first_sync": "stream", "came_or_went": {"string": 5}},
+            [("mismatches", "copying read another number of documents than the source now counts")],
+        ),
+        (
+            "nothing compared, and the changes are lost",
+            WRITTEN | {"first_sync": "stream"},
+            [("mismatches", "copying read another number")],
+        ),
+        (
+            "nothing compared, and the first sync reads the whole collection",
+            WRITTEN | {"first_sync": "rescan"},
+            [("pending", "its first sync reads the whole collection")],
+        ),
+        (
+            "nothing compared, and no sync is due that finds all changes",
+            WRITTEN | {"came_or_went": {"int": 1}},
+            [("mismatches", "copying read another number")],
+        ),
+        (
+            "counted, and the first sync has as many changes to follow",
+            WRITTEN | {"level": "counts", "first_sync": "stream", "came_or_went": {"int": 1}},
+            [("mismatches", "copying read another number")],
         ),
     ],
     rules.rejects: [

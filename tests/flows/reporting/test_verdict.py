@@ -107,7 +107,8 @@ def test_expired_records_are_accounted_for() -> None:
 def test_a_route_that_was_never_copied_is_judged_by_what_verification_read() -> None:
     row = judge(evidence(copied=None, backfill_s=None))
     assert row.verdict == "clean"
-    assert row.read == 10
+    assert (row.figures, row.read, row.copied, row.records) == ("none", 0, 0, 0)
+    assert row.compared == {"documents": 10, "dropped": 1, "rejected": 0, "records": 9}
     assert row.backfill_s is None
 
 

@@ -1,0 +1,83 @@
+"""What a report says first: how many routes have which verdict, and what each verdict means for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from flows.reporting.model import VERDICTS, Report, RouteReport, Verdict
+from flows.reporting.wording import number
+
+_IN_A_COUNT: Mapping[Verdict, str] = {
+    "clean": "clean",
+    "pending": "with changes pending",
+    "rejects": "with rejects",
+    "mismatches": "with mismatches",
+    "stopped": "stopped",
+    "failed": "without a result",
+}
+"""How many routes have a verdict, as in `2 with mismatches`."""
+
+
+def meaning(report: Report) -> str:
+    """Return what the verdicts mean: how many routes have each, then a sentence for each, the worst first."""
+    if not report.routes:
+        return "The run has no result: it had no route."
+    routes = {verdict: [row for row in report.routes if row.verdict == verdict] for verdict in VERDICTS}
+    sentences = [_counted(routes)] if len(report.routes) > 1 else []
+    sentences += [sentence for verdict in reversed(VERDICTS) if (sentence := _sentence(verdict, routes[verdict]))]
+    if len(routes["clean"]) == len(report.routes):
+        sentences.append(_clean(report))
+    return " ".join(sentences)
+
+
+def _counted(routes: Mapping[Verdict, Sequence[RouteReport]]) -> str:
+    """Return how many routes have each verdict, such as: 11 of 14 routes clean, 2 with mismatches, 1 stopped."""
+    total = sum(map(len, routes.values()))
+    others = [f"{number(len(routes[verdict]))} {_IN_A_COUNT[verdict]}" for verdict in VERDICTS[1:] if routes[verdict]]
+    return ", ".join([f"{number(len(routes['clean']))} of {number(total)} routes clean", *others]) + "."
+
+
+def _sentence(verdict: Verdict, rows: Sequence[RouteReport]) -> str:
+    """Return what the verdict means for these routes; "" for clean routes and for none."""
+    if not rows:
+        return ""
+    named = ", ".join(row.route for row in rows)
+    match verdict:
+        case "clean":
+            return ""
+        case "pending":
+            return (
+                f"Copied, but the source has changed since; the next sync has changes to bring over, and nothing was"
+                f" compared: {named}."
+            )
+        case "rejects":
+            rejected = sum(row.rejected - row.accepted for row in rows)
+            return (
+                "All that could be moved was moved, but"
+                f" {number(rejected)} documents were rejected and not accepted: the targets lack them, or a part of"
+                f" them: {named}."
+            )
+        case "mismatches":
+            return f"The targets do not hold exactly what the source and the plan say they should: {named}."
+        case "stopped":
+            far = ", ".join(_far(row) for row in rows)
+            return f"Stopped at a checkpoint before the end, so the targets do not have all documents: {far}."
+        case _:
+            return f"Nothing is proven of these routes, which did not finish or could not be compared: {named}."
+
+
+def _far(row: RouteReport) -> str:
+    """Return the route's name and how many of its documents were read."""
+    if row.documents is None:
+        return row.route
+    return f"{row.route} ({number(row.read)} of {number(row.documents)} documents read)"
+
+
+def _clean(report: Report) -> str:
+    if report.command == "sync":
+        return "Every change up to the time of the sync is in the targets; nothing was compared."
+    counted = "Every document that the plan covers is accounted for"
+    if all(row.verified == "full" for row in report.routes):
+        return f"{counted}, and every record was read back from its target and found to be what its document maps to."
+    partly = ", ".join(row.route for row in report.routes if row.verified != "full")
+    return f"{counted}, but not every record was compared with its document: {partly}."

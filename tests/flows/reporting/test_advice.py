@@ -1,0 +1,52 @@
+"""Each advice applies to the routes it is for: what to do about a route follows from what is known of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import reports
+
+from flows.reporting.advice import KEEP, SIGN, next_steps
+from flows.reporting.model import FieldLoss
+
+
+@pytest.mark.parametrize(
+    ("changes", "words", "without"),
+    [
+        ({"verified": "counts"}, ["offramp verify PLAN --level full"], ["retire the source yet"]),
+        ({"verdict": "pending", "verified": "none"}, ["offramp sync PLAN", "offramp verify PLAN"], ["--restart"]),
+        ({"verdict": "rejects", "rejected": 9}, ["rejects list", "rejects retry", "rejects drop"], ["repair"]),
+        ({"verdict": "mismatches", "differs": 1}, ["offramp repair PLAN"], ["--restart", "rejects"]),
+        ({"verdict": "mismatches", "extra": 1}, ["--delete-extras"], ["--restart"]),
+        ({"verdict": "mismatches", "missing": 1, "rejected": 2}, ["repair PLAN", "rejects list"], []),
+        ({"verdict": "mismatches", "missing": 30_000}, ["common cause", "--restart", "repair PLAN --all"], []),
+        ({"verdict": "mismatches", "collides": 2}, ["`key`", "--restart"], ["repair"]),
+        ({"verdict": "mismatches", "verified": "counts"}, ["sync PLAN", "verify PLAN"], ["repair", "--restart"]),
+        ({"verdict": "mismatches", "missing": 99, "figures": "none"}, ["backfill PLAN --route"], ["repair"]),
+        ({"verdict": "stopped", "reasons": ["E-REJECTS-BUDGET x"]}, ["rejects list", "raise the limit"], []),
+        ({"verdict": "stopped", "reasons": ["E-STOPPED x"]}, ["same command"], ["rejects"]),
+        ({"verdict": "failed"}, ["offramp explain CODE", "same command"], ["sync"]),
+        ({"verdict": "failed", "unsettled": 3}, ["sync PLAN", "verify PLAN"], ["same command"]),
+        (
+            {"verdict": "mismatches", "lost": [FieldLoss("a", "nan", 1, [], accepted=False)]},
+            ["accept_loss", "values"],
+            ["repair"],
+        ),
+    ],
+)
+def test_an_advice_is_of_use_for_what_was_found(changes: dict[str, Any], words: list[str], without: list[str]) -> None:
+    said = " ".join(next_steps(reports.whole(reports.row("r", **changes))))
+    assert [word for word in words if word not in said] == []
+    assert [word for word in without if word in said] == []
+    assert (KEEP in said) is (changes.get("verdict", "clean") != "clean")
+
+
+def test_a_clean_and_complete_report_is_to_be_signed_and_no_other() -> None:
+    assert next_steps(reports.whole(reports.row("r"))) == [SIGN]
+    assert SIGN not in next_steps(reports.whole(reports.row("r"), reports.damaged()))
+
+
+def test_an_advice_names_its_routes_where_it_is_not_for_all() -> None:
+    steps = next_steps(reports.whole(reports.row("a", verdict="rejects", rejected=1), reports.row("b")))
+    assert any(step.startswith("a: `offramp rejects list") for step in steps)
