@@ -93,6 +93,9 @@ _WORDS: tuple[tuple[str, Kind], ...] = (
     ("connection closed", "hang_up"),
     ("connection aborted", "hang_up"),
     ("closed by server", "hang_up"),
+    ("connection was closed", "hang_up"),
+    ("remote end closed", "hang_up"),
+    ("badstatusline", "hang_up"),
     ("ssl", "tls"),
 )
 

@@ -21,6 +21,7 @@ from botocore.parsers import ResponseParserError
 from botocore.utils import get_environ_proxies
 
 from stores.aws import MAKING, session
+from stores.aws_faults import NetworkFault, is_known_region, login_fault, network_fault, refused_action
 from stores.errors import OfframpError, PermanentError, PlanError, TransientError
 from stores.throttling.backoff import TIMING, Backoff, Timing, retry
 
@@ -49,14 +50,8 @@ _RETRIED = frozenset(
 _REFUSED = frozenset(("ValidationException", "SerializationException", "ItemCollectionSizeLimitExceededException"))
 _SIGN_IN = "check the AWS credentials and this machine's clock, then run the same command"
 _EXPIRED = "the session token has expired; sign in again, then run the same command"
+_CLOCK = "the signature has expired: this machine's clock is wrong; correct it, then run the same command"
 _STOPPED = {
-    "AccessDeniedException": (
-        "E-DDB-ACCESS",
-        "allow these credentials DescribeTable, CreateTable, DescribeTimeToLive, UpdateTimeToLive, BatchWriteItem, "
-        "BatchGetItem and Scan on it (and TagResource, DescribeContinuousBackups, UpdateContinuousBackups as the plan "
-        "asks; for an import ImportTable, DescribeImport and ListImports, and CloudWatch logs as AWS's own page on it "
-        "says)",
-    ),
     "UnrecognizedClientException": ("E-DDB-CREDENTIALS", _SIGN_IN),
     "ExpiredTokenException": ("E-DDB-CREDENTIALS", _EXPIRED),
     "ExpiredToken": ("E-DDB-CREDENTIALS", _EXPIRED),
@@ -77,14 +72,6 @@ _STOPPED = {
         "it is being created or changed by someone else; run the same command later",
     ),
 }
-_CREDENTIALS = (
-    aws.NoCredentialsError,
-    aws.PartialCredentialsError,
-    aws.CredentialRetrievalError,
-    aws.TokenRetrievalError,
-    aws.SSOError,
-)
-
 # What DynamoDB's texts say, in ours: theirs may quote values of the item.
 _REASONS = (
     ("Item size", "the item is larger than 400 KB"),
@@ -176,7 +163,7 @@ class Calls:
         client = self.client()
         try:
             answer: dict[str, Any] = getattr(client, method)(**arguments)
-        except (aws.BotoCoreError, aws.ClientError, ResponseParserError) as error:
+        except (aws.BotoCoreError, aws.ClientError, ResponseParserError, OSError) as error:
             raise self._translated(error) from error
         return answer
 
@@ -193,7 +180,7 @@ class Calls:
             else:
                 content = self._handed(client, method, body, arguments)
             answer: dict[str, Any] = orjson.loads(content)
-        except (aws.BotoCoreError, aws.ClientError, orjson.JSONDecodeError) as error:
+        except (aws.BotoCoreError, aws.ClientError, orjson.JSONDecodeError, OSError) as error:
             raise self._translated(error) from error
         return answer
 
@@ -242,10 +229,9 @@ class Calls:
         except ValueError as error:
             raise PlanError(
                 "E-DDB-ENDPOINT",
-                "`endpoint` or `region` is malformed; correct it under targets.dynamodb under targets.dynamodb under"
-                " targets.dynamodb",
+                "`endpoint` or `region` is malformed; correct it under targets.dynamodb",
             ) from error
-        except aws.BotoCoreError as error:
+        except (aws.BotoCoreError, aws.ClientError, OSError) as error:
             raise self._translated(error) from error
         for method, operation in _PREPARED.items():
             client.meta.events.register(f"before-call.dynamodb.{operation}", partial(self._learn, method))
@@ -300,24 +286,40 @@ class Calls:
     def _translated(self, error: Exception) -> OfframpError:
         """Return the error by who must act (R60, R143); nothing of AWS's own texts, which may quote secrets."""
         at = f"table {self._table!r}: "
-        if isinstance(error, aws.HTTPClientError | aws.ConnectionError | aws.IncompleteReadError | aws.ChecksumError):
-            return TransientError("E-DDB-NETWORK", f"{at}no answer ({type(error).__name__}); the same command resumes")
+        if (fault := network_fault(error, "endpoint")) is not None:
+            return self._away(at, fault)
         if isinstance(error, ResponseParserError | orjson.JSONDecodeError):
             return self.no_answer()
-        if isinstance(error, _CREDENTIALS):
-            return PermanentError("E-DDB-CREDENTIALS", f"{at}{type(error).__name__}: {_SIGN_IN}")
+        if (reason := login_fault(error)) is not None:
+            return PermanentError("E-DDB-CREDENTIALS", f"{at}{reason}")
         if not isinstance(error, aws.ClientError):
             return PermanentError("E-DDB-UNKNOWN", f"{at}{type(error).__name__}, an error that offramp does not know")
         code = str(error.response.get("Error", {}).get("Code", ""))
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if code == "AccessDeniedException":
+            action = refused_action(error, f"dynamodb:{error.operation_name}")
+            text = f"{at}{action}; allow it to these credentials (docs/permissions.md)"
+            return PermanentError("E-DDB-ACCESS", text)
         if code in _STOPPED:
             ours, advice = _STOPPED[code]
+            if "Signature expired" in str(error.response["Error"].get("Message", "")):
+                advice = _CLOCK
             return PermanentError(ours, f"{at}{code}: {advice}")
         if code in _REFUSED or status == 413:
             return _refusal(at, code, error.response["Error"].get("Message", ""))
         if code in _RETRIED or status >= 500 or status == 429:
             return TransientError("E-DDB-BUSY", f"{at}{code}; raise its capacity, or run the same command later")
         return PermanentError("E-DDB-UNKNOWN", f"{at}{code or status}, an error that offramp does not know")
+
+    def _away(self, at: str, fault: NetworkFault) -> OfframpError:
+        if fault.unknown_host and self._endpoint is None and self._client is not None:
+            region = self._client.meta.region_name
+            if not is_known_region(region, "dynamodb"):
+                text = f"{at}there is no AWS region {region!r} ({fault.text}); correct `region` under targets.dynamodb"
+                return PlanError("E-DDB-REGION", text)
+        if not fault.passes:
+            return PermanentError("E-DDB-TLS", f"{at}{fault.text}")
+        return TransientError("E-DDB-NETWORK", f"{at}{fault.text}")
 
 
 def _refusal(at: str, code: str, text: str) -> Refused:

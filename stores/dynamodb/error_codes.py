@@ -14,8 +14,8 @@ CODES: Mapping[str, Entry] = {
     ),
     "E-DDB-ACCESS": entry(
         "stopped",
-        "The credentials lack permissions that the run needs; the message lists them.",
-        "Allow these credentials the listed operations on the table.",
+        "The credentials lack a permission that the run needs; the message names the action.",
+        "Allow them what docs/permissions.md lists for the command.",
     ),
     "E-DDB-ANSWER": entry(
         "stopped",
@@ -30,8 +30,8 @@ CODES: Mapping[str, Entry] = {
     ),
     "E-DDB-CREDENTIALS": entry(
         "stopped",
-        "The AWS credentials are missing, wrong or expired, or this machine's clock is wrong.",
-        "Sign in again, check the clock, then run the same command.",
+        "The AWS credentials are missing, wrong or expired, a role cannot be assumed, or the clock is wrong.",
+        "Correct what the message names (docs/permissions.md says where credentials come from); run the same command.",
     ),
     "E-DDB-ENDPOINT": entry(
         "refused",
@@ -105,7 +105,7 @@ CODES: Mapping[str, Entry] = {
     ),
     "E-DDB-REGION": entry(
         "refused",
-        "No AWS region is set.",
+        "No AWS region is set, or there is none of this name.",
         "Set `region` under `targets.dynamodb`.",
     ),
     "E-DDB-STATUS": entry(
@@ -123,6 +123,11 @@ CODES: Mapping[str, Entry] = {
         "Several routes share the table, and this item's key does not begin with its route's own text.",
         "Correct the mapper, or the route's `key`.",
     ),
+    "E-DDB-TLS": entry(
+        "stopped",
+        "The server of `endpoint`, or a proxy, cannot be spoken to by TLS; the message says why.",
+        "Correct what the message names: `endpoint`, a certificate, or AWS_CA_BUNDLE.",
+    ),
     "E-DDB-TTL": entry(
         "refused",
         "The table expires items by another attribute than the plan.",
@@ -135,8 +140,8 @@ CODES: Mapping[str, Entry] = {
     ),
     "E-S3-ACCESS": entry(
         "stopped",
-        "The credentials may not use the bucket as the run needs.",
-        "Allow them ListBucket, GetObject, PutObject and DeleteObject on the bucket.",
+        "The credentials may not use the bucket as the run needs; the message names the action.",
+        "Allow them what docs/permissions.md lists for the bucket.",
     ),
     "E-S3-BUCKET": entry(
         "stopped",
@@ -158,10 +163,20 @@ CODES: Mapping[str, Entry] = {
         "S3 gave no answer until the retries were used up.",
         "Check the network, then run the same command.",
     ),
+    "E-S3-CREDENTIALS": entry(
+        "stopped",
+        "The AWS credentials are missing, wrong or expired, a role cannot be assumed, or the clock is wrong.",
+        "Correct what the message names (docs/permissions.md says where credentials come from); run the same command.",
+    ),
     "E-S3-REFUSED": entry(
         "stopped",
         "S3 refused to delete objects that the run wrote.",
         "Allow DeleteObject on the bucket, then run the same command.",
+    ),
+    "E-S3-TLS": entry(
+        "stopped",
+        "The server of `s3_endpoint`, or a proxy, cannot be spoken to by TLS; the message says why.",
+        "Correct what the message names: `s3_endpoint`, a certificate, or AWS_CA_BUNDLE.",
     ),
     "E-S3-UNKNOWN": entry(
         "stopped",

@@ -9,12 +9,22 @@ from botocore import exceptions as aws
 from botocore.config import Config
 
 from stores.aws import MAKING, session
+from stores.aws_faults import login_fault, network_fault, refused_action
 from stores.errors import OfframpError, PermanentError, PlanError, TransientError
 from stores.throttling.backoff import Backoff, retry
 from stores.throttling.batches import cut
 
 _ABSENT = frozenset(("NoSuchKey", "404", "NotFound"))
 _BUSY = frozenset(("SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "OperationAborted"))
+_LOGIN_CODES = {
+    "InvalidAccessKeyId": "the access key does not exist; correct the AWS credentials",
+    "SignatureDoesNotMatch": "the secret key is wrong; correct the AWS credentials",
+    "ExpiredToken": "the session token has expired; sign in again, then run the same command",
+    "InvalidToken": "the session token is wrong; sign in again, then run the same command",
+    "RequestTimeTooSkewed": "this machine's clock is wrong; correct it, then run the same command",
+}
+_ACTIONS = {"ListObjectsV2": "ListBucket", "DeleteObjects": "DeleteObject"}
+"""Operations whose action has another name."""
 _DELETE_LIMIT = 1000
 _CONTROL_DEADLINE_S = 30.0
 
@@ -111,7 +121,7 @@ class Objects:
         def call() -> Any:
             try:
                 return take(getattr(self._made(), method)(**arguments))
-            except (aws.BotoCoreError, aws.ClientError) as error:
+            except (aws.BotoCoreError, aws.ClientError, OSError) as error:
                 if isinstance(error, aws.ClientError) and error.response["Error"].get("Code") in _ABSENT:
                     return None
                 raise self._translated(error) from error
@@ -140,10 +150,12 @@ class Objects:
     def _translated(self, error: Exception) -> OfframpError:
         """Return the error by who must act; nothing of AWS's own texts, which may quote secrets."""
         at = f"bucket {self._bucket!r}: "
-        if isinstance(
-            error, aws.HTTPClientError | aws.ConnectionError | aws.IncompleteReadError | aws.ReadTimeoutError
-        ):
-            return TransientError("E-S3-NETWORK", f"{at}no answer ({type(error).__name__}); the same command resumes")
+        if (fault := network_fault(error, "s3_endpoint")) is not None:
+            if not fault.passes:
+                return PermanentError("E-S3-TLS", f"{at}{fault.text}")
+            return TransientError("E-S3-NETWORK", f"{at}{fault.text}")
+        if (reason := login_fault(error)) is not None:
+            return PermanentError("E-S3-CREDENTIALS", f"{at}{reason}")
         if not isinstance(error, aws.ClientError):
             return PermanentError("E-S3-UNKNOWN", f"{at}{type(error).__name__}; check credentials and `s3_endpoint`")
         code = str(error.response.get("Error", {}).get("Code", ""))
@@ -154,8 +166,11 @@ class Objects:
             )
         if code in _BUSY or status >= 500 or status == 429:
             return TransientError("E-S3-BUSY", f"{at}{code or status}; the same command resumes later")
+        if code in _LOGIN_CODES:
+            return PermanentError("E-S3-CREDENTIALS", f"{at}{code}: {_LOGIN_CODES[code]}")
         if status == 403:
-            text = f"{at}{code}: allow these credentials ListBucket, GetObject, PutObject and DeleteObject on it"
+            action = refused_action(error, f"s3:{_ACTIONS.get(error.operation_name, error.operation_name)}")
+            text = f"{at}{action}; allow it to these credentials (docs/permissions.md)"
             return PermanentError("E-S3-ACCESS", text)
         return PermanentError("E-S3-UNKNOWN", f"{at}{code or status}, an error that offramp does not know")
 

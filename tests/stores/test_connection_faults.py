@@ -36,6 +36,7 @@ VERIFY = "127.0.0.1:9: [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify faile
         ("Error 111 connecting to 127.0.0.1:1. Connection refused.", "closed_port", True),
         ("Connection closed by server.", "hang_up", True),
         ("Timeout connecting to server", "timeout", True),
+        ('Connection was closed before we received a valid response from endpoint URL: "http://h/".', "hang_up", True),
         ('Connect timeout on endpoint URL: "https://dynamodb.eu-west-1.amazonaws.com/"', "timeout", True),
         (
             "('Connection aborted.', RemoteDisconnected('Remote end closed connection without response'))",
