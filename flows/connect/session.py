@@ -50,7 +50,7 @@ def open_session(
     routes = [
         resolve_expires(route, checked[route.name].expires) if route.name in checked else route for route in routes
     ]
-    with open_state(plan) as state, hold_leases(state, routes, plan.run.lease_s / 3) as leases:
+    with open_state(plan) as state, hold_leases(state, plan, routes) as leases:
         if not restart:
             refuse_changes(state, [route for route in routes if route.name in checked], checked)
         yield Session(plan, routes, checked, state, leases)

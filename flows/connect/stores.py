@@ -13,7 +13,7 @@ from flows.plan.model import Plan, Route
 from mappers.census import Designer
 from mappers.contract import Losses, Record
 from stores.contract.source import Source
-from stores.contract.target import Plannable, Target
+from stores.contract.target import Fenced, Plannable, Target
 from stores.mongodb.database import MongoDB
 from stores.state.journal import StateJournal
 from stores.state.leases import Lease
@@ -61,7 +61,7 @@ def open_route(
         if synced is not None and route.keys.sync == "stream":
             source.advance(synced.position.time)
         design = state.designs.get(route.name)
-        target = route.target()
+        target = with_fence(route.target(), state, lease)
         closing.callback(target.close)
         with_design(target, design)
         projection = build_projection(route, target, design, id_kind)
@@ -84,10 +84,17 @@ def build_projection(
     return route_projection(route, target.records, mapper, losses, id_kind)
 
 
+def with_fence(target: Target[Record], state: State, lease: Lease) -> Target[Record]:
+    """Return the target, which from now on changes nothing once the lease is over, if it can look at a fence."""
+    if isinstance(target, Fenced):
+        target.set_fence(state.leases.fence(lease))
+    return target
+
+
 @contextmanager
-def open_target(route: Route, state: State) -> Iterator[Target[Record]]:
-    """Give the route's target, following its design, for the length of the body."""
-    target = with_design(route.target(), state.designs.get(route.name))
+def open_target(route: Route, state: State, lease: Lease) -> Iterator[Target[Record]]:
+    """Give the route's target, following its design, under the lease, for the length of the body."""
+    target = with_design(with_fence(route.target(), state, lease), state.designs.get(route.name))
     try:
         yield target
     finally:

@@ -88,7 +88,7 @@ def accept(
         asked = replace(chosen, accepted=undo)
         kept_of = chosen_rejects(state, routes, asked)
         names = [route for route in routes if kept_of[route.name]]
-        with hold_leases(state, names, plan.run.lease_s / 3) as leases:
+        with hold_leases(state, plan, names) as leases:
             rejects = state.rejects
             return {
                 name: rejects.reopen(lease, chosen) if undo else rejects.accept(lease, chosen, by, why)

@@ -199,7 +199,7 @@ class _Backfill:
         """No target has settings that only serve a load, however the load ended."""
         for route in self.session.routes:
             try:
-                with open_target(route, self.session.state) as target:
+                with open_target(route, self.session.state, self.session.leases[route.name]) as target:
                     if isinstance(target, Tunable):
                         target.restore()
             except OfframpError as error:

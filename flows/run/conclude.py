@@ -67,7 +67,7 @@ def conclude(
                 notes=[*session.checked[route.name].notes, *verification.notes.get(route.name, ())],
             )
             if publishing and row.verdict == "clean" and row.verified == "full":
-                row = _publish(route, session.state, row)
+                row = _publish(session, route, row)
             rows.append(row)
             if session.state.partitions.route(route.name) is not None:
                 outcome = {"verdict": row.verdict, "verified": row.verified}
@@ -82,10 +82,10 @@ def conclude(
     return record.end(report, session.routes)
 
 
-def _publish(route: Route, state: State, row: RouteReport) -> RouteReport:
+def _publish(session: Session, route: Route, row: RouteReport) -> RouteReport:
     """Return the row of a clean route whose records readers now see, or of one where that failed."""
     try:
-        with open_target(route, state) as target:
+        with open_target(route, session.state, session.leases[route.name]) as target:
             return replace(row, place=target.publish()) if isinstance(target, Publishable) else row
     except OfframpError as error:
         return replace(row, verdict="failed", reasons=[*row.reasons, f"not published: {error}"])

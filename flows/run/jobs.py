@@ -12,7 +12,7 @@ from typing import ClassVar, Protocol, TypeVar
 from flows.connect.expires_from_index import resolve_expires
 from flows.connect.gc_tuning import collect_seldom
 from flows.connect.progress import SILENT, Observer, Progress, ProgressCounter, watched
-from flows.connect.stores import open_route, open_state
+from flows.connect.stores import open_route, open_state, with_fence
 from flows.copying.partition import copy_partition
 from flows.copying.reject_budget import BudgetTracker, budget_of
 from flows.plan.model import Plan
@@ -166,7 +166,10 @@ class LoadJob:
         began = time.time()
         with _timed(began), open_state(plan) as state:
             records = sum(part.tally.records for part in state.partitions.of_route(self.route))
-            with closing(route.target()) as target, watched(observer, self.route, "load", records):
+            with (
+                closing(with_fence(route.target(), state, self.lease)) as target,
+                watched(observer, self.route, "load", records),
+            ):
                 staging = staging_of(target)
                 raise_if_stopped(stop, "stopped by a signal before its load; the same command resumes")
                 if staging is not None:

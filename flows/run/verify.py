@@ -67,7 +67,7 @@ def verify_copied(run: Run, session: Session, options: VerifyOptions, failures: 
     route that a signal stopped, at a checkpoint, has neither a result nor a failure.
     """
     complete = {route.name: is_copied(session.state, route) is not False for route in session.routes}
-    notes = _find_canaries(session.routes, failures) if options.canary else {}
+    notes = _find_canaries(session, failures) if options.canary else {}
     if options.level == "none":
         return Verification(options.level, notes=notes, faults=_audit_targets(session, failures))
     jobs = [
@@ -82,14 +82,14 @@ def verify_copied(run: Run, session: Session, options: VerifyOptions, failures: 
     return Verification(options.level, verified, notes)
 
 
-def _find_canaries(routes: Sequence[Route], failures: Failures) -> dict[str, list[str]]:
+def _find_canaries(session: Session, failures: Failures) -> dict[str, list[str]]:
     """Known damage was found in each target; returns what to say of it, and adds the failures, by route."""
     notes: dict[str, list[str]] = {}
     by_target: dict[str, str | OfframpError] = {}
-    for route in routes:
+    for route in session.routes:
         if route.target_name not in by_target:
             try:
-                by_target[route.target_name] = canary(route)
+                by_target[route.target_name] = canary(route, session.state.leases.fence(session.leases[route.name]))
             except OfframpError as error:
                 by_target[route.target_name] = error
         outcome = by_target[route.target_name]
@@ -105,7 +105,7 @@ def _audit_targets(session: Session, failures: Failures) -> Mapping[str, Sequenc
     faults: dict[str, Sequence[str]] = {}
     for route in session.routes:
         try:
-            with open_target(route, session.state) as target:
+            with open_target(route, session.state, session.leases[route.name]) as target:
                 if isinstance(target, Auditable):
                     faults[route.name] = target.audit()
         except OfframpError as error:

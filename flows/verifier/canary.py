@@ -20,8 +20,9 @@ from flows.verifier.compare import compare
 from flows.verifier.ledger import WRONG, Balance
 from mappers.contract import Document, Losses, Record
 from mappers.expiry import Expires
-from stores.contract.target import Listable, Removable, ScratchArea, ScratchAreas, Target
-from stores.errors import OfframpError, PermanentError
+from stores.contract.fence import NO_FENCE, Fence
+from stores.contract.target import Fenced, Listable, Removable, ScratchArea, ScratchAreas, Target
+from stores.errors import LeaseLost, OfframpError, PermanentError
 from stores.memory import MemorySource
 
 _FIELD = "until"
@@ -63,10 +64,11 @@ class Area:
     """The same, but that records expire later, where they expire at all."""
 
 
-def canary(route: Route) -> str:
+def canary(route: Route, fence: Fence = NO_FENCE) -> str:
     """Return what was planted in the route's target and found, all of it; the scratch areas are gone.
 
-    Raises PermanentError E-VERIFY-CANARY for damage that was not found, or found as something else.
+    Raises PermanentError E-VERIFY-CANARY for damage that was not found, or found as something else, and LeaseLost if
+    the fence lets nothing more be planted. What was planted is removed in any case: nothing else uses these areas.
     """
     target_type = route.target_type
     if not (isinstance(target_type, type) and issubclass(target_type, ScratchAreas)):
@@ -75,12 +77,12 @@ def canary(route: Route) -> str:
     plain = re.sub(r"[^a-z0-9]+", "-", route.name.lower()).strip("-")
     name = f"offramp-canary-{plain}-{uuid4().hex[:8]}"
     for area in target_type.scratch_areas(name):
-        kinds.update(plant(_area(route, name, area)))
+        kinds.update(plant(_area(route, name, area), fence))
     listed = ", ".join(sorted(kinds))
     return f"canary: found all of {len(kinds)} kinds of damage planted in {route.target_name}: {listed}"
 
 
-def plant(area: Area) -> Sequence[str]:
+def plant(area: Area, fence: Fence = NO_FENCE) -> Sequence[str]:
     """Return the kinds of damage planted in the area, all found by a full comparison; nothing is left there."""
     documents = [_whole(number) for number in range(len(_PLACES))]
     twin = _PLACES.index("collided ids")
@@ -90,6 +92,8 @@ def plant(area: Area) -> Sequence[str]:
         # One document maps to the address of another: what stands there is right for both, and one of them is lost.
         return area.mapper({**document, "_id": addressed.get(document["_id"], document["_id"])})
 
+    if isinstance(area.target, Fenced):
+        area.target.set_fence(fence)
     try:
         area.target.prepare()
         expected = _damage(area, documents, mapper)
@@ -97,6 +101,8 @@ def plant(area: Area) -> Sequence[str]:
             projection = Projection(mapper, Losses(), area.target.records)
             seen = compare(MemorySource(documents), projection, area.target, Path(folder))
         found = _found(seen.balance) if seen is not None else set()
+    except LeaseLost:
+        raise
     except OfframpError as error:
         raise PermanentError(
             "E-VERIFY-CANARY", f"known damage could not be planted in {area.name}, so no verdict counts: {error}"
@@ -149,6 +155,8 @@ def _found(balance: Balance) -> set[tuple[str, str]]:
 
 
 def _clear(area: Area) -> None:
+    if isinstance(area.target, Fenced):
+        area.target.set_fence(NO_FENCE)
     try:
         if isinstance(area.target, Removable):
             area.target.remove()

@@ -1,6 +1,7 @@
 """What a source and a target promise, and what passes between them and a run."""
 
 from stores.contract.changes import ChangeBatch, Changes, Streaming, StreamPosition, Touched
+from stores.contract.fence import NO_FENCE, Fence, TargetFence
 from stores.contract.journal import Journal, Reject, RejectJournal, Tally
 from stores.contract.source import Batch, Partition, Readable, Source
 from stores.contract.target import (
@@ -8,6 +9,7 @@ from stores.contract.target import (
     Converting,
     Countable,
     Divided,
+    Fenced,
     Listable,
     Loadable,
     Measurable,
@@ -26,6 +28,7 @@ from stores.contract.target import (
 )
 
 __all__ = [
+    "NO_FENCE",
     "Auditable",
     "Batch",
     "ChangeBatch",
@@ -33,6 +36,8 @@ __all__ = [
     "Converting",
     "Countable",
     "Divided",
+    "Fence",
+    "Fenced",
     "Journal",
     "Listable",
     "Loadable",
@@ -54,6 +59,7 @@ __all__ = [
     "Streaming",
     "Tally",
     "Target",
+    "TargetFence",
     "TargetType",
     "Touched",
     "Tunable",

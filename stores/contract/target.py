@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from mappers.contract import Record
+from stores.contract.fence import Fence
 from stores.contract.stop import Stop
 
 
@@ -70,6 +71,20 @@ class Target(Protocol[R]):
 
     def close(self) -> None:
         """Release connections."""
+
+
+class Fenced(ABC):
+    """A target that looks at the fence of its run right before each request that changes its place.
+
+    Without it the fence is looked at before each call of `write` and `delete` only, whatever they take.
+    """
+
+    @abstractmethod
+    def set_fence(self, fence: Fence, /) -> None:
+        """Look at this fence from now on, before each request that changes the place and after each wait.
+
+        Its LeaseLost leaves the call that made the request. Called before any use that changes the place.
+        """
 
 
 class Listable(ABC):
@@ -265,6 +280,7 @@ ABILITIES: tuple[type, ...] = (
     Converting,
     Countable,
     Divided,
+    Fenced,
     Listable,
     Loadable,
     Measurable,

@@ -6,7 +6,8 @@ import os
 import socket
 import threading
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -22,6 +23,7 @@ from botocore.utils import get_environ_proxies
 
 from stores.aws import MAKING, session
 from stores.aws_faults import NetworkFault, is_known_region, login_fault, network_fault, refused_action
+from stores.contract.fence import NO_FENCE, Fence
 from stores.errors import OfframpError, PermanentError, PlanError, TransientError
 from stores.throttling.backoff import TIMING, Backoff, Timing, retry
 
@@ -139,7 +141,8 @@ class Calls:
         self._profile = profile
         self._client: Any = None
         self._http: Any = None
-        self._body = threading.local()
+        self._local = threading.local()
+        """Of the request that a thread is making: its prepared JSON, and its fence."""
         self._ways: dict[str, _Way] = {}
 
     def client(self) -> Any:
@@ -158,27 +161,29 @@ class Calls:
                 self._client = None
                 self._ways.clear()
 
-    def once(self, method: str, **arguments: Any) -> Mapping[str, Any]:
-        """Return the answer to one request."""
+    def once(self, method: str, /, fence: Fence = NO_FENCE, **arguments: Any) -> Mapping[str, Any]:
+        """Return the answer to one request; the fence is looked at right before it is sent."""
         client = self.client()
         try:
-            answer: dict[str, Any] = getattr(client, method)(**arguments)
+            with self._under(fence):
+                answer: dict[str, Any] = getattr(client, method)(**arguments)
         except (aws.BotoCoreError, aws.ClientError, ResponseParserError, OSError) as error:
             raise self._translated(error) from error
         return answer
 
-    def prepared(self, method: str, body: bytes, **arguments: Any) -> Mapping[str, Any]:
+    def prepared(self, method: str, body: bytes, /, fence: Fence = NO_FENCE, **arguments: Any) -> Mapping[str, Any]:
         """Return the answer to one BatchWriteItem, BatchGetItem or Scan, given its whole JSON.
 
         The arguments name the table, from which botocore finds the endpoint. The answer is the JSON that DynamoDB
-        gave: binary values are base64 text in it.
+        gave: binary values are base64 text in it. The fence is looked at right before the request is sent.
         """
         client = self.client()
         try:
-            if method in self._ways:
-                content = self._sent(self._ways[method], body)
-            else:
-                content = self._handed(client, method, body, arguments)
+            with self._under(fence):
+                if method in self._ways:
+                    content = self._sent(self._ways[method], body)
+                else:
+                    content = self._handed(client, method, body, arguments)
             answer: dict[str, Any] = orjson.loads(content)
         except (aws.BotoCoreError, aws.ClientError, orjson.JSONDecodeError, OSError) as error:
             raise self._translated(error) from error
@@ -188,14 +193,14 @@ class Calls:
         """Return the answer to a request, tried again after transient errors until the deadline."""
         return retry(ask, Backoff(deadline_s, timing=self.timing))
 
-    def control(self, method: str, **arguments: Any) -> Mapping[str, Any]:
+    def control(self, method: str, /, fence: Fence = NO_FENCE, **arguments: Any) -> Mapping[str, Any]:
         """Return the answer to a request about the table itself; raises PlanError where it is refused."""
-        return self.asked(method, TableName=self._table, **arguments)
+        return self.asked(method, fence, TableName=self._table, **arguments)
 
-    def asked(self, method: str, **arguments: Any) -> Mapping[str, Any]:
+    def asked(self, method: str, /, fence: Fence = NO_FENCE, **arguments: Any) -> Mapping[str, Any]:
         """Return the answer to a request without documents; raises PlanError where it is refused."""
         try:
-            return self.patiently(_CONTROL_DEADLINE_S, partial(self.once, method, **arguments))
+            return self.patiently(_CONTROL_DEADLINE_S, partial(self.once, method, fence, **arguments))
         except Refused as error:
             text = f"table {self._table!r}: {method} is refused: {error.detail}; change what it names in the plan"
             raise PlanError("E-DDB-TABLE", text) from error
@@ -235,6 +240,8 @@ class Calls:
             raise self._translated(error) from error
         for method, operation in _PREPARED.items():
             client.meta.events.register(f"before-call.dynamodb.{operation}", partial(self._learn, method))
+        # The last event before a request leaves: what comes before it, such as new credentials, may take long.
+        client.meta.events.register_first("before-send.dynamodb", self._look_at_fence)
         self._http = URLLib3Session(
             verify=made._session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE", True),
             proxies=get_environ_proxies(client.meta.endpoint_url),
@@ -244,13 +251,25 @@ class Calls:
         )
         return client
 
+    @contextmanager
+    def _under(self, fence: Fence) -> Iterator[None]:
+        """Requests that this thread makes within the body are under the fence."""
+        self._local.fence = fence
+        try:
+            yield
+        finally:
+            del self._local.fence
+
+    def _look_at_fence(self, **_: Any) -> None:
+        getattr(self._local, "fence", NO_FENCE).ensure()
+
     def _handed(self, client: Any, method: str, body: bytes, arguments: Mapping[str, Any]) -> bytes:
         """Return the JSON of the first answer of an operation, for which botocore finds the way."""
-        self._body.prepared = body
+        self._local.prepared = body
         try:
             content: bytes = getattr(client, method)(**arguments)["json"]
         finally:
-            del self._body.prepared
+            del self._local.prepared
         return content
 
     def _learn(
@@ -263,7 +282,7 @@ class Calls:
         """
         headers = {name: value for name, value in params["headers"].items() if name != "Content-Length"}
         way = _Way(model.name, params["url"], headers | {"Accept-Encoding": "identity"}, request_signer)
-        content = self._sent(way, self._body.prepared)
+        content = self._sent(way, self._local.prepared)
         self._ways[method] = way
         return _Answered(), {"json": content}
 

@@ -10,6 +10,7 @@ from typing import Literal
 from mappers.dynamodb.indexes import check_indexes, measured
 from mappers.dynamodb.records import Index, Key, Oversize
 from mappers.expiry import Expires
+from stores.contract.fence import Fence
 from stores.dynamodb.oversize import Folding
 from stores.dynamodb.s3 import Objects
 from stores.dynamodb.table import Wanted
@@ -152,7 +153,7 @@ def folding(placement: Placement, place: str) -> Folding | None:
     )
 
 
-def objects(connection: Connection, bucket: str, prefix: str, option: str) -> Objects:
+def objects(connection: Connection, bucket: str, prefix: str, option: str, fence: Fence) -> Objects:
     """Return the objects of a bucket below a prefix; `option` is the key of the plan that names the bucket."""
     return Objects(
         bucket,
@@ -162,6 +163,7 @@ def objects(connection: Connection, bucket: str, prefix: str, option: str) -> Ob
         endpoint=connection.s3_endpoint,
         profile=connection.profile,
         deadline_s=connection.retry_deadline_s,
+        fence=fence,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 from mappers.dynamodb.records import Item
+from stores.contract.fence import Fence
 from stores.contract.stop import Stop, raise_if_stopped
 from stores.contract.target import Rejected
 from stores.dynamodb.client import Calls
@@ -29,12 +30,13 @@ Memory = Mapping[str, Any]
 class Import:
     """The import of one route into one table."""
 
-    def __init__(self, table: Table, calls: Calls, files: Files, bucket: str, deadline_s: float) -> None:
+    def __init__(self, table: Table, calls: Calls, files: Files, bucket: str, fence: Fence, deadline_s: float) -> None:
         """Take where the files go; nothing is asked yet."""
         self._table = table
         self._calls = calls
         self._files = files
         self._bucket = bucket
+        self._fence = fence
         self._deadline_s = deadline_s
 
     def check(self) -> Sequence[str]:
@@ -126,6 +128,7 @@ class Import:
         try:
             answer = self._calls.asked(
                 "import_table",
+                self._fence,
                 ClientToken=memory["token"],  # DynamoDB answers with the import begun by this token, if there is one.
                 S3BucketSource={"S3Bucket": self._bucket, "S3KeyPrefix": memory["prefix"]},
                 InputFormat="DYNAMODB_JSON",

@@ -10,6 +10,7 @@ import orjson
 from msgspec.structs import replace
 
 from mappers.dynamodb.records import Item, Key, item_from_store, item_size
+from stores.contract.fence import Fence
 from stores.contract.target import Rejected
 from stores.dynamodb.client import Calls, Refused
 from stores.dynamodb.concurrency import ConcurrentRequests
@@ -59,6 +60,7 @@ class Items:
         calls: Calls,
         requests: ConcurrentRequests,
         pace: Pace,
+        fence: Fence,
         retry_deadline_s: float,
         *,
         ttl_attribute: str | None,
@@ -73,6 +75,7 @@ class Items:
         self._calls = calls
         self._requests = requests
         self._pace = pace
+        self._fence = fence
         self._retry_deadline_s = retry_deadline_s
         self._ttl_attribute = ttl_attribute
         self._exact_units = exact_units
@@ -173,7 +176,7 @@ class Items:
         requests = b",".join([write.request for write in pending])
         body = b'{"RequestItems":{"%b":[%b]}}' % (self._table.encode(), requests)
         with self._requests.turn():
-            answer = self._calls.prepared("batch_write_item", body, RequestItems={self._table: []})
+            answer = self._calls.prepared("batch_write_item", body, self._fence, RequestItems={self._table: []})
         unprocessed = [
             request["PutRequest"]["Item"] if "PutRequest" in request else request["DeleteRequest"]["Key"]
             for requests in self._part(answer, "UnprocessedItems").values()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from botocore.config import Config
 
 from stores.aws import MAKING, session
 from stores.aws_faults import login_fault, network_fault, refused_action
+from stores.contract.fence import NO_FENCE, Fence
 from stores.errors import OfframpError, PermanentError, PlanError, TransientError
 from stores.throttling.backoff import Backoff, retry
 from stores.throttling.batches import cut
@@ -42,6 +44,7 @@ class Objects:
         endpoint: str | None,
         profile: str | None,
         deadline_s: float,
+        fence: Fence = NO_FENCE,
     ) -> None:
         """Keep what the client is made of at the first call; `option` is the key of the plan that names the bucket."""
         self._bucket = bucket
@@ -51,6 +54,9 @@ class Objects:
         self._endpoint = endpoint
         self._profile = profile
         self._deadline_s = deadline_s
+        self._fence = fence
+        self._local = threading.local()
+        """The fence of the request that a thread is making."""
         self._client: Any = None
 
     def check(self) -> None:
@@ -66,7 +72,7 @@ class Objects:
         """Every object is held and acknowledged."""
         for name, content in pieces.items():
             kind = "application/gzip" if name.endswith(".gz") else "application/zstd"
-            self._called("put_object", Bucket=self._bucket, Key=name, Body=content, ContentType=kind)
+            self._called("put_object", fence=self._fence, Bucket=self._bucket, Key=name, Body=content, ContentType=kind)
 
     def get(self, names: Sequence[str]) -> Mapping[str, bytes]:
         """Return the objects of these names; an absent object is not in the answer."""
@@ -81,7 +87,9 @@ class Objects:
         """There are no objects of these names."""
         for batch in cut(names, _DELETE_LIMIT):
             keys = [{"Key": name} for name in batch]
-            answer = self._called("delete_objects", Bucket=self._bucket, Delete={"Objects": keys, "Quiet": True})
+            answer = self._called(
+                "delete_objects", fence=self._fence, Bucket=self._bucket, Delete={"Objects": keys, "Quiet": True}
+            )
             if answer.get("Errors"):
                 code = answer["Errors"][0].get("Code", "")
                 raise PermanentError("E-S3-REFUSED", f"bucket {self._bucket!r}: delete is refused ({code}); allow it")
@@ -114,11 +122,16 @@ class Objects:
         take: Callable[[Any], Any] = lambda answer: answer,
         *,
         deadline_s: float | None = None,
+        fence: Fence = NO_FENCE,
         **arguments: Any,
     ) -> Any:
-        """Return what `take` makes of the answer, None where there is no such object; transient errors are retried."""
+        """Return what `take` makes of the answer, None where there is no such object; transient errors are retried.
+
+        The fence is looked at right before each request is sent.
+        """
 
         def call() -> Any:
+            self._local.fence = fence
             try:
                 return take(getattr(self._made(), method)(**arguments))
             except (aws.BotoCoreError, aws.ClientError, OSError) as error:
@@ -140,12 +153,16 @@ class Objects:
                     self._client = session(self._profile, self._region).client(
                         "s3", endpoint_url=self._endpoint, config=config
                     )
+                    self._client.meta.events.register_first("before-send.s3", self._look_at_fence)
                 except (aws.ProfileNotFound, aws.NoRegionError, ValueError) as error:
                     text = (
                         "`region`, `profile` or `s3_endpoint` is not usable for S3; correct it under targets.dynamodb"
                     )
                     raise PlanError("E-S3-CLIENT", text) from error
             return self._client
+
+    def _look_at_fence(self, **_: Any) -> None:
+        self._local.fence.ensure()
 
     def _translated(self, error: Exception) -> OfframpError:
         """Return the error by who must act; nothing of AWS's own texts, which may quote secrets."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mappers.dynamodb.records import Index, Key
+from stores.contract.fence import Fence
 from stores.dynamodb.client import Calls
 from stores.errors import PermanentError, PlanError, TransientError
 from stores.throttling.backoff import Backoff, poll
@@ -36,11 +37,12 @@ class Wanted:
 class Table:
     """One table, asked and changed through its calls."""
 
-    def __init__(self, name: str, calls: Calls, wanted: Wanted) -> None:
+    def __init__(self, name: str, calls: Calls, wanted: Wanted, fence: Fence) -> None:
         """Take what the plan says; nothing is asked yet."""
         self.name = name
         self._calls = calls
         self._wanted = wanted
+        self._fence = fence
 
     def check(self) -> Sequence[str]:
         """Return what a person should know; raises PlanError if the table exists and is not the plan's."""
@@ -66,14 +68,14 @@ class Table:
         busy = ("CREATING", "UPDATING")
         table, wanted = self._created(busy), self._wanted
         if wanted.tags:
-            self._calls.asked("tag_resource", ResourceArn=table["TableArn"], Tags=_tags(wanted))
+            self._calls.asked("tag_resource", self._fence, ResourceArn=table["TableArn"], Tags=_tags(wanted))
         # One change at a time: a table takes a new class by itself only.
         planned = "STANDARD_INFREQUENT_ACCESS" if wanted.table_class == "infrequent_access" else "STANDARD"
         if table.get("TableClassSummary", {}).get("TableClass", "STANDARD") != planned:
-            self._calls.control("update_table", TableClass=planned)
+            self._calls.control("update_table", self._fence, TableClass=planned)
             table = self._created(busy)
         if wanted.deletion_protection and not table.get("DeletionProtectionEnabled"):
-            self._calls.control("update_table", DeletionProtectionEnabled=True)
+            self._calls.control("update_table", self._fence, DeletionProtectionEnabled=True)
             table = self._created(busy)
         return self._finished(table)
 
@@ -109,7 +111,7 @@ class Table:
     def remove(self) -> None:
         """There is no table of this name."""
         if self._describe() is not None:
-            self._calls.control("delete_table")
+            self._calls.control("delete_table", self._fence)
         if not poll(lambda: self._describe() is None, self._patience()):
             text = f"{self.name!r}: still there {_CREATION_DEADLINE_S:.0f} s after its deletion; delete it"
             raise TransientError("E-DDB-STATUS", text)
@@ -211,7 +213,7 @@ class Table:
     def _create(self) -> None:
         """The table is being created, by this call or by another process at the same time."""
         try:
-            self._calls.control("create_table", **creation(self._wanted))
+            self._calls.control("create_table", self._fence, **creation(self._wanted))
         except PermanentError as error:
             if error.code != "E-DDB-IN-USE":
                 raise
@@ -239,7 +241,7 @@ class Table:
             return
         try:
             self._calls.control(
-                "update_time_to_live", TimeToLiveSpecification={"Enabled": True, "AttributeName": planned}
+                "update_time_to_live", self._fence, TimeToLiveSpecification={"Enabled": True, "AttributeName": planned}
             )
         except (PlanError, PermanentError):
             if self._ttl() != planned:  # Else another process was first.
@@ -250,7 +252,9 @@ class Table:
         answer = self._part(self._calls.control("describe_continuous_backups"), "ContinuousBackupsDescription")
         if answer.get("PointInTimeRecoveryDescription", {}).get("PointInTimeRecoveryStatus") != "ENABLED":
             specification = {"PointInTimeRecoveryEnabled": True}
-            self._calls.control("update_continuous_backups", PointInTimeRecoverySpecification=specification)
+            self._calls.control(
+                "update_continuous_backups", self._fence, PointInTimeRecoverySpecification=specification
+            )
 
 
 def creation(wanted: Wanted) -> dict[str, Any]:

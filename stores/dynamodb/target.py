@@ -9,10 +9,12 @@ from typing import TypeAlias
 import orjson
 
 from mappers.dynamodb.records import Item
+from stores.contract.fence import Fence, TargetFence
 from stores.contract.target import (
     Auditable,
     Countable,
     Divided,
+    Fenced,
     Listable,
     Loadable,
     Prompt,
@@ -39,7 +41,9 @@ _OBJECT = "s3:"
 """What the address of an object that no item points at begins with; any other address is JSON."""
 
 
-class DynamoDBTarget(Auditable, Countable, Divided, Listable, Loadable[Item], Paced, Prompt, Removable, ScratchAreas):
+class DynamoDBTarget(
+    Auditable, Countable, Divided, Fenced, Listable, Loadable[Item], Paced, Prompt, Removable, ScratchAreas
+):
     """A table that holds one route's items, each under the key attributes of its address."""
 
     Connection: TypeAlias = options.Connection
@@ -68,7 +72,8 @@ class DynamoDBTarget(Auditable, Countable, Divided, Listable, Loadable[Item], Pa
             timing=timing,
         )
         self._requests = ConcurrentRequests(options.checked_requests(connection), timing.clock)
-        self._described = Table(self._table, self.calls, options.wanted(placement))
+        self._fence = TargetFence()
+        self._described = Table(self._table, self.calls, options.wanted(placement), self._fence)
         ceilings = connection.ceilings()
         self.pace = pace(f"table {self._table}", ceilings, f"{connection.endpoint} {connection.region}", timing)
         self._items = Items(
@@ -77,6 +82,7 @@ class DynamoDBTarget(Auditable, Countable, Divided, Listable, Loadable[Item], Pa
             self.calls,
             self._requests,
             self.pace,
+            self._fence,
             connection.retry_deadline_s,
             ttl_attribute=self._ttl_attribute,
             exact_units=ceilings.in_units,
@@ -85,14 +91,16 @@ class DynamoDBTarget(Auditable, Countable, Divided, Listable, Loadable[Item], Pa
         self._folding = options.folding(placement, place)
         self._objects: Objects | None = None
         if placement.oversize_bucket is not None:
-            self._objects = options.objects(connection, placement.oversize_bucket, place, "oversize_bucket")
+            self._objects = options.objects(
+                connection, placement.oversize_bucket, place, "oversize_bucket", self._fence
+            )
         parts = Parts(self._ttl_attribute, self._items.put, self._items.get, self._items.delete)
         self._piece_store = self._objects or (parts if placement.oversize == "split" else None)
         self._import: Import | None = None
         if placement.import_bucket is not None:
             place = f"{placement.import_prefix}{self._table}/{route}/"
             files = Files(
-                options.objects(connection, placement.import_bucket, place, "import_bucket"),
+                options.objects(connection, placement.import_bucket, place, "import_bucket", self._fence),
                 place,
                 self._key,
                 self._folding,
@@ -101,7 +109,12 @@ class DynamoDBTarget(Auditable, Countable, Divided, Listable, Loadable[Item], Pa
                 most_files=most_import_files,
             )
             self._import = Import(
-                self._described, self.calls, files, placement.import_bucket, connection.import_deadline_s
+                self._described,
+                self.calls,
+                files,
+                placement.import_bucket,
+                self._fence,
+                connection.import_deadline_s,
             )
 
     @classmethod
@@ -113,6 +126,10 @@ class DynamoDBTarget(Auditable, Countable, Divided, Listable, Loadable[Item], Pa
     def records(self) -> tuple[type[Item], ...]:
         """The record types it holds."""
         return (Item,)
+
+    def set_fence(self, fence: Fence, /) -> None:
+        """Look at this fence before each request that changes the table, its items or the route's objects in S3."""
+        self._fence.set(fence)
 
     @property
     def prompt(self) -> bool:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import orjson
 
+from stores.contract.fence import Fence
 from stores.elasticsearch.client import Answer, Cluster
 from stores.elasticsearch.configuration import Placement
 from stores.elasticsearch.index import settings
@@ -22,11 +23,12 @@ _HEALTH_WAIT = "30s"
 class PublicName:
     """The name that readers use, and the index behind it."""
 
-    def __init__(self, cluster: Cluster, name: str, placement: Placement, deadline_s: float) -> None:
+    def __init__(self, cluster: Cluster, name: str, placement: Placement, fence: Fence, deadline_s: float) -> None:
         """Take the public name; nothing is asked yet."""
         self._cluster = cluster
         self._name = name
         self._placement = placement
+        self._fence = fence
         self._deadline_s = deadline_s
         self._version = re.compile(re.escape(name) + r"__(\d+)")
 
@@ -61,7 +63,7 @@ class PublicName:
         actions += [{"remove": {"index": holder, "alias": self._name}} for holder in holders if holder != index]
         actions += [{"add": {"index": index, "alias": self._name, "is_write_index": True}}]
         if holders != [index]:
-            answer = self._ask("POST", "/_aliases", {"actions": actions}, allowed=(400,))
+            answer = self._change("POST", "/_aliases", {"actions": actions}, allowed=(400,))
             if answer.status == 400:
                 reasons = "; ".join(answer.fault().reasons) or answer.fault().text
                 raise PermanentError("E-ES-ALIAS", f"alias {self._name} cannot be set to {index}: {reasons}")
@@ -111,13 +113,13 @@ class PublicName:
         self._keep_meta(index, {**meta, _META: {**meta[_META], _BEFORE: None}})
 
     def _set(self, index: str, wanted: Mapping[str, Any]) -> None:
-        answer = self._ask("PUT", f"/{quote(index, safe='')}/_settings", {"index": wanted}, allowed=(400,))
+        answer = self._change("PUT", f"/{quote(index, safe='')}/_settings", {"index": wanted}, allowed=(400,))
         if answer.status == 400:
             reasons = "; ".join(answer.fault().reasons) or answer.fault().text
             raise PermanentError("E-ES-SETTINGS", f"index {index}: {', '.join(wanted)} cannot be set: {reasons}")
 
     def _keep_meta(self, index: str, meta: Mapping[str, Any]) -> None:
-        self._ask("PUT", f"/{quote(index, safe='')}/_mapping", {"_meta": meta})
+        self._change("PUT", f"/{quote(index, safe='')}/_mapping", {"_meta": meta})
 
     # --- the audit ----------------------------------------------------------------------------------------------------
 
@@ -148,6 +150,10 @@ class PublicName:
     def _described(self, index: str) -> Mapping[str, Any]:
         described: Mapping[str, Any] = self._ask("GET", "/" + quote(index, safe="")).part(index)
         return described
+
+    def _change(self, method: str, target: str, body: Any, *, allowed: Sequence[int] = ()) -> Answer:
+        data = orjson.dumps(body)
+        return self._cluster.ask(method, target, data, deadline_s=self._deadline_s, fence=self._fence, allowed=allowed)
 
     def _ask(self, method: str, target: str, body: Any = None, *, allowed: Sequence[int] = ()) -> Answer:
         data = None if body is None else orjson.dumps(body)

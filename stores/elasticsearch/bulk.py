@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import orjson
 
+from stores.contract.fence import Fence
 from stores.elasticsearch.client import DROPPED, NDJSON, NO_ANSWER, Answer, Cluster, Fault
 from stores.elasticsearch.spots import Refusal, Spot
 from stores.throttling.backoff import Backoff, Left, retry_rest
@@ -51,10 +52,13 @@ class _RefusedWhole(NamedTuple):
 class Bulk:
     """Bulk requests to one index, through one ingest pipeline or none."""
 
-    def __init__(self, cluster: Cluster, pace: Pace, index: str, deadline_s: float, pipeline: str) -> None:
+    def __init__(
+        self, cluster: Cluster, pace: Pace, fence: Fence, index: str, deadline_s: float, pipeline: str
+    ) -> None:
         """Take the index's name; nothing is sent yet."""
         self._cluster = cluster
         self._pace = pace
+        self._fence = fence
         self._name = index
         self._what = f"index {index}"
         self._deadline_s = deadline_s
@@ -102,7 +106,9 @@ class Bulk:
             body = b"".join([lines for _, lines in waiting])
             turn = self._pace.ask(len(waiting))
             backoff.extend(turn.waited_s)
-            answer = self._cluster.once("POST", self._target, body, media=NDJSON, allowed=(400, 413, 429))
+            answer = self._cluster.once(
+                "POST", self._target, body, fence=self._fence, media=NDJSON, allowed=(400, 413, 429)
+            )
             if answer.status == 429 or (answer.status == 400 and answer.fault().passes):
                 self._pace.record_result(turn, len(waiting))
                 return Left(waiting, answer.fault().away(self._what))

@@ -11,6 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import orjson
 
+from stores.contract.fence import NO_FENCE, Fence
 from stores.elasticsearch.aws_signing import Signer
 from stores.elasticsearch.configuration import Connection, has_port
 from stores.errors import PermanentError, TransientError, redacted
@@ -97,16 +98,18 @@ class Cluster:
         body: bytes | None = None,
         *,
         deadline_s: float,
+        fence: Fence = NO_FENCE,
         media: str = JSON,
         allowed: Container[int] = (),
         parsed: Callable[[bytes], Any] = orjson.loads,
     ) -> Answer:
         """Return the answer if it is 2xx or of an allowed status, waiting out what passes; raises for any other.
 
-        `parsed` reads the content of a 200, and raises ValueError for what it cannot read.
+        The fence is looked at right before each request: pass one with each that changes something. `parsed` reads the
+        content of a 200, and raises ValueError for what it cannot read.
         """
         return retry(
-            lambda: self.once(method, target, body, media=media, allowed=allowed, parsed=parsed),
+            lambda: self.once(method, target, body, fence=fence, media=media, allowed=allowed, parsed=parsed),
             Backoff(deadline_s, timing=self.timing),
         )
 
@@ -116,12 +119,13 @@ class Cluster:
         target: str,
         body: bytes | None = None,
         *,
+        fence: Fence = NO_FENCE,
         media: str = JSON,
         allowed: Container[int] = (),
         parsed: Callable[[bytes], Any] = orjson.loads,
     ) -> Answer:
         """Return the answer to one request; raises TransientError for what passes, else as `ask`."""
-        answer = self._sent(method, target, body, media, parsed)
+        answer = self._sent(method, target, body, fence, media, parsed)
         if 200 <= answer.status < 300 or answer.status in allowed:
             return answer
         fault = answer.fault()
@@ -136,15 +140,25 @@ class Cluster:
                 self._node.close()
                 self._node = None
 
-    def _sent(self, method: str, target: str, body: bytes | None, media: str, parsed: Callable[[bytes], Any]) -> Answer:
+    def _sent(
+        self,
+        method: str,
+        target: str,
+        body: bytes | None,
+        fence: Fence,
+        media: str,
+        parsed: Callable[[bytes], Any],
+    ) -> Answer:
         from elastic_transport import HttpHeaders, TlsError, TransportError
 
         headers = {"accept": JSON} if body is None else {"accept": JSON, "content-type": media}
         if self._signer is not None:
             # Anew for each attempt: a signature is good for some minutes, and is for these very bytes.
             headers = self._signer.signed(method, self._base + target, body, headers)
+        node = self._connected()
+        fence.ensure()
         try:
-            response = self._connected().perform_request(method, target, body, HttpHeaders(headers))
+            response = node.perform_request(method, target, body, HttpHeaders(headers))
         except TransportError as error:
             if isinstance(error, TlsError) and "certificate" in str(error).lower():
                 raise PermanentError(

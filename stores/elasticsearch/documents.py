@@ -10,6 +10,7 @@ import orjson
 from msgspec import Raw, Struct, field
 from msgspec.json import Decoder
 
+from stores.contract.fence import Fence
 from stores.elasticsearch.bulk import NO_PIPELINE, Action, Bulk, delete_line, index_lines
 from stores.elasticsearch.client import NO_ANSWER, Cluster, Fault
 from stores.elasticsearch.listing import Listing
@@ -51,6 +52,7 @@ class Documents:
         self,
         cluster: Cluster,
         pace: Pace,
+        fence: Fence,
         index: str,
         deadline_s: float,
         *,
@@ -69,7 +71,7 @@ class Documents:
         self._deadline_s = deadline_s
         self._careful = careful
         self._uuid = ""
-        self._bulk = Bulk(cluster, pace, index, deadline_s, pipeline)
+        self._bulk = Bulk(cluster, pace, fence, index, deadline_s, pipeline)
         self._listing = Listing(cluster, index, deadline_s, routed=routed)
 
     def know(self, uuid: str) -> None:

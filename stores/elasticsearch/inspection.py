@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+from stores.contract.fence import Fence
 from stores.elasticsearch.client import Cluster
 from stores.elasticsearch.index import IndexPlan
 from stores.errors import PlanError
@@ -75,10 +76,12 @@ def inspect(
     return found
 
 
-def create(cluster: Cluster, plan: IndexPlan, index: str, version: tuple[int, int], deadline_s: float) -> None:
+def create(
+    cluster: Cluster, plan: IndexPlan, index: str, version: tuple[int, int], deadline_s: float, fence: Fence
+) -> None:
     """The index is there, made by this call or by somebody else; raises PlanError if it cannot be made."""
     body = plan.creation(version)
-    answer = cluster.ask("PUT", path(index), body, deadline_s=deadline_s, allowed=(400,))
+    answer = cluster.ask("PUT", path(index), body, deadline_s=deadline_s, fence=fence, allowed=(400,))
     # Somebody else, or an attempt of ours whose answer was lost, made it: it is inspected like any other.
     if answer.status == 400 and "resource_already_exists_exception" not in answer.fault().kinds:
         # No document is in this request, so that the server's own words may be shown.

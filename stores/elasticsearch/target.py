@@ -10,10 +10,12 @@ from urllib.parse import quote
 
 from mappers.elasticsearch.date_indices import Periods
 from mappers.elasticsearch.records import IndexDocument
+from stores.contract.fence import Fence, TargetFence
 from stores.contract.target import (
     Auditable,
     Converting,
     Countable,
+    Fenced,
     Listable,
     Plannable,
     Publishable,
@@ -33,7 +35,7 @@ from stores.elasticsearch.ingest import simulated
 from stores.elasticsearch.inspection import create, inspect, path, require_pipeline, server_version
 from stores.elasticsearch.places import Places
 from stores.elasticsearch.spots import Spot, unfit
-from stores.errors import PermanentError, PlanError
+from stores.errors import LeaseLost, PermanentError, PlanError
 from stores.throttling.backoff import TIMING, Timing
 from stores.throttling.rate_limiter import Paced, pace
 
@@ -42,7 +44,7 @@ _SERVING_DEADLINE_S = 60.0
 
 
 class ElasticsearchTarget(
-    Auditable, Converting, Countable, Listable, Paced, Plannable, Publishable, Removable, ScratchAreas, Tunable
+    Auditable, Converting, Countable, Fenced, Listable, Paced, Plannable, Publishable, Removable, ScratchAreas, Tunable
 ):
     """One index of an Elasticsearch 8 or 9, or OpenSearch 2 or 3, cluster.
 
@@ -67,6 +69,7 @@ class ElasticsearchTarget(
         """Take the names, without connecting; raises ValueError for options that cannot be served."""
         name = placement.index if placement.index is not None else connection.index_prefix + route
         self._placement = placement
+        self._fence = TargetFence()
         self._cluster = Cluster(connection, timing=timing)
         self.pace = pace(self._cluster.name, connection.ceilings(), timing=timing)
         self._periods = Periods.parse(placement.index, placement.undated_index)
@@ -84,7 +87,7 @@ class ElasticsearchTarget(
         self._lock = Lock()
         # Briefly: a cluster that is away when a run ends has been waited for already, and the next run puts it right.
         self._brief_s = min(self._deadline_s, _SERVING_DEADLINE_S)
-        self._public_name = PublicName(self._cluster, name, placement, self._brief_s)
+        self._public_name = PublicName(self._cluster, name, placement, self._fence, self._brief_s)
         self._designed = False
 
     @classmethod
@@ -103,6 +106,10 @@ class ElasticsearchTarget(
         if self._periods is not None:
             return self._periods.before
         return self._public + ("__" if self._placement.versioned else "\0")
+
+    def set_fence(self, fence: Fence, /) -> None:
+        """Look at this fence before each request that changes an index, its documents or an alias."""
+        self._fence.set(fence)
 
     def _known(self) -> str:
         """Return the index's name; raises PlanError where it is that of a version no design has chosen."""
@@ -210,7 +217,7 @@ class ElasticsearchTarget(
         """The index is there as planned, with its settings for the load; returns its UUID."""
         found = self._inspect(index, version)
         if found is None:
-            create(self._cluster, self._plan, index, version, self._check_s)
+            create(self._cluster, self._plan, index, version, self._check_s, self._fence)
             # Read back: an index template may have added what the plan does not bear (R90, R91).
             found = self._inspect(index, version)
         if found is None:
@@ -284,12 +291,13 @@ class ElasticsearchTarget(
     def remove(self) -> None:
         """There is no index."""
         for index in self._indices():
-            self._cluster.ask("DELETE", path(index), deadline_s=self._deadline_s, allowed=(404,))
+            self._cluster.ask("DELETE", path(index), deadline_s=self._deadline_s, fence=self._fence, allowed=(404,))
 
     def _of(self, index: str) -> Documents:
         return Documents(
             self._cluster,
             self.pace,
+            self._fence,
             index,
             self._deadline_s,
             routed=self._placement.routing is not None,
@@ -335,5 +343,7 @@ def _before_writing() -> Iterator[None]:
     """Whatever is refused here is refused before anything was written: a PlanError."""
     try:
         yield
+    except LeaseLost:
+        raise
     except PermanentError as error:
         raise PlanError(error.code, error.message) from error

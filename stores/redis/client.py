@@ -12,6 +12,7 @@ import redis.exceptions as driver
 from hiredis import pack_command
 from redis import ConnectionPool
 
+from stores.contract.fence import NO_FENCE, Fence
 from stores.errors import PermanentError, TransientError
 from stores.redis.configuration import Durability
 from stores.throttling.backoff import TIMING, Backoff, Left, Timing, retry_rest
@@ -135,18 +136,21 @@ class Server:
         self.pace: Pace | None = None
         """What writing waits for."""
 
-    def run(self, steps: Iterable[Step], deadline_s: float | None = None) -> Iterator[tuple[Step, Sequence[Any]]]:
+    def run(
+        self, steps: Iterable[Step], deadline_s: float | None = None, *, fence: Fence = NO_FENCE
+    ) -> Iterator[tuple[Step, Sequence[Any]]]:
         """Yield each step, in any order, with its replies, errors among them but none that may pass.
 
-        Raises TransientError when nothing got through for the deadline, PermanentError for a refused user.
+        The fence is looked at right before each pipeline. Raises TransientError when nothing got through for the
+        deadline, PermanentError for a refused user.
         """
         for pipeline in _pipelines(steps):
-            yield from self._carry_out(pipeline, self._deadline_s if deadline_s is None else deadline_s)
+            yield from self._carry_out(pipeline, self._deadline_s if deadline_s is None else deadline_s, fence)
 
-    def apply(self, steps: Iterable[Step]) -> Iterator[tuple[Step, Refused]]:
+    def apply(self, steps: Iterable[Step], fence: Fence) -> Iterator[tuple[Step, Refused]]:
         """Carry the steps out and yield those refused, once the replicas asked for hold the others; raises as `run`."""
         for pipeline in _pipelines(steps):
-            for step, replies in self._carry_out(pipeline, self._deadline_s, writing=True):
+            for step, replies in self._carry_out(pipeline, self._deadline_s, fence, writing=True):
                 refused = failure(step, replies)
                 if refused is not None:
                     yield step, refused
@@ -221,7 +225,7 @@ class Server:
         self._pool.disconnect()
 
     def attempt(
-        self, steps: Sequence[Step], *, writing: bool = False, asking: bool = False
+        self, steps: Sequence[Step], fence: Fence, *, writing: bool = False, asking: bool = False
     ) -> tuple[Sequence[Sequence[Any] | None], Exception | None]:
         """Return each step's replies, None where there are none, and why there are none.
 
@@ -229,7 +233,7 @@ class Server:
         """
         try:
             with self.wire() as wire:
-                replies = wire.exchange(steps, asking=asking, writing=writing)
+                replies = wire.exchange(steps, fence, asking=asking, writing=writing)
                 if writing:
                     self.replicate(wire)
                 return replies, None
@@ -238,7 +242,7 @@ class Server:
             return [None] * len(steps), error
 
     def _carry_out(
-        self, steps: Sequence[Step], deadline_s: float, *, writing: bool = False
+        self, steps: Sequence[Step], deadline_s: float, fence: Fence, *, writing: bool = False
     ) -> list[tuple[Step, Sequence[Any]]]:
         """Return the steps with their replies; with `writing`, steps that succeeded may be left out."""
         backoff = Backoff(deadline_s, timing=self.timing)
@@ -249,7 +253,7 @@ class Server:
             if writing and self.pace is not None:
                 turn = self.pace.ask(len(waiting))
                 backoff.extend(turn.waited_s)
-            answers, cause = self.attempt(waiting, writing=writing)
+            answers, cause = self.attempt(waiting, fence, writing=writing)
             again: list[Step] = []
             if not writing or any(answers) or cause is not None:
                 late: set[str] = set()
@@ -302,16 +306,19 @@ class Wire:
         self._server = server
 
     def exchange(
-        self, steps: Sequence[Step], *, asking: bool = False, writing: bool = False
+        self, steps: Sequence[Step], fence: Fence = NO_FENCE, *, asking: bool = False, writing: bool = False
     ) -> Sequence[Sequence[Any]]:
         """Return each step's replies, errors among them; raises an error of `LOST` if the connection broke.
 
-        With `asking`, a node of a cluster serves a slot that is still being moved to it. With `writing`, where no reply
-        is an error there are none.
+        Every request to a server goes through here, and the fence is looked at right before it. With `asking`, a node
+        of a cluster serves a slot that is still being moved to it. With `writing`, where no reply is an error there are
+        none.
         """
+        sent = [_asked(step) if asking else step.packed for step in steps]
+        pipeline = b"".join(chain.from_iterable(sent))
+        fence.ensure()
         try:
-            sent = [_asked(step) if asking else step.packed for step in steps]
-            self._connection.send_packed_command([b"".join(chain.from_iterable(sent))], check_health=False)
+            self._connection.send_packed_command([pipeline], check_health=False)
             received, errors = self._connection.replies(sum(map(len, sent)))
             if writing and not errors:
                 return [()] * len(steps)

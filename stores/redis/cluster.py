@@ -12,6 +12,7 @@ from redis.cluster import ClusterNode, NodesManager
 from redis.connection import parse_url
 from redis.crc import key_slot
 
+from stores.contract.fence import Fence
 from stores.errors import PlanError
 from stores.redis.client import AGAIN, AUTH, LOST, Refused, Server, Step, Wire, failure
 from stores.redis.configuration import Durability
@@ -93,7 +94,7 @@ class Cluster(Server):
             driver_nodes.close()
 
     def attempt(
-        self, steps: Sequence[Step], *, writing: bool = False, asking: bool = False
+        self, steps: Sequence[Step], fence: Fence, *, writing: bool = False, asking: bool = False
     ) -> tuple[Sequence[Sequence[Any] | None], Exception | None]:
         """Return each step's replies from its key's owner, None where that did not answer, and why it did not."""
         answers: list[Sequence[Any] | None] = [None] * len(steps)
@@ -103,18 +104,19 @@ class Cluster(Server):
                 shares.setdefault(self._owner(step.key), []).append(at)
         except LOST as error:
             return answers, error
-        cause = self._exchange(steps, shares, answers, writing=writing, asking=asking)
+        cause = self._exchange(steps, fence, shares, answers, writing=writing, asking=asking)
         moving: dict[Server, list[int]] = {}
         for at, (step, replies) in enumerate(zip(steps, answers, strict=True)):
             refused = failure(step, replies) if replies is not None else None
             if isinstance(refused, driver.AskError):
                 # The key is absent where its slot leaves, so it is, or will be, where the slot goes to.
                 moving.setdefault(self._node(f"{refused.host}:{refused.port}"), []).append(at)
-        return answers, self._exchange(steps, moving, answers, writing=writing, asking=True) or cause
+        return answers, self._exchange(steps, fence, moving, answers, writing=writing, asking=True) or cause
 
     def _exchange(
         self,
         steps: Sequence[Step],
+        fence: Fence,
         shares: dict[Server, list[int]],
         answers: list[Sequence[Any] | None],
         *,
@@ -124,7 +126,7 @@ class Cluster(Server):
         """The answers hold what each server replied to its share; returns why one did not."""
         cause: Exception | None = None
         for server, share in shares.items():
-            share_answers, error = server.attempt([steps[at] for at in share], writing=writing, asking=asking)
+            share_answers, error = server.attempt([steps[at] for at in share], fence, writing=writing, asking=asking)
             cause = error or cause
             for at, replies in zip(share, share_answers, strict=True):
                 answers[at] = replies

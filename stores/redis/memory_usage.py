@@ -9,6 +9,7 @@ from uuid import uuid4
 from msgspec.structs import replace
 
 from mappers.redis.records import Entry
+from stores.contract.fence import Fence
 from stores.redis.client import Server, Step, code, failure, parsed_info
 from stores.redis.commands import Held, Shared, Whole, entry_number, shared_step, whole_step
 
@@ -41,7 +42,7 @@ def free_bytes(server: Server, percent: float) -> int | None:
     return int(left)
 
 
-def growth_bytes(server: Server, records: Sequence[Held]) -> int:
+def growth_bytes(server: Server, records: Sequence[Held], fence: Fence) -> int:
     """Return how many bytes the records add to the server's memory; keys that they replace are not counted.
 
     Records that share keys are measured as if each key were large. They are written to scratch keys, measured by the
@@ -51,7 +52,7 @@ def growth_bytes(server: Server, records: Sequence[Held]) -> int:
     steps = list(_scratch_steps(records, scratch))
     keys = list(dict.fromkeys(step.key for step in steps))
     try:
-        for step, replies in server.run([*steps, *_lives(keys)]):
+        for step, replies in server.run([*steps, *_lives(keys)], fence=fence):
             refused = failure(step, replies)
             if refused is not None and code(refused) != "WRONGTYPE":
                 raise server.refusal(refused) from refused

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from mappers.redis.records import Entry
+from stores.contract.fence import Fence
 from stores.errors import PermanentError, TransientError
 from stores.redis.client import LOST, Refused, Server, Step, Wire, code, failure
 from stores.redis.commands import added, entry_number
@@ -66,7 +67,7 @@ class Turns:
                 self._changed.notify_all()
 
 
-def insert(server: Server, key: str, entries: Iterable[Entry], deadline_s: float) -> Refused | None:
+def insert(server: Server, key: str, entries: Iterable[Entry], deadline_s: float, fence: Fence) -> Refused | None:
     """Put exactly these entries at their ids and leave all others; return the server's refusal, None if there is none.
 
     A stream only grows at its end, and its end cannot be set back. Entries that are there already and equal are left
@@ -79,7 +80,7 @@ def insert(server: Server, key: str, entries: Iterable[Entry], deadline_s: float
     def attempt() -> tuple[Refused | None, bool]:
         try:
             with server.wire(key) as wire:
-                refused, done = _attempt(wire, key, wanted)
+                refused, done = _attempt(wire, key, wanted, fence)
                 if done:
                     server.replicate(wire)
         except LOST:
@@ -101,13 +102,13 @@ def insert(server: Server, key: str, entries: Iterable[Entry], deadline_s: float
             return refused
 
 
-def _attempt(wire: Wire, key: str, wanted: dict[str, Entry]) -> tuple[Refused | None, bool]:
+def _attempt(wire: Wire, key: str, wanted: dict[str, Entry], fence: Fence) -> tuple[Refused | None, bool]:
     """Return a refusal, and whether the entries are there now; neither means that another writer was faster."""
     name = as_bytes(key)
     look = Step.of(
         0, key, ("WATCH", name), ("XRANGE", name, min(wanted, key=_number), "+"), ("XLEN", name), ("PERSIST", name)
     )
-    (replies,) = wire.exchange([look])
+    (replies,) = wire.exchange([look], fence)  # PERSIST changes something.
     refused = failure(look, replies)
     if refused is not None:
         wire.exchange([Step.of(0, key, ("UNWATCH",))])
@@ -116,10 +117,12 @@ def _attempt(wire: Wire, key: str, wanted: dict[str, Entry]) -> tuple[Refused | 
     if all(text in late and late[text].canonical() == entry.canonical() for text, entry in wanted.items()):
         wire.exchange([Step.of(0, key, ("UNWATCH",))])
         return None, True
-    return _made_anew(wire, key, wanted, replies[2])
+    return _made_anew(wire, key, wanted, replies[2], fence)
 
 
-def _made_anew(wire: Wire, key: str, wanted: dict[str, Entry], length: int) -> tuple[Refused | None, bool]:
+def _made_anew(
+    wire: Wire, key: str, wanted: dict[str, Entry], length: int, fence: Fence
+) -> tuple[Refused | None, bool]:
     name = as_bytes(key)
     look = Step.of(0, key, ("XINFO", "GROUPS", name), *((("XRANGE", name, "-", "+"),) if length <= _MOST else ()))
     (replies,) = wire.exchange([look])
@@ -136,7 +139,7 @@ def _made_anew(wire: Wire, key: str, wanted: dict[str, Entry], length: int) -> t
     merged = _by_id(key, replies[1]) | wanted
     entries = (added(merged[text]) for text in sorted(merged, key=_number))
     step = Step.together(0, key, ("DEL", name), *entries)
-    (replies,) = wire.exchange([step])
+    (replies,) = wire.exchange([step], fence)
     return failure(step, replies), replies[-1] is not None
 
 

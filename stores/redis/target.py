@@ -12,7 +12,17 @@ from typing import Any, ClassVar, TypeAlias
 
 from mappers.redis.json_document import Json
 from mappers.redis.records import Entry
-from stores.contract.target import Auditable, Listable, Measurable, Plannable, Rejected, ScratchArea, ScratchAreas
+from stores.contract.fence import Fence, TargetFence
+from stores.contract.target import (
+    Auditable,
+    Fenced,
+    Listable,
+    Measurable,
+    Plannable,
+    Rejected,
+    ScratchArea,
+    ScratchAreas,
+)
 from stores.errors import PlanError
 from stores.redis import configuration
 from stores.redis.client import LOST, Refused, Server, Step, code, failure
@@ -58,7 +68,7 @@ _CHECK_S = 5.0
 """How long `check` waits for a server: a wrong host name should not take the whole retry deadline."""
 
 
-class RedisTarget(Auditable, Listable, Measurable, Paced, Plannable, ScratchAreas):
+class RedisTarget(Auditable, Fenced, Listable, Measurable, Paced, Plannable, ScratchAreas):
     """One route's keys in one database of a server: Redis from 7.0 on, or Valkey.
 
     A hash is replaced by MULTI, DEL, HSET, PEXPIREAT, EXEC (R62, R66). That is enough for "whole or not at all": after
@@ -92,6 +102,7 @@ class RedisTarget(Auditable, Listable, Measurable, Paced, Plannable, ScratchArea
         self.pace = self._server.pace = pace(place, connection.ceilings(), timing=timing)
         self._limit_bytes: int | None = None
         self._turns = Turns()
+        self._fence = TargetFence()
         self._big: list[int] = []
         self._memory_percent = connection.max_memory_percent
         self._began: Statuses | None = None
@@ -115,6 +126,10 @@ class RedisTarget(Auditable, Listable, Measurable, Paced, Plannable, ScratchArea
     def territory(self) -> str:
         """The keys of this route, as a text that begins another route's, or is begun by it, if they share a key."""
         return self._own_keys.territory
+
+    def set_fence(self, fence: Fence, /) -> None:
+        """Look at this fence before each pipeline that changes keys."""
+        self._fence.set(fence)
 
     def check(self) -> Sequence[str]:
         """Return what a person should know; raises PlanError for a server or a key that cannot hold this route."""
@@ -167,7 +182,7 @@ class RedisTarget(Auditable, Listable, Measurable, Paced, Plannable, ScratchArea
             and too_large(record, limit) is None
             and (record.expires_at_ms is None or record.expires_at_ms > now_ms)
         ]
-        size_bytes = int(growth_bytes(self._server, fit) * times)
+        size_bytes = int(growth_bytes(self._server, fit, self._fence) * times)
         left = free_bytes(self._server, self._memory_percent)
         wanted = size_bytes + beside.get(place, 0)
         if left is not None and wanted > left:
@@ -202,7 +217,7 @@ class RedisTarget(Auditable, Listable, Measurable, Paced, Plannable, ScratchArea
             delete_step(number, address, kinds.get(parsed(address)[0], "none"))
             for number, address in enumerate(existing)
         )
-        for _, error in self._server.apply(step for step in steps if step is not None):
+        for _, error in self._server.apply((step for step in steps if step is not None), self._fence):
             if code(error) != "WRONGTYPE":
                 raise self._server.refusal(error) from error
 
@@ -268,14 +283,14 @@ class RedisTarget(Auditable, Listable, Measurable, Paced, Plannable, ScratchArea
         rejected: list[Rejected] = []
         late: dict[str, list[int]] = {}
         limit = self._limit() if records else 0
-        for step, error in self._server.apply(self._write_steps(records, limit, rejected)):
+        for step, error in self._server.apply(self._write_steps(records, limit, rejected), self._fence):
             if too_late(error):
                 late.setdefault(step.key, []).append(step.number)
             else:
                 rejected.append(self._rejected(step.number, records[step.number], error))
         for key, numbers in late.items():
             entries = {number: record for number in numbers if isinstance(record := records[number], Entry)}
-            refused = insert(self._server, key, entries.values(), self._deadline_s)
+            refused = insert(self._server, key, entries.values(), self._deadline_s, self._fence)
             if refused is not None:
                 rejected.extend(self._rejected(number, entry, refused) for number, entry in entries.items())
         return sorted(rejected, key=lambda record: record.index)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
-from stores.errors import LeaseLost, TransientError
+from stores.errors import LeaseLost, PermanentError, TransientError
 from stores.state.database import Database
-from stores.state.owners import is_gone, owner_of_this_process
+from stores.state.lease_term import LeaseTerm, Moment
+from stores.state.owners import is_gone, owner_of_this_process, parent_needed
 from stores.state.tables import leases, work_requests
+
+_MARGIN = 0.1
+"""The last part of a term in which no request begins: one that is under way has this time to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +28,12 @@ class Lease:
     route: str
     owner: str
     fence: int
+    term: LeaseTerm = field(default_factory=LeaseTerm, compare=False, repr=False)
+    """Its end as this process knows it. It stays here when the lease is sent to another process."""
+
+    def __reduce__(self) -> tuple[type[Lease], tuple[str, str, str, int]]:
+        """Return how another process makes the same lease, of whose end it knows nothing yet."""
+        return Lease, (self.plan, self.route, self.owner, self.fence)
 
 
 class Leases:
@@ -33,52 +44,71 @@ class Leases:
         self._database = database
         self._lease_s = lease_s
 
-    def acquire(self, route: str) -> Lease:
+    def acquire(self, route: str, *, outlived: bool = False) -> Lease:
         """Return this run's lease on the route; raises TransientError E-LEASE-HELD while another run has it.
 
-        A lease is free when it was released, has expired, or its process on this machine is gone.
+        A lease is free when it was released, has expired, or its process on this machine is gone. With `outlived`,
+        for a run whose workers may go on without its process, it is not free before it has expired.
         """
-        owner = owner_of_this_process()
+        owner = owner_of_this_process(outlived=outlived)
         where = self._database.where(leases, route)
         with self._database.writing() as db:
             row = db.execute(sa.select(leases).where(where)).one_or_none()
-            now = time.time()
-            if row is not None and row.owner and row.expires > now and not is_gone(row.owner):
+            now = Moment.now()
+            if row is not None and row.owner and row.expires > now.wall_s and not is_gone(row.owner):
                 raise TransientError(
                     "E-LEASE-HELD",
                     f"route {route}: another run ({row.owner.partition(' ')[0]}) is working on it; wait until it"
                     f" ends, or stop it, then run the same command (its lease expires in"
-                    f" {row.expires - now:.0f} s if it is dead)",
+                    f" {row.expires - now.wall_s:.0f} s if it is dead)",
                 )
             # The earlier run's workers have nothing to give to this run's.
             db.execute(sa.delete(work_requests).where(self._database.where(work_requests, route)))
             fence = 1 if row is None else row.fence + 1
-            values = {"owner": owner, "fence": fence, "expires": now + self._lease_s}
+            end = now.after(self._lease_s)
+            values = {"owner": owner, "fence": fence, "expires": end.wall_s}
             if row is None:
                 db.execute(sa.insert(leases).values(**self._database.key(route), **values))
             else:
                 db.execute(sa.update(leases).where(where).values(**values))
-        return Lease(self._database.plan, route, owner, fence)
+        lease = Lease(self._database.plan, route, owner, fence)
+        lease.term.renewed_here = True
+        lease.term.lasts_until(end)
+        return lease
 
     def renew(self, lease: Lease) -> None:
-        """The lease lasts another full term; raises LeaseLost if another run has taken the route over."""
-        with self._database.writing() as db:
-            renewal = sa.update(leases).where(self._is_current(lease)).values(expires=time.time() + self._lease_s)
-            if not db.execute(renewal).rowcount:
-                raise _lost(lease)
+        """The lease lasts another full term; raises LeaseLost if another run has taken the route over.
+
+        No time is left of it, for this process, after LeaseLost or any other PermanentError.
+        """
+        try:
+            with self._database.writing() as db:
+                end = Moment.now().after(self._lease_s)
+                if not db.execute(sa.update(leases).where(self._is_current(lease)).values(expires=end.wall_s)).rowcount:
+                    raise _lost(lease)
+        except PermanentError:
+            lease.term.end()
+            raise
+        lease.term.lasts_until(end)
 
     def release(self, lease: Lease) -> None:
         """The route is free at once; nothing happens if another run has taken it over."""
+        lease.term.end()
         with self._database.writing() as db:
             db.execute(sa.update(leases).where(self._is_current(lease)).values(owner="", expires=0.0))
 
     def ensure(self, lease: Lease) -> None:
-        """Return only while this run may write; raises LeaseLost if the lease has expired or was taken over."""
-        with self._database.reading() as db:
-            query = sa.select(leases.c.expires).where(self._is_current(lease))
-            expires = db.execute(query).scalar_one_or_none()
-        if expires is None or expires <= time.time():
-            raise _lost(lease)
+        """Return only while this run may write; raises LeaseLost if the lease has expired or was taken over.
+
+        A process that does not renew the lease itself asks the state for its end.
+        """
+        if not lease.term.renewed_here:
+            self._learn_term(lease)
+        self.fence(lease).ensure()
+
+    def fence(self, lease: Lease) -> LeaseFence:
+        """Return what lets this process change the route's target for as long as the lease lasts."""
+        return LeaseFence(self, lease, self._lease_s * _MARGIN)
 
     def holder(self, route: str) -> str:
         """Return the ``host/pid`` of the run that has the route now, "" if no run has."""
@@ -100,9 +130,48 @@ class Leases:
                 raise _lost(lease)
             yield db
 
+    def _learn_term(self, lease: Lease) -> None:
+        """The term of the lease in this process ends when the state says, or before; raises LeaseLost as `ensure`."""
+        now = Moment.now()
+        with self._database.reading() as db:
+            query = sa.select(leases.c.expires).where(self._is_current(lease))
+            expires = db.execute(query).scalar_one_or_none()
+        if expires is None:
+            lease.term.end()
+            raise _lost(lease)
+        # The wall clock may have been set back since the lease was renewed: it never lasts longer than a full term.
+        lease.term.lasts_until(Moment(now.boot_s + min(self._lease_s, expires - now.wall_s), expires))
+
     def _is_current(self, lease: Lease) -> sa.ColumnElement[bool]:
         route = self._database.where(leases, lease.route)
         return sa.and_(route, leases.c.owner == lease.owner, leases.c.fence == lease.fence)
+
+
+class LeaseFence:
+    """`stores.contract.fence.Fence` for the run that has the lease, in any process that works for it."""
+
+    def __init__(self, leases: Leases, lease: Lease, margin_s: float) -> None:
+        """Let pass until so many seconds before the lease ends."""
+        self._leases = leases
+        self._lease = lease
+        self._margin_s = margin_s
+        self._parent = parent_needed(lease.owner)
+
+    def ensure(self) -> None:
+        """Return only while the run may change the target; raises LeaseLost otherwise.
+
+        It reads the state only where this process does not renew the lease, and the term that it knows is over.
+        """
+        if self.is_over():
+            if not self._lease.term.renewed_here:
+                self._leases._learn_term(self._lease)
+            if self.is_over():
+                raise _lost(self._lease)
+
+    def is_over(self) -> bool:
+        """Return whether the run may change nothing more, as far as this process knows."""
+        orphaned = self._parent is not None and os.getppid() != self._parent
+        return orphaned or self._lease.term.left_s() <= self._margin_s
 
 
 def _lost(lease: Lease) -> LeaseLost:

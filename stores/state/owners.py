@@ -6,15 +6,33 @@ import os
 import socket
 from pathlib import Path
 
+_OUTLIVED = "workers:"
+"""Before the namespace of an owner whose workers may outlive it: so it equals no namespace, in any release."""
 _ENDED = frozenset("ZXx")
 """The states (proc(5), field 3) of a process that runs no more and was not reaped by its parent."""
 
 
-def owner_of_this_process() -> str:
-    """Return this process: ``host/pid`` for people, then its process namespace and start time, which make it unique."""
+def owner_of_this_process(*, outlived: bool = False) -> str:
+    """Return this process: ``host/pid`` for people, then its process namespace and start time, which make it unique.
+
+    With `outlived`, workers on other machines may go on when this process has ended, so that it is never `is_gone`.
+    """
     pid = os.getpid()
     _, started = _look(pid, Path("/proc"))
-    return f"{socket.gethostname()}/{pid} {_namespace()} {started}"
+    return f"{socket.gethostname()}/{pid} {_OUTLIVED if outlived else ''}{_namespace()} {started}"
+
+
+def parent_needed(owner: str) -> int | None:
+    """Return the pid that must be the parent of this process for it to work for the owner; None where none must be.
+
+    A lease is free as soon as its owner is gone. So its owner, and children that see it go, are all that may work
+    under it, unless the owner is one that workers outlive.
+    """
+    name, _, rest = owner.partition(" ")
+    pid = name.rpartition("/")[2]
+    if rest.startswith(_OUTLIVED) or not pid.isdecimal() or int(pid) == os.getpid():
+        return None
+    return int(pid)
 
 
 def is_gone(owner: str, proc: Path = Path("/proc")) -> bool:

@@ -232,7 +232,7 @@ def test_a_state_destroyed_under_a_run_stops_it_with_an_error_of_ours(state: Sta
     db.commit()
     db.close()
     for ask in (
-        lambda: state.leases.ensure(lease),
+        lambda: state.leases.renew(lease),
         lambda: state.partitions.checkpoint(lease, 0, b"p", tally(1)),
         lambda: state.partitions.of_route("orders"),
         lambda: [*state.rejects.of_route("orders")],

@@ -192,7 +192,7 @@ def test_a_lease_that_is_renewed_lasts_another_full_term(opened: Callable[..., S
 
 
 def test_an_expired_lease_may_not_write_even_if_nobody_took_it(opened: Callable[..., State]) -> None:
-    state = opened(lease_s=0.2)
+    state = opened(lease_s=3)
     lease = begun(state)
     state.leases.ensure(lease)
 
