@@ -1,4 +1,4 @@
-.PHONY: check format quick test soak ray demo docs bench
+.PHONY: check format quick test soak chaos ray demo docs bench
 
 check:  ## format, lint, types, layering, generated files current
 	ruff format --check .
@@ -31,6 +31,12 @@ test:  ## every test, on real local servers: under eight minutes on two cores
 
 soak:  ## the longer variants
 	pytest -m soak
+
+MINUTES ?= 120
+JOBS ?= 2
+chaos:  ## random plans under random kills and faults, each judged by an independent reader: make chaos MINUTES=120
+	PYTHONPATH=tests/support python -m chaos --minutes $(MINUTES) --jobs $(JOBS) \
+	    $(if $(SEED),--seed $(SEED)) $(if $(ITERATIONS),--iterations $(ITERATIONS))
 
 ray:  ## a run on a local Ray, which needs the extra `ray`
 	pytest -m ray
