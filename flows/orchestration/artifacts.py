@@ -26,6 +26,7 @@ from flows.plan.model import Plan, Route
 from flows.replication.sync import RouteProgress, SyncObserver
 from flows.reporting.columns import Place, cells
 from flows.reporting.markdown import as_markdown
+from flows.reporting.markdown_text import plain, prose
 from flows.reporting.model import Report, RouteReport
 from stores.errors import OfframpError
 from stores.state.state import State
@@ -52,7 +53,7 @@ def show(report: Report, closing: str) -> None:
     """
     _show_table(report, closing, artifact_key(report.plan), "markdown")
     create_markdown_artifact(
-        key=artifact_key(report.plan, "report"), markdown=_page(report)[:_MOST_LETTERS], description=closing
+        key=artifact_key(report.plan, "report"), markdown=_page(report)[:_MOST_LETTERS], description=prose(closing)
     )
     for route in report.routes:
         emit_verdict(report, route, route.verdict)
@@ -74,9 +75,10 @@ def show_sync(report: Report, closing: str, lag_s: float) -> None:
 
 
 def _show_table(report: Report, closing: str, key: str, place: Place) -> None:
-    reasons = [f"- {route.route}: {reason}" for route in report.routes for reason in route.reasons]
-    table = [cells(route, place) for route in report.routes]
-    create_table_artifact(key=key, table=table, description="\n".join([closing, "", *reasons]))
+    reasons = [f"- {prose(f'{route.route}: {reason}')}" for route in report.routes for reason in route.reasons]
+    # Prefect shows each cell as a page of Markdown.
+    table = [{name: prose(cell) for name, cell in cells(route, place).items()} for route in report.routes]
+    create_table_artifact(key=key, table=table, description="\n".join([prose(closing), "", *reasons]))
 
 
 def _page(report: Report) -> str:
@@ -114,7 +116,7 @@ def _copied(state: State, routes: Sequence[Route], expected: dict[str, int]) -> 
             about = read
         done += read
         all_of_it += about
-        words.append(f"{route.name}: {read} of about {about} documents copied")
+        words.append(plain(f"{route.name}: {read} of about {about} documents copied"))
     return 100.0 * done / max(1, all_of_it), "\n".join(words)
 
 
@@ -133,7 +135,10 @@ def catching_up_shown(plan: Plan) -> Iterator[SyncObserver]:
         progress = latest[0] if latest else ()
         behind_s = max((route.lag_s for route in progress), default=0.0)
         words = [
-            f"{row.route}: {row.events} changes, {row.applied} copied, {row.deleted} deleted, {row.lag_s:.0f} s behind"
+            plain(
+                f"{row.route}: {row.events} changes, {row.applied} copied, {row.deleted} deleted,"
+                f" {row.lag_s:.0f} s behind"
+            )
             for row in progress
         ]
         return 100.0 * (1 - behind_s / max(*first, behind_s, 1.0)) if latest else 0.0, "\n".join(words)
@@ -212,4 +217,6 @@ class Counted:
         """Return the route's progress."""
         with self._lock:
             about = max(self._ahead, self._done)
-            return 100.0 * self._done / max(1, about), f"{self._route}: {self._stage} {self._done} of about {about}"
+            return 100.0 * self._done / max(1, about), plain(
+                f"{self._route}: {self._stage} {self._done} of about {about}"
+            )

@@ -16,8 +16,10 @@ def escaped(words: str) -> str:
 
 
 def prose(sentence: str) -> str:
-    """Return a sentence of our own, with what is between backticks as code."""
+    """Return a sentence of our own, with what is between a pair of backticks as code."""
     pieces = escaped(sentence).split("`")
+    if len(pieces) % 2 == 0:  # The last backtick has no partner.
+        pieces[-2:] = [f"{pieces[-2]}`{pieces[-1]}"]
     return "".join(_command(piece) if at % 2 else piece for at, piece in enumerate(pieces))
 
 

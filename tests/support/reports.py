@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from typing import Any
 
@@ -11,6 +12,37 @@ from flows.verifier.field_differences import DifferenceSamples, FieldDifference
 
 STARTED = dt.datetime(2026, 11, 23, 9, 0, tzinfo=dt.UTC)
 _BEGAN = STARTED.timestamp()
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "![i](http://evil/x.png)",
+    "[click](javascript:alert(1))",
+    "[ref]: http://evil",
+    "<http://evil>",
+    "http://evil www.evil.example a@evil.example",
+    "a | b | c",
+    "a\\|b",
+    "`code` ``` `<b>`",
+    "# heading",
+    "- item",
+    "1. item",
+    "> quote",
+    "---",
+    "| a | b |\n| --- | --- |\n| c | d |",
+    "line\n\n# verdict: clean",
+    "**bold** _it_ __b__ ~~gone~~ &lt; &#60;",
+    "\x1b[31m\u202e",
+    "a`",
+    "\\",
+    "$x$",
+    " ",
+    '"\' onmouseover=alert(1) x="',
+    "</title></style></script></svg><b>",
+    "]]>--><!--",
+    "",
+)
+"""Texts that are markup where they are not escaped, or end what surrounds them."""
 
 
 def row(name: str, **changes: Any) -> RouteReport:
@@ -124,3 +156,28 @@ def whole(*routes: RouteReport) -> Report:
             PastRun("backfill", "2026-11-22T19:00:00.000001+00:00"),
         ],
     )
+
+
+def of_text(text: str) -> Report:
+    """Return a report in which this is every text that a plan, a store or a document may have written."""
+
+    def replaced(row: Any, **others: Any) -> Any:
+        own = {each.name for each in dataclasses.fields(row) if isinstance(getattr(row, each.name), str)}
+        return dataclasses.replace(row, **{**dict.fromkeys(own, text), **others})
+
+    row = damaged(show_values=True)
+    assert row.differing is not None
+    differing = [replaced(sample, kind="type", expected=text, found=text) for sample in row.differing.samples]
+    row = replaced(
+        row,
+        verdict=row.verdict,
+        verified=row.verified,
+        reasons=[text],
+        samples={"missing": [text], "collides": [text]},
+        lost=[replaced(loss, examples=[text]) for loss in row.lost],
+        differing=dataclasses.replace(row.differing, samples=differing),
+        not_checked=[text],
+        rejects={text: 1},
+    )
+    made = whole(row)
+    return dataclasses.replace(made, plan=text, source=replaced(made.source), versions={text: text})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import reports
 from chromium import Chromium, asked_for, corner
 
 from flows.reporting.files import write
+from flows.reporting.html_page import as_html
 
 WIDTHS = (1280, 420)
 _HARNESS = """<!DOCTYPE html><body>{frames}<script>
@@ -143,3 +145,32 @@ def test_the_page_is_light_or_dark_as_the_reader_prefers(folder: Path, chromium:
         )
     assert max(corner(folder / "dark.png")) < 60
     assert min(corner(folder / "light.png")) > 230
+
+
+class _Elements(HTMLParser):
+    """The elements of a page and the names of their attributes, and its text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, ...]] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, *(name for name, _ in attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def elements(text: str) -> _Elements:
+    """Return what the page is made of in whose report every text is this one."""
+    parser = _Elements()
+    parser.feed(as_html(reports.of_text(text)))
+    return parser
+
+
+@pytest.mark.parametrize("text", [text for text in reports.HOSTILE if text.strip()])
+def test_hostile_text_adds_no_element_and_no_attribute(text: str) -> None:
+    # Pairs of backticks are code by intent.
+    word = "`word` ``` `word`" if text.count("`") > 1 else "word"
+    assert elements(text).elements == elements(word).elements

@@ -1,0 +1,93 @@
+"""report.md shows what a name or a value is, whatever Markdown or HTML it is made of."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+import reports
+from hypothesis import example, given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from flows.reporting.markdown import as_markdown
+from flows.reporting.markdown_text import code, plain, prose, table
+from flows.visible_text import visible
+
+PARSER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+TEXTS = st.one_of(st.text(), st.text("<>|`\\[]()!*_~#-+=&;:/.@w1) \n\t"))
+
+
+def inner(tokens: list[Token]) -> list[Token]:
+    return [child for token in tokens for child in (token, *inner(token.children or []))]
+
+
+def shown(tokens: list[Token]) -> str:
+    return "".join(token.content for token in inner(tokens) if token.type in ("text", "code_inline"))
+
+
+def kinds(tokens: list[Token]) -> set[str]:
+    return {token.type for token in inner(tokens)}
+
+
+@pytest.mark.parametrize("text", reports.HOSTILE)
+def test_hostile_text_is_text(text: str) -> None:
+    tokens = PARSER.parse(f"before {plain(text)} after")
+    assert kinds(tokens) <= {"paragraph_open", "paragraph_close", "inline", "text"}
+    assert shown(tokens) == f"before {visible(text)} after"
+    assert not re.search(r"://|www\.|@", plain(text))
+
+
+@given(TEXTS)
+@example("`" * 7)
+def test_text_is_shown_as_it_is(text: str) -> None:
+    tokens = PARSER.parse(f"before {plain(text)} after")
+    assert kinds(tokens) <= {"paragraph_open", "paragraph_close", "inline", "text"}
+    assert shown(tokens) == f"before {visible(text)} after"
+
+
+@given(TEXTS)
+def test_code_is_shown_as_it_is(text: str) -> None:
+    tokens = PARSER.parse(f"before {code(text)} after")
+    assert kinds(tokens) <= {"paragraph_open", "paragraph_close", "inline", "text", "code_inline"}
+    assert shown(tokens).split() == f"before {visible(text)} after".split()
+
+
+@given(TEXTS)
+def test_a_sentence_is_a_list_item_of_its_own(text: str) -> None:
+    tokens = PARSER.parse(f"- {prose(text)}\n- next")
+    assert [token.type for token in tokens].count("list_item_open") == 2
+    assert kinds(tokens) <= {
+        *("bullet_list_open", "bullet_list_close", "list_item_open", "list_item_close"),
+        *("paragraph_open", "paragraph_close", "inline", "text", "code_inline"),
+    }
+
+
+@given(TEXTS, TEXTS)
+def test_a_cell_stays_in_its_column(first: str, second: str) -> None:
+    tokens = PARSER.parse("\n".join(table([{"a": plain(first), "b": code(second)}, {"a": "x", "b": "y"}])))
+    assert [token.type for token in tokens].count("tr_open") == 3
+    assert [token.type for token in tokens].count("td_open") == 4
+    cells = [token for token in tokens if token.type == "inline"]
+    assert cells[2].content.strip() == plain(first).strip() or "\\" in first or "|" in first
+    assert shown(tokens).endswith("xy")
+
+
+@pytest.mark.parametrize("text", [text for text in reports.HOSTILE if text.strip()])
+def test_a_report_of_hostile_text_has_no_markup_of_it(text: str) -> None:
+    tokens = PARSER.parse(as_markdown(reports.of_text(text)))
+    assert not kinds(tokens) & {
+        *("html_inline", "html_block", "link_open", "image", "s_open", "strong_open", "em_open"),
+        *("fence", "code_block", "blockquote_open", "hr"),
+    }
+    assert [token.tag for token in tokens if token.type == "heading_open"] == ["h1", "h2", "h2", "h2"]
+    rows = [token.type for token in tokens]
+    assert rows.count("tr_open") == 2 + 5  # The route, and four differences, each below its headings.
+    assert visible(text).strip() in shown(tokens)
+
+
+def test_the_report_in_json_is_json() -> None:
+    text = "".join(reports.HOSTILE)
+    assert json.loads(reports.of_text(text).as_bytes())["plan"] == text
