@@ -57,7 +57,7 @@ CODES: Mapping[str, Entry] = {
         "limited",
         "The route has more rejects than the plan allows. What was written until then stays in the target and is"
         " counted.",
-        "See `offramp rejects list`; correct the documents, or raise the limit under `rejects`, and run the same"
+        "See `offramp rejects list PLAN`; correct the documents, or raise the limit under `rejects`, and run the same"
         " command, which resumes. After a change of the route or its mapper run `backfill --restart`.",
     ),
     "E-REJECTS-FILE": entry(
@@ -68,7 +68,7 @@ CODES: Mapping[str, Entry] = {
     "E-REJECTS-NONE": entry(
         "refused",
         "No reject on record matches these options.",
-        "`offramp rejects list` shows all of them.",
+        "`offramp rejects list PLAN` shows those that are open, with `--accepted` those that are accepted.",
     ),
     "E-REPAIR-SYSTEMIC": entry(
         "refused",
@@ -119,7 +119,7 @@ CODES: Mapping[str, Entry] = {
     "E-DEMO-INSTALL": entry(
         "refused",
         "A server of the demo is not installed.",
-        "Run `pip install 'mongo-offramp[demo]'` for this interpreter.",
+        "Run the command in the message, which installs it for this interpreter.",
     ),
     "E-DEMO-SEED": entry(
         "stopped",
@@ -134,7 +134,7 @@ CODES: Mapping[str, Entry] = {
     "E-INTERNAL": entry(
         "stopped",
         "Something happened that offramp does not expect; the message names its kind and line, never a value.",
-        "Run the same command again, with `-v` before the command's name to see where; please report it.",
+        "Run the same command again, with `-v` to see where; please report it.",
     ),
     "E-MADE-ANEW": entry(
         "stopped",
@@ -160,7 +160,7 @@ CODES: Mapping[str, Entry] = {
     "E-REPORT-DIR": entry(
         "refused",
         "The report cannot be written to this folder.",
-        "Name another folder with `--report` (`--out` of `offramp report`).",
+        "Name another folder with `--report` (`--out` of `offramp report PLAN`).",
     ),
     "E-REPORT-NONE": entry(
         "refused",

@@ -15,7 +15,7 @@ from flows.cli.check import check
 from flows.cli.demo import demo
 from flows.cli.deploy import deploy
 from flows.cli.explain import explain
-from flows.cli.options import signal_code
+from flows.cli.options import VERBOSE, signal_code, taking_verbose
 from flows.cli.rejects import rejects
 from flows.cli.repair import repair
 from flows.cli.report import report
@@ -31,13 +31,8 @@ from stores.errors import OfframpError, origin
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="mongo-offramp", prog_name="offramp")
-@click.option(
-    "-v",
-    "--verbose",
-    is_flag=True,
-    help="Log each step to standard error; on an unexpected error, show where it happened.",
-)
-def offramp(verbose: bool) -> None:
+@VERBOSE
+def offramp() -> None:
     """Retire a MongoDB: move each collection to the store that suits it, and prove what arrived.
 
     Exit codes: 0 clean, or copied with changes to sync; 1 finished with rejects or mismatches; 2 the plan or the usage
@@ -45,10 +40,6 @@ def offramp(verbose: bool) -> None:
     checkpoint with more rejects than the plan allows; 130 and 143 stopped by a signal at a checkpoint, the same command
     resumes.
     """
-    if verbose:
-        from flows.run.logs import to_stderr
-
-        to_stderr()
 
 
 def _read_secret(name: str) -> str:
@@ -60,7 +51,7 @@ def _read_secret(name: str) -> str:
 
 add_secret_store(PREFECT_SECRET, _read_secret)
 for _command in (check, backfill, verify, sync, status, explain, demo, rejects, repair, deploy, report):
-    offramp.add_command(_command)
+    offramp.add_command(taking_verbose(_command))
 
 
 def main() -> None:

@@ -21,6 +21,31 @@ PLAN = click.argument("plan_path", metavar="PLAN", type=click.Path(path_type=Pat
 ROUTES = click.option("--route", "routes", metavar="ROUTE", multiple=True, help="Only this route; may be repeated.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, on standard output.")
 
+
+def _log_steps(_context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from flows.run.logs import to_stderr
+
+        to_stderr()
+
+
+VERBOSE = click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    expose_value=False,
+    callback=_log_steps,
+    help="Log each step to standard error; on an unexpected error, show where it happened.",
+)
+
+
+def taking_verbose(command: click.Command) -> click.Command:
+    """Return the command after adding -v to it and to its subcommands: it is taken before and after their names."""
+    for subcommand in command.commands.values() if isinstance(command, click.Group) else ():
+        taking_verbose(subcommand)
+    return VERBOSE(command)
+
+
 _signalled: list[int] = []
 
 

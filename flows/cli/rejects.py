@@ -85,7 +85,17 @@ def list_(
         if accepted:
             echo(*(f"{route}: {reject.id}: {_acceptance(reject)}" for route, reject in found))
     else:
-        echo("no reject is on record" + (" as accepted" if accepted else ""))
+        others = len(_kept(plan_path, routes, _chosen(id_, code, stage, accepted=not accepted)))
+        echo(_no_rejects(others, accepted=accepted))
+
+
+def _no_rejects(others: int, *, accepted: bool) -> str:
+    """Return that no reject is listed, and how many rejects the other form of the command lists."""
+    if not others:
+        return "no reject is on record"
+    if accepted:
+        return f"no reject is accepted; {others} are open: offramp rejects list PLAN"
+    return f"no reject is open; {others} are accepted: offramp rejects list PLAN --accepted"
 
 
 @rejects.command()
@@ -260,7 +270,10 @@ def _acceptance(reject: StoredReject) -> str:
 
 
 def _none() -> PlanError:
-    return PlanError("E-REJECTS-NONE", "no reject matches these options; `offramp rejects list` shows all of them")
+    return PlanError(
+        "E-REJECTS-NONE",
+        "no reject matches these options; `offramp rejects list PLAN` shows the open ones, --accepted the others",
+    )
 
 
 def _iso(seconds: float) -> str:

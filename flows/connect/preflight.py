@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from flows.connect.expires_from_index import describe_rule, read_ttl_rule
 from flows.connect.plain_ids import prove_id_kind, refuse_other_id_kind
+from flows.connect.plan_changes import changed_keys
 from flows.connect.stores import open_source
 from flows.plan.model import Plan, Route
 from mappers.contract import Record
@@ -114,10 +115,7 @@ def refuse_changes(state: State, routes: Iterable[Route], found: Mapping[str, Ro
         known = state.partitions.route(route.name)
         if known is None:
             continue
-        now = route.fingerprint()
-        changed = [name for name in sorted({*known.fingerprint, *now}) if known.fingerprint.get(name) != now.get(name)]
-        if changed:
-            changes = "; ".join(f"{name} was {known.fingerprint.get(name)!r}, is {now.get(name)!r}" for name in changed)
+        if changes := "; ".join(changed_keys(known.fingerprint, route.fingerprint())):
             faults.append(
                 PlanError(
                     "E-CONFIG-CHANGED",

@@ -133,7 +133,7 @@ def _most_frequent(causes: list[RejectCause]) -> str:
 def _over(halted: str) -> OverBudget:
     return OverBudget(
         "E-REJECTS-BUDGET",
-        f"{halted}. What was written until then stays in the target and is counted. See `offramp rejects list`; correct"
-        " the documents, or raise that key under rejects, then run the same command, which resumes; after a change of"
-        " the route or its mapper add --restart",
+        f"{halted}. What was written until then stays in the target and is counted. See `offramp rejects list PLAN`;"
+        " correct the documents, or raise that key under rejects, then run the same command, which resumes; after a"
+        " change of the route or its mapper add --restart",
     )

@@ -64,8 +64,8 @@ class RunKeys:
             raise ValueError(f"address: is the address of Dask or Ray; with runner: {self.runner} remove it")
         if package is not None and find_spec(package) is None:
             raise ValueError(
-                f"runner: {self.runner} is not installed; run pip install 'mongo-offramp[{self.runner}]' here and where"
-                " the workers are"
+                f"runner: {self.runner} is not installed; run pip install prefect-{self.runner} here and where the"
+                " workers are"
             )
 
 

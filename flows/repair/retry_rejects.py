@@ -48,7 +48,8 @@ def chosen_rejects(state: State, routes: Sequence[Route], chosen: RejectFilter) 
     """Return the chosen rejects of each route; raises PlanError if there is none at all."""
     found = {route.name: list(state.rejects.of_route(route.name, chosen)) for route in routes}
     if not any(found.values()):
-        raise PlanError("E-REJECTS-NONE", "no reject matches these options; `offramp rejects list` shows all of them")
+        text = "no reject matches these options; `offramp rejects list PLAN` shows the open ones, --accepted the others"
+        raise PlanError("E-REJECTS-NONE", text)
     return found
 
 

@@ -86,7 +86,7 @@ COLUMNS = (
     _column("copied", "documents that became records", "sync"),
     _column(
         "rejected",
-        "documents that could not be mapped or that the target refused; `offramp rejects list` shows why",
+        "documents that could not be mapped or that the target refused; `offramp rejects list PLAN` shows why",
         *("terminal", "markdown", "html", "event", "sync", "docs"),
     ),
     _column("records", "records that the target acknowledged", "terminal", "markdown", "html", "docs"),

@@ -77,7 +77,7 @@ def source_counts(evidence: Evidence) -> Iterator[Finding]:
 def rejects(evidence: Evidence) -> Iterator[Finding]:
     """No document is rejected that nobody accepted."""
     if rejected := _open_rejects(evidence):
-        yield Finding("rejects", f"{rejected} documents were rejected; `offramp rejects list` shows why")
+        yield Finding("rejects", f"{rejected} documents were rejected; `offramp rejects list PLAN` shows why")
 
 
 def mismatches(evidence: Evidence) -> Iterator[Finding]:

@@ -81,7 +81,7 @@ class Reshaping:
             raise MappingError(
                 "E-ES-CONFLICT",
                 path,
-                f"an array holds {_in_words(families)}; conflict: conflict: split would lose their order",
+                f"an array holds {_in_words(families)}; conflict: split would lose their order",
             )
         # Null says nothing of its kind: it goes where most values are.
         return f"{name}__{families.pop() if families else rule.family}", value

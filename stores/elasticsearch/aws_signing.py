@@ -22,7 +22,7 @@ class Signer:
 
         if find_spec("opensearchpy") is None:
             raise ValueError(
-                "aws_region: needs opensearch-py to sign requests; run pip install 'mongo-offramp[opensearch]'"
+                "aws_region: needs opensearch-py to sign requests; run pip install 'opensearch-py>=2.7,<4'"
             )
         self._region = region
         self._profile = profile

@@ -277,6 +277,9 @@ def test_a_changed_plan_cannot_resume_and_says_what_changed(
     refused = offramp("backfill", plan, folder=tmp_path)
     assert refused.code == 2
     assert "fields.drop was [], is ['b']" in refused.err
+    write_plan(tmp_path, stores, database.name, {"things": {**route, "ttl_s": 60}})
+    assert "ttl_s was not set, is 60" in offramp("backfill", plan, folder=tmp_path).err
+    write_plan(tmp_path, stores, database.name, {"things": {**route, "fields": {"drop": ["b"]}}})
     assert "--restart" in refused.err
     assert offramp("verify", plan, folder=tmp_path).code == 2
     assert offramp("backfill", plan, "--restart", folder=tmp_path).code == 0
@@ -360,3 +363,15 @@ def test_help_names_every_command_without_importing_a_client() -> None:
     script = f"import sys, flows.cli.main; print([name for name in {clients} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_steps_are_logged_wherever_the_option_stands(
+    stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
+) -> None:
+    database.things.insert_one({"_id": 1})
+    plan = write_plan(tmp_path, stores, database.name, {"things": {"use_case": "session", "key": f"{unique}:{{_id}}"}})
+    for words in (("-v", "backfill", plan), ("backfill", plan, "-v", "--restart"), ("backfill", "--verbose", plan)):
+        running = start(*words, folder=tmp_path)
+        _, err = running.communicate(timeout=120)
+        assert (running.returncode, "INFO" in err) == (0, True), err
+    assert start("rejects", "list", "-v", plan, folder=tmp_path).wait(timeout=120) == 0

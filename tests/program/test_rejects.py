@@ -132,7 +132,12 @@ def test_an_acceptance_can_be_taken_back(path: Path, command: Command, database:
     assert command("rejects", "drop", path, "--all", "--reason", "known").code == 0
     row = command("backfill", path, "--json")
     assert (row.code, row.route("things")["verdict"], row.route("things")["accepted"]) == (0, "clean", 1)
+    assert (
+        command("rejects", "list", path).out
+        == "no reject is open; 1 are accepted: offramp rejects list PLAN --accepted\n"
+    )
     assert command("rejects", "drop", path, "--all", "--undo").out == "things: 1 opened again\n"
+    assert command("rejects", "list", path, "--accepted").out.startswith("no reject is accepted; 1 are open")
     assert command("verify", path).code == 1
     assert command("rejects", "drop", path, "--all", "--undo").code == 2
 
