@@ -22,8 +22,9 @@ _usual: list[tuple[int, int, int]] = []
 def collect_seldom() -> Iterator[None]:
     """Let the collector run seldom until the body, and every other body of this kind, has ended; then as before."""
     with _lock:
+        if not _usual:  # What was imported is never garbage. What came after may be: an earlier body's clients.
+            gc.freeze()
         _usual.append(_usual[0] if _usual else gc.get_threshold())
-        gc.freeze()  # What was imported is never garbage.
         gc.set_threshold(*_SELDOM)
     try:
         yield

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from flows.connect.expires_from_index import resolve_expires
 from flows.connect.lease_renewal import hold_leases
 from flows.connect.preflight import RouteCheck, check, refuse_changes
-from flows.connect.stores import OpenRoute, open_route, open_state
+from flows.connect.stores import OpenRoute, open_route, open_source, open_state
 from flows.plan.model import Plan, Route
 from stores.mongodb.database import MongoDB
 from stores.state.leases import Lease
@@ -50,7 +50,8 @@ def open_session(
     routes = [
         resolve_expires(route, checked[route.name].expires) if route.name in checked else route for route in routes
     ]
-    with open_state(plan) as state, hold_leases(state, plan, routes) as leases:
+    # The source is open for as long as the routes are, so that each of their jobs finds it open.
+    with open_source(plan), open_state(plan) as state, hold_leases(state, plan, routes) as leases:
         if not restart:
             refuse_changes(state, [route for route in routes if route.name in checked], checked)
         yield Session(plan, routes, checked, state, leases)

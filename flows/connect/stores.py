@@ -15,11 +15,15 @@ from mappers.contract import Losses, Record
 from stores.contract.source import Source
 from stores.contract.target import Fenced, Plannable, Target
 from stores.mongodb.database import MongoDB
+from stores.sharing import Sharing
 from stores.state.journal import StateJournal
 from stores.state.leases import Lease
 from stores.state.state import State
 
 _Follower = TypeVar("_Follower")
+
+_STATES: Sharing[State] = Sharing()
+_SOURCES: Sharing[MongoDB] = Sharing()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,19 +107,14 @@ def open_target(route: Route, state: State, lease: Lease) -> Iterator[Target[Rec
 
 @contextmanager
 def open_state(plan: Plan) -> Iterator[State]:
-    """Give the plan's state for the length of the body."""
-    state = State(plan.state, plan.name, plan.run.lease_s)
-    try:
+    """Give the plan's state, shared by all its users in this process, for the length of the body."""
+    key = (plan.state, plan.name, plan.run.lease_s)
+    with _STATES.use(key, lambda: State(*key)) as state:
         yield state
-    finally:
-        state.close()
 
 
 @contextmanager
 def open_source(plan: Plan) -> Iterator[MongoDB]:
-    """Give the plan's source for the length of the body."""
-    database = MongoDB(plan.source)
-    try:
+    """Give the plan's source, shared by all its users in this process, for the length of the body."""
+    with _SOURCES.use(plan.source, lambda: MongoDB(plan.source)) as database:
         yield database
-    finally:
-        database.close()

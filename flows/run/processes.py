@@ -12,7 +12,7 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection
@@ -22,6 +22,7 @@ from queue import SimpleQueue
 from typing import Any, NoReturn, TypeVar
 
 from flows.connect.progress import SILENT, Observer
+from flows.connect.stores import open_source, open_state
 from flows.plan.load import load
 from flows.plan.model import Plan, digest
 from flows.run.jobs import Job
@@ -221,12 +222,17 @@ def _do_jobs(channel: Connection, path: Path, routes: str, verbose: bool) -> NoR
 
     def done() -> Any:
         nonlocal plan
-        plan = plan or _refuse_changed(load(path), routes)
+        if plan is None:
+            plan = _refuse_changed(load(path), routes)
+            # They stay open from job to job.
+            clients.enter_context(open_state(plan))
+            clients.enter_context(open_source(plan))
         return job.run(plan, observer, PROCESS_STOP)
 
-    while True:
-        job = jobs.get()
-        observer.send(_Ended(answer(done)))
+    with ExitStack() as clients:
+        while True:
+            job = jobs.get()
+            observer.send(_Ended(answer(done)))
 
 
 def _refuse_changed(plan: Plan, routes: str) -> Plan:

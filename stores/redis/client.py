@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import chain, islice
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 import redis.exceptions as driver
 from hiredis import pack_command
-from redis import ConnectionPool
 
 from stores.contract.fence import NO_FENCE, Fence
 from stores.errors import PermanentError, TransientError
 from stores.redis.configuration import Durability
+from stores.redis.connections import Connections
 from stores.throttling.backoff import TIMING, Backoff, Left, Timing, retry_rest
 from stores.throttling.batches import cut
 from stores.throttling.rate_limiter import Pace
@@ -120,17 +120,16 @@ class Server:
 
     def __init__(
         self,
-        pool: ConnectionPool,
-        place: str,
+        connections: Connections,
         retry_deadline_s: float,
         durability: Durability,
         *,
         timing: Timing = TIMING,
     ) -> None:
-        """Take unconnected connections and the server's name for people."""
+        """Take unconnected connections."""
         self.timing = timing
-        self._pool = pool
-        self.place = place
+        self._connections = connections
+        self.place = connections.server
         self._deadline_s = retry_deadline_s
         self._durability = durability
         self.pace: Pace | None = None
@@ -173,7 +172,7 @@ class Server:
 
     def stale(self) -> None:
         """The idle connections are closed: after a fail-over they lead to what is a replica now."""
-        self._pool.disconnect(inuse_connections=False)
+        self._connections.close_idle()
 
     @contextmanager
     def wire(self, key: str = "") -> Iterator[Wire]:
@@ -181,16 +180,14 @@ class Server:
 
         Commands sent over it may name only this key, or keys that the server itself named.
         """
-        try:
-            connection = self._pool.get_connection()
-        except driver.RedisError as error:
-            if isinstance(error, LOST) and not isinstance(error, AUTH):
-                raise
-            raise self.refusal(error) from error
-        try:
+        with ExitStack() as closing:
+            try:
+                connection = closing.enter_context(self._connections.one())
+            except driver.RedisError as error:
+                if isinstance(error, LOST) and not isinstance(error, AUTH):
+                    raise
+                raise self.refusal(error) from error
             yield Wire(connection, self)
-        finally:
-            self._pool.release(connection)
 
     def refusal(self, error: driver.RedisError) -> PermanentError:
         """Return an error reply that will not pass as what a person must act upon."""
@@ -222,7 +219,7 @@ class Server:
 
     def close(self) -> None:
         """Release the connections; a later call opens new ones."""
-        self._pool.disconnect()
+        self._connections.close()
 
     def attempt(
         self, steps: Sequence[Step], fence: Fence, *, writing: bool = False, asking: bool = False

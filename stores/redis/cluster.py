@@ -16,7 +16,7 @@ from stores.contract.fence import Fence
 from stores.errors import PlanError
 from stores.redis.client import AGAIN, AUTH, LOST, Refused, Server, Step, Wire, failure
 from stores.redis.configuration import Durability
-from stores.redis.connections import ONE_TRY, TIMEOUTS, opened
+from stores.redis.connections import ONE_TRY, TIMEOUTS, Connections
 from stores.redis.keys import as_bytes
 from stores.throttling.backoff import TIMING, Backoff, Timing, retry
 
@@ -36,11 +36,11 @@ class Cluster(Server):
 
     def __init__(self, url: str, retry_deadline_s: float, durability: Durability, *, timing: Timing = TIMING) -> None:
         """Take the URL of any node without connecting; raises ValueError for a URL that no cluster can have."""
-        pool, place = opened(url)
-        options = pool.connection_kwargs
+        connections = Connections(url)
+        options = connections.options
         if "path" in options or options.get("db", 0) != 0:
             raise ValueError("url: of a cluster names host and port, and no database but 0")
-        super().__init__(pool, place, retry_deadline_s, durability, timing=timing)
+        super().__init__(connections, retry_deadline_s, durability, timing=timing)
         self._url = url
         self._at = (options.get("host", "localhost"), options.get("port", 6379))
         self._lock = threading.Lock()
@@ -142,8 +142,8 @@ class Cluster(Server):
         with self._lock:
             if name not in self._nodes:
                 host, _, port = name.rpartition(":")
-                pool, place = opened(self._url, (host, int(port)))
-                self._nodes[name] = _Node(pool, place, self._deadline_s, self._durability, timing=self.timing)
+                connections = Connections(self._url, (host, int(port)))
+                self._nodes[name] = _Node(connections, self._deadline_s, self._durability, timing=self.timing)
             return self._nodes[name]
 
     def _slots(self) -> Mapping[int, Sequence[ClusterNode]]:

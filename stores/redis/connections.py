@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,20 +15,73 @@ from redis.backoff import NoBackoff
 from redis.connection import Connection, DefaultParser, parse_url
 from redis.retry import Retry
 
+from stores.sharing import Sharing
+
 TIMEOUTS = {"socket_timeout": 30.0, "socket_connect_timeout": 5.0}
 """Unless the URL says others."""
 ONE_TRY = {"retry": Retry(NoBackoff(), 0), "decode_responses": False, "protocol": 2, "health_check_interval": 0}
 """One retry loop, ours: the driver's own would not end at the deadline. Replies stay bytes, in the forms of RESP2."""
 
 
-def opened(url: str, at: tuple[str, int] | None = None) -> tuple[ConnectionPool, str]:
-    """Return unconnected connections and the server's name for people; raises ValueError for a URL that is none.
+_POOLS: Sharing[ConnectionPool] = Sharing()
 
-    `at` is a host and a port in place of the URL's own.
-    """
+
+class Connections:
+    """Connections to one server, opened when first used; all that have the same URL share them."""
+
+    def __init__(self, url: str, at: tuple[str, int] | None = None) -> None:
+        """Open none yet; raises ValueError for a URL that is none. `at` is a host and a port in place of the URL's."""
+        self.options = dict(_options(url))
+        if at is not None:
+            self.options["host"], self.options["port"] = at
+        self._key = (url, at)
+        self._lock = threading.Lock()
+        self._pool: ConnectionPool | None = None
+        self._use = ExitStack()
+
+    @property
+    def server(self) -> str:
+        """The server's name for people."""
+        options = self.options
+        if "path" in options:
+            return f"redis at {options['path']}"
+        return f"redis at {options.get('host', 'localhost')}:{options.get('port', 6379)}/{options.get('db', 0)}"
+
+    @contextmanager
+    def one(self) -> Iterator[Any]:
+        """Give a connection of the driver's for the length of the body; raises the driver's errors."""
+        pool = self._opened()
+        connection = pool.get_connection()
+        try:
+            yield connection
+        finally:
+            pool.release(connection)
+
+    def close_idle(self) -> None:
+        """Nobody is given a connection that was opened before now."""
+        if self._pool is not None:
+            self._pool.disconnect(inuse_connections=False)
+
+    def close(self) -> None:
+        """Release the connections, which its last user closes; a later call opens new ones."""
+        with self._lock:
+            self._use.close()
+            self._pool = None
+
+    def _opened(self) -> ConnectionPool:
+        with self._lock:
+            if self._pool is None:
+                self._pool = self._use.enter_context(_POOLS.use(self._key, lambda: ConnectionPool(**self.options)))
+            return self._pool
+
+
+# Each route of a plan asks, mostly with the same URL, and the answer takes a connection to make.
+@lru_cache(maxsize=64)
+def _options(url: str) -> Mapping[str, Any]:
+    """Return what the driver makes connections of; raises ValueError for a URL that is none."""
     try:
         parts = urlsplit(url)
-        options = parse_url(url)  # type: ignore[no-untyped-call]
+        given = parse_url(url)  # type: ignore[no-untyped-call]
         database = parts.path.strip("/")
         # The driver would take database 0 for a name it cannot read.
         if parts.scheme != "unix" and database and not database.isdecimal():
@@ -35,21 +92,15 @@ def opened(url: str, at: tuple[str, int] | None = None) -> tuple[ConnectionPool,
             "url is not of the form redis://[user:password@]host[:port][/database number]; "
             "percent-encode special characters in user and password"
         ) from None
-    options = TIMEOUTS | options | ONE_TRY | {"parser_class": _Parser}
+    options: dict[str, Any] = TIMEOUTS | given | ONE_TRY | {"parser_class": _Parser}
     kind = options.get("connection_class", Connection)
     options["connection_class"] = type(f"Many{kind.__name__}", (_ManyReplies, kind), {})
-    if at is not None:
-        options["host"], options["port"] = at
-    pool = ConnectionPool(**options)
     try:
-        pool.make_connection()
+        ConnectionPool(**options).make_connection()
     except TypeError:
         names = ", ".join(sorted(name.partition("=")[0] for name in parts.query.split("&")))
         raise ValueError(f"url has an option that the driver does not know, one of: {names}") from None
-    if "path" in options:
-        return pool, f"redis at {options['path']}"
-    host, port = options.get("host", "localhost"), options.get("port", 6379)
-    return pool, f"redis at {host}:{port}/{options.get('db', 0)}"
+    return options
 
 
 class _Parser(DefaultParser):  # type: ignore[valid-type,misc]  # a name for one of two classes

@@ -45,7 +45,7 @@ from stores.redis.commands import (
     unfit,
     whole_step,
 )
-from stores.redis.connections import opened
+from stores.redis.connections import Connections
 from stores.redis.keys import OwnKeys, as_bytes, literal, parsed
 from stores.redis.memory_usage import free_bytes, growth_bytes, size_of
 from stores.redis.server_checks import check_server, check_type
@@ -96,7 +96,7 @@ class RedisTarget(Auditable, Fenced, Listable, Measurable, Paced, Plannable, Scr
             self._server = Cluster(connection.url, connection.retry_deadline_s, connection.durability, timing=timing)
         else:
             self._server = Server(
-                *opened(connection.url), connection.retry_deadline_s, connection.durability, timing=timing
+                Connections(connection.url), connection.retry_deadline_s, connection.durability, timing=timing
             )
         place = re.sub(r"(:\d+)/\d+$", r"\1", self._server.place)
         self.pace = self._server.pace = pace(place, connection.ceilings(), timing=timing)

@@ -74,7 +74,8 @@ def _open(url: str) -> Engine:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _make(path)
-        engine = sa.create_engine(parsed)
+        # No limit: threads that wait for one another's transactions wait in SQLite, which says so in words of ours.
+        engine = sa.create_engine(parsed, max_overflow=-1)
         sa.event.listen(engine, "connect", _on_connect)
         sa.event.listen(engine, "begin", _on_begin)
         # One write transaction: of several runs that start together one makes the tables, and a file that is refused
