@@ -370,7 +370,11 @@ def test_the_steps_are_logged_wherever_the_option_stands(
 ) -> None:
     database.things.insert_one({"_id": 1})
     plan = write_plan(tmp_path, stores, database.name, {"things": {"use_case": "session", "key": f"{unique}:{{_id}}"}})
-    for words in (("-v", "backfill", plan), ("backfill", plan, "-v", "--restart"), ("backfill", "--verbose", plan)):
+    for words in (
+        ("-v", "backfill", plan),
+        ("backfill", plan, "-v", "--restart"),
+        ("backfill", "--verbose", plan, "--restart"),
+    ):
         running = start(*words, folder=tmp_path)
         _, err = running.communicate(timeout=120)
         assert (running.returncode, "INFO" in err) == (0, True), err
