@@ -97,15 +97,19 @@ def test_a_sync_that_reached_its_end_claims_that_the_target_follows_the_source()
     ("outcome", "classes"),
     [
         (ended(0, {**CLEAN, "verdict": "mismatches"}, verdict="mismatches"), {"contradiction"}),
+        (ended(0, {**CLEAN, "verdict": "pending"}, verdict="pending"), set()),
+        (ended(1, verdict=None, err="No module named flows"), {"contradiction"}),
+        (ended(130, verdict=None, err="Traceback (most recent call last):\nKeyboardInterrupt\n", signal=2), set()),
+        (ended(130, verdict=None, err="Traceback (most recent call last):\nOSError\n", signal=2), {"internal"}),
         (ended(1, CLEAN), {"contradiction"}),
         (ended(0, {**CLEAN, "copied": 2}), {"books"}),
         (ended(0, {**CLEAN, "held": 1}), {"books"}),
-        (ended(3, verdict=None, err="Traceback (most recent call last):\n"), {"internal"}),
-        (ended(3, verdict=None, err="offramp: E-INTERNAL unexpected"), {"internal"}),
+        (ended(3, verdict="failed", err="Traceback (most recent call last):\n"), {"internal"}),
+        (ended(3, verdict="failed", err="offramp: E-INTERNAL unexpected"), {"internal"}),
         (ended(-11, verdict=None), {"internal"}),
         (ended(-9, verdict=None, signal=signal.SIGKILL), set()),
         (ended(143, verdict="failed", signal=signal.SIGTERM), set()),
-        (ended(3, verdict=None, err="offramp: E-LEASE-HELD"), set()),
+        (ended(3, verdict="failed", err="offramp: E-LEASE-HELD"), set()),
     ],
 )
 def test_how_a_command_ends_is_judged_by_itself(outcome: Outcome, classes: set[str]) -> None:

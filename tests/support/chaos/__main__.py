@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -16,7 +17,7 @@ from typing import Any
 
 from chaos.iteration import Result, iterate
 from chaos.plans import Scope
-from chaos.stand import started
+from chaos.stand import Stand, started
 
 BAD = ("WRONG", "contradiction", "books", "hang", "internal", "secret", "unrepaired", "refused", "broken soak")
 
@@ -30,7 +31,15 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="iterations at the same time")
     parser.add_argument("--code", type=Path, default=None, help="folder of another version of the code to try")
     parser.add_argument("--out", type=Path, default=Path("chaos-results"), help="where folders of findings are kept")
+    for name in ("targets", "runners", "steps", "disturbances"):
+        parser.add_argument(f"--{name}", nargs="+", default=None, help="draw from these alone")
     chosen = parser.parse_args()
+    # Where a shell starts the soak in the background, its commands would ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    narrowed: dict[str, Any] = {
+        name: tuple(value) for name, value in vars(chosen).items() if name in Scope.__annotations__ and value
+    }
+    scope = Scope(**narrowed)
     seed = chosen.seed if chosen.seed is not None else random.SystemRandom().randrange(10**6) * 1000
     chosen.out.mkdir(parents=True, exist_ok=True)
     tally = Tally(seed)
@@ -42,7 +51,7 @@ def main() -> None:
             while True:
                 more = time.monotonic() < end and (chosen.iterations is None or begun < chosen.iterations)
                 while more and len(working) < chosen.jobs:
-                    working.add(pool.submit(_tried, stand, seed + begun, chosen.out.resolve()))
+                    working.add(pool.submit(_tried, stand, scope, seed + begun, chosen.out.resolve()))
                     begun += 1
                     more = chosen.iterations is None or begun < chosen.iterations
                 if not working:
@@ -57,9 +66,9 @@ def main() -> None:
     sys.exit(1 if any(tally.counts["class"][kind] for kind in BAD) else 0)
 
 
-def _tried(stand: Any, seed: int, kept: Path) -> Result:
+def _tried(stand: Stand, scope: Scope, seed: int, kept: Path) -> Result:
     try:
-        return iterate(stand, Scope(), seed, kept)
+        return iterate(stand, scope, seed, kept)
     except Exception:  # noqa: BLE001 - a fault of the soak itself is counted, and the next iteration begins
         return Result(seed, "broken soak", {"broken soak": [traceback.format_exc()]}, 0)
 

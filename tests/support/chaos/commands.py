@@ -79,11 +79,14 @@ class Program:
         name = f"{self._number:02}-{command[0]}"
         out, err = self.folder / f"{name}.out", self.folder / f"{name}.err"
         environment = {**os.environ, **self.environment}
+        program = "flows.cli.main"
         if self.code is not None:
+            # Until 542cb7c the command line was one module.
+            program = "flows.cli" if (self.code / "flows" / "cli.py").is_file() else program
             environment |= {"PYTHONPATH": str(self.code), "OFFRAMP_COMPILED": "0"}
         with out.open("wb") as to_out, err.open("wb") as to_err:
             process = subprocess.Popen(
-                [sys.executable, "-m", "flows.cli.main", *command],
+                [sys.executable, "-m", program, *command],
                 cwd=self.code or self.folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,

@@ -218,7 +218,9 @@ class Iteration:
         end = time.monotonic() + COMMAND_LIMIT_S
         while True:
             outcome = self.run(command)
-            if outcome.code in (0, 1) or any("run `offramp sync`" in reason for reason in _reasons(outcome)):
+            if outcome.code in (exit_codes.CLEAN, exit_codes.NOT_CLEAN, exit_codes.STOPPED) or any(
+                "run `offramp sync`" in reason for reason in _reasons(outcome)
+            ):
                 return outcome
             if outcome.code == 2:
                 self.findings.add("refused", f"{' '.join(command)}: exit code 2 at rest: {outcome.err[-800:]}")

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from signal import SIGINT
 from typing import Any
 
 from chaos.routes import Content, Expected
@@ -96,7 +97,9 @@ class Findings:
 def judge_ending(outcome: Outcome, exit_code_of: Mapping[str, int], findings: Findings) -> None:
     """Note what is wrong with a command by itself: its exit code against its report, tracebacks, internal errors."""
     shown = " ".join(outcome.command)
-    if "Traceback (most recent call last)" in outcome.err + outcome.out:
+    # Ctrl-C while Python begins is Python's own to report.
+    begins = outcome.signal == SIGINT and outcome.err.rstrip().endswith("KeyboardInterrupt")
+    if "Traceback (most recent call last)" in outcome.err + outcome.out and not begins:
         findings.add("internal", f"{shown}: a traceback: {outcome.err[-1500:]}")
     if "E-INTERNAL" in outcome.err + outcome.out:
         findings.add("internal", f"{shown}: {outcome.error} {outcome.err[-1500:]}")
@@ -116,8 +119,8 @@ def judge_ending(outcome: Outcome, exit_code_of: Mapping[str, int], findings: Fi
         findings.add(
             "contradiction", f"{shown}: exit code {outcome.code}, verdict {verdict}, allowed {sorted(allowed)}"
         )
-    if outcome.code == 0 and verdict not in (None, "clean"):
-        findings.add("contradiction", f"{shown}: exit code 0, verdict {verdict}")
+    if outcome.code in exit_code_of.values() and outcome.signal is None and not outcome.report:
+        findings.add("contradiction", f"{shown}: exit code {outcome.code}, and no JSON: {outcome.err[-800:]}")
     for row in outcome.report.get("routes", []):
         if isinstance(row, dict) and row.get("verdict") == "clean":
             _judge_books(shown, row, findings)
