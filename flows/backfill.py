@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from prefect import flow
+from prefect.client.schemas.objects import State
 from pydantic import Field
 
 from flows.orchestration.artifacts import copying_shown
-from flows.orchestration.tasks import NotClean, concluded, prefect_workers
+from flows.orchestration.ending import Ending, call_flow, end_flow
+from flows.orchestration.plan_source import open_plan
+from flows.orchestration.report_ending import end_with_report
+from flows.orchestration.tasks import prefect_workers
 from flows.orchestration.waiting import wait_for_routes
 from flows.plan.load import load
-from flows.reporting.files import default_folder
+from flows.reporting.files import default_folder, refuse_unwritable
 from flows.reporting.model import Report
 from flows.run.backfill import backfill as run_backfill
 from flows.run.workers import Run
 from flows.verifier.job import Level, VerifyOptions
 
 
-@flow(name="offramp backfill", persist_result=False)
+@flow(name="offramp backfill", persist_result=False, log_prints=False)
 def backfill(
     plan: str,
     routes: list[str] | None = None,
@@ -29,7 +33,7 @@ def backfill(
     report: str | None = None,
     wait_minutes: Annotated[float, Field(ge=0, le=1440)] = 0,
     show_values: bool = False,
-) -> Report:
+) -> State[Any]:
     """Copy the collections of a plan, from the last checkpoint on, then verify and report.
 
     The flow run fails unless the verdict is clean. Runs of the same routes exclude each other, whoever starts them.
@@ -44,14 +48,20 @@ def backfill(
         wait_minutes: Wait up to so long for another run at work on these routes, such as a sync, before failing.
         show_values: Show the differing values in samples; they may be personal data.
     """
-    loaded = load(Path(plan))
-    chosen = loaded.chosen(routes or ())
-    options = VerifyOptions(verify, show_values=show_values)
-    with prefect_workers(loaded) as workers, copying_shown(loaded, chosen):
-        found = wait_for_routes(
-            lambda: run_backfill(Run(loaded, chosen, workers), options, restart=restart), wait_minutes
-        )
-    return concluded(found, Path(report) if report else default_folder(loaded))
+
+    def work() -> Ending[Report]:
+        loaded = open_plan(plan)
+        folder = Path(report) if report else default_folder(loaded)
+        refuse_unwritable(folder)
+        chosen = loaded.chosen(routes or ())
+        options = VerifyOptions(verify, show_values=show_values)
+        with prefect_workers(loaded) as workers, copying_shown(loaded, chosen):
+            made = wait_for_routes(
+                lambda: run_backfill(Run(loaded, chosen, workers), options, restart=restart), wait_minutes
+            )
+        return end_with_report(made, folder)
+
+    return end_flow(work)
 
 
 def run(
@@ -68,14 +78,13 @@ def run(
     An OfframpError, such as a plan at fault, propagates as itself.
     """
     load(plan_path).chosen(routes)  # Before a temporary server is started only to hear that the plan is wrong.
-    try:
-        return backfill(
-            plan=str(plan_path),
-            routes=list(routes),
-            verify=level,
-            restart=restart,
-            report=str(folder) if folder else None,
-            show_values=show_values,
-        )
-    except NotClean as unclean:
-        return unclean.report
+    made: Report = call_flow(
+        backfill,
+        plan=str(plan_path),
+        routes=list(routes),
+        verify=level,
+        restart=restart,
+        report=str(folder) if folder else None,
+        show_values=show_values,
+    )
+    return made

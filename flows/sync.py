@@ -7,25 +7,25 @@ from typing import Annotated, Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.states import Cancelled
 from pydantic import Field
 
 from flows.orchestration.artifacts import catching_up_shown
-from flows.orchestration.tasks import concluded
-from flows.orchestration.waiting import LEASE_HELD, stop_at_checkpoint
-from flows.plan.load import load
+from flows.orchestration.ending import Ending, end_flow
+from flows.orchestration.plan_source import open_plan
+from flows.orchestration.report_ending import end_with_report
+from flows.orchestration.waiting import stop_at_checkpoint
 from flows.replication.sync import sync as run_sync
+from flows.reporting.files import refuse_unwritable
 from flows.reporting.model import Report
-from stores.errors import TransientError
 
 
-@flow(name="offramp sync", persist_result=False)
+@flow(name="offramp sync", persist_result=False, log_prints=False)
 def sync(
     plan: str,
     routes: list[str] | None = None,
     report: str | None = None,
     lag_minutes: Annotated[float, Field(gt=0)] = 15,
-) -> Report | State[Any]:
+) -> State[Any]:
     """Copy or delete in the targets what changed in the source, up to the time at which the run began.
 
     The flow run fails unless every route got there. It is cancelled where another run, such as a verification, is at
@@ -37,13 +37,15 @@ def sync(
         report: Folder for report.json and report.md; none are written unless given.
         lag_minutes: A route that is further behind its source when the run ends is shown as lagging.
     """
-    loaded = load(Path(plan))
-    chosen = loaded.chosen(routes or ())
-    try:
+
+    def work() -> Ending[Report]:
+        loaded = open_plan(plan)
+        folder = Path(report) if report else None
+        if folder is not None:
+            refuse_unwritable(folder)
+        chosen = loaded.chosen(routes or ())
         with stop_at_checkpoint() as stop, catching_up_shown(loaded) as watching:
-            found = run_sync(loaded, chosen, stop=stop, watching=watching)
-    except TransientError as error:
-        if error.code != LEASE_HELD:
-            raise
-        return Cancelled(message=str(error))
-    return concluded(found, Path(report) if report else None, lag_minutes=lag_minutes)
+            made = run_sync(loaded, chosen, stop=stop, watching=watching)
+        return end_with_report(made, folder, lag_minutes=lag_minutes)
+
+    return end_flow(work, skip_held=True)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from prefect import flow
+from prefect.client.schemas.objects import State
 from pydantic import Field
 
-from flows.orchestration.tasks import NotClean, concluded, prefect_workers
+from flows.orchestration.ending import Ending, call_flow, end_flow
+from flows.orchestration.plan_source import open_plan
+from flows.orchestration.report_ending import end_with_report
+from flows.orchestration.tasks import prefect_workers
 from flows.orchestration.waiting import wait_for_routes
 from flows.plan.load import load
-from flows.reporting.files import default_folder
+from flows.reporting.files import default_folder, refuse_unwritable
 from flows.reporting.model import Report
 from flows.run.verify import verify
 from flows.run.workers import Run
@@ -20,7 +24,7 @@ from flows.verifier.job import Level, VerifyOptions
 from flows.verifier.sample import DOCUMENTS
 
 
-@flow(name="offramp verification", persist_result=False)
+@flow(name="offramp verification", persist_result=False, log_prints=False)
 def verification(
     plan: str,
     routes: list[str] | None = None,
@@ -32,7 +36,7 @@ def verification(
     restart: bool = False,
     canary: bool = False,
     show_values: bool = False,
-) -> Report:
+) -> State[Any]:
     """Compare what the targets hold with what the source says now, and report; no target is written.
 
     The flow run fails unless the verdict is clean, and if another run is still at work on one of the routes when
@@ -51,12 +55,18 @@ def verification(
         canary: First plant known damage in a scratch area of each target, and check that it is found.
         show_values: Show the differing values in samples; they may be personal data.
     """
-    loaded = load(Path(plan))
-    chosen = loaded.chosen(routes or ())
-    with prefect_workers(loaded) as workers:
+
+    def work() -> Ending[Report]:
+        loaded = open_plan(plan)
+        folder = Path(report) if report else default_folder(loaded)
+        refuse_unwritable(folder)
+        chosen = loaded.chosen(routes or ())
         options = VerifyOptions(level, sample, confidence, restart, canary, show_values)
-        found = wait_for_routes(lambda: verify(Run(loaded, chosen, workers), options), wait_minutes)
-    return concluded(found, Path(report) if report else default_folder(loaded))
+        with prefect_workers(loaded) as workers:
+            made = wait_for_routes(lambda: verify(Run(loaded, chosen, workers), options), wait_minutes)
+        return end_with_report(made, folder)
+
+    return end_flow(work)
 
 
 def run(plan_path: Path, routes: Sequence[str], wanted: Level | VerifyOptions, *, folder: Path | None = None) -> Report:
@@ -68,17 +78,16 @@ def run(plan_path: Path, routes: Sequence[str], wanted: Level | VerifyOptions, *
     if options.level == "none":
         raise ValueError("level is none, which verifies nothing; allowed: counts, sample, full")
     load(plan_path).chosen(routes)  # Before a temporary server is started only to hear that the plan is wrong.
-    try:
-        return verification(
-            plan=str(plan_path),
-            routes=list(routes),
-            level=options.level,
-            report=str(folder) if folder else None,
-            sample=options.sample,
-            confidence=options.confidence,
-            restart=options.restart,
-            canary=options.canary,
-            show_values=options.show_values,
-        )
-    except NotClean as unclean:
-        return unclean.report
+    made: Report = call_flow(
+        verification,
+        plan=str(plan_path),
+        routes=list(routes),
+        level=options.level,
+        report=str(folder) if folder else None,
+        sample=options.sample,
+        confidence=options.confidence,
+        restart=options.restart,
+        canary=options.canary,
+        show_values=options.show_values,
+    )
+    return made

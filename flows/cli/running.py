@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -12,7 +11,6 @@ import click
 
 from flows.cli.options import interruptible, leave
 from flows.terminal import echo, print_json, stdout_on_stderr
-from stores.errors import PlanError
 
 if TYPE_CHECKING:
     from flows.plan.model import Plan
@@ -63,19 +61,11 @@ def opened_plan(plan_path: Path, folder: Path | None) -> tuple[Plan, Path]:
     Raises PlanError before any work is done if it cannot.
     """
     from flows.plan.load import load
-    from flows.reporting.files import default_folder
+    from flows.reporting.files import default_folder, refuse_unwritable
 
     plan = load(plan_path)
     chosen = folder or default_folder(plan)
-    try:
-        chosen.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=chosen):
-            pass
-    except OSError as error:
-        raise PlanError(
-            "E-REPORT-DIR",
-            f"the report cannot be written to {str(chosen)!r}: {error.strerror}; name another folder with --report",
-        ) from error
+    refuse_unwritable(chosen)
     return plan, chosen
 
 

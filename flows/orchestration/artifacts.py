@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextvars
-import dataclasses
 import logging
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import cast
 from uuid import UUID
 
@@ -22,12 +22,12 @@ from prefect.artifacts import (
 from flows.connect.preflight import total_tally
 from flows.connect.stores import open_source, open_state
 from flows.orchestration.events import emit_verdict
+from flows.orchestration.summary import as_page, figures, findings, headline
 from flows.plan.model import Plan, Route
 from flows.replication.sync import RouteProgress, SyncObserver
 from flows.reporting.columns import Place, cells
-from flows.reporting.markdown import as_markdown
 from flows.reporting.markdown_text import plain, prose
-from flows.reporting.model import Report, RouteReport
+from flows.reporting.model import Report
 from stores.errors import OfframpError
 from stores.state.state import State
 
@@ -46,25 +46,27 @@ def artifact_key(*names: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", " ".join(["offramp", *names]).lower()).strip("-")
 
 
-def show(report: Report, closing: str) -> None:
-    """Create the report's artifacts, a table and a page, and emit an event of each route's verdict.
+def show(report: Report, files: Sequence[Path]) -> None:
+    """Create the report's artifacts, a table and a page that names its files; emit an event of each route's verdict.
 
-    No artifact and no event holds an address or an `_id`: those are none of Prefect's business.
+    They hold what `summary` makes of the report: nothing of a document is there.
     """
-    _show_table(report, closing, artifact_key(report.plan), "markdown")
+    _show_table(report, artifact_key(report.plan), "markdown")
     create_markdown_artifact(
-        key=artifact_key(report.plan, "report"), markdown=_page(report)[:_MOST_LETTERS], description=prose(closing)
+        key=artifact_key(report.plan, "report"),
+        markdown=as_page(report, files)[:_MOST_LETTERS],
+        description=prose(headline(report)),
     )
     for route in report.routes:
         emit_verdict(report, route, route.verdict)
 
 
-def show_sync(report: Report, closing: str, lag_s: float) -> None:
+def show_sync(report: Report, lag_s: float) -> None:
     """Create a table of what a sync did, and emit whether each route is current or lags more than `lag_s`.
 
     A route whose verdict is not clean has an event of its verdict too, and is never called current.
     """
-    _show_table(report, closing, artifact_key(report.plan, "sync"), "sync")
+    _show_table(report, artifact_key(report.plan, "sync"), "sync")
     for route in report.routes:
         if route.verdict != "clean":
             emit_verdict(report, route, route.verdict)
@@ -74,20 +76,11 @@ def show_sync(report: Report, closing: str, lag_s: float) -> None:
             emit_verdict(report, route, "current")
 
 
-def _show_table(report: Report, closing: str, key: str, place: Place) -> None:
-    reasons = [f"- {prose(f'{route.route}: {reason}')}" for route in report.routes for reason in route.reasons]
+def _show_table(report: Report, key: str, place: Place) -> None:
+    reasons = [f"- {prose(f'{route.route}: {finding}')}" for route in report.routes for finding in findings(route)]
     # Prefect shows each cell as a page of Markdown.
-    table = [{name: prose(cell) for name, cell in cells(route, place).items()} for route in report.routes]
-    create_table_artifact(key=key, table=table, description="\n".join([prose(closing), "", *reasons]))
-
-
-def _page(report: Report) -> str:
-    return as_markdown(dataclasses.replace(report, routes=[_without_addresses(route) for route in report.routes]))
-
-
-def _without_addresses(route: RouteReport) -> RouteReport:
-    lost = [dataclasses.replace(loss, examples=()) for loss in route.lost]
-    return dataclasses.replace(route, samples={}, lost=lost, differing=None, accepted_rejects=())
+    table = [{name: prose(cell) for name, cell in cells(figures(route), place).items()} for route in report.routes]
+    create_table_artifact(key=key, table=table, description="\n".join([prose(headline(report)), "", *reasons]))
 
 
 @contextmanager

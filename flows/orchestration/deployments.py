@@ -24,10 +24,6 @@ KINDS: Sequence[Kind] = ("sync", "verification", "backfill")
 ENTRYPOINTS: Mapping[Kind, str] = {kind: f"flows.{kind}.{kind}" for kind in KINDS}
 POOL = "offramp"
 COLLISION = "CANCEL_NEW"
-ENVIRONMENT: Mapping[str, str] = {
-    "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,stores",  # their warnings and errors, beside the run's own log
-    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
-}
 _SYNC_EVERY_S = 300
 _VERIFY_AT = "04:05"
 _WAIT_MINUTES = 30
@@ -95,7 +91,7 @@ class Deployment:
             "schedules": [dict(self.schedule)] if self.schedule else [],
             "concurrency_limit": {"limit": 1, "collision_strategy": COLLISION},
             "tags": list(self.tags),
-            "work_pool": {"name": pool, "job_variables": {"env": dict(ENVIRONMENT)}},
+            "work_pool": {"name": pool},
         }
 
 

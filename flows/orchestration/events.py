@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prefect.events import emit_event
 
+from flows.orchestration.summary import figures, findings
 from flows.reporting.columns import columns
 from flows.reporting.model import Report, RouteReport
 
@@ -21,8 +22,8 @@ def emit_verdict(report: Report, route: RouteReport, word: str) -> None:
             "offramp.verified": route.verified,
         },
         payload={
-            "reasons": list(route.reasons),
-            **{column.name: column.value(route) for column in columns("event")},
+            "reasons": findings(route),
+            **{column.name: column.value(figures(route)) for column in columns("event")},
         },
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.settings import PREFECT_API_URL
 from prefect.utilities.callables import parameter_schema
 
-from flows.orchestration.deployments import COLLISION, ENVIRONMENT, Deployment, plan_tag, working_in
+from flows.orchestration.deployments import COLLISION, Deployment, plan_tag, working_in
 from stores.errors import PlanError, TransientError, redacted
 
 _PROCESS = "process"
@@ -76,8 +75,6 @@ def serve_here(made: Sequence[Deployment], plan: str, folder: str) -> None:
     """
     # Serving alone would leave an earlier work pool and earlier schedules in place.
     register(made, plan, Place(folder, None))
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
     limit = ConcurrencyLimitConfig(limit=_LIMIT, collision_strategy=ConcurrencyLimitStrategy(COLLISION))
     served = [
         RunnerDeployment.from_entrypoint(
@@ -112,7 +109,7 @@ def _registered(client: SyncPrefectClient, deployment: Deployment, place: Place)
     if place.pool is not None:
         on_pool = {
             "work_pool_name": place.pool,
-            "job_variables": {"env": dict(ENVIRONMENT)},
+            "job_variables": {},
             "pull_steps": [working_in(place.folder)],
         }
     return client.create_deployment(

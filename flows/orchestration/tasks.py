@@ -1,4 +1,4 @@
-"""The Prefect tasks of partitions and routes, and the report that decides a flow's state."""
+"""The Prefect tasks of partitions and routes, and the workers that run jobs as such tasks."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from prefect import get_run_logger, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.futures import PrefectFuture
@@ -18,12 +17,9 @@ from prefect.tasks import Task, exponential_backoff
 
 from flows.connect.stores import open_state
 from flows.orchestration import worker_entry
-from flows.orchestration.artifacts import show, show_sync
+from flows.orchestration.summary import error_line
 from flows.plan.model import Plan
 from flows.plan.plan_keys import RunKeys
-from flows.reporting.files import write
-from flows.reporting.model import Report
-from flows.reporting.text import as_text
 from flows.run.jobs import CopyJob, Job, LoadJob, Span
 from flows.run.workers import More, Outcome, Pending, hand_out
 from flows.verifier.job import Verified, VerifyJob
@@ -42,21 +38,22 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 
-class NotClean(Exception):
-    """A flow has finished and its report is not clean; the error makes Prefect show the flow run as Failed."""
+class TaskFailed(Exception):
+    """A job has failed. Prefect logs and keeps the text, which is the error's code; the flow raises `error` itself."""
 
-    def __init__(self, report: Report) -> None:
-        """Keep the report; the error's text is the report's last line."""
-        super().__init__(report)
-        self.report = report
+    def __init__(self, error: Exception) -> None:
+        """Keep the error, which survives pickling."""
+        super().__init__(error_line(error))
+        self.error = error
 
-    def __str__(self) -> str:
-        return as_text(self.report).splitlines()[-1]
+    def __reduce__(self) -> tuple[type[TaskFailed], tuple[Exception]]:
+        """Pickle the error in place of the text."""
+        return TaskFailed, (self.error,)
 
 
 def may_pass(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
     """Return whether a failed task is worth another attempt; only one with a TransientError is."""
-    return isinstance(state.data, TransientError)
+    return isinstance(state.data, TaskFailed) and isinstance(state.data.error, TransientError)
 
 
 # Nothing here is cached or persisted: what was done is in the plan's state, which alone is fenced by the lease, and a
@@ -64,6 +61,7 @@ def may_pass(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
 _OPTIONS: dict[str, Any] = {
     "cache_policy": NO_CACHE,
     "persist_result": False,
+    "log_prints": False,  # What a mapper prints may be a document.
     "retries": _RETRIES,
     "retry_delay_seconds": exponential_backoff(_FIRST_DELAY_S),
     "retry_jitter_factor": _JITTER,
@@ -74,19 +72,28 @@ _OPTIONS: dict[str, Any] = {
 @task(name="copy", task_run_name="copy {job.route} partition {job.number}", **_OPTIONS)
 def copy_partition(plan: str, job: CopyJob) -> Span:
     """Copy the partition from its last checkpoint on; return the time it took."""
-    return worker_entry.run_job(plan, job)
+    return _done(plan, job)
 
 
 @task(name="load", task_run_name="load {job.route}", **_OPTIONS)
 def load_route(plan: str, job: LoadJob) -> Span:
     """Let the route's target load what was staged; return the time it took."""
-    return worker_entry.run_job(plan, job)
+    return _done(plan, job)
 
 
 @task(name="verify", task_run_name="verify {job.route}{job.part}", **_OPTIONS)
 def verify_route(plan: str, job: VerifyJob) -> Verified:
     """Compare the route's target with what its source has now; return the result of the route or of a part of it."""
-    return worker_entry.run_job(plan, job)
+    return _done(plan, job)
+
+
+def _done(plan: str, job: Job[R]) -> R:
+    """Return the job's result; raises TaskFailed, without a context that Prefect could show, where it has none."""
+    try:
+        return worker_entry.run_job(plan, job)
+    except Exception as error:  # noqa: BLE001 - Prefect would keep its text
+        failure = TaskFailed(error)
+    raise failure
 
 
 @contextmanager
@@ -151,8 +158,8 @@ class _Submitted(Generic[R_co]):
         """Return the task's result, or raise its error."""
         try:
             return self.future.result()
-        except OfframpError:
-            raise
+        except TaskFailed as failure:
+            raise failure.error from None
         except Exception as error:
             if _is_death(error):
                 raise _died(self.route, error) from error
@@ -193,26 +200,3 @@ def _died(route: str, error: BaseException) -> TransientError:
         f"route {route}: a worker at work on it was killed ({type(error).__name__}); with too little memory, lower"
         " run.workers or run.window. The same command resumes",
     )
-
-
-def concluded(report: Report, folder: Path | None, *, lag_minutes: float | None = None) -> Report:
-    """Write the report to the folder, show it in Prefect and return it.
-
-    Raises NotClean where a command with this report would not exit with 0: the verdict is neither clean nor pending. A
-    report with `lag_minutes` is of a sync: a route further behind than that is shown as lagging.
-    """
-    log = get_run_logger()
-    closing = str(NotClean(report))
-    reasons = [f"{route.route}: {reason}" for route in report.routes for reason in route.reasons]
-    for reason in reasons:
-        log.warning("%s", reason)
-    if folder is not None:
-        log.info("report: %s", ", ".join(str(path.absolute()) for path in write(report, folder)))
-    if lag_minutes is None:
-        show(report, closing)
-    else:
-        show_sync(report, closing, 60 * lag_minutes)
-    if report.exit_code:
-        raise NotClean(report)
-    log.info("%s", closing)
-    return report

@@ -24,6 +24,7 @@ def wait_for_routes(run: Callable[[], Report], wait_minutes: float, *, poll_ever
 
     Raises TransientError E-LEASE-HELD if another run still is after so many minutes.
     """
+    waits = False
     give_up = time.monotonic() + 60 * wait_minutes
     while True:
         try:
@@ -32,7 +33,9 @@ def wait_for_routes(run: Callable[[], Report], wait_minutes: float, *, poll_ever
             left_s = give_up - time.monotonic()
             if error.code != LEASE_HELD or left_s <= 0 or PROCESS_STOP.is_set():
                 raise
-            _log.warning("waiting up to %.0f s: %s", left_s, error)
+            if not waits:
+                _log.warning("waiting up to %.0f s: %s", left_s, error)
+            waits = True
             PROCESS_STOP.wait(min(poll_every_s, left_s))
 
 

@@ -6,14 +6,12 @@ be sent.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TypeVar
 
 from flows.connect.progress import SILENT
 from flows.connect.stores import open_state
-from flows.orchestration import secret_blocks as _secret_blocks  # noqa: F401 - a plan may name its secrets there
 from flows.orchestration.artifacts import LOOK_EVERY_S, Counted, artifact_key, shown
-from flows.plan.load import load
+from flows.orchestration.plan_source import open_plan
 from flows.run.jobs import Job
 from stores.contract.stop import PolledStop
 
@@ -27,7 +25,7 @@ def run_job(plan: str, job: Job[R], *, look_every_s: float = LOOK_EVERY_S) -> R:
 
     Copying has no artifact here: the flow shows its progress.
     """
-    loaded = load(Path(plan))
+    loaded = open_plan(plan)
     with open_state(loaded) as state:
         stop = PolledStop(lambda: state.work_requests.stopped(job.lease), every_s=_POLL_EVERY_S)
         if job.kind == "copy":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -9,11 +10,25 @@ from flows.plan.model import Plan
 from flows.reporting.html_page import as_html
 from flows.reporting.markdown import as_markdown
 from flows.reporting.model import Report
+from stores.errors import PlanError
 
 
 def default_folder(plan: Plan) -> Path:
     """Return the folder of a plan's reports where none is named: beside the plan, wherever the command runs."""
     return plan.path.absolute().parent / ".offramp" / "reports" / plan.name
+
+
+def refuse_unwritable(folder: Path) -> None:
+    """Raise PlanError unless reports can be written to the folder, which is made if it is absent."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise PlanError(
+            "E-REPORT-DIR",
+            f"the report cannot be written to {str(folder)!r}: {error.strerror}; name another folder with --report",
+        ) from error
 
 
 def _encoded(text: str) -> bytes:

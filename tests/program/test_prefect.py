@@ -13,7 +13,7 @@ from typing import Any
 import boto3
 import pytest
 import yaml
-from prefect import flow
+from prefect import Flow, flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
     ArtifactCollectionFilter,
@@ -35,7 +35,8 @@ from waiting import until
 from flows import backfill, verification
 from flows.orchestration import tasks
 from flows.orchestration.artifacts import artifact_key
-from flows.orchestration.tasks import NotClean, copy_partition, prefect_workers, verify_route
+from flows.orchestration.ending import call_flow
+from flows.orchestration.tasks import TaskFailed, copy_partition, prefect_workers, verify_route
 from flows.plan.load import load
 from flows.run.jobs import CopyJob
 from flows.verifier.job import Verified, VerifyJob, VerifyOptions
@@ -96,6 +97,16 @@ def ended_tasks(number: int, **filters: Any) -> list[TaskRun]:
     return until(ended, f"{number} ended tasks")
 
 
+def ended_flow(called: Flow[..., Any], **parameters: Any) -> tuple[RunState[Any], Any]:
+    """The state in which the server has the flow run, and the outcome that its caller gets."""
+    states: list[RunState[Any]] = []
+    watched = called.with_options(
+        on_completion=[lambda *seen: states.append(seen[2])], on_failure=[lambda *seen: states.append(seen[2])]
+    )
+    outcome = call_flow(watched, **parameters)
+    return states[0], outcome
+
+
 def tasks_of(state: RunState[Any], number: int) -> list[TaskRun]:
     """The tasks of the flow run that ended in this state."""
     assert state.state_details.flow_run_id is not None
@@ -125,10 +136,10 @@ def test_a_flow_copies_every_partition_proves_it_and_shows_the_table(
 ) -> None:
     path = write_plan(run={"workers": 1})
 
-    state = backfill.backfill(plan=str(path), return_state=True)
+    (state, report) = ended_flow(backfill.backfill, plan=str(path))
 
     assert state.is_completed()
-    report = state.result()
+    assert state.message == "verdict clean: 1 of 1 routes clean"
     assert report.verdict == "clean"
     assert (report.routes[0].read, report.routes[0].held) == (60, 60)
     with Redis.from_url(redis_url) as target:
@@ -154,9 +165,8 @@ def test_a_route_that_is_imported_has_a_task_that_loads_it(
     target = {"region": "eu-west-1", "endpoint": dynamodb_endpoint, "s3_endpoint": dynamodb_endpoint}
     path = write_plan(targets={"dynamodb": target}, routes={unique: route})
 
-    state = backfill.backfill(plan=str(path), return_state=True)
+    (state, report) = ended_flow(backfill.backfill, plan=str(path))
 
-    report = state.result()
     assert (report.verdict, report.routes[0].held) == ("clean", 60), report.routes[0].reasons
     names = [f"copy {unique} partition 0", f"load {unique}", f"verify {unique}"]
     assert sorted(run.name for run in tasks_of(state, 3)) == names
@@ -171,20 +181,18 @@ def test_a_record_changed_behind_its_back_fails_the_verification(
         stored = target.get(f"{unique}:n:7")
         target.set(f"{unique}:n:7", stored.replace(b"user 7", b"user 8"))
 
-    state = verification.verification(plan=str(path), routes=[unique], return_state=True)
+    (state, report) = ended_flow(verification.verification, plan=str(path), routes=[unique])
 
     assert state.is_failed()
-    error = state.result(raise_on_failure=False)
-    assert isinstance(error, NotClean)
-    assert error.report.verdict == "mismatches"
-    assert error.report.routes[0].differs == 1
+    assert report.verdict == "mismatches"
+    assert report.routes[0].differs == 1
     with get_client(sync_client=True) as client:
         run_id = state.state_details.flow_run_id
         assert run_id is not None
         shown = client.read_flow_run(run_id).state
     assert shown is not None
     assert shown.is_failed()
-    assert str(error) in (shown.message or "")
+    assert shown.message == f"verdict mismatches: 0 of 1 routes clean; {unique}: mismatches (1 differs)"
     assert table(f"offramp-{unique}")[0]["verdict"] == "mismatches"
     # Restarting copies it again; the report of a run through `run` is returned, clean or not.
     assert verification.run(path, [], "full").verdict == "mismatches"
@@ -224,9 +232,9 @@ def test_a_copy_that_met_a_full_server_is_tried_again_and_arrives(
     impatient = copy_partition.with_options(retry_delay_seconds=0, on_running=[fill_up_at_first])
     monkeypatch.setattr(tasks, "copy_partition", impatient)
 
-    state = backfill.backfill(plan=str(path), return_state=True)
+    (state, report) = ended_flow(backfill.backfill, plan=str(path))
 
-    assert state.result().verdict == "clean"
+    assert report.verdict == "clean"
     counted = {run.name: run.run_count for run in tasks_of(state, 2)}
     assert counted == {f"copy {unique} partition 0": 2, f"verify {unique}": 1}
 
@@ -250,7 +258,12 @@ def test_a_transient_error_is_tried_four_times_and_no_other(server: None, write_
     lost = copy(str(path), CopyJob(unique, 0, stale), return_state=True)
     absent = verify("no such plan.yaml", VerifyJob(unique, VerifyOptions("counts"), nobody), return_state=True)
 
-    found = [(type(ended.result(raise_on_failure=False)), attempts(ended)) for ended in (away, lost, absent)]
+    ends: list[RunState[Any]] = [away, lost, absent]
+    failures = [ended.result(raise_on_failure=False) for ended in ends]
+    found = [
+        (type(failure.error) if isinstance(failure, TaskFailed) else None, attempts(ended))
+        for failure, ended in zip(failures, ends, strict=True)
+    ]
     assert found == [(TransientError, 4), (LeaseLost, 1), (PlanError, 1)]
 
 
@@ -292,16 +305,12 @@ def test_every_parameter_is_explained_to_whoever_starts_a_run(one: Any) -> None:
     assert [name for name, described in properties.items() if not described.get("description")] == []
 
 
-def test_a_report_that_is_not_clean_survives_pickling(server: None, write_plan: WritePlan, database: Documents) -> None:
-    path = write_plan()
-    database["sessions"].delete_many({})
-    report = backfill.run(path, [], "full")
-    assert report.verdict == "failed"
+def test_a_failed_task_survives_pickling_and_its_text_is_the_code_alone() -> None:
+    failed = pickle.loads(pickle.dumps(TaskFailed(PlanError("E-PLAN", "a text with a value"))))
 
-    error = pickle.loads(pickle.dumps(NotClean(report)))
-
-    assert error.report == report
-    assert str(error).startswith("verdict failed: 1 routes in ")
+    assert (type(failed.error), str(failed.error)) == (PlanError, "E-PLAN a text with a value")
+    assert repr(failed).startswith("TaskFailed('E-PLAN: ")
+    assert "value" not in repr(failed)
 
 
 @pytest.mark.parametrize(

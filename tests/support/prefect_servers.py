@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import psutil
@@ -65,6 +66,25 @@ class PrefectServer:
         """The deployment's runs in these states, in the order they started."""
         wanted = {"deployment_id": {"any_": [deployment["id"]]}, "state": {"type": {"any_": list(states)}}}
         return self.found("flow_runs", flow_runs=wanted, sort="START_TIME_ASC")
+
+    def ended_run(self, deployment: Mapping[str, Any], parameters: Mapping[str, Any], *logs: Path) -> dict[str, Any]:
+        """Start a run of the deployment and return it once it has ended."""
+        asked = {"parameters": dict(parameters), "idempotency_key": uuid4().hex}
+        path = f"deployments/{deployment['id']}/create_flow_run"
+
+        def answer() -> list[httpx.Response]:
+            """The server's answer; while it is busy, which it says by 503, it has none."""
+            answered = self.post(path, asked)
+            return [answered] if answered.status_code != httpx.codes.SERVICE_UNAVAILABLE else []
+
+        (answered,) = until(answer, "run", self.log)
+        run_id = answered.raise_for_status().json()["id"]
+
+        def ended() -> dict[str, Any]:
+            run = dict(self.get(f"flow_runs/{run_id}").raise_for_status().json())
+            return run if run["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") else {}
+
+        return until(ended, "end of the run", self.log, *logs, limit_s=LIMIT_S)
 
     def newest(self, key: str) -> dict[str, Any]:
         """The newest artifact of this key."""
