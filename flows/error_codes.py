@@ -159,7 +159,7 @@ CODES: Mapping[str, Entry] = {
     ),
     "E-REPORT-DIR": entry(
         "refused",
-        "The report cannot be written to this folder.",
+        "The report cannot be written to this folder, or other users could put their files in its place.",
         "Name another folder with `--report` (`--out` of `offramp report PLAN`).",
     ),
     "E-REPORT-NONE": entry(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -53,6 +53,23 @@ def columns(place: Place) -> list[Column]:
 def cells(route: RouteReport, place: Place) -> dict[str, str]:
     """Return the route's row of the table at this place: each cell as text, by its heading."""
     return {column.heading: column.cell(route) for column in columns(place)}
+
+
+def total_cells(routes: Sequence[RouteReport], place: Place) -> dict[str, str]:
+    """Return a row of sums over the routes for the table at this place; a sum of an unknown figure is unknown.
+
+    Times have no sum. The verdict is the number of routes that are clean.
+    """
+    clean = sum(route.verdict == "clean" for route in routes)
+    words = {"route": "total", "verdict": f"{number(clean)} of {number(len(routes))} clean"}
+    cells = {}
+    for column in columns(place):
+        values = [column.value(route) for route in routes]
+        whole = [value for value in values if isinstance(value, int)]
+        cells[column.heading] = words.get(column.name, "")
+        if not column.is_text and not any(isinstance(value, float) for value in values):
+            cells[column.heading] = number(sum(whole)) if len(whole) == len(values) else NOT_CHECKED
+    return cells
 
 
 def text_headings(place: Place) -> list[str]:

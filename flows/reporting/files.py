@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from flows.plan.model import Plan
 from flows.reporting.html_page import as_html
 from flows.reporting.markdown import as_markdown
 from flows.reporting.model import Report
+from flows.reporting.private_files import private_folder, write_private
 from stores.errors import PlanError
 
 
@@ -19,10 +19,9 @@ def default_folder(plan: Plan) -> Path:
 
 
 def refuse_unwritable(folder: Path) -> None:
-    """Raise PlanError unless reports can be written to the folder, which is made if it is absent."""
+    """Raise PlanError unless reports can be written safely to the folder, which is made if it is absent."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        with private_folder(folder):
             pass
     except OSError as error:
         raise PlanError(
@@ -44,13 +43,14 @@ FORMS: Mapping[str, Callable[[Report], bytes]] = {
 
 
 def write(report: Report, folder: Path, forms: Iterable[str] = tuple(FORMS)) -> list[Path]:
-    """The folder holds the report in these forms, each file whole or as it was; returns their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """The folder holds the report in these forms, each file whole or as it was; returns their paths.
+
+    Only their owner may read the files: ids of documents are in them. Raises OSError for a folder that others could
+    meddle with.
+    """
     written = []
-    for form in forms:
-        path = folder / f"report.{form}"
-        draft = folder / f".report.{form}.draft"
-        draft.write_bytes(FORMS[form](report))
-        draft.replace(path)
-        written.append(path)
+    with private_folder(folder) as place:
+        for form in forms:
+            write_private(place, f"report.{form}", FORMS[form](report))
+            written.append(folder / f"report.{form}")
     return written

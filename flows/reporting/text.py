@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from flows.reporting.columns import NOT_CHECKED, cells, text_headings
+from flows.reporting.advice import next_steps
+from flows.reporting.columns import NOT_CHECKED, cells, text_headings, total_cells
+from flows.reporting.headline import meaning
 from flows.reporting.model import FieldLoss, PastRun, Report
 from flows.reporting.wording import (
     number,
@@ -36,6 +38,8 @@ def as_text(report: Report) -> str:
 def as_lines(report: Report) -> list[str]:
     """Return the report for a terminal: table, reasons, verdict."""
     rows = [cells(route, "terminal") for route in report.routes]
+    if len(rows) > 1:
+        rows.append(total_cells(report.routes, "terminal"))
     lines = table(rows, text_headings("terminal")) if rows else []
     for route in report.routes:
         lines.extend(f"{route.route}: {reason}" for reason in route.reasons)
@@ -46,7 +50,7 @@ def as_lines(report: Report) -> list[str]:
         lines.extend(f"{route.route}: {loss_text(loss)}" for loss in route.lost)
         if slowdown := slowed_down(route):
             lines.append(f"{route.route}: {slowdown}")
-    lines.append("")
+    lines += ["", meaning(report), *(f"next: {step}".replace("`", "'") for step in next_steps(report)), ""]
     lines.append(closing_line(report))
     return lines
 

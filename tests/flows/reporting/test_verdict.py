@@ -131,8 +131,14 @@ route   target  documents  read  dropped  rejected  records  held  expired  miss
 orders  redis          10    10        1         0        9     9        0        0        0      0         0       0      1.2s    0.5s  clean
 carts   redis          10    10        1         0        9     8        0        1        0      0         0       0      1.2s    0.5s  mismatches
 logs    redis          10    10        1         0        9     -        -        -        -      -         -       0      1.2s       -  clean
+total                  30    30        3         0       27     -        -        -        -      -         -       0                    2 of 3 clean
 carts: 1 missing: the source has them, the target does not
 carts: missing at carts:n:1
+
+2 of 3 routes clean, 1 with mismatches. The targets do not hold exactly what the source and the plan say they should: carts.
+next: Do not retire the source yet.
+next: carts: If the source was written to meanwhile, bring that over with 'offramp sync PLAN'. Copy again what was found missing or different with 'offramp repair PLAN', delete extra records with 'offramp repair PLAN --delete-extras', then run 'offramp verify PLAN'.
+next: logs: Run 'offramp verify PLAN --level full' before the source is retired.
 
 verdict mismatches: 3 routes in 48.0s; not verified: logs"""
 
