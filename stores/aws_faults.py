@@ -60,6 +60,7 @@ _ADVICE: Mapping[Kind, str] = {
     "other_host": "name the host in `{endpoint}` as the certificate does",
     "expired": "renew its certificate, or correct this machine's clock",
     "client_certificate": "name an `{endpoint}` that takes no client certificates",
+    "file": "correct AWS_CA_BUNDLE",
     "tls": "check `{endpoint}` and AWS_CA_BUNDLE",
 }
 

@@ -21,6 +21,7 @@ Kind = Literal[
     "other_host",
     "expired",
     "client_certificate",
+    "file",
     "tls",
 ]
 
@@ -48,9 +49,10 @@ _CAUSES: Mapping[Kind, str] = {
     "other_host": "its certificate is for another host name",
     "expired": "its certificate has expired or is not valid yet",
     "client_certificate": "the server demands a client certificate, or refuses the one that it gets",
+    "file": "a file of certificates or keys cannot be used",
     "tls": "the TLS handshake failed",
 }
-_LASTING: frozenset[Kind] = frozenset(("no_tls", "untrusted", "other_host", "expired", "client_certificate"))
+_LASTING: frozenset[Kind] = frozenset(("no_tls", "untrusted", "other_host", "expired", "client_certificate", "file"))
 
 # In this order: the text of a certificate that does not match also says that the verification failed.
 _WORDS: tuple[tuple[str, Kind], ...] = (
@@ -75,6 +77,9 @@ _WORDS: tuple[tuple[str, Kind], ...] = (
     ("packet_length_too_long", "no_tls"),
     ("packet length too long", "no_tls"),
     ("http_request", "no_tls"),
+    ("no certificate or crl found", "file"),
+    ("key_values_mismatch", "file"),
+    ("pem lib", "file"),
     ("name or service not known", "unknown_host"),
     ("no address associated with hostname", "unknown_host"),
     ("nodename nor servname provided", "unknown_host"),

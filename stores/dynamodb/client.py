@@ -26,6 +26,7 @@ from stores.aws_faults import NetworkFault, is_known_region, login_fault, networ
 from stores.contract.fence import NO_FENCE, Fence
 from stores.errors import OfframpError, PermanentError, PlanError, TransientError
 from stores.throttling.backoff import TIMING, Backoff, Timing, retry
+from stores.transport_security import unprotected_host
 
 _CONNECT_TIMEOUT_S = 10
 _READ_TIMEOUT_S = 30
@@ -238,6 +239,12 @@ class Calls:
             ) from error
         except (aws.BotoCoreError, aws.ClientError, OSError) as error:
             raise self._translated(error) from error
+        if (host := unprotected_host(client.meta.endpoint_url)) is not None:
+            raise PlanError(
+                "E-DDB-ENDPOINT",
+                f"`endpoint` leads to {host} by http, where signed requests could be read and sent again by others;"
+                " write https:// (http is for this machine alone)",
+            )
         for method, operation in _PREPARED.items():
             client.meta.events.register(f"before-call.dynamodb.{operation}", partial(self._learn, method))
         # The last event before a request leaves: what comes before it, such as new credentials, may take long.

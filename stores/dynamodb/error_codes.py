@@ -35,7 +35,7 @@ CODES: Mapping[str, Entry] = {
     ),
     "E-DDB-ENDPOINT": entry(
         "refused",
-        "`endpoint` or `region` is malformed.",
+        "`endpoint` or `region` is malformed, or leads to another machine by plain http.",
         "Correct it under `targets.dynamodb`.",
     ),
     "E-DDB-EXISTS": entry(
@@ -155,7 +155,7 @@ CODES: Mapping[str, Entry] = {
     ),
     "E-S3-CLIENT": entry(
         "refused",
-        "`region`, `profile` or `s3_endpoint` is not usable for S3.",
+        "`region`, `profile` or `s3_endpoint` is not usable for S3, or leads to another machine by plain http.",
         "Correct it under `targets.dynamodb`.",
     ),
     "E-S3-NETWORK": entry(

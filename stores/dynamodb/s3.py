@@ -15,6 +15,7 @@ from stores.contract.fence import NO_FENCE, Fence
 from stores.errors import OfframpError, PermanentError, PlanError, TransientError
 from stores.throttling.backoff import Backoff, retry
 from stores.throttling.batches import cut
+from stores.transport_security import unprotected_host
 
 _ABSENT = frozenset(("NoSuchKey", "404", "NotFound"))
 _BUSY = frozenset(("SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "OperationAborted"))
@@ -159,6 +160,13 @@ class Objects:
                         "`region`, `profile` or `s3_endpoint` is not usable for S3; correct it under targets.dynamodb"
                     )
                     raise PlanError("E-S3-CLIENT", text) from error
+                if (host := unprotected_host(self._client.meta.endpoint_url)) is not None:
+                    self._client = None
+                    raise PlanError(
+                        "E-S3-CLIENT",
+                        f"`s3_endpoint` leads to {host} by http, where signed requests could be read and sent again by"
+                        " others; write https:// (http is for this machine alone)",
+                    )
             return self._client
 
     def _look_at_fence(self, **_: Any) -> None:

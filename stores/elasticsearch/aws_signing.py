@@ -6,7 +6,7 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Any
 
-from stores.errors import PermanentError, PlanError
+from stores.errors import OfframpError, PermanentError, PlanError, TransientError
 
 _SERVICE = "es"
 
@@ -31,22 +31,18 @@ class Signer:
 
     def signed(self, method: str, url: str, body: bytes | None, headers: dict[str, str]) -> dict[str, str]:
         """Return the headers and those that prove this very request; raises PermanentError without credentials."""
-        from botocore.exceptions import BotoCoreError
+        from botocore.exceptions import BotoCoreError, ClientError
 
         with self._lock:
             if self._sign is None:
                 self._sign = self._made()
         try:
             return self._sign(method, url, body, headers)
-        except BotoCoreError as error:
-            # Its text may quote what a credential process printed.
-            text = (
-                f"AWS credentials cannot be renewed ({type(error).__name__}); sign in again, then run the same command"
-            )
-            raise PermanentError("E-ES-CREDENTIALS", text) from error
+        except (BotoCoreError, ClientError, OSError) as error:
+            raise _unsigned(error) from error
 
     def _made(self) -> Sign:
-        from botocore.exceptions import BotoCoreError, ProfileNotFound
+        from botocore.exceptions import BotoCoreError, ClientError, ProfileNotFound
         from opensearchpy import Urllib3AWSV4SignerAuth
 
         from stores.aws import MAKING, session
@@ -58,9 +54,8 @@ class Signer:
             raise PlanError(
                 "E-ES-CREDENTIALS", f"there is no AWS profile {self._profile!r}; set aws_profile to one that exists"
             ) from error
-        except BotoCoreError as error:
-            text = f"AWS credentials cannot be loaded ({type(error).__name__}); check the AWS configuration"
-            raise PermanentError("E-ES-CREDENTIALS", text) from error
+        except (BotoCoreError, ClientError, OSError) as error:
+            raise _unsigned(error) from error
         if credentials is None:
             raise PermanentError(
                 "E-ES-CREDENTIALS",
@@ -69,3 +64,14 @@ class Signer:
             )
         sign: Sign = Urllib3AWSV4SignerAuth(credentials, self._region, _SERVICE)
         return sign
+
+
+def _unsigned(error: Exception) -> OfframpError:
+    """Return the error of a request that could not be signed, by who must act."""
+    from stores.aws_faults import login_fault, network_fault
+
+    if (fault := network_fault(error, "url")) is not None and fault.passes:
+        return TransientError("E-ES-AWAY", f"AWS credentials cannot be renewed: {fault.text}")
+    # The driver's own text may quote what a credential process printed.
+    reason = (fault.text if fault is not None else login_fault(error)) or type(error).__name__
+    return PermanentError("E-ES-CREDENTIALS", f"there are no valid AWS credentials to sign with: {reason}")

@@ -10,7 +10,8 @@ from urllib.parse import quote
 import orjson
 
 from stores.contract.fence import Fence
-from stores.elasticsearch.client import DROPPED, NDJSON, NO_ANSWER, Answer, Cluster, Fault
+from stores.elasticsearch.client import NDJSON, Answer, Cluster
+from stores.elasticsearch.faults import DROPPED, NO_ANSWER, Fault
 from stores.elasticsearch.spots import Refusal, Spot
 from stores.throttling.backoff import Backoff, Left, retry_rest
 from stores.throttling.batches import cut

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Container
+import ssl
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -11,11 +11,14 @@ from urllib.parse import SplitResult, urlsplit
 
 import orjson
 
+from stores.connection_faults import connection_fault
 from stores.contract.fence import NO_FENCE, Fence
 from stores.elasticsearch.aws_signing import Signer
 from stores.elasticsearch.configuration import Connection, has_port
-from stores.errors import PermanentError, TransientError, redacted
+from stores.elasticsearch.faults import ADVICE, NO_ANSWER, Fault
+from stores.errors import PermanentError, PlanError, redacted
 from stores.throttling.backoff import TIMING, Backoff, Timing, retry
+from stores.transport_security import is_this_machine, unchecked, unencrypted, unprotected_host
 
 if TYPE_CHECKING:
     from elastic_transport import Urllib3HttpNode
@@ -27,40 +30,6 @@ NDJSON = "application/x-ndjson"
 
 _TIMEOUT_S = 90.0
 _CONNECTIONS = 32
-
-NO_ANSWER = 0
-DROPPED = "dropped by the ingest pipeline"
-"""The kind of a fault that no server names: it acknowledges such a document and keeps nothing."""
-_PASSING_STATUS = frozenset({NO_ANSWER, 429, 502, 503, 504})
-# What passes although its status does not say so: a node that left (500) or a shard that moved (404).
-_PASSING_KINDS = frozenset(
-    {
-        "circuit_breaking_exception",
-        "es_rejected_execution_exception",
-        "connect_transport_exception",
-        "node_closed_exception",
-        "node_disconnected_exception",
-        "node_not_connected_exception",
-        "no_shard_available_action_exception",
-        "receive_timeout_transport_exception",
-        "shard_not_found_exception",
-        "illegal_index_shard_state_exception",
-        "unavailable_shards_exception",
-    }
-)
-# Elasticsearch quotes values in its reasons ("Preview of field's value: …", "failed to parse date field […]", the bytes
-# of an immense term): only these beginnings, which name fields, types and limits, leave this module.
-_TELLING = re.compile(
-    r"""(?:\[-?\d+:-?\d+\]\ )?
-    ( failed\ to\ parse\ field\ \[[^\]]*\]\ of\ type\ \[\w+\]
-    | mapping\ set\ to\ strict,\ dynamic\ introduction\ of\ \[[^\]]*\]\ within\ \[[^\]]*\]\ is\ not\ allowed
-    | object\ mapping\ for\ \[[^\]]*\]\ tried\ to\ parse\ field\ \[[^\]]*\]\ as\ object,\ but\ found\ a\ concrete\ value
-    | Document\ contains\ at\ least\ one\ immense\ term\ in\ field="[^"]*"
-    | Limit\ of\ [a-z ]+\ \[\d+\]\ has\ been\ exceeded
-    | The\ number\ of\ nested\ documents\ has\ exceeded\ the\ allowed\ limit\ of\ \[\d+\]
-    | field\ name\ cannot\ be\ an\ empty\ string )""",
-    re.VERBOSE,
-)
 
 
 class Cluster:
@@ -79,8 +48,13 @@ class Cluster:
             )
         if (connection.username is None) != (connection.password is None):
             raise ValueError("found only one of username and password for Elasticsearch; set both")
-        if connection.ca_certs and parts.scheme != "https":
-            raise ValueError("ca_certs needs an https url")
+        for name in ("ca_certs", "client_cert"):
+            if getattr(connection, name) and parts.scheme != "https":
+                raise ValueError(f"{name} needs an https url")
+        if connection.client_key and not connection.client_cert:
+            raise ValueError("client_key needs client_cert, the certificate that it is the key of")
+        if connection.client_cert and not connection.verify_certs:
+            raise ValueError("client_cert needs verify_certs: true; another server could use what it proves")
         self.name = redacted(connection.url)
         self.timing = timing
         self.opensearch = connection.flavour == "opensearch"
@@ -133,6 +107,16 @@ class Cluster:
             raise fault.away(self.name) from answer.cause
         raise fault.error(self.name)
 
+    def transport_notes(self) -> Iterator[str]:
+        """Yield what a person should know of the way to the cluster; nothing for one on this machine."""
+        parts = urlsplit(self._connection.url)
+        if is_this_machine(parts.hostname or ""):
+            return
+        if parts.scheme == "http":
+            yield unencrypted(self.name, "write https:// in `url`")
+        elif not self._connection.verify_certs:
+            yield unchecked(self.name, "set verify_certs: true, and ca_certs to its authority")
+
     def close(self) -> None:
         """Release connections."""
         with self._lock:
@@ -149,7 +133,7 @@ class Cluster:
         media: str,
         parsed: Callable[[bytes], Any],
     ) -> Answer:
-        from elastic_transport import HttpHeaders, TlsError, TransportError
+        from elastic_transport import HttpHeaders, TransportError
 
         headers = {"accept": JSON} if body is None else {"accept": JSON, "content-type": media}
         if self._signer is not None:
@@ -160,11 +144,9 @@ class Cluster:
         try:
             response = node.perform_request(method, target, body, HttpHeaders(headers))
         except TransportError as error:
-            if isinstance(error, TlsError) and "certificate" in str(error).lower():
-                raise PermanentError(
-                    "E-ES-TLS",
-                    f"{self.name}: its certificate is not trusted; set ca_certs to the certificate of its authority",
-                ) from error
+            fault = connection_fault(str(error))
+            if fault is not None and not fault.passes:
+                raise PermanentError("E-ES-TLS", f"{self.name}: {fault.cause}; {ADVICE[fault.kind]}") from error
             return Answer(NO_ANSWER, "", None, error)
         try:
             content = (parsed if response.meta.status == 200 else orjson.loads)(response.body)
@@ -186,11 +168,14 @@ class Cluster:
                     headers["authorization"] = f"ApiKey {connection.api_key}"
                 if connection.username is not None and connection.password is not None:
                     headers["authorization"] = basic_auth_to_header((connection.username, connection.password))
+                _check_files(connection)
                 self._node = Urllib3HttpNode(
                     config.replace(
                         headers=headers,
                         ca_certs=connection.ca_certs,
                         verify_certs=connection.verify_certs,
+                        client_cert=connection.client_cert,
+                        client_key=connection.client_key,
                         request_timeout=_TIMEOUT_S,
                         connections_per_node=_CONNECTIONS,
                     )
@@ -227,8 +212,11 @@ class Answer:
     def fault(self) -> Fault:
         """Return what the answer complains about."""
         if self.cause is not None:
-            return Fault(NO_ANSWER, (type(self.cause).__name__,))
-        return Fault.of(self.status, self.part("error", default=None))
+            return Fault(NO_ANSWER, (type(self.cause).__name__,), network=connection_fault(str(self.cause)))
+        error = self.part("error", default=None) if isinstance(self.content, dict) else None
+        if error is None and isinstance(self.content, dict):  # Amazon's own gateway has another form of error.
+            error = {"reason": self.content.get("Message") or self.content.get("message") or ""}
+        return Fault.of(self.status, error)
 
     def unclear(self, what: str) -> PermanentError:
         """Return the error for an answer that does not tell what became of the request."""
@@ -239,78 +227,27 @@ class Answer:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """Why a request, or one document of it, was not carried out."""
+def _check_files(connection: Connection) -> None:
+    """Return if the files of certificates can be used; raises PlanError otherwise."""
+    try:
+        if connection.ca_certs is not None:
+            ssl.create_default_context(cafile=connection.ca_certs)
+    except OSError as error:  # Also what OpenSSL says of a file.
+        raise _unusable("ca_certs", error) from None
+    try:
+        if connection.client_cert is not None:
+            # A password: without one OpenSSL would ask for it at the terminal.
+            context = ssl.create_default_context()
+            context.load_cert_chain(connection.client_cert, connection.client_key, password="")
+    except OSError as error:
+        raise _unusable("client_cert or client_key", error) from None
 
-    status: int
-    kinds: tuple[str, ...] = ()
-    """The types of the error and of its causes."""
-    reasons: tuple[str, ...] = ()
-    """Their texts, which may quote the document."""
 
-    @classmethod
-    def of(cls, status: int, error: Any) -> Fault:
-        """Return the fault of an `error` object, its causes unrolled."""
-        chain: list[tuple[str, str]] = []
-        while isinstance(error, dict):
-            chain.append((str(error.get("type", "")), str(error.get("reason", ""))))
-            error = error.get("caused_by")
-        return cls(status, tuple(kind for kind, _ in chain), tuple(reason for _, reason in chain))
-
-    @property
-    def text(self) -> str:
-        """The fault in words that quote no document."""
-        reason_shown = next((match[1] for reason in self.reasons if (match := _TELLING.match(reason))), "")
-        kinds = " < ".join(self.kinds) or "no error type"
-        return f"{kinds} ({self.status or 'no answer'})" + (f": {reason_shown}" if reason_shown else "")
-
-    @property
-    def no_index(self) -> bool:
-        """Whether the index is not there."""
-        return "index_not_found_exception" in self.kinds
-
-    @property
-    def passes(self) -> bool:
-        """Whether the same request may succeed later."""
-        if "cluster_block_exception" in self.kinds:
-            # Block 12 is the flood stage of a full disk, which lifts itself (R93); 8 and 5 were set by somebody.
-            return self.status in _PASSING_STATUS or any("/12/" in reason for reason in self.reasons)
-        return self.status in _PASSING_STATUS or not _PASSING_KINDS.isdisjoint(self.kinds)
-
-    @property
-    def blames_document(self) -> bool:
-        """Whether it is this document that Elasticsearch does not take."""
-        return DROPPED in self.kinds or (self.status in (400, 413) and "index_closed_exception" not in self.kinds)
-
-    def refusal(self) -> tuple[str, str]:
-        """Return code and reason of the document's reject."""
-        if DROPPED in self.kinds:
-            return "E-ES-PIPELINE", DROPPED
-        return ("E-ES-SIZE" if self.status == 413 else "E-ES-REJECTED", self.text)
-
-    def away(self, where: str) -> TransientError:
-        """Return the error for a fault that did not pass in time."""
-        return TransientError("E-ES-AWAY", f"{where}: {self.text} until the deadline; the same command resumes")
-
-    def error(self, where: str) -> PermanentError:
-        """Return the error for a fault that will not pass."""
-        if self.no_index:
-            return PermanentError(
-                "E-ES-NOINDEX", f"{where}: the index no longer exists; start over with backfill --restart"
-            )
-        if not {"cluster_block_exception", "index_closed_exception"}.isdisjoint(self.kinds):
-            return PermanentError(
-                "E-ES-BLOCKED", f"{where}: {'; '.join(self.reasons)}; remove the block, then run the same command"
-            )
-        if self.status in (401, 403):
-            return PermanentError(
-                "E-ES-AUTH",
-                f"{where}: {self.text}; the login needs monitor on the cluster, and create_index, view_index_metadata,"
-                " read, write and maintenance on the index (manage where versioned or load_* are used); an AWS identity"
-                " needs es:ESHttpGet, ESHttpPut, ESHttpPost and ESHttpDelete on the domain",
-            )
-        return PermanentError("E-ES-ANSWER", f"{where}: the server refused the request: {self.text}")
+def _unusable(key: str, error: OSError) -> PlanError:
+    reason = "it is not in PEM format, or not the key of the certificate"
+    if not isinstance(error, ssl.SSLError) and error.strerror:
+        reason = error.strerror
+    return PlanError("E-ES-TLS", f"the file of {key} cannot be used: {reason}; correct it under the target")
 
 
 def _signer(connection: Connection, parts: SplitResult) -> Signer | None:
@@ -324,6 +261,8 @@ def _signer(connection: Connection, parts: SplitResult) -> Signer | None:
         if connection.aws_profile is not None:
             raise ValueError("aws_profile: needs aws_region, the region to sign requests for")
         return None
+    if unprotected_host(connection.url) is not None:
+        raise ValueError("aws_region: signed requests over http could be read and sent again by others; write https://")
     if connection.flavour != "opensearch":
         raise ValueError("aws_region: is only for Amazon OpenSearch Service; set flavour: opensearch")
     if connection.api_key is not None or connection.username is not None or parts.username is not None:

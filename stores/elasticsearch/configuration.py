@@ -30,6 +30,10 @@ class Connection:
     """The user's password."""
     ca_certs: str | None = None
     """A file of certificate authorities to trust (https only)."""
+    client_cert: str | None = None
+    """A file with the client certificate that the cluster demands (https only)."""
+    client_key: str | None = None
+    """The file with that certificate's key, where it is not in the same file."""
     verify_certs: bool = True
     """Whether the server's certificate is checked."""
     index_prefix: str = ""

@@ -12,7 +12,8 @@ from msgspec.json import Decoder
 
 from stores.contract.fence import Fence
 from stores.elasticsearch.bulk import NO_PIPELINE, Action, Bulk, delete_line, index_lines
-from stores.elasticsearch.client import NO_ANSWER, Cluster, Fault
+from stores.elasticsearch.client import Cluster
+from stores.elasticsearch.faults import NO_ANSWER, Fault
 from stores.elasticsearch.listing import Listing
 from stores.elasticsearch.spots import Refusal, Spot
 from stores.errors import PermanentError

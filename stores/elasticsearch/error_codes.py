@@ -19,7 +19,7 @@ CODES: Mapping[str, Entry] = {
     ),
     "E-ES-AUTH": entry(
         "stopped",
-        "The login is refused, or lacks privileges that the run needs; the message lists them.",
+        "The login is refused, or lacks a privilege that the run needs; the message says which.",
         "Correct the user and password or the key, or give that login the listed privileges.",
     ),
     "E-ES-AWAY": entry(
@@ -34,8 +34,8 @@ CODES: Mapping[str, Entry] = {
     ),
     "E-ES-CREDENTIALS": entry(
         "refused stopped",
-        "There are no AWS credentials to sign requests with, or the profile does not exist.",
-        "Set `aws_profile`, or give the process a role or credentials in its environment.",
+        "There are no valid AWS credentials to sign requests with, or the profile does not exist.",
+        "Correct what the message names; docs/permissions.md says where credentials come from.",
     ),
     "E-ES-INDEX": entry(
         "refused",
@@ -89,9 +89,9 @@ CODES: Mapping[str, Entry] = {
         "Name another `index`.",
     ),
     "E-ES-TLS": entry(
-        "stopped",
-        "The server's certificate is not trusted.",
-        "Set `ca_certs` to the certificate of its authority.",
+        "refused stopped",
+        "The server cannot be spoken to by TLS, or a file of certificates cannot be used; the message says why.",
+        "Correct what the message names: `url`, `ca_certs`, `client_cert`, or the certificate itself.",
     ),
     "E-ES-VERSION": entry(
         "refused",

@@ -156,7 +156,7 @@ class ElasticsearchTarget(
 
     def check(self) -> Sequence[str]:
         """Return what a person should know; raises PlanError for another product or an index the plan does not fit."""
-        notes: list[str] = []
+        notes: list[str] = [*self._cluster.transport_notes()]
         with _before_writing():
             version = server_version(self._cluster, self._check_s)
             if self._placement.pipeline is not None:

@@ -47,6 +47,7 @@ _ADVICE: Mapping[Kind, str] = {
     "other_host": "name the host in source.uri as the certificate does",
     "expired": "renew its certificate, or correct this machine's clock",
     "client_certificate": "set tlsCertificateKeyFile in source.uri to a certificate that it accepts",
+    "file": "correct tlsCAFile or tlsCertificateKeyFile in source.uri",
     "tls": "check the tls options of source.uri",
 }
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import redis.exceptions as driver
 from hiredis import pack_command
 
+from stores.connection_faults import Kind, connection_fault
 from stores.contract.fence import NO_FENCE, Fence
 from stores.errors import PermanentError, TransientError
 from stores.redis.configuration import Durability
@@ -57,6 +58,16 @@ NO_JSON = (
 )
 LOST = (driver.ConnectionError, driver.TimeoutError, OSError)
 """What a connection raises that cannot be used or did not last."""
+
+_ADVICE: Mapping[Kind, str] = {
+    "no_tls": "write redis:// in `url`, or correct its port",
+    "untrusted": "add ssl_ca_certs, the certificate of its authority, to `url`",
+    "other_host": "name the host in `url` as the certificate does",
+    "expired": "renew its certificate, or correct this machine's clock",
+    "client_certificate": "add ssl_certfile and ssl_keyfile to `url`, a certificate that it accepts",
+    "file": "correct the files that the ssl_ options of `url` name",
+}
+"""What to do about the faults of a connection that no waiting helps."""
 
 Command = tuple[str | bytes, ...]
 Refused = driver.ResponseError
@@ -185,9 +196,16 @@ class Server:
                 connection = closing.enter_context(self._connections.one())
             except driver.RedisError as error:
                 if isinstance(error, LOST) and not isinstance(error, AUTH):
+                    if (lasting := self._lasting(error)) is not None:
+                        raise lasting from error
                     raise
                 raise self.refusal(error) from error
-            yield Wire(connection, self)
+            try:
+                yield Wire(connection, self)
+            except LOST as error:
+                if (lasting := self._lasting(error)) is not None:
+                    raise lasting from error
+                raise
 
     def refusal(self, error: driver.RedisError) -> PermanentError:
         """Return an error reply that will not pass as what a person must act upon."""
@@ -200,6 +218,17 @@ class Server:
             return PermanentError("E-RDS-NOJSON", f"{self.place} {NO_JSON}")
         return PermanentError("E-RDS-SERVER", f"{self.place} refused a command: {_shown(error)}")
 
+    def _lasting(self, error: Exception) -> PermanentError | None:
+        """Return the error of a connection that no waiting helps, None where it may."""
+        fault = connection_fault(str(error))
+        if fault is None and self._connections.encrypted and "No such file" in str(error):
+            return PermanentError(
+                "E-RDS-TLS", f"{self.place}: a file that the ssl_ options of `url` name does not exist; correct them"
+            )
+        if fault is None or fault.passes:
+            return None
+        return PermanentError("E-RDS-TLS", f"{self.place}: {fault.cause}; {_ADVICE[fault.kind]}")
+
     def gave_up(self, error: Exception, deadline_s: float | None = None) -> TransientError:
         """Return the last error of a series of attempts as what may pass."""
         tried = f"for {self._deadline_s if deadline_s is None else deadline_s:g} s"
@@ -209,7 +238,14 @@ class Server:
             )
             return TransientError("E-RDS-REPLICAS", text)
         if not isinstance(error, Refused):
-            text = f"{self.place} could not be reached {tried} ({type(error).__name__}: {error}); check it and resume"
+            # A server that waits for other bytes than TLS, or for TLS, says nothing or hangs up.
+            scheme = (
+                "write redis:// if it has no TLS" if self._connections.encrypted else "write rediss:// if it wants TLS"
+            )
+            text = (
+                f"{self.place} could not be reached {tried} ({type(error).__name__}: {error}); check it ({scheme})"
+                " and resume"
+            )
             return TransientError("E-RDS-UNREACHABLE", text)
         if code(error) == "OOM":
             text = f"{self.place} was out of memory {tried}{self._memory()}; raise maxmemory, then run the same command"

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import redis.exceptions as driver
 from redis import ConnectionPool
 from redis.backoff import NoBackoff
-from redis.connection import Connection, DefaultParser, parse_url
+from redis.connection import Connection, DefaultParser, SSLConnection, parse_url
 from redis.retry import Retry
 
 from stores.sharing import Sharing
@@ -46,6 +46,11 @@ class Connections:
         if "path" in options:
             return f"redis at {options['path']}"
         return f"redis at {options.get('host', 'localhost')}:{options.get('port', 6379)}/{options.get('db', 0)}"
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether they speak TLS."""
+        return issubclass(self.options["connection_class"], SSLConnection)
 
     @contextmanager
     def one(self) -> Iterator[Any]:

@@ -108,6 +108,11 @@ CODES: Mapping[str, Entry] = {
         "A key or value is larger than the server accepts.",
         "Raise `proto-max-bulk-len` on the server, or drop the large field (`fields`).",
     ),
+    "E-RDS-TLS": entry(
+        "stopped",
+        "The server cannot be spoken to by TLS, or a file of certificates cannot be used; the message says why.",
+        "Correct what the message names: `url`, its ssl_ options, or the certificate itself.",
+    ),
     "E-RDS-TYPE": entry(
         "refused rejected",
         "A key holds another type than the route writes there.",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from urllib.parse import parse_qsl, urlsplit
 
 from stores.errors import PlanError
 from stores.redis.client import NO_JSON, Server, parsed_info
 from stores.redis.commands import JSON
 from stores.redis.keys import OwnKeys
+from stores.transport_security import is_this_machine, unchecked, unencrypted
 
 
 def check_server(server: Server, wait_s: float, *, json: bool, allow_eviction: bool, in_cluster: bool) -> Sequence[str]:
@@ -29,6 +31,20 @@ def check_server(server: Server, wait_s: float, *, json: bool, allow_eviction: b
     if json and not json_module:
         raise PlanError("E-RDS-NOJSON", f"{place} {NO_JSON}")
     return _check_eviction(info, place, allow_eviction=allow_eviction)
+
+
+def transport_notes(url: str, place: str) -> Iterator[str]:
+    """Yield what a person should know of the way to a server; nothing for one on this machine."""
+    parts = urlsplit(url)
+    if parts.scheme == "unix" or is_this_machine(parts.hostname or "localhost"):
+        return
+    options = {name.lower(): value.lower() for name, value in parse_qsl(parts.query)}
+    if parts.scheme == "redis":
+        yield unencrypted(place, "write rediss:// in `url`")
+    elif options.get("ssl_cert_reqs") in ("none", "optional"):
+        yield unchecked(place, "remove ssl_cert_reqs from `url`")
+    elif options.get("ssl_check_hostname") in ("false", "no", "0", "f", "n"):
+        yield unchecked(place, "remove ssl_check_hostname from `url`")
 
 
 def check_type(kind: str, own: OwnKeys, shared_type: str | None) -> None:

@@ -48,7 +48,7 @@ from stores.redis.commands import (
 from stores.redis.connections import Connections
 from stores.redis.keys import OwnKeys, as_bytes, literal, parsed
 from stores.redis.memory_usage import free_bytes, growth_bytes, size_of
-from stores.redis.server_checks import check_server, check_type
+from stores.redis.server_checks import check_server, check_type, transport_notes
 from stores.redis.server_health import Statuses, as_design, faults, of_design, server_statuses
 from stores.redis.streams import Turns, insert, too_late
 from stores.throttling.backoff import TIMING, Backoff, Timing, retry_each
@@ -89,6 +89,7 @@ class RedisTarget(Auditable, Fenced, Listable, Measurable, Paced, Plannable, Scr
         self._shared = configuration.shared_type(placement)
         self._own_keys = OwnKeys.of(placement.key, route, shared=self._shared is not None)
         self._ttl_ms = placement.ttl_s * 1000 if placement.ttl_s is not None else None
+        self._url = connection.url
         self._allow_eviction = connection.allow_eviction
         self._deadline_s = connection.retry_deadline_s
         self._server: Server
@@ -135,7 +136,8 @@ class RedisTarget(Auditable, Fenced, Listable, Measurable, Paced, Plannable, Scr
         """Return what a person should know; raises PlanError for a server or a key that cannot hold this route."""
         wait_s = min(_CHECK_S, self._deadline_s)
         in_cluster = isinstance(self._server, Cluster)
-        notes = [
+        notes = list(transport_notes(self._url, self._server.place))
+        notes += [
             note
             for server in self._server.primaries(wait_s)
             for note in check_server(

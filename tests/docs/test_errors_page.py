@@ -60,12 +60,12 @@ def test_what_is_wrong_with_the_catalogue_is_told_with_what_to_do() -> None:
     found = [
         Use("E-RDS-NEW", "stores/redis/target.py line 3", "paused"),
         Use("E-MADE-UP", "flows/run/backfill.py line 4", None),
-        Use("E-ES-TLS", "stores/elasticsearch/client.py line 5", "refused"),
+        Use("E-ES-BLOCKED", "stores/elasticsearch/client.py line 5", "refused"),
         Use("E-SRC-AUTH", "stores/mongodb/collection.py line 6", "stopped"),
     ]
-    known = {code: CATALOGUE[code] for code in ("E-ES-TLS", "E-SRC-AUTH", "E-USAGE")}
+    known = {code: CATALOGUE[code] for code in ("E-ES-BLOCKED", "E-SRC-AUTH", "E-USAGE")}
     assert faults(found, known) == [
-        "E-ES-TLS (stores/elasticsearch/client.py line 5) is raised as refused, but its entry says stopped: add"
+        "E-ES-BLOCKED (stores/elasticsearch/client.py line 5) is raised as refused, but its entry says stopped: add"
         " refused",
         "E-MADE-UP (flows/run/backfill.py line 4) has no entry: add its meaning and remedy to"
         " flows/error_codes.py, with the effect of its error",

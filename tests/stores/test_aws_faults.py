@@ -108,7 +108,7 @@ LASTING, PASSING = PermanentError, TransientError
     ("endpoint", "trusted", "kind", "code", "words"),
     [
         ("http://127.0.0.1:{closed}", True, PASSING, "E-DDB-NETWORK", ["127.0.0.1:{closed}", "refused", "`endpoint`"]),
-        ("http://nosuch.invalid", True, PASSING, "E-DDB-NETWORK", ["nosuch.invalid", "host name is unknown"]),
+        ("https://nosuch.invalid", True, PASSING, "E-DDB-NETWORK", ["nosuch.invalid", "host name is unknown"]),
         ("http://127.0.0.1:{mute}", True, PASSING, "E-DDB-NETWORK", ["127.0.0.1:{mute}", "closed the connection"]),
         ("http://127.0.0.1:{redis}", True, PASSING, "E-DDB-NETWORK", ["127.0.0.1:{redis}", "leads to the service"]),
         ("http://127.0.0.1:{tls}", True, PASSING, "E-DDB-NETWORK", ["127.0.0.1:{tls}", "https"]),
@@ -267,6 +267,21 @@ def test_a_clock_that_is_wrong_is_told_as_that(environment: Callable[..., None])
         error = refusal(url)
     assert (type(error), error.code) == (PermanentError, "E-DDB-CREDENTIALS")
     assert "clock" in error.message
+
+
+def test_signed_requests_go_over_tls_or_stay_on_this_machine(environment: Callable[..., None]) -> None:
+    environment(**KEYS)
+    for url in ("http://dynamodb.example", "http://10.0.0.7:8000"):
+        error = refusal(url)
+        assert (type(error), error.code) == (PlanError, "E-DDB-ENDPOINT")
+        assert "https" in error.message
+        bucket = Objects("b", "", "oversize_bucket", region="eu-west-1", endpoint=url, profile=None, deadline_s=1)
+        with pytest.raises(PlanError) as refused:
+            bucket.check()
+        assert refused.value.code == "E-S3-CLIENT"
+    environment(AWS_ENDPOINT_URL_DYNAMODB="http://dynamodb.example")  # boto3 takes it from there too.
+    session.cache_clear()
+    assert refusal(None).code == "E-DDB-ENDPOINT"
 
 
 DESCRIBE = {"Effect": "Allow", "Action": "dynamodb:DescribeTable", "Resource": "*"}

@@ -1,0 +1,147 @@
+"""A Redis behind TLS: each fault by its name and at once, client certificates with ACL users, and notes on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import redis
+from certificates import Authority
+from redis_relay import round_trips
+from tls_relay import saying, tls_relay
+
+from mappers.redis.records import Hash, Member, String
+from stores.errors import OfframpError, PermanentError, TransientError
+from stores.redis.server_checks import transport_notes
+from stores.redis.target import RedisTarget
+
+SECRET = "s3cr3t-word"
+AWAY_S = 1.0
+
+
+@dataclass(frozen=True)
+class Places:
+    """Servers of every kind, by what is wrong with them; a plain one at last."""
+
+    folder: Path
+    http: int
+    mute: int
+    tls: int
+    other_host: int
+    expired: int
+    mutual: int
+    plain: int
+
+
+@pytest.fixture(scope="module")
+def places(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
+    folder = tmp_path_factory.mktemp("certificates")
+    authority = Authority(folder)
+    upstream, good = urlsplit(redis_url).port or 0, authority.certificate("server")
+    authority.certificate("client")
+    stranger = Authority(folder, "strangers")
+    stranger.certificate("stranger")
+    (folder / "junk.pem").write_text("no certificate")
+    with ExitStack() as running:
+        begin = running.enter_context
+        yield Places(
+            folder,
+            http=begin(saying(b"HTTP/1.1 400 Bad Request\r\n\r\n")),
+            mute=begin(saying(b"")),
+            tls=begin(tls_relay(upstream, good)),
+            other_host=begin(tls_relay(upstream, authority.certificate("other", hosts=["other.example"]))),
+            expired=begin(tls_relay(upstream, authority.certificate("expired", days=-1))),
+            mutual=begin(tls_relay(upstream, good, clients=authority.file)),
+            plain=upstream,
+        )
+
+
+CA = "?ssl_ca_certs={folder}/authority.pem"
+CLIENT = CA + "&ssl_certfile={folder}/client.pem&ssl_keyfile={folder}/client.key"
+STRANGER = CA + "&ssl_certfile={folder}/stranger.pem&ssl_keyfile={folder}/stranger.key"
+
+
+@pytest.mark.parametrize(
+    ("url", "kind", "code", "words"),
+    [
+        ("rediss://127.0.0.1:{plain}", TransientError, "E-RDS-UNREACHABLE", ["127.0.0.1:{plain}", "redis://"]),
+        ("rediss://127.0.0.1:{http}", PermanentError, "E-RDS-TLS", ["127.0.0.1:{http}", "does not speak TLS"]),
+        ("rediss://127.0.0.1:{tls}", PermanentError, "E-RDS-TLS", ["127.0.0.1:{tls}", "no authority", "ssl_ca_certs"]),
+        ("rediss://localhost:{other_host}" + CA, PermanentError, "E-RDS-TLS", ["another host name"]),
+        ("rediss://127.0.0.1:{expired}" + CA, PermanentError, "E-RDS-TLS", ["expired", "clock"]),
+        ("rediss://127.0.0.1:{mutual}" + CA, PermanentError, "E-RDS-TLS", ["client certificate", "ssl_certfile"]),
+        ("rediss://127.0.0.1:{mutual}" + STRANGER, PermanentError, "E-RDS-TLS", ["client certificate"]),
+        ("rediss://127.0.0.1:{tls}?ssl_ca_certs=/no/ca.pem", PermanentError, "E-RDS-TLS", ["ssl_", "does not exist"]),
+        ("rediss://127.0.0.1:{tls}?ssl_ca_certs={folder}/junk.pem", PermanentError, "E-RDS-TLS", ["a file of", "ssl_"]),
+        ("redis://127.0.0.1:{tls}", TransientError, "E-RDS-UNREACHABLE", ["127.0.0.1:{tls}", "rediss://"]),
+        ("redis://127.0.0.1:{mute}", TransientError, "E-RDS-UNREACHABLE", ["127.0.0.1:{mute}"]),
+    ],
+)
+def test_each_fault_of_a_connection_has_its_host_cause_and_remedy(
+    places: Places, make: Callable[..., RedisTarget], url: str, kind: type[OfframpError], code: str, words: list[str]
+) -> None:
+    # With so long a deadline the test only ends if what waiting does not help is not retried.
+    deadline_s = AWAY_S if kind is TransientError else 3600
+    target = make(url.format(**vars(places)).replace("//", f"//:{SECRET}@", 1), deadline_s=deadline_s)
+    acts: list[Callable[[], object]] = [target.check, lambda: target.read(["x"])]
+    if kind is PermanentError:
+        acts.append(lambda: list(target.addresses()))
+    for act in acts:
+        with pytest.raises(OfframpError) as caught:
+            act()
+        assert (type(caught.value), caught.value.code) == (kind, code), caught.value
+        assert SECRET not in str(caught.value)
+        for word in words:
+            assert word.format(**vars(places)) in caught.value.message
+
+
+def test_a_user_of_an_acl_with_a_client_certificate_is_served(
+    places: Places, make: Callable[..., RedisTarget], client: redis.Redis, unique: str
+) -> None:
+    client.acl_setuser(
+        unique,
+        enabled=True,
+        passwords=[f"+{SECRET}"],
+        keys=[f"{unique}*", "offramp:*"],
+        commands=["+@all", "-@admin", "-@dangerous", "+info", "+ping", "+command"],
+    )
+    target = make(f"rediss://{unique}:{SECRET}@127.0.0.1:{places.mutual}{CLIENT.format(folder=places.folder)}")
+    assert target.check() == []
+    target.prepare()
+    round_trips(target, [String(f"{unique}:1", b"v"), Hash(f"{unique}:2", ((b"a", b"1"),))])
+    assert sorted(target.addresses()) == [f"{unique}:1", f"{unique}:2"]
+    target.delete([f"{unique}:1"])
+    shared = make(
+        f"rediss://{unique}:{SECRET}@127.0.0.1:{places.mutual}{CLIENT.format(folder=places.folder)}",
+        key=f"{unique}-board",
+        score="rating",
+    )
+    round_trips(shared, [Member(f"{unique}-board", "m", 1.0)])
+    wrong = make(f"rediss://{unique}:not-{SECRET}@127.0.0.1:{places.mutual}{CLIENT.format(folder=places.folder)}")
+    with pytest.raises(PermanentError) as refused:
+        wrong.check()
+    assert refused.value.code == "E-RDS-AUTH"
+    client.acl_deluser(unique)
+
+
+@pytest.mark.parametrize(
+    ("url", "word"),
+    [
+        ("redis://user:s3cr3t-word@cache.example:6379/0", "without TLS"),
+        ("rediss://cache.example?ssl_cert_reqs=none", "not checked"),
+        ("rediss://cache.example?ssl_check_hostname=false", "not checked"),
+        ("rediss://cache.example", ""),
+        ("redis://localhost:6379", ""),
+        ("redis://127.0.0.1", ""),
+        ("redis://", ""),
+        ("unix:///run/redis.sock", ""),
+    ],
+)
+def test_a_way_that_others_may_read_is_noted(url: str, word: str) -> None:
+    notes = list(transport_notes(url, "redis at cache.example:6379/0"))
+    assert len(notes) == (1 if word else 0)
+    assert all(word in note and "cache.example" in note and SECRET not in note for note in notes)
