@@ -1,4 +1,4 @@
-"""The one way to the terminal: nothing that leaves by it is obeyed by a terminal or hides in a line.
+"""The one way to the terminal: nothing that leaves by it is obeyed by a terminal, hides in a line, or is a secret.
 
 Names, ids and texts of servers are other people's: whoever can write a document could clear the screen, write a second
 verdict below the first, or turn a name around. So a text is a line, and what does not show is escaped.
@@ -14,19 +14,21 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any, TextIO
 
 from flows.visible_text import visible, visible_lines
+from stores.masking import masked, masked_content
 
 
 def echo(*lines: str, err: bool = False, flush: bool = False) -> None:
     """Each text is a line of standard output, or of standard error; a newline within a text is shown as an escape."""
     stream = sys.stderr if err else sys.stdout
-    stream.write("".join(f"{visible(line)}\n" for line in lines))
+    stream.write("".join(f"{masked(visible(line))}\n" for line in lines))
     if err or flush:
         stream.flush()
 
 
 def print_json(value: Any) -> None:
     """The value is on standard output as JSON, in ASCII: a store's keys may hold bytes that no reader of JSON takes."""
-    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+    # Not through the guard: a number that is a password too would end the JSON.
+    _unguarded(sys.stdout).write(json.dumps(masked_content(value), indent=2) + "\n")
 
 
 def is_terminal() -> bool:
@@ -36,7 +38,10 @@ def is_terminal() -> bool:
 
 def unguarded_stderr() -> TextIO:
     """Return standard error itself, for what draws on a terminal and makes each of its texts visible on its own."""
-    stream = sys.stderr
+    return _unguarded(sys.stderr)
+
+
+def _unguarded(stream: TextIO) -> TextIO:
     return stream.inner if isinstance(stream, _Guarded) else stream
 
 
@@ -80,5 +85,5 @@ class _Guarded(io.TextIOBase):
         self.inner.flush()
 
     def write(self, text: str) -> int:
-        self.inner.write(visible_lines(text))
+        self.inner.write(masked(visible_lines(text)))
         return len(text)

@@ -15,6 +15,8 @@ import traceback
 from collections.abc import Sequence
 from urllib.parse import urlsplit, urlunsplit
 
+from stores.masking import masked
+
 
 class OfframpError(Exception):
     """An error with a catalogue code and a text for the person who must act."""
@@ -25,9 +27,10 @@ class OfframpError(Exception):
     def __init__(self, code: str, message: str, details: Sequence[str] = ()) -> None:
         """Keep the catalogue code, such as ``E-DDB-KEYS``, beside the message and its details; all survive pickling.
 
-        A detail is a line of its own below the message, such as a fault of a plan.
+        A detail is a line of its own below the message, such as a fault of a plan. Neither has a secret of the plan.
         """
-        super().__init__(code, message, *([tuple(details)] if details else []))
+        message, details = masked(message), tuple(map(masked, details))
+        super().__init__(code, message, *([details] if details else []))
         self.code = code
         self.message = "\n  ".join([message, *details])
         self.lines = [f"{code} {message}", *(f"  {detail}" for detail in details)]
@@ -66,6 +69,7 @@ def redacted(url: str) -> str:
 
 def origin(error: BaseException) -> str:
     """Return an error's kind and the line it came from, without its text, which may hold values of documents."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
+    frames = traceback.extract_tb(error.__traceback__)
+    frame = next((frame for frame in reversed(frames) if not frame.filename.startswith("<frozen ")), frames[-1])
     reason = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
     return f"{type(error).__name__}{reason} at {frame.filename.rpartition('/')[2]} line {frame.lineno}"

@@ -7,7 +7,7 @@ from typing import Any
 
 _NESTED = ("options", "placement")
 """Parts of a fingerprint that hold keys of the route."""
-_SECRET = "sha256:"  # noqa: S105 - it marks the digest that stands for a secret
+_SECRET = ("scrypt:", "sha256:")
 _WORDS: Mapping[str, str] = {
     "database": "source.database",
     "server": "the server of its target",

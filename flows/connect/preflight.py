@@ -115,7 +115,7 @@ def refuse_changes(state: State, routes: Iterable[Route], found: Mapping[str, Ro
         known = state.partitions.route(route.name)
         if known is None:
             continue
-        if changes := "; ".join(changed_keys(known.fingerprint, route.fingerprint())):
+        if changes := "; ".join(changed_keys(known.fingerprint, route.fingerprint(known.fingerprint))):
             faults.append(
                 PlanError(
                     "E-CONFIG-CHANGED",

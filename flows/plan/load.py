@@ -13,8 +13,13 @@ from flows.plan.model import Plan, Route
 from flows.plan.plan_keys import PlanKeys
 from flows.plan.plugins import PluginError
 from flows.plan.routes import checked_route
+from flows.plan.secret_values import secret_values
 from flows.plan.validation import checked
 from flows.plan.yaml_file import PlanFile, Where, read
+from stores.masking import conceal
+
+_SECRET_VARIABLES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING")
+"""What libraries take from the environment by themselves."""
 
 
 def load(path: Path, environment: Mapping[str, str] | None = None, text: str | None = None) -> Plan:
@@ -22,7 +27,9 @@ def load(path: Path, environment: Mapping[str, str] | None = None, text: str | N
 
     With `text` that is the plan, no file is read, and the path says only beside what its state and reports are.
     """
-    file = read(path, os.environ if environment is None else environment, text)
+    environment = os.environ if environment is None else environment
+    file = read(path, environment, text)
+    conceal([*secret_values(file), *(environment[name] for name in _SECRET_VARIABLES if name in environment)])
     keys = checked(PlanKeys, file.value, (), file)
     if keys is None:
         _check_parts(file)

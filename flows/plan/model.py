@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ def is_plain(route: Route) -> bool:
     return option_declarations(route.options).id_encoding == "plain"
 
 
+_FORMER_DIGEST = "sha256:"
+"""What a digest in a state of an earlier release begins with."""
 PROJECTION = 1
 """The number grows when a release maps a document to another record; that release resumes no older run (R137)."""
 
@@ -81,16 +84,30 @@ class Route:
         drop: list[Transform] = [Drop(fields.drop)] if fields.drop else []
         return compose([*keep, *drop, *self.keys.transforms], losses)
 
-    def fingerprint(self) -> dict[str, Any]:
-        """Return everything that decides which records this route makes and where they go (R137), without secrets."""
+    def fingerprint(self, earlier: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return everything that decides which records this route makes and where they go (R137), without secrets.
+
+        What comes from a reference is digested, as in the `earlier` fingerprint if that has a digest of a former kind.
+        """
+
+        def sealed(name: str, value: Any, before: Any) -> Any:
+            if name not in self.sealed:
+                return value
+            text = json.dumps(value, sort_keys=True)
+            if isinstance(before, str) and before.startswith(_FORMER_DIGEST):
+                return f"{_FORMER_DIGEST}{hashlib.sha256(text.encode()).hexdigest()}"
+            return _slow_digest(text, json.dumps([self.database, self.collection, self.target_name, name]))
+
+        known = earlier or {}
+        known_options = known.get("options") or {}
         return {
             "projection": PROJECTION,
             "database": self.database,
             "collection": self.collection,
-            "where": self._hashed_if_secret("where", json_util.dumps(self.where, sort_keys=True)),
+            "where": sealed("where", json_util.dumps(self.where, sort_keys=True), known.get("where")),
             "fields.keep": sorted(self.keys.fields.keep) if self.keys.fields.keep is not None else None,
             "fields.drop": sorted(self.keys.fields.drop or ()),
-            "transforms": self._hashed_if_secret("transforms", _written(self.keys.transforms))
+            "transforms": sealed("transforms", _written(self.keys.transforms), known.get("transforms"))
             if self.keys.transforms
             else None,
             "target": self.target_name,
@@ -101,15 +118,10 @@ class Route:
             "mapper file": self.digest,
             "watermark": self.keys.watermark,
             "options": {
-                name: self._hashed_if_secret(f"options.{name}", value) for name, value in _plain(self.options).items()
+                name: sealed(f"options.{name}", value, known_options.get(name))
+                for name, value in _plain(self.options).items()
             },
         }
-
-    def _hashed_if_secret(self, name: str, value: Any) -> Any:
-        """Return the value, or its SHA-256 where the key of this name holds something from the environment."""
-        if name not in self.sealed:
-            return value
-        return f"sha256:{hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()}"
 
 
 @dataclass(frozen=True)
@@ -154,6 +166,16 @@ def server_of(connection: Any) -> list[str]:
     """Return the server that a connection leads to, without what may change or must stay secret."""
     named = (str(getattr(connection, name, None) or "") for name in ("url", "endpoint", "region"))
     return [redacted(name) for name in named if name]
+
+
+@cache
+def _slow_digest(text: str, salt: str) -> str:
+    """Return a digest from which a short secret cannot be guessed at speed (scrypt, RFC 7914).
+
+    The salt follows from the plan, so that every worker makes the same digest, and no two places share one.
+    """
+    digest = hashlib.scrypt(text.encode(), salt=salt.encode(), n=1 << 12, r=8, p=1, dklen=32)
+    return f"scrypt:{digest.hex()}"
 
 
 def _written(transforms: Iterable[Transform]) -> list[Any]:

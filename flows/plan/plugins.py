@@ -26,6 +26,7 @@ from mappers.contract import (
     declarations,
 )
 from stores.contract.target import TargetType, undeclared, unfinished
+from stores.errors import origin
 
 TARGETS = "offramp.targets"
 MAPPERS = "offramp.mappers"
@@ -129,7 +130,7 @@ def _load(group: str, name: str, kind: str, attributes: Iterable[str]) -> Any:
     try:
         plugin = points[name].load()
     except Exception as error:  # Another distribution's code may raise anything while it is imported.
-        raise PluginError(f"{where} cannot be imported: {type(error).__name__}: {error}") from error
+        raise PluginError(f"{where} cannot be imported: {_import_failure(error)}") from error
     lacking = [attribute for attribute in attributes if not hasattr(plugin, attribute)]
     if lacking:
         raise PluginError(f"{where} lacks {' and '.join(lacking)}")
@@ -138,6 +139,15 @@ def _load(group: str, name: str, kind: str, attributes: Iterable[str]) -> Any:
         if isinstance(keys, type) and not is_dataclass(keys):
             raise PluginError(f"{where}: {attribute} is not a dataclass")
     return plugin
+
+
+def _import_failure(error: BaseException) -> str:
+    """Return why code cannot be loaded: the error and its line, without its text, which may hold what the code read."""
+    if isinstance(error, SyntaxError):
+        return f"SyntaxError at {Path(error.filename or '?').name} line {error.lineno}: {error.msg}"
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"{origin(error)}: no module {error.name!r}"
+    return origin(error)
 
 
 def user_function(spec: str, folder: Path, options: Mapping[str, Any]) -> MapFunction:
@@ -206,7 +216,7 @@ def _module(path: Path) -> Any:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # The user's own code may raise anything while it is loaded.
         sys.modules.pop(name, None)
-        raise PluginError(f"the file fails when it is loaded: {type(error).__name__}: {error}") from error
+        raise PluginError(f"the file fails when it is loaded: {_import_failure(error)}") from error
     return module
 
 

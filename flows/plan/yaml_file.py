@@ -13,13 +13,13 @@ import yaml
 from flows.plan.references import UnresolvedError, resolve
 from flows.visible_text import visible
 from stores.errors import PlanError
+from stores.masking import MASK, is_secret_name
 
 Where = tuple[str | int, ...]
 """The path of a value in the file: keys and positions from the top."""
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
 _MERGE = "tag:yaml.org,2002:merge"
-_PASSWORD = re.compile(r"//[^/\s]*@")
 _SHOWN = 60
 _SECRET = 4
 """Shorter values of references are masked at their own keys, but not wherever their letters occur."""
@@ -37,6 +37,8 @@ class PlanFile:
     written: dict[Where, str] = field(default_factory=dict)
     """The text in the file of each value that a reference filled in, which a fault may show."""
     faults: list[str] = field(default_factory=list)
+    secrets_at: dict[Where, list[str]] = field(default_factory=dict)
+    """The values of the references at each place, but for defaults, which are in the plan."""
     _secrets: dict[str, str] = field(default_factory=dict)
     _unfilled: set[Where] = field(default_factory=set)
 
@@ -52,10 +54,9 @@ class PlanFile:
         self.faults.append(visible(f"{self.path}:{line}: {key + ': ' if key else ''}{self._masked(message)}"))
 
     def shown(self, where: Where, value: Any) -> str:
-        """Return the value as a fault may show it, without anything that a reference filled in."""
-        value = self._as_written(where, value)
+        """Return the value as a fault may show it, without anything that a reference filled in or that is a secret."""
+        value = self._without_secrets(where, value)
         text = "nothing" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
-        text = _PASSWORD.sub("//…@", text)
         return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
     def from_environment(self, where: Where) -> bool:
@@ -80,6 +81,7 @@ class PlanFile:
                 return ""
             if value.is_secret:
                 self._secrets[value.text] = match[0]
+                self.secrets_at.setdefault(where, []).append(value.text)
             return value.text
 
         self.written[where] = text
@@ -89,14 +91,17 @@ class PlanFile:
         self.fault(where, message)
         self._unfilled.add(where)
 
-    def _as_written(self, where: Where, value: Any) -> Any:
+    def _without_secrets(self, where: Where, value: Any) -> Any:
         if where in self.written:
             return self.written[where]
         if isinstance(value, Mapping):
-            return {name: self._as_written((*where, name), inner) for name, inner in value.items()}
+            return {name: self._without_secrets((*where, name), inner) for name, inner in value.items()}
         if isinstance(value, list):
-            return [self._as_written((*where, at), inner) for at, inner in enumerate(value)]
-        return value
+            return [self._without_secrets((*where, at), inner) for at, inner in enumerate(value)]
+        if value is not None and where and is_secret_name(str(where[-1])):
+            return MASK
+        # Up to the last @: a password may have anything in it, an @ too.
+        return re.sub(r"(//|^).*@", r"\1…@", value, flags=re.DOTALL) if isinstance(value, str) else value
 
     def _masked(self, message: str) -> str:
         # The text of a target's or a mapper's fault may quote a value it was given, or the beginning of one.

@@ -16,6 +16,7 @@ from flows import exit_codes
 from flows.connect.progress import Throughput
 from flows.verifier.field_differences import DifferenceSamples
 from flows.verifier.job import Level
+from stores.masking import masked_content
 
 Verdict = Literal["clean", "pending", "rejects", "mismatches", "stopped", "failed"]
 
@@ -28,6 +29,10 @@ Figures = Literal["copy", "sync", "comparison", "sample", "past", "none"]
 that a sync or a repair has since made history; or nothing, as the plan's state has no copy of the route."""
 COPY_FIGURES: Collection[str] = frozenset(("read", "dropped", "copied", "records"))
 """The keys of a route that are figures of a copy."""
+
+
+_TEXTS = ("reasons", "samples", "lost", "place", "notes", "accepted_rejects", "differing", "not_checked")
+"""The fields of a route that hold texts of servers, ids and values."""
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
@@ -107,6 +112,11 @@ class RouteReport:
     """What read, dropped, copied and records are of."""
     compared: Mapping[str, int] = field(default_factory=dict)
     """What a comparison read and made: documents, dropped, rejected and records; empty where nothing was compared."""
+
+    def __post_init__(self) -> None:
+        """No text of the row has a secret of the plan, wherever it came from."""
+        for name in _TEXTS:
+            object.__setattr__(self, name, masked_content(getattr(self, name)))
 
     @property
     def backfilled(self) -> bool:

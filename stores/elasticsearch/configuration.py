@@ -8,6 +8,7 @@ from typing import Any, Literal
 from urllib.parse import SplitResult
 
 from stores.throttling.limits import Ceilings, Window, ceilings
+from stores.urls import check_url
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ class Connection:
     """The time zone of `windows`, such as Europe/Berlin."""
 
     def __post_init__(self) -> None:
-        """Refuse ceilings that cannot be kept."""
+        """Refuse a URL that is read in several ways, and ceilings that cannot be kept."""
+        check_url("url", self.url)
         self.ceilings()
 
     def ceilings(self) -> Ceilings:

@@ -47,6 +47,10 @@ _TELLING = re.compile(
 _DENIED = re.compile(
     r"action \[([\w:/*\[\]-]+)\] is unauthorized|no permissions for \[([\w:/*, -]+)\]|to perform: (es:\w+)"
 )
+_BLOCK = re.compile(r"\[[A-Z_]{1,40}/\d{1,4}/[A-Za-z0-9 ()/.,:_-]{1,120}\]")
+"""A block as a server names it, such as ``[FORBIDDEN/8/index write (api)]``."""
+_KIND = re.compile(r"[a-z][a-z0-9_]{0,79}")
+_LONGEST_CHAIN = 10
 ADVICE: Mapping[Kind, str] = {
     "closed_port": "start it, or correct host and port in `url`",
     "unknown_host": "correct the host in `url`, or this machine's name service",
@@ -63,6 +67,11 @@ ADVICE: Mapping[Kind, str] = {
     "tls": "check `url` and `ca_certs`",
 }
 """What to do about each fault of a connection."""
+
+
+def _is_kind(kind: object) -> bool:
+    """Return whether the type of an error is one that Elasticsearch may have, and no text of somebody else."""
+    return isinstance(kind, str) and _KIND.fullmatch(kind) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +91,9 @@ class Fault:
         """Return the fault of an `error` object, its causes unrolled."""
         chain: list[tuple[str, str]] = []
         while isinstance(error, dict):
-            chain.append((str(error.get("type", "")), str(error.get("reason", ""))))
-            error = error.get("caused_by")
+            kind = error.get("type", "")
+            chain.append((kind if kind == "" or _is_kind(kind) else "an unknown type", str(error.get("reason", ""))))
+            error = error.get("caused_by") if len(chain) < _LONGEST_CHAIN else None
         kinds = tuple(kind for kind, _ in chain if kind)
         return cls(status, kinds, tuple(reason for _, reason in chain))
 
@@ -133,11 +143,16 @@ class Fault:
             )
         if not {"cluster_block_exception", "index_closed_exception"}.isdisjoint(self.kinds):
             return PermanentError(
-                "E-ES-BLOCKED", f"{where}: {'; '.join(self.reasons)}; remove the block, then run the same command"
+                "E-ES-BLOCKED", f"{where}: {self._blocks()}; remove the block, then run the same command"
             )
         if self.status in (401, 403):
             return PermanentError("E-ES-AUTH", f"{where}: {self._access()}")
         return PermanentError("E-ES-ANSWER", f"{where}: the server refused the request: {self.text}")
+
+    def _blocks(self) -> str:
+        """Return the blocks that the reasons name, in Elasticsearch's words and none of anybody else's."""
+        named = dict.fromkeys(block for reason in self.reasons for block in _BLOCK.findall(reason))
+        return f"blocked by {', '.join(named)}" if named else " < ".join(self.kinds)
 
     def _access(self) -> str:
         """Return whether the login or a privilege is at fault, and what to do."""

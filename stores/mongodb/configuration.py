@@ -11,6 +11,7 @@ from pymongo.uri_parser import split_options
 
 from stores.errors import PlanError
 from stores.throttling.limits import Ceilings, Window, ceilings
+from stores.urls import check_url
 
 STALENESS_S = 90
 Preference = Literal["primary", "primaryPreferred", "secondary", "secondaryPreferred", "nearest"]
@@ -36,7 +37,8 @@ class Connection:
     """The time zone of `windows`, such as Europe/Berlin."""
 
     def __post_init__(self) -> None:
-        """Refuse ceilings that cannot be kept."""
+        """Refuse a URL that is read in several ways, and ceilings that cannot be kept."""
+        check_url("uri", self.uri)
         self.ceilings()
 
     def ceilings(self) -> Ceilings:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mappers.expiry import Expires
 from stores.throttling.limits import Ceilings, Window, ceilings
+from stores.urls import check_url
 
 _SHARING = {"score": "zset", "location": "zset", "entry": "stream", "member": "set"}
 """Keys of a placement that say that documents share keys, and of which type; the first that is said decides."""
@@ -48,7 +49,8 @@ class Connection:
     """The time zone of `windows`, such as Europe/Berlin."""
 
     def __post_init__(self) -> None:
-        """Refuse ceilings that cannot be kept."""
+        """Refuse a URL that is read in several ways, and ceilings that cannot be kept."""
+        check_url("url", self.url)
         self.ceilings()
 
     def ceilings(self) -> Ceilings:

@@ -3,6 +3,20 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Dialect
+
+from stores.masking import masked
+
+
+class _Words(sa.TypeDecorator[str]):
+    """Text of a server, a driver or a person, kept without secrets of the plan."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else masked(value)
+
 
 metadata = sa.MetaData()
 meta = sa.Table("meta", metadata, sa.Column("key", sa.Text, primary_key=True), sa.Column("value", sa.Text))
@@ -53,8 +67,8 @@ rejects = sa.Table(
     sa.Column("id", sa.Text, primary_key=True),
     sa.Column("stage", sa.Text, primary_key=True),
     sa.Column("code", sa.Text, nullable=False),
-    sa.Column("field", sa.Text, nullable=False),
-    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("field", _Words, nullable=False),
+    sa.Column("reason", _Words, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False, default=1),
     sa.Column("first", sa.Float, nullable=False),
     sa.Column("last", sa.Float, nullable=False),
@@ -62,14 +76,14 @@ rejects = sa.Table(
     sa.Column("document", sa.Text),  # canonical Extended JSON, where the plan allows it
     sa.Column("accepted_by", sa.Text),  # a person, NULL until then
     sa.Column("accepted_at", sa.Float),
-    sa.Column("accepted_why", sa.Text),
+    sa.Column("accepted_why", _Words),
 )
 halts = sa.Table(
     "halts",
     metadata,
     sa.Column("plan", sa.Text, primary_key=True),
     sa.Column("route", sa.Text, primary_key=True),
-    sa.Column("why", sa.Text, nullable=False),
+    sa.Column("why", _Words, nullable=False),
 )
 loads = sa.Table(
     "loads",
@@ -108,7 +122,7 @@ sync_positions = sa.Table(
     sa.Column("events", sa.Integer, nullable=False),
     sa.Column("applied", sa.Integer, nullable=False),
     sa.Column("deleted", sa.Integer, nullable=False),
-    sa.Column("halted", sa.Text, nullable=False),
+    sa.Column("halted", _Words, nullable=False),
 )
 sweeps = sa.Table(
     "sweeps",

@@ -19,6 +19,7 @@ TESTED_THROUGH = {
         "flows.cli.running",
         "flows.replication.forecast",
     ],
+    "program/test_secrets.py": ["flows.plan.secret_values"],
     "program/test_verification.py": ["flows.cli.verify"],
     "program/test_sync.py": ["flows.cli.sync", "flows.sync"],
     "program/test_rejects.py": ["flows.cli.rejects", "flows.cli.status", "flows.repair.retry_rejects"],

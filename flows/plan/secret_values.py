@@ -1,0 +1,72 @@
+"""Which values of a plan are secret: what nothing that leaves the program may show."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from flows.plan.yaml_file import PlanFile, Where
+from stores.masking import is_secret_name, url_secrets
+
+_CONNECTIONS: Final = ("source", "targets")
+_SECRET_IF_REFERRED_TO: Final = ("options", "where", "transforms")
+"""Keys of a route whose values from the environment have only digests in a fingerprint too (R145)."""
+_NAMES: Final = frozenset(
+    (
+        *("database", "read_preference", "time_zone", "region", "endpoint", "profile", "s3_endpoint", "table_prefix"),
+        *("flavour", "aws_region", "aws_profile", "username", "ca_certs", "client_cert", "index_prefix"),
+    )
+)
+"""Keys of a connection that name something which messages and reports are about, wherever the value comes from."""
+_NUMBER: Final = re.compile(r"[-+]?[0-9.]+")
+"""A limit or a time; the number of a key that is named like a secret is one all the same."""
+
+
+def secret_values(file: PlanFile) -> Iterator[str]:
+    """Yield every text of the plan that is secret, whether or not the plan is right otherwise.
+
+    Secret are passwords, and options of a connection that are named like one, wherever their value is written; what
+    comes from a file of secrets or a Secret block; and what comes from the environment, unless it is the name of
+    something: of a host, a region, a database, a table or an index.
+    """
+    for where, value in _leaves((), file.value):
+        text = str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
+        if text in ("", "true", "false"):
+            continue
+        if "://" in text:
+            yield from url_secrets(text)
+        if is_secret_name(_name(where)) and (where[0] in _CONNECTIONS or _is_sealed(where)):
+            yield text
+        referred = file.secrets_at.get(where, ())
+        if referred and "://" not in text and not _NUMBER.fullmatch(text) and _may_be_secret(where):
+            yield from (text, *referred)
+        elif _from_secret_store(file.written.get(where, "")):
+            yield from (secret for secret in referred if "://" not in secret)
+
+
+def _may_be_secret(where: Where) -> bool:
+    return (where[0] in _CONNECTIONS and _name(where) not in _NAMES) or _is_sealed(where)
+
+
+def _is_sealed(where: Where) -> bool:
+    return where[0] == "routes" and len(where) > 2 and where[2] in _SECRET_IF_REFERRED_TO
+
+
+def _from_secret_store(written: str) -> bool:
+    return "${file:" in written or "${prefect-secret:" in written
+
+
+def _name(where: Where) -> str:
+    return next((part for part in reversed(where) if isinstance(part, str)), "")
+
+
+def _leaves(where: Where, value: Any) -> Iterator[tuple[Where, Any]]:
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _leaves((*where, name), inner)
+    elif isinstance(value, list):
+        for at, inner in enumerate(value):
+            yield from _leaves((*where, at), inner)
+    elif where:
+        yield where, value
