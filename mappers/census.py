@@ -7,6 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from bson import Binary, Code, DBRef, Decimal128, Int64, ObjectId
@@ -20,12 +21,20 @@ from mappers.values.tags import date_text, milliseconds, uuid_text
 
 MOST_NAMES = 2_000
 """Distinct names below one object that are told apart; an object with more holds keys, not fields."""
+MOST_FIELDS = 20_000
+"""Field paths that a census counts in all: twenty times what an index takes by default, in about 25 MB."""
 KEYWORD_UNITS = 8191
 """UTF-16 units of a term an index takes whatever its letters: at most 24,573 bytes of the 32,766 allowed (R84)."""
 
 _FEWEST_KEYS = 50
 _FEWEST_IDS = 5
 _LATE_SHARE = 0.2
+_TAG_HEIGHT = 3
+"""Levels of objects that the deepest tag has, that of a dbPointer (`mappers.values.tags`)."""
+_KEPT_SHARE = 0.75
+"""The share of MOST_FIELDS that is left when a census had to forget names."""
+_CONCENTRATED = 0.9
+"""An object with so much of its fields in a single one below is kept; that one is forgotten."""
 
 # Subclasses of str, bytes and int among BSON's types have rows of their own.
 _SCALARS: Mapping[type, str] = {
@@ -39,10 +48,19 @@ _SCALARS: Mapping[type, str] = {
 }
 
 
+@dataclass(slots=True)
+class _Counting:
+    """What the nodes of a census share."""
+
+    kind: Callable[[Any], str]
+    fields: int = 0
+    """Nodes made, those forgotten aside."""
+
+
 class Node:
     """The values counted at one field path. Each element of an array counts as a value, as an index sees it."""
 
-    __slots__ = ("born", "children", "crowded", "geo", "height", "kinds", "long", "objects", "repeated")
+    __slots__ = ("born", "children", "crowded", "cut", "geo", "height", "kinds", "lists", "long", "objects", "repeated")
 
     def __init__(self, born: int = 0) -> None:
         """Start with no value; `born` is the number of the first of its parent's objects that had the field."""
@@ -59,34 +77,40 @@ class Node:
         """Whole values by geographic form: pair, point, shape, other."""
         self.height = 0
         """Levels of objects below."""
+        self.lists = 0
+        """Levels of arrays directly within arrays, the outermost included."""
         self.crowded = False
-        """True if there were more than MOST_NAMES names; they are then forgotten."""
+        """True if there were more than MOST_NAMES names, or no room for them in the census; they are then forgotten."""
+        self.cut = False
+        """True if the names were forgotten to keep the whole census within MOST_FIELDS."""
 
-    def add(self, value: Any, kind: Callable[[Any], str]) -> int:
+    def add(self, value: Any, counting: _Counting) -> int:
         """Count one value of the field and return how many levels of objects it has."""
         if value is not None and value != []:
             self.geo[geo_form(value)] += 1
         if type(value) is list and sum(isinstance(element, Mapping) for element in value) > 1:
             self.repeated += 1
-        return self._add(value, kind)
+        return self._add(value, counting, 0)
 
-    def _add(self, value: Any, kind: Callable[[Any], str]) -> int:
+    def _add(self, value: Any, counting: _Counting, lists: int) -> int:
         if isinstance(value, list):
-            return max((self._add(element, kind) for element in value), default=0)
+            self.lists = max(self.lists, lists + 1)
+            return max((self._add(element, counting, lists + 1) for element in value), default=0)
         if isinstance(value, DBRef):
             value = value.as_doc()
         if isinstance(value, Mapping):
             self.kinds["object"] += 1
-            height = self.fields(value, kind)
+            height = self.fields(value, counting)
         else:
-            self.kinds[kind(value)] += 1
+            name = counting.kind(value)
+            self.kinds[name] += 1
             if type(value) is str and len(value) > KEYWORD_UNITS // 2 and _units(value) > KEYWORD_UNITS:
                 self.long += 1
-            height = 0
+            height = _TAG_HEIGHT if name == "tag" else 0
         self.height = max(self.height, height)
         return height
 
-    def fields(self, value: Mapping[str, Any], kind: Callable[[Any], str]) -> int:
+    def fields(self, value: Mapping[str, Any], counting: _Counting) -> int:
         """Count the fields of one object and return how many levels of objects it has, itself included."""
         self.objects += 1
         height = 0
@@ -95,11 +119,22 @@ class Node:
             if child is None and not self.crowded:
                 if len(self.children) < MOST_NAMES:
                     child = self.children[name] = Node(self.objects)
+                    counting.fields += 1
                 else:  # What they hold says nothing any more, and memory is not without end.
-                    self.crowded = True
-                    self.children.clear()
-            height = max(height, child.add(inner, kind) if child is not None else _height(inner))
+                    counting.fields -= self.forget()
+            height = max(height, child.add(inner, counting) if child is not None else _height(inner, counting.kind))
         return height + 1
+
+    def size(self) -> int:
+        """Return how many fields are below."""
+        return sum(1 + child.size() for child in self.children.values())
+
+    def forget(self) -> int:
+        """Forget the names below, now and from now on; returns how many fields they were."""
+        fields = self.size()
+        self.crowded = True
+        self.children.clear()
+        return fields
 
     def map_like(self) -> bool:
         """Return whether the names are keys, such as ids or days, and not fields: new names keep turning up (R83)."""
@@ -113,18 +148,47 @@ class Node:
 
 
 class Census:
-    """The counts of a collection's documents, as their mapper gets them."""
+    """The counts of a collection's documents, as their mapper gets them, in memory with an upper limit."""
 
-    def __init__(self, kind: Callable[[Any], str]) -> None:
+    def __init__(self, kind: Callable[[Any], str], *, most_fields: int = MOST_FIELDS) -> None:
         """Start with no document; `kind` names the kind of a scalar as the mapper writes it."""
-        self._kind = kind
+        self._counting = _Counting(kind)
+        self._most_fields = most_fields
         self.root = Node()
         self.documents = 0
 
     def add(self, document: Document) -> None:
-        """Count one document without its `_id`, which becomes its address in the target."""
-        self.root.fields(without_id(document), self._kind)
+        """Count one document without its `_id`, which becomes its address in the target.
+
+        Past `most_fields` the names within the largest objects are forgotten; such a node is `cut`.
+        """
+        self.root.fields(without_id(document), self._counting)
         self.documents += 1
+        if self._counting.fields > self._most_fields:
+            self._forget()
+
+    def _forget(self) -> None:
+        top = self.root.children.items()
+        for size, _, node in sorted(((child.size(), name, child) for name, child in top), key=_largest_first):
+            if not size or self._counting.fields <= self._most_fields * _KEPT_SHARE:
+                break
+            node = _concentrated(node)
+            node.cut = True
+            self._counting.fields -= node.forget()
+
+
+def _largest_first(entry: tuple[int, str, Node]) -> tuple[int, str]:
+    return -entry[0], entry[1]
+
+
+def _concentrated(node: Node) -> Node:
+    """Return the lowest node below that has nearly all the fields of this one, itself if there is none."""
+    size = node.size()
+    while True:
+        below, largest = max(((child.size(), child) for child in node.children.values()), key=lambda entry: entry[0])
+        if below < size * _CONCENTRATED:
+            return node
+        node = largest
 
 
 def kind(value: Any, policies: IndexPolicies = INDEX_POLICIES) -> str:
@@ -184,12 +248,14 @@ def _is_pair(value: Any) -> bool:
     )
 
 
-def _height(value: Any) -> int:
+def _height(value: Any, kind: Callable[[Any], str]) -> int:
     if isinstance(value, list):
-        return max(map(_height, value), default=0)
+        return max((_height(element, kind) for element in value), default=0)
+    if isinstance(value, DBRef):
+        value = value.as_doc()
     if isinstance(value, Mapping):
-        return 1 + max(map(_height, value.values()), default=0)
-    return 0
+        return 1 + max((_height(inner, kind) for inner in value.values()), default=0)
+    return _TAG_HEIGHT if kind(value) == "tag" else 0
 
 
 def _units(text: str) -> int:

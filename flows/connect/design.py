@@ -11,6 +11,7 @@ from flows.copying.projection import route_projection
 from flows.plan.model import Route
 from mappers.census import Census, Designer
 from mappers.contract import Document, Losses, Record
+from stores.contract.journal import Reject
 from stores.contract.source import Batch, Partition, Source
 from stores.contract.stop import NEVER, Stop, raise_if_stopped
 from stores.contract.target import Measurable, Plannable, Target
@@ -44,6 +45,8 @@ def design_place(
         _log.info("%s: census of %d documents", route.name, census.documents)
         for note in wishes.get("notes", ()):
             _log.info("%s: %s", route.name, note)
+        for note in wishes.get("cut", ()):
+            _log.warning("%s: %s", route.name, note)
     return target.design(wishes)
 
 
@@ -61,9 +64,14 @@ def _take_census(route: Route, source: Source, documents: int, mapper: Designer,
 
     projection = route_projection(route, (), count, Losses())
     for raw in _documents(source, documents, stop):
-        projection.map(raw)
-    if counted != census.documents:  # A projection turns whatever fails within it into rejects.
-        raise PermanentError("E-CENSUS", f"the census failed on {counted - census.documents} documents")
+        outcome = projection.map(raw)
+        if counted != census.documents:  # A projection turns whatever fails within it into rejects.
+            cause = f"document {outcome.id}: {outcome.reason}" if isinstance(outcome, Reject) else "a document"
+            raise PermanentError(
+                "E-CENSUS",
+                f"the census failed on {cause}; exclude it with where:, or set census: none, and report it with the"
+                " document's structure",
+            )
     return census
 
 

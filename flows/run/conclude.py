@@ -64,7 +64,11 @@ def conclude(
                 row,
                 pace=(paces or {}).get(route.name),
                 source_keeps_s=keeps_s.get(route.name),
-                notes=[*session.checked[route.name].notes, *verification.notes.get(route.name, ())],
+                notes=[
+                    *session.checked[route.name].notes,
+                    *(session.state.designs.get(route.name) or {}).get("cut", ()),
+                    *verification.notes.get(route.name, ()),
+                ],
             )
             if publishing and row.verdict == "clean" and row.verified == "full":
                 row = _publish(session, route, row)

@@ -10,11 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from mappers.census import KEYWORD_UNITS, Census, Node
+from mappers.census import KEYWORD_UNITS, MOST_FIELDS, Census, Node
 from mappers.values.field_names import elasticsearch_name
 
 DEPTH_LIMIT = 20
-"""Names of a field's path that an index takes unless told otherwise."""
+"""Names of a field's path that an index takes unless told otherwise; an object ends one level above (R16)."""
+ARRAY_LIMIT = 20
+"""Arrays directly within arrays that OpenSearch takes in a mapped field; Elasticsearch takes any number."""
 FIELD_LIMIT = 1000
 """Fields an index takes unless told otherwise: objects and multi-fields count too (R83)."""
 KEYWORD: Mapping[str, Any] = {"type": "keyword", "ignore_above": KEYWORD_UNITS}
@@ -81,6 +83,10 @@ class _Field:
         asked = self.definition.get("type") in ("nested", "geo_point", "geo_shape")
         return asked or any(entry.planned() for entry in self.inner.values())
 
+    def is_object(self) -> bool:
+        """Return whether an index counts a level for it, its fields mapped or not."""
+        return bool(self.inner) or self.definition.get("type") in ("object", "nested")
+
     def whole(self) -> dict[str, Any]:
         """Return the definition as the index takes it."""
         if not self.inner:
@@ -89,7 +95,7 @@ class _Field:
 
 
 def design(census: Census, wishes: Wishes) -> dict[str, Any]:
-    """Return `properties`, the fields to `reshape`, and `notes` for people, as JSON data.
+    """Return `properties`, the fields to `reshape`, `notes` for people, and what was `cut`, as JSON data.
 
     Raises ValueError, as ``key: text``, if no index fits the census.
     """
@@ -103,6 +109,7 @@ class _Designer:
         self._geo = {tuple(path.split(".")) for path in wishes.geo}
         self._reshape: list[dict[str, Any]] = []
         self._notes: dict[str, list[str]] = {}
+        self._cut: list[str] = []
 
     def design(self, census: Census) -> dict[str, Any]:
         if census.root.crowded:
@@ -119,6 +126,9 @@ class _Designer:
             "properties": {name: entry.whole() for name, entry in fields.items()},
             "reshape": self._reshape,
             "notes": [f"{what}: {_listed(paths)}" for what, paths in self._notes.items()],
+            "cut": [f"more than {MOST_FIELDS} fields in the census, so flattened: {_listed(self._cut)}"]
+            if self._cut
+            else [],
         }
 
     def _fields(self, node: Node, path: Path) -> dict[str, _Field]:
@@ -188,20 +198,38 @@ class _Designer:
     def _object(self, node: Node, path: Path) -> _Field:
         nested = path in self._nested
         self._nested.discard(path)
+        where = ".".join(path)
         if node.map_like():
-            self._note("names are keys, so flattened", ".".join(path))
+            if node.cut:
+                self._cut.append(where)
+            else:
+                self._note("names are keys, so flattened", where)
             return _flat(node.height)
         if not node.children:
             return _Field(dict(_UNSEARCHED))
         if len(path) >= DEPTH_LIMIT:
-            self._note(f"deeper than {DEPTH_LIMIT} levels, so flattened", ".".join(path))
-            return _flat(node.height)
+            return self._beyond(node, path, f"deeper than {DEPTH_LIMIT} levels", mapped=nested)
+        if any(child.lists > ARRAY_LIMIT for child in node.children.values()):
+            asked = any(wish[: len(path)] == path for wish in self._nested | self._geo)
+            return self._beyond(node, path, f"arrays nested more than {ARRAY_LIMIT} deep", mapped=nested or asked)
         if node.repeated and not nested:
-            self._note("arrays of objects, matched as one object unless listed in nested", ".".join(path))
+            self._note("arrays of objects, matched as one object unless listed in nested", where)
         inner = self._fields(node, path)
+        if len(path) == DEPTH_LIMIT - 1 and any(entry.is_object() for entry in inner.values()):
+            # Not even an object with `enabled: false` may end a path of DEPTH_LIMIT names: what is above takes it in.
+            asked = any(entry.planned() for entry in inner.values())
+            return self._beyond(node, path, f"deeper than {DEPTH_LIMIT} levels", mapped=nested or asked)
         if not inner and not nested:  # Every name within it is one that no index takes; a field needs a type.
             return _Field(dict(_UNSEARCHED))
         return _Field({"type": "nested"} if nested else {}, inner, node.height)
+
+    def _beyond(self, node: Node, path: Path, what: str, *, mapped: bool) -> _Field:
+        """Return the object flattened; raises ValueError where the plan wants it, or a field within it, mapped."""
+        where = ".".join(path)
+        if mapped:
+            raise ValueError(f"nested, geo: {where} is or holds {what}, which no index maps; remove the path within it")
+        self._note(f"{what}, so flattened", where)
+        return _flat(node.height)
 
     def _geographic(self, node: Node, path: Path) -> Mapping[str, Any]:
         forms = Counter({form: count for form, count in node.geo.items() if count})

@@ -9,25 +9,34 @@ from mappers.contract import MappingError
 
 _DYNAMODB_NAME_LIMIT_BYTES = 65_535
 
-# Names of Elasticsearch's own fields: a document that has one at its top level is refused.
+# Names of the metadata fields of Elasticsearch 7 to 9 and OpenSearch 1 to 3. A document that has one at its top level
+# is refused, and so is an index that maps one. Which server has which: `initBuiltInMetadataMappers` of IndicesModule
+# and `getMetadataMappers` of the modules it ships with. One list serves all, so that a record is the same everywhere.
+# Any other name that begins with an underscore is a user's, such as Spring's `_class`, and stays as it is.
 RESERVED = frozenset(
     (
         "_id",
         "_index",
         "_source",
-        "_type",
+        "_type",  # Elasticsearch 7, OpenSearch 1
         "_routing",
         "_field_names",
         "_ignored",
         "_meta",
         "_nested_path",
         "_doc_count",
-        "_tier",
+        "_tier",  # Elasticsearch
         "_seq_no",
         "_primary_term",
-        "_size",
+        "_size",  # the plug-in mapper-size
         "_version",
-        "_ignored_source",
+        "_ignored_source",  # Elasticsearch 8.15 and later
+        "_feature",  # the module mapper-extras
+        "_data_stream_timestamp",
+        "_tsid",  # Elasticsearch 8 and later
+        "_ts_routing_hash",  # Elasticsearch 8.13 and later
+        "_index_mode",  # Elasticsearch 8.17 and later
+        "_inference_fields",  # Elasticsearch 8.18 and later
     )
 )
 

@@ -39,6 +39,9 @@ _TELLING = re.compile(
     | object\ mapping\ for\ \[[^\]]*\]\ tried\ to\ parse\ field\ \[[^\]]*\]\ as\ object,\ but\ found\ a\ concrete\ value
     | Document\ contains\ at\ least\ one\ immense\ term\ in\ field="[^"]*"
     | Limit\ of\ [a-z ]+\ \[\d+\]\ has\ been\ exceeded
+    | The\ depth\ of\ the\ (?:nested\ array\ )?field\ has\ exceeded\ the\ allowed\ limit\ of\ \[\d+\]
+    | The\ provided\ \[flattened\]\ field\ \[[^\]]*\]\ exceeds\ the\ maximum\ depth\ limit\ of\ \[\d+\]
+    | Field\ \[[^\]]*\]\ is\ a\ metadata\ field\ and\ cannot\ be\ added\ inside\ a\ document
     | The\ number\ of\ nested\ documents\ has\ exceeded\ the\ allowed\ limit\ of\ \[\d+\]
     | field\ name\ cannot\ be\ an\ empty\ string )""",
     re.VERBOSE,

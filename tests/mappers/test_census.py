@@ -211,6 +211,77 @@ def test_objects_below_the_depth_an_index_takes_are_flattened() -> None:
     assert str(UNSEARCHED) in str(properties(nested(60))), "a flattened field takes 20 levels itself"
 
 
+def within(levels: int, leaf: Any) -> dict[str, Any]:
+    return {"a": leaf if levels == 1 else within(levels - 1, leaf)}
+
+
+def refused_paths(fields: Any, above: int = 0) -> list[str]:
+    """What a server refuses of a mapping, as Elasticsearch 7.17 and OpenSearch 2.19 were seen to: by depth."""
+    refused = []
+    for name, definition in fields.items():
+        inner = definition.get("properties")
+        level = above + 1
+        if level > 20 or (level == 20 and (inner or definition.get("type") in ("object", "nested"))):
+            refused.append(name)
+        refused += [f"{name}.{path}" for path in refused_paths(inner or {}, level)]
+    return refused
+
+
+LEAVES = [1, "x", None, [], {}, Regex("a"), [{"b": 1}, {"b": 2}], [[1]], {" ": 1}, MinKey()]
+
+
+@pytest.mark.parametrize("leaf", LEAVES, ids=str)
+def test_no_document_is_so_deep_that_its_index_is_refused(leaf: Any) -> None:
+    for levels in (*range(15, 26), 38, 39, 40, 41, 42, 60, 95):
+        assert refused_paths(properties(within(levels, leaf))) == [], levels
+        assert refused_paths(properties(within(levels, leaf), within(levels, "another kind"))) == [], levels
+
+
+def test_what_is_within_twenty_levels_keeps_its_mapping() -> None:
+    assert "flattened" not in str(properties(within(20, "x")))
+    found = properties(within(18, {"null": None, "n": 1}))
+    assert "'null': {'type': 'object', 'enabled': False}" in str(found), "an object may end at 19 levels"
+    assert "'n': {'type': 'long', 'coerce': False}" in str(found)
+    made = designed(within(19, {"null": None, "n": 1}))
+    assert str(FLATTENED) in str(made["properties"])
+    assert made["notes"] == ["deeper than 20 levels, so flattened: " + ".".join("a" * 19)]
+
+
+def test_what_the_plan_wants_mapped_deeper_than_an_index_takes_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match=r"nested, geo: a\..* deeper than 20 levels"):
+        designed(within(20, [{"b": 1}, {"b": 2}]), nested=[".".join("a" * 20)])
+
+
+def arrays(levels: int) -> Any:
+    return [arrays(levels - 1)] if levels else 1
+
+
+def test_arrays_nested_deeper_than_opensearch_takes_are_left_to_the_object_above() -> None:
+    assert properties({"o": {"p": arrays(20)}}) == {"o": {"properties": {"p": LONG}}}
+    assert properties({"o": {"p": arrays(21), "q": {"r": 1}}}) == {"o": FLATTENED}
+    assert properties({"o": {"p": [{"q": arrays(15)}]}})["o"]["properties"]["p"] == {"properties": {"q": LONG}}
+    with pytest.raises(ValueError, match=r"nested, geo: o is or holds arrays nested more than 20"):
+        designed({"o": {"p": arrays(21), "l": [{"r": 1}, {"r": 2}]}}, nested=["o.l"])
+
+
+def test_the_levels_of_a_tag_count_as_those_of_an_object() -> None:
+    """A flattened field takes 20 levels of objects, and a regular expression is written as two."""
+    assert properties({"by": {f"{number:024}": within(16, 1) for number in range(5)}})["by"] == FLATTENED
+    assert properties({"by": {f"{number:024}": within(18, Regex("a")) for number in range(5)}})["by"] == UNSEARCHED
+
+
+def test_a_census_has_a_limit_in_all_and_says_what_it_left_out() -> None:
+    made = Census(kind, most_fields=300)
+    for number in range(400):
+        made.add({"deep": {"by": {f"x{number % 40}": {f"y{number}": {"z": 1}}}}, "kept": {"a": 1, "b": "x"}})
+        assert made.root.size() <= 300 + 10
+    found = design(made, Wishes())
+    assert found["properties"]["deep"]["properties"]["by"] == FLATTENED
+    assert found["properties"]["kept"]["properties"]["a"] == LONG
+    assert found["cut"] == ["more than 20000 fields in the census, so flattened: deep.by"]
+    assert designed({"a": {"b": 1}})["cut"] == []
+
+
 def test_arrays_of_objects_are_nested_where_the_plan_says_and_told_where_not() -> None:
     documents: list[dict[str, Any]] = [{"lines": [{"a": 1}, {"a": 2}]}, {"lines": []}]
     assert properties(*documents, nested=["lines"])["lines"]["type"] == "nested"
@@ -269,7 +340,7 @@ def test_strings_too_long_for_a_keyword_are_counted_by_utf16_units() -> None:
 def test_any_document_can_be_designed_for(document: dict[str, Any]) -> None:
     for conflict in ("keep", "json_string", "split", "reject"):
         made = designed(document, conflict=conflict)
-        assert set(made) == {"properties", "reshape", "notes"}
+        assert set(made) == {"properties", "reshape", "notes", "cut"}
     assert set(FAMILIES) >= {one for node in census([document]).root.children.values() for one in node.kinds} - {"null"}
 
 

@@ -23,7 +23,7 @@ from mappers.contract import MappingError
 from mappers.documents.decoding import CODEC, TYPE_NAMES, decode
 from mappers.dynamodb.values import DynamoDBValues
 from mappers.values.converter import iso_text
-from mappers.values.field_names import dynamodb_name, elasticsearch_name, tagged_name
+from mappers.values.field_names import RESERVED, dynamodb_name, elasticsearch_name, tagged_name
 from mappers.values.json_values import elasticsearch_json, flat_text, milliseconds, redis_json
 
 HEX = "5f3b1c2d4e5f60718293a4b5"
@@ -324,6 +324,22 @@ def test_an_id_below_the_top_is_an_ordinary_name() -> None:
     assert elasticsearch_json().document(document) == {"%5Fsource": {"_id": 1, "a%2Eb": 2}}
     assert redis_json().document(document) == document
     assert DynamoDBValues().item(document) == {"_source": {"M": {"_id": {"N": "1"}, "a.b": {"N": "2"}}}}
+
+
+@pytest.mark.parametrize("name", sorted(RESERVED))
+def test_no_field_at_the_top_has_the_name_of_a_metadata_field(name: str) -> None:
+    assert elasticsearch_json().document({name: 1, "a": {name: 2}}) == {f"%5F{name[1:]}": 1, "a": {name: 2}}
+
+
+# As Elasticsearch 7.17.28 and OpenSearch 1.3.20, 2.19.6 and 3.9.0 refused them, or their source lists them.
+METADATA = """_data_stream_timestamp _doc_count _feature _field_names _id _ignored _ignored_source _index _index_mode
+_inference_fields _nested_path _routing _seq_no _size _source _tier _ts_routing_hash _tsid _type _version"""
+
+
+def test_every_metadata_field_of_the_supported_servers_is_escaped_and_no_other_name() -> None:
+    assert set(METADATA.split()) <= RESERVED
+    names = {"_class": 1, "_score": 2, "__v": 3, "_": 4, "_feature_": 5, "feature": 6}
+    assert elasticsearch_json().document(names) == names
 
 
 # --- any document -----------------------------------------------------------------------------------------------------

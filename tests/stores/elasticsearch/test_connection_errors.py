@@ -215,3 +215,20 @@ def test_a_way_that_others_may_read_is_noted(url: str, keys: Mapping[str, Any], 
     notes = list(Cluster(Connection(url.replace("//", f"//user:{SECRET}@"), **keys)).transport_notes())
     assert len(notes) == (1 if words else 0)
     assert all(word in notes[0] and SECRET not in notes[0] for word in words)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "The depth of the nested array field has exceeded the allowed limit of [20]",
+        "The depth of the field has exceeded the allowed limit of [20]",
+        "The provided [flattened] field [a.b] exceeds the maximum depth limit of [20]",
+        "Field [_feature] is a metadata field and cannot be added inside a document",
+    ],
+)
+def test_a_document_that_is_too_deep_or_has_a_metadata_field_is_refused_for_that_reason(reason: str) -> None:
+    """As OpenSearch 2.19.6 says it, and Elasticsearch of its flattened fields."""
+    cause = {"type": "parse_exception", "reason": f"{reason}. This limit can be set by a secret value"}
+    error = {"type": "mapper_parsing_exception", "reason": "failed to parse", "caused_by": cause}
+    code, text = Fault.of(400, error).refusal()
+    assert (code, text) == ("E-ES-REJECTED", f"mapper_parsing_exception < parse_exception (400): {reason}")
