@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from chaos.forms import Content, Expected
 from chaos.judge import Comparison, Findings, Outcome, compare, judge_claim, judge_ending, verdict_of
-from chaos.routes import Content, Expected
 
 from flows import exit_codes
 
@@ -47,7 +47,7 @@ def ended(code: int, *rows: dict[str, Any], verdict: str | None = "clean", err: 
 def blamed(outcome: Outcome, found: Comparison, expected: Expected | None = None) -> set[str]:
     findings = Findings()
     judge_ending(outcome, exit_codes.OF_VERDICT, findings)
-    judge_claim(outcome, "r0", expected or Expected(RECORDS), found, findings, quiet=True)
+    judge_claim(outcome, "r0", expected or Expected(RECORDS), found, findings)
     return set(findings.by_class)
 
 

@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chaos.iteration import iterate
+from chaos.histories import iterate
 from chaos.plans import Case, Scope
 from chaos.readers import Readers
 from chaos.stand import Stand, started
 
 pytestmark = pytest.mark.process
 
-CALM = Scope(targets=("redis",), runners=("threads",), most_documents=40, disturbances=("none",), most_steps=0)
+CALM = Scope(
+    targets=("redis",), runners=("threads",), most_documents=40, disturbances=("none",), most_steps=0, variants=False
+)
 
 
 @pytest.fixture(scope="module")
@@ -26,15 +28,17 @@ def stand(starts_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iter
 @pytest.mark.parametrize("seed", [11])
 def test_an_iteration_with_kills_and_faults_ends_right(seed: int, stand: Stand, tmp_path: Path) -> None:
     kinds = ("SIGKILL", "SIGTERM", "reset", "cut", "throttle", "refuse")
-    scope = Scope(runners=("threads",), most_documents=300, disturbances=kinds, steps=("sync",), most_steps=1)
+    scope = Scope(
+        runners=("threads",), most_documents=300, disturbances=kinds, steps=("sync",), most_steps=1, variants=False
+    )
     result = iterate(stand, scope, seed, tmp_path)
     assert result.findings == {}
     assert result.verdict in ("clean", "told")
 
 
 def remove_one_key(readers: Readers, case: Case) -> None:
-    for key in readers.redis.scan_iter(match=f"{case.database}-*"):
-        readers.redis.delete(key)
+    for key in readers.nodes[0].scan_iter(match=f"{case.database}-*"):
+        readers.nodes[0].delete(key)
         return
 
 

@@ -15,7 +15,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-from chaos.iteration import Result, iterate
+from chaos.documents import found_in
+from chaos.histories import iterate
+from chaos.iteration import Result
 from chaos.plans import Scope
 from chaos.stand import Stand, started
 
@@ -31,6 +33,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="iterations at the same time")
     parser.add_argument("--code", type=Path, default=None, help="folder of another version of the code to try")
     parser.add_argument("--out", type=Path, default=Path("chaos-results"), help="where folders of findings are kept")
+    parser.add_argument("--documents", type=Path, default=None, help="folder of Extended JSON, one document a line")
     for name in ("targets", "runners", "steps", "disturbances"):
         parser.add_argument(f"--{name}", nargs="+", default=None, help="draw from these alone")
     chosen = parser.parse_args()
@@ -39,11 +42,15 @@ def main() -> None:
     narrowed: dict[str, Any] = {
         name: tuple(value) for name, value in vars(chosen).items() if name in Scope.__annotations__ and value
     }
-    scope = Scope(**narrowed)
+    found = found_in(chosen.documents) if chosen.documents else ()
+    scope = Scope(cluster=True, found=found, **narrowed)
     seed = chosen.seed if chosen.seed is not None else random.SystemRandom().randrange(10**6) * 1000
     chosen.out.mkdir(parents=True, exist_ok=True)
     tally = Tally(seed)
-    with tempfile.TemporaryDirectory(prefix="chaos-") as scratch, started(Path(scratch), chosen.code) as stand:
+    with (
+        tempfile.TemporaryDirectory(prefix="chaos-") as scratch,
+        started(Path(scratch), chosen.code, cluster=True) as stand,
+    ):
         end = time.monotonic() + chosen.minutes * 60
         with ThreadPoolExecutor(chosen.jobs) as pool:
             working: set[Future[Result]] = set()

@@ -29,10 +29,13 @@ class Running:
     signal: int | None = None
     signalled: float | None = None
 
-    def send(self, number: int) -> None:
-        """Send the signal; a process that has ended gets none."""
+    def send(self, number: int, *, group: bool = False) -> None:
+        """Send the signal, with `group` to the processes that it started too; what has ended gets none."""
         with contextlib.suppress(ProcessLookupError):
-            self.process.send_signal(number)
+            if group and self.process.poll() is None:
+                os.killpg(self.process.pid, number)
+            else:
+                self.process.send_signal(number)
             if number not in (signal.SIGSTOP, signal.SIGCONT) and self.process.returncode is None:
                 self.signal, self.signalled = number, time.monotonic()
 

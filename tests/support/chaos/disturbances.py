@@ -6,15 +6,15 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from chaos.commands import POLL_S, Running
-from chaos.proxy import Proxy
-from chaos.stand import Stand
+from chaos.stand import Place
 
 KINDS = (
     *("none", "none", "SIGKILL", "SIGKILL", "SIGKILL", "SIGTERM", "SIGINT", "SIGSTOP"),
+    *("group SIGKILL", "group SIGINT", "group SIGSTOP", "restart"),
     *("latency", "reset", "refuse", "swallow", "half-open", "cut", "throttle", "pause"),
 )
 
@@ -29,6 +29,17 @@ class Disturbance:
     after_s: float
     lasts_s: float
 
+    @property
+    def signal(self) -> int | None:
+        """The signal that it is, None for a fault of a server or of the network."""
+        name = self.kind.removeprefix("group ")
+        return int(getattr(signal, name)) if name.startswith("SIG") else None
+
+    @property
+    def group(self) -> bool:
+        """Whether the signal goes to all processes of the command."""
+        return self.kind.startswith("group ")
+
     def __str__(self) -> str:
         """Return it for the log."""
         when = f"at request {self.at_request}" if self.at_request is not None else f"after {self.after_s:.1f} s"
@@ -38,29 +49,25 @@ class Disturbance:
 NONE = Disturbance("none", "", None, 0, 0)
 
 
-def drawn(chance: random.Random, targets: Sequence[str], kinds: Sequence[str] = KINDS) -> Disturbance:
+def drawn(chance: random.Random, proxies: Sequence[str], kinds: Sequence[str] = KINDS) -> Disturbance:
     """Return a random disturbance."""
     return Disturbance(
         chance.choice(kinds),
-        chance.choice(["mongodb", *targets, *targets]),
+        chance.choice(["mongodb", *proxies, *proxies]),
         int(10 ** chance.uniform(0, 2.2)) if chance.random() < 0.6 else None,
         chance.uniform(0.3, 4),
         chance.uniform(0.3, 5),
     )
 
 
-def watch(
-    running: Running, disturbance: Disturbance, stand: Stand, proxies: Mapping[str, Proxy], limit_s: float
-) -> bool:
+def watch(running: Running, disturbance: Disturbance, place: Place, limit_s: float) -> bool:
     """Wait for the command's end while it is disturbed; return whether it ended in time."""
-    due = threading.Event()
+    due, proxies = threading.Event(), place.proxies
     if disturbance.kind != "none" and disturbance.at_request is not None:
-        stops_at_once = disturbance.kind.startswith("SIG")
-        number = getattr(signal, disturbance.kind) if stops_at_once else None
 
         def aimed() -> None:
-            if number is not None:
-                running.send(number)
+            if disturbance.signal is not None:
+                running.send(disturbance.signal, group=disturbance.group)
             due.set()
 
         proxies[disturbance.proxy].at_request(disturbance.at_request, aimed)
@@ -74,7 +81,7 @@ def watch(
             timed = disturbance.at_request is None and now - running.began >= disturbance.after_s
             if not begun and disturbance.kind != "none" and (due.is_set() or timed):
                 begun = True
-                heal = _begin(running, disturbance, stand, proxies)
+                heal = _begin(running, disturbance, place)
                 heal_at = now + disturbance.lasts_s
             elif begun and heal is not _nothing and now >= heal_at:
                 heal()
@@ -90,19 +97,19 @@ def _nothing() -> None:
     pass
 
 
-def _begin(
-    running: Running, disturbance: Disturbance, stand: Stand, proxies: Mapping[str, Proxy]
-) -> Callable[[], None]:
+def _begin(running: Running, disturbance: Disturbance, place: Place) -> Callable[[], None]:
     """Begin the disturbance; return what ends it."""
-    proxy = proxies[disturbance.proxy]
+    proxy = place.proxies[disturbance.proxy]
     faults = proxy.faults
     proxy.note(str(disturbance))
+    number, group = disturbance.signal, disturbance.group
+    if number is not None:
+        if disturbance.at_request is None:
+            running.send(number, group=group)
+        return (lambda: running.send(signal.SIGCONT, group=group)) if number == signal.SIGSTOP else _nothing
     match disturbance.kind:
-        case "SIGKILL" | "SIGTERM" | "SIGINT" | "SIGSTOP":
-            number = getattr(signal, disturbance.kind)
-            if disturbance.at_request is None:
-                running.send(number)
-            return (lambda: running.send(signal.SIGCONT)) if number == signal.SIGSTOP else _nothing
+        case "restart" if place.restart is not None:
+            place.restart()
         case "latency":
             faults.latency_s = disturbance.lasts_s / 20
 
@@ -110,7 +117,7 @@ def _begin(
                 faults.latency_s = 0
 
             return swift
-        case "reset":
+        case "reset" | "restart":
             proxy.reset()
             return proxy.reset
         case "refuse":
@@ -137,5 +144,5 @@ def _begin(
             faults.throttle = 1 + int(disturbance.lasts_s * 10)
             return _nothing
         case "pause":
-            stand.pause(disturbance.proxy, min(disturbance.lasts_s, 2))
+            place.pause(disturbance.proxy, min(disturbance.lasts_s, 2))
     return _nothing

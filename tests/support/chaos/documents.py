@@ -8,9 +8,10 @@ import random
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from bson import Binary, Code, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
+from bson import Binary, Code, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp, json_util
 
 Document = dict[str, Any]
 
@@ -20,6 +21,15 @@ ID_KINDS = ("int", "string", "objectId", "mixed")
 _NAMES = ("a", "A", "b b", "é", "😀", "x-y", "o_o")
 _ODD_NAMES = ("$set", "a.b", "%", "a%2Eb", "$", ".", "_source")
 _TEXTS = ("", " ", "a\x00b", "é", "é", "\U0010ffff", "‮", '"', "\\", "\r\n", "null", "1", "n:1", "\x00null")
+
+
+class StoredDocument(dict[str, Any]):
+    """A document as the source has it, with its bytes."""
+
+    def __init__(self, fields: Mapping[str, Any], raw: bytes) -> None:
+        """Take the fields that the bytes hold."""
+        super().__init__(fields)
+        self.raw = raw
 
 
 @dataclass(frozen=True)
@@ -37,6 +47,16 @@ class Shape:
     """The share of documents that some mappers must reject: a score that is no number, an array that is none."""
     text_bytes: int = 0
     """The size of a text that fills each document."""
+    found: Sequence[Document] = ()
+    """Documents of real collections; some documents hold one of them."""
+
+
+def found_in(folder: Path) -> Sequence[Document]:
+    """Return the documents of the folder's files of Extended JSON, one a line, their `_id`s left out."""
+    options = json_util.JSONOptions(tz_aware=True, tzinfo=dt.UTC)
+    lines = [line for path in sorted(folder.glob("*.json")) for line in path.read_text().splitlines() if line.strip()]
+    documents = [json_util.loads(line, json_options=options) for line in lines]
+    return [{name: value for name, value in document.items() if name != "_id"} for document in documents]
 
 
 def new_id(chance: random.Random, kind: str, number: int) -> Any:
@@ -88,6 +108,10 @@ def new_document(chance: random.Random, shape: Shape, identifier: Any, version: 
     }
     if faulty:
         document |= {"score": "none", "tags": None, "n": 1.5, "at": "never"}
+    else:
+        degrees = [chance.uniform(-180, 180), chance.uniform(-85, 85)]
+        coordinates = degrees if shape.wild_numbers else [round(degree * 8) / 8 for degree in degrees]
+        document["place"] = {"type": "Point", "coordinates": coordinates}
     if chance.random() < 0.7:
         document["until"] = _date(chance, 2100, 2300)
         if shape.past_expiry and chance.random() < 0.1:
@@ -96,6 +120,8 @@ def new_document(chance: random.Random, shape: Shape, identifier: Any, version: 
         document["text"] = chance.choice("xyzé") * chance.randrange(shape.text_bytes)
     for _ in range(chance.randrange(5)):
         document[_name(chance, shape)] = _value(chance, shape, 3)
+    if shape.found and chance.random() < 0.3:
+        document["found"] = chance.choice(shape.found)
     if chance.random() < 0.02:
         document["deep"] = _deep(chance.randrange(2, 31))
     return document

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from signal import SIGINT
 from typing import Any
 
-from chaos.routes import Content, Expected
+from chaos.forms import Content, Expected
 
 SHOWN = 5
 KINDS = ("missing", "differs", "extra")
@@ -73,14 +73,23 @@ class Outcome:
         return printed if isinstance(printed, dict) else {}
 
     @property
+    def rows(self) -> Sequence[Mapping[str, Any]]:
+        """The rows of its report, a route each."""
+        return [row for row in self.report.get("routes", []) if isinstance(row, dict)]
+
+    @property
+    def reasons(self) -> Sequence[str]:
+        """Why the routes are not clean, by its report."""
+        return [f"{row.get('route')}: {reason}" for row in self.rows for reason in row.get("reasons") or ()]
+
+    @property
     def error(self) -> str:
         """The code of the error that it ended with, "" for none."""
         return str(self.report.get("error", {}).get("code", ""))
 
     def route(self, name: str) -> Mapping[str, Any]:
         """Return the report's row of a route; empty if there is none."""
-        rows = self.report.get("routes", [])
-        return next((row for row in rows if isinstance(row, dict) and row.get("route") == name), {})
+        return next((row for row in self.rows if row.get("route") == name), {})
 
 
 @dataclass
@@ -121,8 +130,8 @@ def judge_ending(outcome: Outcome, exit_code_of: Mapping[str, int], findings: Fi
         )
     if outcome.code in exit_code_of.values() and outcome.signal is None and not outcome.report:
         findings.add("contradiction", f"{shown}: exit code {outcome.code}, and no JSON: {outcome.err[-800:]}")
-    for row in outcome.report.get("routes", []):
-        if isinstance(row, dict) and row.get("verdict") == "clean":
+    for row in outcome.rows:
+        if row.get("verdict") == "clean":
             _judge_books(shown, row, findings)
 
 
@@ -136,16 +145,14 @@ def _judge_books(shown: str, row: Mapping[str, Any], findings: Findings) -> None
         findings.add("books", f"{shown}: {row['route']}: clean, but {row.get('records')} records and {kept} {names}")
 
 
-def judge_claim(
-    outcome: Outcome, route: str, expected: Expected, found: Comparison, findings: Findings, *, quiet: bool
-) -> None:
-    """Note a claim about a route that is not true, where nothing else has written since the command began.
+def judge_claim(outcome: Outcome, route: str, expected: Expected, found: Comparison, findings: Findings) -> None:
+    """Note a claim about a route that is not true; since the command began nobody else has written anywhere.
 
-    `quiet` says that nothing was written to the source either. A sync claims that the target follows the source; a full
+    A sync claims that the target follows the source; a full
     verification claims its counts.
     """
     row = outcome.route(route)
-    if not row or not quiet:
+    if not row:
         return
     shown = f"{' '.join(outcome.command)}: {route}"
     verdict, command = row.get("verdict"), outcome.command[0]

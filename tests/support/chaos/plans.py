@@ -11,11 +11,15 @@ from pymongo.errors import BulkWriteError
 
 from chaos.disturbances import KINDS
 from chaos.documents import ID_KINDS, Document, Shape, new_document, new_id
+from chaos.forms import RouteCase
 from chaos.readers import Readers
-from chaos.routes import FORMS, RouteCase, new_route
+from chaos.routes import new_route
+from chaos.stand import Wishes
 
-STEPS = ("backfill", "sync", "sync", "follow", "verify", "restart", "repair", "takeover", "retry")
+STEPS = ("backfill", "sync", "sync", "follow", "verify", "restart", "repair", "takeover", "takeover", "retry")
 """What may be done after the first backfill."""
+_ENOUGH = 60
+"""With fewer documents a filter may leave none, and a census may miss what comes later."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +27,17 @@ class Scope:
     """What a soak may draw from."""
 
     targets: Sequence[str] = ("redis", "dynamodb", "elasticsearch")
-    runners: Sequence[str] = ("threads", "threads", "threads", "processes")
+    runners: Sequence[str] = (*("threads",) * 20, *("processes",) * 7, "dask")
     most_documents: int = 1500
     disturbances: Sequence[str] = KINDS
     steps: Sequence[str] = STEPS
     most_steps: int = 3
+    cluster: bool = False
+    """Whether the stand has a cluster of Redis."""
+    variants: bool = True
+    """Whether servers of an iteration's own and OpenSearch occur."""
+    found: Sequence[Document] = ()
+    """Documents of real collections."""
     edit: Callable[[dict[str, Any]], None] = lambda plan: None
     """A change of each plan that the reference does not know: for tests of the judge."""
     meddle: Callable[[Readers, Case], None] = lambda readers, case: None
@@ -39,8 +49,10 @@ class Case:
     """The plan of an iteration, its collections and its routes."""
 
     database: str
+    sizes: Mapping[str, int]
     shapes: Mapping[str, Shape]
     routes: Sequence[RouteCase]
+    wishes: Wishes
     plan: Mapping[str, Any]
 
     @property
@@ -49,9 +61,11 @@ class Case:
         return sorted({route.target for route in self.routes})
 
 
-def new_case(chance: random.Random, scope: Scope, name: str, documents: Mapping[str, int]) -> Case:
-    """Return a random valid plan of the collections, given with the number of their documents."""
-    targets = {collection: chance.choices(scope.targets, k=chance.choice((1, 1, 2))) for collection in documents}
+def new_case(chance: random.Random, scope: Scope, name: str) -> Case:
+    """Return a random valid plan of one or two collections."""
+    names = ["c0", "c1"][: chance.choice((1, 1, 2))]
+    sizes = {collection: int(scope.most_documents * chance.random() ** 2) + 1 for collection in names}
+    targets = {collection: chance.choices(scope.targets, k=chance.choice((1, 1, 2))) for collection in sizes}
     shapes = {
         collection: Shape(
             id_kind=chance.choice(ID_KINDS),
@@ -60,46 +74,58 @@ def new_case(chance: random.Random, scope: Scope, name: str, documents: Mapping[
             past_expiry="dynamodb" not in targets[collection],
             faulty=chance.choice((0.0, 0.0, 0.0, 0.03)),
             text_bytes=chance.choice((0, 0, 200, 3000)),
+            found=scope.found if "elasticsearch" not in targets[collection] else (),
         )
-        for collection in documents
+        for collection in sizes
     }
     routes = [
-        new_route(chance, f"r{number}", collection, target, shapes[collection], f"{name}-")
+        new_route(
+            chance, f"r{number}", collection, target, shapes[collection], f"{name}-", many=sizes[collection] > _ENOUGH
+        )
         for number, (collection, target) in enumerate(
             (collection, target) for collection, chosen in targets.items() for target in chosen
         )
     ]
-    return Case(name, shapes, routes, _plan(chance, scope, name, routes))
+    used = sorted({route.target for route in routes})
+    wishes = Wishes()
+    if scope.variants:
+        own = chance.choice(["mongodb", *used]) if chance.random() < 0.25 else ""
+        opensearch = own != "elasticsearch" and chance.random() < 0.3
+        cluster = scope.cluster and own != "redis" and "redis" in used and chance.random() < 0.3
+        wishes = Wishes("opensearch" if opensearch else "elasticsearch", cluster, own)
+    return Case(name, sizes, shapes, routes, wishes, _plan(chance, scope, name, routes, wishes))
 
 
-def _plan(chance: random.Random, scope: Scope, name: str, routes: Sequence[RouteCase]) -> Mapping[str, Any]:
+def _plan(
+    chance: random.Random, scope: Scope, name: str, routes: Sequence[RouteCase], wishes: Wishes
+) -> Mapping[str, Any]:
     used = {route.target for route in routes}
     deadline = {"retry_deadline_s": chance.choice((15, 30))}
     rate = {"max_rate": chance.choice((150, 400, 1000))} if chance.random() < 0.6 else {}
     connections: Mapping[str, Mapping[str, Any]] = {
-        "redis": {"url": "${SOAK_REDIS}", **deadline, **rate},
-        "dynamodb": {"region": "eu-west-1", "endpoint": "${SOAK_DYNAMODB}", **deadline, **rate},
-        "elasticsearch": {"url": "${SOAK_ELASTICSEARCH}", "api_key": "${SOAK_API_KEY}", **deadline, **rate},
+        "redis": {"url": "${SOAK_REDIS}", "cluster": wishes.cluster},
+        "dynamodb": {"region": "eu-west-1", "endpoint": "${SOAK_DYNAMODB}", "requests": chance.randrange(1, 9)},
+        "elasticsearch": {"url": "${SOAK_ELASTICSEARCH}", "api_key": "${SOAK_API_KEY}", "flavour": wishes.flavour},
     }
-    assert used <= FORMS.keys()
     return {
         "name": name,
         "source": {"uri": "${SOAK_MONGODB}", "database": name, **deadline},
-        "targets": {target: connections[target] for target in sorted(used)},
+        "targets": {target: {**connections[target], **deadline, **rate} for target in sorted(used)},
         "run": {
             "runner": chance.choice(scope.runners),
             "workers": chance.randrange(1, 4),
             "window": chance.randrange(1, 6),
             "lease_s": 5,
         },
+        "rejects": {"most": chance.choice((5, 1000, 1000)), "documents": chance.random() < 0.5},
         "routes": {route.name: dict(route.keys) for route in routes},
     }
 
 
-def fill(chance: random.Random, readers: Readers, case: Case, documents: Mapping[str, int]) -> None:
+def fill(chance: random.Random, readers: Readers, case: Case) -> None:
     """Make the collections in the source."""
     database = readers.mongodb[case.database]
-    for name, number in documents.items():
+    for name, number in case.sizes.items():
         database.create_collection(name, changeStreamPreAndPostImages={"enabled": True})
         shape = case.shapes[name]
         made: list[Document] = [

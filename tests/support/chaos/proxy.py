@@ -62,6 +62,11 @@ class Proxy:
     _aims: list[_Aim] = field(default_factory=list)
     _began: float = field(default_factory=time.monotonic)
 
+    @property
+    def connections(self) -> int:
+        """The connections that are open, with both ends."""
+        return len(self._open) // 2
+
     def note(self, text: str) -> None:
         """Add a line to the log."""
         self.log.append(f"{time.monotonic() - self._began:8.3f} {self.name} request {self.requests}: {text}")

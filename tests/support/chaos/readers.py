@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 import boto3
+import bson
 from botocore.exceptions import ClientError
 from bson.codec_options import CodecOptions
+from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 from redis import Redis
 
-from chaos.documents import Document
-from chaos.routes import Content, RouteCase, comparable
+from chaos.documents import Document, StoredDocument
+from chaos.forms import Content, RouteCase, comparable
 
-_CODEC: CodecOptions[Document] = CodecOptions(tz_aware=True)
+_CODEC: CodecOptions[Any] = CodecOptions(tz_aware=True)
+_RAW: Any = CodecOptions(RawBSONDocument)
 
 
 class Readers:
     """Direct connections to the source and the targets."""
 
-    def __init__(self, mongodb: str, redis: str, dynamodb: str, elasticsearch: str) -> None:
-        """Take the addresses of the servers themselves."""
+    def __init__(self, mongodb: str, redis: Sequence[str], dynamodb: str, elasticsearch: str) -> None:
+        """Take the addresses of the servers themselves; of Redis those of all nodes."""
         self.mongodb: MongoClient[Document] = MongoClient(mongodb, tz_aware=True)
-        self._redis_url = redis
-        self.redis: Any = Redis.from_url(redis)
+        self.nodes: list[Any] = [Redis.from_url(url) for url in redis]
         self.dynamodb = boto3.client(
             "dynamodb",
             endpoint_url=dynamodb,
@@ -37,9 +39,16 @@ class Readers:
         )
         self.elasticsearch = elasticsearch
 
-    def documents(self, database: str, collection: str) -> list[Document]:
+    def close(self) -> None:
+        """End all connections."""
+        self.mongodb.close()
+        for node in self.nodes:
+            node.close()
+
+    def documents(self, database: str, collection: str) -> Sequence[Document]:
         """Return all documents of a collection."""
-        return list(self.mongodb[database].get_collection(collection, codec_options=_CODEC).find())
+        stored: Any = self.mongodb[database].get_collection(collection, codec_options=_RAW)
+        return [StoredDocument(bson.decode(found.raw, _CODEC), bytes(found.raw)) for found in stored.find()]
 
     def held(self, route: RouteCase) -> dict[str, Content]:
         """Return all records at the route's place."""
@@ -53,34 +62,10 @@ class Readers:
 
     def _in_redis(self, route: RouteCase) -> dict[str, Content]:
         held: dict[str, Content] = {}
-        for key in set(self.redis.scan_iter(match=f"{route.place}*", count=1000)):
-            held.update(self._at_key(route, key))
+        for node in self.nodes:
+            for key in set(node.scan_iter(match=f"{route.place}*", count=1000)):
+                held.update(_at_key(node, route, key))
         return held
-
-    def _at_key(self, route: RouteCase, key: bytes) -> Mapping[str, Content]:
-        name = key.decode("utf-8", "backslashreplace")
-        expires = self.redis.pexpiretime(key)
-        at = expires if expires >= 0 else None
-        match self.redis.type(key).decode():
-            case "string":
-                text = self.redis.get(key) or b""
-                return {name: ("string", text if route.form == "counter" else _json(text), at)}
-            case "hash":
-                return {name: ("hash", dict(self.redis.hgetall(key)), at)}
-            case "set":
-                return {name: ("set", frozenset(self.redis.smembers(key)), at)}
-            case "list":
-                return {name: ("list", tuple(self.redis.lrange(key, 0, -1)), at)}
-            case "zset":
-                members = self.redis.zrange(key, 0, -1, withscores=True)
-                return {f"{name}\n{_text(member)}": ("member", score, at) for member, score in members}
-            case "stream":
-                entries = self.redis.execute_command("XRANGE", key, "-", "+")
-                return {f"{name}\n{_text(entry)}": ("entry", _pairs(fields), at) for entry, fields in entries}
-            case "none":
-                return {}
-            case other:
-                return {name: (other, None, at)}
 
     def _in_dynamodb(self, route: RouteCase) -> dict[str, Content]:
         names = ["pk", "sk"] if route.by_group else ["_id"]
@@ -142,3 +127,32 @@ def _typed(value: Mapping[str, Any]) -> dict[str, Any]:
             return {"L": [_typed(below) for below in inner]}
         case _:
             return {kind: inner}
+
+
+def _at_key(node: Any, route: RouteCase, key: bytes) -> Mapping[str, Content]:
+    name = key.decode("utf-8", "backslashreplace")
+    expires = node.pexpiretime(key)
+    at = expires if expires >= 0 else None
+    match node.type(key).decode():
+        case "string":
+            text = node.get(key) or b""
+            return {name: ("string", text if route.form == "counter" else _json(text), at)}
+        case "hash":
+            return {name: ("hash", dict(node.hgetall(key)), at)}
+        case "set":
+            members = node.smembers(key)
+            if route.form == "member":
+                return {f"{name}\n{_text(member)}": ("element", None, at) for member in members}
+            return {name: ("set", frozenset(members), at)}
+        case "list":
+            return {name: ("list", tuple(node.lrange(key, 0, -1)), at)}
+        case "zset":
+            members = node.zrange(key, 0, -1, withscores=True)
+            return {f"{name}\n{_text(member)}": ("member", score, at) for member, score in members}
+        case "stream":
+            entries = node.execute_command("XRANGE", key, "-", "+")
+            return {f"{name}\n{_text(entry)}": ("entry", _pairs(fields), at) for entry, fields in entries}
+        case "none":
+            return {}
+        case other:
+            return {name: (other, None, at)}

@@ -87,13 +87,15 @@ def plain_id(value: Any) -> str:
 
 def shortened(text: str, limit_bytes: int) -> str:
     """Return the text, or h: and its digest where it is longer than the store allows or could be taken for one."""
-    content = text.encode()
-    if len(content) <= limit_bytes and not text.startswith("h:"):
-        return text
-    return f"h:{hashlib.blake2b(content, digest_size=32).hexdigest()}"
+    return text if len(text.encode()) <= limit_bytes and not text.startswith("h:") else digest(text)
 
 
-def redis_key_text(text: str, *, typed: bool) -> str:
+def digest(text: str) -> str:
+    """Return h: and the digest of the text of an `_id`."""
+    return f"h:{hashlib.blake2b(text.encode(), digest_size=32).hexdigest()}"
+
+
+def redis_key_text(text: str) -> str:
     """Return the text of an `_id` as it stands in a key: its braces and percent signs escaped."""
     return text.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
 

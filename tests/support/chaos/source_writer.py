@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from pymongo.database import Database
-from pymongo.errors import DuplicateKeyError
+from pymongo.errors import ConnectionFailure, DuplicateKeyError
 
 from chaos.documents import Document, Shape, mutation
 
@@ -75,6 +76,7 @@ class Writer:
             version = 1000
             while not self._end.wait(pause_s):
                 version += 1
-                _change(self._chance, self._database, self._shapes, ids, version)
+                with suppress(ConnectionFailure):  # The source may be restarted meanwhile.
+                    _change(self._chance, self._database, self._shapes, ids, version)
         except Exception as error:  # noqa: BLE001 - it is raised where the block ends
             self._failure = error
