@@ -7,6 +7,7 @@ are deleted from the target.
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -69,8 +70,8 @@ def copy_documents(
     refused = {reject.id for reject in collected.rejects if reject.stage == "write"}
     stale = _stale_addresses(projection, all_ids, tracking.addresses, refused, before or {})
     for batch in cut(stale, _AT_ONCE):
-        journal.ensure()
-        target.delete(batch)
+        with journal.writing(all_ids):
+            target.delete(batch)
     journal.replace_rejects([identify(at) for at in all_ids], collected.rejects)
     return Recopied(collected.tally, len(set(ids) - documents.found), len(stale), collected.rejects)
 
@@ -143,7 +144,11 @@ class _CollectingJournal:
     rejects: list[Reject] = field(default_factory=list)
 
     def ensure(self) -> None:
-        self.journal.ensure()
+        with self.writing(()):
+            pass
+
+    def writing(self, documents: Sequence[bytes], /) -> AbstractContextManager[None]:
+        return self.journal.writing(documents)
 
     def checkpoint(
         self, _number: int, _position: bytes | None, tally: Tally, rejects: Sequence[Reject] = (), *, done: bool = False

@@ -172,10 +172,13 @@ def copy_partition(
         journal.ensure()
         staging.trim(partition.number, done)  # Batches past the checkpoint may be cut elsewhere this time.
 
-    def write(records: Sequence[Record], first: int) -> Sequence[Rejected]:
-        # Right before the write: a run that was paused and overtaken must not write over its successor.
-        journal.ensure()
-        return target.write(records) if staging is None else staging.stage(records, partition.number, first)
+    def write(batch: ProjectedBatch, first: int) -> Sequence[Rejected]:
+        # A run that was paused and overtaken must not write over its successor.
+        if staging is not None:
+            journal.ensure()
+            return staging.stage(batch.records, partition.number, first)
+        with journal.writing(batch.documents):
+            return target.write(batch.records)
 
     writers = OverlappedCalls(target, window, "write")
     try:
@@ -189,7 +192,7 @@ def copy_partition(
             with in_flight.mapping:
                 projected = projection.batch(batch)
             in_flight.add(projected.size_bytes)
-            flight.append((batch.position, projected, writers.submit(write, projected.records, done)))
+            flight.append((batch.position, projected, writers.submit(write, projected, done)))
             done += projected.tally.read
         while flight:
             advance()

@@ -1,33 +1,17 @@
-"""Routes opened to copy some of their documents again, or to delete: under the lease, by the one write path."""
+"""Routes opened to copy some of their documents again, or to delete: each was copied, to the target it has now."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from flows.connect.preflight import confirm_target, refuse_other_identity
 from flows.connect.session import Session
 from flows.connect.staging import refuse_unloaded
 from flows.connect.stores import OpenRoute
-from flows.copying.documents import Recopied, copy_documents
 from flows.plan.model import Route
 from stores.errors import PermanentError
 from stores.mongodb.database import MongoDB
-
-BATCH = 500
-"""Documents copied again before what became of them is put on record."""
-
-
-def recopy(opened: OpenRoute, ids: Sequence[bytes]) -> Recopied:
-    """The target holds what these documents are now; see `copy_documents`.
-
-    Of a route that is rescanned it is on record first that the next pass must copy them whatever they are then, and
-    search for them if they are gone: what a scan remembers is not what is written here.
-    """
-    scans = opened.state.document_hashes
-    if number := scans.last_pass(opened.route.name):
-        scans.save(opened.lease, [(at, b"") for at in ids], number)
-    return copy_documents(opened.source, opened.projection, opened.target, opened.journal, ids)
 
 
 @contextmanager

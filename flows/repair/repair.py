@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from flows.connect.preflight import join_faults, total_tally
+from flows.connect.recopy import BATCH, recopy, recopy_late_writes
 from flows.connect.session import Session, open_session
 from flows.connect.stores import OpenRoute
 from flows.copying.projection import identify
 from flows.plan.model import Plan, Route
-from flows.repair.recopy import BATCH, open_copied, recopy
+from flows.repair.recopy import open_copied
 from flows.verifier.ledger import Mismatch
 from flows.verifier.recheck import Recheck
 from mappers.contract import Record
@@ -86,7 +87,8 @@ def repair(
         outcomes = []
         for route in session.routes:
             outcome = Repaired(route.name, dict(sums[route.name]))
-            if any(sums[route.name][kind] for kind in (*kinds, *_UNPROVEN)):
+            late = session.state.late_writes.of_route(route.name)
+            if late or any(sums[route.name][kind] for kind in (*kinds, *_UNPROVEN)):
                 outcome = _Repair(session, route, kinds, stop).run(outcome, dry_run=dry_run)
             outcomes.append(outcome)
     return outcomes
@@ -137,6 +139,8 @@ class _Repair:
             return replace(outcome, failure=str(error))
 
     def _repaired(self, opened: OpenRoute, outcome: Repaired, *, dry_run: bool) -> Repaired:
+        if not dry_run:
+            outcome = replace(outcome, copied=recopy_late_writes(opened))
         verification = self.state.verification
         asked = [
             Mismatch(finding.kind, finding.address, finding.position or b"")
@@ -219,8 +223,8 @@ class _Repair:
     def _delete(self, opened: OpenRoute, extras: Sequence[Mismatch]) -> int:
         for batch in cut(extras, BATCH):
             self._raise_if_stopped()
-            opened.journal.ensure()
-            opened.target.delete([extra.address for extra in batch])
+            with opened.journal.writing(()):
+                opened.target.delete([extra.address for extra in batch])
             self.state.repairs.record(
                 self.lease, [Action("repair", "deleted", extra.kind, extra.address) for extra in batch]
             )

@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from flows.connect.lease_renewal import hold_leases
+from flows.connect.recopy import BATCH, recopy
 from flows.connect.session import Session, open_session
 from flows.connect.stores import OpenRoute, open_source, open_state
 from flows.copying.projection import identify
 from flows.plan.model import Plan, Route
-from flows.repair.recopy import BATCH, open_copied, recopy
+from flows.repair.recopy import open_copied
 from stores.contract.stop import NEVER, Stop, raise_if_stopped
 from stores.errors import OfframpError, PlanError
 from stores.mongodb.database import MongoDB

@@ -14,6 +14,7 @@ from stores.contract.changes import StreamPosition, Touched
 from stores.contract.journal import RejectJournal, Tally
 from stores.contract.target import Target
 
+_LOOK_EVERY_S = 5.0
 _SAVE_EVERY_S = 5.0
 """How often a position is saved at which nothing was touched: an idle stream's must move on too (R120)."""
 
@@ -51,6 +52,8 @@ class Applier:
     """Raises OverBudget once the route has too many rejects."""
     before_write: Callable[[], None] = lambda: None
     """Called before the first write: what was verified of the route says nothing any more (R156)."""
+    copy_late: Callable[[], object] = lambda: None
+    """Copies again what a run may have written whose lease was over; called every few seconds, between two batches."""
     tally: Tally = field(default_factory=Tally)
     """What became of the documents copied again by this applier."""
     events: int = 0
@@ -58,6 +61,7 @@ class Applier:
     deleted: int = 0
     began: float = field(default_factory=time.monotonic)
     _wrote: bool = False
+    _looked_at: float = float("-inf")
     _unsaved: list[int] = field(default_factory=lambda: [0, 0, 0])
     _saved_at: float = field(default_factory=time.monotonic)
 
@@ -67,6 +71,9 @@ class Applier:
         Raises an OfframpError after which the applier is where it was: the same batch may be applied again, and any
         batch from before it, however often.
         """
+        if time.monotonic() - self._looked_at >= _LOOK_EVERY_S:
+            self.copy_late()
+            self._looked_at = time.monotonic()
         if position.time < self.position.time:
             return  # Another route of the stream is further behind.
         if touched:

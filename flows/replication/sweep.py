@@ -76,7 +76,7 @@ def delete_unmapped(
     deleted = 0
     for addresses in cut(extras([log.path]), _AT_ONCE):
         raise_if_stopped(stop, _STOPPED)
-        journal.ensure()
-        target.delete(addresses)
+        with journal.writing(()):
+            target.delete(addresses)
         deleted += len(addresses)
     return deleted

@@ -19,6 +19,7 @@ from functools import partial
 from typing import Protocol
 
 from flows.connect.preflight import RouteCheck, check, confirm_target, is_copied, join_faults, refuse_other_identity
+from flows.connect.recopy import recopy_late_writes
 from flows.connect.session import Session, open_session
 from flows.connect.staging import refuse_unloaded
 from flows.connect.stores import open_source
@@ -201,6 +202,7 @@ class _Sync:
             window=self.session.plan.run.window,
             check_budget=lambda: BudgetTracker(self.state, lease, budget_of(self.session.plan, route)).judge(),
             before_write=lambda: self.state.verification.abandon(lease),
+            copy_late=partial(recopy_late_writes, opened),
         )
 
     def run(self, *, follow: bool) -> None:

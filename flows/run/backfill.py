@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 
 from flows.connect.design import design_place, measure_room
 from flows.connect.preflight import is_copied, join_faults, refuse_other_identity
+from flows.connect.recopy import recopy_late_writes
 from flows.connect.session import Session, open_session
-from flows.connect.staging import find_occupied, open_staging
+from flows.connect.staging import awaits_load, find_occupied, open_staging
 from flows.connect.stores import open_source, open_target, with_design
 from flows.plan.model import Route
 from flows.plan.plan_keys import RunKeys
@@ -27,7 +28,7 @@ from flows.run.verify import verify_copied
 from flows.run.workers import Run
 from flows.verifier.job import Level, VerifyOptions
 from stores.contract.target import Tunable, staging_of
-from stores.errors import OfframpError, PlanError
+from stores.errors import LeaseLost, OfframpError, PlanError
 from stores.throttling.rate_limiter import spread
 
 _log = logging.getLogger(__name__)
@@ -65,8 +66,8 @@ def backfill(run: Run, level: Level | VerifyOptions, *, restart: bool = False) -
             spans = work.copy()
             work.load(spans)
             work.sweep()
-            for name, seconds in work.seconds(spans).items():
-                state.partitions.record_outcome(session.leases[name], seconds, None)
+            work.recopy_late_writes()
+            work.record_seconds(spans)
         finally:
             work.restore()
         record.add_copied(spans)
@@ -184,6 +185,18 @@ class _Backfill:
                 except OfframpError as error:
                     self.failures[route.name].append(error)
 
+    def recopy_late_writes(self) -> None:
+        """No copied route has records on record that a run wrote whose lease was over."""
+        state = self.session.state
+        for route in self.session.routes:
+            late = is_copied(state, route) and not awaits_load(state, route) and state.late_writes.of_route(route.name)
+            if late and route.name not in self.failures:
+                try:
+                    with self.session.open(route) as opened:
+                        recopy_late_writes(opened)
+                except OfframpError as error:
+                    self.failures[route.name].append(error)
+
     def seconds(self, spans: Mapping[str, Sequence[Span]]) -> dict[str, float]:
         """Return how long each route was copied and loaded, from its first job to its last, stopped ones included."""
         ran = {name: [(span.began, span.ended) for span in jobs] for name, jobs in spans.items()}
@@ -194,6 +207,14 @@ class _Backfill:
             for name, times in ran.items()
             if times
         }
+
+    def record_seconds(self, spans: Mapping[str, Sequence[Span]]) -> None:
+        """How long each route was copied is on record; a route whose lease was lost has failed, and no other."""
+        for name, seconds in self.seconds(spans).items():
+            try:
+                self.session.state.partitions.record_outcome(self.session.leases[name], seconds, None)
+            except LeaseLost as error:
+                self.failures[name].append(error)
 
     def restore(self) -> None:
         """No target has settings that only serve a load, however the load ended."""

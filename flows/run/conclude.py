@@ -22,7 +22,7 @@ from flows.verifier.pending_changes import changed_by_type, changes_since_copy, 
 from mappers.contract import option_declarations
 from stores.contract.stop import STOPPED, Stop
 from stores.contract.target import Publishable
-from stores.errors import OfframpError, TransientError
+from stores.errors import LeaseLost, OfframpError, TransientError
 from stores.mongodb.database import MongoDB
 from stores.state.state import State
 
@@ -72,10 +72,14 @@ def conclude(
             )
             if publishing and row.verdict == "clean" and row.verified == "full":
                 row = _publish(session, route, row)
-            rows.append(row)
             if session.state.partitions.route(route.name) is not None:
                 outcome = {"verdict": row.verdict, "verified": row.verified}
-                session.state.partitions.record_outcome(session.leases[route.name], 0.0, outcome)
+                try:
+                    session.state.partitions.record_outcome(session.leases[route.name], 0.0, outcome)
+                except LeaseLost as error:
+                    # The outcome on record is for the run that has the route now to say.
+                    row = replace(row, verdict="failed", reasons=[*row.reasons, str(error)])
+            rows.append(row)
     report = Report(
         plan=run.plan.name,
         fingerprint=digest(route.fingerprint() for route in session.routes),

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -82,7 +83,15 @@ class Journal(Protocol):
     """The checkpoints of a route, for the run that has its lease."""
 
     def ensure(self) -> None:
-        """Return only while this run may write; raises LeaseLost otherwise. Call before every batch (R48, R134)."""
+        """Return only while this run may write; raises LeaseLost otherwise (R48, R134)."""
+
+    def writing(self, documents: Sequence[bytes], /) -> AbstractContextManager[None]:
+        """Give leave to change the records of these documents for the length of the body: one batch (R48, R134).
+
+        Documents are BSON, whole or no more than their `_id`. Raises LeaseLost before the body if this run may not
+        write. If its lease is over when the body ends, however it ends, a request of the body may reach the target
+        after another run took over: raises LeaseLost, and the documents are on record to be copied again.
+        """
 
     def checkpoint(
         self, number: int, position: bytes | None, tally: Tally, rejects: Sequence[Reject] = (), *, done: bool = False
@@ -96,8 +105,8 @@ class Journal(Protocol):
 class RejectJournal(Protocol):
     """The rejects of a route, for the run that has its lease."""
 
-    def ensure(self) -> None:
-        """Return only while this run may write; raises LeaseLost otherwise."""
+    def writing(self, documents: Sequence[bytes], /) -> AbstractContextManager[None]:
+        """Give leave to change the records of these documents; see `Journal.writing`."""
 
     def replace_rejects(self, ids: Sequence[str], rejects: Sequence[Reject]) -> None:
         """The documents with these ids (typed texts) have exactly these rejects on record: all of it or nothing.

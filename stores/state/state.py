@@ -6,6 +6,7 @@ from stores.state.database import Database
 from stores.state.designs import Designs
 from stores.state.document_hashes import DocumentHashes
 from stores.state.journal import StateJournal
+from stores.state.late_writes import LateWrites
 from stores.state.leases import Lease, Leases
 from stores.state.partitions import Partitions
 from stores.state.rejects import Rejects
@@ -31,6 +32,7 @@ class State:
         self.document_hashes = DocumentHashes(database, leases)
         self.verification = Verification(database, leases)
         self.repairs = Repairs(database, leases)
+        self.late_writes = LateWrites(database, leases)
         self.runs = Runs(database)
 
     def close(self) -> None:
@@ -42,4 +44,4 @@ class State:
 
         With `documents` the rejected documents are kept.
         """
-        return StateJournal(self.leases, self.partitions, self.rejects, lease, documents)
+        return StateJournal(self.leases, self.partitions, self.rejects, self.late_writes, lease, documents)

@@ -109,6 +109,15 @@ leases = sa.Table(
     sa.Column("fence", sa.Integer, nullable=False),
     sa.Column("expires", sa.Float, nullable=False),
 )
+late_writes = sa.Table(
+    "late_writes",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("plan", sa.Text, nullable=False),
+    sa.Column("route", sa.Text, nullable=False),
+    sa.Column("position", sa.LargeBinary, nullable=False),  # BSON {"_id": id}
+    sqlite_autoincrement=True,  # No number is given twice, so that removing an entry never removes a later one.
+)
 sync_positions = sa.Table(
     "syncs",
     metadata,

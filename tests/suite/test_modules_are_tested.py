@@ -34,6 +34,7 @@ TESTED_THROUGH = {
     "program/test_expires_from_index.py": ["flows.connect.expires_from_index"],
     "program/test_plain_ids.py": ["flows.connect.plain_ids"],
     "program/test_hard_cases.py": ["flows.connect.lease_renewal", "flows.connect.preflight", "flows.connect.session"],
+    "program/test_overtaken.py": ["flows.connect.recopy", "stores.state.late_writes"],
     "program/test_processes.py": ["flows.run.logs"],
     "program/test_redis_use_cases.py": ["flows.run.conclude", "flows.run.console"],
     "flows/copying/test_partition.py": ["flows.copying.inflight"],

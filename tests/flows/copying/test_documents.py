@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,9 +32,11 @@ class Page:
     rejects: list[Reject] = field(default_factory=list)
     lost: bool = False
 
-    def ensure(self) -> None:
+    @contextmanager
+    def writing(self, documents: Sequence[bytes], /) -> Iterator[None]:
         if self.lost:
             raise LeaseLost("E-LEASE-LOST", "taken over")
+        yield
 
     def replace_rejects(self, ids: Sequence[str], rejects: Sequence[Reject]) -> None:
         self.ids += ids

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,11 @@ class Notebook:
     def ensure(self) -> None:
         if self.lost:
             raise LeaseLost("E-LEASE-LOST", "taken over")
+
+    @contextmanager
+    def writing(self, documents: Sequence[bytes], /) -> Iterator[None]:
+        self.ensure()
+        yield
 
     def checkpoint(
         self, number: int, position: bytes | None, tally: Tally, rejects: Sequence[Reject] = (), *, done: bool = False

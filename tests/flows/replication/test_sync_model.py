@@ -6,6 +6,7 @@ Whatever happens in whatever order: once all of it has been told, the target is 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,6 +109,9 @@ class Journal:
 
     def ensure(self) -> None:
         pass
+
+    def writing(self, documents: Sequence[bytes], /) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def checkpoint(
         self, _number: int, position: bytes | None, _tally: Tally, rejects: Sequence[Reject] = (), *, done: bool = False

@@ -12,7 +12,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -165,6 +165,10 @@ class Notebook:
 
     def ensure(self) -> None:
         """Always ours."""
+
+    def writing(self, documents: Any, /) -> AbstractContextManager[None]:
+        """Always ours."""
+        return nullcontext()
 
     def checkpoint(self, number: int, position: Any, tally: Tally, rejects: Any = (), *, done: bool = False) -> None:
         self.tally.add(tally)

@@ -1,0 +1,176 @@
+"""A run that is stopped within a request, overtaken and woken changes nothing more, whatever it was doing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from plans import Finished, Stores, offramp, start, write_plan
+from pymongo.database import Database
+from relay import Relay, Seen, relaying
+from waiting import until
+
+from flows.plan.load import load
+from stores.state.state import State
+
+Documents = Database[dict[str, Any]]
+DOCUMENTS = 300
+LIMIT_S = 90
+SERVERS = ("dynamodb", "redis", "elasticsearch")
+
+
+@dataclass
+class Place:
+    """A plan whose targets are reached through relays."""
+
+    path: Path
+    folder: Path
+    relays: Mapping[str, Relay]
+    routes: tuple[str, ...]
+    began: list[Any] = field(default_factory=list)
+
+    def offramp(self, *arguments: str, code: int = 0) -> Finished:
+        """Run a command as another run would, to its end."""
+        command, *rest = arguments
+        done = offramp(command, self.path, *rest, folder=self.folder)
+        assert done.code == code, f"{arguments}: {done.out}{done.err}"
+        return done
+
+    def stopped_run(self, arguments: tuple[str, ...], kept: Mapping[str, Callable[[Seen], bool]]) -> Any:
+        """Return a run that is stopped while these requests of it are kept back."""
+        for server, chosen in kept.items():
+            self.relays[server].keep_back(chosen)
+        command, *rest = arguments
+        run = start(command, self.path, *rest, folder=self.folder)
+        self.began.append(run)
+
+        def waits() -> bool:
+            assert run.poll() is None, run.communicate()
+            return all(self.relays[server].kept_back.is_set() for server in kept)
+
+        until(waits, f"request of each of {[*kept]} kept back", limit_s=LIMIT_S)
+        os.kill(run.pid, signal.SIGSTOP)
+        return run
+
+    def expired(self) -> float:
+        """Return the time when the run's leases have expired."""
+        plan = load(self.path)
+        state = State(plan.state, plan.name)
+        try:
+            until(lambda: not any(map(state.leases.holder, self.routes)), "lease expired", limit_s=LIMIT_S)
+        finally:
+            state.close()
+        return time.monotonic()
+
+    def woken(self, run: Any, since: float, *, drop: bool) -> str:
+        """Wake the run, let it end, and return what it said; nothing that it sent since then changes anything."""
+        for relay in self.relays.values():
+            relay.release(drop=drop)
+        os.kill(run.pid, signal.SIGCONT)
+        out, err = run.communicate(timeout=LIMIT_S)
+        late = {server: [*map(str, relay.changes_since(since))] for server, relay in self.relays.items()}
+        assert not any(late.values()), {server: requests[:3] for server, requests in late.items()}
+        return str(out + err)
+
+    def late_writes(self) -> dict[str, int]:
+        """Return how many documents are on record to be copied again, by route."""
+        plan = load(self.path)
+        state = State(plan.state, plan.name)
+        try:
+            return {route: len(state.late_writes.of_route(route)) for route in self.routes}
+        finally:
+            state.close()
+
+
+def nth(number: int, *texts: bytes) -> Callable[[Seen], bool]:
+    """Choose the request that is so manieth of those with one of these texts."""
+    found: list[Seen] = []
+
+    def chosen(seen: Seen) -> bool:
+        if any(text in seen.data for text in texts):
+            found.append(seen)
+        return len(found) >= number
+
+    return chosen
+
+
+@pytest.fixture
+def place(starts_process: None, stores: Stores, database: Documents, unique: str, tmp_path: Path) -> Iterator[Place]:
+    at = {"collection": "things"}
+    routes = {
+        "items": {**at, "use_case": "entity", "table": unique},
+        "parts": {
+            "collection": "large",
+            "use_case": "entity",
+            "table": f"{unique}-parts",
+            "oversize": "split",
+            "key": {"partition": "pk#{_id}", "sort": "sk#{_id}"},
+        },
+        "strings": {**at, "use_case": "cache", "key": f"{unique}:s:{{_id}}"},
+        "hashes": {**at, "target": "redis", "mapper": "hash", "key": f"{unique}:h:{{_id}}"},
+        "members": {**at, "use_case": "set", "member": "_id", "key": f"{unique}:members"},
+        "ranks": {**at, "use_case": "leaderboard", "score": "n", "member": "_id", "key": f"{unique}:ranks"},
+        "stream": {**at, "use_case": "feed", "entry": "_id", "key": f"{unique}:stream"},
+        "index": {**at, "use_case": "search", "index": unique},
+    }
+    with ExitStack() as running:
+        relays = {
+            "dynamodb": running.enter_context(relaying(stores.dynamodb)),
+            "redis": running.enter_context(relaying(stores.redis, redis=True)),
+            "elasticsearch": running.enter_context(relaying(stores.elasticsearch)),
+        }
+        relayed = Stores(stores.mongodb, relays["redis"].url, relays["dynamodb"].url, relays["elasticsearch"].url)
+        run = {"lease_s": 5, "workers": len(routes)}
+        path = write_plan(tmp_path, relayed, database.name, routes, run=run)
+        made = Place(path, tmp_path, relays, tuple(routes))
+        yield made
+        for run_ in made.began:
+            run_.kill()
+            run_.communicate()
+
+
+def seed(database: Documents) -> None:
+    database.things.insert_many([{"_id": number + 1, "n": number, "text": "as it was"} for number in range(DOCUMENTS)])
+    database.large.insert_many([{"_id": number, "noise": os.urandom(450_000)} for number in range(6)])
+
+
+def change(database: Documents, text: str) -> None:
+    """Change a third of the documents, and delete another."""
+    database.things.update_many({"_id": {"$mod": [3, 0]}}, {"$set": {"text": text, "n": -1}})
+    database.things.delete_many({"_id": {"$mod": [3, 1]}})
+    database.large.update_many({"_id": {"$mod": [2, 0]}}, {"$set": {"noise": os.urandom(450_000)}})
+    database.large.delete_one({"_id": 1})
+
+
+WRITES: Mapping[str, Callable[[], Callable[[Seen], bool]]] = {
+    "dynamodb": lambda: nth(3, b"BatchWriteItem"),
+    "redis": lambda: nth(2, b"as it was"),
+    "elasticsearch": lambda: nth(1, b"/_bulk"),
+}
+
+
+@pytest.mark.parametrize("drop", [False, True], ids=["arriving late", "lost"])
+def test_an_overtaken_backfill_changes_nothing_more(place: Place, database: Documents, *, drop: bool) -> None:
+    seed(database)
+    run = place.stopped_run(("backfill", "--verify", "none"), {server: WRITES[server]() for server in SERVERS})
+    since = place.expired()
+    place.offramp("backfill", "--verify", "none")
+    change(database, "changed")
+    place.offramp("sync")
+    said = place.woken(run, since, drop=drop)
+    assert run.returncode == 3, said
+    assert "E-LEASE-LOST" in said
+    noted = place.late_writes()
+    assert noted["items"] > 0, said
+    assert noted["index"] > 0, said
+    assert "the next backfill, sync or repair of the route copies them again" in said
+    place.offramp("sync")
+    assert not any(place.late_writes().values())
+    place.offramp("verify")
