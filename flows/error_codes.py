@@ -167,11 +167,6 @@ CODES: Mapping[str, Entry] = {
         "No run of the plan has ended yet, so there is no report.",
         "Run `backfill` or `verify` first.",
     ),
-    "E-STATE-GONE": entry(
-        "stopped",
-        "The state lost the route's partitions during the run.",
-        "Let nothing else change the state; start over with `backfill --restart`.",
-    ),
     "E-STOPPED": entry(
         "interrupted",
         "A signal stopped the run before its end; work that AWS or a server does meanwhile goes on.",

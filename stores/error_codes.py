@@ -126,6 +126,12 @@ CODES: Mapping[str, Entry] = {
         "The state database cannot be read or written.",
         "Restore the file from a backup, or name another file in `state` and start over with `backfill --restart`.",
     ),
+    "E-STATE-GONE": entry(
+        "stopped",
+        "The state file was deleted or replaced while the run was at work, or lost what it had of the route.",
+        "Put the same file back and run the same command, or start over with `backfill --restart`. Let nothing else "
+        "change the state.",
+    ),
     "E-STATE-BUSY": entry(
         "paused",
         "The state database did not answer in time.",

@@ -133,6 +133,12 @@ CODES: Mapping[str, Entry] = {
         "The server is older than Redis 7.0.",
         "Use Redis 7.0 or later, or Valkey.",
     ),
+    "W-RDS-SCRATCH": entry(
+        "noted",
+        "The server let keys be written to measure what a route will take of its memory, and refused to remove them.",
+        "Allow this user UNLINK (sync and repair need it too). Delete the keys that the message names, or wait ten "
+        "minutes until they expire.",
+    ),
     "W-RDS-BIGKEY": entry(
         "noted",
         "Keys of more than 1 MB were written; reading or deleting one blocks all other clients meanwhile.",

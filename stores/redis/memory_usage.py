@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from uuid import uuid4
@@ -10,8 +11,10 @@ from msgspec.structs import replace
 
 from mappers.redis.records import Entry
 from stores.contract.fence import Fence
-from stores.redis.client import Server, Step, code, failure, parsed_info
+from stores.redis.client import Refused, Server, Step, code, failure, parsed_info
 from stores.redis.commands import Held, Shared, Whole, entry_number, shared_step, whole_step
+
+_log = logging.getLogger(__name__)
 
 _ENTRY_BYTES = 20
 """What a key takes of the table of keys, and again of that of expiries; MEMORY USAGE counts neither."""
@@ -46,13 +49,14 @@ def growth_bytes(server: Server, records: Sequence[Held], fence: Fence) -> int:
     """Return how many bytes the records add to the server's memory; keys that they replace are not counted.
 
     Records that share keys are measured as if each key were large. They are written to scratch keys, measured by the
-    server itself, and removed. Raises PermanentError where the server refuses that.
+    server itself, and removed; it is logged if the server refuses that. Raises PermanentError where the server refuses
+    anything else of it.
     """
     scratch = f"offramp:{uuid4().hex[:8]}:"
     steps = list(_scratch_steps(records, scratch))
     keys = list(dict.fromkeys(step.key for step in steps))
     try:
-        for step, replies in server.run([*steps, *_lives(keys)], fence=fence):
+        for step, replies in server.run(steps, fence=fence):
             refused = failure(step, replies)
             if refused is not None and code(refused) != "WRONGTYPE":
                 raise server.refusal(refused) from refused
@@ -64,8 +68,7 @@ def growth_bytes(server: Server, records: Sequence[Held], fence: Fence) -> int:
             elif record.expires_at_ms is not None:
                 taken += _ENTRY_BYTES
     finally:
-        for _ in server.run(Step.of(0, key, ("UNLINK", key.encode())) for key in keys):
-            pass
+        _remove(server, keys, scratch)
     return max(0, taken)
 
 
@@ -82,13 +85,28 @@ def _scratch_steps(records: Sequence[Held], scratch: str) -> Iterator[Step]:
             several[name] += 1
         elif isinstance(record, Whole):
             key = f"{scratch}{number}:".ljust(len(record.key.encode()), ".")
-            yield whole_step(number, replace(record, key=key, expires_at_ms=None), None)
+            yield whole_step(number, replace(record, key=key, expires_at_ms=None), _LIFE_MS)
     for _, member in sorted(shared, key=lambda each: each[0]):
         yield shared_step(0, member)
+        yield Step.of(0, member.key, ("PEXPIRE", member.key.encode(), str(_LIFE_MS)))
 
 
-def _lives(keys: Sequence[str]) -> Iterator[Step]:
-    return (Step.of(0, key, ("PEXPIRE", key.encode(), str(_LIFE_MS))) for key in keys)
+def _remove(server: Server, keys: Sequence[str], scratch: str) -> None:
+    """The keys are gone; where the server refuses to remove some, a person is told their names."""
+    refused: dict[str, Refused] = {}
+    for command in ("UNLINK", "DEL"):  # A user may be allowed only the older of the two.
+        refused = {}
+        for step, replies in server.run(Step.of(0, key, (command, key.encode())) for key in keys):
+            if (refusal := failure(step, replies)) is not None:
+                refused[step.key] = refusal
+        if not refused:
+            return
+        keys = list(refused)
+    _log.warning(
+        "W-RDS-SCRATCH %d scratch keys that begin with %s stay in %s, which refuses UNLINK and DEL (%s); delete them,"
+        " or wait %d minutes, after which they expire",
+        *(len(keys), scratch, server.place, code(next(iter(refused.values()))), _LIFE_MS // 60_000),
+    )
 
 
 def _usage(server: Server, keys: Sequence[str]) -> list[int | None]:

@@ -28,7 +28,9 @@ class Database:
     def __init__(self, url: str, plan: str) -> None:
         """Open the file, making it and the tables it lacks; raises PlanError if it cannot be used."""
         self.plan = plan
-        self._engine = _open(url)
+        self._path, parsed = _path(url)
+        self._engine = _open(self._path, parsed)
+        self._file = _identity(self._path)
 
     def close(self) -> None:
         """Close every connection."""
@@ -47,16 +49,29 @@ class Database:
         """Give a transaction that writes, all of it or nothing.
 
         Raises TransientError E-STATE-BUSY when the database does not answer, PermanentError E-STATE-BROKEN when it
-        cannot be used.
+        cannot be used, and PermanentError E-STATE-GONE when the file is no longer the one that was opened.
         """
+        self._ensure_there()
         with _translated(), self._engine.execution_options(writes=True).begin() as db:
             yield db
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Give a transaction that reads; raises the errors of `writing`."""
+        self._ensure_there()
         with _translated(), self._engine.connect() as db:
             yield db
+
+    def _ensure_there(self) -> None:
+        """Return if the file is the one that was opened: a connection to a deleted file goes on without an error."""
+        found = _identity(self._path)
+        if found is None or found != self._file:
+            what = "deleted" if found is None else "replaced by another file"
+            raise PermanentError(
+                "E-STATE-GONE",
+                f"state {str(self._path)!r} was {what} while the run was at work, which stops here; put the same file"
+                " back and run the same command, or start over with backfill --restart",
+            )
 
 
 @contextmanager
@@ -69,8 +84,7 @@ def _translated() -> Iterator[None]:
         raise PermanentError("E-STATE-BROKEN", f"the state database cannot be used: {error.orig}") from error
 
 
-def _open(url: str) -> Engine:
-    path, parsed = _path(url)
+def _open(path: Path, parsed: URL) -> Engine:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _make(path)
@@ -108,6 +122,15 @@ def _make(path: Path) -> None:
     if not path.is_file():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.chmod(0o600)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return device and number of the file, by which SQLite itself tells files apart; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _path(url: str) -> tuple[Path, URL]:

@@ -188,7 +188,7 @@ CASES = {
         {"entry": "_id", "key": "fenced:stream"},
         requests=3,
     ),
-    "redis measure": Case(in_redis, as_type(Measurable, lambda target: target.measure(STRINGS, 1.0, {})), requests=3),
+    "redis measure": Case(in_redis, as_type(Measurable, lambda target: target.measure(STRINGS, 1.0, {})), requests=2),
     "elasticsearch prepare": Case(elasticsearch, prepare, placement=TUNED, requests=3),
     "elasticsearch write": Case(elasticsearch, lambda target: target.write(documents(1_500)), prepare, requests=2),
     "elasticsearch delete": Case(

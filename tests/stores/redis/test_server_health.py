@@ -248,6 +248,28 @@ def test_a_sample_tells_what_all_records_take(
             assert target.measure(sample, 16, {})[1] < grown * 0.15
 
 
+@pytest.mark.parametrize("refused", ["unlink", "unlink and del"])
+def test_scratch_keys_that_the_server_does_not_let_go_are_told_of_and_expire(
+    refused: str, make: Make, redis_server: Callable[..., str], unique: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = redis_server("--appendonly", "no")
+    with redis.Redis.from_url(url) as client:
+        denied = [f"-{command}" for command in refused.split(" and ")]
+        client.execute_command("ACL", "SETUSER", "shop", "on", ">secret", "~*", "&*", "+@all", *denied)
+        measured = [shapes(unique, 1)[shape] for shape in (0, 6, 8)]
+        assert make(url.replace("//", "//shop:secret@")).measure(measured, 1, {})[1] > 0
+        said = [record.getMessage() for record in caplog.records if "W-RDS-SCRATCH" in record.getMessage()]
+        left = [key.decode() for key in client.keys("*")]
+        assert all(0 < client.pttl(key) <= 600_000 for key in left)
+        if refused == "unlink":
+            assert (said, left) == ([], [])
+        else:
+            assert len(left) == 3
+            assert "W-RDS-SCRATCH 3 scratch keys" in said[0]
+            assert "NOPERM" in said[0]
+            assert {key[: len("offramp:12345678:")] for key in left} == {said[0].split(" stay ")[0].split()[-1]}
+
+
 def test_large_keys_are_told_of_once(make: Make, redis_url: str, unique: str, caplog: pytest.LogCaptureFixture) -> None:
     target = make(redis_url)
     assert target.write([String(f"{unique}:1", b"x" * 1_100_000), String(f"{unique}:2", b"x" * 900_000)]) == []

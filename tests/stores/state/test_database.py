@@ -20,7 +20,7 @@ from states import FINGERPRINT, LIMIT_S, begun, everything, line, rows, tally
 
 from stores.contract.journal import Reject, Tally
 from stores.contract.source import Partition
-from stores.errors import OfframpError, PermanentError, PlanError
+from stores.errors import LeaseLost, OfframpError, PermanentError, PlanError
 from stores.state.database import Database
 from stores.state.state import State
 
@@ -240,6 +240,29 @@ def test_a_state_destroyed_under_a_run_stops_it_with_an_error_of_ours(state: Sta
     ):
         with pytest.raises(OfframpError):
             ask()
+
+
+@pytest.mark.parametrize("replaced", [False, True], ids=["deleted", "replaced"])
+def test_a_state_deleted_under_a_run_stops_it_and_is_told_as_that(
+    state: State, url: str, opened: Callable[..., State], *, replaced: bool
+) -> None:
+    lease = begun(state)
+    Path(url.removeprefix("sqlite:///")).unlink()
+    if replaced:
+        opened().leases.acquire("orders")
+    for ask in (
+        lambda: state.partitions.checkpoint(lease, 0, b"p", tally(1)),
+        lambda: state.partitions.of_route("orders"),
+        lambda: state.leases.renew(lease),
+        lambda: state.leases.acquire("orders"),
+    ):
+        with pytest.raises(PermanentError) as told:
+            ask()
+        assert told.value.code == "E-STATE-GONE"
+        assert ("replaced" if replaced else "deleted") in told.value.message
+    # Another run may begin with another file, and neither would see the lease of the other.
+    with pytest.raises(LeaseLost):
+        state.leases.fence(lease).ensure()
 
 
 def test_what_is_kept_of_a_route_is_readable_json(state: State, url: str) -> None:
