@@ -36,20 +36,23 @@ def main() -> None:
     parser.add_argument("--documents", type=Path, default=None, help="folder of Extended JSON, one document a line")
     for name in ("targets", "runners", "steps", "disturbances"):
         parser.add_argument(f"--{name}", nargs="+", default=None, help="draw from these alone")
+    parser.add_argument("--opensearch-port", type=int, default=None, help="of a real node that runs already")
     chosen = parser.parse_args()
+    given = {"opensearch": chosen.opensearch_port} if chosen.opensearch_port else {}
     # Where a shell starts the soak in the background, its commands would ignore Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     narrowed: dict[str, Any] = {
         name: tuple(value) for name, value in vars(chosen).items() if name in Scope.__annotations__ and value
     }
     found = found_in(chosen.documents) if chosen.documents else ()
+    narrowed |= {"opensearch": 0.8} if given else {}
     scope = Scope(cluster=True, found=found, **narrowed)
     seed = chosen.seed if chosen.seed is not None else random.SystemRandom().randrange(10**6) * 1000
     chosen.out.mkdir(parents=True, exist_ok=True)
     tally = Tally(seed)
     with (
         tempfile.TemporaryDirectory(prefix="chaos-") as scratch,
-        started(Path(scratch), chosen.code, cluster=True) as stand,
+        started(Path(scratch), chosen.code, cluster=True, given=given) as stand,
     ):
         end = time.monotonic() + chosen.minutes * 60
         with ThreadPoolExecutor(chosen.jobs) as pool:

@@ -54,14 +54,23 @@ def drawn(chance: random.Random, proxies: Sequence[str], kinds: Sequence[str] = 
     return Disturbance(
         chance.choice(kinds),
         chance.choice(["mongodb", *proxies, *proxies]),
-        int(10 ** chance.uniform(0, 2.2)) if chance.random() < 0.6 else None,
+        int(10 ** chance.uniform(0, 1.8)) if chance.random() < 0.6 else None,
         chance.uniform(0.3, 4),
         chance.uniform(0.3, 5),
     )
 
 
-def watch(running: Running, disturbance: Disturbance, place: Place, limit_s: float) -> bool:
-    """Wait for the command's end while it is disturbed; return whether it ended in time."""
+@dataclass(frozen=True)
+class Watched:
+    """How a command ended."""
+
+    in_time: bool
+    disturbed: bool
+    """Whether the disturbance came before its end."""
+
+
+def watch(running: Running, disturbance: Disturbance, place: Place, limit_s: float) -> Watched:
+    """Wait for the command's end while it is disturbed."""
     due, proxies = threading.Event(), place.proxies
     if disturbance.kind != "none" and disturbance.at_request is not None:
 
@@ -77,7 +86,7 @@ def watch(running: Running, disturbance: Disturbance, place: Place, limit_s: flo
         while not running.ended(POLL_S):
             now = time.monotonic()
             if now > end:
-                return False
+                return Watched(in_time=False, disturbed=begun)
             timed = disturbance.at_request is None and now - running.began >= disturbance.after_s
             if not begun and disturbance.kind != "none" and (due.is_set() or timed):
                 begun = True
@@ -86,7 +95,7 @@ def watch(running: Running, disturbance: Disturbance, place: Place, limit_s: flo
             elif begun and heal is not _nothing and now >= heal_at:
                 heal()
                 heal = _nothing
-        return True
+        return Watched(in_time=True, disturbed=begun or due.is_set())
     finally:
         heal()
         for proxy in proxies.values():

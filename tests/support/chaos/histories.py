@@ -104,7 +104,6 @@ def _takeover(iteration: Iteration) -> None:
     proxy = iteration.place.proxies[chance.choice(proxies)]
     at, whole = int(10 ** chance.uniform(0, 2)), chance.random() < 0.7
     iteration.note(f"{' '.join(command)} · stopped at request {at} of {proxy.name}, overtaken, woken")
-    iteration.kinds.append("takeover")
     iteration.change_source(200)
     with iteration.program.running(*iteration.arguments(command)) as paused:
         proxy.at_request(at, lambda: paused.send(signal.SIGSTOP, group=whole))
@@ -114,6 +113,7 @@ def _takeover(iteration: Iteration) -> None:
         proxy.forget_aims()
         paused.send(signal.SIGSTOP, group=whole)
         if not paused.ended(0):
+            iteration.kinds.append("takeover")
             time.sleep(_OVERTAKEN_AFTER_S)
             iteration.change_source(chance.choice((50, 400)))
             iteration.run(["backfill", "--verify", "none"])

@@ -41,7 +41,7 @@ class Iteration:
     findings: Findings = field(default_factory=Findings)
     log: list[str] = field(default_factory=list)
     kinds: list[str] = field(default_factory=list)
-    """The disturbances so far."""
+    """The disturbances that came so far, by command; none for a command that ended before its own."""
     commands: int = 0
 
     def __post_init__(self) -> None:
@@ -76,14 +76,14 @@ class Iteration:
     def run(self, command: Sequence[str], disturbance: Disturbance = NONE, *, writing: bool = False) -> Outcome:
         """Run a command to its end, disturbed, and judge it by itself and by what it claims."""
         self.note(f"{' '.join(command)} · {disturbance}{' · writing' if writing else ''}")
-        self.kinds.append(disturbance.kind)
         writer = Writer(random.Random(self.chance.random()), self.database, self.case.shapes)
         with writer if writing else nullcontext(), self.program.running(*self.arguments(command)) as running:
-            ended = disturbances.watch(running, disturbance, self.place, COMMAND_LIMIT_S)
-            if not ended:
+            watched = disturbances.watch(running, disturbance, self.place, COMMAND_LIMIT_S)
+            if not watched.in_time:
                 self.hung(running)
             outcome = running.outcome()
-        if ended:
+        self.kinds.append(disturbance.kind if watched.disturbed else "none")
+        if watched.in_time:
             self.judge(outcome, quiet=not writing)
         return outcome
 

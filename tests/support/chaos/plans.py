@@ -32,6 +32,8 @@ class Scope:
     disturbances: Sequence[str] = KINDS
     steps: Sequence[str] = STEPS
     most_steps: int = 3
+    opensearch: float = 0.3
+    """The share of iterations whose search server is OpenSearch."""
     cluster: bool = False
     """Whether the stand has a cluster of Redis."""
     variants: bool = True
@@ -90,7 +92,7 @@ def new_case(chance: random.Random, scope: Scope, name: str) -> Case:
     wishes = Wishes()
     if scope.variants:
         own = chance.choice(["mongodb", *used]) if chance.random() < 0.25 else ""
-        opensearch = own != "elasticsearch" and chance.random() < 0.3
+        opensearch = own != "elasticsearch" and chance.random() < scope.opensearch
         cluster = scope.cluster and own != "redis" and "redis" in used and chance.random() < 0.3
         wishes = Wishes("opensearch" if opensearch else "elasticsearch", cluster, own)
     return Case(name, sizes, shapes, routes, wishes, _plan(chance, scope, name, routes, wishes))

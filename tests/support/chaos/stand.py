@@ -174,8 +174,10 @@ def _listening(port: int) -> psutil.Process | None:
 
 
 @contextmanager
-def started(folder: Path, code: Path | None = None, *, cluster: bool = False) -> Iterator[Stand]:
-    """Yield the servers of a soak, with their data in the folder."""
+def started(
+    folder: Path, code: Path | None = None, *, cluster: bool = False, given: Mapping[str, int] | None = None
+) -> Iterator[Stand]:
+    """Yield the servers of a soak, with their data in the folder; `given` are the ports of servers that run already."""
     with ExitStack() as running:
         urls = {
             "mongodb": running.enter_context(servers.mongodb(folder / "mongodb", "--oplog-max-entries", "20000")),
@@ -184,7 +186,7 @@ def started(folder: Path, code: Path | None = None, *, cluster: bool = False) ->
             "elasticsearch": running.enter_context(servers.elasticsearch(folder / "elasticsearch")),
             "opensearch": running.enter_context(servers.opensearch(folder / "opensearch")),
         }
-        ports = {name: urlsplit(url).port or 0 for name, url in urls.items()}
+        ports = {name: urlsplit(url).port or 0 for name, url in urls.items()} | dict(given or {})
         loop = ProxyLoop()
         running.callback(loop.close)
         nodes, proxies = _cluster(running, loop, folder) if cluster else ([], [])
