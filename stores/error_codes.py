@@ -142,6 +142,14 @@ CODES: Mapping[str, Entry] = {
         "The state database cannot be opened or created.",
         "Name a writable file on a local disk in `state`.",
     ),
+    "E-STATE-UNSAFE": entry(
+        "refused stopped",
+        "The state's file, its journal or its folder belongs to another user, or others may write to it: they could"
+        " change what is on record, so that documents are lost, or read ids. A link to a file that is not there is"
+        " refused for the same reason.",
+        "Run as the owner, take the right to write from others (`chmod go-w`), or name in `state` a file in a folder of"
+        " your own.",
+    ),
     "E-STATE-URL": entry(
         "refused",
         "`state` is not the URL of an SQLite file.",

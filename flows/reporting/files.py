@@ -11,11 +11,12 @@ from flows.reporting.markdown import as_markdown
 from flows.reporting.model import Report
 from flows.reporting.private_files import private_folder, write_private
 from stores.errors import PlanError
+from stores.private_paths import path_part
 
 
 def default_folder(plan: Plan) -> Path:
     """Return the folder of a plan's reports where none is named: beside the plan, wherever the command runs."""
-    return plan.path.absolute().parent / ".offramp" / "reports" / plan.name
+    return plan.path.absolute().parent / ".offramp" / "reports" / path_part(plan.name)
 
 
 def refuse_unwritable(folder: Path) -> None:

@@ -5,27 +5,25 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from stores.private_paths import UnsafePathError, fault, make_private_folder
 
 
 @contextmanager
 def private_folder(folder: Path) -> Iterator[int]:
     """Give a descriptor of the folder, which is made with mode 0700 if it is not there, while the body lasts.
 
-    Raises OSError if it cannot be made or written to, is another user's, or may be written to by everybody: then
+    Raises OSError if it cannot be made or written to, is another user's, or may be written to by others: then
     others could put their own file or link in the place of one that is written.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private_folder(folder)
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        found = os.fstat(descriptor)
-        if found.st_uid not in (os.geteuid(), 0):
-            raise PermissionError(errno.EPERM, "it belongs to another user", str(folder))
-        if found.st_mode & stat.S_IWOTH:
-            raise PermissionError(errno.EPERM, "every user may write to it (run chmod o-w on it)", str(folder))
+        if reason := fault(os.fstat(descriptor), is_folder=True):
+            raise UnsafePathError(errno.EPERM, reason, str(folder))
         if not os.access(".", os.W_OK, dir_fd=descriptor):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
         yield descriptor

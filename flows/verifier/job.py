@@ -33,6 +33,7 @@ from stores.contract.source import Partition, Readable
 from stores.contract.stop import NEVER, Stop
 from stores.contract.target import Auditable, Listable, Target
 from stores.errors import PermanentError, TransientError
+from stores.private_paths import UnsafePathError, make_private_folder
 from stores.state.leases import Lease
 from stores.state.rejects import RefusedDocuments
 from stores.state.verification import MOST_FINDINGS, PassPart, StoredFinding, log_folder
@@ -278,7 +279,10 @@ class _Work:
 
     def _log(self, part: PassPart) -> AddressLog:
         place = log_folder(self.plan.state, self.plan.name, self.job.route)
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)  # Addresses may be personal data (R145).
+        try:
+            make_private_folder(place)  # Addresses may be personal data (R145).
+        except UnsafePathError as error:
+            raise PermanentError("E-STATE-UNSAFE", f"{str(error.filename)!r}: {error.strerror}") from error
         return AddressLog(place / f"part-{part.number:04d}", part.size)
 
     def _save(self, number: int) -> Save:

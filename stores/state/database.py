@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError, SQLAlchemyError
 
 from stores.errors import PermanentError, PlanError, TransientError
+from stores.private_paths import UnsafePathError, make_private_file, refuse_unsafe_file
 from stores.state.tables import meta, metadata
 from stores.throttling.backoff import Backoff
 
@@ -86,8 +85,13 @@ def _translated() -> Iterator[None]:
 
 def _open(path: Path, parsed: URL) -> Engine:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _make(path)
+        # Ids may be personal data, and a checkpoint that somebody else wrote could lose documents (R145). A file that
+        # exists is not opened: closing it would drop the locks this process has on it by other connections (POSIX),
+        # and the next process to close the state would delete the journal they go on writing to. SQLite gives its
+        # journals the mode of the file.
+        make_private_file(path)
+        for suffix in ("-wal", "-shm", "-journal"):
+            refuse_unsafe_file(Path(f"{path.resolve()}{suffix}"))
         # No limit: threads that wait for one another's transactions wait in SQLite, which says so in words of ours.
         engine = sa.create_engine(parsed, max_overflow=-1)
         sa.event.listen(engine, "connect", _on_connect)
@@ -105,23 +109,14 @@ def _open(path: Path, parsed: URL) -> Engine:
                     f"state {str(path)!r} has format {version}; this release reads {_FORMAT_VERSION}. Finish with the"
                     " release that began it, or name another file in `state`",
                 )
+    except UnsafePathError as error:
+        raise PlanError("E-STATE-UNSAFE", f"state {str(path)!r}: {str(error.filename)!r}: {error.strerror}") from error
     except (OSError, SQLAlchemyError) as error:
         reason = str(error) if isinstance(error, OSError) else getattr(error, "orig", None) or type(error).__name__
         raise PlanError(
             "E-STATE-OPEN", f"state {str(path)!r} cannot be used: {reason}; name a writable file in `state`"
         ) from error
     return engine
-
-
-def _make(path: Path) -> None:
-    """The file exists and nobody else can read it: ids may be personal data; SQLite's journal takes its mode (R145)."""
-    # A file that exists is not opened: closing it would drop the locks this process has on it by other connections
-    # (POSIX), and the next process to close the state would delete the journal they go on writing to.
-    with suppress(FileExistsError):
-        os.close(os.open(path.resolve(), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-    if not path.is_file():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    path.chmod(0o600)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

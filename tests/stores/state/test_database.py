@@ -141,8 +141,8 @@ def test_the_file_and_its_journal_are_for_their_owner_alone(tmp_path: Path) -> N
 
 def test_a_file_that_others_could_read_is_closed_to_them(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
-    path.touch(0o666)
-    path.chmod(0o666)
+    path.touch(0o644)
+    path.chmod(0o644)
     State(f"sqlite:///{path}", "shop").close()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
@@ -204,7 +204,7 @@ def test_a_path_that_cannot_be_written_is_a_fault_of_the_plan(tmp_path: Path) ->
     (tmp_path / "file").write_text("no folder")
     (tmp_path / "folder").mkdir()
     (tmp_path / "text").write_text("no database, though long enough to be taken for one " * 20)
-    for name, word in (("file/state.db", "file exists"), ("folder", "is a directory"), ("text", "not a database")):
+    for name, word in (("file/state.db", "not a directory"), ("folder", "is a directory"), ("text", "not a database")):
         with pytest.raises(PlanError) as told:
             State(f"sqlite:///{tmp_path}/{name}", "shop")
         assert told.value.code == "E-STATE-OPEN"
