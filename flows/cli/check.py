@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from flows.cli.options import JSON, PLAN, ROUTES
+from flows.cli.signals import interruptible
 from flows.terminal import echo, print_json
 
 
@@ -23,10 +24,14 @@ def check(plan_path: Path, routes: tuple[str, ...], as_json: bool) -> None:
     from flows.plan.load import load
     from flows.replication.forecast import sync_notes
     from flows.reporting.text import table
+    from flows.run.console import display
 
     plan = load(plan_path)
-    checks = preflight.check(plan, plan.chosen(routes))
-    notes = sync_notes(plan, plan.chosen(routes), {checked.route: checked.documents for checked in checks})
+    chosen = plan.chosen(routes)
+    with interruptible() as stop, display(as_json) as observer:
+        checks = preflight.check(plan, chosen, stop=stop, observer=observer.stepped)
+        documents = {checked.route: checked.documents for checked in checks}
+        notes = sync_notes(plan, chosen, documents, stop=stop, observer=observer.stepped)
     checks = [replace(checked, notes=[*checked.notes, *notes[checked.route]]) for checked in checks]
     if as_json:
         print_json({"plan": plan.name, "routes": [asdict(checked) for checked in checks]})

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from flows.cli.options import JSON, interruptible, leave
+from flows.cli.options import JSON
+from flows.cli.signals import interruptible, leave
 from flows.terminal import print_json
 
 

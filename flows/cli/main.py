@@ -15,10 +15,11 @@ from flows.cli.check import check
 from flows.cli.demo import demo
 from flows.cli.deploy import deploy
 from flows.cli.explain import explain
-from flows.cli.options import VERBOSE, signal_code, taking_verbose
+from flows.cli.options import VERBOSE, taking_verbose
 from flows.cli.rejects import rejects
 from flows.cli.repair import repair
 from flows.cli.report import report
+from flows.cli.signals import signal_code
 from flows.cli.status import status
 from flows.cli.sync import sync
 from flows.cli.verify import verify
@@ -68,6 +69,7 @@ def _run() -> None:
         _show_usage(error)
         _fail("E-USAGE", error.format_message(), exit_codes.REFUSED)
     except click.Abort:
+        echo("offramp: ended at once; the same command resumes", err=True)
         sys.exit(exit_codes.INTERRUPTED)
     except OfframpError as error:
         first, *rest = error.lines

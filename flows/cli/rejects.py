@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flows import exit_codes
-from flows.cli.options import JSON, PLAN, ROUTES, interruptible, leave
+from flows.cli.options import JSON, PLAN, ROUTES
+from flows.cli.signals import interruptible, leave
 from flows.terminal import echo, print_json, stdout_on_stderr
 from stores.errors import PlanError
 
@@ -130,12 +131,13 @@ def retry(plan_path: Path, routes: tuple[str, ...], id_: str, code: str, stage: 
     from flows.plan.load import load
     from flows.repair import retry_rejects
     from flows.reporting.text import table
+    from flows.run.console import display
 
     plan = load(plan_path)
     chosen = plan.chosen(routes)
     wanted = _chosen(id_, code, stage, accepted=None if id_ else False)
-    with interruptible() as stop, stdout_on_stderr():
-        outcomes = retry_rejects.retry(plan, chosen, wanted, stop)
+    with interruptible() as stop, display(as_json) as observer, stdout_on_stderr():
+        outcomes = retry_rejects.retry(plan, chosen, wanted, stop, observer)
     left = retry_rejects.left_open(plan, chosen)
     if as_json:
         print_json({"routes": [outcome.as_json() for outcome in outcomes], "open": left})

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from flows import exit_codes
-from flows.cli.options import JSON, PLAN, ROUTES, interruptible, leave
+from flows.cli.options import JSON, PLAN, ROUTES
+from flows.cli.signals import interruptible, leave
 from flows.terminal import echo, print_json, stdout_on_stderr
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def repair(
     """
     from flows.plan.load import load
     from flows.repair.repair import repair as repair_routes
+    from flows.run.console import display
 
     wanted = kinds or (("missing", "differs", "extra") if delete_extras else ("missing", "differs"))
     if "extra" in kinds and not (delete_extras or dry_run):
@@ -54,8 +56,11 @@ def repair(
     if delete_extras and "extra" not in wanted:
         raise click.UsageError("--delete-extras needs --only extra beside the other kinds of --only")
     plan = load(plan_path)
-    with interruptible() as stop, stdout_on_stderr():
-        outcomes = repair_routes(plan, plan.chosen(routes), wanted, dry_run=dry_run, everything=everything, stop=stop)
+    chosen = plan.chosen(routes)
+    with interruptible() as stop, display(as_json) as observer, stdout_on_stderr():
+        outcomes = repair_routes(
+            *(plan, chosen, wanted), dry_run=dry_run, everything=everything, stop=stop, observer=observer
+        )
     # What was found and not asked to be repaired is left too.
     kinds_left = {"missing", "differs", "extra", "collides"} - {*wanted}
     left = any(outcome.left or any(outcome.found.get(kind) for kind in kinds_left) for outcome in outcomes)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from flows.cli.options import interruptible, leave
+from flows.cli.signals import interruptible, leave
 from flows.terminal import echo, print_json, stdout_on_stderr
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def run(plan: Plan, routes: Sequence[str], quiet: bool, work: Callable[[Run], Re
         stdout_on_stderr(),
         local_workers(plan, observer, stop) as workers,
     ):
-        return work(Run(plan, chosen, workers, stop))
+        return work(Run(plan, chosen, workers, stop, observer))
 
 
 def needs_prefect(plan: Plan) -> bool:

@@ -31,7 +31,12 @@ def status(plan_path: Path, as_json: bool) -> None:
         *("verdict", "at_work"),
     )
     # What a sync or a repair has overtaken is no figure of what the target holds.
-    known = [row | (dict.fromkeys(COPY_FIGURES) if row["figures"] == "past" else {}) for row in rows]
+    known = [
+        row
+        | ({"stage": f"{row['stage']}: {row['step']}"} if row["step"] else {})
+        | (dict.fromkeys(COPY_FIGURES) if row["figures"] == "past" else {})
+        for row in rows
+    ]
     cells = [{name: "-" if row[name] in (None, "") else str(row[name]) for name in shown} for row in known]
     echo(*table(cells, left=("route", "stage", "synced_to", "verdict", "at_work")))
     for row in rows:

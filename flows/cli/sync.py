@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from flows.cli.options import JSON, PLAN, ROUTES, interruptible
+from flows.cli.options import JSON, PLAN, ROUTES
 from flows.cli.running import conclude, opened_plan
+from flows.cli.signals import interruptible
 from flows.terminal import stdout_on_stderr
 
 
@@ -34,6 +35,7 @@ def sync(plan_path: Path, routes: tuple[str, ...], follow: bool, folder: Path | 
     from flows.run.console import sync_display
 
     plan = load(plan_path) if folder is None else opened_plan(plan_path, folder)[0]
-    with interruptible() as stop, sync_display(as_json) as watching, stdout_on_stderr():
-        report = sync_routes(plan, plan.chosen(routes), follow=follow, stop=stop, watching=watching)
+    chosen = plan.chosen(routes)
+    with interruptible() as stop, sync_display(as_json) as display, stdout_on_stderr():
+        report = sync_routes(plan, chosen, follow=follow, stop=stop, watching=display, observer=display)
     conclude(report, folder, as_json)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from flows.connect.expires_from_index import describe_rule, read_ttl_rule
 from flows.connect.plain_ids import prove_id_kind, refuse_other_id_kind
 from flows.connect.plan_changes import changed_keys
+from flows.connect.route_steps import StepObserver, take_step
 from flows.connect.stores import open_source
 from flows.plan.model import Plan, Route
 from mappers.contract import Record
 from mappers.expiry import IndexExpires
 from stores.contract.journal import Tally
+from stores.contract.stop import NEVER, Stop, raise_if_stopped
 from stores.contract.target import Target, Tunable
 from stores.errors import OfframpError, PermanentError, PlanError
+from stores.mongodb.database import MongoDB
 from stores.state.partitions import RouteState
 from stores.state.state import State
+
+CHECKING = "checking"
+"""The step, as a person is shown it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,42 +43,78 @@ class RouteCheck:
     """What the TTL indexes say, where `expires: from_index` asked."""
 
 
-def check(plan: Plan, routes: Sequence[Route]) -> list[RouteCheck]:
+@dataclass(frozen=True, slots=True)
+class RouteFaults:
+    """Why a route cannot be served."""
+
+    faults: Sequence[PlanError]
+    """What is wrong with the plan or with what it points at."""
+    failures: Sequence[OfframpError] = ()
+    """The errors of stores that did not answer."""
+
+    def error(self) -> OfframpError:
+        """Return one error for all of them."""
+        return join_errors([self])
+
+
+def check(
+    plan: Plan, routes: Sequence[Route], *, stop: Stop = NEVER, observer: StepObserver = lambda *_: None
+) -> list[RouteCheck]:
     """Return what was found of each route; raises PlanError with every fault. Writes nothing.
 
-    Raises TransientError if a store does not answer.
+    Raises TransientError if a store does not answer, or once `stop` is set.
     """
-    found: list[RouteCheck] = []
+    outcomes = check_each(plan, routes, stop=stop, observer=observer).values()
+    if wrong := [outcome for outcome in outcomes if isinstance(outcome, RouteFaults)]:
+        raise join_errors(wrong)
+    return [outcome for outcome in outcomes if isinstance(outcome, RouteCheck)]
+
+
+def check_each(
+    plan: Plan, routes: Sequence[Route], *, stop: Stop = NEVER, observer: StepObserver = lambda *_: None
+) -> Mapping[str, RouteCheck | RouteFaults]:
+    """Return what was found of each route by itself, or what is wrong with it. Writes nothing.
+
+    Raises TransientError E-STOPPED once `stop` is set; requests under way are then left to themselves.
+    """
+    with open_source(plan) as database:
+        outcomes = take_step(
+            *(CHECKING, routes, lambda route: _check_route(route, database)),
+            stop=stop,
+            observer=observer,
+            abandons=True,
+        )
+    raise_if_stopped(stop, f"stopped by a signal while {CHECKING}; nothing was written")
+    return {
+        name: RouteFaults((), [outcome]) if isinstance(outcome, OfframpError) else outcome
+        for name, outcome in outcomes.items()
+    }
+
+
+def _check_route(route: Route, database: MongoDB) -> RouteCheck | RouteFaults:
     faults: list[PlanError] = []
     failures: dict[str, OfframpError] = {}
-    with open_source(plan) as database:
-        for route in routes:
-            source, target = route.source(database), route.target()
-            notes: list[str] = []
-            estimate, kind = 0, ""
-            expires: IndexExpires | None = None
-            for check_store in (source.check, target.check):
-                with _noted(route, faults, failures):
-                    notes.extend(check_store())
-            with _noted(route, faults, failures):
-                kind = prove_id_kind(route, database)
-            with _noted(route, faults, failures):
-                expires = read_ttl_rule(route, database)
-                notes.extend(describe_rule(expires))
-            target.close()
-            if not faults and not failures:
-                estimate = source.estimate()
-            found.append(
-                RouteCheck(
-                    *(route.name, route.collection, route.target_name, route.mapper_name, estimate, notes, kind),
-                    expires,
-                )
-            )
-    if faults:
-        raise join_faults([*faults, *(PlanError(error.code, error.message) for error in failures.values())])
-    if failures:
-        raise next(iter(failures.values()))
-    return found
+    source, target = route.source(database), route.target()
+    notes: list[str] = []
+    estimate, kind = 0, ""
+    expires: IndexExpires | None = None
+    for check_store in (source.check, target.check):
+        with _noted(route, faults, failures):
+            notes.extend(check_store())
+    with _noted(route, faults, failures):
+        kind = prove_id_kind(route, database)
+    with _noted(route, faults, failures):
+        expires = read_ttl_rule(route, database)
+        notes.extend(describe_rule(expires))
+    target.close()
+    if not faults and not failures:
+        with _noted(route, faults, failures):
+            estimate = source.estimate()
+    if faults or failures:
+        return RouteFaults(faults, list(failures.values()))
+    return RouteCheck(
+        *(route.name, route.collection, route.target_name, route.mapper_name, estimate, notes, kind), expires
+    )
 
 
 @contextmanager
@@ -84,6 +126,17 @@ def _noted(route: Route, faults: list[PlanError], failures: dict[str, OfframpErr
         faults.append(PlanError(error.code, f"route {route.name}: {error.message}"))
     except OfframpError as error:
         failures.setdefault(str(error), error)
+
+
+def join_errors(routes: Sequence[RouteFaults]) -> OfframpError:
+    """Return one error for what is wrong with these routes: a PlanError with all of it if there is any fault.
+
+    An error of a store that several routes share is in it once.
+    """
+    failures = {str(error): error for route in routes for error in route.failures}
+    if faults := [fault for route in routes for fault in route.faults]:
+        return join_faults([*faults, *(PlanError(error.code, error.message) for error in failures.values())])
+    return next(iter(failures.values()))
 
 
 def join_faults(faults: Sequence[PlanError]) -> PlanError:
@@ -108,27 +161,28 @@ def is_copied(state: State, route: Route) -> bool | None:
     return all(part.done for part in state.partitions.of_route(route.name))
 
 
-def refuse_changes(state: State, routes: Iterable[Route], found: Mapping[str, RouteCheck]) -> None:
-    """Raise PlanError if a route was begun under a plan that makes other records or puts them elsewhere (R137)."""
+def find_changes(state: State, route: Route, found: RouteCheck) -> list[PlanError]:
+    """Return a fault if the route was begun under a plan that makes other records or puts them elsewhere (R137).
+
+    Another is that its ids are of another kind than those copied.
+    """
+    known = state.partitions.route(route.name)
+    if known is None:
+        return []
     faults: list[PlanError] = []
-    for route in routes:
-        known = state.partitions.route(route.name)
-        if known is None:
-            continue
-        if changes := "; ".join(changed_keys(known.fingerprint, route.fingerprint(known.fingerprint))):
-            faults.append(
-                PlanError(
-                    "E-CONFIG-CHANGED",
-                    f"route {route.name}: the plan has changed since its run began: {changes}. What was written under"
-                    " the old plan would stay beside the new: undo the change, or start over with backfill --restart",
-                )
+    if changes := "; ".join(changed_keys(known.fingerprint, route.fingerprint(known.fingerprint))):
+        faults.append(
+            PlanError(
+                "E-CONFIG-CHANGED",
+                f"route {route.name}: the plan has changed since its run began: {changes}. What was written under"
+                " the old plan would stay beside the new: undo the change, or start over with backfill --restart",
             )
-        try:
-            refuse_other_id_kind(route, found[route.name].id_kind, total_tally(state, route).id_types)
-        except PlanError as error:
-            faults.append(error)
-    if faults:
-        raise join_faults(faults)
+        )
+    try:
+        refuse_other_id_kind(route, found.id_kind, total_tally(state, route).id_types)
+    except PlanError as error:
+        faults.append(error)
+    return faults
 
 
 def refuse_other_identity(known: RouteState, *, source: str, target: str | None = None) -> None:

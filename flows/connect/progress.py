@@ -23,8 +23,24 @@ class Observer(Protocol):
         """The stage ended, for whatever reason."""
 
 
+class RunObserver(Observer, Protocol):
+    """Receives how far a whole run has come: also what is done before and after routes are copied or compared."""
+
+    def stepped(self, step: str, done: int, routes: int, route: str) -> None:
+        """So many of the routes have taken the step; `route` is the last that began it, "" once none is to begin."""
+
+    def planned(self, route: str, stage: str, jobs: int, documents: int) -> None:
+        """So many jobs of a stage of the route are to come, with about so many documents, beside those planned."""
+
+
 class Silent:
     """An observer that watches nothing."""
+
+    def stepped(self, step: str, done: int, routes: int, route: str) -> None:
+        """Do nothing."""
+
+    def planned(self, route: str, stage: str, jobs: int, documents: int) -> None:
+        """Do nothing."""
 
     def began(self, route: str, stage: str, documents: int) -> None:
         """Do nothing."""

@@ -1,19 +1,34 @@
-"""How every command that works on routes begins: they are checked, leased, and refused if their plan has changed."""
+"""How every command that works on routes begins: they are leased, checked, and refused if their plan has changed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from flows.connect.expires_from_index import resolve_expires
 from flows.connect.lease_renewal import hold_leases
-from flows.connect.preflight import RouteCheck, check, refuse_changes
-from flows.connect.stores import OpenRoute, open_route, open_source, open_state
+from flows.connect.preflight import RouteCheck, RouteFaults, check_each, find_changes, join_errors
+from flows.connect.progress import SILENT, RunObserver
+from flows.connect.route_steps import take_step
+from flows.connect.stores import OpenRoute, open_route, open_source, open_state, open_target
 from flows.plan.model import Plan, Route
+from mappers.contract import Record
+from stores.contract.stop import NEVER, Stop
+from stores.contract.target import Target
+from stores.errors import OfframpError
 from stores.mongodb.database import MongoDB
 from stores.state.leases import Lease
 from stores.state.state import State
+
+_log = logging.getLogger(__name__)
+
+_RECORD_EVERY_S = 1.0
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,32 +41,95 @@ class Session:
     checked: Mapping[str, RouteCheck]
     """What was found of each route before anything was written, by route."""
     state: State
-    leases: Mapping[str, Lease]
-    """The lease on each route, by route."""
+    leases: dict[str, Lease]
+    """The lease on each route that can be served, by route."""
+    steps: RouteSteps
+    """Steps that each route takes side by side with others."""
+    refused: Mapping[str, OfframpError] = field(default_factory=dict)
+    """Why routes cannot be served, by route, in a session that goes on without them."""
 
     def open(self, route: Route, database: MongoDB | None = None) -> AbstractContextManager[OpenRoute]:
         """Open a checked route of the session; see `open_route`."""
         id_kind = self.checked[route.name].id_kind
         return open_route(self.plan, route, self.state, self.leases[route.name], id_kind, database)
 
+    def open_target(self, route: Route) -> AbstractContextManager[Target[Record]]:
+        """Open the target of a route of the session, under its lease; see `stores.open_target`."""
+        return open_target(route, self.state, self.leases[route.name])
+
+    def give_back(self, route: str) -> None:
+        """Another run may work on the route from now on, and this one may not."""
+        self.state.leases.release(self.leases.pop(route))
+
+
+@dataclass(slots=True)
+class RouteSteps:
+    """Steps that each route of a session takes, shown to an observer and on record for `status`."""
+
+    state: State
+    leases: Mapping[str, Lease]
+    observer: RunObserver = SILENT
+    stop: Stop = NEVER
+    _begun: dict[str, str] = field(default_factory=dict)
+    """Steps that are not on record yet, by route."""
+    _recorded_at: float = float("-inf")
+
+    def take(
+        self, step: str, routes: Sequence[Route], work: Callable[[Route], R], *, abandons: bool = False
+    ) -> dict[str, R | OfframpError]:
+        """Return what the work on each route came to; see `take_step`."""
+        return take_step(step, routes, work, stop=self.stop, observer=self.show, abandons=abandons)
+
+    def show(self, step: str, done: int, routes: int, route: str) -> None:
+        """The observer is shown the step, which is also on record about a second later."""
+        self.observer.stepped(step, done, routes, route)
+        if route:
+            self._begun[route] = step
+        if self._begun and time.monotonic() - self._recorded_at >= _RECORD_EVERY_S:
+            self._recorded_at = time.monotonic()
+            try:
+                self.state.steps.record(self._begun, self.leases.values())
+            except OfframpError as error:
+                _log.warning("the step of a route is not on record: %s", error)
+            self._begun.clear()
+
 
 @contextmanager
 def open_session(
-    plan: Plan, routes: Sequence[Route], checked: Mapping[str, RouteCheck] | None = None, *, restart: bool = False
+    plan: Plan,
+    routes: Sequence[Route],
+    *,
+    restart: bool = False,
+    each_alone: bool = False,
+    observer: RunObserver = SILENT,
+    stop: Stop = NEVER,
 ) -> Iterator[Session]:
     """Give the routes, which no other run works on while the body lasts; no target is written.
 
-    Checks the routes unless `checked` is given; a route that is not among `checked` is leased and nothing more.
-    Raises PlanError for a route that cannot be served or, unless `restart`, was begun under another plan (R137);
-    TransientError if another run is at work on a route.
+    A route cannot be served if another run is at work on it (TransientError E-LEASE-HELD), if its check finds a fault,
+    or if it was begun under another plan, unless `restart` (R137). With `each_alone` the session goes on without it,
+    and without any lease on it; else its error is raised: PlanError with all faults, or TransientError. Raises
+    TransientError E-STOPPED once the work is to end.
     """
-    if checked is None:
-        checked = {found.route: found for found in check(plan, routes)}
-    routes = [
-        resolve_expires(route, checked[route.name].expires) if route.name in checked else route for route in routes
-    ]
+    held: dict[str, OfframpError] | None = {} if each_alone else None
     # The source is open for as long as the routes are, so that each of their jobs finds it open.
-    with open_source(plan), open_state(plan) as state, hold_leases(state, plan, routes) as leases:
-        if not restart:
-            refuse_changes(state, [route for route in routes if route.name in checked], checked)
-        yield Session(plan, routes, checked, state, leases)
+    with open_source(plan), open_state(plan) as state, hold_leases(state, plan, routes, stop, held) as leases:
+        steps = RouteSteps(state, leases, observer, stop)
+        leased = [route for route in routes if route.name in leases]
+        outcomes = check_each(plan, leased, stop=stop, observer=steps.show)
+        checked = {name: found for name, found in outcomes.items() if isinstance(found, RouteCheck)}
+        routes = [
+            resolve_expires(route, checked[route.name].expires) if route.name in checked else route for route in routes
+        ]
+        wrong = {name: found for name, found in outcomes.items() if isinstance(found, RouteFaults)}
+        if not wrong or each_alone:
+            for route in routes if not restart else ():
+                if route.name in checked and (faults := find_changes(state, route, checked[route.name])):
+                    wrong[route.name] = RouteFaults(faults)
+        if wrong and not each_alone:
+            raise join_errors(list(wrong.values()))
+        refused = (held or {}) | {name: faults.error() for name, faults in wrong.items()}
+        session = Session(plan, routes, checked, state, leases, steps, refused)
+        for name in wrong:
+            session.give_back(name)
+        yield session

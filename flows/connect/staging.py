@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,17 +22,14 @@ def open_staging(route: Route) -> Iterator[Staging[Any] | None]:
         target.close()
 
 
-def find_occupied(routes: Iterable[Route]) -> list[PlanError]:
-    """Return a fault for each of these routes that would load into a place that exists already."""
-    faults: list[PlanError] = []
-    for route in routes:
-        try:
-            with open_staging(route) as staging:
-                if staging is not None:
-                    staging.vacant()
-        except PlanError as error:
-            faults.append(PlanError(error.code, f"route {route.name}: {error.message}"))
-    return faults
+def refuse_occupied(route: Route) -> None:
+    """Raise PlanError if the route, which is to begin, would load into a place that exists already."""
+    try:
+        with open_staging(route) as staging:
+            if staging is not None:
+                staging.vacant()
+    except PlanError as error:
+        raise PlanError(error.code, f"route {route.name}: {error.message}") from error
 
 
 def awaits_load(state: State, route: Route) -> bool:

@@ -17,9 +17,11 @@ from mappers.contract import Record
 from mappers.documents.decoding import position
 from stores.contract.journal import Reject, RejectJournal, Tally
 from stores.contract.source import Batch, Partition
+from stores.contract.stop import NEVER, Stop, raise_if_stopped
 from stores.contract.target import Target
 from stores.throttling.batches import cut
 
+_STOPPED = "stopped by a signal before these documents were copied; the same command copies them"
 _AT_ONCE = 500
 """Documents fetched by one read; and addresses deleted between two looks at the lease."""
 
@@ -53,6 +55,7 @@ def copy_documents(
     *,
     before: Mapping[bytes, Sequence[bytes]] | None = None,
     window: int = 4,
+    stop: Stop = NEVER,
 ) -> Recopied:
     """The target holds the records of the documents with these ids as they are now, and no others of them.
 
@@ -60,16 +63,18 @@ def copy_documents(
     that its `_id` gives, or, where other fields decide the address, at those of its earlier versions, `before`. An
     address that one of these documents has now is never deleted (R125). Rejects are on record; the rejects of documents
     that were copied or are gone are cleared (R140). After an error nothing is in flight and any part may be done; the
-    call may be repeated.
+    call may be repeated. Raises TransientError E-STOPPED, likewise, once `stop` is set.
     """
     documents = _DocumentSource(source, ids)
     tracking = _TrackingProjection(projection)
     collected = _CollectingJournal(journal)
-    copy_partition(documents, tracking, target, collected, Partition(0), window=window, staged=False)
+    if not copy_partition(documents, tracking, target, collected, Partition(0), window=window, staged=False, stop=stop):
+        raise_if_stopped(stop, _STOPPED)
     all_ids = [*ids, *documents.found.difference(ids)]
     refused = {reject.id for reject in collected.rejects if reject.stage == "write"}
     stale = _stale_addresses(projection, all_ids, tracking.addresses, refused, before or {})
     for batch in cut(stale, _AT_ONCE):
+        raise_if_stopped(stop, _STOPPED)
         with journal.writing(all_ids):
             target.delete(batch)
     journal.replace_rejects([identify(at) for at in all_ids], collected.rejects)

@@ -101,11 +101,11 @@ def configuration() -> Path:
 def _moved(plan: Plan, steps: _Steps, quiet: bool, stop: Stop) -> Report:
     """Check, copy and verify as the commands of these names do; return the report of the last that ran."""
     routes = plan.chosen(())
-    checked = preflight.check(plan, routes)
+    checked = preflight.check(plan, routes, stop=stop)
     stores = sorted({route.target for route in checked})
     steps.done(f"checked {len(checked)} routes to {len(stores)} stores: no fault", ", ".join(stores))
     with display(quiet) as observer:
-        work = Run(plan, routes, Threads(plan, observer, stop), stop)
+        work = Run(plan, routes, Threads(plan, observer, stop), stop, observer)
         report = backfill(work, "none")
         copied = sum(row.read for row in report.routes)
         records = sum(row.records for row in report.routes)
@@ -128,7 +128,7 @@ def _moved_live(plan: Plan, live_s: float, steps: _Steps, quiet: bool, stop: Sto
             client[plan.source.database].command({"collMod": name, "changeStreamPreAndPostImages": images})
     with writing(plan.source.uri, plan.source.database):
         with display(quiet) as observer:
-            report = backfill(Run(plan, routes, Threads(plan, observer, stop), stop), "none")
+            report = backfill(Run(plan, routes, Threads(plan, observer, stop), stop, observer), "none")
         steps.done(f"copied {_grouped(sum(row.read for row in report.routes))} documents", "offramp backfill")
         if report.verdict in ("stopped", "failed"):
             return report
@@ -144,7 +144,7 @@ def _moved_live(plan: Plan, live_s: float, steps: _Steps, quiet: bool, stop: Sto
     if report.verdict in ("stopped", "failed"):
         return report
     with display(quiet) as observer:
-        report = verify(Run(plan, routes, Threads(plan, observer, stop), stop), "full")
+        report = verify(Run(plan, routes, Threads(plan, observer, stop), stop, observer), "full")
     held = sum(row.held or 0 for row in report.routes)
     steps.done(f"compared every document with {_grouped(held)} records held, and back", "offramp verify")
     return report

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from flows.connect.preflight import join_faults, total_tally
+from flows.connect.progress import SILENT, RunObserver
 from flows.connect.recopy import BATCH, recopy, recopy_late_writes
 from flows.connect.session import Session, open_session
 from flows.connect.stores import OpenRoute
@@ -70,6 +71,7 @@ def repair(
     dry_run: bool = False,
     everything: bool = False,
     stop: Stop = NEVER,
+    observer: RunObserver = SILENT,
 ) -> list[Repaired]:
     """What the last verification found of these kinds is repaired in each route's target, or reported as left.
 
@@ -79,7 +81,7 @@ def repair(
     is the `failure` in its result. With `dry_run` nothing is written, and only the state is changed: findings that are
     right by now are removed.
     """
-    with open_session(plan, routes) as session:
+    with open_session(plan, routes, observer=observer, stop=stop) as session:
         verification = session.state.verification
         sums = {route.name: Counter(found.kind for found in verification.findings(route.name)) for route in routes}
         if not everything:
@@ -133,6 +135,7 @@ class _Repair:
     def run(self, outcome: Repaired, *, dry_run: bool) -> Repaired:
         """Return what became of the route's findings."""
         try:
+            self._raise_if_stopped()
             with open_copied(self.session, self.route) as opened:
                 return self._repaired(opened, outcome, dry_run=dry_run)
         except OfframpError as error:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from flows.connect.lease_renewal import hold_leases
+from flows.connect.progress import SILENT, RunObserver
 from flows.connect.recopy import BATCH, recopy
 from flows.connect.session import Session, open_session
 from flows.connect.stores import OpenRoute, open_source, open_state
@@ -20,6 +21,8 @@ from stores.state.rejects import RejectFilter, StoredReject
 from stores.state.repairs import Action
 from stores.state.state import State
 from stores.throttling.batches import cut
+
+_STOPPED = "stopped by a signal; the same command resumes"
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,13 @@ def chosen_rejects(state: State, routes: Sequence[Route], chosen: RejectFilter) 
     return found
 
 
-def retry(plan: Plan, routes: Sequence[Route], chosen: RejectFilter, stop: Stop = NEVER) -> list[Retried]:
+def retry(
+    plan: Plan,
+    routes: Sequence[Route],
+    chosen: RejectFilter,
+    stop: Stop = NEVER,
+    observer: RunObserver = SILENT,
+) -> list[Retried]:
     """The chosen rejects of each route are cleared, or on record with what is wrong with their documents now.
 
     Raises PlanError, having written nothing, if there are none or a route cannot be served, TransientError if another
@@ -62,7 +71,8 @@ def retry(plan: Plan, routes: Sequence[Route], chosen: RejectFilter, stop: Stop 
     """
     with open_state(plan) as state:
         rejects = chosen_rejects(state, routes, chosen)
-    with open_session(plan, [route for route in routes if rejects[route.name]]) as session, open_source(plan) as source:
+    rejecting = [route for route in routes if rejects[route.name]]
+    with open_session(plan, rejecting, observer=observer, stop=stop) as session, open_source(plan) as source:
         return [_retry_route(session, route, source, chosen, stop) for route in session.routes]
 
 
@@ -72,10 +82,11 @@ def _retry_route(session: Session, route: Route, database: MongoDB, chosen: Reje
     named = {reject.id for reject in rejects if reject.position}
     outcome = Retried(route.name, len(named), nameless=len({reject.id for reject in rejects} - named))
     try:
+        raise_if_stopped(stop, _STOPPED)
         with open_copied(session, route, database) as opened:
             opened.state.repairs.begin(opened.lease)
             for batch in cut(ids, BATCH):
-                raise_if_stopped(stop, "stopped by a signal; the same command resumes")
+                raise_if_stopped(stop, _STOPPED)
                 outcome = _again(opened, batch, outcome)
     except OfframpError as error:
         return replace(outcome, failure=str(error))

@@ -12,6 +12,7 @@ from flows.copying.projection import Projection
 from mappers.contract import Record
 from stores.contract.changes import StreamPosition, Touched
 from stores.contract.journal import RejectJournal, Tally
+from stores.contract.stop import NEVER, Stop
 from stores.contract.target import Target
 
 _LOOK_EVERY_S = 5.0
@@ -48,6 +49,8 @@ class Applier:
     needs_former: bool = False
     """Whether the documents' former versions are needed to find their former records."""
     window: int = 4
+    stop: Stop = NEVER
+    """Ends a batch half-way, with TransientError E-STOPPED."""
     check_budget: Callable[[], None] = lambda: None
     """Raises OverBudget once the route has too many rejects."""
     before_write: Callable[[], None] = lambda: None
@@ -93,6 +96,7 @@ class Applier:
                 [touch.id for touch in touched],
                 before=before,
                 window=self.window,
+                stop=self.stop,
             )
             if done.rejects:
                 self.check_budget()

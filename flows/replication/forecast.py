@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from flows.connect.route_steps import StepObserver, take_step
 from flows.connect.stores import open_source
 from flows.copying.projection import route_projection
 from flows.plan.model import Plan, Route
 from mappers.contract import Losses
+from stores.contract.stop import NEVER, Stop
 from stores.errors import OfframpError
 from stores.mongodb.database import MongoDB
 
@@ -17,10 +19,31 @@ _TIMES = 2
 """How often the time that a copy takes the source should keep its changes for (R121)."""
 
 
-def sync_notes(plan: Plan, routes: Sequence[Route], documents: Mapping[str, int]) -> Mapping[str, Sequence[str]]:
-    """Return by route what a person should know of its sync; `documents` is about how many there are of each."""
+def sync_notes(
+    plan: Plan,
+    routes: Sequence[Route],
+    documents: Mapping[str, int],
+    *,
+    stop: Stop = NEVER,
+    observer: StepObserver = lambda *_: None,
+) -> Mapping[str, Sequence[str]]:
+    """Return by route what a person should know of its sync; `documents` is about how many there are of each.
+
+    Raises TransientError E-STOPPED once `stop` is set.
+    """
     with open_source(plan) as database:
-        return {route.name: _notes(route, database, documents.get(route.name, 0)) for route in routes}
+        found = take_step(
+            *("asking how changes are told", routes, lambda route: _notes(route, database, documents[route.name])),
+            stop=stop,
+            observer=observer,
+            abandons=True,
+        )
+    notes: dict[str, Sequence[str]] = {}
+    for name, outcome in found.items():
+        if isinstance(outcome, OfframpError):
+            raise outcome
+        notes[name] = outcome
+    return notes
 
 
 def _notes(route: Route, database: MongoDB, documents: int) -> Sequence[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import threading
 import time
 from collections.abc import Mapping, Sequence
 
@@ -20,13 +21,14 @@ _log = logging.getLogger(__name__)
 
 
 class FirstPosition:
-    """The position in the source's changes that the routes of one run begin with."""
+    """The position in the source's changes that the routes of one run begin with; safe to share between threads."""
 
     def __init__(self, state: State) -> None:
         """Ask nothing yet."""
         self._syncs = state.sync_positions
         self._position: StreamPosition | None = None
         self._refused = False
+        self._asking = threading.Lock()
 
     def take(self, route: Route, lease: Lease, database: MongoDB) -> None:
         """The position is on record for the route; called before its first document is read (R101).
@@ -39,12 +41,13 @@ class FirstPosition:
         if route.keys.watermark is not None:
             self._syncs.begin(lease, database.watermark(route.collection, route.keys.watermark).begin())
             return
-        if self._position is None and not self._refused:
-            try:
-                self._position = database.changes().begin()
-            except PermanentError as error:
-                self._refused = True
-                _log.warning("the routes begun now cannot be synced: %s", error)
+        with self._asking:
+            if self._position is None and not self._refused:
+                try:
+                    self._position = database.changes().begin()
+                except PermanentError as error:
+                    self._refused = True
+                    _log.warning("the routes begun now cannot be synced: %s", error)
         if self._position is not None:
             self._syncs.begin(lease, self._position)
 

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import threading
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
-from flows.connect.preflight import RouteCheck, check, confirm_target, is_copied, join_faults, refuse_other_identity
+from flows.connect.lease_renewal import LEASE_HELD, join_held
+from flows.connect.preflight import confirm_target, is_copied, join_faults, refuse_other_identity
+from flows.connect.progress import SILENT, RunObserver
 from flows.connect.recopy import recopy_late_writes
 from flows.connect.session import Session, open_session
 from flows.connect.staging import refuse_unloaded
@@ -35,7 +38,7 @@ from flows.reporting.verdict import judge
 from mappers.transforms.filters import compiled
 from stores.contract.changes import ChangeBatch, Changes, StreamPosition, Touched
 from stores.contract.journal import Tally
-from stores.contract.stop import NEVER, Stop
+from stores.contract.stop import NEVER, STOPPED, Stop
 from stores.errors import OfframpError, PermanentError, PlanError, TransientError
 from stores.mongodb.change_stream import DatabaseChanges
 from stores.mongodb.database import MongoDB
@@ -81,46 +84,24 @@ def sync(
     follow: bool = False,
     stop: Stop = NEVER,
     watching: SyncObserver = lambda _: None,
+    observer: RunObserver = SILENT,
 ) -> Report:
     """Every chosen route's target is what its source was when this began, or later; returns the report.
 
-    With `follow` it goes on until `stop`. Raises PlanError, having written nothing, if a route was not backfilled
-    or cannot be synced, TransientError if another run is at work on one of them. What stops a route later is that
-    route's failure in the report; the others go on.
+    With `follow` it goes on until `stop`. A route that was not backfilled, cannot be synced, or has another run at work
+    on it is a failure in the report; the others go on. If no route can be synced at all, raises PlanError or
+    TransientError, having written nothing.
     """
     started = dt.datetime.now(dt.UTC)
-    checked, gone = _checked(plan, routes)
-    with open_session(plan, routes, checked) as session, open_source(plan) as database, ExitStack() as closing:
-        synced = _Sync(session, database, stop, watching)
-        for name, error in gone.items():
-            synced.failures[name].append(error)
+    with (
+        open_session(plan, routes, each_alone=True, observer=observer, stop=stop) as session,
+        open_source(plan) as database,
+        ExitStack() as closing,
+    ):
+        synced = _Sync(session, database, stop, watching, follow)
         synced.open(closing)
-        synced.run(follow=follow)
+        synced.run()
         return synced.report(started)
-
-
-def _checked(plan: Plan, routes: Sequence[Route]) -> tuple[dict[str, RouteCheck], dict[str, OfframpError]]:
-    """Return what there is to know of each route, and of those whose collection is gone the failure.
-
-    Raises PlanError for any other fault.
-    """
-    try:
-        return {found.route: found for found in check(plan, routes)}, {}
-    except PlanError:
-        found: dict[str, RouteCheck] = {}
-        gone: dict[str, OfframpError] = {}
-        faults: list[PlanError] = []
-        for route in routes:  # One that is gone must not keep the others.
-            try:
-                found.update((checked.route, checked) for checked in check(plan, [route]))
-            except PlanError as error:
-                if error.code == "E-SRC-COLLECTION":
-                    gone[route.name] = PermanentError("E-SYNC-HALTED", _halt_message(route, "is not there any more"))
-                else:
-                    faults.append(error)
-        if faults:
-            raise join_faults(faults) from None
-        return found, gone
 
 
 @dataclass
@@ -129,6 +110,8 @@ class _Sync:
     database: MongoDB
     stop: Stop
     watching: SyncObserver
+    follow: bool
+    """Whether it goes on until `stop`."""
     appliers: dict[str, Applier] = field(default_factory=dict)
     """The routes that go on."""
     all_appliers: dict[str, Applier] = field(default_factory=dict)
@@ -148,18 +131,32 @@ class _Sync:
         return self.session.state
 
     def open(self, closing: ExitStack) -> None:
-        """Each route that can be synced has its applier; raises PlanError with the faults of all routes that cannot."""
-        faults: list[PlanError] = []
-        for route in (route for route in self.session.routes if route.name in self.session.checked):
-            try:
-                applier = self._open_applier(route, closing)
-                self.appliers[route.name] = self.all_appliers[route.name] = applier
-            except PlanError as error:
-                faults.append(PlanError(error.code, f"route {route.name}: {error.message}"))
-            except OfframpError as error:
-                self.failures[route.name].append(error)
-        if faults:
-            raise join_faults(faults)
+        """Each route that can be synced has its applier, and the others their failures; their leases are given back.
+
+        Raises the error of all routes if none can be synced for what is wrong with the plan, or for other runs.
+        """
+        refused = {name: _as_halted(self.by_name[name], error) for name, error in self.session.refused.items()}
+        guard = threading.Lock()
+
+        def open_route(route: Route) -> Applier:
+            with ExitStack() as opening:
+                applier = self._open_applier(route, opening)
+                with guard:
+                    closing.push(opening.pop_all())
+            return applier
+
+        leased = [route for route in self.session.routes if route.name in self.session.leases]
+        for name, opened in self.session.steps.take("opening", leased, open_route).items():
+            if isinstance(opened, OfframpError):
+                refused[name] = opened
+                self.session.give_back(name)
+            else:
+                self.appliers[name] = self.all_appliers[name] = opened
+        if not self.appliers:
+            _raise_common(refused)
+        for route in self.session.routes:
+            if route.name in refused:
+                self.failures[route.name].append(refused[route.name])
 
     def _open_applier(self, route: Route, closing: ExitStack) -> Applier:
         lease = self.session.leases[route.name]
@@ -200,12 +197,13 @@ class _Sync:
             advancing=route.keys.sync == "stream",
             needs_former=needs_former,
             window=self.session.plan.run.window,
+            stop=self.stop,
             check_budget=lambda: BudgetTracker(self.state, lease, budget_of(self.session.plan, route)).judge(),
             before_write=lambda: self.state.verification.abandon(lease),
             copy_late=partial(recopy_late_writes, opened),
         )
 
-    def run(self, *, follow: bool) -> None:
+    def run(self) -> None:
         """Every applier is at the source's time of now or later, or has failed; with `follow` until it is to stop."""
         groups: dict[str, list[str]] = {}
         for name in self.appliers:
@@ -215,18 +213,18 @@ class _Sync:
         if not groups:
             return
         with ThreadPoolExecutor(len(groups), thread_name_prefix="sync") as threads:
-            for done in [threads.submit(self._group, names, follow) for names in groups.values()]:
+            for done in [threads.submit(self._group, names) for names in groups.values()]:
                 done.result()
         for name, applier in list(self.appliers.items()):
-            if self.stop.is_set() and not follow:
+            if self.stop.is_set() and not self.follow:
                 text = "stopped by a signal before it had caught up; the same command resumes"
-                self.failures[name].append(TransientError("E-STOPPED", text))
+                self.failures[name].append(TransientError(STOPPED, text))
             try:
                 applier.save(self._lag_s(applier.position))
             except OfframpError as error:
                 self._fail(name, error)
 
-    def _group(self, names: Sequence[str], follow: bool) -> None:
+    def _group(self, names: Sequence[str]) -> None:
         """The appliers of these routes, which share one way of finding changes, have come as far as they can."""
         route = self.by_name[names[0]]
         try:
@@ -234,18 +232,18 @@ class _Sync:
                 case "stream":
                     changes = self.database.changes()
                     self._measure_window(changes)
-                    self._stream(names, changes, follow)
+                    self._stream(names, changes)
                 case "watermark":
-                    self._stream(names, self.database.watermark(route.collection, route.keys.watermark or ""), follow)
+                    self._stream(names, self.database.watermark(route.collection, route.keys.watermark or ""))
                 case "rescan":
-                    self._rescan(names[0], follow)
+                    self._rescan(names[0])
         except OfframpError as error:
             for name in names:  # What ends the stream ends all that go by it.
                 if name in self.appliers:
-                    self._fail(name, error)
+                    self._end(name, error)
 
-    def _stream(self, names: Sequence[str], changes: Changes, follow: bool) -> None:
-        until = None if follow else changes.now()
+    def _stream(self, names: Sequence[str], changes: Changes) -> None:
+        until = None if self.follow else changes.now()
         wanted: dict[str, bool] = {}
         for name in names:
             collection = self.by_name[name].collection
@@ -257,13 +255,13 @@ class _Sync:
                 if not any(name in self.appliers for name in names):
                     break
                 if (
-                    follow
+                    self.follow
                     and isinstance(changes, DatabaseChanges)
                     and time.monotonic() - self._measured_at > _POLL_EVERY_S
                 ):
                     self._measure_window(changes)
 
-    def _rescan(self, name: str, follow: bool) -> None:
+    def _rescan(self, name: str) -> None:
         applier, route = self.appliers[name], self.by_name[name]
         while not self.stop.is_set():
             readable = route.source(self.database)
@@ -273,7 +271,7 @@ class _Sync:
             if self.state.sync_positions.sweep_due(name):
                 sweep(self.session, route, self.stop)
             self._report_progress()
-            if not follow:
+            if not self.follow:
                 break
             self.stop.wait(_POLL_EVERY_S)
 
@@ -315,7 +313,7 @@ class _Sync:
             try:
                 applied.result()
             except OfframpError as error:
-                self._fail(name, error)
+                self._end(name, error)
         self._report_progress()
 
     def _report_progress(self) -> None:
@@ -329,10 +327,18 @@ class _Sync:
         else:
             self._fail(name, PermanentError("E-SYNC-HALTED", _halt_message(self.by_name[name], why)))
 
+    def _end(self, name: str, error: OfframpError) -> None:
+        """The route goes no further; one that a signal ended where it was to go on until then has not failed."""
+        if self.follow and error.code == STOPPED:
+            self.appliers.pop(name, None)  # What it left undone of its batch comes again: its position is before it.
+        else:
+            self._fail(name, error)
+
     def _fail(self, name: str, error: OfframpError) -> None:
         _log.error("%s: %s", name, error)
         self.failures[name].append(error)
-        self.appliers.pop(name, None)
+        if self.appliers.pop(name, None) is not None:
+            self.session.give_back(name)
 
     def _progress(self, name: str, applier: Applier) -> RouteProgress:
         return RouteProgress(
@@ -365,6 +371,34 @@ class _Sync:
             repairs=self.state.repairs.counts(route.name),
             accept_loss=route.keys.accept_loss,
         )
+
+
+def _as_halted(route: Route, error: OfframpError) -> OfframpError:
+    """Return the error of a route whose sync has ended for good, if the error is that its collection is gone."""
+    if error.code == "E-SRC-COLLECTION":
+        return PermanentError("E-SYNC-HALTED", _halt_message(route, "is not there any more"))
+    return error
+
+
+def _raise_common(refused: Mapping[str, OfframpError]) -> None:
+    """Raise one error for all of these routes if each is wrong in the plan, has another run at work, or was stopped.
+
+    Return if their reasons differ, or are those of a store: then each stands in the report.
+    """
+    errors = list(refused.values())
+    codes = {error.code for error in errors}
+    if all(isinstance(error, PlanError) for error in errors):
+        raise join_faults([_named(name, error) for name, error in refused.items()])
+    if codes == {LEASE_HELD}:
+        raise join_held(errors, len(errors))
+    if codes == {STOPPED}:
+        raise errors[0]
+
+
+def _named(route: str, error: OfframpError) -> PlanError:
+    """Return the fault with the name of its route, which that of a check has already."""
+    start = f"route {route}: "
+    return PlanError(error.code, error.message if error.message.startswith(start) else start + error.message)
 
 
 def oldest(positions: Sequence[StreamPosition]) -> StreamPosition:

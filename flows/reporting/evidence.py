@@ -23,6 +23,13 @@ Failures = defaultdict[str, list[OfframpError]]
 """Every error of each route of a run, in the order they occurred; a route without an error is not in it."""
 
 
+def add_errors(failures: Failures, outcomes: Mapping[str, object]) -> None:
+    """Each of the outcomes, by route, that is an OfframpError is among the failures of its route."""
+    for name, outcome in outcomes.items():
+        if isinstance(outcome, OfframpError):
+            failures[name].append(outcome)
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What a backfill, a verification or a sync found out about one route."""

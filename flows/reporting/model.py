@@ -108,6 +108,8 @@ class RouteReport:
     """How fast the route was copied and verified; a verification repeats the figures of the last copy."""
     not_checked: Sequence[str] = ()
     """What the run does not prove about the route, a sentence each."""
+    codes: Sequence[str] = field(default_factory=list)
+    """The codes of the errors that kept the route from its end, such as E-LEASE-HELD; each once."""
     figures: Figures = "copy"
     """What read, dropped, copied and records are of."""
     compared: Mapping[str, int] = field(default_factory=dict)

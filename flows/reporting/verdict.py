@@ -62,6 +62,7 @@ def judge(evidence: Evidence) -> RouteReport:
         sampled=proven(evidence.sampled, evidence.documents) if evidence.sampled else None,
         verification=evidence.full_pass,
         counted_by=counts.way if counts else "",
+        codes=list(dict.fromkeys(error.code for error in evidence.failures)),
         figures=evidence.figures,
         compared=_compared(comparison) if comparison else {},
     )

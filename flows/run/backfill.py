@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import threading
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,14 +12,15 @@ from dataclasses import dataclass, replace
 from flows.connect.design import design_place, measure_room
 from flows.connect.preflight import is_copied, join_faults, refuse_other_identity
 from flows.connect.recopy import recopy_late_writes
+from flows.connect.route_steps import take_step
 from flows.connect.session import Session, open_session
-from flows.connect.staging import awaits_load, find_occupied, open_staging
-from flows.connect.stores import open_source, open_target, with_design
+from flows.connect.staging import awaits_load, open_staging, refuse_occupied
+from flows.connect.stores import OpenRoute, open_source, with_design
 from flows.plan.model import Route
 from flows.plan.plan_keys import RunKeys
 from flows.replication.positions import FirstPosition
 from flows.replication.sweep import sweep
-from flows.reporting.evidence import Failures
+from flows.reporting.evidence import Failures, add_errors
 from flows.reporting.model import Report
 from flows.run.conclude import conclude
 from flows.run.history import RunRecord
@@ -27,8 +29,10 @@ from flows.run.rebalancing import may_split
 from flows.run.verify import verify_copied
 from flows.run.workers import Run
 from flows.verifier.job import Level, VerifyOptions
+from stores.contract.stop import Stop, raise_if_stopped
 from stores.contract.target import Tunable, staging_of
 from stores.errors import LeaseLost, OfframpError, PlanError
+from stores.mongodb.database import MongoDB
 from stores.throttling.rate_limiter import spread
 
 _log = logging.getLogger(__name__)
@@ -48,17 +52,21 @@ def backfill(run: Run, level: Level | VerifyOptions, *, restart: bool = False) -
     """
     started = dt.datetime.now(dt.UTC)
     options = VerifyOptions.of(level)
-    with open_session(run.plan, run.routes, restart=restart) as session:
+    with open_session(run.plan, run.routes, restart=restart, observer=run.observer, stop=run.stop) as session:
         state = session.state
         begin_anew = [route for route in session.routes if restart or state.partitions.route(route.name) is None]
-        if faults := find_occupied(begin_anew):
+        found = session.steps.take("looking for places that exist", begin_anew, refuse_occupied, abandons=True)
+        if faults := [error for error in found.values() if isinstance(error, PlanError)]:
             raise join_faults(faults)
-        for lease in session.leases.values():
+        for error in found.values():
+            if isinstance(error, OfframpError):
+                raise error
+        record = RunRecord.begin(state, run.plan, "backfill", run.stop)
+        for route in session.routes:
+            raise_if_stopped(run.stop, "stopped by a signal before a route was begun; the same command resumes")
             if restart:
-                state.partitions.forget(lease)
-        record = RunRecord.begin(state, run.plan, "backfill")
-        for lease in session.leases.values():
-            state.rejects.lift_halt(lease)
+                state.partitions.forget(session.leases[route.name])
+            state.rejects.lift_halt(session.leases[route.name])
         work = _Backfill(run, session, defaultdict(list))
         try:
             work.design()
@@ -90,47 +98,55 @@ class _Backfill:
         Raises PlanError with the faults of every route that cannot be served. No target is written.
         """
         state = self.session.state
+        # A run that never began may have left the design of another plan.
+        wanted = [
+            route
+            for route in self.session.routes
+            if state.partitions.route(route.name) is None and state.designs.get(route.name, route.fingerprint()) is None
+        ]
+        with open_source(self.run.plan) as database:
+            found = self.session.steps.take(
+                "looking at documents", wanted, lambda route: self._design_route(route, database)
+            )
         faults: list[PlanError] = []
-        for route in self.session.routes:
-            # A run that never began may have left the design of another plan.
-            if state.partitions.route(route.name) or state.designs.get(route.name, route.fingerprint()):
-                continue
-            target = route.target()
-            try:
-                with open_source(self.run.plan) as database:
-                    design = design_place(route, route.source(database), target, stop=self.run.stop)
-                if design is not None:
-                    with_design(target, design).check()
-                state.designs.save(self.session.leases[route.name], route.fingerprint(), design)
-            except PlanError as error:
-                faults.append(PlanError(error.code, f"route {route.name}: {error.message}"))
-            except OfframpError as error:
-                self.failures[route.name].append(error)
-            finally:
-                target.close()
+        for name, error in found.items():
+            if isinstance(error, PlanError):
+                faults.append(PlanError(error.code, f"route {name}: {error.message}"))
+            elif isinstance(error, OfframpError):
+                self.failures[name].append(error)
         if faults:
             raise join_faults(faults)
 
+    def _design_route(self, route: Route, database: MongoDB) -> None:
+        target = route.target()
+        try:
+            design = design_place(route, route.source(database), target, stop=self.run.stop)
+            if design is not None:
+                with_design(target, design).check()
+            self.session.state.designs.save(self.session.leases[route.name], route.fingerprint(), design)
+        finally:
+            target.close()
+
     def begin(self) -> None:
         """Each route has its target prepared and its partitions on record."""
-        room_taken: Counter[str] = Counter()
+        rooms = _Rooms(self.run.stop)
         first = FirstPosition(self.session.state)
-        for route in self.session.routes:
-            if route.name not in self.failures:
-                try:
-                    self._begin_route(route, room_taken, first)
-                except OfframpError as error:
-                    self.failures[route.name].append(error)
+        wanted = [route for route in self.session.routes if route.name not in self.failures]
+        with open_source(self.run.plan) as database:
+            begun = self.session.steps.take(
+                "preparing", wanted, lambda route: self._begin_route(route, database, rooms, first)
+            )
+        add_errors(self.failures, begun)
 
-    def _begin_route(self, route: Route, room_taken: Counter[str], first: FirstPosition) -> None:
+    def _begin_route(self, route: Route, database: MongoDB, rooms: _Rooms, first: FirstPosition) -> None:
         known = self.session.state.partitions.route(route.name)
-        with self.session.open(route) as opened:
+        with self.session.open(route, database) as opened:
             source, target = opened.source, opened.target
             identity = target.prepare()
             if known is not None:
                 refuse_other_identity(known, source=source.identity(), target=identity)
                 return
-            room_taken.update(measure_room(route, source, target, opened.design, room_taken, stop=self.run.stop))
+            rooms.measure(opened)
             if (staging := staging_of(target)) is not None:
                 staging.clear()
             first.take(route, opened.lease, opened.database)
@@ -164,7 +180,7 @@ class _Backfill:
     def load(self, spans: dict[str, list[Span]]) -> None:
         """Each route whose records are all staged has them loaded; when that was is added to `spans`."""
         jobs = []
-        for route in self.session.routes:
+        for route in self.session.routes if not self.run.stop.is_set() else ():
             with open_staging(route) as staging:
                 if staging is not None and route.name not in self.failures and is_copied(self.session.state, route):
                     jobs.append(LoadJob(route.name, self.session.leases[route.name]))
@@ -178,6 +194,8 @@ class _Backfill:
         """No route that was begun anew has anything left of its earlier runs."""
         state = self.session.state
         for route in self.session.routes:
+            if self.run.stop.is_set():
+                return
             due = is_copied(state, route) and state.sync_positions.sweep_due(route.name)
             if due and route.name not in self.failures:
                 try:
@@ -189,6 +207,8 @@ class _Backfill:
         """No copied route has records on record that a run wrote whose lease was over."""
         state = self.session.state
         for route in self.session.routes:
+            if self.run.stop.is_set():
+                return
             late = is_copied(state, route) and not awaits_load(state, route) and state.late_writes.of_route(route.name)
             if late and route.name not in self.failures:
                 try:
@@ -218,13 +238,32 @@ class _Backfill:
 
     def restore(self) -> None:
         """No target has settings that only serve a load, however the load ended."""
-        for route in self.session.routes:
-            try:
-                with open_target(route, self.session.state, self.session.leases[route.name]) as target:
-                    if isinstance(target, Tunable):
-                        target.restore()
-            except OfframpError as error:
-                self.failures[route.name].append(error)
+        # Also once the run is to stop: a target must not stay as the load left it.
+        restored = take_step(
+            "restoring settings", self.session.routes, self._restore_route, observer=self.run.observer.stepped
+        )
+        add_errors(self.failures, restored)
+
+    def _restore_route(self, route: Route) -> None:
+        with self.session.open_target(route) as target:
+            if isinstance(target, Tunable):
+                target.restore()
+
+
+class _Rooms:
+    """The room that the routes of a run take of places with a limit, measured for one route after another."""
+
+    def __init__(self, stop: Stop) -> None:
+        self._stop = stop
+        self._taken: Counter[str] = Counter()
+        self._measuring = threading.Lock()
+
+    def measure(self, opened: OpenRoute) -> None:
+        """The room that the route takes is added; raises PlanError if there is none beside the others'."""
+        with self._measuring:
+            self._taken.update(
+                measure_room(*(opened.route, opened.source, opened.target, opened.design, self._taken), stop=self._stop)
+            )
 
 
 class _NewPartitions:

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
-from flows.connect.progress import Observer
+from flows.connect.progress import RunObserver, Silent
 from flows.terminal import unguarded_stderr
 from flows.visible_text import visible
 
 if TYPE_CHECKING:
-    from flows.replication.sync import RouteProgress, SyncObserver
+    from flows.replication.sync import RouteProgress
 
 
 class _Rate(ProgressColumn):
@@ -45,9 +53,10 @@ class Bars:
             console=_console(),
         )
         self._tasks: dict[tuple[str, str], object] = {}
+        self._steps: dict[str, TaskID] = {}
         self._lock = threading.Lock()
 
-    def __enter__(self) -> Observer:
+    def __enter__(self) -> RunObserver:
         self._progress.start()
         return self
 
@@ -55,6 +64,18 @@ class Bars:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
+
+    def stepped(self, step: str, done: int, routes: int, route: str) -> None:
+        """The bar of the step has grown; it is gone once all routes have taken the step."""
+        with self._lock:
+            task = self._steps.get(step)
+            if task is None:
+                task = self._steps[step] = self._progress.add_task(step, total=routes)
+            name = visible(f"{step} {route}") if route else step
+            self._progress.update(task, completed=done, description=name, visible=done < routes)
+
+    def planned(self, route: str, stage: str, jobs: int, documents: int) -> None:
+        """Nothing is drawn before a job begins."""
 
     def began(self, route: str, stage: str, documents: int) -> None:
         """A bar is drawn, if the route has none for the stage."""
@@ -72,11 +93,29 @@ class Bars:
         """The bar stays as it is."""
 
 
-@contextmanager
-def sync_table() -> Iterator[SyncObserver]:
-    """Give an observer of a sync, which shows a table on the terminal while the body lasts."""
-    with Live(console=_console(), refresh_per_second=4) as live:
-        yield lambda progress: live.update(_table(progress))
+class SyncTable(Silent):
+    """A table of a sync on the terminal while it is entered; before its first row, the step that the routes take."""
+
+    def __init__(self) -> None:
+        """Draw nothing yet."""
+        self._live = Live(console=_console(), refresh_per_second=4)
+
+    def __enter__(self) -> SyncTable:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def stepped(self, step: str, done: int, routes: int, route: str) -> None:
+        """The step takes the place of the table."""
+        self._live.update(_text(f"{step}: {done} of {routes} routes {route}"))
+
+    def __call__(self, progress: Sequence[RouteProgress], /) -> None:
+        """The table is drawn anew."""
+        self._live.update(_table(progress))
 
 
 def _console() -> Console:

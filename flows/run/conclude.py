@@ -9,7 +9,7 @@ from typing import Literal
 
 from flows.connect.preflight import is_copied, total_tally
 from flows.connect.session import Session
-from flows.connect.stores import open_source, open_target
+from flows.connect.stores import open_source
 from flows.plan.model import Route, digest
 from flows.replication.positions import first_sync_within, sync_status
 from flows.reporting.evidence import Evidence, Failures
@@ -55,48 +55,70 @@ def conclude(
     With `publishing` readers of a target see the records of each route that is proven clean.
     """
     record.add_verified(verification.verified)
-    rows = []
     with open_source(run.plan) as database:
-        keeps_s = first_sync_within(session.state, database, session.routes) if publishing else {}
-        for route in session.routes:
-            row = judge(_evidence(route, session.state, database, verification, failures, run.stop))
-            row = replace(
-                row,
-                pace=(paces or {}).get(route.name),
-                source_keeps_s=keeps_s.get(route.name),
-                notes=[
-                    *session.checked[route.name].notes,
-                    *(session.state.designs.get(route.name) or {}).get("cut", ()),
-                    *verification.notes.get(route.name, ()),
-                ],
-            )
-            if publishing and row.verdict == "clean" and row.verified == "full":
-                row = _publish(session, route, row)
-            if session.state.partitions.route(route.name) is not None:
-                outcome = {"verdict": row.verdict, "verified": row.verified}
-                try:
-                    session.state.partitions.record_outcome(session.leases[route.name], 0.0, outcome)
-                except LeaseLost as error:
-                    # The outcome on record is for the run that has the route now to say.
-                    row = replace(row, verdict="failed", reasons=[*row.reasons, str(error)])
-            rows.append(row)
+        keeps_s: Mapping[str, float] = {}
+        if publishing and not run.stop.is_set():
+            keeps_s = first_sync_within(session.state, database, session.routes)
+
+        def gather(route: Route, asked: MongoDB | None = database) -> Evidence:
+            return _evidence(route, session.state, asked, verification, failures, run.stop)
+
+        gathered = session.steps.take("counting", session.routes, gather, abandons=True)
+    judged: dict[str, RouteReport] = {}
+    for route in session.routes:
+        evidence = gathered[route.name]
+        if isinstance(evidence, OfframpError):
+            if not run.stop.is_set():
+                raise evidence
+            evidence = gather(route, None)
+        judged[route.name] = replace(
+            judge(evidence),
+            pace=(paces or {}).get(route.name),
+            source_keeps_s=keeps_s.get(route.name),
+            notes=[
+                *session.checked[route.name].notes,
+                *(session.state.designs.get(route.name) or {}).get("cut", ()),
+                *verification.notes.get(route.name, ()),
+            ],
+        )
+    if publishing:
+        proven = [
+            route
+            for route in session.routes
+            if judged[route.name].verdict == "clean" and judged[route.name].verified == "full"
+        ]
+        published = session.steps.take("publishing", proven, lambda route: _publish(session, route))
+        judged |= {name: _shown(judged[name], place) for name, place in published.items()}
+    for route in session.routes:
+        if session.state.partitions.route(route.name) is not None:
+            row = judged[route.name]
+            outcome = {"verdict": row.verdict, "verified": row.verified}
+            try:
+                session.state.partitions.record_outcome(session.leases[route.name], 0.0, outcome)
+            except LeaseLost as error:
+                # The outcome on record is for the run that has the route now to say.
+                judged[route.name] = replace(row, verdict="failed", reasons=[*row.reasons, str(error)])
     report = Report(
         plan=run.plan.name,
         fingerprint=digest(route.fingerprint() for route in session.routes),
         started=started,
         finished=dt.datetime.now(dt.UTC),
-        routes=rows,
+        routes=list(judged.values()),
     )
     return record.end(report, session.routes)
 
 
-def _publish(session: Session, route: Route, row: RouteReport) -> RouteReport:
-    """Return the row of a clean route whose records readers now see, or of one where that failed."""
-    try:
-        with open_target(route, session.state, session.leases[route.name]) as target:
-            return replace(row, place=target.publish()) if isinstance(target, Publishable) else row
-    except OfframpError as error:
-        return replace(row, verdict="failed", reasons=[*row.reasons, f"not published: {error}"])
+def _publish(session: Session, route: Route) -> str:
+    """Readers see the records of a clean route; returns where, "" for a target that publishes nothing."""
+    with session.open_target(route) as target:
+        return target.publish() if isinstance(target, Publishable) else ""
+
+
+def _shown(row: RouteReport, published: str | OfframpError) -> RouteReport:
+    """Return the row of a route that is published at this place, or could not be published."""
+    if isinstance(published, OfframpError):
+        return replace(row, verdict="failed", reasons=[*row.reasons, f"not published: {published}"])
+    return replace(row, place=published or row.place)
 
 
 def _first_sync(state: State, route: Route) -> Literal["", "stream", "rescan"]:
@@ -111,24 +133,28 @@ def _first_sync(state: State, route: Route) -> Literal["", "stream", "rescan"]:
 
 
 def _evidence(
-    route: Route, state: State, database: MongoDB, verification: Verification, failures: Failures, stop: Stop
+    route: Route, state: State, database: MongoDB | None, verification: Verification, failures: Failures, stop: Stop
 ) -> Evidence:
-    """Return what is known of the route now that its copying and its verification have ended."""
+    """Return what is known of the route now that its copying and its verification have ended.
+
+    Without a database, or once the work is to end, the source is not asked.
+    """
     errors = [*failures.get(route.name, ())]
     if not errors and stop.is_set():
         errors.append(TransientError(STOPPED, "stopped by a signal; the same command resumes"))
     counts: Mapping[str, int] | None = None
-    try:
-        counts = route.source(database).count_by_type()
-    except OfframpError as error:
-        errors.append(error)
+    if database is not None and not stop.is_set():
+        try:
+            counts = route.source(database).count_by_type()
+        except OfframpError as error:
+            errors.append(error)
     known, complete = state.partitions.route(route.name), is_copied(state, route)
     verified = verification.verified.get(route.name)
     compared = verified.comparison if verified else None
     copied = total_tally(state, route) if known else None
     first_sync = _first_sync(state, route) if verification.level == "none" else ""
     came_or_went: Mapping[str, int] = {}
-    if counts is not None and not errors:
+    if database is not None and counts is not None and not errors:
         try:
             if compared is not None and compared.tally.id_types != counts:
                 came_or_went = changed_by_type(pending_changes(state, route, database, stop=stop))

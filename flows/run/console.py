@@ -9,19 +9,19 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
-from flows.connect.progress import SILENT, Observer
+from flows.connect.progress import SILENT, RunObserver, Silent
 from flows.terminal import echo, is_terminal
 
 if TYPE_CHECKING:
-    from flows.replication.sync import RouteProgress, SyncObserver
+    from flows.replication.sync import RouteProgress
 
 _LINE_EVERY_S = 10.0
 
 
-class Display(Observer, Protocol):
+class Display(RunObserver, Protocol):
     """An observer that shows something while it is entered."""
 
-    def __enter__(self) -> Observer:
+    def __enter__(self) -> RunObserver:
         """Begin to show."""
 
     def __exit__(
@@ -41,42 +41,31 @@ def display(quiet: bool) -> Display:
     return Bars()
 
 
-@contextmanager
-def sync_display(quiet: bool) -> Iterator[SyncObserver]:
-    """Give an observer of a sync, which shows it on standard error unless quiet."""
-    if quiet:
-        yield lambda _: None
-    elif is_terminal():
-        from flows.run.bars import sync_table  # A tenth of a second, for a terminal alone.
-
-        with sync_table() as watching:
-            yield watching
-    else:
-        yield _SyncLines()
-
-
-class _SyncLines:
-    """A line for each route every ten seconds."""
-
-    def __init__(self) -> None:
-        self._printed_at = float("-inf")
+class SyncDisplay(RunObserver, Protocol):
+    """An observer of a sync and of the steps before it."""
 
     def __call__(self, progress: Sequence[RouteProgress], /) -> None:
-        if time.monotonic() - self._printed_at < _LINE_EVERY_S:
-            return
-        self._printed_at = time.monotonic()
-        for row in progress:
-            line = (
-                f"sync {row.route}: {row.events} changes, {row.applied} copied, {row.deleted} deleted,"
-                f" {row.lag_s:.1f} s behind, {row.rate:.0f}/s{', ended' if row.ended else ''}"
-            )
-            echo(line, err=True)
+        """Show how far each route has come."""
+
+
+@contextmanager
+def sync_display(quiet: bool) -> Iterator[SyncDisplay]:
+    """Give an observer of a sync, which shows it on standard error unless quiet."""
+    if quiet:
+        yield _NoSyncDisplay()
+    elif is_terminal():
+        from flows.run.bars import SyncTable  # A tenth of a second, for a terminal alone.
+
+        with SyncTable() as table:
+            yield table
+    else:
+        yield _SyncLines()
 
 
 class _NoDisplay:
     """Shows nothing."""
 
-    def __enter__(self) -> Observer:
+    def __enter__(self) -> RunObserver:
         return SILENT
 
     def __exit__(
@@ -84,6 +73,8 @@ class _NoDisplay:
     ) -> None:
         pass
 
+    stepped = SILENT.stepped
+    planned = SILENT.planned
     began = SILENT.began
     advanced = SILENT.advanced
     ended = SILENT.ended
@@ -94,15 +85,26 @@ class _Lines:
 
     def __init__(self) -> None:
         self._done: dict[tuple[str, str], int] = {}
+        self._step = ""
         self._printed_at = time.monotonic()
         self._lock = threading.Lock()
 
-    def __enter__(self) -> Observer:
+    def __enter__(self) -> RunObserver:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        pass
+
+    def stepped(self, step: str, done: int, routes: int, route: str) -> None:
+        with self._lock:
+            if route and (step != self._step or time.monotonic() - self._printed_at >= _LINE_EVERY_S):
+                self._step = step
+                self._printed_at = time.monotonic()
+                self._print(f"{step}: route {done + 1} of {routes}, {route}")
+
+    def planned(self, route: str, stage: str, jobs: int, documents: int) -> None:
         pass
 
     def began(self, route: str, stage: str, documents: int) -> None:
@@ -125,3 +127,24 @@ class _Lines:
 
     def _print(self, line: str) -> None:
         echo(line, err=True)
+
+
+class _NoSyncDisplay(Silent):
+    """Shows nothing."""
+
+    def __call__(self, progress: Sequence[RouteProgress], /) -> None:
+        pass
+
+
+class _SyncLines(_Lines):
+    """A line for each route every ten seconds."""
+
+    def __call__(self, progress: Sequence[RouteProgress], /) -> None:
+        if time.monotonic() - self._printed_at < _LINE_EVERY_S:
+            return
+        self._printed_at = time.monotonic()
+        for row in progress:
+            self._print(
+                f"sync {row.route}: {row.events} changes, {row.applied} copied, {row.deleted} deleted,"
+                f" {row.lag_s:.1f} s behind, {row.rate:.0f}/s{', ended' if row.ended else ''}"
+            )

@@ -16,6 +16,7 @@ from flows.reporting.model import PastRun, Report, RouteReport, SourceSeen
 from flows.reporting.not_checked import not_checked
 from flows.run.jobs import Span
 from flows.verifier.job import Verified
+from stores.contract.stop import NEVER, Stop
 from stores.errors import OfframpError
 from stores.mongodb.metadata import Facts
 from stores.state.runs import StoredRun
@@ -47,14 +48,15 @@ class RunRecord:
     """When it did, which names it: a plan's runs cannot begin in the same microsecond."""
     source: Facts
     """The source's version and cluster time when the run began."""
+    stop: Stop = NEVER
     throughput: dict[str, list[Throughput]] = field(default_factory=dict)
 
     @classmethod
-    def begin(cls, state: State, plan: Plan, command: str) -> RunRecord:
-        """The run is on record as one that has begun; returns it."""
+    def begin(cls, state: State, plan: Plan, command: str, stop: Stop = NEVER) -> RunRecord:
+        """The run is on record as one that has begun; returns it. The source is asked nothing once `stop` is set."""
         began = dt.datetime.now(dt.UTC).isoformat(timespec="microseconds")
         state.runs.begin(command, began)
-        return cls(state, plan, command, began, _facts(plan, ()))
+        return cls(state, plan, command, began, _facts(plan, (), stop), stop)
 
     def add_copied(self, spans: Mapping[str, Sequence[Span]]) -> None:
         """Remember how fast the routes were copied."""
@@ -71,7 +73,7 @@ class RunRecord:
     def end(self, report: Report, routes: Sequence[Route]) -> Report:
         """The run is on record with this report, which is returned with its circumstances and history."""
         runs = self.state.runs
-        now = _facts(self.plan, [route.collection for route in routes])
+        now = _facts(self.plan, [route.collection for route in routes], self.stop)
         earlier = [run for run in runs.latest_first() if run.began != self.began]
         if self.command != "backfill":
             self._remember_copying(earlier)
@@ -125,8 +127,10 @@ def past_runs(plan: Plan, state: State) -> list[PastRun]:
     return [_past(run) for run in state.runs.latest_first()]
 
 
-def _facts(plan: Plan, collections: Sequence[str]) -> Facts:
+def _facts(plan: Plan, collections: Sequence[str], stop: Stop) -> Facts:
     """Return what the source says of itself; nothing where it does not answer, which the books tell already."""
+    if stop.is_set():
+        return Facts()
     try:
         with open_source(plan) as database:
             return database.facts(collections)

@@ -29,7 +29,7 @@ from flows.run.jobs import Job
 from flows.run.logs import to_stderr
 from flows.run.workers import More, Outcome, Threads, Workers, answer, hand_out
 from flows.terminal import guarded, stdout_on_stderr
-from stores.contract.stop import NEVER, PROCESS_STOP, Stop
+from stores.contract.stop import NEVER, PROCESS_STOP, Stop, raise_if_stopped
 from stores.errors import OfframpError, PermanentError, TransientError
 
 _log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class Processes:
             return pool.submit(answer, lambda: self._attempt(job))
 
         with ThreadPoolExecutor(self.plan.run.workers, thread_name_prefix="worker") as pool:
-            return hand_out(jobs, self.plan.run.workers, start, more)
+            return hand_out(jobs, self.plan.run.workers, start, more, stop=self.stop)
 
     def close(self) -> None:
         """No worker process is left."""
@@ -90,6 +90,7 @@ class Processes:
         for _ in range(_ATTEMPTS):
             if died and self.stop.is_set():
                 break
+            raise_if_stopped(self.stop, "stopped by a signal before it was begun; the same command resumes")
             try:
                 worker = self._idle.pop()
             except IndexError:
@@ -132,6 +133,11 @@ class _ObserverCall:
 
 
 @dataclass(frozen=True, slots=True)
+class _Ready:
+    """The worker process has started: from now on it obeys a stop."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Ended:
     """What became of a job: its result, or an OfframpError."""
 
@@ -148,6 +154,8 @@ class _Worker:
 
     process: SpawnProcess
     channel: Connection
+    ready: threading.Event = field(default_factory=threading.Event)
+    """Whether it has started."""
 
     @classmethod
     def start(cls, plan: Plan) -> _Worker:
@@ -174,16 +182,24 @@ class _Worker:
         return self.process.pid or 0
 
     def run(self, job: Job[Any], observer: Observer, stop: Stop) -> Any:
-        """Return the job's result or error; raises _WorkerDied if the process ends before it."""
+        """Return the job's result or error; raises _WorkerDied if the process ends before it.
+
+        Raises TransientError E-STOPPED if the stop is set before the process has started, which takes it seconds.
+        """
         stop_sent = False
         try:
             self.channel.send(job)
             while True:
                 if not stop_sent and stop.is_set():
+                    if not self.ready.is_set():
+                        self.process.kill()
+                        raise_if_stopped(stop, "stopped by a signal before it was begun; the same command resumes")
                     stop_sent = True
                     self.channel.send(_STOP)
                 if self.channel.poll(_STOP_EVERY_S):
                     match self.channel.recv():
+                        case _Ready():
+                            self.ready.set()
                         case _ObserverCall(call, arguments):
                             getattr(observer, call)(*arguments)
                         case _Ended(outcome):
@@ -219,9 +235,11 @@ def _do_jobs(channel: Connection, path: Path, routes: str, verbose: bool) -> NoR
     threading.Thread(target=_listen, args=(channel, jobs), name="parent", daemon=True).start()
     observer = _RemoteObserver(channel)
     plan: Plan | None = None
+    observer.send(_Ready())
 
     def done() -> Any:
         nonlocal plan
+        raise_if_stopped(PROCESS_STOP, "stopped by a signal before it was begun; the same command resumes")
         if plan is None:
             plan = _refuse_changed(load(path), routes)
             # They stay open from job to job.
@@ -262,7 +280,7 @@ class _RemoteObserver:
     def ended(self, route: str, stage: str) -> None:
         self.send(_ObserverCall("ended", (route, stage)))
 
-    def send(self, message: _ObserverCall | _Ended) -> None:
+    def send(self, message: _Ready | _ObserverCall | _Ended) -> None:
         with self.lock:
             self.channel.send(message)
 

@@ -30,6 +30,9 @@ def status(plan: Plan) -> list[dict[str, Any]]:
                 stage = "loading"
             rejected = counted.rejected
             kept = state.rejects.count(name)
+            step = state.steps.of_route(name) if known is None else ""
+            if step:
+                stage = "preparing"
             sync_state = state.sync_positions.get(name)
             if sync_state is not None and sync_state.synced:
                 stage = "synced"
@@ -42,6 +45,7 @@ def status(plan: Plan) -> list[dict[str, Any]]:
                 {
                     "route": name,
                     "stage": stage,
+                    "step": step,
                     "partitions": f"{done}/{len(parts)}",
                     "read": counted.read,
                     "dropped": counted.dropped,

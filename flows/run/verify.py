@@ -14,9 +14,9 @@ from flows.connect.preflight import is_copied, refuse_other_identity, total_tall
 from flows.connect.progress import Progress
 from flows.connect.session import Session, open_session
 from flows.connect.staging import refuse_unloaded
-from flows.connect.stores import open_source, open_target
+from flows.connect.stores import open_source
 from flows.plan.model import Plan, Route, digest
-from flows.reporting.evidence import Failures
+from flows.reporting.evidence import Failures, add_errors
 from flows.reporting.model import Report
 from flows.run.conclude import Verification, conclude
 from flows.run.history import RunRecord
@@ -26,6 +26,7 @@ from flows.verifier.job import Level, Verified, VerifyJob, VerifyOptions
 from stores.contract.source import Partition
 from stores.contract.target import Auditable, Divided
 from stores.errors import OfframpError, PermanentError
+from stores.mongodb.database import MongoDB
 from stores.state.state import State
 from stores.state.verification import Pass, PassPart, log_folder
 
@@ -44,18 +45,18 @@ def verify(run: Run, level: Level | VerifyOptions) -> Report:
     Raises PlanError if a route cannot be served, TransientError if a run is at work on one of them.
     """
     started = dt.datetime.now(dt.UTC)
-    with open_session(run.plan, run.routes) as session:
-        record = RunRecord.begin(session.state, run.plan, "verify")
+    with open_session(run.plan, run.routes, observer=run.observer, stop=run.stop) as session:
+        record = RunRecord.begin(session.state, run.plan, "verify", run.stop)
         failures: Failures = defaultdict(list)
         with open_source(run.plan) as database:
-            for route in session.routes:
+
+            def refuse_other(route: Route) -> None:
                 known = session.state.partitions.route(route.name)
-                try:
-                    if known is not None:
-                        refuse_other_identity(known, source=route.source(database).identity())
-                        refuse_unloaded(session.state, route)
-                except OfframpError as error:
-                    failures[route.name].append(error)
+                if known is not None:
+                    refuse_other_identity(known, source=route.source(database).identity())
+                    refuse_unloaded(session.state, route)
+
+            add_errors(failures, session.steps.take("looking at the copy", session.routes, refuse_other, abandons=True))
         verification = verify_copied(run, session, VerifyOptions.of(level), failures)
         return conclude(run, session, record, started, verification, failures)
 
@@ -66,6 +67,8 @@ def verify_copied(run: Run, session: Session, options: VerifyOptions, failures: 
     A route that is not wholly copied has its verdict already: comparing it would only list what is still to come. A
     route that a signal stopped, at a checkpoint, has neither a result nor a failure.
     """
+    if run.stop.is_set():
+        return Verification(options.level)
     complete = {route.name: is_copied(session.state, route) is not False for route in session.routes}
     notes = _find_canaries(session, failures) if options.canary else {}
     if options.level == "none":
@@ -85,13 +88,14 @@ def verify_copied(run: Run, session: Session, options: VerifyOptions, failures: 
 def _find_canaries(session: Session, failures: Failures) -> dict[str, list[str]]:
     """Known damage was found in each target; returns what to say of it, and adds the failures, by route."""
     notes: dict[str, list[str]] = {}
-    by_target: dict[str, str | OfframpError] = {}
+
+    def plant(route: Route) -> str:
+        return canary(route, session.state.leases.fence(session.leases[route.name]))
+
+    first = list({route.target_name: route for route in reversed(session.routes)}.values())
+    found = session.steps.take("planting damage", first, plant)
+    by_target = {route.target_name: found[route.name] for route in first}
     for route in session.routes:
-        if route.target_name not in by_target:
-            try:
-                by_target[route.target_name] = canary(route, session.state.leases.fence(session.leases[route.name]))
-            except OfframpError as error:
-                by_target[route.target_name] = error
         outcome = by_target[route.target_name]
         if isinstance(outcome, OfframpError):
             failures[route.name].append(outcome)
@@ -102,15 +106,14 @@ def _find_canaries(session: Session, failures: Failures) -> dict[str, list[str]]
 
 def _audit_targets(session: Session, failures: Failures) -> Mapping[str, Sequence[str]]:
     """Return what each target finds wrong with itself, by route: it counts also where nothing is compared."""
-    faults: dict[str, Sequence[str]] = {}
-    for route in session.routes:
-        try:
-            with open_target(route, session.state, session.leases[route.name]) as target:
-                if isinstance(target, Auditable):
-                    faults[route.name] = target.audit()
-        except OfframpError as error:
-            failures[route.name].append(error)
-    return faults
+
+    def audit(route: Route) -> Sequence[str]:
+        with session.open_target(route) as target:
+            return target.audit() if isinstance(target, Auditable) else ()
+
+    faults = session.steps.take("auditing the targets", session.routes, audit, abandons=True)
+    add_errors(failures, faults)
+    return {name: found for name, found in faults.items() if not isinstance(found, OfframpError)}
 
 
 def _do(run: Run, jobs: Sequence[VerifyJob], failures: Failures) -> dict[str, Verified]:
@@ -137,11 +140,14 @@ def _verify_fully(run: Run, session: Session, jobs: Sequence[VerifyJob], failure
     It lists what the target holds before it reads the source: a record that sync adds meanwhile is then expected.
     """
     routes = {route.name: route for route in session.routes}
-    for job in jobs:
-        try:
-            _begin_pass(run, session, job, routes[job.route])
-        except OfframpError as error:
-            failures[job.route].append(error)
+    by_route = {job.route: job for job in jobs}
+    with open_source(run.plan) as database:
+        begun = session.steps.take(
+            "dividing the comparison",
+            [routes[job.route] for job in jobs],
+            lambda route: _begin_pass(run, session, by_route[route.name], route, database),
+        )
+    add_errors(failures, begun)
     jobs = [job for job in jobs if job.route not in failures]
     parts = {job.route: session.state.verification.parts(job.route) for job in jobs}
     spent: defaultdict[str, _Spent] = defaultdict(_Spent)
@@ -174,10 +180,10 @@ def _closing(job: VerifyJob, parts: Sequence[PassPart]) -> VerifyJob:
     return replace(job, stage="close") if len(parts) >= _FEWEST_PARTS else job
 
 
-def _begin_pass(run: Run, session: Session, job: VerifyJob, route: Route) -> Pass:
+def _begin_pass(run: Run, session: Session, job: VerifyJob, route: Route, database: MongoDB) -> Pass:
     """Return the route's pass: the one an earlier run began, if it is about the same, else a new one."""
     passes = session.state.verification
-    with session.open(route) as opened:
+    with session.open(route, database) as opened:
         scope = pass_scope(opened.state, route, opened.source.identity(), job.id_kind)
         if not job.options.restart and (resumed := passes.resume(opened.lease, scope)) is not None:
             _log.info("%s: the verification goes on where it stopped", route.name)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol, TypeVar
 
-from flows.connect.progress import SILENT, Observer
+from flows.connect.progress import SILENT, Observer, RunObserver
 from flows.plan.model import Plan, Route
 from flows.run.jobs import Job
 from stores.contract.stop import NEVER, Stop
@@ -35,7 +35,8 @@ class Workers(Protocol):
     def run(self, jobs: Sequence[Job[R]], more: More[R] | None = None, /) -> Sequence[Outcome[Job[R], R]]:
         """Return each job with what came of it, and each that `more` added while others were under way.
 
-        They are in the order in which they were handed out: `jobs`, then what `more` added.
+        They are in the order in which they were handed out: `jobs`, then what `more` added. A job that was not begun
+        before the work was asked to end is not among them.
         """
 
 
@@ -47,6 +48,7 @@ class Run:
     routes: Sequence[Route]
     workers: Workers
     stop: Stop = NEVER
+    observer: RunObserver = SILENT
 
 
 class Pending(Protocol[R_co]):
@@ -65,18 +67,21 @@ def hand_out(
     start: Callable[[J], Pending[R | OfframpError]],
     more: Callable[[int], Sequence[J]] | None = None,
     signalled: Callable[[], object] = lambda: None,
+    stop: Stop = NEVER,
 ) -> list[Outcome[J, R]]:
     """Return each job with its outcome, in the order they were started; at most `most` run at a time.
 
     An OfframpError that a job raised is its outcome. While a worker has nothing to do, `more` is asked for jobs, and
-    once again when all have ended. Whatever is raised here, no job is under way any more; `signalled` is called first
-    where what was raised is no mere error.
+    once again when all have ended. Once `stop` is set no job is started, and those under way are waited for. Whatever
+    is raised here, no job is under way any more. `signalled` is called first where what was raised is no mere error,
+    and once `stop` is seen to be set.
     """
     waiting = deque(jobs)
     ended: SimpleQueue[tuple[int, Pending[R | OfframpError]]] = SimpleQueue()
     under_way = 0
     started: list[J] = []
     outcomes: dict[int, R | OfframpError] = {}
+    stopping = False
 
     def begin(job: J) -> None:
         number = len(started)
@@ -86,23 +91,28 @@ def hand_out(
 
     try:
         while True:
+            if not stopping and stop.is_set():
+                stopping = True
+                signalled()
+            if stopping:
+                waiting.clear()
             while waiting and under_way < most:
                 begin(waiting.popleft())
                 under_way += 1
             if under_way:
                 try:
-                    number, pending = ended.get(timeout=_POLL_EVERY_S if more and under_way < most else None)
+                    number, pending = ended.get(timeout=_POLL_EVERY_S)
                 except Empty:
                     pass
                 else:
                     under_way -= 1
                     outcomes[number] = _outcome(pending)
-            if more and not waiting and under_way < most:
+            if more and not stopping and not waiting and under_way < most:
                 waiting.extend(more(most - under_way if under_way else 0))
             if not waiting and not under_way:
                 return [(job, outcomes[number]) for number, job in enumerate(started)]
     except BaseException as error:
-        if not isinstance(error, Exception):
+        if not isinstance(error, Exception) and not stopping:
             signalled()
         raise
     finally:
@@ -134,7 +144,7 @@ class Threads:
             return pool.submit(answer, lambda: job.run(self.plan, self.observer, self.stop))
 
         with ThreadPoolExecutor(self.plan.run.workers, thread_name_prefix="job") as pool:
-            return hand_out(jobs, self.plan.run.workers, start, more)
+            return hand_out(jobs, self.plan.run.workers, start, more, stop=self.stop)
 
 
 def answer(run: Callable[[], R]) -> R | OfframpError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -16,6 +17,8 @@ from stores.errors import PlanError
 from stores.mongodb.client import Client
 
 _NAMES = 20
+_AT_ONCE = 16
+"""Collections whose indexes are asked for at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +51,12 @@ def described(client: Client, name: str, collection: str) -> CollectionMetadata:
     database = client[name]
     hello = client.admin.command("hello")
     sharded = hello.get("msg") == "isdbgrid"
-    infos = {info["name"]: info for info in database.list_collections()}
-    info = infos.get(collection)
+    # By its name: a database of hundreds of collections is asked once for each route.
+    info = next((info for info in database.list_collections(filter={"name": collection})), None)
     if info is None:
+        names = [str(each["name"]) for each in database.list_collections()]
         raise PlanError(
-            "E-SRC-COLLECTION", f"database {name!r} has no collection {collection!r}; it has: {_shortened_list(infos)}"
+            "E-SRC-COLLECTION", f"database {name!r} has no collection {collection!r}; it has: {_shortened_list(names)}"
         )
     kind, options = info.get("type", "collection"), info.get("options", {})
     if kind == "timeseries" or "timeseries" in options:
@@ -84,8 +88,8 @@ def described(client: Client, name: str, collection: str) -> CollectionMetadata:
     )
 
 
-def _shortened_list(infos: Iterable[str]) -> str:
-    names = sorted(name for name in infos if not name.startswith("system."))
+def _shortened_list(collections: Iterable[str]) -> str:
+    names = sorted(name for name in collections if not name.startswith("system."))
     more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
     return (", ".join(names[:_NAMES]) or "none") + more
 
@@ -103,10 +107,13 @@ class Facts:
 
 def facts(client: Client, database: str, collections: Iterable[str]) -> Facts:
     """Return what the server says; raises pymongo's errors."""
+    distinct = list(dict.fromkeys(collections))
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="indexes") as threads:
+        unique = list(threads.map(lambda name: _unique(client, database, name), distinct))
     return Facts(
         version=str(client.admin.command("buildInfo").get("version", "")),
         cluster_time=_time(client.admin.command("hello").get("operationTime")),
-        unique_indexes={name: _unique(client, database, name) for name in dict.fromkeys(collections)},
+        unique_indexes=dict(zip(distinct, unique, strict=True)),
     )
 
 

@@ -91,11 +91,14 @@ class Leases:
             raise
         lease.term.lasts_until(end)
 
-    def release(self, lease: Lease) -> None:
-        """The route is free at once; nothing happens if another run has taken it over."""
-        lease.term.end()
-        with self._database.writing() as db:
-            db.execute(sa.update(leases).where(self._is_current(lease)).values(owner="", expires=0.0))
+    def release(self, *held: Lease) -> None:
+        """The routes are free at once; nothing happens to one that another run has taken over."""
+        for lease in held:
+            lease.term.end()
+        if held:
+            with self._database.writing() as db:
+                for lease in held:
+                    db.execute(sa.update(leases).where(self._is_current(lease)).values(owner="", expires=0.0))
 
     def ensure(self, lease: Lease) -> None:
         """Return only while this run may write; raises LeaseLost if the lease has expired or was taken over.

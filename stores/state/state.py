@@ -12,6 +12,7 @@ from stores.state.partitions import Partitions
 from stores.state.rejects import Rejects
 from stores.state.repairs import Repairs
 from stores.state.runs import Runs
+from stores.state.steps import Steps
 from stores.state.sync_positions import SyncPositions
 from stores.state.verification import Verification
 from stores.state.work_requests import WorkRequests
@@ -28,6 +29,7 @@ class State:
         self.rejects = Rejects(database, leases)
         self.designs = Designs(database, leases)
         self.work_requests = WorkRequests(database, leases)
+        self.steps = Steps(database, leases)
         self.sync_positions = SyncPositions(database, leases)
         self.document_hashes = DocumentHashes(database, leases)
         self.verification = Verification(database, leases)

@@ -118,6 +118,14 @@ late_writes = sa.Table(
     sa.Column("position", sa.LargeBinary, nullable=False),  # BSON {"_id": id}
     sqlite_autoincrement=True,  # No number is given twice, so that removing an entry never removes a later one.
 )
+steps = sa.Table(
+    "steps",
+    metadata,
+    sa.Column("plan", sa.Text, primary_key=True),
+    sa.Column("route", sa.Text, primary_key=True),
+    sa.Column("fence", sa.Integer, nullable=False),  # of the lease under which the step was begun
+    sa.Column("step", sa.Text, nullable=False),
+)
 sync_positions = sa.Table(
     "syncs",
     metadata,

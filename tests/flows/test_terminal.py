@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from flows import terminal
 from flows.replication.sync import RouteProgress
 from flows.run import logs
-from flows.run.bars import Bars, sync_table
+from flows.run.bars import Bars, SyncTable
 from flows.visible_text import visible, visible_lines
 
 HOSTILE = "a\x1b[2J\x9b31mb\u202ec\u2066d\u200be\nverdict clean\r\tf\x00\u3164g\ud800"
@@ -100,10 +100,12 @@ def test_a_bar_shows_a_name_as_it_is_written() -> None:
     _, err, streams = captured()
     with streams, terminal.guarded():
         with Bars() as bars:
+            bars.stepped("checking", 0, 2, name)
             bars.began(name, "copy", 3)
             bars.advanced(name, "copy", 3)
-        with sync_table() as watching:
-            watching([RouteProgress(name, 1, 1, 0, 0.0, 1.0, None, "")])
+        with SyncTable() as table:
+            table.stepped("checking", 0, 1, name)
+            table([RouteProgress(name, 1, 1, 0, 0.0, 1.0, None, "")])
     for line in ("copy [red]a", "[red]a"):
         assert line in err.getvalue()
     assert "\x1b[2J" not in err.getvalue()

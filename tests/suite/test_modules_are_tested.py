@@ -85,6 +85,7 @@ TESTED_THROUGH = {
     "stores/redis/test_server_health.py": ["stores.redis.memory_usage", "stores.redis.server_health"],
     "stores/state/test_database.py": ["stores.state.tables"],
     "stores/state/test_partitions.py": ["stores.state.journal"],
+    "stores/state/test_steps.py": ["stores.state.steps"],
     "stores/state/test_sync_positions.py": ["stores.state.document_hashes"],
     "stores/state/test_work_requests.py": ["stores.state.work_requests"],
 }

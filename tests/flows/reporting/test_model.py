@@ -35,6 +35,7 @@ def test_a_report_with_every_key_set_is_the_same_when_read_back() -> None:
         rejects={"E-MAP-VALUE": 1},
         throughput=[Throughput("copy", 1.5, 2.0, [1, 2])],
         not_checked=["that"],
+        codes=["E-LEASE-HELD"],
         figures="sample",
         compared={"documents": 1, "records": 2},
     )

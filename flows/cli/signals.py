@@ -1,0 +1,116 @@
+"""Ctrl-C and SIGTERM: the first stops the work at its next checkpoint, a second ends the program at once.
+
+A thread of its own obeys them, so that they are obeyed also while the main thread waits in a call that no signal ends:
+for a name to be resolved, or for the state's lock. What has not stopped after some seconds is not waited for. The
+program then ends as if it had been killed, which loses nothing: what is in flight is done again by the next run.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NoReturn
+
+from flows.terminal import echo, is_terminal, unguarded_stderr
+
+if TYPE_CHECKING:
+    from stores.contract.stop import Stop
+
+STOP_WITHIN_S = 4.0
+"""How long the work has to reach a checkpoint after the first signal."""
+_REPORT_WITHIN_S = 0.5
+"""How long it has to print its report after that, at least."""
+_SAY_WITHIN_S = 0.5
+"""How long a line may take: a terminal that was halted takes none."""
+_ENDING = (signal.SIGINT, signal.SIGTERM)
+_SHOW_CURSOR = "\x1b[?25h"
+
+_signalled: list[int] = []
+
+
+def signal_code() -> int:
+    """Return the exit code of the signal that stopped the work, 0 where none did."""
+    return 128 + _signalled[0] if _signalled else 0
+
+
+def leave(code: int) -> NoReturn:
+    """End with this code, or with that of the signal that stopped the work."""
+    sys.exit(signal_code() or code)
+
+
+@contextmanager
+def interruptible() -> Iterator[Stop]:
+    """Give a stop that the first Ctrl-C or SIGTERM sets; a second signal ends the program at once.
+
+    A signal stays in force after the body: what is left to do has `STOP_WITHIN_S` seconds from the signal on.
+    """
+    from stores.contract.stop import PROCESS_STOP  # With the stores' contracts, which `--help` does not need.
+
+    received, written = socket.socketpair()
+    written.setblocking(False)
+    threading.Thread(target=_obey, args=(received, PROCESS_STOP), name="signals", daemon=True).start()
+    wakeup = signal.set_wakeup_fd(written.fileno(), warn_on_full_buffer=False)
+    before = {number: signal.signal(number, _noted) for number in _ENDING}
+    try:
+        yield PROCESS_STOP
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(wakeup)
+        written.close()
+
+
+def _noted(_number: int, _frame: object) -> None:
+    """Do nothing: the thread that reads the signals' numbers obeys them."""
+
+
+def _obey(received: socket.socket, stop: threading.Event) -> None:
+    """Obey the signals whose numbers come through the socket, which is closed when the body has ended."""
+    with received:
+        if (number := _next(received, None)) is None:
+            return
+        _signalled.append(number)
+        stop.set()
+        _say("stopping at the next checkpoint; the same command resumes (a second signal ends at once)")
+        until = time.monotonic() + STOP_WITHIN_S
+        try:
+            again = _next(received, STOP_WITHIN_S)
+        except TimeoutError:
+            _end(f"ended, as not everything had stopped within {STOP_WITHIN_S:g} s; the same command resumes")
+        if again is not None:
+            _end("ended at once; what was in flight is done again: the same command resumes")
+    # The body has ended, and a report may be printed.
+    time.sleep(max(until - time.monotonic(), _REPORT_WITHIN_S))
+    _end("ended before its report was printed; the same command resumes")
+
+
+def _next(received: socket.socket, timeout_s: float | None) -> int | None:
+    """Return the number of the next signal that ends the program, None once there are no more.
+
+    Raises TimeoutError if none comes in so many seconds.
+    """
+    received.settimeout(timeout_s)
+    while number := received.recv(1):
+        if number[0] in _ENDING:
+            return number[0]
+    return None
+
+
+def _end(text: str) -> NoReturn:
+    if is_terminal():
+        unguarded_stderr().write(_SHOW_CURSOR)
+    _say(f"offramp: {text}")
+    os._exit(signal_code())
+
+
+def _say(text: str) -> None:
+    """Print the text to standard error if it can be printed at once."""
+    saying = threading.Thread(target=echo, args=(text,), kwargs={"err": True}, daemon=True)
+    saying.start()
+    saying.join(_SAY_WITHIN_S)
