@@ -21,7 +21,18 @@ from chaos.iteration import Result
 from chaos.plans import Scope
 from chaos.stand import Stand, started
 
-BAD = ("WRONG", "contradiction", "books", "hang", "internal", "secret", "unrepaired", "refused", "broken soak")
+BAD = (
+    "WRONG",
+    "contradiction",
+    "books",
+    "hang",
+    "internal",
+    "secret",
+    "orphans",
+    "unrepaired",
+    "refused",
+    "broken soak",
+)
 
 
 def main() -> None:

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 from chaos.judge import Outcome
 
 POLL_S = 0.05
@@ -46,6 +48,13 @@ class Running:
             return True
         return False
 
+    def left_behind(self, within_s: float) -> Sequence[int]:
+        """Return the processes that it started and that live on after it, once so much time has passed."""
+        give_up = time.monotonic() + within_s
+        while (living := _living(self.process.pid)) and time.monotonic() < give_up:
+            time.sleep(POLL_S)
+        return living
+
     def kill(self) -> None:
         """End it by force, with the processes that it started."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -64,6 +73,16 @@ class Running:
             self.signal,
             None if self.signalled is None else now - self.signalled,
         )
+
+
+def _living(group: int) -> Sequence[int]:
+    """Return the processes of the group that are no zombies."""
+    living: list[int] = []
+    for process in psutil.process_iter(["status"]):
+        with contextlib.suppress(ProcessLookupError, psutil.Error):
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                living.append(process.pid)
+    return living
 
 
 @dataclass
@@ -106,5 +125,4 @@ class Program:
         try:
             yield started
         finally:
-            if started.process.poll() is None:
-                started.kill()
+            started.kill()

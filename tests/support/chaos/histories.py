@@ -41,6 +41,9 @@ def iterate(stand: Stand, scope: Scope, seed: int, kept: Path) -> Result:
             raise
         finally:
             iteration.keep(kept)
+        if not iteration.findings.by_class:
+            for route in case.routes:
+                place.readers.remove(route)
         if case.wishes.own != "mongodb":  # That one is gone with the folder.
             place.readers.mongodb.drop_database(case.database)
     return Result(

@@ -82,6 +82,8 @@ class Iteration:
             if not watched.in_time:
                 self.hung(running)
             outcome = running.outcome()
+            if left := running.left_behind(LATE_S):
+                self.findings.add("orphans", f"{' '.join(command)}: {len(left)} of its processes live on after it")
         self.kinds.append(disturbance.kind if watched.disturbed else "none")
         if watched.in_time:
             self.judge(outcome, quiet=not writing)

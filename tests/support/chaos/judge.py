@@ -108,7 +108,9 @@ def judge_ending(outcome: Outcome, exit_code_of: Mapping[str, int], findings: Fi
     shown = " ".join(outcome.command)
     # Ctrl-C while Python begins is Python's own to report.
     begins = outcome.signal == SIGINT and outcome.err.rstrip().endswith("KeyboardInterrupt")
-    if "Traceback (most recent call last)" in outcome.err + outcome.out and not begins:
+    # Prefect's temporary server logs its own when it is stopped while it begins.
+    foreign = begins or "| uvicorn.error - Traceback" in outcome.err
+    if "Traceback (most recent call last)" in outcome.err + outcome.out and not foreign:
         findings.add("internal", f"{shown}: a traceback: {outcome.err[-1500:]}")
     if "E-INTERNAL" in outcome.err + outcome.out:
         findings.add("internal", f"{shown}: {outcome.error} {outcome.err[-1500:]}")
@@ -178,7 +180,7 @@ def judge_claim(outcome: Outcome, route: str, expected: Expected, found: Compari
 
 def verdict_of(findings: Findings, last: Outcome | None) -> str:
     """Return the class of an iteration: the worst that was found; else clean, or told if its last command says so."""
-    for kind in ("WRONG", "contradiction", "books", "hang", "internal", "secret", "unrepaired", "refused"):
+    for kind in ("WRONG", "contradiction", "books", "hang", "internal", "secret", "orphans", "unrepaired", "refused"):
         if kind in findings.by_class:
             return kind
     return "clean" if last is not None and last.code == 0 else "told"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -38,6 +40,19 @@ class Readers:
             aws_secret_access_key="soak",
         )
         self.elasticsearch = elasticsearch
+
+    def remove(self, route: RouteCase) -> None:
+        """Remove all that the route has at its place, so that a soak of hours does not fill the servers."""
+        for node in self.nodes:
+            for key in set(node.scan_iter(match=f"{route.place}*", count=1000)):
+                node.delete(key)
+        if route.target == "dynamodb":
+            with suppress(ClientError):
+                self.dynamodb.delete_table(TableName=route.place)
+        elif route.target == "elasticsearch":
+            request = urllib.request.Request(f"{self.elasticsearch}/{route.place}", method="DELETE")
+            with suppress(urllib.error.HTTPError), urllib.request.urlopen(request, timeout=30):
+                pass
 
     def close(self) -> None:
         """End all connections."""
