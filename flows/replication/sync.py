@@ -34,6 +34,7 @@ from flows.replication.rescan import RESCANNED, rescan
 from flows.replication.sweep import sweep
 from flows.reporting.evidence import Evidence, Failures
 from flows.reporting.model import Report
+from flows.reporting.others import other_routes
 from flows.reporting.verdict import judge
 from mappers.transforms.filters import compiled
 from stores.contract.changes import ChangeBatch, Changes, StreamPosition, Touched
@@ -355,6 +356,7 @@ class _Sync:
             finished=dt.datetime.now(dt.UTC),
             routes=[judge(self._evidence(route)) for route in self.session.routes],
             command="sync",
+            others=other_routes(self.session.plan, self.state, self.by_name),
         )
 
     def _evidence(self, route: Route) -> Evidence:

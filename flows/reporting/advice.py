@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from flows.reporting.entries import entries, without_verdict
 from flows.reporting.model import Report, RouteReport
 
 _FEW = 100
@@ -81,8 +82,11 @@ ADVICE: Sequence[Advice] = (
     Advice(
         _is_repairable,
         "If the source was written to meanwhile, bring that over with `offramp sync PLAN`. Copy again what was found"
-        " missing or different with `offramp repair PLAN`, delete extra records with"
-        " `offramp repair PLAN --delete-extras`, then run `offramp verify PLAN`.",
+        " missing or different with `offramp repair PLAN`, then run `offramp verify PLAN`.",
+    ),
+    Advice(
+        lambda row: _is_repairable(row) and bool(row.extra),
+        "Delete the records that no document maps to with `offramp repair PLAN --delete-extras`.",
     ),
     Advice(
         _is_systemic,
@@ -123,15 +127,38 @@ ADVICE: Sequence[Advice] = (
 
 SIGN = "Read what was not checked. If that is acceptable, sign this page and keep it with report.json."
 """What to do with a report whose routes are all clean and verified in full."""
+FIND_OUT = (
+    "No verdict stands. Copy what was never copied with `offramp backfill PLAN --route ROUTE`; compare what was with"
+    " `offramp verify PLAN --route ROUTE`."
+)
+"""What to do about routes of the plan that a run was not about and that have no verdict."""
 KEEP = "Do not retire the source yet."
 """What comes first where a route is not clean."""
 
 
-def next_steps(report: Report) -> list[str]:
-    """Return what to do now, the most urgent first; an advice that is not for every route names its routes."""
-    steps = [KEEP] if report.verdict != "clean" else []
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What to do now."""
+
+    text: str
+    """As in `Advice`."""
+    routes: Sequence[str] = ()
+    """The routes it is for; none if it is for all."""
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.routes)}: {self.text}" if self.routes else self.text
+
+
+def next_steps(report: Report) -> list[Step]:
+    """Return what to do now, the most urgent first."""
+    steps = [Step(KEEP)] if report.plan_verdict != "clean" else []
+    rows = [entry.row for entry in entries(report)]
+    unknown = without_verdict(report)
     for advice in ADVICE:
-        routes = [row.route for row in report.routes if advice.applies(row)]
+        routes = [row.route for row in rows if advice.applies(row)]
         if routes:
-            steps.append(advice.text if len(routes) == len(report.routes) else f"{', '.join(routes)}: {advice.text}")
-    return steps or [SIGN]
+            whole = len(routes) == len(rows) and not unknown
+            steps.append(Step(advice.text, () if whole else routes))
+    if unknown:
+        steps.append(Step(FIND_OUT, [other.route for other in unknown]))
+    return steps or [Step(SIGN)]

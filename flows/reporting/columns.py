@@ -65,11 +65,17 @@ def total_cells(routes: Sequence[RouteReport], place: Place) -> dict[str, str]:
     cells = {}
     for column in columns(place):
         values = [column.value(route) for route in routes]
-        whole = [value for value in values if isinstance(value, int)]
         cells[column.heading] = words.get(column.name, "")
         if not column.is_text and not any(isinstance(value, float) for value in values):
-            cells[column.heading] = number(sum(whole)) if len(whole) == len(values) else NOT_CHECKED
+            sum_ = total(values)
+            cells[column.heading] = NOT_CHECKED if sum_ is None else number(sum_)
     return cells
+
+
+def total(values: Sequence[Value]) -> int | None:
+    """Return the sum of whole numbers; None if any is unknown."""
+    whole = [value for value in values if isinstance(value, int)]
+    return sum(whole) if len(whole) == len(values) else None
 
 
 def text_headings(place: Place) -> list[str]:

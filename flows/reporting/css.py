@@ -60,6 +60,9 @@ svg .area { fill: var(--first); fill-opacity: .3; stroke: var(--first); stroke-w
 .numbers span { white-space: nowrap; }
 a { color: inherit; text-underline-offset: .15em; } abbr { text-decoration: none; }
 details { margin-top: .3rem; } summary { cursor: pointer; color: var(--soft); font-size: .9rem; }
+tfoot td { font-weight: 600; border-bottom: 0; }
+section.clean { margin: .9rem 0; padding-top: .9rem; border-top: 1px solid var(--rule); }
+details.route > summary { color: var(--ink); font-size: 1rem; overflow-wrap: anywhere; }
 .signature { break-inside: avoid; }
 .signature table { width: 100%; max-width: 46rem; margin-top: 1rem; }
 .signature th { width: 9rem; } .signature td { height: 2.6rem; border-bottom: 1px solid var(--ink); }
@@ -73,7 +76,8 @@ details { margin-top: .3rem; } summary { cursor: pointer; color: var(--soft); fo
     --good: #14532b; --bad: #8a1c12; --care: #6b4400; --first: #3d6c9c;
   }
   html { font-size: 9.5pt; } body { max-width: none; padding: 0; } h2 { margin-top: 1.8rem; }
-  h2, h3 { break-after: avoid; } tr { break-inside: avoid; } .scroll { overflow: visible; } details { display: none; }
+  h2, h3 { break-after: avoid; } tr { break-inside: avoid; } .scroll { overflow: visible; }
+  details:not(.route) { display: none; } section.clean { break-inside: avoid; margin: .5rem 0; padding-top: .5rem; }
   table { font-size: .85rem; } th, td { padding-right: .5rem; }
 }
 """

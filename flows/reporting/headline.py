@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from flows.reporting.entries import entries, without_verdict
 from flows.reporting.model import VERDICTS, Report, RouteReport, Verdict
 from flows.reporting.wording import number
 
@@ -22,18 +23,33 @@ def meaning(report: Report) -> str:
     """Return what the verdicts mean: how many routes have each, then a sentence for each, the worst first."""
     if not report.routes:
         return "The run has no result: it had no route."
-    routes = {verdict: [row for row in report.routes if row.verdict == verdict] for verdict in VERDICTS}
-    sentences = [_counted(routes)] if len(report.routes) > 1 else []
+    rows = [entry.row for entry in entries(report)]
+    unknown = without_verdict(report)
+    routes = {verdict: [row for row in rows if row.verdict == verdict] for verdict in VERDICTS}
+    sentences = [_counted(routes, len(unknown))] if len(rows) + len(unknown) > 1 else []
+    if report.others:
+        sentences.append(_part(report))
+    if unknown:
+        named = ", ".join(f"{other.route} ({other.void})" for other in unknown)
+        sentences.append(f"No verdict stands of these routes, which were not in this run: {named}.")
     sentences += [sentence for verdict in reversed(VERDICTS) if (sentence := _sentence(verdict, routes[verdict]))]
-    if len(routes["clean"]) == len(report.routes):
-        sentences.append(_clean(report))
+    if len(routes["clean"]) == len(rows) and not unknown:
+        sentences.append(_clean(report.command, rows))
     return " ".join(sentences)
 
 
-def _counted(routes: Mapping[Verdict, Sequence[RouteReport]]) -> str:
+def _part(report: Report) -> str:
+    """Return which routes of the plan the run was about."""
+    named = ", ".join(row.route for row in report.routes)
+    total = len(report.routes) + len(report.others)
+    return f"This run was about {number(len(report.routes))} of {number(total)} routes of the plan: {named}."
+
+
+def _counted(routes: Mapping[Verdict, Sequence[RouteReport]], unknown: int) -> str:
     """Return how many routes have each verdict, such as: 11 of 14 routes clean, 2 with mismatches, 1 stopped."""
-    total = sum(map(len, routes.values()))
+    total = sum(map(len, routes.values())) + unknown
     others = [f"{number(len(routes[verdict]))} {_IN_A_COUNT[verdict]}" for verdict in VERDICTS[1:] if routes[verdict]]
+    others += [f"{number(unknown)} without a verdict"] if unknown else []
     return ", ".join([f"{number(len(routes['clean']))} of {number(total)} routes clean", *others]) + "."
 
 
@@ -73,11 +89,11 @@ def _far(row: RouteReport) -> str:
     return f"{row.route} ({number(row.read)} of {number(row.documents)} documents read)"
 
 
-def _clean(report: Report) -> str:
-    if report.command == "sync":
+def _clean(command: str, rows: Sequence[RouteReport]) -> str:
+    if command == "sync":
         return "Every change up to the time of the sync is in the targets; nothing was compared."
     counted = "Every document that the plan covers is accounted for"
-    if all(row.verified == "full" for row in report.routes):
+    if all(row.verified == "full" for row in rows):
         return f"{counted}, and every record was read back from its target and found to be what its document maps to."
-    partly = ", ".join(row.route for row in report.routes if row.verified != "full")
+    partly = ", ".join(row.route for row in rows if row.verified != "full")
     return f"{counted}, but not every record was compared with its document: {partly}."

@@ -14,12 +14,12 @@ _FEWEST_STRETCHES = 4
 """Fewer points of time make no picture."""
 
 
-def route_charts(at: int, route: RouteReport) -> Iterator[str]:
-    """Yield each chart for which the report's route at this place has numbers."""
+def route_charts(key: str, route: RouteReport) -> Iterator[str]:
+    """Yield each chart for which the route whose figures have this key in report.json has numbers."""
     for place, series in enumerate(route.throughput):
-        yield _throughput(f"routes.{at}.throughput.{place}", series)
+        yield _throughput(f"{key}.throughput.{place}", series)
     if route.sizes:
-        yield _sizes(at, route)
+        yield _sizes(key, route)
     stages = {"backfill_s": "copying", "verify_s": "verifying"}
     times = {name: value for name in stages if (value := getattr(route, name)) is not None}
     if times:
@@ -29,10 +29,10 @@ def route_charts(at: int, route: RouteReport) -> Iterator[str]:
             [*times.values()],
             [seconds(value) for value in times.values()],
         )
-        numbers = [(stages[name], keyed_number(f"routes.{at}.{name}", value) + " s") for name, value in times.items()]
+        numbers = [(stages[name], keyed_number(f"{key}.{name}", value) + " s") for name, value in times.items()]
         yield _figure("Time per stage", drawing, numbers, slowed_down(route))
     if route.rejects or route.losses:
-        yield _rejects_and_losses(at, route)
+        yield _rejects_and_losses(key, route)
 
 
 def _throughput(key: str, series: Throughput) -> str:
@@ -61,12 +61,12 @@ def _throughput(key: str, series: Throughput) -> str:
     )
 
 
-def _sizes(at: int, route: RouteReport) -> str:
+def _sizes(key: str, route: RouteReport) -> str:
     known = [int(least_bytes) for least_bytes in route.sizes]
     classes = [1 << bits for bits in range(min(known).bit_length() - 1, max(known).bit_length())]
     counts = [route.sizes.get(str(least_bytes), 0) for least_bytes in classes]
     numbers = [
-        (size(least_bytes), keyed_number(f"routes.{at}.sizes.{least_bytes}", count))
+        (size(least_bytes), keyed_number(f"{key}.sizes.{least_bytes}", count))
         for least_bytes, count in zip(classes, counts, strict=True)
         if count
     ]
@@ -74,7 +74,7 @@ def _sizes(at: int, route: RouteReport) -> str:
     return _figure("Documents by size, as stored in the source", drawing, numbers)
 
 
-def _rejects_and_losses(at: int, route: RouteReport) -> str:
+def _rejects_and_losses(key: str, route: RouteReport) -> str:
     counts = [("rejected", "rejects", code, count) for code, count in route.rejects.items()]
     counts += [("lost", "losses", kind, count) for kind, count in route.losses.items()]
     drawing = svg_charts.rows(
@@ -84,8 +84,7 @@ def _rejects_and_losses(at: int, route: RouteReport) -> str:
         [number(count) for *_, count in counts],
     )
     numbers = [
-        (f"{what}: {escaped(kind)}", keyed_number(f"routes.{at}.{key}.{kind}", count))
-        for what, key, kind, count in counts
+        (f"{what}: {escaped(kind)}", keyed_number(f"{key}.{part}.{kind}", count)) for what, part, kind, count in counts
     ]
     return _figure("Rejects and losses by kind", drawing, numbers)
 

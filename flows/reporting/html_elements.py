@@ -44,10 +44,10 @@ def keyed_number(key: str, value: float) -> str:
     return f'<data data-key="{escape(key, quote=True)}" value="{value}">{words}</data>'
 
 
-def route_number(at: int, route: RouteReport, name: str) -> str:
-    """Return the number in this field of the report's route at this place; a dash for one that was not checked."""
+def route_number(key: str, route: RouteReport, name: str) -> str:
+    """Return the number in this field of the route with this key in report.json; a dash if it was not checked."""
     value = route.figure(name)
-    return '<abbr title="not checked">–</abbr>' if value is None else keyed_number(f"routes.{at}.{name}", value)
+    return '<abbr title="not checked">–</abbr>' if value is None else keyed_number(f"{key}.{name}", value)
 
 
 def table(

@@ -5,52 +5,33 @@ Every number of the books carries its place in report.json (`data-key`), so that
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from flows.reporting.advice import next_steps
-from flows.reporting.columns import columns
+from flows.reporting.advice import Step, next_steps
 from flows.reporting.css import STYLE
 from flows.reporting.headline import meaning
-from flows.reporting.html_charts import route_charts
-from flows.reporting.html_elements import (
-    bullets,
-    escaped,
-    keyed_number,
-    moment,
-    number_class,
-    prose,
-    route_number,
-    table,
-)
-from flows.reporting.html_tables import differences_tables, losses_table, mismatches_table, sums_list
-from flows.reporting.model import Report, RouteReport, Verdict
-from flows.reporting.wording import ALWAYS_UNCHECKED, number, remarks, seconds, unchecked
+from flows.reporting.html_elements import bullets, escaped, keyed_number, moment, prose, table
+from flows.reporting.html_routes import VERDICT_WORDS, route_sections, summary
+from flows.reporting.model import Report
+from flows.reporting.wording import ALWAYS_UNCHECKED, number, seconds, server_text, unchecked
 
-_VERDICTS: Mapping[Verdict, tuple[str, str]] = {
-    "clean": ("Clean", "good"),
-    "pending": ("Copied, with changes pending", "care"),
-    "rejects": ("Finished, with rejects", "care"),
-    "mismatches": ("Mismatches", "bad"),
-    "stopped": ("Stopped before the end", "bad"),
-    "failed": ("Not finished", "bad"),
-}
-"""The words for each verdict, and its class."""
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 def as_html(report: Report) -> str:
     """Return the page."""
-    word, _ = _VERDICTS[report.verdict]
+    word, _ = VERDICT_WORDS[report.plan_verdict]
+    about = f"{number(len(report.routes))} routes"
+    if report.others:
+        about = f"{number(len(report.routes))} of {number(len(report.routes) + len(report.others))} routes of the plan"
     body = [
         f"<header><h1>{escaped(report.plan)}</h1>",
         f'<p class="soft">offramp {escaped(report.command or "run")}, {moment(report.started.isoformat())},'
-        f" {number(len(report.routes))} routes in {seconds(report.elapsed_s)}</p></header>",
-        f'<main><section class="verdict {report.verdict}" aria-label="verdict">',
-        f'<p class="word">{word}</p><p>{prose(meaning(report))}</p>',
-        f"<p><b>Next:</b></p>{bullets([*map(prose, next_steps(report))])}</section>",
-        _summary(report),
+        f" {about} in {seconds(report.elapsed_s)}</p></header>",
+        f'<main><section class="verdict {report.plan_verdict}" aria-label="verdict">',
+        f'<p class="word">{word}</p><p>{escaped(meaning(report))}</p>',
+        f"<p><b>Next:</b></p>{bullets([*map(_step, next_steps(report))])}</section>",
+        summary(report),
         _unchecked(report),
-        *(_route(at, route) for at, route in enumerate(report.routes)),
+        *route_sections(report),
         _circumstances(report),
         _history(report),
         _signature(report),
@@ -60,31 +41,15 @@ def as_html(report: Report) -> str:
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escaped(report.plan)}: {report.verdict}</title><style>{STYLE}</style></head>\n<body>\n"
+        f"<title>{escaped(report.plan)}: {report.plan_verdict}</title><style>{STYLE}</style></head>\n<body>\n"
         + "\n".join(body)
         + "\n</body></html>\n"
     )
 
 
-def _summary(report: Report) -> str:
-    if not report.routes:
-        return ""
-    summary = columns("html")
-    head = [(name, False) for name in ("route", "verdict", "target")]
-    head += [*((column.heading, True) for column in summary), ("verified", False)]
-    lines = []
-    for at, route in enumerate(report.routes):
-        numbers = [f'<td class="n">{route_number(at, route, column.name)}</td>' for column in summary]
-        lines.append(
-            f'<tr><td><a href="#route-{at}">{escaped(route.route)}</a></td><td>{_verdict(route)}</td>'
-            f"<td>{escaped(route.target)}</td>{''.join(numbers)}<td>{escaped(route.verified)}</td></tr>"
-        )
-    names = "".join(f'<th scope="col"{number_class(is_number)}>{name}</th>' for name, is_number in head)
-    return (
-        '<h2>Routes</h2><div class="scroll" role="region" aria-label="Routes" tabindex="0"><table><thead>'
-        f"<tr>{names}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
-        '<p class="soft">– means not checked, never none.</p>'
-    )
+def _step(step: Step) -> str:
+    routes = f"{escaped(', '.join(step.routes))}: " if step.routes else ""
+    return routes + prose(step.text)
 
 
 def _unchecked(report: Report) -> str:
@@ -95,23 +60,6 @@ def _unchecked(report: Report) -> str:
     return f"<h2>What was not checked</h2>{bullets([*lines, *map(prose, ALWAYS_UNCHECKED)])}"
 
 
-def _route(at: int, route: RouteReport) -> str:
-    place = f", read by clients at <code>{escaped(route.place)}</code>" if route.place else ""
-    parts = [
-        f'<section><h2 id="route-{at}">{escaped(route.route)}: {_verdict(route)}</h2>',
-        f'<p class="soft">collection {escaped(route.collection)} to {escaped(route.target)}{place}; verified:'
-        f" {escaped(route.verified)}</p>",
-        bullets([escaped(line) for line in (*route.reasons, *remarks(route))]),
-        "<h3>The books</h3>",
-        sums_list(at, route),
-        mismatches_table(at, route),
-        differences_tables(at, route.differing),
-        losses_table(at, route),
-        f'<div class="charts">{"".join(route_charts(at, route))}</div></section>',
-    ]
-    return "\n".join(part for part in parts if part)
-
-
 def _circumstances(report: Report) -> str:
     no_cluster_time = "none: the source is no replica set"
     facts = [
@@ -120,8 +68,9 @@ def _circumstances(report: Report) -> str:
         ("SHA-256 of report.json", f"<code>{report.digest()}</code>"),
         ("began", moment(report.started.isoformat())),
         ("ended", moment(report.finished.isoformat())),
-        ("source database", escaped(report.source.database) or "–"),
+        ("source", f"{escaped(report.source.server) or '–'}, database {escaped(report.source.database) or '–'}"),
         ("source version", escaped(report.source.version) or "–"),
+        *((f"target {escaped(server.target)}", escaped(server_text(server)) or "–") for server in report.servers),
         ("cluster time at the beginning", escaped(report.source.cluster_time_began) or no_cluster_time),
         ("cluster time at the end", escaped(report.source.cluster_time_ended) or no_cluster_time),
         ("versions", escaped(", ".join(f"{name} {version}" for name, version in report.versions.items())) or "–"),
@@ -149,14 +98,14 @@ def _history(report: Report) -> str:
 
 
 def _signature(report: Report) -> str:
+    part = ""
+    if report.others:
+        named = escaped(", ".join(row.route for row in report.routes))
+        part = f" (this run was about {named} alone; the other routes are shown as they were last found)"
     lines = "".join(f'<tr><th scope="row">{name}</th><td></td></tr>' for name in ("Name", "Role", "Date", "Signature"))
     return (
         f'<section class="signature"><h2>Approval</h2><p>I have read this report of the plan'
-        f" {escaped(report.plan)}, whose verdict is <b>{report.verdict}</b>,"
+        f" {escaped(report.plan)}, whose verdict is <b>{report.plan_verdict}</b>{part},"
         " and what was not checked. The report.json I approve has the SHA-256"
         f" <code>{report.digest()}</code>.</p><table><tbody>{lines}</tbody></table></section>"
     )
-
-
-def _verdict(route: RouteReport) -> str:
-    return f'<span class="{_VERDICTS[route.verdict][1]}">{route.verdict}</span>'

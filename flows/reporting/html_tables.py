@@ -10,29 +10,31 @@ from flows.verifier.field_differences import DifferenceSamples
 from mappers.compare.differences import KINDS
 
 
-def sums_list(at: int, route: RouteReport) -> str:
-    """Return the sums of the report's route at this place, and whether each closes."""
+def sums_list(key: str, route: RouteReport) -> str:
+    """Return the sums of the route whose figures have this key in report.json, and whether each closes."""
     lines = []
     for equation in sums(route):
-        terms = " + ".join(f"{route_number(at, route, name)} {name}" for name in equation.terms)
+        terms = " + ".join(f"{route_number(key, route, name)} {name}" for name in equation.terms)
         closes = '<span class="good">closes</span>' if equation.closes else '<b class="bad">does not close</b>'
-        lines.append(f"<li>{route_number(at, route, equation.total)} <b>{equation.total}</b> = {terms} · {closes}</li>")
+        lines.append(
+            f"<li>{route_number(key, route, equation.total)} <b>{equation.total}</b> = {terms} · {closes}</li>"
+        )
     if route.rejected:
-        accepted = f"{route_number(at, route, 'accepted')} accepted by a person"
-        lines.append(f"<li>{route_number(at, route, 'rejected')} <b>rejected</b>, of them {accepted}</li>")
+        accepted = f"{route_number(key, route, 'accepted')} accepted by a person"
+        lines.append(f"<li>{route_number(key, route, 'rejected')} <b>rejected</b>, of them {accepted}</li>")
     return f'<ul class="sums">{"".join(lines)}</ul>'
 
 
-def mismatches_table(at: int, route: RouteReport) -> str:
+def mismatches_table(key: str, route: RouteReport) -> str:
     """Return the number of each kind of mismatch, with what it means and a few addresses where there are any."""
     if route.missing is None and route.extra is None:
         return "<h3>Mismatches</h3><p>Not looked for.</p>"
     kinds = columns("mismatches")
     if not any(kind.value(route) for kind in kinds):
-        counts = ", ".join(f"{route_number(at, route, kind.name)} {kind.heading}" for kind in kinds)
+        counts = ", ".join(f"{route_number(key, route, kind.name)} {kind.heading}" for kind in kinds)
         return f"<h3>Mismatches</h3><p>{counts}.</p>"
     rows = [
-        (kind.heading, route_number(at, route, kind.name), kind.meaning, codes(route.samples.get(kind.name, ())))
+        (kind.heading, route_number(key, route, kind.name), kind.meaning, codes(route.samples.get(kind.name, ())))
         for kind in kinds
     ]
     return "<h3>Mismatches</h3>" + table(
@@ -40,12 +42,12 @@ def mismatches_table(at: int, route: RouteReport) -> str:
     )
 
 
-def differences_tables(at: int, differing: DifferenceSamples | None) -> str:
+def differences_tables(key: str, differing: DifferenceSamples | None) -> str:
     """Return how many fields differ in which way, and samples of them; "" where no record was seen to differ."""
     if differing is None:
         return ""
     kinds = [
-        (kind, keyed_number(f"routes.{at}.differing.kinds.{kind}", differing.kinds[kind]), meaning)
+        (kind, keyed_number(f"{key}.differing.kinds.{kind}", differing.kinds[kind]), meaning)
         for kind, meaning in KINDS.items()
         if kind in differing.kinds
     ]
@@ -65,7 +67,7 @@ def differences_tables(at: int, differing: DifferenceSamples | None) -> str:
                 *(codes([value]) for value in values),
             ]
         )
-    examined = keyed_number(f"routes.{at}.differing.examined", differing.examined)
+    examined = keyed_number(f"{key}.differing.examined", differing.examined)
     hint = "" if with_values else prose(" Values are not shown; `offramp verify PLAN --show-values` shows them.")
     return (
         f"<h3>How records differ</h3><p>In {examined} records that were examined.{hint}</p>"
@@ -74,7 +76,7 @@ def differences_tables(at: int, differing: DifferenceSamples | None) -> str:
     )
 
 
-def losses_table(at: int, route: RouteReport) -> str:
+def losses_table(key: str, route: RouteReport) -> str:
     """Return the losses by field and kind, and whether the plan accepts them; "" for a route that lost nothing."""
     if not route.lost:
         return ""
@@ -82,7 +84,7 @@ def losses_table(at: int, route: RouteReport) -> str:
         (
             codes([loss.field or "(whole document)"]),
             escaped(loss.kind),
-            keyed_number(f"routes.{at}.lost.{place}.count", loss.count),
+            keyed_number(f"{key}.lost.{place}.count", loss.count),
             '<span class="good">accepted</span>' if loss.accepted else '<span class="bad">not accepted</span>',
             codes(loss.examples),
         )

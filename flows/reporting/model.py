@@ -110,6 +110,8 @@ class RouteReport:
     """What the run does not prove about the route, a sentence each."""
     codes: Sequence[str] = field(default_factory=list)
     """The codes of the errors that kept the route from its end, such as E-LEASE-HELD; each once."""
+    location: str = ""
+    """Where its records are in the target, such as its table, its index or how its keys begin; "" if unknown."""
     figures: Figures = "copy"
     """What read, dropped, copied and records are of."""
     compared: Mapping[str, int] = field(default_factory=dict)
@@ -188,6 +190,35 @@ class SourceSeen:
     """The time of its latest operation when the run began."""
     cluster_time_ended: str = ""
     """The same when its report was made."""
+    server: str = ""
+    """Its hosts, as the plan names them, without user and password."""
+
+
+@dataclass(frozen=True)
+class ServerSeen:
+    """The server of a target; "" for what is not known."""
+
+    target: str
+    """The target's name in the plan."""
+    addresses: Sequence[str] = ()
+    """Its URL, endpoint and region in the plan, without user and password."""
+    version: str = ""
+    """What it says of itself."""
+
+
+@dataclass(frozen=True)
+class OtherRoute:
+    """A route of the plan that this run was not about."""
+
+    route: str
+    report: RouteReport | None = None
+    """What the last run that was about it found; None before there is one."""
+    command: str = ""
+    """That run's command."""
+    finished: str = ""
+    """When that run had ended, in ISO 8601."""
+    void: str = ""
+    """Why no verdict of the route stands now, "" if that of its report does."""
 
 
 @dataclass(frozen=True)
@@ -224,11 +255,21 @@ class Report:
     elapsed_s: float | None = None
     history: Sequence[PastRun] = ()
     """The runs before this one, the latest first."""
+    servers: Sequence[ServerSeen] = ()
+    """The server of each target of the plan that the routes go to."""
+    others: Sequence[OtherRoute] = ()
+    """The routes of the plan that this run was not about, in the plan's order."""
 
     @property
     def verdict(self) -> Verdict:
         """The worst verdict of the routes; a report without routes has failed."""
         return max((route.verdict for route in self.routes), key=VERDICTS.index, default="failed")
+
+    @property
+    def plan_verdict(self) -> Verdict:
+        """The worst verdict of all routes of the plan, as last found; failed where one has none that stands."""
+        others = (other.report.verdict if other.report and not other.void else "failed" for other in self.others)
+        return worst((self.verdict, *others))
 
     @property
     def exit_code(self) -> int:
@@ -250,6 +291,9 @@ class Report:
             "elapsed_s": self.elapsed_s,
             "versions": dict(self.versions),
             "history": [dataclasses.asdict(run) for run in self.history],
+            "servers": [dataclasses.asdict(server) for server in self.servers],
+            "plan_verdict": self.plan_verdict,
+            "others": [dataclasses.asdict(other) for other in self.others],
         }
 
     def as_bytes(self) -> bytes:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from flows.reporting.advice import next_steps
 from flows.reporting.columns import NOT_CHECKED, cells, text_headings, total_cells
+from flows.reporting.entries import entries
 from flows.reporting.headline import meaning
 from flows.reporting.model import FieldLoss, PastRun, Report
 from flows.reporting.wording import (
@@ -50,6 +51,7 @@ def as_lines(report: Report) -> list[str]:
         lines.extend(f"{route.route}: {loss_text(loss)}" for loss in route.lost)
         if slowdown := slowed_down(route):
             lines.append(f"{route.route}: {slowdown}")
+    lines.extend(f"{entry.row.route}: {entry.row.verdict}, {entry.found}" for entry in entries(report) if entry.found)
     lines += ["", meaning(report), *(f"next: {step}".replace("`", "'") for step in next_steps(report)), ""]
     lines.append(closing_line(report))
     return lines

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flows.reporting.model import Following, Report, RouteReport
+from flows.reporting.entries import entries
+from flows.reporting.model import Following, Report, RouteReport, ServerSeen
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +48,9 @@ def as_line(row: RouteReport, equation: Sum) -> str:
 def unchecked(report: Report) -> dict[str, list[str]]:
     """Return what was not checked, a sentence each, with the routes that it concerns."""
     routes: dict[str, list[str]] = {}
-    for route in report.routes:
-        for sentence in route.not_checked:
-            routes.setdefault(sentence, []).append(route.route)
+    for entry in entries(report):
+        for sentence in entry.row.not_checked:
+            routes.setdefault(sentence, []).append(entry.row.route)
     return routes
 
 
@@ -107,6 +108,11 @@ def _accepted(rejects: Mapping[str, Any]) -> str:
 def _repaired(repair: Mapping[str, Any]) -> str:
     kind = f" {repair['kind']}" if repair["kind"] else ""
     return f"{repair['command']}: {repair['count']}{kind} {repair['done']}, the last on {repair['last']}"
+
+
+def server_text(server: ServerSeen) -> str:
+    """Return the addresses and the version of a target's server, "" if neither is known."""
+    return ", ".join([*server.addresses, *([server.version] if server.version else [])])
 
 
 def slowed_down(row: RouteReport) -> str:

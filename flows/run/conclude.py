@@ -16,6 +16,7 @@ from flows.reporting.evidence import Evidence, Failures
 from flows.reporting.model import Pace, Report, RouteReport
 from flows.reporting.verdict import judge
 from flows.run.history import RunRecord
+from flows.run.places import place_of, servers_of
 from flows.run.workers import Run
 from flows.verifier.job import Level, Verified
 from flows.verifier.pending_changes import changed_by_type, changes_since_copy, pending_changes
@@ -75,6 +76,7 @@ def conclude(
             judge(evidence),
             pace=(paces or {}).get(route.name),
             source_keeps_s=keeps_s.get(route.name),
+            location=place_of(route),
             notes=[
                 *session.checked[route.name].notes,
                 *(session.state.designs.get(route.name) or {}).get("cut", ()),
@@ -104,6 +106,7 @@ def conclude(
         started=started,
         finished=dt.datetime.now(dt.UTC),
         routes=list(judged.values()),
+        servers=servers_of(session, failures, ask=not run.stop.is_set()),
     )
     return record.end(report, session.routes)
 

@@ -14,6 +14,7 @@ from flows.connect.stores import open_source
 from flows.plan.model import Plan, Route
 from flows.reporting.model import PastRun, Report, RouteReport, SourceSeen
 from flows.reporting.not_checked import not_checked
+from flows.reporting.others import other_routes, read_report
 from flows.run.jobs import Span
 from flows.verifier.job import Verified
 from stores.contract.stop import NEVER, Stop
@@ -85,11 +86,13 @@ class RunRecord:
             source=SourceSeen(
                 database=routes[0].database if routes else "",
                 version=now.version or self.source.version,
+                server=", ".join(now.servers or self.source.servers),
                 cluster_time_began=self.source.cluster_time,
                 cluster_time_ended=now.cluster_time,
             ),
             versions=_versions(),
             history=[_past(run) for run in earlier[:HISTORY]],
+            others=other_routes(self.plan, self.state, {route.name for route in routes}, before=self.began),
         )
         try:
             runs.end(self.began, whole.as_bytes())
@@ -101,7 +104,7 @@ class RunRecord:
         """Take over how fast each route was copied when it last was: the report to sign is often a verification's."""
         copied: dict[str, list[Throughput]] = {}
         for run in earlier:
-            if run.command == "backfill" and (report := _read(run)) is not None:
+            if run.command == "backfill" and (report := read_report(run)) is not None:
                 for row in report.routes:
                     if series := [throughput for throughput in row.throughput if throughput.stage == "copy"]:
                         copied.setdefault(row.route, series)
@@ -148,16 +151,8 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _read(run: StoredRun) -> Report | None:
-    """Return the report of an earlier run, None where there is none that this release can read."""
-    try:
-        return None if run.report is None else Report.from_bytes(run.report)
-    except ValueError:
-        return None
-
-
 def _past(run: StoredRun) -> PastRun:
-    report = _read(run)
+    report = read_report(run)
     if report is None:
         return PastRun(run.command, run.began, sha256=run.digest)
     rates = [

@@ -87,6 +87,18 @@ class Fenced(ABC):
         """
 
 
+class Describable(ABC):
+    """A target that says, for a report, where its records are and which server has them."""
+
+    @abstractmethod
+    def describe_place(self) -> str:
+        """Return where the route's records are, such as ``table orders``; asks no server."""
+
+    @abstractmethod
+    def describe_server(self) -> str:
+        """Return what the server says of itself, such as ``Redis 7.2.4``; raises an OfframpError soon if it is away."""
+
+
 class Listable(ABC):
     """A target that can name all it holds, so that verification finds what should not be there."""
 
@@ -279,6 +291,7 @@ ABILITIES: tuple[type, ...] = (
     Auditable,
     Converting,
     Countable,
+    Describable,
     Divided,
     Fenced,
     Listable,

@@ -13,6 +13,7 @@ from stores.contract.fence import Fence, TargetFence
 from stores.contract.target import (
     Auditable,
     Countable,
+    Describable,
     Divided,
     Fenced,
     Listable,
@@ -42,7 +43,7 @@ _OBJECT = "s3:"
 
 
 class DynamoDBTarget(
-    Auditable, Countable, Divided, Fenced, Listable, Loadable[Item], Paced, Prompt, Removable, ScratchAreas
+    Auditable, Countable, Describable, Divided, Fenced, Listable, Loadable[Item], Paced, Prompt, Removable, ScratchAreas
 ):
     """A table that holds one route's items, each under the key attributes of its address."""
 
@@ -140,6 +141,15 @@ class DynamoDBTarget(
     def territory(self) -> str:
         """The whole table, or in a shared table the texts that the route's keys begin with."""
         return self._territory.text
+
+    def describe_place(self) -> str:
+        """Return the table, and in a shared table how the route's keys begin."""
+        prefixes = [text.rstrip("\0") for text in self._territory.text.split("\x01")[1:]]
+        return f"table {self._table}" + (f", keys {', '.join(f'{text}*' for text in prefixes)}" if prefixes else "")
+
+    def describe_server(self) -> str:
+        """Return the service and the region that its client works with."""
+        return f"DynamoDB in {self.calls.client().meta.region_name}"
 
     @property
     def staging(self) -> Import | None:

@@ -15,6 +15,7 @@ from stores.contract.target import (
     Auditable,
     Converting,
     Countable,
+    Describable,
     Fenced,
     Listable,
     Plannable,
@@ -44,7 +45,18 @@ _SERVING_DEADLINE_S = 60.0
 
 
 class ElasticsearchTarget(
-    Auditable, Converting, Countable, Fenced, Listable, Paced, Plannable, Publishable, Removable, ScratchAreas, Tunable
+    Auditable,
+    Converting,
+    Countable,
+    Describable,
+    Fenced,
+    Listable,
+    Paced,
+    Plannable,
+    Publishable,
+    Removable,
+    ScratchAreas,
+    Tunable,
 ):
     """One index of an Elasticsearch 8 or 9, or OpenSearch 2 or 3, cluster.
 
@@ -106,6 +118,17 @@ class ElasticsearchTarget(
         if self._periods is not None:
             return self._periods.before
         return self._public + ("__" if self._placement.versioned else "\0")
+
+    def describe_place(self) -> str:
+        """Return the index, or how the names of the route's indices begin."""
+        if self._periods is not None:
+            return f"indices {self._periods.before}*"
+        return f"indices {self._public}__*" if self._placement.versioned else f"index {self._public}"
+
+    def describe_server(self) -> str:
+        """Return the product and version of the cluster."""
+        major, minor = server_version(self._cluster, self._check_s)
+        return f"{'OpenSearch' if self._cluster.opensearch else 'Elasticsearch'} {major}.{minor}"
 
     def set_fence(self, fence: Fence, /) -> None:
         """Look at this fence before each request that changes an index, its documents or an alias."""

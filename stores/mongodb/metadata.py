@@ -103,6 +103,8 @@ class Facts:
     """The time of its latest operation: the moment, then seconds and number as MongoDB counts; "" where it has none."""
     unique_indexes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """The names of each collection's unique indexes, except that of `_id`."""
+    servers: Sequence[str] = ()
+    """Host and port of each of its servers that the client knows, in order."""
 
 
 def facts(client: Client, database: str, collections: Iterable[str]) -> Facts:
@@ -114,6 +116,9 @@ def facts(client: Client, database: str, collections: Iterable[str]) -> Facts:
         version=str(client.admin.command("buildInfo").get("version", "")),
         cluster_time=_time(client.admin.command("hello").get("operationTime")),
         unique_indexes=dict(zip(distinct, unique, strict=True)),
+        servers=sorted(
+            f"{host}:{port}" if port else host for host, port in client.topology_description.server_descriptions()
+        ),
     )
 
 

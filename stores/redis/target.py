@@ -15,6 +15,7 @@ from mappers.redis.records import Entry
 from stores.contract.fence import Fence, TargetFence
 from stores.contract.target import (
     Auditable,
+    Describable,
     Fenced,
     Listable,
     Measurable,
@@ -25,7 +26,7 @@ from stores.contract.target import (
 )
 from stores.errors import PlanError
 from stores.redis import configuration
-from stores.redis.client import LOST, Refused, Server, Step, code, failure
+from stores.redis.client import LOST, Refused, Server, Step, code, failure, parsed_info
 from stores.redis.cluster import Cluster
 from stores.redis.commands import (
     INT64,
@@ -68,7 +69,7 @@ _CHECK_S = 5.0
 """How long `check` waits for a server: a wrong host name should not take the whole retry deadline."""
 
 
-class RedisTarget(Auditable, Fenced, Listable, Measurable, Paced, Plannable, ScratchAreas):
+class RedisTarget(Auditable, Describable, Fenced, Listable, Measurable, Paced, Plannable, ScratchAreas):
     """One route's keys in one database of a server: Redis from 7.0 on, or Valkey.
 
     A hash is replaced by MULTI, DEL, HSET, PEXPIREAT, EXEC (R62, R66). That is enough for "whole or not at all": after
@@ -127,6 +128,21 @@ class RedisTarget(Auditable, Fenced, Listable, Measurable, Paced, Plannable, Scr
     def territory(self) -> str:
         """The keys of this route, as a text that begins another route's, or is begun by it, if they share a key."""
         return self._own_keys.territory
+
+    def describe_place(self) -> str:
+        """Return the route's key, or how its keys begin."""
+        own = self._own_keys
+        names = [own.key] if own.key is not None else []
+        return " and ".join([f"key {name}" for name in names] + [f"keys {own.prefix}*"] * (own.prefix is not None))
+
+    def describe_server(self) -> str:
+        """Return the product and version of the server."""
+        server = self._server.primaries(_CHECK_S)[0]
+        (reply,) = server.ask(("INFO", "server"), deadline_s=min(_CHECK_S, self._deadline_s))
+        info = parsed_info(reply)
+        product = "Valkey" if "valkey_version" in info else "Redis"
+        version = info.get("valkey_version") or info.get("redis_version", "")
+        return f"{product} {version}".strip() + (" cluster" if isinstance(self._server, Cluster) else "")
 
     def set_fence(self, fence: Fence, /) -> None:
         """Look at this fence before each pipeline that changes keys."""

@@ -34,7 +34,7 @@ _NOT_A_KEY = {
 
 
 def test_each_advice_of_a_report_is_a_command_that_parses_and_names_keys_of_the_plan() -> None:
-    texts = [each.text for each in advice.ADVICE] + [advice.SIGN, advice.KEEP, *ALWAYS_UNCHECKED]
+    texts = [each.text for each in advice.ADVICE] + [advice.SIGN, advice.KEEP, advice.FIND_OUT, *ALWAYS_UNCHECKED]
     seen = 0
     for text in texts:
         seen += _resolve_spans(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -178,3 +179,96 @@ def test_a_run_that_another_release_kept_stops_nothing(plan: Path, tmp_path: Pat
     told = report_of(tmp_path)["history"]
     assert [(run["began"][:10], run["verdict"]) for run in told[1:]] == [("2020-01-02", None), ("2020-01-01", None)]
     assert told[2]["sha256"] == sha256(b'{"plan": "plan"}').hexdigest()
+
+
+def test_a_run_of_some_routes_leaves_the_report_one_of_the_whole_plan(
+    stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
+) -> None:
+    database.things.insert_many([{"_id": n} for n in range(5)])
+    database.places.insert_many([{"_id": n} for n in range(7)])
+    keys = {"use_case": "session"}
+    routes = {
+        "things": {**keys, "key": f"{unique}:t:{{_id}}"},
+        "places": {**keys, "key": f"{unique}:p:{{_id}}"},
+        "copies": {**keys, "collection": "places", "key": f"{unique}:c:{{_id}}"},
+    }
+    plan = write_plan(tmp_path, stores, database.name, routes)
+
+    def run(command: str, *routes: str) -> dict[str, Any]:
+        options = [word for route in routes for word in ("--route", route)]
+        offramp(command, plan, *options, folder=tmp_path)
+        report: dict[str, Any] = report_of(tmp_path)
+        return report
+
+    def pages() -> list[str]:
+        folder = tmp_path / ".offramp" / "reports" / "plan"
+        return [re.sub("<[^>]+>", "", (folder / f"report.{form}").read_text("utf-8")) for form in ("md", "html")]
+
+    report = run("backfill", "things", "places")
+    assert (report["verdict"], report["plan_verdict"]) == ("clean", "failed")
+    assert [(other["route"], other["void"]) for other in report["others"]] == [("copies", "not backfilled")]
+    for page in pages():
+        assert "sign this page" not in page
+        assert "2 of 3 routes clean, 1 without a verdict" in page
+        assert "This run was about 2 of 3 routes of the plan: things, places." in page
+
+    # The verdict of the others stays what it was, bad ones and whole ones, until they are looked at again.
+    with Redis.from_url(stores.redis) as redis:
+        assert redis.delete(f"{unique}:p:n:3") == 1
+    assert run("verify", "places")["verdict"] == "mismatches"
+    report = run("backfill", "copies")
+    assert (report["verdict"], report["plan_verdict"]) == ("clean", "mismatches")
+    assert {(other["route"], other["report"]["verdict"], other["void"]) for other in report["others"]} == {
+        ("things", "clean", ""),
+        ("places", "mismatches", ""),
+    }
+    for page in pages():
+        assert "2 of 3 routes clean, 1 with mismatches" in page
+        assert f"{unique}:p:n:3" in page
+        assert "sign this page" not in page
+        assert "not in this run: as verify found it on 20" in page
+    text = offramp("report", plan, folder=tmp_path).out
+    assert "places: mismatches, not in this run" in text
+
+    # What was written to since has no verdict that stands.
+    assert offramp("repair", plan, "--route", "places", folder=tmp_path).code == 0
+    report = run("verify", "things")
+    assert {other["route"]: other["void"] for other in report["others"]} == {
+        "places": "written to since its last verdict",
+        "copies": "",
+    }
+    assert report["plan_verdict"] == "failed"
+    report = run("verify", "places")
+    assert (report["plan_verdict"], [other["void"] for other in report["others"]]) == ("clean", ["", ""])
+    assert all("sign this page" in page for page in pages())
+    assert run("verify")["others"] == []
+
+
+def test_a_report_names_the_servers_and_the_places_of_its_routes_and_no_password(
+    stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
+) -> None:
+    database.things.insert_one({"_id": 1})
+    keys = {"collection": "things"}
+    routes = {
+        "cached": {**keys, "use_case": "cache", "key": f"{unique}:{{_id}}"},
+        "items": {**keys, "use_case": "entity", "table": unique},
+        "found": {**keys, "use_case": "search", "index": unique},
+    }
+    plan = write_plan(tmp_path, stores, database.name, routes)
+    assert offramp("backfill", plan, folder=tmp_path).code == 0
+    report = report_of(tmp_path)
+    assert {row["route"]: row["location"] for row in report["routes"]} == {
+        "cached": f"keys {unique}:*",
+        "items": f"table {unique}",
+        "found": f"index {unique}",
+    }
+    servers = {server["target"]: server for server in report["servers"]}
+    assert re.match(r"(Redis|Valkey) \d", servers["redis"]["version"])
+    assert servers["dynamodb"]["version"] == "DynamoDB in eu-west-1"
+    assert re.match(r"(Elasticsearch|OpenSearch) \d", servers["elasticsearch"]["version"])
+    assert "eu-west-1" in servers["dynamodb"]["addresses"]
+    assert re.search(r":\d+", report["source"]["server"])
+    for form in ("md", "html"):
+        page = (tmp_path / ".offramp" / "reports" / "plan" / f"report.{form}").read_text("utf-8")
+        for words in (f"table {unique}", "eu-west-1", servers["redis"]["version"], report["source"]["server"]):
+            assert words in page

@@ -7,7 +7,16 @@ import datetime as dt
 from typing import Any
 
 from flows.connect.progress import Throughput
-from flows.reporting.model import FieldLoss, Pace, PastRun, Report, RouteReport, SourceSeen
+from flows.reporting.model import (
+    FieldLoss,
+    OtherRoute,
+    Pace,
+    PastRun,
+    Report,
+    RouteReport,
+    ServerSeen,
+    SourceSeen,
+)
 from flows.verifier.field_differences import DifferenceSamples, FieldDifference
 
 STARTED = dt.datetime(2026, 11, 23, 9, 0, tzinfo=dt.UTC)
@@ -80,6 +89,7 @@ def row(name: str, **changes: Any) -> RouteReport:
             ),
         ],
         "not_checked": ["Unique indexes of the source (email_1): redis does not enforce them."],
+        "location": f"keys {name}:*",
     }
     return RouteReport(**{**keys, **changes})
 
@@ -139,8 +149,16 @@ def whole(*routes: RouteReport) -> Report:
         command="backfill",
         elapsed_s=71.5,
         source=SourceSeen(
-            "shop", "8.0.4", "2026-11-23T08:59:59+00:00 (1795424399:7)", "2026-11-23T09:01:11+00:00 (1795424471:2)"
+            "shop",
+            "8.0.4",
+            "2026-11-23T08:59:59+00:00 (1795424399:7)",
+            "2026-11-23T09:01:11+00:00 (1795424471:2)",
+            "db1:27017, db2:27017",
         ),
+        servers=[
+            ServerSeen("redis", ["redis://cache:6379"], "Valkey 9.1.2"),
+            ServerSeen("dynamodb", ["eu-west-1"], "DynamoDB in eu-west-1"),
+        ],
         versions={"python": "3.11.7", "offramp": "0.1.0", "pymongo": "4.9"},
         history=[
             PastRun(
@@ -180,4 +198,8 @@ def of_text(text: str) -> Report:
         rejects={text: 1},
     )
     made = whole(row)
-    return dataclasses.replace(made, plan=text, source=replaced(made.source), versions={text: text})
+    servers = [ServerSeen(text, [text], text)]
+    others = [OtherRoute(text, void=text), OtherRoute(text, row, text, text)]
+    return dataclasses.replace(
+        made, plan=text, source=replaced(made.source), versions={text: text}, servers=servers, others=others
+    )

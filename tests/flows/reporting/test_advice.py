@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import reports
 
-from flows.reporting.advice import KEEP, SIGN, next_steps
+from flows.reporting.advice import KEEP, SIGN, Step, next_steps
 from flows.reporting.model import FieldLoss
 
 
@@ -36,17 +36,17 @@ from flows.reporting.model import FieldLoss
     ],
 )
 def test_an_advice_is_of_use_for_what_was_found(changes: dict[str, Any], words: list[str], without: list[str]) -> None:
-    said = " ".join(next_steps(reports.whole(reports.row("r", **changes))))
+    said = " ".join(map(str, next_steps(reports.whole(reports.row("r", **changes)))))
     assert [word for word in words if word not in said] == []
     assert [word for word in without if word in said] == []
     assert (KEEP in said) is (changes.get("verdict", "clean") != "clean")
 
 
 def test_a_clean_and_complete_report_is_to_be_signed_and_no_other() -> None:
-    assert next_steps(reports.whole(reports.row("r"))) == [SIGN]
-    assert SIGN not in next_steps(reports.whole(reports.row("r"), reports.damaged()))
+    assert next_steps(reports.whole(reports.row("r"))) == [Step(SIGN)]
+    assert Step(SIGN) not in next_steps(reports.whole(reports.row("r"), reports.damaged()))
 
 
 def test_an_advice_names_its_routes_where_it_is_not_for_all() -> None:
     steps = next_steps(reports.whole(reports.row("a", verdict="rejects", rejected=1), reports.row("b")))
-    assert any(step.startswith("a: `offramp rejects list") for step in steps)
+    assert any(str(step).startswith("a: `offramp rejects list") for step in steps)

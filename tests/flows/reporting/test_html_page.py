@@ -16,9 +16,11 @@ from chromium import Chromium, asked_for, corner
 from flows.reporting.files import write
 from flows.reporting.html_page import as_html
 
-WIDTHS = (1280, 420)
+WIDTHS = (1280, 500, 420)
 _HARNESS = """<!DOCTYPE html><body>{frames}<script>
 addEventListener("load", () => {{
+  document.querySelectorAll("iframe").forEach(frame =>
+    frame.contentDocument.querySelectorAll("details.route").forEach(folded => folded.open = true));
   const pages = [...document.querySelectorAll("iframe")].map(frame => {{
     const page = frame.contentDocument;
     return {{
@@ -104,8 +106,9 @@ def test_the_page_is_whole_and_fits_at_both_widths(seen: dict[str, Any]) -> None
             "Next:",
             "Routes",
             "What was not checked",
-            "sessions: clean",
+            "orders <b>&amp;: mismatches",
             "The books",
+            "sessions: clean",
             "Circumstances",
             "Approval",
         ]
@@ -113,6 +116,8 @@ def test_the_page_is_whole_and_fits_at_both_widths(seen: dict[str, Any]) -> None
         assert places == sorted(places)
         assert "orders <b>&amp;" in page["text"]  # a route's name is text, never markup
         assert "does not close" in page["text"]
+        for words in ("keys sessions:*", "db1:27017", "eu-west-1", "Valkey 9.1.2", "1 of 2 clean", "172 320"):
+            assert words in page["text"]
         assert r"\x1b[31m" in page["text"]
 
 

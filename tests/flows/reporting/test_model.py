@@ -5,7 +5,17 @@ from __future__ import annotations
 import datetime as dt
 
 from flows.connect.progress import Throughput
-from flows.reporting.model import FieldLoss, Following, Pace, PastRun, Report, RouteReport, SourceSeen
+from flows.reporting.model import (
+    FieldLoss,
+    Following,
+    OtherRoute,
+    Pace,
+    PastRun,
+    Report,
+    RouteReport,
+    ServerSeen,
+    SourceSeen,
+)
 from flows.verifier.field_differences import DifferenceSamples, FieldDifference
 
 
@@ -36,13 +46,16 @@ def test_a_report_with_every_key_set_is_the_same_when_read_back() -> None:
         throughput=[Throughput("copy", 1.5, 2.0, [1, 2])],
         not_checked=["that"],
         codes=["E-LEASE-HELD"],
+        location="table t",
         figures="sample",
         compared={"documents": 1, "records": 2},
     )
     now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
     past = PastRun("verify", "2026", "2027", "clean", 1, 1.5, {"r": "clean"}, "ab")
-    seen = SourceSeen("d", "8", "1", "2")
-    report = Report("p", "f", now, now, [row], "verify", seen, {"python": "3"}, 1.5, [past])
+    seen = SourceSeen("d", "8", "1", "2", "a:27017")
+    servers = [ServerSeen("redis", ["redis://a"], "Redis 7")]
+    others = [OtherRoute("o", row, "verify", "2026", "written to"), OtherRoute("never")]
+    report = Report("p", "f", now, now, [row], "verify", seen, {"python": "3"}, 1.5, [past], servers, others)
     back = Report.from_bytes(report.as_bytes())
     assert back == report
     assert back.as_bytes() == report.as_bytes()

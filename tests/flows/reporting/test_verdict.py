@@ -137,7 +137,7 @@ carts: missing at carts:n:1
 
 2 of 3 routes clean, 1 with mismatches. The targets do not hold exactly what the source and the plan say they should: carts.
 next: Do not retire the source yet.
-next: carts: If the source was written to meanwhile, bring that over with 'offramp sync PLAN'. Copy again what was found missing or different with 'offramp repair PLAN', delete extra records with 'offramp repair PLAN --delete-extras', then run 'offramp verify PLAN'.
+next: carts: If the source was written to meanwhile, bring that over with 'offramp sync PLAN'. Copy again what was found missing or different with 'offramp repair PLAN', then run 'offramp verify PLAN'.
 next: logs: Run 'offramp verify PLAN --level full' before the source is retired.
 
 verdict mismatches: 3 routes in 48.0s; not verified: logs"""
@@ -160,7 +160,9 @@ def test_json_keeps_its_keys_and_says_null_for_what_was_not_checked(tmp_path: Pa
     paths = write(three(), tmp_path / "new")
     kept = json.loads(paths[0].read_text(encoding="utf-8"))
     first = {"version", "plan", "fingerprint", "started", "finished", "verdict", "routes"}
-    assert set(kept) == first | {"command", "elapsed_s", "source", "versions", "history"}
+    assert set(kept) == first | {
+        *("command", "elapsed_s", "source", "versions", "history", "servers", "plan_verdict", "others")
+    }
     assert kept["version"] == 1
     assert kept["started"] == "2026-11-23T08:00:00+00:00"
     promised = (
