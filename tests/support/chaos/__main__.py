@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import random
 import signal
@@ -18,25 +19,33 @@ from typing import Any
 from chaos.documents import found_in
 from chaos.histories import iterate
 from chaos.iteration import Result
+from chaos.judge import BAD, BROKEN
 from chaos.plans import Scope
 from chaos.stand import Stand, started
-
-BAD = (
-    "WRONG",
-    "contradiction",
-    "books",
-    "hang",
-    "internal",
-    "secret",
-    "orphans",
-    "unrepaired",
-    "refused",
-    "broken soak",
-)
 
 
 def main() -> None:
     """Run the soak; ends with 1 if an iteration was wrong."""
+    # Where a shell starts the soak in the background, its commands would ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    chosen = _parser().parse_args()
+    given = {"opensearch": chosen.opensearch_port} if chosen.opensearch_port else {}
+    seed = chosen.seed if chosen.seed is not None else random.SystemRandom().randrange(10**6) * 1000
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    tally = Tally(seed)
+    with (
+        tempfile.TemporaryDirectory(prefix="chaos-") as scratch,
+        started(Path(scratch), chosen.code, cluster=True, given=given) as stand,
+    ):
+        _soak(stand, _scope(chosen), chosen, tally)
+    tally.tell(now=True)
+    counts = json.dumps(tally.as_json(), indent=2)
+    (chosen.out / "tally.json").write_text(counts + "\n")
+    print(counts)
+    sys.exit(1 if any(tally.counts["class"][kind] for kind in BAD) else 0)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="chaos", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=None, help="of the first iteration; the next has the next number")
@@ -48,50 +57,41 @@ def main() -> None:
     for name in ("targets", "runners", "steps", "disturbances"):
         parser.add_argument(f"--{name}", nargs="+", default=None, help="draw from these alone")
     parser.add_argument("--opensearch-port", type=int, default=None, help="of a real node that runs already")
-    chosen = parser.parse_args()
-    given = {"opensearch": chosen.opensearch_port} if chosen.opensearch_port else {}
-    # Where a shell starts the soak in the background, its commands would ignore Ctrl-C.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    return parser
+
+
+def _scope(chosen: argparse.Namespace) -> Scope:
     narrowed: dict[str, Any] = {
         name: tuple(value) for name, value in vars(chosen).items() if name in Scope.__annotations__ and value
     }
-    found = found_in(chosen.documents) if chosen.documents else ()
-    narrowed |= {"opensearch": 0.8} if given else {}
-    scope = Scope(cluster=True, found=found, **narrowed)
-    seed = chosen.seed if chosen.seed is not None else random.SystemRandom().randrange(10**6) * 1000
-    chosen.out.mkdir(parents=True, exist_ok=True)
-    tally = Tally(seed)
-    with (
-        tempfile.TemporaryDirectory(prefix="chaos-") as scratch,
-        started(Path(scratch), chosen.code, cluster=True, given=given) as stand,
-    ):
-        end = time.monotonic() + chosen.minutes * 60
-        with ThreadPoolExecutor(chosen.jobs) as pool:
-            working: set[Future[Result]] = set()
-            begun = 0
-            while True:
-                more = time.monotonic() < end and (chosen.iterations is None or begun < chosen.iterations)
-                while more and len(working) < chosen.jobs:
-                    working.add(pool.submit(_tried, stand, scope, seed + begun, chosen.out.resolve()))
-                    begun += 1
-                    more = chosen.iterations is None or begun < chosen.iterations
-                if not working:
-                    break
-                done, working = wait(working, timeout=5, return_when=FIRST_COMPLETED)
-                for each in done:
-                    tally.add(each.result())
-                tally.tell()
-    tally.tell(now=True)
-    (chosen.out / "tally.json").write_text(json.dumps(tally.as_json(), indent=2) + "\n")
-    print(json.dumps(tally.as_json(), indent=2))
-    sys.exit(1 if any(tally.counts["class"][kind] for kind in BAD) else 0)
+    if chosen.opensearch_port:
+        narrowed["opensearch"] = 0.8
+    return Scope(cluster=True, found=found_in(chosen.documents) if chosen.documents else (), **narrowed)
+
+
+def _soak(stand: Stand, scope: Scope, chosen: argparse.Namespace, tally: Tally) -> None:
+    """Run iterations until the time is over, so many are done, or Ctrl-C; those at work are finished."""
+    end = time.monotonic() + chosen.minutes * 60
+    seeds = itertools.count(tally.seed)
+    last = None if chosen.iterations is None else tally.seed + chosen.iterations
+    working: set[Future[Result]] = set()
+    with ThreadPoolExecutor(chosen.jobs) as pool:
+        try:
+            for seed in itertools.takewhile(lambda seed: seed != last and time.monotonic() < end, seeds):
+                working.add(pool.submit(_tried, stand, scope, seed, chosen.out.resolve()))
+                while len(working) >= chosen.jobs:
+                    working = tally.wait(working)
+        except KeyboardInterrupt:
+            print("ends when the iterations at work are done", flush=True)
+        while working:
+            working = tally.wait(working)
 
 
 def _tried(stand: Stand, scope: Scope, seed: int, kept: Path) -> Result:
     try:
         return iterate(stand, scope, seed, kept)
     except Exception:  # noqa: BLE001 - a fault of the soak itself is counted, and the next iteration begins
-        return Result(seed, "broken soak", {"broken soak": [traceback.format_exc()]}, 0)
+        return Result(seed, BROKEN, {BROKEN: [traceback.format_exc()]}, 0)
 
 
 class Tally:
@@ -126,6 +126,14 @@ class Tally:
                 f"seed {result.seed} is {result.verdict}; to replay: make chaos SEED={result.seed} ITERATIONS=1",
                 flush=True,
             )
+
+    def wait(self, working: set[Future[Result]]) -> set[Future[Result]]:
+        """Wait some seconds for an iteration, count those that are done, and return the others."""
+        done, others = wait(working, timeout=5, return_when=FIRST_COMPLETED)
+        for each in done:
+            self.add(each.result())
+        self.tell()
+        return others
 
     def tell(self, *, now: bool = False) -> None:
         """Print a line if a minute has passed since the last."""

@@ -52,8 +52,8 @@ def _in_redis(
                 redis.set(changed, b"0", keepttl=True)
             elif held[changed][0] == "hash":
                 redis.hset(changed, "v", "changed")
-            else:
-                redis.persist(changed) if held[changed][-1] is not None else redis.rename(changed, f"{changed}x")
+            else:  # Nothing can be added to a list or a set without knowing which it is: the whole key moves.
+                redis.rename(changed, f"{changed}-moved")
 
 
 def _in_dynamodb(readers: Readers, route: RouteCase, lost: str, changed: str, copied: str) -> None:

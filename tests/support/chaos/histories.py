@@ -12,7 +12,7 @@ from chaos.commands import Running
 from chaos.damage import damage
 from chaos.disturbances import Disturbance
 from chaos.iteration import COMMAND_LIMIT_S, Iteration, Result
-from chaos.judge import Outcome, verdict_of
+from chaos.judge import BROKEN, Outcome, verdict_of
 from chaos.plans import Scope, new_case
 from chaos.stand import Stand
 from flows import exit_codes
@@ -37,7 +37,7 @@ def iterate(stand: Stand, scope: Scope, seed: int, kept: Path) -> Result:
             iteration.look_for_secrets()
             verdict = verdict_of(iteration.findings, last)
         except BaseException:
-            iteration.findings.add("broken soak", "the soak itself failed")
+            iteration.findings.add(BROKEN, "the soak itself failed")
             raise
         finally:
             iteration.keep(kept)

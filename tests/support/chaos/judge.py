@@ -12,6 +12,12 @@ from typing import Any
 from chaos.forms import Content, Expected
 
 SHOWN = 5
+BROKEN = "broken soak"
+BAD = (
+    *("WRONG", "contradiction", "books", "hang", "internal", "secret", "orphans", "unrepaired", "refused"),
+    BROKEN,
+)
+"""The classes of iterations that must not be, the worst first."""
 KINDS = ("missing", "differs", "extra")
 
 
@@ -180,7 +186,7 @@ def judge_claim(outcome: Outcome, route: str, expected: Expected, found: Compari
 
 def verdict_of(findings: Findings, last: Outcome | None) -> str:
     """Return the class of an iteration: the worst that was found; else clean, or told if its last command says so."""
-    for kind in ("WRONG", "contradiction", "books", "hang", "internal", "secret", "orphans", "unrepaired", "refused"):
+    for kind in BAD:
         if kind in findings.by_class:
             return kind
     return "clean" if last is not None and last.code == 0 else "told"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import hashlib
+import json
 import math
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -105,8 +106,6 @@ def redis_key_text(text: str) -> str:
 
 def compact(value: Any) -> str:
     """Return JSON without spaces, its text as it is."""
-    import json
-
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
