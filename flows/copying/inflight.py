@@ -1,15 +1,108 @@
-"""Several calls of a target at once, in threads only where a call has to wait for an answer."""
+"""What is under way at once: calls of a target, and the bytes of the documents that they are about."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
+from stores.contract.source import Batch
+from stores.contract.stop import Stop
 from stores.contract.target import Prompt
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_IN_FLIGHT_BYTES = 8 << 20
+"""Bytes of documents in flight in this process. Past it no partition reads another batch before one of its own, or of
+another partition where it has none, is acknowledged. A batch has about 1 MB, at most 16 MB, and takes several times its
+size while it is sent."""
+_STOP_EVERY_S = 0.2
+
+
+class InFlight:
+    """The documents that the threads of a process have in flight: being read, and not acknowledged or compared yet."""
+
+    def __init__(self, limit_bytes: int = _IN_FLIGHT_BYTES) -> None:
+        """Count none yet; it is full past `limit_bytes`."""
+        self._changed = threading.Condition()
+        self._limit_bytes = limit_bytes
+        self.size_bytes = 0
+        self.mapping = threading.Lock()
+        """Serializes mapping: two batches at once would share one interpreter and need the memory of two."""
+
+    def add(self, size_bytes: int) -> None:
+        """Add to the bytes in flight; a negative number takes away."""
+        with self._changed:
+            self.size_bytes += size_bytes
+            self._changed.notify_all()
+
+    @property
+    def full(self) -> bool:
+        """Whether the limit is reached."""
+        return self.size_bytes > self._limit_bytes
+
+    def reserve(self, size_bytes: int, stop: Stop) -> None:
+        """Add to the bytes in flight once the limit is not reached, or `stop` is set.
+
+        Call it with nothing of one's own in flight: those who have something make the room.
+        """
+        with self._changed:
+            while self.full and not stop.is_set():
+                self._changed.wait(_STOP_EVERY_S)
+            self.size_bytes += size_bytes
+
+
+OF_THIS_PROCESS = InFlight()
+"""What all partitions that this process copies or compares have in flight together."""
+
+
+class CountedBatches:
+    """The batches of one partition, each in flight from before it is read until it is done."""
+
+    def __init__(self, batches: Iterable[Batch], in_flight: InFlight) -> None:
+        """Read nothing yet."""
+        self._batches = iter(batches)
+        self._in_flight = in_flight
+        self._size_bytes = 0
+        self._last_bytes = 0
+        self.ended = False
+        """Whether every batch was read."""
+
+    def next(self, stop: Stop) -> Batch | None:
+        """Return the next batch; None at the end, or once `stop` is set.
+
+        With nothing of the partition in flight, first waits until the process has room for a batch as large as the
+        last one was.
+        """
+        expected_bytes = self._last_bytes
+        if self._size_bytes:
+            self._in_flight.add(expected_bytes)
+        else:
+            self._in_flight.reserve(expected_bytes, stop)
+        read_bytes = 0
+        try:
+            if stop.is_set():
+                return None
+            batch = next(self._batches, None)
+            if batch is None:
+                self.ended = True
+                return None
+            read_bytes = self._last_bytes = sum(map(len, batch.documents))
+            return batch
+        finally:
+            self._size_bytes += read_bytes
+            self._in_flight.add(read_bytes - expected_bytes)
+
+    def done(self, size_bytes: int) -> None:
+        """A batch of so many bytes is no longer in flight."""
+        self._size_bytes -= size_bytes
+        self._in_flight.add(-size_bytes)
+
+    def close(self) -> None:
+        """No batch is in flight any more."""
+        self.done(self._size_bytes)
 
 
 class OverlappedCalls:

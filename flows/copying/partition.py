@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from typing import Protocol
 
-from flows.copying.inflight import OverlappedCalls
+from flows.copying.inflight import OF_THIS_PROCESS, CountedBatches, InFlight, OverlappedCalls
 from flows.copying.projection import ProjectedBatch
 from mappers.contract import Record
 from stores.contract.journal import Journal, Reject, Tally
@@ -23,35 +22,6 @@ _log = logging.getLogger(__name__)
 
 _CHECKPOINT_S = 0.5
 """Time between checkpoints: a crash costs what was acknowledged in this time, and what was in flight."""
-_IN_FLIGHT_BYTES = 8 << 20
-"""Bytes of documents in flight in this process. Past it no partition reads another batch before one of its own is
-acknowledged. A batch has about 1 MB, at most 16 MB, and takes several times its size while it is sent."""
-
-
-class InFlight:
-    """The documents that the threads of a process have in flight."""
-
-    def __init__(self, limit_bytes: int = _IN_FLIGHT_BYTES) -> None:
-        """Count none yet; it is full past `limit_bytes`."""
-        self._lock = threading.Lock()
-        self._limit_bytes = limit_bytes
-        self.size_bytes = 0
-        self.mapping = threading.Lock()
-        """Serializes mapping: two batches at once would share one interpreter and need the memory of two."""
-
-    def add(self, size_bytes: int) -> None:
-        """Add to the bytes in flight; a negative number takes away."""
-        with self._lock:
-            self.size_bytes += size_bytes
-
-    @property
-    def full(self) -> bool:
-        """Whether the limit is reached."""
-        return self.size_bytes > self._limit_bytes
-
-
-OF_THIS_PROCESS = InFlight()
-"""What all partitions that this process copies have in flight together."""
 
 
 class Projecting(Protocol):
@@ -132,7 +102,7 @@ def copy_partition(
         batch_end, batch, answer = flight[0]
         refused = _reject_refused(batch, answer.result())
         flight.popleft()
-        in_flight.add(-batch.size_bytes)
+        batches.done(batch.size_bytes)
         reached = batch_end
         rejects.extend((*refused.values(), *batch.rejects))
         unsaved.add(batch.tally)
@@ -181,26 +151,28 @@ def copy_partition(
             return target.write(batch.records)
 
     writers = OverlappedCalls(target, window, "write")
+    batches = CountedBatches(source.read(partition, after), in_flight)
     try:
-        complete = True
-        for batch in source.read(partition, after):
-            if stop.is_set():
-                complete = False
+        while True:
+            while flight and (flight[0][2].done() or in_flight.full):
+                advance()
+            batch = batches.next(stop)
+            if batch is None:
                 break
-            while flight and (len(flight) >= window or flight[0][2].done() or in_flight.full):
+            while len(flight) >= window:
                 advance()
             with in_flight.mapping:
                 projected = projection.batch(batch)
-            in_flight.add(projected.size_bytes)
             flight.append((batch.position, projected, writers.submit(write, projected, done)))
             done += projected.tally.read
+            del batch, projected  # Else they would stay in memory until the next batch has been read and mapped.
         while flight:
             advance()
-        if complete:
+        if batches.ended:
             save(done=True)
         else:
             save_and_judge()
-        return complete
+        return batches.ended
     except LeaseLost:
         raise
     except BaseException:
@@ -212,7 +184,7 @@ def copy_partition(
     finally:
         # No write may be under way once the caller knows the outcome and releases the lease.
         writers.close()
-        in_flight.add(-sum(batch.size_bytes for _, batch, _ in flight))
+        batches.close()
 
 
 def _is_acknowledged(answer: Future[Sequence[Rejected]]) -> bool:

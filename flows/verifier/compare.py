@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from flows.copying.inflight import OverlappedCalls
+from flows.copying.inflight import OF_THIS_PROCESS, CountedBatches, InFlight, OverlappedCalls
 from flows.copying.projection import ProjectedBatch, Projection
 from flows.verifier.field_differences import Differences, DifferenceSamples
 from flows.verifier.ledger import AddressLog, Balance, Entry, Finding, balance
@@ -77,6 +77,7 @@ def compare_partition(
     compared: Callable[[int], None] = lambda _: None,
     save: Save = save_nothing,
     checkpoint_s: float = _CHECKPOINT_S,
+    in_flight: InFlight = OF_THIS_PROCESS,
 ) -> Tally | None:
     """Return the tally of the partition; each of its records past `after` is compared and noted in the log.
 
@@ -90,44 +91,51 @@ def compare_partition(
     reached = after
     saved = time.monotonic()
     silent = 0
-    flight: deque[tuple[bytes, Tally, Future[_ComparedBatch]]] = deque()
+    flight: deque[tuple[bytes, ProjectedBatch, Future[_ComparedBatch]]] = deque()
     readers = OverlappedCalls(target, window, "read")
 
     def record_oldest() -> None:
         nonlocal reached, saved, silent
-        position, tally, answer = flight.popleft()
+        position, batch, answer = flight[0]
         outcome = answer.result()
+        flight.popleft()
+        batches.done(batch.size_bytes)
         silent = silent + 1 if outcome.error else 0
         if outcome.error and silent >= _SILENT_BATCHES:
             raise outcome.error
         log.expect(outcome.entries)
-        total.add(tally)
+        total.add(batch.tally)
         reached = position
-        compared(tally.read)
+        compared(batch.tally.read)
         if not silent and time.monotonic() - saved > checkpoint_s:
             save(reached, total, log.flush(), done=False)
             saved = time.monotonic()
 
+    batches = CountedBatches(source.read(partition, after), in_flight)
     try:
-        complete = True
-        for batch in source.read(partition, after):
-            if stop.is_set():
-                complete = False
+        while True:
+            while flight and (flight[0][2].done() or in_flight.full):
+                record_oldest()
+            batch = batches.next(stop)
+            if batch is None:
                 break
-            while flight and (len(flight) >= window or flight[0][2].done()):
+            while len(flight) >= window:
                 record_oldest()
             if rate is not None:
                 rate.ask(len(batch.documents))
-            expected = projection.batch(batch)
+            with in_flight.mapping:
+                expected = projection.batch(batch)
             expected.tally.accepted = sum(map(accepted, expected.rejects))
             answer = readers.submit(_compare_batch, target, expected, refused)
-            flight.append((batch.position, expected.tally, answer))
+            flight.append((batch.position, expected, answer))
+            del batch, expected, answer  # Else they would stay in memory until the next batch has been read and mapped.
         while flight:
             record_oldest()
-        save(reached, total, log.flush(), done=complete)
+        save(reached, total, log.flush(), done=batches.ended)
     finally:
         readers.close()
-    return total if complete else None
+        batches.close()
+    return total if batches.ended else None
 
 
 def list_share(

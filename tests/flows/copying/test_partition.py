@@ -14,7 +14,8 @@ from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows.copying.partition import InFlight, copy_partition
+from flows.copying.inflight import InFlight
+from flows.copying.partition import copy_partition
 from flows.copying.projection import Projection
 from flows.verifier.compare import compare
 from mappers.contract import Document, Losses, MappingError
