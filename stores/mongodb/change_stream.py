@@ -6,12 +6,17 @@ And a stream that is opened by a read causally at or after a time reads at least
 is nothing: this holds for a replica set, whatever its tokens look like, but not through a mongos, which answers so
 before all of its shards have.
 
+That nothing is missing before that is proven as well, at each look and not only when the stream is opened: a server may
+say that its oplog has overtaken a reader, or go on with what it still has (R122). If the oplog begins no later than the
+position before a look, the look has passed over nothing: the oplog's beginning only moves on.
+
 The driver's own change stream is not used: it resumes by itself, once for every failed read and without end, and then
 gives "nothing" as its answer where nothing was read.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -39,6 +44,12 @@ from stores.throttling.backoff import TIMING, Backoff, Timing, retry, retry_each
 
 _AGAIN = "start over each route of this database: offramp backfill PLAN --restart --route NAME"
 _RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
+_JUDGE_EVERY_S = 1.0
+"""Time between two looks at the oplog's beginning, while it is `_SAFE_MARGIN_S` away."""
+_SAFE_MARGIN_S = 60
+"""Seconds of the oplog before the position that no second of writing removes; with fewer, each look is judged."""
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""A clock that runs while the machine sleeps: the oplog's beginning moves on meanwhile."""
 _CATCHING_UP_MS = 50
 """How long a quiet stream whose tokens tell no time is read before it is opened anew, to prove how far it has got."""
 _KEYSTRING = "82"
@@ -171,6 +182,7 @@ class DatabaseChanges:
         await_ms = self._limits.await_ms if until is None else _CATCHING_UP_MS
         with self._opened(followed, at, until or 0, judge=judge, await_ms=await_ms) as opened:
             renew_at = time.monotonic() + self._limits.renew_s
+            margin_s, judged_at = 0.0, time.clock_gettime(_CLOCK)
             builder, token = ChangeBatchBuilder(self._name, followed, self._limits), at.token
             while not stop.is_set():
                 with self._translated():
@@ -187,6 +199,12 @@ class DatabaseChanges:
                     )
                 if raw is not None and not closed and not builder.is_full():
                     continue
+                due = time.clock_gettime(_CLOCK) - judged_at >= _JUDGE_EVERY_S
+                if margin_s < _SAFE_MARGIN_S or (due and margin_s < math.inf):
+                    judged_at = time.clock_gettime(_CLOCK)
+                    margin_s = self._judge(at)  # Before the batch is handed on, by the position before it.
+                    if margin_s < _SAFE_MARGIN_S:  # A quiet stream has to prove soon that it has got further.
+                        renew_at = min(renew_at, time.monotonic() + _JUDGE_EVERY_S)
                 token_time = _time_of(token)
                 proven = opened.at_least if raw is None and not closed and not self._sharded else 0
                 at = StreamPosition(max(at.time, builder.time, token_time or 0, proven), token)
@@ -218,7 +236,7 @@ class DatabaseChanges:
             at = at or StreamPosition(now)
             with closing(self._watch(followed, at, session, await_ms)) as cursor:
                 if judge:
-                    self._judge(at, now)  # After opening: what is there now was there then.
+                    self._judge(at)  # After opening: what is there now was there then.
                 yield _Opened(cursor, now)
 
     def _watch(
@@ -278,14 +296,23 @@ class DatabaseChanges:
                 return {}
             raise
 
-    def _judge(self, at: StreamPosition, now: int) -> None:
-        """Raise PermanentError if changes since the position may be lost, though the stream opened (R121, R122)."""
+    def _judge(self, at: StreamPosition) -> float:
+        """Return how many seconds the source's oldest change is before the position; infinite where nothing says it.
+
+        Raises PermanentError if it is after the position: changes may be lost, though the stream is open (R121, R122).
+        """
         oldest, window_s = self._oldest(), self._given_window_s
         if oldest is not None:
             if oldest > at.time:
                 raise _lost(at.time, f"the source's oplog begins at {as_text(oldest)}")
-        elif window_s is not None and (now >> 32) - (at.time >> 32) > window_s:
+            return float((at.time >> 32) - (oldest >> 32))
+        if window_s is None:
+            return math.inf
+        with self._translated():
+            age_s = (self._now(None) >> 32) - (at.time >> 32)
+        if age_s > window_s:
             raise _lost(at.time, f"the source tells the changes of {window_s:.0f} s")
+        return window_s - age_s
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

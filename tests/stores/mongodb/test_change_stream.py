@@ -388,6 +388,35 @@ def test_history_that_is_gone_is_never_passed_over(tmp_path: Path, opened: Calla
         database.close()
 
 
+def test_an_oplog_that_overtakes_a_stream_that_is_open_is_never_passed_over(
+    tmp_path: Path, opened: Callable[..., MongoDB]
+) -> None:
+    """The reader is held up between two looks, as a process that is stopped or a target that is slow holds it up."""
+    with servers.mongodb(tmp_path / "short", "--oplog-max-entries", "50") as url:
+        database = opened("shop", url)
+        changes, writing = database.changes(), database._client.shop
+        writing.things.insert_one({"_id": "first"})
+        since = changes.begin()
+        writing.things.insert_one({"_id": "seen"})
+        following = changes.follow(Things, since)
+        seen = next(batch for batch in following if "seen" in ids([batch]))
+        writing.things.insert_one({"_id": "lost"})
+        oplog = writing.client.local["oplog.rs"]
+
+        def forgotten() -> bool:
+            writing.other.insert_many([{} for _ in range(100)])
+            oldest = oplog.find_one()
+            assert oldest is not None
+            return mongodb_changes.as_int(oldest["ts"]) > seen.position.time
+
+        until(forgotten, "oplog that begins anew")
+        with pytest.raises(PermanentError) as told:
+            next(following)
+        assert told.value.code == "E-SRC-HISTORY-LOST"
+        assert "the source's oplog begins at" in told.value.message
+        database.close()
+
+
 def test_a_standalone_server_has_no_changes(tmp_path: Path, opened: Callable[..., MongoDB]) -> None:
     with servers.mongodb(tmp_path / "standalone", "--standalone") as url:
         database = opened("shop", url)
@@ -425,6 +454,80 @@ def test_a_token_not_found_gives_way_to_the_time_only_if_the_oplog_reaches_back(
             with serving(Scripted(refusals=[code], oldest=oldest)) as server, pytest.raises(PermanentError) as told:
                 list(scripted(opened, server).follow(Things, position, until=at(950)))
             assert told.value.code == "E-SRC-HISTORY-LOST"
+
+
+def overtaken(server: Scripted, at_look: int, **beginning: int | None) -> None:
+    """From this getMore on the server's log begins elsewhere, or another time has come."""
+    answer, looks = server.answer, 0
+
+    def answered(command: Mapping[str, Any]) -> bytes:
+        nonlocal looks
+        if "getMore" in command:
+            looks += 1
+            if looks == at_look:
+                for name, value in beginning.items():
+                    setattr(server, name, value)
+        return answer(command)
+
+    server.answer = answered  # type: ignore[method-assign]
+
+
+def test_an_overrun_is_seen_at_the_look_after_which_the_server_says_nothing_of_it(
+    opened: Callable[..., MongoDB],
+) -> None:
+    since = StreamPosition(at(900), bson.encode(token(at(900))))
+    limits = Limits(changed_ids=1)
+
+    def script() -> list[Any]:
+        return [([event("insert", at(time), own=time)], token(at(time), f"ff{time}")) for time in (910, 930)]
+
+    # Before the second event is read the log begins after the position that was reached, or no later than that.
+    with serving(Scripted(script=script(), oldest=at(890))) as server:
+        overtaken(server, 2, oldest=at(920))
+        with pytest.raises(PermanentError, match="the source's oplog begins at") as told:
+            list(scripted(opened, server, limits=limits).follow(Things, since, until=at(929)))
+    assert told.value.code == "E-SRC-HISTORY-LOST"
+    with serving(Scripted(script=script(), oldest=at(890))) as server:
+        overtaken(server, 2, oldest=at(910))
+        assert ids(scripted(opened, server, limits=limits).follow(Things, since, until=at(929))) == [910, 930]
+
+
+def test_an_overrun_is_seen_where_the_log_may_be_read_through_server_status_alone(
+    opened: Callable[..., MongoDB],
+) -> None:
+    since = StreamPosition(at(900), bson.encode(token(at(900))))
+    script: list[Any] = [([event("insert", at(930), own=1)], token(at(930), "ff1"))]
+    with serving(Scripted(script=script, oldest=None, earliest=at(890), now=at(905))) as server:
+        overtaken(server, 1, earliest=at(920))
+        with pytest.raises(PermanentError) as told:
+            list(scripted(opened, server).follow(Things, since, until=at(925)))
+    assert told.value.code == "E-SRC-HISTORY-LOST"
+
+
+def test_a_source_that_tells_nothing_of_its_log_is_judged_by_the_window_that_was_given(
+    opened: Callable[..., MongoDB],
+) -> None:
+    since = StreamPosition(at(900), bson.encode(token(at(900))))
+
+    def follow(window_s: float | None) -> list[ChangeBatch]:
+        script: list[Any] = [([event("insert", at(1090), own=1)], token(at(1090), "ff1"))]
+        with serving(Scripted(script=script, oldest=None, now=at(910))) as server:
+            overtaken(server, 1, now=at(1100))
+            return list(scripted(opened, server, window_s).follow(Things, since, until=at(905)))
+
+    assert ids(follow(None)) == ids(follow(200)) == [1]
+    with pytest.raises(PermanentError, match="the source tells the changes of 100 s") as told:
+        follow(100)
+    assert told.value.code == "E-SRC-HISTORY-LOST"
+
+
+def test_a_log_that_reaches_far_back_is_not_asked_at_every_look(opened: Callable[..., MongoDB]) -> None:
+    since = StreamPosition(at(900), bson.encode(token(at(900))))
+    script = [([event("insert", at(900 + own), own=own)], token(at(900 + own), f"ff{own}")) for own in range(1, 51)]
+    with serving(Scripted(script=[*script], oldest=at(100), now=at(960))) as server:
+        limits = Limits(changed_ids=1)
+        assert len(ids(scripted(opened, server, limits=limits).follow(Things, since, until=at(945)))) >= 45
+        assert sum("find" in command for command in server.heard) < 15
 
 
 def test_a_downtime_longer_than_the_window_is_refused_though_the_stream_opens(opened: Callable[..., MongoDB]) -> None:
