@@ -220,9 +220,10 @@ def _nonfinite(policies: IndexPolicies) -> str:
 
 
 def geo_form(value: Any) -> str:
-    """Return pair for [longitude, latitude], point for a GeoJSON point, shape for other GeoJSON, other for the rest.
+    """Return the geographic form of a value.
 
-    An array of values of one form is of that form.
+    It is pair for [longitude, latitude] with or without an altitude, point for a GeoJSON point, shape for other
+    GeoJSON, other for the rest. An array of values of one form is of that form.
     """
     if isinstance(value, list):
         if _is_pair(value):
@@ -239,9 +240,10 @@ def geo_form(value: Any) -> str:
 
 
 def _is_pair(value: Any) -> bool:
+    """Return whether it is [longitude, latitude], or that and an altitude, which an index takes and does not search."""
     return (
         isinstance(value, list)
-        and len(value) == 2
+        and 2 <= len(value) <= 3
         and all(kind(element) in ("long", "double") for element in value)
         and abs(value[0]) <= 180
         and abs(value[1]) <= 90

@@ -80,7 +80,8 @@ CODES: Mapping[str, Entry] = {
     "E-DDB-SET": entry(
         "rejected",
         "An array listed in `sets` is empty, mixes types, or holds a value twice.",
-        "Remove the field from `sets`: it is then stored as a list, which holds any values.",
+        "Remove the field from `sets`: it is then stored as a list, which holds any values. `empty_sets: omit` leaves"
+        " out the empty ones.",
     ),
     "E-DDB-SIZE": entry(
         "rejected",
@@ -135,6 +136,11 @@ CODES: Mapping[str, Entry] = {
         "rejected",
         "The field that becomes a counter is missing or is not a whole number of 64 bits.",
         "Cast the field (`transforms`), or exclude such documents with `where`.",
+    ),
+    "E-MAP-DEPTH": entry(
+        "rejected",
+        "The document is nested deeper than the 100 levels of MongoDB's own documents, and no encoder takes it.",
+        "Flatten the field that the reject names (`transforms`: flatten), or drop it (`fields`).",
     ),
     "E-MAP-ENTRY": entry(
         "rejected",

@@ -51,7 +51,7 @@ def _string(text: bytes) -> bytes:
 
 
 TABLE: tuple[Row, ...] = (
-    Row("double", 1.5, "exact", "exact", "text", "1.0 is `N` 1 in DynamoDB; JSON keeps the point"),
+    Row("double", 1.5, "exact", "exact", "text", "1.0 is `N` 1 in DynamoDB; JSON keeps the point; see below"),
     Row("double -0.0", -0.0, "tagged", "exact", "text", "policy `neg_zero`"),
     Row("double NaN, ±Infinity", math.nan, "tagged", "tagged", "tagged", "one NaN; policy `nonfinite`"),
     Row("double outside 1E-130 to 9.99…E+125", 5e-324, "tagged", "exact", "text"),

@@ -11,6 +11,7 @@ from flows.copying.projection import route_projection
 from flows.plan.model import Route
 from mappers.census import Census, Designer
 from mappers.contract import Document, Losses, Record
+from mappers.documents.depth import MOST_LEVELS, deepest
 from stores.contract.journal import Reject
 from stores.contract.source import Batch, Partition, Source
 from stores.contract.stop import NEVER, Stop, raise_if_stopped
@@ -59,11 +60,16 @@ def _take_census(route: Route, source: Source, documents: int, mapper: Designer,
         nonlocal counted
         seen = mapper.seen(document)  # What it refuses will be a reject, and no field of the index.
         counted += 1
-        census.add(seen)
+        try:
+            census.add(seen)
+        except RecursionError:
+            if deepest(seen)[0] > MOST_LEVELS:
+                counted -= 1  # A reject likewise (E-MAP-DEPTH).
+            raise
         return ()
 
     projection = route_projection(route, (), count, Losses())
-    for raw in _documents(source, documents, stop):
+    for raw in read_documents(source, documents, stop):
         outcome = projection.map(raw)
         if counted != census.documents:  # A projection turns whatever fails within it into rejects.
             cause = f"document {outcome.id}: {outcome.reason}" if isinstance(outcome, Reject) else "a document"
@@ -92,7 +98,7 @@ def measure_room(
         return {}
     sampled: list[bytes] = []
     size_bytes = 0
-    for raw in _documents(source, _MEASURED, stop):
+    for raw in read_documents(source, _MEASURED, stop):
         sampled.append(raw)
         size_bytes += len(raw)
         if len(sampled) >= _MEASURED or size_bytes > _MEASURED_BYTES:
@@ -106,7 +112,7 @@ def measure_room(
     return {place: wanted}
 
 
-def _documents(source: Source, documents: int, stop: Stop) -> Iterator[bytes]:
+def read_documents(source: Source, documents: int, stop: Stop) -> Iterator[bytes]:
     """Yield about so many documents, or all of them for 0."""
     # A sample is the first documents of many ranges: a single range may hold the oldest of a collection.
     ranges = source.split(_SAMPLED_RANGES) if 0 < documents < source.estimate() else [Partition(0)]

@@ -15,6 +15,7 @@ from flows.plan.model import Route, is_plain
 from flows.plan.plugins import MapFunction
 from mappers.contract import Addressing, MappingError, Record, Straight, declarations, option_declarations
 from mappers.documents.decoding import CODEC, CODEC_MS, decode, identity_type, identity_types, position
+from mappers.documents.depth import MOST_LEVELS, deepest
 from mappers.documents.irregular import decode_all
 from mappers.identity import PLAIN_KINDS, encode, plain
 from mappers.losses import NOTHING_LOST, Losses, Lost, count_lost
@@ -152,6 +153,9 @@ class Projection:
             return Reject(identify(raw), stage, _line(error.code), _line(error.field or ""), _line(error.reason), raw)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a mapper is the user's code: see docs/decisions.md
             self._losses.take()
+            # An encoder raises TypeError past its own limit, Python RecursionError past its own.
+            if isinstance(error, TypeError | RecursionError) and (fault := _depth_fault(raw)) is not None:
+                return Reject(identify(raw), stage, "E-MAP-DEPTH", _line(fault[0]), fault[1], raw)
             return Reject(identify(raw), stage, "E-MAP-FAILED", "", f"the mapper failed with {origin(error)}", raw)
         return Mapped(records, self._losses.take())
 
@@ -309,6 +313,15 @@ def _line(text: object) -> str:
     return plain.encode("utf-8", "replace").decode()
 
 
+def _depth_fault(raw: bytes) -> tuple[str, str] | None:
+    """Return the path and the reason if the document is nested deeper than any of MongoDB's, None if it is not."""
+    try:
+        levels, path = deepest(bson.decode(raw, CODEC))
+    except (bson.errors.InvalidBSON, RecursionError):
+        return None
+    return (path, f"is nested {levels} levels deep, more than can be encoded") if levels > MOST_LEVELS else None
+
+
 def _restores(records: Sequence[Record], raw: bytes) -> bool:
     try:
         return [restore(record) for record in records] == [raw]
@@ -322,8 +335,8 @@ def identify(raw: bytes) -> str:
         at = position(raw)
         if at is not None:
             return encode(bson.decode(at, CODEC)["_id"])
-    except (bson.errors.InvalidBSON, ValueError, IndexError):
-        pass
+    except (bson.errors.InvalidBSON, ValueError, IndexError, TypeError, RecursionError):
+        pass  # The last two: an `_id` nested too deeply for an encoder.
     return "unknown:" + blake2b(raw, digest_size=16).hexdigest()
 
 

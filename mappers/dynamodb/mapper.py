@@ -23,7 +23,7 @@ from mappers.documents.irregular import stored_bytes
 from mappers.dynamodb.indexes import UNINDEXED, Index, IndexKeys, Mismatch, check_indexes
 from mappers.dynamodb.keys import Key, check_value, maker
 from mappers.dynamodb.records import FULL_ID, RAW, Item, Oversize, address, limited_keys, sized_item
-from mappers.dynamodb.sets import checked_path, make_set
+from mappers.dynamodb.sets import EmptySets, checked_path, make_set
 from mappers.dynamodb.size import ITEM_LIMIT_BYTES
 from mappers.dynamodb.values import DynamoDBValues
 from mappers.expiry import Expires, Expiry, date_field
@@ -50,6 +50,9 @@ class ItemMapper(MapperDeclarations, Addressing, Straight):
         `_unindexed` and omit it from the index, or coerce it to the index's type where that is possible."""
         sets: Sequence[str] = ()
         """Arrays to store as DynamoDB sets, by dotted path; one that is empty, mixed or repeats a value is rejected."""
+        empty_sets: EmptySets = "reject"
+        """What becomes of an empty array listed in `sets`, as DynamoDB has no empty set: reject the document, or omit
+        the attribute (counted as `set_empty`)."""
         expires: str | Expires | None = None
         """When DynamoDB may drop the item: at a date field, some time after it, or as the collection's TTL index says:
         from_index."""
@@ -81,6 +84,8 @@ class ItemMapper(MapperDeclarations, Addressing, Straight):
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for a key, an index or a TTL attribute that cannot be served."""
+        if options.empty_sets != "reject" and not options.sets:
+            raise ValueError("empty_sets: is only for arrays listed in sets; list them, or remove the key")
         options.key.check()
         check_indexes(options.indexes or {}, options.key)
         if options.ttl_attribute in ("", "_id", FULL_ID, UNINDEXED, RAW):
@@ -89,6 +94,7 @@ class ItemMapper(MapperDeclarations, Addressing, Straight):
                 " another name"
             )
         self._options = options
+        self._losses = losses
         self._values = DynamoDBValues(options.values, losses)
         self._expiry = Expiry(options.expires)
         self._keys = [
@@ -118,7 +124,7 @@ class ItemMapper(MapperDeclarations, Addressing, Straight):
         typed = identity(document, self._options.id_encoding)
         attributes = self._values.item(without_id(document))
         for path in self._sets:
-            make_set(attributes, path)
+            make_set(attributes, path, self._options.empty_sets, self._losses)
         added, expires_at_ms = self._added(document, typed, attributes)
         whole = self._indexes(document, typed, added | attributes)
         limited = self._options.oversize == "reject"

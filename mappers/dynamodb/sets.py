@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
-from mappers.contract import MappingError
+from mappers.contract import Losses, MappingError
 from mappers.values.field_names import dynamodb_name
 
+EmptySets = Literal["reject", "omit"]
+"""What becomes of an empty array listed in `sets`."""
 _SETS = {"S": "SS", "N": "NS", "B": "BS"}
 
 
@@ -21,15 +23,21 @@ def checked_path(path: str) -> Sequence[str]:
     return [dynamodb_name(name) for name in names]
 
 
-def make_set(attributes: dict[str, Any], names: Sequence[str]) -> None:
-    """Turn an array at the path into a set; raises MappingError for an array that cannot be a set."""
+def make_set(attributes: dict[str, Any], names: Sequence[str], empty: EmptySets, losses: Losses) -> None:
+    """Turn an array at the path into a set; raises MappingError for an array that cannot be a set.
+
+    With `empty` omit an empty array is left out and counted as the loss `set_empty`.
+    """
     holder: Any = attributes
     for name in names[:-1]:
         holder = holder.get(name, {}).get("M")
         if holder is None:
             return
     value: Mapping[str, Any] = holder.get(names[-1], {})
-    if "L" in value:
+    if value.get("L") == [] and empty == "omit":
+        del holder[names[-1]]
+        losses.add("set_empty", ".".join(names))
+    elif "L" in value:
         holder[names[-1]] = _set(value["L"], ".".join(names))
 
 

@@ -18,6 +18,8 @@ LONGITUDE = 180.0
 LATITUDE = 85.05112878
 """The greatest latitude of the server's projection. GEOADD refuses a latitude beyond it (R27)."""
 _STEPS = 2**26
+_COORDINATES = 3
+"""Of a position in GeoJSON at the most: longitude, latitude, altitude (RFC 7946, 3.1.1)."""
 _NAMES = (("lon", "lat"), ("lng", "lat"), ("longitude", "latitude"))
 
 
@@ -29,7 +31,8 @@ class GeoMapper(RedisMapper):
         """The options of a route for its places."""
 
         location: str
-        """The field with the place: a GeoJSON Point, [longitude, latitude], or an object with lon (lng) and lat."""
+        """The field with the place: a GeoJSON Point, [longitude, latitude], or an object with lon (lng) and lat. An
+        altitude behind the two is not kept (counted as `geo_altitude`)."""
         key: str | None = None
         """The set's key, the route's name by default; a template spreads documents over several sets."""
         member: str = "_id"
@@ -48,7 +51,7 @@ class GeoMapper(RedisMapper):
         self._losses = losses
 
     def __call__(self, document: Document, /) -> Iterable[Member]:
-        """Return the document's one place; an inexact cell is counted as the loss `geo_rounded`."""
+        """Return the document's one place; an inexact cell counts as `geo_rounded`, an altitude as `geo_altitude`."""
         longitude, latitude = self._place(lookup(document, self._options.location))
         score = cell(longitude, latitude)
         if place(score) != (longitude, latitude):
@@ -66,16 +69,18 @@ class GeoMapper(RedisMapper):
             else:
                 pairs = [pair for pair in _NAMES if all(name in value for name in pair)]
                 value = [value[name] for name in pairs[0]] if len(pairs) == 1 else None
-        if not isinstance(value, list) or len(value) != 2:
+        if not isinstance(value, list) or not 2 <= len(value) <= _COORDINATES:
             what = "is missing" if value is MISSING else "is none"
             raise self._refused(f"a Point, [longitude, latitude] or an object with lon and lat is needed but it {what}")
-        longitude, latitude = (self._degrees(coordinate) for coordinate in value)
+        longitude, latitude, *altitude = (self._degrees(coordinate) for coordinate in value)
         # Written so that NaN is refused as well.
         if not abs(longitude) <= LONGITUDE:
             raise self._refused(f"a longitude beyond {LONGITUDE:g} degrees")
         if not abs(latitude) <= LATITUDE:
             swapped = "; are longitude and latitude swapped?" if abs(latitude) > 90 else ""
             raise self._refused(f"a latitude beyond the {LATITUDE} degrees that Redis takes{swapped}")
+        if altitude:
+            self._losses.add("geo_altitude", self._options.location)
         return longitude, latitude
 
     def _degrees(self, value: Any) -> float:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import bson
 import pytest
 from examples import examples
 from hypothesis import given, settings
@@ -19,8 +20,14 @@ from flows.copying.partition import copy_partition
 from flows.copying.projection import Projection
 from flows.verifier.compare import compare
 from mappers.contract import Document, Losses, MappingError
+from mappers.dynamodb.mapper import ItemMapper
+from mappers.dynamodb.records import Item
+from mappers.elasticsearch.mapper import DocumentMapper
+from mappers.elasticsearch.records import IndexDocument
 from mappers.identity import encode
+from mappers.policies import ItemPolicies
 from mappers.redis.records import String
+from mappers.redis.string import StringMapper
 from stores import memory
 from stores.contract.journal import Reject, Tally
 from stores.contract.source import Batch, Partition
@@ -434,3 +441,36 @@ def test_losses_of_a_rejected_document_do_not_count() -> None:
     source = MemorySource([{"_id": number} for number in range(5)], batch_documents=2)
     copy_partition(source, Projection(lossy, losses, (String,)), target, book, Partition(0))
     assert book.tally.losses == {"rounded": 3}
+
+
+@pytest.mark.parametrize("mapper", ["string", "document", "item"])
+def test_a_document_nested_too_deeply_to_encode_is_rejected_with_its_path(mapper: str) -> None:
+    """Of each encoder: JSON of Redis and of Elasticsearch, and of what DynamoDB writes as JSON beyond its levels."""
+    maps: dict[str, tuple[Any, type[Any]]] = {
+        "string": (StringMapper(StringMapper.Options(), "r", Losses()), String),
+        "document": (DocumentMapper(DocumentMapper.Options(), "r", Losses()), IndexDocument),
+        "item": (
+            ItemMapper(ItemMapper.Options(values=ItemPolicies(depth_overflow="json_string")), "r", Losses()),
+            Item,
+        ),
+    }
+    for name, levels in (("objects", 300), ("arrays", 300), ("both", 250)):
+        deep: Any = 1
+        for _ in range(levels):
+            deep = {"objects": {"o": deep}, "arrays": [deep], "both": {"o": [deep]}}[name]
+        made = Projection(maps[mapper][0], Losses(), (maps[mapper][1],)).map(bson.encode({"_id": 7, "a": {"b": deep}}))
+        assert isinstance(made, Reject)
+        assert (made.id, made.code) == ("n:7", "E-MAP-DEPTH")
+        assert made.field.startswith({"objects": "a.b.o.o", "arrays": "a.b.0.0", "both": "a.b.o.0"}[name])
+        assert "levels deep" in made.reason
+
+
+def test_an_id_nested_too_deeply_to_encode_is_a_reject_with_a_name_of_its_own() -> None:
+    deep: Any = 1
+    for _ in range(300):
+        deep = {"o": deep}
+    made = Projection(DocumentMapper(DocumentMapper.Options(), "r", Losses()), Losses(), (IndexDocument,)).map(
+        bson.encode({"_id": deep})
+    )
+    assert isinstance(made, Reject)
+    assert (made.id.partition(":")[0], made.code) == ("unknown", "E-MAP-DEPTH")

@@ -383,6 +383,21 @@ def test_an_array_that_is_no_set_is_rejected(value: Any) -> None:
     assert refused({"_id": 1, "m": {"tags": value}}, sets=["m.tags"]) == ("E-DDB-SET", "m.tags")
 
 
+def test_empty_arrays_are_left_out_of_the_item_where_the_plan_says_so_and_counted() -> None:
+    losses, document = Losses(), {"_id": 1, "tags": [], "m": {"tags": [], "n": 1}, "kept": ["a"], "list": []}
+    one = mapped(document, losses, sets=["tags", "m.tags", "kept", "missing"], empty_sets="omit")
+    assert orjson.loads(one.body) == {
+        "_id": {"S": "n:1"},
+        "m": {"M": {"n": {"N": "1"}}},
+        "kept": {"SS": ["a"]},
+        "list": {"L": []},
+    }
+    assert [*losses.take()] == [("tags", "set_empty"), ("m.tags", "set_empty")]
+    assert refused({"_id": 1, "tags": ["a", "a"]}, sets=["tags"], empty_sets="omit") == ("E-DDB-SET", "tags")
+    with pytest.raises(ValueError, match=r"^empty_sets: "):
+        ItemMapper(ItemMapper.Options(empty_sets="omit"), "orders", Losses())
+
+
 @pytest.mark.parametrize("value", [None, "a", {"a": 1}])
 def test_what_is_no_array_stays_as_it_is(value: Any) -> None:
     assert body({"_id": 1, "tags": value}, sets=["tags"]) == body({"_id": 1, "tags": value})

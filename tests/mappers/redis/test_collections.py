@@ -177,6 +177,15 @@ def test_a_place_is_the_cell_the_server_would_give(value: Any) -> None:
     assert losses == {"geo_rounded": 1}
 
 
+@pytest.mark.parametrize("altitude", [0, 12.5, Decimal128("-3")])
+def test_an_altitude_is_left_out_and_counted(altitude: Any) -> None:
+    position = [*PALERMO, altitude]
+    for value in (position, {"type": "Point", "coordinates": position}):
+        records, losses = mapped(GeoMapper, {"_id": 1, "at": value}, location="at")
+        assert records == [Member("route", "n:1", CELL)]
+        assert losses == {"geo_rounded": 1, "geo_altitude": 1}
+
+
 def test_a_place_that_is_the_middle_of_its_cell_loses_nothing() -> None:
     assert mapped(GeoMapper, {"_id": 1, "at": list(place(int(CELL)))}, location="at")[1] == {}
 
@@ -192,7 +201,19 @@ def test_a_cell_is_within_the_tolerance_of_its_place(longitude: float, latitude:
     "value",
     [
         *([0, 85.06], [0, -85.06], [180.1, 0], [-181, 0], [0, 90], [40.0, 100.0], [math.nan, 0], [0, math.inf]),
-        *([1], [1, 2, 3], ["1", 2], [True, 0], [None, 0], "1,2", None, {}, {"lat": 1}, {"type": "Point"}),
+        *(
+            [1],
+            [1, 2, 3, 4],
+            [1, 2, "3"],
+            ["1", 2],
+            [True, 0],
+            [None, 0],
+            "1,2",
+            None,
+            {},
+            {"lat": 1},
+            {"type": "Point"},
+        ),
         *({"lon": 1, "lng": 1, "lat": 2}, {"type": "Polygon", "coordinates": [[0, 0]]}, [Decimal128("NaN"), 0]),
     ],
 )
