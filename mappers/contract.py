@@ -118,6 +118,10 @@ class OptionDeclarations:
         """Yield each option that names a field and the field, for fields without which records would be wrong."""
         return ()
 
+    def field_options(self) -> Iterable[tuple[str, str]]:
+        """Yield each option that names a field and the field, needed or not; `check` looks for it in documents."""
+        return self.needed()
+
 
 def declarations(mapper: MapperType | None) -> type[MapperDeclarations]:
     """Return the declarations of a class of mappers; the defaults if it does not inherit MapperDeclarations."""

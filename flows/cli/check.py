@@ -21,6 +21,7 @@ def check(plan_path: Path, routes: tuple[str, ...], as_json: bool) -> None:
     from dataclasses import asdict
 
     from flows.connect import preflight
+    from flows.connect.field_check import unknown_field_notes
     from flows.plan.load import load
     from flows.replication.forecast import sync_notes
     from flows.reporting.text import table
@@ -32,7 +33,10 @@ def check(plan_path: Path, routes: tuple[str, ...], as_json: bool) -> None:
         checks = preflight.check(plan, chosen, stop=stop, observer=observer.stepped)
         documents = {checked.route: checked.documents for checked in checks}
         notes = sync_notes(plan, chosen, documents, stop=stop, observer=observer.stepped)
-    checks = [replace(checked, notes=[*checked.notes, *notes[checked.route]]) for checked in checks]
+        fields = unknown_field_notes(plan, chosen, stop=stop, observer=observer.stepped)
+    checks = [
+        replace(checked, notes=[*checked.notes, *notes[checked.route], *fields[checked.route]]) for checked in checks
+    ]
     if as_json:
         print_json({"plan": plan.name, "routes": [asdict(checked) for checked in checks]})
         return

@@ -78,6 +78,14 @@ class ItemMapper(MapperDeclarations, Addressing, Straight):
             if (field := date_field(self.expires)) is not None:
                 yield "expires", field
 
+        def field_options(self) -> Iterable[tuple[str, str]]:
+            """Yield the date field, and each field of a key, of an index and of `sets`."""
+            yield from self.needed()
+            yield from (("key", path) for part in self.key.attributes for path in part.paths)
+            for index in (self.indexes or {}).values():
+                yield from (("indexes", path) for part in index.attributes(self.key) for path in part.paths)
+            yield from (("sets", path) for path in self.sets)
+
     use_cases: ClassVar[Sequence[str]] = ("entity",)
     target: ClassVar[str] = "dynamodb"
     dates_in_ms: ClassVar[bool] = True

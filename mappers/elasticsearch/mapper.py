@@ -80,6 +80,12 @@ class DocumentMapper(MapperDeclarations, Addressing, Straight, Designer):
             if (periods := Periods.parse(self.index, self.undated_index)) is not None:
                 yield "index", periods.field
 
+        def field_options(self) -> Iterable[tuple[str, str]]:
+            """Yield each option that names a field and the field: a census refuses unknown ones of nested and geo."""
+            yield from self.needed()
+            yield from (("nested", path) for path in self.nested)
+            yield from (("geo", path) for path in self.geo)
+
     use_cases: ClassVar[Sequence[str]] = ("search", "log")
     target: ClassVar[str] = "elasticsearch"
     dates_in_ms: ClassVar[bool] = True

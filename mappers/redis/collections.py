@@ -43,6 +43,11 @@ class SetMapper(RedisMapper):
             """Yield each option that names a field and the field."""
             return needed_fields(expires=self.expires, member=self.member, key=self.key)
 
+        def field_options(self) -> Iterable[tuple[str, str]]:
+            """Yield each option that names a field and the field."""
+            yield from self.needed()
+            yield from needed_fields(values=self.values, each=self.each)
+
     use_cases: ClassVar[Sequence[str]] = ("set",)
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
@@ -124,6 +129,11 @@ class ListMapper(OwnKeyMapper):
         def needed(self) -> Iterable[tuple[str, str]]:
             """Yield each option that names a field and the field."""
             return needed_fields(expires=self.expires, key=self.key)
+
+        def field_options(self) -> Iterable[tuple[str, str]]:
+            """Yield each option that names a field and the field."""
+            yield from self.needed()
+            yield "values", self.values
 
     use_cases: ClassVar[Sequence[str]] = ("queue",)
 

@@ -42,6 +42,11 @@ class GeoMapper(RedisMapper):
             """Yield each option that names a field and the field."""
             return needed_fields(member=self.member, key=self.key)
 
+        def field_options(self) -> Iterable[tuple[str, str]]:
+            """Yield each option that names a field and the field."""
+            yield from self.needed()
+            yield "location", self.location
+
     use_cases: ClassVar[Sequence[str]] = ("geo",)
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:

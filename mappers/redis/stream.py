@@ -37,6 +37,11 @@ class StreamMapper(RedisMapper):
             """Yield each option that names a field and the field."""
             return needed_fields(key=self.key)
 
+        def field_options(self) -> Iterable[tuple[str, str]]:
+            """Yield each option that names a field and the field."""
+            yield from self.needed()
+            yield "entry", self.entry
+
     use_cases: ClassVar[Sequence[str]] = ("feed",)
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:

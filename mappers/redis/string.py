@@ -56,6 +56,11 @@ class StringMapper(WholeDocumentMapper[String]):
             """Yield each option that names a field and the field."""
             return needed_fields(expires=self.expires, key=self.key)
 
+        def field_options(self) -> Iterable[tuple[str, str]]:
+            """Yield each option that names a field and the field."""
+            yield from self.needed()
+            yield from needed_fields(value=self.value)
+
     use_cases: ClassVar[Sequence[str]] = ("session", "cache")
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
@@ -112,6 +117,11 @@ class CounterMapper(OwnKeyMapper):
         def needed(self) -> Iterable[tuple[str, str]]:
             """Yield each option that names a field and the field."""
             return needed_fields(expires=self.expires, key=self.key)
+
+        def field_options(self) -> Iterable[tuple[str, str]]:
+            """Yield each option that names a field and the field."""
+            yield from self.needed()
+            yield "value", self.value
 
     use_cases: ClassVar[Sequence[str]] = ("counter",)
 
