@@ -232,6 +232,18 @@ def test_settings_for_the_load_are_put_back_even_by_the_next_run(
     assert described["mappings"]["_meta"]["offramp"].get("before_load") is None
 
 
+def test_the_report_says_what_a_census_left_out(
+    stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
+) -> None:
+    names = [f"n{number}" for number in range(800)]
+    database.things.insert_many([{"_id": n, "a": 1, "by": {f"g{n}": dict.fromkeys(names, n)}} for n in range(30)])
+    plan = write_plan(tmp_path, stores, database.name, {"things": {"use_case": "search", "index": unique}})
+    row = offramp("backfill", plan, "--json", folder=tmp_path).route("things")
+    assert (row["verdict"], row["read"]) == ("clean", 30)
+    assert row["notes"] == ["more than 20000 fields in the census, so flattened: by"]
+    assert mappings(stores, unique)["properties"]["by"]["type"] == "flattened"
+
+
 def test_a_census_of_a_sample_rejects_what_it_did_not_see(
     stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
 ) -> None:
