@@ -64,7 +64,7 @@ class Applier:
     deleted: int = 0
     began: float = field(default_factory=time.monotonic)
     _wrote: bool = False
-    _looked_at: float = float("-inf")
+    _looked_at: float = field(default_factory=time.monotonic)
     _unsaved: list[int] = field(default_factory=lambda: [0, 0, 0])
     _saved_at: float = field(default_factory=time.monotonic)
 

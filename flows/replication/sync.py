@@ -206,6 +206,11 @@ class _Sync:
 
     def run(self) -> None:
         """Every applier is at the source's time of now or later, or has failed; with `follow` until it is to stop."""
+        for name, applier in list(self.appliers.items()):
+            try:
+                applier.copy_late()
+            except OfframpError as error:
+                self._fail(name, error)
         groups: dict[str, list[str]] = {}
         for name in self.appliers:
             keys = self.by_name[name].keys

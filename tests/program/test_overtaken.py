@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from plans import Finished, Stores, offramp, start, write_plan
 from pymongo.database import Database
 from relay import Relay, Seen, relaying
 from waiting import until
 
+from flows.connect.stores import with_design
 from flows.plan.load import load
+from stores.contract.target import Listable
 from stores.state.state import State
 
 Documents = Database[dict[str, Any]]
@@ -56,8 +61,21 @@ class Place:
             return all(self.relays[server].kept_back.is_set() for server in kept)
 
         until(waits, f"request of each of {[*kept]} kept back", limit_s=LIMIT_S)
-        os.kill(run.pid, signal.SIGSTOP)
+        until(lambda: self._stops(run.pid), "run stopped outside of a transaction", limit_s=LIMIT_S)
         return run
+
+    def _stops(self, pid: int) -> bool:
+        """Return whether the process is stopped; it goes on if it has the state locked, as nobody could overtake it."""
+        os.kill(pid, signal.SIGSTOP)
+        until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED, "stopped process")
+        with closing(sqlite3.connect(self.folder / "state.db", timeout=0, isolation_level=None)) as db:
+            try:
+                db.execute("BEGIN IMMEDIATE")
+                db.execute("ROLLBACK")
+            except sqlite3.OperationalError:
+                os.kill(pid, signal.SIGCONT)
+                return False
+        return True
 
     def expired(self) -> float:
         """Return the time when the run's leases have expired."""
@@ -78,6 +96,25 @@ class Place:
         late = {server: [*map(str, relay.changes_since(since))] for server, relay in self.relays.items()}
         assert not any(late.values()), {server: requests[:3] for server, requests in late.items()}
         return str(out + err)
+
+    def verify(self) -> None:
+        """Every route holds what its source says; a part of a large item that nothing points at may be left of one."""
+        done = offramp("verify", self.path, "--json", folder=self.folder)
+        wrong = {row["route"]: row for row in done.json["routes"] if row["verdict"] != "clean"}
+        if wrong:
+            assert [*wrong] == ["parts"], wrong
+            assert (wrong["parts"]["missing"], wrong["parts"]["differs"]) == (0, 0), wrong
+            self.offramp("repair", "--delete-extras", "--route", "parts")
+            self.offramp("verify", "--route", "parts")
+
+    def lose(self, route: str, records: int) -> None:
+        """Delete so many records of the route from its target, past the program."""
+        plan = load(self.path)
+        state = State(plan.state, plan.name)
+        with closing(with_design(plan.routes[route].target(), state.designs.get(route))) as target:
+            assert isinstance(target, Listable)
+            target.delete([*islice(target.addresses(), records)])
+        state.close()
 
     def late_writes(self) -> dict[str, int]:
         """Return how many documents are on record to be copied again, by route."""
@@ -156,7 +193,11 @@ WRITES: Mapping[str, Callable[[], Callable[[Seen], bool]]] = {
 }
 
 
-@pytest.mark.parametrize("drop", [False, True], ids=["arriving late", "lost"])
+LATE = pytest.param(False, id="arriving late")
+LOST = pytest.param(True, id="lost")
+
+
+@pytest.mark.parametrize("drop", [LATE, pytest.param(True, id="lost", marks=pytest.mark.soak)])
 def test_an_overtaken_backfill_changes_nothing_more(place: Place, database: Documents, *, drop: bool) -> None:
     seed(database)
     run = place.stopped_run(("backfill", "--verify", "none"), {server: WRITES[server]() for server in SERVERS})
@@ -173,4 +214,75 @@ def test_an_overtaken_backfill_changes_nothing_more(place: Place, database: Docu
     assert "the next backfill, sync or repair of the route copies them again" in said
     place.offramp("sync")
     assert not any(place.late_writes().values())
-    place.offramp("verify")
+    place.verify()
+
+
+CHANGES: Mapping[str, Callable[[], Callable[[Seen], bool]]] = {
+    "dynamodb": lambda: nth(1, b"BatchWriteItem"),
+    "redis": lambda: nth(1, b"first"),
+    "elasticsearch": lambda: nth(1, b"/_bulk"),
+}
+
+
+@pytest.mark.parametrize("drop", [pytest.param(False, id="arriving late", marks=pytest.mark.soak), LOST])
+def test_an_overtaken_sync_changes_nothing_more(place: Place, database: Documents, *, drop: bool) -> None:
+    seed(database)
+    place.offramp("backfill", "--verify", "none")
+    change(database, "first")
+    run = place.stopped_run(("sync",), {server: CHANGES[server]() for server in SERVERS})
+    since = place.expired()
+    database.things.update_many({"_id": {"$mod": [6, 0]}}, {"$set": {"text": "second"}})
+    database.things.delete_many({"_id": {"$mod": [6, 3]}})
+    database.things.insert_one({"_id": 1, "n": 1, "text": "again"})
+    place.offramp("sync")
+    said = place.woken(run, since, drop=drop)
+    assert run.returncode == 3, said
+    assert "E-LEASE-LOST" in said
+    assert place.late_writes()["items"] > 0, said
+    place.offramp("sync")
+    place.verify()
+
+
+DELETES: Mapping[str, bytes] = {"items": b"DeleteRequest", "ranks": b"ZREM", "index": b'{"delete"'}
+AT = {"items": "dynamodb", "ranks": "redis", "index": "elasticsearch"}
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("route", DELETES)
+def test_an_overtaken_sweep_changes_nothing_more(route: str, place: Place, database: Documents) -> None:
+    seed(database)
+    place.offramp("backfill", "--verify", "none")
+    change(database, "first")
+    arguments = ("backfill", "--verify", "none", "--restart", "--route", route)
+    run = place.stopped_run(arguments, {AT[route]: nth(1, DELETES[route])})
+    since = place.expired()
+    place.offramp("backfill", "--verify", "none", "--route", route)
+    database.things.insert_one({"_id": 1, "n": 1, "text": "again"})
+    place.offramp("sync", "--route", route)
+    said = place.woken(run, since, drop=True)
+    assert run.returncode == 3, said
+    assert "run verify, then repair" in said
+    place.offramp("sync", "--route", route)
+    place.offramp("verify", "--route", route)
+
+
+WRITTEN: Mapping[str, bytes] = {"items": b"BatchWriteItem", "ranks": b"ZADD", "index": b"/_bulk"}
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("route", WRITTEN)
+def test_an_overtaken_repair_changes_nothing_more(route: str, place: Place, database: Documents) -> None:
+    seed(database)
+    place.offramp("backfill", "--verify", "none")
+    place.lose(route, 40)
+    place.offramp("verify", "--route", route, code=1)
+    run = place.stopped_run(("repair", "--all", "--route", route), {AT[route]: nth(1, WRITTEN[route])})
+    since = place.expired()
+    change(database, "changed")
+    place.offramp("sync", "--route", route)
+    said = place.woken(run, since, drop=False)
+    assert run.returncode == 3, said
+    assert place.late_writes()[route] > 0, said
+    place.offramp("repair", "--route", route)
+    assert place.late_writes()[route] == 0
+    place.offramp("verify", "--route", route)

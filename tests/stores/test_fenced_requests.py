@@ -72,6 +72,11 @@ def elasticsearch(url: str, placement: Any, name: str) -> Target[Any]:
     return ElasticsearchTarget(connection, ElasticsearchTarget.Placement(index=name, **placement), name)
 
 
+def opensearch(url: str, placement: Any, name: str) -> Target[Any]:
+    connection = ElasticsearchTarget.Connection(url, retry_deadline_s=20, flavour="opensearch")
+    return ElasticsearchTarget(connection, ElasticsearchTarget.Placement(index=name, **placement), name)
+
+
 def items(count: int) -> list[Record]:
     return [item({"_id": f"n:{number}", "n": number}) for number in range(count)]
 
@@ -201,18 +206,24 @@ CASES = {
         elasticsearch, as_type(Tunable, lambda target: target.restore()), prepare, TUNED, requests=2
     ),
     "elasticsearch remove": Case(elasticsearch, as_type(Removable, lambda target: target.remove()), prepare),
+    "opensearch prepare": Case(opensearch, prepare, placement=TUNED, requests=3),
+    "opensearch write": Case(opensearch, lambda target: target.write(documents(1_500)), prepare, requests=2),
+    "opensearch publish": Case(
+        opensearch, as_type(Publishable, lambda target: target.publish()), designed, {"versioned": True}
+    ),
 }
 
 
 @pytest.fixture(scope="module")
 def relays(
-    redis_url: str, dynamodb_endpoint: str, elasticsearch_url: str
+    redis_url: str, dynamodb_endpoint: str, elasticsearch_url: str, opensearch_url: str
 ) -> Iterator[dict[Callable[[str, Any, str], Target[Any]], Relay]]:
     with ExitStack() as running:
         yield {
             dynamodb: running.enter_context(relaying(dynamodb_endpoint)),
             in_redis: running.enter_context(relaying(redis_url, redis=True)),
             elasticsearch: running.enter_context(relaying(elasticsearch_url)),
+            opensearch: running.enter_context(relaying(opensearch_url)),
         }
 
 
@@ -253,3 +264,29 @@ def test_each_changing_request_looks_at_the_fence_and_none_follows_a_closed_one(
         arrived, asked = attempt(allowed, allowed)
         assert len(arrived) == allowed, [*map(str, arrived)]
         assert asked > allowed
+
+
+def test_each_node_of_a_cluster_is_sent_nothing_once_the_fence_is_closed(redis_cluster: list[str], unique: str) -> None:
+    """The nodes name each other, so that no relay sees what they are sent: they are asked what they hold."""
+    records: list[Any] = [String(f"{unique}:{number}", b"x") for number in range(60)]
+    connection = RedisTarget.Connection(redis_cluster[0], retry_deadline_s=20, cluster=True)
+    with ExitStack() as running:
+        nodes = [running.enter_context(Redis.from_url(url)) for url in redis_cluster]
+        target = running.enter_context(closing(RedisTarget(connection, RedisTarget.Placement(), unique)))
+
+        def held() -> list[int]:
+            return [sum(1 for _ in node.scan_iter(f"{unique}:*")) for node in nodes]
+
+        for allowed in range(3):
+            target.set_fence(Allowance(allowed))
+            with pytest.raises(LeaseLost):
+                target.write(records)
+            assert sum(count > 0 for count in held()) == allowed
+        fence = Allowance(3)
+        target.set_fence(fence)
+        assert target.write(records) == []
+        assert (sum(held()), fence.asked) == (60, 3)
+        target.set_fence(Allowance(0))
+        with pytest.raises(LeaseLost):
+            target.delete(addresses(records))
+        assert sum(held()) == 60
