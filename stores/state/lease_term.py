@@ -39,6 +39,7 @@ class LeaseTerm:
     def __init__(self) -> None:
         """Know of no time left."""
         self._end = _PAST
+        self._given_up = False
         self.renewed_here = False
         """Whether this process renews the lease, so that nothing is to be learned from the state."""
 
@@ -46,11 +47,13 @@ class LeaseTerm:
         """The lease ends at this moment: reckoned from one before the state was asked or changed."""
         self._end = end
 
-    def end(self) -> None:
-        """No time is left."""
-        self._end = _PAST
+    def give_up(self) -> None:
+        """No time is left, whatever a renewal that is under way comes to."""
+        self._given_up = True
 
     def left_s(self) -> float:
         """Return the seconds left, by the clock that leaves fewer; none are left at 0 or below."""
+        if self._given_up:
+            return float("-inf")
         end = self._end
         return min(end.boot_s - time.clock_gettime(_CLOCK), end.wall_s - time.time())

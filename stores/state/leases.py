@@ -87,14 +87,14 @@ class Leases:
                 if not db.execute(sa.update(leases).where(self._is_current(lease)).values(expires=end.wall_s)).rowcount:
                     raise _lost(lease)
         except PermanentError:
-            lease.term.end()
+            lease.term.give_up()
             raise
         lease.term.lasts_until(end)
 
     def release(self, *held: Lease) -> None:
         """The routes are free at once; nothing happens to one that another run has taken over."""
         for lease in held:
-            lease.term.end()
+            lease.term.give_up()
         if held:
             with self._database.writing() as db:
                 for lease in held:
@@ -140,7 +140,7 @@ class Leases:
             query = sa.select(leases.c.expires).where(self._is_current(lease))
             expires = db.execute(query).scalar_one_or_none()
         if expires is None:
-            lease.term.end()
+            lease.term.give_up()
             raise _lost(lease)
         # The wall clock may have been set back since the lease was renewed: it never lasts longer than a full term.
         lease.term.lasts_until(Moment(now.boot_s + min(self._lease_s, expires - now.wall_s), expires))

@@ -59,6 +59,24 @@ def test_whatever_a_mapper_does_with_one_document_the_others_arrive(
     assert chr(27) not in told.out
 
 
+def test_a_state_that_is_deleted_in_mid_run_is_told_as_that(
+    stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
+) -> None:
+    database.things.insert_many([{"_id": number} for number in range(20)])
+    body = (
+        f"    if document['_id'] == 7:\n        os.unlink({str(tmp_path / 'state.db')!r})\n"
+        f"    return [String({f'{unique}:'!r} + str(document['_id']), b'x')]"
+    )
+    plan = write_plan(tmp_path, stores, database.name, {"things": own_mapper(tmp_path, body, unique)})
+    done = offramp("backfill", plan, folder=tmp_path)
+    assert done.code == 3, done.out
+    assert "E-STATE-GONE" in done.out + done.err
+    assert "was deleted while the run was at work" in done.out + done.err
+    # The next run begins with a state of its own.
+    (tmp_path / "own.py").write_text((tmp_path / "own.py").read_text().replace("== 7", "== None"), encoding="utf-8")
+    assert offramp("backfill", plan, folder=tmp_path).code == 0
+
+
 ODD = """
 from mappers.elasticsearch import IndexDocument as I, index_document
 from mappers.redis import Json as J

@@ -37,6 +37,10 @@ def test_a_term_is_over_when_either_clock_says_so(boot_s: float, wall_s: float) 
     assert 0 < term.left_s() <= 60
     term.lasts_until(Moment(now.boot_s + boot_s, now.wall_s + wall_s))
     assert term.left_s() < 0
+    term.lasts_until(now.after(60))
+    term.give_up()
+    term.lasts_until(now.after(60))  # By a renewal that was under way.
+    assert term.left_s() < 0
 
 
 def test_a_fence_is_not_later_than_the_state_and_is_moved_by_a_renewal(state: State, url: str) -> None:
