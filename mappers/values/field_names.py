@@ -30,13 +30,13 @@ RESERVED = frozenset(
         "_primary_term",
         "_size",  # the plug-in mapper-size
         "_version",
-        "_ignored_source",  # Elasticsearch 8.15 and later
+        "_ignored_source",  # Elasticsearch 8 and later
         "_feature",  # the module mapper-extras
         "_data_stream_timestamp",
         "_tsid",  # Elasticsearch 8 and later
-        "_ts_routing_hash",  # Elasticsearch 8.13 and later
-        "_index_mode",  # Elasticsearch 8.17 and later
-        "_inference_fields",  # Elasticsearch 8.18 and later
+        "_ts_routing_hash",  # Elasticsearch 8 and later
+        "_index_mode",  # Elasticsearch 8 and later
+        "_inference_fields",  # Elasticsearch 8 and later
     )
 )
 
