@@ -6,7 +6,7 @@ are deleted from the target.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -56,6 +56,7 @@ def copy_documents(
     before: Mapping[bytes, Sequence[bytes]] | None = None,
     window: int = 4,
     stop: Stop = NEVER,
+    deleted: Callable[[int], None] = lambda _: None,
 ) -> Recopied:
     """The target holds the records of the documents with these ids as they are now, and no others of them.
 
@@ -64,6 +65,8 @@ def copy_documents(
     address that one of these documents has now is never deleted (R125). Rejects are on record; the rejects of documents
     that were copied or are gone are cleared (R140). After an error nothing is in flight and any part may be done; the
     call may be repeated. Raises TransientError E-STOPPED, likewise, once `stop` is set.
+
+    `deleted` is called with the number of addresses of each batch of deletes: it is known after an error too.
     """
     documents = _DocumentSource(source, ids)
     tracking = _TrackingProjection(projection)
@@ -77,6 +80,7 @@ def copy_documents(
         raise_if_stopped(stop, _STOPPED)
         with journal.writing(all_ids):
             target.delete(batch)
+        deleted(len(batch))
     journal.replace_rejects([identify(at) for at in all_ids], collected.rejects)
     return Recopied(collected.tally, len(set(ids) - documents.found), len(stale), collected.rejects)
 

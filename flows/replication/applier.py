@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,8 +15,11 @@ from stores.contract.changes import StreamPosition, Touched
 from stores.contract.journal import RejectJournal, Tally
 from stores.contract.stop import NEVER, Stop
 from stores.contract.target import Target
+from stores.errors import OfframpError
 
 _LOOK_EVERY_S = 5.0
+_log = logging.getLogger(__name__)
+
 _SAVE_EVERY_S = 5.0
 """How often a position is saved at which nothing was touched: an idle stream's must move on too (R120)."""
 
@@ -88,27 +92,43 @@ class Applier:
             before: Mapping[bytes, Sequence[bytes]] = (
                 {touch.id: touch.before for touch in touched} if self.needs_former else {}
             )
-            done = copy_documents(
-                self.source,
-                self.projection,
-                self.target,
-                self.journal,
-                [touch.id for touch in touched],
-                before=before,
-                window=self.window,
-                stop=self.stop,
-            )
-            if done.rejects:
-                self.check_budget()
-            self.tally.add(done.tally)
+            try:
+                done = copy_documents(
+                    self.source,
+                    self.projection,
+                    self.target,
+                    self.journal,
+                    [touch.id for touch in touched],
+                    before=before,
+                    window=self.window,
+                    stop=self.stop,
+                    deleted=self._count_deleted,
+                )
+                self.tally.add(done.tally)
+                self._unsaved[1] += done.tally.copied
+                if done.rejects:
+                    self.check_budget()
+            except OfframpError:
+                self._save_counts(lag_s + (position.time - self.position.time >> 32))
+                raise
             self.events += len(touched)
             self.absent += done.absent
-            self.deleted += done.deleted
-            for at, more in enumerate((len(touched), done.tally.copied, done.deleted)):
-                self._unsaved[at] += more
+            self._unsaved[0] += len(touched)
         self.position = position
         if touched or time.monotonic() - self._saved_at > _SAVE_EVERY_S:
             self.save(lag_s)
+
+    def _count_deleted(self, addresses: int) -> None:
+        self.deleted += addresses
+        self._unsaved[2] += addresses
+
+    def _save_counts(self, lag_s: float) -> None:
+        """What was done to the target is on record, if anything was, at the position there was; an error is logged."""
+        if any(self._unsaved):
+            try:
+                self.save(lag_s)
+            except OfframpError as error:
+                _log.warning("what was synced before the stop is not counted: %s", error)
 
     @property
     def rate(self) -> float:

@@ -8,6 +8,7 @@ from flows.connect.route_steps import StepObserver, take_step
 from flows.connect.stores import open_source
 from flows.copying.projection import route_projection
 from flows.plan.model import Plan, Route
+from flows.reporting.wording import seconds
 from mappers.contract import Losses
 from stores.contract.stop import NEVER, Stop
 from stores.errors import OfframpError
@@ -68,8 +69,8 @@ def _notes(route: Route, database: MongoDB, documents: int) -> Sequence[str]:
     took_s = documents / _COPIED_PER_S
     if found.window_s is not None and took_s > 60 and found.window_s < _TIMES * took_s:
         notes.append(
-            f"the source keeps its changes for {found.window_s / 3600:.1f} h, and copying about {documents} documents"
-            f" may take {took_s / 3600:.1f} h: let its oplog last at least {_TIMES} times as long, or what changes"
+            f"the source keeps its changes for {seconds(found.window_s)}, and copying about {documents} documents"
+            f" may take {seconds(took_s)}: let its oplog last at least {_TIMES} times as long, or what changes"
             " meanwhile may be lost before it is synced"
         )
     return notes

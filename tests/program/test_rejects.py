@@ -199,6 +199,25 @@ def test_rejects_cannot_be_settled_while_another_run_holds_the_route(
     assert len(command("rejects", "list", path, "--json").json["rejects"]) == 1
 
 
+def test_what_a_stopped_sync_has_deleted_is_counted(
+    path: Path, command: Command, database: Database[dict[str, Any]], redis_url: str, unique: str
+) -> None:
+    plan = yaml.safe_load(path.read_text())
+    plan["routes"]["things"]["key"] = f"{unique}:{{_id}}"
+    plan["routes"]["things"] |= {"sync": "rescan", "value": "name", "format": "raw", "rejects": {"most": 3}}
+    path.write_text(yaml.safe_dump(plan))
+    fill(database, set())
+    assert command("backfill", path).code == 0
+    database.things.update_many({"_id": {"$lt": 4}}, {"$unset": {"name": 1}})
+    stopped = command("sync", path, "--json")
+    row = stopped.route("things")
+    assert (stopped.code, row["verdict"]) == (4, "stopped")
+    with Redis.from_url(redis_url) as redis:
+        left = len(list(redis.scan_iter(f"{unique}:*")))
+    assert (left, row["sync"]["deleted"], row["read"]) == (2, 4, 6)
+    assert "4 addresses deleted" in command("status", path).out
+
+
 def test_a_sync_over_its_budget_stops_and_goes_on_once_it_is_raised(
     path: Path, command: Command, database: Database[dict[str, Any]], redis_url: str, unique: str
 ) -> None:

@@ -11,6 +11,7 @@ from plans import Stores, write_plan
 
 from flows.plan.load import load
 from flows.reporting import svg_charts as charts
+from flows.reporting.model import Following
 from flows.reporting.not_checked import not_checked
 from flows.reporting.wording import remarks, seconds, size, sums, unchecked
 
@@ -50,6 +51,12 @@ def test_a_sum_closes_exactly_where_it_adds_up(changes: dict[str, Any], closing:
 def test_figures_that_are_not_of_the_copy_say_what_they_are_of(changes: dict[str, Any], words: str) -> None:
     [sentence] = remarks(reports.row("r", **changes))
     assert words in sentence
+
+
+def test_how_long_the_source_keeps_its_changes_is_never_rounded_to_nothing() -> None:
+    sync = Following("2026-01-01T00:00:00+00:00", 0.5, 1.0, 90.0, 3, 2, 1)
+    [sentence] = remarks(reports.row("r", sync=sync))
+    assert sentence.endswith("since the backfill; the source keeps its changes for 90.0 s")
 
 
 def test_what_was_not_checked_names_the_routes_it_holds_for() -> None:
