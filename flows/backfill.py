@@ -12,7 +12,7 @@ from pydantic import Field
 
 from flows.orchestration.artifacts import copying_shown
 from flows.orchestration.ending import Ending, call_flow, end_flow
-from flows.orchestration.plan_source import open_plan
+from flows.orchestration.plan_source import find_plan, name_run, open_plan
 from flows.orchestration.report_ending import end_with_report
 from flows.orchestration.tasks import prefect_workers
 from flows.orchestration.waiting import wait_for_routes
@@ -24,7 +24,7 @@ from flows.run.workers import Run
 from flows.verifier.job import Level, VerifyOptions
 
 
-@flow(name="offramp backfill", persist_result=False, log_prints=False)
+@flow(name="offramp backfill", flow_run_name=name_run, persist_result=False, log_prints=False)
 def backfill(
     plan: str,
     routes: list[str] | None = None,
@@ -39,7 +39,7 @@ def backfill(
     The flow run fails unless the verdict is clean. Runs of the same routes exclude each other, whoever starts them.
 
     Args:
-        plan: Path of the plan's YAML file, absolute or relative to the run's working directory.
+        plan: Path of the plan's YAML file, absolute or relative to the run's working directory, or block:NAME.
         routes: Only these routes of the plan; all of them unless given.
         verify: How to compare the targets afterwards: none, counts, sample, or full (every document, both directions).
         restart: Start these routes over: forget their checkpoints, copy everything again, and delete what no document
@@ -50,12 +50,13 @@ def backfill(
     """
 
     def work() -> Ending[Report]:
-        loaded = open_plan(plan)
+        source = find_plan(plan)
+        loaded = open_plan(source)
         folder = Path(report) if report else default_folder(loaded)
         refuse_unwritable(folder)
         chosen = loaded.chosen(routes or ())
         options = VerifyOptions(verify, show_values=show_values)
-        with prefect_workers(loaded) as workers, copying_shown(loaded, chosen):
+        with prefect_workers(loaded, source) as workers, copying_shown(loaded, chosen):
             made = wait_for_routes(
                 lambda: run_backfill(Run(loaded, chosen, workers), options, restart=restart), wait_minutes
             )

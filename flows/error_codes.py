@@ -14,6 +14,16 @@ CODES: Mapping[str, Entry] = {
         "The process that writes to the demo's source ended too early.",
         "Run the demo again.",
     ),
+    "E-DEPLOY-AUTH": entry(
+        "refused",
+        "The Prefect server asks for credentials that are not set here or are not its own.",
+        "Set PREFECT_API_AUTH_STRING to the server's PREFECT_SERVER_API_AUTH_STRING.",
+    ),
+    "E-DEPLOY-BLOCK": entry(
+        "refused",
+        "There is no block of this name with a plan on the Prefect server, or a block cannot have this name.",
+        "Run `offramp deploy PLAN --plan-block NAME`.",
+    ),
     "E-DEPLOY-NAME": entry(
         "refused",
         "The plan's name has characters that a deployment's name must not have.",

@@ -11,15 +11,16 @@ from pydantic import Field
 
 from flows.orchestration.artifacts import catching_up_shown
 from flows.orchestration.ending import Ending, end_flow
-from flows.orchestration.plan_source import open_plan
+from flows.orchestration.plan_source import find_plan, name_run, open_plan
 from flows.orchestration.report_ending import end_with_report
+from flows.orchestration.skipped_runs import remove_skipped_runs
 from flows.orchestration.waiting import stop_at_checkpoint
 from flows.replication.sync import sync as run_sync
 from flows.reporting.files import refuse_unwritable
 from flows.reporting.model import Report
 
 
-@flow(name="offramp sync", persist_result=False, log_prints=False)
+@flow(name="offramp sync", flow_run_name=name_run, persist_result=False, log_prints=False)
 def sync(
     plan: str,
     routes: list[str] | None = None,
@@ -32,14 +33,14 @@ def sync(
     work on one of the routes: the next one catches up.
 
     Args:
-        plan: Path of the plan's YAML file, absolute or relative to the run's working directory.
+        plan: Path of the plan's YAML file, absolute or relative to the run's working directory, or block:NAME.
         routes: Only these routes of the plan; all of them unless given.
         report: Folder for report.json and report.md; none are written unless given.
         lag_minutes: A route that is further behind its source when the run ends is shown as lagging.
     """
 
     def work() -> Ending[Report]:
-        loaded = open_plan(plan)
+        loaded = open_plan(find_plan(plan))
         folder = Path(report) if report else None
         if folder is not None:
             refuse_unwritable(folder)
@@ -48,4 +49,6 @@ def sync(
             made = run_sync(loaded, chosen, stop=stop, watching=watching)
         return end_with_report(made, folder, lag_minutes=lag_minutes)
 
-    return end_flow(work, skip_held=True)
+    state = end_flow(work, skip_held=True)
+    remove_skipped_runs(state)
+    return state

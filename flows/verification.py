@@ -11,7 +11,7 @@ from prefect.client.schemas.objects import State
 from pydantic import Field
 
 from flows.orchestration.ending import Ending, call_flow, end_flow
-from flows.orchestration.plan_source import open_plan
+from flows.orchestration.plan_source import find_plan, name_run, open_plan
 from flows.orchestration.report_ending import end_with_report
 from flows.orchestration.tasks import prefect_workers
 from flows.orchestration.waiting import wait_for_routes
@@ -24,7 +24,7 @@ from flows.verifier.job import Level, VerifyOptions
 from flows.verifier.sample import DOCUMENTS
 
 
-@flow(name="offramp verification", persist_result=False, log_prints=False)
+@flow(name="offramp verification", flow_run_name=name_run, persist_result=False, log_prints=False)
 def verification(
     plan: str,
     routes: list[str] | None = None,
@@ -43,7 +43,7 @@ def verification(
     `wait_minutes` are over.
 
     Args:
-        plan: Path of the plan's YAML file, absolute or relative to the run's working directory.
+        plan: Path of the plan's YAML file, absolute or relative to the run's working directory, or block:NAME.
         routes: Only these routes of the plan; all of them unless given.
         level: counts compares only how many records there are; sample compares documents drawn at random; full compares
             every document, in both directions, and goes on where an earlier run stopped.
@@ -57,12 +57,13 @@ def verification(
     """
 
     def work() -> Ending[Report]:
-        loaded = open_plan(plan)
+        source = find_plan(plan)
+        loaded = open_plan(source)
         folder = Path(report) if report else default_folder(loaded)
         refuse_unwritable(folder)
         chosen = loaded.chosen(routes or ())
         options = VerifyOptions(level, sample, confidence, restart, canary, show_values)
-        with prefect_workers(loaded) as workers:
+        with prefect_workers(loaded, source) as workers:
             made = wait_for_routes(lambda: verify(Run(loaded, chosen, workers), options), wait_minutes)
         return end_with_report(made, folder)
 

@@ -28,7 +28,7 @@ _MOST_MINUTES = 24 * 60
 @click.option(
     "--only",
     "kinds",
-    type=click.Choice(("sync", "verification", "backfill")),
+    type=click.Choice(("sync", "verification", "backfill", "check", "repair", "retry")),
     multiple=True,
     help="Only this deployment; may be repeated. The plan's other deployments are removed.",
 )
@@ -49,6 +49,24 @@ _MOST_MINUTES = 24 * 60
     help="Path of the plan for the runs, for workers on other machines or in images. [default: PLAN]",
 )
 @click.option(
+    "--plan-block",
+    "block",
+    metavar="NAME",
+    help="Keep the plan's text in this block of the server, for workers on machines that do not have its file.",
+)
+@click.option(
+    "--run-in",
+    "folder",
+    metavar="DIR",
+    help="Folder that the runs work in, on the worker's machine. [default: the plan's]",
+)
+@click.option(
+    "--report-at",
+    "report_folder",
+    metavar="DIR",
+    help="Folder of the reports for the runs, where they cannot write beside the plan. [default: .offramp beside PLAN]",
+)
+@click.option(
     "--yaml", "as_yaml", is_flag=True, help="Print the deployments as a prefect.yaml, without asking a server."
 )
 @click.option("--serve", is_flag=True, help="Stay and run the deployments here, without a work pool and a worker.")
@@ -60,34 +78,46 @@ def deploy(
     verify_at: str,
     time_zone: str,
     plan_at: str | None,
+    block: str | None,
+    folder: str | None,
+    report_folder: str | None,
     as_yaml: bool,
     serve: bool,
 ) -> None:
     """Register the deployments of PLAN with the Prefect server of PREFECT_API_URL, and remove those it no longer wants.
 
-    A sync every few minutes, a verification each day, a backfill on demand. Run it again after any change.
+    A sync every few minutes, a verification each day; a backfill, check, repair and retry of rejects on demand. Run it
+    again after any change.
     """
     from flows.orchestration import deployments
     from flows.plan.load import load
+    from flows.reporting.files import default_folder, refuse_unwritable
 
-    if serve and (as_yaml or plan_at):
-        raise click.UsageError("--serve runs the plan here; remove --yaml and --plan-at")
+    if serve and (as_yaml or plan_at or block or folder):
+        raise click.UsageError("--serve runs the plan here; remove --yaml, --plan-at, --plan-block and --run-in")
+    if block and (plan_at or as_yaml):
+        raise click.UsageError("--plan-block keeps the plan on the server; remove --plan-at and --yaml")
     plan = load(plan_path)
-    path = plan_at or str(plan.path.absolute())
+    here = plan.path.absolute()
+    elsewhere = plan_at is not None or folder is not None
+    reference = f"block:{block}" if block else plan_at or str(here)
+    folder = folder or str(PurePosixPath(plan_at or str(here)).parent)
+    if not (elsewhere or as_yaml):
+        refuse_unwritable(Path(folder) / report_folder if report_folder else default_folder(plan), "--report-at")
     common, alone = _schedules(plan, every)
     made = deployments.deployments(
         deployments.Wanted(
             plan.name,
-            path,
+            reference,
             tuple(plan.routes),
             kinds=kinds or deployments.KINDS,
             sync_every_s=60 * common,
             alone_s={route: 60 * minutes for route, minutes in alone.items()},
             verify_at=_checked_time(verify_at),
             time_zone=_checked_zone(time_zone),
+            report_folder=report_folder,
         )
     )
-    folder = str(PurePosixPath(path).parent)
     if as_yaml:
         echo(*deployments.as_yaml(made, pool, folder).splitlines())
         return
@@ -98,9 +128,11 @@ def deploy(
         echo(*lines, "", "serving; Ctrl-C ends it and pauses the schedules", flush=True)
         registration.serve_here(made, plan.name, folder)
         return
-    removed = registration.register(made, plan.name, registration.Place(folder, pool, elsewhere=plan_at is not None))
+    if block:
+        registration.keep_plan(block, plan_path.read_text(encoding="utf-8"))
+    removed = registration.register(made, plan.name, registration.Place(folder, pool, elsewhere=elsewhere))
     echo(*lines, *(f"{name}: removed" for name in removed))
-    on_demand = next((each for each in made if each.schedule is None), None)
+    on_demand = next((each for each in made if each.kind == "backfill"), None)
     if on_demand is not None:
         echo("", f"now:  prefect deployment run '{on_demand.full_name}'")
     echo(f"next: prefect worker start --pool {pool}")

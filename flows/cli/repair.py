@@ -47,6 +47,7 @@ def repair(
     Exits with 1 while a mismatch is left. The earlier verdict no longer counts: verify again.
     """
     from flows.plan.load import load
+    from flows.repair.repair import is_left
     from flows.repair.repair import repair as repair_routes
     from flows.run.console import display
 
@@ -61,9 +62,7 @@ def repair(
         outcomes = repair_routes(
             *(plan, chosen, wanted), dry_run=dry_run, everything=everything, stop=stop, observer=observer
         )
-    # What was found and not asked to be repaired is left too.
-    kinds_left = {"missing", "differs", "extra", "collides"} - {*wanted}
-    left = any(outcome.left or any(outcome.found.get(kind) for kind in kinds_left) for outcome in outcomes)
+    left = is_left(outcomes, wanted)
     if as_json:
         print_json({"dry_run": dry_run, "routes": [outcome.as_json() for outcome in outcomes]})
     else:
@@ -72,7 +71,7 @@ def repair(
             echo("nothing was written")
         elif any(outcome.copied or outcome.deleted for outcome in outcomes):
             echo("only the addresses above were compared; for a verdict run: offramp verify")
-    leave(exit_codes.of_outcomes(failed=any(outcome.failure for outcome in outcomes), left=bool(left)))
+    leave(exit_codes.of_outcomes(failed=any(outcome.failure for outcome in outcomes), left=left))
 
 
 def _print_repaired(outcomes: Sequence[Repaired], wanted: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ import contextvars
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
@@ -74,6 +74,12 @@ def show_sync(report: Report, lag_s: float) -> None:
             emit_verdict(report, route, "lagging")
         elif route.verdict == "clean":
             emit_verdict(report, route, "current")
+
+
+def show_table(plan: str, name: str, rows: Sequence[Mapping[str, str]], message: str) -> None:
+    """Create the table artifact ``offramp-PLAN-NAME``; its cells and the message hold nothing of a document."""
+    table = [{heading: prose(cell) for heading, cell in row.items()} for row in rows]
+    create_table_artifact(key=artifact_key(plan, name), table=table, description=prose(message))
 
 
 def _show_table(report: Report, key: str, place: Place) -> None:

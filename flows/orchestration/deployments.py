@@ -18,21 +18,26 @@ import yaml
 from flows import generated_file
 from stores.errors import PlanError
 
-Kind = Literal["sync", "verification", "backfill"]
-KINDS: Sequence[Kind] = ("sync", "verification", "backfill")
+Kind = Literal["sync", "verification", "backfill", "check", "repair", "retry"]
+KINDS: Sequence[Kind] = ("sync", "verification", "backfill", "check", "repair", "retry")
 
-ENTRYPOINTS: Mapping[Kind, str] = {kind: f"flows.{kind}.{kind}" for kind in KINDS}
+_FLOWS: Mapping[Kind, str] = {"repair": "mismatch_repair", "retry": "reject_retry"}
+"""The flows whose module is not called as their kind."""
+ENTRYPOINTS: Mapping[Kind, str] = {kind: "flows.{0}.{0}".format(_FLOWS.get(kind, kind)) for kind in KINDS}
 POOL = "offramp"
 COLLISION = "CANCEL_NEW"
 _SYNC_EVERY_S = 300
 _VERIFY_AT = "04:05"
 _WAIT_MINUTES = 30
-"""How long a verification waits for a sync, which lasts some seconds to minutes."""
+"""How long a verification, a repair or a retry waits for a sync, which lasts some seconds to minutes."""
 _NO_NAME = re.compile(r"[/%&<>]")
 _DESCRIPTIONS: Mapping[Kind, str] = {
     "sync": "Copies or deletes what changed in the source since the last run.",
     "verification": "Compares the targets with the source as it is now; writes no record.",
     "backfill": "Copies what is not copied yet, verifies everything, reports.",
+    "check": "Finds every fault of the plan, its source and its targets; writes nothing.",
+    "repair": "Copies again what the last verification found missing or different.",
+    "retry": "Reads rejected documents from the source again and writes those that can be mapped now.",
 }
 
 
@@ -42,8 +47,8 @@ class Wanted:
 
     plan: str
     """The plan's name."""
-    path: str
-    """Where the runs find the plan."""
+    plan_reference: str
+    """Where the runs find the plan: a path, or block:NAME."""
     routes: Sequence[str]
     """The routes of the plan."""
     kinds: Sequence[Kind] = KINDS
@@ -53,6 +58,8 @@ class Wanted:
     verify_at: str = _VERIFY_AT
     """HH:MM of each day."""
     time_zone: str = "UTC"
+    report_folder: str | None = None
+    """Where backfills and verifications write their report; beside the plan unless given."""
 
 
 @dataclass(frozen=True)
@@ -109,13 +116,14 @@ def deployments(wanted: Wanted) -> list[Deployment]:
             " the plan, before its first run",
         )
     made: list[Deployment] = []
+    report = {} if wanted.report_folder is None else {"report": wanted.report_folder}
 
     def add(
         kind: Kind, name: str, routes: Sequence[str], schedule: Mapping[str, Any] | None, **parameters: Any
     ) -> None:
         chosen = {} if set(routes) == set(wanted.routes) else {"routes": list(routes)}
         tags = ["offramp", kind, plan_tag(wanted.plan), *(f"route:{route}" for route in routes)]
-        made.append(Deployment(kind, name, {"plan": wanted.path, **chosen, **parameters}, schedule, tags))
+        made.append(Deployment(kind, name, {"plan": wanted.plan_reference, **chosen, **parameters}, schedule, tags))
 
     if "sync" in wanted.kinds:
         together = [route for route in wanted.routes if route not in wanted.alone_s]
@@ -126,9 +134,15 @@ def deployments(wanted: Wanted) -> list[Deployment]:
     if "verification" in wanted.kinds:
         hour, minute = map(int, wanted.verify_at.split(":"))
         nightly = {"slug": "nightly", "cron": f"{minute} {hour} * * *", "timezone": wanted.time_zone}
-        add("verification", wanted.plan, wanted.routes, nightly, level="full", wait_minutes=_WAIT_MINUTES)
+        add("verification", wanted.plan, wanted.routes, nightly, level="full", wait_minutes=_WAIT_MINUTES, **report)
     if "backfill" in wanted.kinds:
-        add("backfill", wanted.plan, wanted.routes, None)
+        add("backfill", wanted.plan, wanted.routes, None, **report)
+    if "check" in wanted.kinds:
+        add("check", wanted.plan, wanted.routes, None)
+    if "repair" in wanted.kinds:
+        add("repair", wanted.plan, wanted.routes, None, wait_minutes=_WAIT_MINUTES)
+    if "retry" in wanted.kinds:
+        add("retry", wanted.plan, wanted.routes, None, wait_minutes=_WAIT_MINUTES)
     return made
 
 
@@ -161,6 +175,9 @@ _HEADER = """\
 # Without `pull` the folder in which `prefect deploy` runs is the working directory of every run. The worker's Python
 # needs the installed package (pip install mongo-offramp): entrypoints are modules, not files. What the plan takes from
 # the environment (${{MONGODB_URI}}) must be set where the worker starts, not here.
+#
+# A plan is code. Whoever may start runs of these deployments may name any plan that the worker can read; deployments
+# that `offramp deploy` registers take no plan but their own.
 #
 # The lease in the plan's state keeps runs of a route apart whoever starts them; the concurrency limit is the second
 # guard and keeps scheduled runs from piling up. Start the server with

@@ -12,10 +12,11 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from prefect import Flow, get_run_logger
+from prefect import Flow, get_run_logger, tags
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
+from flows.orchestration.skipped_runs import SKIPPED
 from flows.orchestration.summary import error_line
 from flows.orchestration.waiting import LEASE_HELD
 from flows.terminal import echo
@@ -59,7 +60,7 @@ def end_flow(work: Callable[[], Ending[Any]], *, skip_held: bool = False) -> Sta
         else:
             _print(error)
         if skip_held and isinstance(error, OfframpError) and error.code == LEASE_HELD:
-            return Cancelled(name="Skipped", message=error_line(error))
+            return Cancelled(name=SKIPPED, message=error_line(error))
         return Failed(message=error_line(error))
     if call is not None:
         call.outcomes.append(ending.outcome)
@@ -74,7 +75,8 @@ def call_flow(flow: Flow[..., Any], **parameters: Any) -> Any:
     call = _Call()
     token = _call.set(call)
     try:
-        state: State[Any] = flow(**parameters, return_state=True)  # type: ignore[assignment]
+        with tags("offramp"):  # As runs of a deployment have it: automations choose by it.
+            state: State[Any] = flow(**parameters, return_state=True)  # type: ignore[assignment]
     finally:
         _call.reset(token)
     for error in call.errors:

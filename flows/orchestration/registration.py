@@ -24,9 +24,11 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.settings import PREFECT_API_URL
+from prefect.utilities.annotations import freeze
 from prefect.utilities.callables import parameter_schema
 
 from flows.orchestration.deployments import COLLISION, Deployment, plan_tag, working_in
+from flows.orchestration.plan_blocks import save_plan_block
 from stores.errors import PlanError, TransientError, redacted
 
 _PROCESS = "process"
@@ -68,6 +70,15 @@ def register(made: Sequence[Deployment], plan: str, place: Place) -> list[str]:
     return sorted(removed)
 
 
+def keep_plan(block: str, text: str) -> None:
+    """The plan's text is in the block of this name on the server.
+
+    Raises PlanError for a name that no block may have, TransientError where the server does not answer.
+    """
+    with _api():
+        save_plan_block(block, text)
+
+
 def serve_here(made: Sequence[Deployment], plan: str, folder: str) -> None:
     """Run what the deployments start, each run in a process of its own, until this process is asked to end.
 
@@ -81,7 +92,7 @@ def serve_here(made: Sequence[Deployment], plan: str, folder: str) -> None:
             deployment.entrypoint,
             deployment.name,
             schedules=_schedules(deployment),
-            parameters=dict(deployment.parameters),
+            parameters={**deployment.parameters, "plan": freeze(deployment.parameters["plan"])},
             description=deployment.description,
             tags=list(deployment.tags),
             concurrency_limit=limit,
@@ -118,7 +129,7 @@ def _registered(client: SyncPrefectClient, deployment: Deployment, place: Place)
         entrypoint=deployment.entrypoint,
         description=deployment.description,
         parameters=dict(deployment.parameters),
-        parameter_openapi_schema=parameter_schema(flow).model_dump(exclude_unset=True),
+        parameter_openapi_schema=_schema(flow, deployment.parameters["plan"]),
         enforce_parameter_schema=True,
         schedules=_schedules(deployment),
         concurrency_limit=_LIMIT,
@@ -127,6 +138,13 @@ def _registered(client: SyncPrefectClient, deployment: Deployment, place: Place)
         paused=False,
         **on_pool,
     )
+
+
+def _schema(flow: Flow[..., Any], plan: str) -> dict[str, Any]:
+    """Return the schema of the flow's parameters; a run may have no other plan than this one: a plan is code."""
+    schema = parameter_schema(flow)
+    schema.properties["plan"] |= {"readOnly": True, "enum": [plan]}
+    return schema.model_dump(exclude_unset=True)
 
 
 def _schedules(deployment: Deployment) -> list[DeploymentScheduleCreate]:
@@ -177,6 +195,12 @@ def _api() -> Iterator[SyncPrefectClient]:
                 )
             yield client
     except PrefectHTTPStatusError as error:
+        if error.response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+            raise PlanError(
+                "E-DEPLOY-AUTH",
+                f"{url} asks for credentials (status {error.response.status_code}); set PREFECT_API_AUTH_STRING to what"
+                " the server was started with as PREFECT_SERVER_API_AUTH_STRING",
+            ) from error
         raise TransientError(
             "E-DEPLOY-SERVER", f"{url} refused a request with status {error.response.status_code}; see its log"
         ) from error

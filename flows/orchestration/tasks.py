@@ -17,6 +17,8 @@ from prefect.tasks import Task, exponential_backoff
 
 from flows.connect.stores import open_state
 from flows.orchestration import worker_entry
+from flows.orchestration.dask_cluster import local_cluster
+from flows.orchestration.plan_source import PlanSource
 from flows.orchestration.summary import error_line
 from flows.plan.model import Plan
 from flows.plan.plan_keys import RunKeys
@@ -70,24 +72,24 @@ _OPTIONS: dict[str, Any] = {
 
 
 @task(name="copy", task_run_name="copy {job.route} partition {job.number}", **_OPTIONS)
-def copy_partition(plan: str, job: CopyJob) -> Span:
+def copy_partition(plan: PlanSource, job: CopyJob) -> Span:
     """Copy the partition from its last checkpoint on; return the time it took."""
     return _done(plan, job)
 
 
 @task(name="load", task_run_name="load {job.route}", **_OPTIONS)
-def load_route(plan: str, job: LoadJob) -> Span:
+def load_route(plan: PlanSource, job: LoadJob) -> Span:
     """Let the route's target load what was staged; return the time it took."""
     return _done(plan, job)
 
 
 @task(name="verify", task_run_name="verify {job.route}{job.part}", **_OPTIONS)
-def verify_route(plan: str, job: VerifyJob) -> Verified:
+def verify_route(plan: PlanSource, job: VerifyJob) -> Verified:
     """Compare the route's target with what its source has now; return the result of the route or of a part of it."""
     return _done(plan, job)
 
 
-def _done(plan: str, job: Job[R]) -> R:
+def _done(plan: PlanSource, job: Job[R]) -> R:
     """Return the job's result; raises TaskFailed, without a context that Prefect could show, where it has none."""
     try:
         return worker_entry.run_job(plan, job)
@@ -97,13 +99,16 @@ def _done(plan: str, job: Job[R]) -> R:
 
 
 @contextmanager
-def prefect_workers(plan: Plan) -> Iterator[PrefectWorkers]:
-    """Yield workers that run jobs as tasks of the current flow run, on the task runner the plan names."""
-    with _runner(plan.run) as runner:
-        yield PrefectWorkers(plan, runner)
+def prefect_workers(plan: Plan, source: PlanSource | None = None) -> Iterator[PrefectWorkers]:
+    """Yield workers that run jobs as tasks of the current flow run, on the task runner the plan names.
+
+    The workers load the plan from the source, which is the plan's file unless given.
+    """
+    with task_runner(plan.run) as runner:
+        yield PrefectWorkers(plan, runner, source or PlanSource(plan.path.absolute()))
 
 
-def _runner(run: RunKeys) -> TaskRunner[Any]:
+def task_runner(run: RunKeys) -> TaskRunner[Any]:
     """Return the task runner: of threads or processes here, or of workers that Dask or Ray have or start here."""
     runner: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=run.workers)
     if run.runner == "processes":
@@ -111,8 +116,10 @@ def _runner(run: RunKeys) -> TaskRunner[Any]:
     elif run.runner == "dask":
         from prefect_dask.task_runners import DaskTaskRunner
 
-        local = {"n_workers": run.workers, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
-        runner = DaskTaskRunner(address=run.address) if run.address else DaskTaskRunner(cluster_kwargs=local)
+        if run.address:
+            runner = DaskTaskRunner(address=run.address)
+        else:
+            runner = DaskTaskRunner(cluster_kwargs=local_cluster(run.workers))
     elif run.runner == "ray":
         from prefect_ray.task_runners import RayTaskRunner
 
@@ -127,6 +134,7 @@ class PrefectWorkers:
 
     plan: Plan
     runner: TaskRunner[Any]
+    source: PlanSource
 
     def run(self, jobs: Sequence[Job[R]], more: More[R] | None = None, /) -> Sequence[Outcome[Job[R], R]]:
         """Run each job as a task; see `Workers.run`."""
@@ -135,7 +143,7 @@ class PrefectWorkers:
     def _start(self, job: Job[R]) -> Pending[R]:
         tasks: Mapping[str, Task[..., Any]] = {"copy": copy_partition, "load": load_route, "verify": verify_route}
         try:
-            parameters = {"plan": str(self.plan.path.absolute()), "job": job}
+            parameters = {"plan": self.source, "job": job}
             return _Submitted(job.route, self.runner.submit(tasks[job.kind], parameters))
         except BrokenProcessPool as error:  # An earlier task's worker died, and with it the pool.
             return _Refused(_died(job.route, error))

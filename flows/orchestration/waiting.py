@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TypeVar
 
-from flows.reporting.model import Report
 from stores.contract.stop import PROCESS_STOP, Stop
 from stores.errors import TransientError
 
@@ -18,9 +18,11 @@ LEASE_HELD = "E-LEASE-HELD"
 
 _log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 
-def wait_for_routes(run: Callable[[], Report], wait_minutes: float, *, poll_every_s: float = 5.0) -> Report:
-    """Return the run's report; the run is tried again while another run is at work on its routes.
+
+def wait_for_routes(run: Callable[[], T], wait_minutes: float, *, poll_every_s: float = 5.0) -> T:
+    """Return what the run returns; the run is tried again while another run is at work on its routes.
 
     Raises TransientError E-LEASE-HELD if another run still is after so many minutes.
     """

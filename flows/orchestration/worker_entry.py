@@ -11,7 +11,7 @@ from typing import TypeVar
 from flows.connect.progress import SILENT
 from flows.connect.stores import open_state
 from flows.orchestration.artifacts import LOOK_EVERY_S, Counted, artifact_key, shown
-from flows.orchestration.plan_source import open_plan
+from flows.orchestration.plan_source import PlanSource, open_plan
 from flows.run.jobs import Job
 from stores.contract.stop import PolledStop
 
@@ -20,8 +20,8 @@ _POLL_EVERY_S = 1.0
 R = TypeVar("R")
 
 
-def run_job(plan: str, job: Job[R], *, look_every_s: float = LOOK_EVERY_S) -> R:
-    """Run the job under the plan at this path and return its result; an artifact shows its progress.
+def run_job(plan: PlanSource, job: Job[R], *, look_every_s: float = LOOK_EVERY_S) -> R:
+    """Run the job under the plan of this source and return its result; an artifact shows its progress.
 
     Copying has no artifact here: the flow shows its progress.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -94,6 +94,12 @@ def repair(
                 outcome = _Repair(session, route, kinds, stop).run(outcome, dry_run=dry_run)
             outcomes.append(outcome)
     return outcomes
+
+
+def is_left(outcomes: Iterable[Repaired], kinds: Iterable[str]) -> bool:
+    """Return whether something is wrong still; what was found and not asked to be repaired is left too."""
+    others = {*KINDS, "collides"} - {*kinds}
+    return any(outcome.left or any(outcome.found.get(kind) for kind in others) for outcome in outcomes)
 
 
 def _refuse_systemic(session: Session, sums: Mapping[str, Counter[str]], kinds: Sequence[str]) -> None:

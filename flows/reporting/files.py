@@ -19,15 +19,15 @@ def default_folder(plan: Plan) -> Path:
     return plan.path.absolute().parent / ".offramp" / "reports" / path_part(plan.name)
 
 
-def refuse_unwritable(folder: Path) -> None:
-    """Raise PlanError unless reports can be written safely to the folder, which is made if it is absent."""
+def refuse_unwritable(folder: Path, option: str = "--report") -> None:
+    """Raise PlanError, which names the option, unless reports can be written safely to the folder, made if absent."""
     try:
         with private_folder(folder):
             pass
     except OSError as error:
         raise PlanError(
             "E-REPORT-DIR",
-            f"the report cannot be written to {str(folder)!r}: {error.strerror}; name another folder with --report",
+            f"the report cannot be written to {str(folder)!r}: {error.strerror}; name another folder with {option}",
         ) from error
 
 

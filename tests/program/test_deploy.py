@@ -17,18 +17,21 @@ import pytest
 import yaml
 from plans import offramp
 from prefect import Flow, flow, task
+from prefect.server.events.schemas.automations import EventTrigger
+from prefect.server.events.schemas.events import ReceivedEvent
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect_servers import LIMIT_S, PrefectServer, free_port, prefect_server, running
+from prefect_servers import LIMIT_S, PrefectServer, forward_records, free_port, prefect_server, running
 from pymongo.database import Database
 from redis import Redis
 from waiting import ending, until
 
-from flows import backfill, verification
+from flows import backfill, check, mismatch_repair, reject_retry, sync, verification
 from flows.connect.stores import open_state
 from flows.orchestration import deployments
 from flows.orchestration import registration as deploying
 from flows.orchestration.artifacts import artifact_key, copying_shown
 from flows.orchestration.deployments import Wanted
+from flows.orchestration.plan_source import PlanSource
 from flows.orchestration.tasks import prefect_workers
 from flows.orchestration.waiting import LEASE_HELD, wait_for_routes
 from flows.orchestration.worker_entry import run_job
@@ -102,6 +105,9 @@ def test_the_shipped_file_registers_what_the_command_does(server: PrefectServer,
 
     assert by_command.keys() == by_file.keys()
     for name, one in by_command.items():
+        # A file cannot say that runs may have no other plan than this one.
+        limits = one["parameter_openapi_schema"]["properties"]["plan"]
+        assert (limits.pop("readOnly"), limits.pop("enum")) == (True, ["plan.yaml"])
         for what, value in described(one).items():
             assert value == by_file[name][what], f"{name}: {what}"
     assert [pull for one in by_command.values() for pull in one["pull_steps"]] == [
@@ -117,7 +123,10 @@ def test_the_shipped_file_is_current() -> None:
 
 
 def test_a_flows_name_is_the_one_its_deployments_are_told_by() -> None:
-    flows: list[Flow[..., Any]] = [backfill.backfill, verification.verification]
+    flows: list[Flow[..., Any]] = [
+        *(backfill.backfill, check.check, sync.sync, verification.verification),
+        *(mismatch_repair.mismatch_repair, reject_retry.reject_retry),
+    ]
     named = {one.entrypoint: one.full_name for one in deployments.deployments(deployments.EXAMPLE)}
     for one in flows:
         assert named[f"{one.fn.__module__}.{one.fn.__name__}"] == f"{one.name}/shop"
@@ -139,6 +148,9 @@ def test_what_a_plan_no_longer_wants_is_removed_and_nothing_else(
     assert again.out.splitlines() == [
         f"offramp verification/{unique}: each day at 23:10 UTC",
         f"offramp backfill/{unique}: removed",
+        f"offramp check/{unique}: removed",
+        f"offramp repair/{unique}: removed",
+        f"offramp retry/{unique}: removed",
         f"offramp sync/{unique}-{unique}: removed",
         "next: prefect worker start --pool offramp",
     ]
@@ -189,6 +201,8 @@ def test_a_pool_of_containers_is_taken_where_its_plan_is_named(
         (["--verify-at", "24:00"], "'24:00' is not HH:MM"),
         (["--time-zone", "Mars/Olympus"], "'Mars/Olympus' is not a time zone"),
         (["--serve", "--yaml"], "remove --yaml"),
+        (["--plan-block", "b", "--plan-at", "/p"], "remove --plan-at"),
+        (["--plan-block", "A b"], "E-DEPLOY-BLOCK"),
     ],
 )
 def test_what_cannot_be_deployed_is_told_and_nothing_is_registered(
@@ -379,6 +393,35 @@ def test_a_route_that_is_not_clean_raises_the_shipped_alert_and_no_address_leave
     assert f"{unique}:n:7" not in json.dumps([page, event])
 
 
+def test_the_automation_that_ends_dead_runs_looks_at_runs_of_offramp_alone(
+    server: PrefectServer, write_plan: WritePlan, unique: str
+) -> None:
+    shipped = yaml.safe_load(AUTOMATIONS.read_text())["automations"][0]["trigger"]
+    trigger = EventTrigger.model_validate(shipped)
+    assert backfill.run(write_plan(), [], "none").verdict == "clean"
+
+    @flow(name=f"another {unique}")
+    def another() -> None:
+        pass
+
+    another()
+    forward_records()
+
+    def completed() -> dict[str, bool]:
+        """Whether the trigger covers the event, by the name of its flow."""
+        wanted = {"event": {"name": ["prefect.flow-run.Completed"]}, "occurred": LAST_DAY}
+        covered = {}
+        for event in server.found("events", filter=wanted):
+            received = ReceivedEvent.model_validate(event)
+            names = [each.name for each in received.related if each.role == "flow"]
+            run_name = received.resource.name or ""
+            covered[run_name if run_name.startswith(unique) else str(names[0])] = trigger.covers(received)
+        return covered if {f"{unique} backfill", f"another {unique}"} <= covered.keys() else {}
+
+    found = until(completed, "events of both runs", server.log)
+    assert (found[f"{unique} backfill"], found[f"another {unique}"]) == (True, False)
+
+
 def test_progress_is_shown_while_copying_and_while_verifying(
     server: PrefectServer, write_plan: WritePlan, unique: str
 ) -> None:
@@ -393,7 +436,7 @@ def test_progress_is_shown_while_copying_and_while_verifying(
 
     @task
     def verifying(job: VerifyJob) -> Verified:
-        return run_job(str(path), job, look_every_s=0.05)
+        return run_job(PlanSource(path), job, look_every_s=0.05)
 
     @flow
     def proving() -> Verified:

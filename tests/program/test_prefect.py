@@ -32,10 +32,11 @@ from pymongo.database import Database
 from redis import Redis
 from waiting import until
 
-from flows import backfill, verification
+from flows import backfill, check, mismatch_repair, reject_retry, sync, verification
 from flows.orchestration import tasks
 from flows.orchestration.artifacts import artifact_key
 from flows.orchestration.ending import call_flow
+from flows.orchestration.plan_source import PlanSource
 from flows.orchestration.tasks import TaskFailed, copy_partition, prefect_workers, verify_route
 from flows.plan.load import load
 from flows.run.jobs import CopyJob
@@ -47,6 +48,11 @@ from stores.state.state import State
 
 LIMIT_S = 90.0
 SHIPPED = Path(__file__).parents[2] / "config" / "prefect.yaml"
+
+FLOWS: list[Any] = [
+    *(backfill.backfill, check.check, sync.sync, verification.verification),
+    *(mismatch_repair.mismatch_repair, reject_retry.reject_retry),
+]
 
 Documents = Database[dict[str, Any]]
 WritePlan = Callable[..., Path]
@@ -254,9 +260,11 @@ def test_a_transient_error_is_tried_four_times_and_no_other(server: None, write_
     state.close()
 
     nobody = Lease(loaded.name, unique, "nobody", 1)
-    away = verify(str(path), VerifyJob(unique, VerifyOptions("counts"), nobody), return_state=True)
-    lost = copy(str(path), CopyJob(unique, 0, stale), return_state=True)
-    absent = verify("no such plan.yaml", VerifyJob(unique, VerifyOptions("counts"), nobody), return_state=True)
+    away = verify(PlanSource(path), VerifyJob(unique, VerifyOptions("counts"), nobody), return_state=True)
+    lost = copy(PlanSource(path), CopyJob(unique, 0, stale), return_state=True)
+    absent = verify(
+        PlanSource(Path("no such plan.yaml")), VerifyJob(unique, VerifyOptions("counts"), nobody), return_state=True
+    )
 
     ends: list[RunState[Any]] = [away, lost, absent]
     failures = [ended.result(raise_on_failure=False) for ended in ends]
@@ -298,10 +306,10 @@ def test_an_error_takes_the_place_of_its_result_and_an_unknown_one_ends_the_run(
         stray()
 
 
-@pytest.mark.parametrize("one", [backfill.backfill, verification.verification], ids=lambda one: one.name)
+@pytest.mark.parametrize("one", FLOWS, ids=lambda one: one.name)
 def test_every_parameter_is_explained_to_whoever_starts_a_run(one: Any) -> None:
     properties = parameter_schema(one).properties
-    assert {"plan", "routes", "report"} < set(properties)
+    assert {"plan", "routes"} <= set(properties)
     assert [name for name, described in properties.items() if not described.get("description")] == []
 
 

@@ -22,7 +22,7 @@ from waiting import ending, until
 
 from flows.connect.progress import Observer
 from flows.orchestration.ending import Ending, end_flow
-from flows.orchestration.plan_source import open_plan
+from flows.orchestration.plan_source import PlanSource, open_plan
 from flows.orchestration.tasks import copy_partition
 from flows.plan.model import Plan
 from flows.run.workers import answer
@@ -166,8 +166,8 @@ def test_an_error_reaches_prefect_as_its_code_from_a_task_and_from_a_flow(
     @flow
     def failing() -> Any:
         def work() -> Ending[None]:
-            open_plan(str(plan))
-            states.append(copy_partition(str(plan), Failing(error), return_state=True))
+            open_plan(PlanSource(plan))
+            states.append(copy_partition(PlanSource(plan), Failing(error), return_state=True))
             raise error
 
         return end_flow(work)

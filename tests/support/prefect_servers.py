@@ -48,10 +48,10 @@ class PrefectServer:
         return self.folder / "prefect"
 
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(f"{self.api}/{path}", auth=self.auth, timeout=10)
+        return httpx.get(f"{self.api}/{path}", auth=self.auth, timeout=60)
 
     def post(self, path: str, content: Any) -> httpx.Response:
-        return httpx.post(f"{self.api}/{path}", json=content, auth=self.auth, timeout=10)
+        return httpx.post(f"{self.api}/{path}", json=content, auth=self.auth, timeout=60)
 
     def found(self, what: str, **wanted: Any) -> list[dict[str, Any]]:
         answer = self.post(f"{what}/filter", wanted).raise_for_status().json()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from pymongo.database import Database
 
+from flows.orchestration.plan_source import PlanSource
 from flows.orchestration.worker_entry import run_job
 from flows.plan.load import load
 from flows.run.jobs import CopyJob
@@ -88,13 +89,13 @@ def test_a_task_elsewhere_stops_at_a_checkpoint_where_the_state_says_so(
     lease = state.leases.acquire("things")
     state.partitions.begin(lease, {}, "", "", [Partition(0)])
     state.work_requests.stop([lease])
-    run_job(str(path), CopyJob("things", 0, lease))
+    run_job(PlanSource(path), CopyJob("things", 0, lease))
     assert [(part.done, part.tally.read) for part in state.partitions.of_route("things")] == [(False, 0)]
     state.work_requests.request(lease, 1)
-    run_job(str(path), CopyJob("things", 0, lease))
+    run_job(PlanSource(path), CopyJob("things", 0, lease))
     assert [(part.done, part.tally.read) for part in state.partitions.of_route("things")] == [(False, 0)]
     state.leases.release(lease)
     lease = state.leases.acquire("things")
-    run_job(str(path), CopyJob("things", 0, lease))
+    run_job(PlanSource(path), CopyJob("things", 0, lease))
     assert [(part.done, part.tally.read) for part in state.partitions.of_route("things")] == [(True, 10)]
     state.close()

@@ -1,0 +1,190 @@
+"""A plan in a block, run by a worker that has no file of it: every flow, its name, its state and what it shows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from plans import offramp
+from prefect.blocks.system import Secret
+from prefect.settings import PREFECT_API_AUTH_STRING, temporary_settings
+from prefect_servers import LIMIT_S, PrefectServer, prefect_server, running
+from pymongo.database import Database
+from redis import Redis
+from waiting import until
+
+from flows import backfill, check, mismatch_repair, reject_retry
+from flows.connect.stores import open_state
+from flows.orchestration.plan_blocks import read_plan_block
+from flows.plan.load import load
+from stores.errors import PlanError
+
+MAPPER = """\
+from mappers.identity import identity
+from mappers.redis import String
+
+def own(document, *, prefix):
+    if document.get("refused"):
+        raise ValueError("refused")
+    return [String(f"{prefix}{identity(document)}", b"x")]
+"""
+
+Documents = Database[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def server(starts_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    with prefect_server(tmp_path_factory.mktemp("server")) as running_server:
+        yield running_server
+
+
+@pytest.fixture
+def plan(
+    server: PrefectServer, tmp_path: Path, mongodb_url: str, redis_url: str, database: Documents, unique: str
+) -> Path:
+    """A plan of two routes; the source's URL is a Secret block, the target's a file."""
+    save_secret(unique, mongodb_url)
+    work = tmp_path / "work"
+    work.mkdir()
+    (tmp_path / "redis-url").write_text(f"{redis_url}\n")
+    (work / "own.py").write_text(MAPPER)
+    database["users"].insert_many({"_id": number} for number in range(20))
+    database["orders"].insert_many({"_id": number, "refused": number == 3} for number in range(5))
+    own = {"target": "redis", "use": "own.py:own", "options": {"prefix": f"{unique}o:"}, "key": f"{unique}o:{{_id}}"}
+    content = {
+        "name": unique,
+        "source": {"uri": f"${{prefect-secret:{unique}}}", "database": database.name},
+        "targets": {"redis": {"url": f"${{file:{tmp_path / 'redis-url'}}}", "retry_deadline_s": 0.2}},
+        "routes": {"users": {"use_case": "session", "key": f"{unique}u:{{_id}}"}, "orders": own},
+    }
+    path = work / "plan.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def save_secret(name: str, value: Any) -> None:
+    Secret(value=value).save(name)
+
+
+def test_every_flow_runs_on_a_worker_whose_plan_is_in_a_block(
+    server: PrefectServer,
+    starts_process: None,
+    plan: Path,
+    database: Documents,
+    redis_url: str,
+    unique: str,
+    tmp_path: Path,
+) -> None:
+    deployed = offramp("deploy", plan, "--plan-block", unique, "--run-in", plan.parent, folder=tmp_path)
+    assert deployed.code == 0, deployed.err
+    text = plan.read_text()
+    plan.unlink()
+    assert read_plan_block(unique) == text
+    log = tmp_path / "worker.log"
+    deployments = {name.split()[0].split(".")[1]: one for name, one in server.deployments(unique).items()}
+    assert set(deployments) == {"backfill", "check", "mismatch_repair", "reject_retry", "sync", "verification"}
+    server.post(f"deployments/{deployments['sync']['id']}/pause_deployment", {}).raise_for_status()
+
+    def ended(kind: str, **parameters: Any) -> tuple[str, str, str]:
+        run = server.ended_run(deployments[kind], parameters, log)
+        return run["state_type"], run["name"], run["state"]["message"]
+
+    with running(log, server.environment, tmp_path, "prefect", "worker", "start", "--pool", "offramp"):
+        checked = ended("check")
+        copied = ended("backfill")
+        with Redis.from_url(redis_url) as target:
+            target.delete(f"{unique}u:n:3")
+        compared = ended("verification", routes=["users"])
+        repaired = ended("mismatch_repair", routes=["users"])
+        database["orders"].update_one({"_id": 3}, {"$set": {"refused": False}})
+        retried = ended("reject_retry")
+        again = ended("reject_retry")
+        wrong = ended("mismatch_repair", kinds=["extra"])
+
+    assert checked == ("COMPLETED", f"{unique} check", "no fault found in 2 of 2 routes")
+    assert copied[:2] == ("FAILED", f"{unique} backfill")
+    assert copied[2].endswith("orders: rejects (1 rejected E-MAP-FAILED)")
+    assert compared[:2] == ("FAILED", f"{unique} verification users")
+    assert compared[2].endswith("users: mismatches (1 missing)")
+    assert repaired == ("COMPLETED", f"{unique} repair users", "1 copied again, 0 deleted, 0 left")
+    assert retried == ("COMPLETED", f"{unique} retry", "1 tried again, 1 cleared, 0 rejected documents left")
+    assert again == ("COMPLETED", f"{unique} retry", "0 tried again, 0 cleared, 0 rejected documents left")
+    assert (wrong[0], wrong[2].split(":")[0]) == ("FAILED", "E-USAGE")
+    (row,) = json.loads(server.newest(f"offramp-{unique}-repair")["data"])
+    assert (row["route"], row["missing"], row["copied"], row["left"], row["failed"]) == ("users", "1", "1", "0", "no")
+    assert len(json.loads(server.newest(f"offramp-{unique}-check")["data"])) == 2
+    with Redis.from_url(redis_url) as target:
+        assert (target.exists(f"{unique}u:n:3"), target.exists(f"{unique}o:n:3")) == (1, 1)
+    assert (plan.parent / ".offramp" / "reports" / unique / "report.json").exists()
+
+
+def test_a_run_may_have_no_other_plan_and_waits_for_the_routes_it_needs(
+    server: PrefectServer, plan: Path, unique: str, tmp_path: Path
+) -> None:
+    assert offramp("deploy", plan, folder=tmp_path).code == 0
+    for one in server.deployments(unique).values():
+        start = f"deployments/{one['id']}/create_flow_run"
+
+        def answer(start: str = start) -> Any:
+            refused = server.post(start, {"parameters": {"plan": str(tmp_path / "other.yaml")}})
+            return refused if refused.status_code != 503 else None
+
+        refused = until(answer, "refusal", server.log, limit_s=LIMIT_S)
+        assert refused.status_code == 409, refused.text
+        assert one["enforce_parameter_schema"]
+
+
+def test_a_block_that_is_not_there_fails_a_run_in_one_line(server: PrefectServer, unique: str) -> None:
+    with pytest.raises(PlanError, match="E-DEPLOY-BLOCK"):
+        read_plan_block(unique)
+    with pytest.raises(PlanError, match="single dashes"):
+        read_plan_block("../x")
+    for flow in (check.check, mismatch_repair.mismatch_repair, reject_retry.reject_retry):
+        state: Any = flow(plan=f"block:{unique}", return_state=True)
+        assert state.is_failed()
+        assert state.message.startswith("E-DEPLOY-BLOCK: ")
+
+
+def test_a_folder_that_no_report_can_be_written_to_stops_a_deploy_and_a_run_before_it_copies(
+    server: PrefectServer, plan: Path, unique: str, tmp_path: Path
+) -> None:
+    (plan.parent / ".offramp").mkdir()
+    (plan.parent / ".offramp" / "reports").write_text("a file")
+    refused = offramp("deploy", plan, folder=tmp_path)
+    assert (refused.code, server.deployments(unique)) == (2, {})
+    assert "E-REPORT-DIR" in refused.err
+    assert "--report-at" in refused.err
+    taken = offramp("deploy", plan, "--report-at", tmp_path / "reports", folder=tmp_path)
+    assert taken.code == 0, taken.err
+    found = {name.split()[0]: one["parameters"].get("report") for name, one in server.deployments(unique).items()}
+    assert found["flows.backfill.backfill"] == found["flows.verification.verification"] == str(tmp_path / "reports")
+
+    state: Any = backfill.backfill(plan=str(plan), return_state=True)
+    assert state.message.startswith("E-REPORT-DIR: ")
+    with open_state(load(plan)) as kept:
+        assert kept.partitions.route("users") is None, "something was copied"
+
+
+def test_a_server_with_a_password_is_used_with_it_and_refuses_without(
+    starts_server: None, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, unique: str
+) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text(
+        "source: {uri: 'mongodb://h', database: d}\ntargets: {redis: {url: 'redis://h'}}\n"
+        f"name: {unique}\nroutes: {{a: {{use_case: session}}}}\n"
+    )
+    with prefect_server(tmp_path_factory.mktemp("guarded"), auth=("admin", "hunter2")) as guarded:
+        taken = offramp("deploy", path, folder=tmp_path)
+        with temporary_settings({PREFECT_API_AUTH_STRING: None}):
+            refused = offramp("deploy", path, folder=tmp_path)
+        with temporary_settings({PREFECT_API_AUTH_STRING: "admin:hunter3"}):
+            wrong = offramp("deploy", path, folder=tmp_path)
+
+    assert taken.code == 0, taken.err
+    for other in (refused, wrong):
+        assert (other.code, "E-DEPLOY-AUTH" in other.err, "hunter" in other.err) == (2, True, False), other.err
+    assert guarded.auth == ("admin", "hunter2")
