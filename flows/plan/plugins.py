@@ -156,7 +156,7 @@ def user_function(spec: str, folder: Path, options: Mapping[str, Any]) -> MapFun
     The file is looked for beside the plan. The function takes the document, then its options by keyword.
     """
     file_name, colon, name = spec.rpartition(":")
-    if not colon or not file_name.endswith(".py") or not name.isidentifier():
+    if not colon or not file_name.endswith(".py") or not name.isidentifier() or "\x00" in file_name:
         raise PluginError("write file.py:function; the file lies beside the plan")
     path = (folder / file_name).resolve()
     if not path.is_file():

@@ -12,7 +12,7 @@ from flows.plan.model import Route
 from flows.plan.plan_keys import Fields, RouteKeys
 from flows.plan.plugins import MapFunction, PluginError
 from flows.plan.validation import checked, key_names, unknown
-from flows.plan.yaml_file import PlanFile, Where
+from flows.plan.yaml_file import MOST_FAULTS, PlanFile, Where
 from mappers.contract import Losses, MapperType, declarations, option_declarations
 from mappers.expiry import FROM_INDEX
 from mappers.transforms.validation import faults as transform_faults
@@ -39,7 +39,11 @@ def checked_route(name: str, raw: Any, connections: Mapping[str, Any], file: Pla
     _check_expiry_from_index(section, keys)
     where = _query(section, keys)
     _check_transforms(section, keys)
-    if len(file.faults) > faults_before or connections.get(target.name) is None:
+    unfit = placement is None or (mapper.type is not None and options is None)
+    # What is unfit may have its fault already: a reference in it has no value, or the plan has too many faults.
+    if unfit or len(file.faults) > faults_before or connections.get(target.name) is None:
+        return None
+    if mapper.type is None and mapper.function is None:
         return None
     route = Route(
         name=name,
@@ -233,8 +237,8 @@ def _own_keys(section: _Section, keys: RouteKeys, target: _Target, mapper: _Mapp
     own = section.own
     for_target = plugins.placement_keys(target.type, mapper.type)
     for_mapper = _option_keys(keys, target, mapper)
-    for key in own:
-        if key not in for_target and key not in for_mapper:
+    for key in [key for key in own if key not in for_target and key not in for_mapper][:MOST_FAULTS]:
+        if len(section.file.faults) < MOST_FAULTS:
             section.fault(unknown(key, dict.fromkeys([*key_names(RouteKeys), *for_target, *for_mapper])), key)
     placed = {**declarations(mapper.type).PLACEMENT, **_only(own, for_target)}
     placement = checked(target.type.Placement, placed, section.at(), section.file)

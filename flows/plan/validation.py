@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from flows.plan.yaml_file import PlanFile, Where
+from flows.plan.yaml_file import MOST_FAULTS, PlanFile, Where
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ def checked(kind: type[T], keys: Any, where: Where, file: PlanFile) -> T | None:
     try:
         model: Any = _holder(cast(type, kind)).model_validate({"keys": keys})
     except ValidationError as error:
-        for problem in error.errors(include_url=False):
+        for problem in error.errors(include_url=False)[:MOST_FAULTS]:
             _note(problem, kind, where, file)
         return None
     return model.keys  # type: ignore[no-any-return]

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from flows.plan.bounded_yaml import PlanBoundError, Walk, composed, is_merge, key_text, read_text
 from flows.plan.references import UnresolvedError, resolve
 from flows.visible_text import visible
 from stores.errors import PlanError
@@ -19,8 +20,9 @@ Where = tuple[str | int, ...]
 """The path of a value in the file: keys and positions from the top."""
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
-_MERGE = "tag:yaml.org,2002:merge"
 _SHOWN = 60
+MOST_FAULTS = 200
+"""Faults that are noted of a plan: whoever corrects that many finds the others next time."""
 _SECRET = 4
 """Shorter values of references are masked at their own keys, but not wherever their letters occur."""
 _BEGINNING = 12
@@ -47,17 +49,17 @@ class PlanFile:
 
         A value that could not be filled in has its fault already and gets no other.
         """
-        if where in self._unfilled:
+        if where in self._unfilled or len(self.faults) >= MOST_FAULTS:
             return
         line = next((self.lines[where[:end]] for end in range(len(where), -1, -1) if where[:end] in self.lines), 1)
-        key = ".".join(str(part) for part in where)
+        key = ".".join(_cut(str(part)) for part in where)
         self.faults.append(visible(f"{self.path}:{line}: {key + ': ' if key else ''}{self._masked(message)}"))
 
     def shown(self, where: Where, value: Any) -> str:
         """Return the value as a fault may show it, without anything that a reference filled in or that is a secret."""
         value = self._without_secrets(where, value)
         text = "nothing" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
-        return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+        return _cut(text)
 
     def from_environment(self, where: Where) -> bool:
         """Return whether a reference filled in the value or a part of it."""
@@ -132,78 +134,62 @@ def read(path: Path, environment: Mapping[str, str], text: str | None = None) ->
     """
     parsed = PlanFile(path)
     if text is None:
-        text = _text(path)
+        text = read_text(path)
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        raise _no_yaml(path, error) from None
-    except yaml.YAMLError:
-        raise PlanError("E-PLAN", f"{path}:1: this is not YAML: it has a character that YAML does not allow") from None
-    if root is None:
-        parsed.fault((), "the file is empty; config/plan.example.yaml shows every key")
-        raise parsed.error()
-    loader = yaml.SafeLoader("")
-    try:
-        parsed.value = _value(root, (), parsed, environment, loader)
+        root = composed(text)
+        if root is None:
+            parsed.fault((), "the file is empty; config/plan.example.yaml shows every key")
+            raise parsed.error()
+        parsed.value = _value(root, (), parsed, environment, Walk())
     except yaml.MarkedYAMLError as error:
         raise _no_yaml(path, error) from None
     except RecursionError:
-        raise PlanError("E-PLAN", f"{path}:1: a value contains itself through an anchor (&) and an alias (*)") from None
-    finally:
-        loader.dispose()
+        raise PlanError("E-PLAN", f"{path}:1: mappings merge each other (<<) too deep; write them out") from None
+    except yaml.YAMLError:
+        raise PlanError("E-PLAN", f"{path}:1: this is not YAML: it has a character that YAML does not allow") from None
     return parsed
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise PlanError("E-PLAN", f"cannot read the plan {str(path)!r}: {error.strerror}") from error
-    except UnicodeDecodeError:
-        raise PlanError("E-PLAN", f"the plan {str(path)!r} is not UTF-8 text") from None
-
-
-def _value(
-    node: yaml.Node, where: Where, parsed: PlanFile, environment: Mapping[str, str], loader: yaml.SafeLoader
-) -> Any:
+def _value(node: yaml.Node, where: Where, parsed: PlanFile, environment: Mapping[str, str], walk: Walk) -> Any:
     parsed.lines.setdefault(where, node.start_mark.line + 1)
-    if isinstance(node, yaml.MappingNode):
-        mapping: dict[Any, Any] = {}
-        own: set[str] = set()
-        for key_node, _ in node.value:  # Before merging: a key may say otherwise than what << brings.
-            key = _key(key_node, loader)
-            if key in own and key_node.tag != _MERGE:
+    walk.visit(node)
+    if isinstance(node, yaml.ScalarNode):
+        return _scalar(node, where, parsed, environment, walk)
+    with walk.entered(node):
+        if not isinstance(node, yaml.MappingNode):
+            return [_value(inner, (*where, at), parsed, environment, walk) for at, inner in enumerate(node.value)]
+        own: dict[str, yaml.Node] = {}
+        for key_node, value_node in node.value:  # Before merging: a key may say otherwise than what << brings.
+            key = key_text(key_node)
+            if key in own and not is_merge(key_node):
                 parsed.fault((*where, key), f"is written again on line {key_node.start_mark.line + 1}; keep one")
-            own.add(key)
+                _value(own[key], (*where, key), parsed, environment, walk)  # Whose faults are noted too.
+            own[key] = value_node
             parsed.lines.setdefault((*where, key), key_node.start_mark.line + 1)
-        loader.flatten_mapping(node)  # Anchors merged with <<, as everywhere in YAML.
-        for key_node, value_node in node.value:
-            key = _key(key_node, loader)
+        mapping: dict[Any, Any] = {}
+        for key, (key_node, value_node) in walk.pairs(node).items():
             parsed.lines.setdefault((*where, key), key_node.start_mark.line + 1)
-            mapping[key] = _value(value_node, (*where, key), parsed, environment, loader)
+            mapping[key] = _value(value_node, (*where, key), parsed, environment, walk)
         return mapping
-    if isinstance(node, yaml.SequenceNode):
-        return [_value(inner, (*where, at), parsed, environment, loader) for at, inner in enumerate(node.value)]
+
+
+def _scalar(node: yaml.ScalarNode, where: Where, parsed: PlanFile, environment: Mapping[str, str], walk: Walk) -> Any:
     try:
-        value = loader.construct_object(node)
+        value = walk.value(node)
     except ValueError:  # 2024-02-30 looks like a date.
-        parsed.fault(
-            where, f"found {node.value!r}, which is not a valid date or number; put it in quotes if it is text"
-        )
+        shown = parsed.shown(where, node.value)
+        parsed.fault(where, f"found {shown}, which is not a valid date or number; put it in quotes if it is text")
         return None
     return parsed.fill(where, value, environment) if isinstance(value, str) and "${" in value else value
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
 def _no_yaml(path: Path, error: yaml.MarkedYAMLError) -> PlanError:
     line = error.problem_mark.line + 1 if error.problem_mark else 1
     reason = ", ".join(part for part in (error.context, error.problem) if part)
     hint = "; indent with spaces, not tabs" if "\\t" in reason else ""
-    return PlanError("E-PLAN", f"{path}:{line}: this is not YAML: {reason}{hint}")
-
-
-def _key(node: yaml.Node, loader: yaml.SafeLoader) -> str:
-    if not isinstance(node, yaml.ScalarNode):
-        raise yaml.constructor.ConstructorError(
-            None, None, "a list or a mapping is where a key should be", node.start_mark
-        )
-    return str(node.value)
+    what = "" if isinstance(error, PlanBoundError) else "this is not YAML: "
+    return PlanError("E-PLAN", visible(f"{path}:{line}: {what}{reason}{hint}"))
