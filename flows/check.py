@@ -13,7 +13,7 @@ from flows.connect.preflight import RouteCheck
 from flows.orchestration.artifacts import show_table
 from flows.orchestration.ending import Ending, end_flow
 from flows.orchestration.plan_source import find_plan, name_run, open_plan
-from flows.reporting.wording import number
+from flows.quantities import number
 
 
 @flow(name="offramp check", flow_run_name=name_run, persist_result=False, log_prints=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -34,6 +35,12 @@ def print_json(value: Any) -> None:
 def is_terminal() -> bool:
     """Return whether standard error is a terminal, on which lines can be drawn again."""
     return unguarded_stderr().isatty()
+
+
+def stdout_width() -> int | None:
+    """Return how many columns standard output has, None where it is no terminal: a file has lines of any length."""
+    stream = sys.stdout.inner if isinstance(sys.stdout, _Guarded) else sys.stdout
+    return shutil.get_terminal_size().columns if stream.isatty() else None
 
 
 def unguarded_stderr() -> TextIO:

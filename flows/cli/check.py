@@ -9,7 +9,7 @@ import click
 
 from flows.cli.options import JSON, PLAN, ROUTES
 from flows.cli.signals import interruptible
-from flows.terminal import echo, print_json
+from flows.terminal import echo, print_json, stdout_width
 
 
 @click.command()
@@ -23,6 +23,7 @@ def check(plan_path: Path, routes: tuple[str, ...], as_json: bool) -> None:
     from flows.connect import preflight
     from flows.connect.field_check import unknown_field_notes
     from flows.plan.load import load
+    from flows.quantities import number
     from flows.replication.forecast import sync_notes
     from flows.reporting.text import table
     from flows.run.console import display
@@ -48,11 +49,12 @@ def check(plan_path: Path, routes: tuple[str, ...], as_json: bool) -> None:
                     "collection": checked.collection,
                     "target": checked.target,
                     "mapper": checked.mapper,
-                    "documents": f"~{checked.documents}",
+                    "documents": f"~{number(checked.documents)}",
                 }
                 for checked in checks
             ],
             left=("route", "collection", "target", "mapper"),
+            width=stdout_width(),
         )
     )
     for checked in checks:

@@ -16,7 +16,7 @@ import click
 from flows import exit_codes
 from flows.cli.options import JSON, PLAN, ROUTES
 from flows.cli.signals import interruptible, leave
-from flows.terminal import echo, print_json, stdout_on_stderr
+from flows.terminal import echo, print_json, stdout_on_stderr, stdout_width
 from stores.errors import PlanError
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def list_(
         for route, reject in found
     ]
     if rows:
-        echo(*table(rows, left=set(rows[0]) - {"attempts"}))
+        echo(*table(rows, left=set(rows[0]) - {"attempts"}, width=stdout_width()))
         if accepted:
             echo(*(f"{route}: {reject.id}: {_acceptance(reject)}" for route, reject in found))
     else:
@@ -144,7 +144,7 @@ def retry(plan_path: Path, routes: tuple[str, ...], id_: str, code: str, stage: 
     else:
         names = ("route", "chosen", "mended", "gone", "rejected", "nameless")
         rows = [outcome.as_json() for outcome in outcomes]
-        echo(*table([{name: str(row[name]) for name in names} for row in rows], left=("route",)))
+        echo(*table([{name: str(row[name]) for name in names} for row in rows], left=("route",), width=stdout_width()))
         for outcome in outcomes:
             if outcome.failure:
                 echo(f"{outcome.route}: {outcome.failure}")

@@ -11,7 +11,7 @@ import click
 from flows import exit_codes
 from flows.cli.options import JSON, PLAN, ROUTES
 from flows.cli.signals import interruptible, leave
-from flows.terminal import echo, print_json, stdout_on_stderr
+from flows.terminal import echo, print_json, stdout_on_stderr, stdout_width
 
 if TYPE_CHECKING:
     from flows.repair.repair import Repaired
@@ -87,7 +87,7 @@ def _print_repaired(outcomes: Sequence[Repaired], wanted: Sequence[str]) -> None
         }
         for outcome in outcomes
     ]
-    echo(*table(rows, left=("route",)))
+    echo(*table(rows, left=("route",), width=stdout_width()))
     for outcome in outcomes:
         if outcome.failure:
             echo(f"{outcome.route}: {outcome.failure}")

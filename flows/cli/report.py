@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from flows.cli.options import PLAN
-from flows.terminal import echo
+from flows.terminal import echo, stdout_width
 from stores.errors import PlanError
 
 
@@ -60,10 +60,10 @@ def report(plan_path: Path, forms: tuple[str, ...], folder: Path | None, opening
             "E-REPORT-DIR",
             f"the report cannot be written to {str(chosen)!r}: {error.strerror}; name another folder with --out",
         ) from error
-    echo(*as_lines(found))
+    echo(*as_lines(found, stdout_width()))
     if since:
         echo("", f"verify again; written to since this report: {', '.join(since)}")
-    echo("", *history_table(runs), "")
+    echo("", *history_table(runs, stdout_width()), "")
     echo(f"report: {', '.join(map(str, written))}")
     if opening:
         import webbrowser

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from flows.cli.signals import interruptible, leave
-from flows.terminal import echo, print_json, stdout_on_stderr
+from flows.terminal import echo, print_json, stdout_on_stderr, stdout_width
 
 if TYPE_CHECKING:
     from flows.plan.model import Plan
@@ -77,7 +77,7 @@ def conclude(report: Report, folder: Path | None, as_json: bool) -> NoReturn:
     if as_json:
         print_json(report.as_json())
     else:
-        echo(*as_lines(report))
+        echo(*as_lines(report, stdout_width()))
     if folder is None:
         leave(report.exit_code)
     try:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from flows.cli.options import JSON, PLAN
-from flows.terminal import echo, print_json
+from flows.terminal import echo, print_json, stdout_width
 
 
 @click.command()
@@ -38,7 +38,7 @@ def status(plan_path: Path, as_json: bool) -> None:
         for row in rows
     ]
     cells = [{name: "-" if row[name] in (None, "") else str(row[name]) for name in shown} for row in known]
-    echo(*table(cells, left=("route", "stage", "synced_to", "verdict", "at_work")))
+    echo(*table(cells, left=("route", "stage", "synced_to", "verdict", "at_work"), width=stdout_width()))
     for row in rows:
         if row["figures"] == "past":
             echo(f"{row['route']}: {_since(row)}; offramp verify counts what the target holds")

@@ -19,8 +19,8 @@ class Observer(Protocol):
     def advanced(self, route: str, stage: str, documents: int) -> None:
         """So many more documents are done."""
 
-    def ended(self, route: str, stage: str) -> None:
-        """The stage ended, for whatever reason."""
+    def ended(self, route: str, stage: str, complete: bool) -> None:
+        """The stage, or a part of it, ended: done to its end, or for another reason."""
 
 
 class RunObserver(Observer, Protocol):
@@ -48,21 +48,33 @@ class Silent:
     def advanced(self, route: str, stage: str, documents: int) -> None:
         """Do nothing."""
 
-    def ended(self, route: str, stage: str) -> None:
+    def ended(self, route: str, stage: str, complete: bool) -> None:
         """Do nothing."""
 
 
 SILENT = Silent()
 
 
+@dataclass(slots=True)
+class Watched:
+    """A stage, or a part of it, while it is watched."""
+
+    complete: bool = True
+    """Whether it is done to its end if nothing is raised."""
+
+
 @contextmanager
-def watched(observer: Observer, route: str, stage: str, documents: int) -> Iterator[None]:
+def watched(observer: Observer, route: str, stage: str, documents: int) -> Iterator[Watched]:
     """Let the observer know that the stage begins before the body, and that it has ended after it, however it ended."""
+    watching = Watched()
     observer.began(route, stage, documents)
     try:
-        yield
+        yield watching
+    except BaseException:
+        watching.complete = False
+        raise
     finally:
-        observer.ended(route, stage)
+        observer.ended(route, stage, watching.complete)
 
 
 _FIRST_WIDTH_S = 0.25

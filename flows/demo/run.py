@@ -23,6 +23,7 @@ from flows.demo.live_writer import writing
 from flows.demo.seed import counts, marketplace
 from flows.plan.load import load
 from flows.plan.model import Plan
+from flows.quantities import counted, number
 from flows.replication.sync import sync
 from flows.reporting.files import write
 from flows.reporting.model import Report
@@ -31,7 +32,7 @@ from flows.run.backfill import backfill
 from flows.run.console import display, sync_display
 from flows.run.verify import verify
 from flows.run.workers import Run, Threads
-from flows.terminal import echo
+from flows.terminal import echo, stdout_width
 from stores.contract.stop import NEVER, PolledStop, Stop
 from stores.errors import PermanentError, PlanError
 
@@ -78,7 +79,7 @@ def run(
         plan = load(configuration() / "plan.yaml", environment)
         seeded = _seed(plan, documents, stop)
         steps.done(
-            f"seeded {_grouped(seeded)} documents in {len(counts(documents))} collections", "database marketplace"
+            f"seeded {counted(seeded, 'document')} in {len(counts(documents))} collections", "database marketplace"
         )
         if stop.is_set():
             report = _nothing(plan)
@@ -88,7 +89,7 @@ def run(
             report = _moved_live(plan, live_s, steps, quiet, stop)
     written = write(report, folder / "report")
     if not quiet:
-        _say("", *as_lines(report), "", f"report: {', '.join(map(str, written))}", "", *_next())
+        _say("", *as_lines(report, stdout_width()), "", f"report: {', '.join(map(str, written))}", "", *_next())
     return report
 
 
@@ -103,18 +104,19 @@ def _moved(plan: Plan, steps: _Steps, quiet: bool, stop: Stop) -> Report:
     routes = plan.chosen(())
     checked = preflight.check(plan, routes, stop=stop)
     stores = sorted({route.target for route in checked})
-    steps.done(f"checked {len(checked)} routes to {len(stores)} stores: no fault", ", ".join(stores))
+    what = f"checked {counted(len(checked), 'route')} to {counted(len(stores), 'store')}: no fault"
+    steps.done(what, ", ".join(stores))
     with display(quiet) as observer:
         work = Run(plan, routes, Threads(plan, observer, stop), stop, observer)
         report = backfill(work, "none")
         copied = sum(row.read for row in report.routes)
         records = sum(row.records for row in report.routes)
-        steps.done(f"read {_grouped(copied)} documents, wrote {_grouped(records)} records", "offramp backfill")
+        steps.done(f"read {counted(copied, 'document')}, wrote {counted(records, 'record')}", "offramp backfill")
         if report.verdict in ("stopped", "failed"):
             return report
         report = verify(work, "full")
     held = sum(row.held or 0 for row in report.routes)
-    steps.done(f"compared every document with {_grouped(held)} records held, and back", "offramp verify")
+    steps.done(f"compared every document with {counted(held, 'record')} held, and back", "offramp verify")
     return report
 
 
@@ -129,7 +131,7 @@ def _moved_live(plan: Plan, live_s: float, steps: _Steps, quiet: bool, stop: Sto
     with writing(plan.source.uri, plan.source.database):
         with display(quiet) as observer:
             report = backfill(Run(plan, routes, Threads(plan, observer, stop), stop, observer), "none")
-        steps.done(f"copied {_grouped(sum(row.read for row in report.routes))} documents", "offramp backfill")
+        steps.done(f"copied {number(sum(row.read for row in report.routes))} documents", "offramp backfill")
         if report.verdict in ("stopped", "failed"):
             return report
         until = time.monotonic() + live_s
@@ -146,12 +148,12 @@ def _moved_live(plan: Plan, live_s: float, steps: _Steps, quiet: bool, stop: Sto
     with display(quiet) as observer:
         report = verify(Run(plan, routes, Threads(plan, observer, stop), stop, observer), "full")
     held = sum(row.held or 0 for row in report.routes)
-    steps.done(f"compared every document with {_grouped(held)} records held, and back", "offramp verify")
+    steps.done(f"compared every document with {counted(held, 'record')} held, and back", "offramp verify")
     return report
 
 
 def _changes(report: Report) -> str:
-    return _grouped(sum(row.sync.events for row in report.routes if row.sync is not None))
+    return number(sum(row.sync.events for row in report.routes if row.sync is not None))
 
 
 def _behind(report: Report) -> str:
@@ -271,10 +273,6 @@ def _next() -> tuple[str, ...]:
         "  offramp check plan.yaml       finds every fault, writes nothing",
         "  offramp backfill plan.yaml    copies, verifies, reports; the same command resumes",
     )
-
-
-def _grouped(number: int) -> str:
-    return f"{number:,}".replace(",", " ")
 
 
 def _say(*lines: str) -> None:

@@ -207,7 +207,7 @@ class Counted:
         with self._lock:
             self._done += documents
 
-    def ended(self, route: str, stage: str) -> None:
+    def ended(self, route: str, stage: str, complete: bool) -> None:
         """Note that the stage has no more documents ahead."""
         with self._lock:
             self._ahead = self._done

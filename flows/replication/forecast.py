@@ -8,7 +8,7 @@ from flows.connect.route_steps import StepObserver, take_step
 from flows.connect.stores import open_source
 from flows.copying.projection import route_projection
 from flows.plan.model import Plan, Route
-from flows.reporting.wording import seconds
+from flows.quantities import seconds
 from mappers.contract import Losses
 from stores.contract.stop import NEVER, Stop
 from stores.errors import OfframpError

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from flows.quantities import number
 from flows.reporting.model import RouteReport
-from flows.reporting.wording import number
 
 Place = Literal["terminal", "markdown", "html", "mismatches", "event", "sync", "docs"]
 """Where a column is shown: the table on the terminal, in report.md and Prefect, the routes' table of report.html, its

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from flows.quantities import number
 from flows.reporting.entries import entries, without_verdict
 from flows.reporting.model import VERDICTS, Report, RouteReport, Verdict
-from flows.reporting.wording import number
 
 _IN_A_COUNT: Mapping[Verdict, str] = {
     "clean": "clean",

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from flows.connect.progress import Throughput
+from flows.quantities import number, seconds
 from flows.reporting import svg_charts
 from flows.reporting.html_elements import escaped, keyed_number, table
 from flows.reporting.model import RouteReport
-from flows.reporting.wording import number, seconds, size, slowed_down
+from flows.reporting.wording import size, slowed_down
 
 _FEWEST_STRETCHES = 4
 """Fewer points of time make no picture."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from flows.quantities import number
 from flows.reporting.model import RouteReport
-from flows.reporting.wording import number
 from flows.visible_text import visible
 
 

@@ -5,13 +5,14 @@ Every number of the books carries its place in report.json (`data-key`), so that
 
 from __future__ import annotations
 
+from flows.quantities import number, seconds
 from flows.reporting.advice import Step, next_steps
 from flows.reporting.css import STYLE
 from flows.reporting.headline import meaning
 from flows.reporting.html_elements import bullets, escaped, keyed_number, moment, prose, table
 from flows.reporting.html_routes import VERDICT_WORDS, route_sections, summary
 from flows.reporting.model import Report
-from flows.reporting.wording import ALWAYS_UNCHECKED, number, seconds, server_text, unchecked
+from flows.reporting.wording import ALWAYS_UNCHECKED, server_text, unchecked
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 

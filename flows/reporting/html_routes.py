@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from flows.quantities import number
 from flows.reporting.columns import columns, total
 from flows.reporting.entries import Entry, entries, without_verdict
 from flows.reporting.html_charts import route_charts
 from flows.reporting.html_elements import bullets, escaped, number_class, route_number
 from flows.reporting.html_tables import differences_tables, losses_table, mismatches_table, sums_list
 from flows.reporting.model import Report, RouteReport, Verdict
-from flows.reporting.wording import number, remarks
+from flows.reporting.wording import remarks
 
 VERDICT_WORDS: Mapping[Verdict, tuple[str, str]] = {
     "clean": ("Clean", "good"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flows.quantities import number
 from flows.reporting.advice import Step, next_steps
 from flows.reporting.columns import NOT_CHECKED, cells, text_headings, total_cells
 from flows.reporting.entries import Entry, entries, without_verdict
@@ -12,7 +13,6 @@ from flows.reporting.text import closing_line, loss_text
 from flows.reporting.wording import (
     ALWAYS_UNCHECKED,
     as_line,
-    number,
     remarks,
     server_text,
     slowed_down,

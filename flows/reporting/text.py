@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import textwrap
+from collections.abc import Container, Iterable, Mapping, Sequence
 
+from flows.quantities import counted, named, number
 from flows.reporting.advice import next_steps
 from flows.reporting.columns import NOT_CHECKED, cells, text_headings, total_cells
 from flows.reporting.entries import entries
 from flows.reporting.headline import meaning
 from flows.reporting.model import FieldLoss, PastRun, Report
-from flows.reporting.wording import (
-    number,
-    remarks,
-    slowed_down,
-)
+from flows.reporting.wording import remarks, slowed_down
 from flows.visible_text import visible
 
 
-def table(rows: Sequence[Mapping[str, str]], left: Iterable[str]) -> list[str]:
-    """Return rows of cells as lines under their names; columns named in `left` are aligned to the left."""
+def table(rows: Sequence[Mapping[str, str]], left: Iterable[str], width: int | None = None) -> list[str]:
+    """Return rows of cells as lines under their names; columns named in `left` are aligned to the left.
+
+    A table that is wider than `width` columns has no column of figures that are the same in all rows, 0 or not known,
+    which are named below it. One that is still wider has a paragraph for each row instead.
+    """
     rows = [{name: visible(cell) for name, cell in row.items()} for row in rows]
+    words = set(left)
+    lines = _columns(rows, words)
+    if width is None or _width(lines) <= width:
+        return lines
+    below: list[str] = []
+    for cell, meaning_ in (("0", "0 in each"), (NOT_CHECKED, "not known of any")):
+        same = [name for name in rows[0] if name not in words and all(row[name] == cell for row in rows)]
+        rows = [{name: row[name] for name in row if name not in same} for row in rows]
+        below += textwrap.wrap(f"{meaning_}: {', '.join(same)}", width) if same else []
+    lines = _columns(rows, words)
+    return (lines if _width(lines) <= width else _paragraphs(rows, width)) + below
+
+
+def _columns(rows: Sequence[Mapping[str, str]], words: Container[str]) -> list[str]:
     names = list(rows[0]) if rows else []
     widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in names}
-    words = set(left)
 
     def line(row: Mapping[str, str]) -> str:
         cut = (row[name].ljust(widths[name]) if name in words else row[name].rjust(widths[name]) for name in names)
@@ -31,17 +46,33 @@ def table(rows: Sequence[Mapping[str, str]], left: Iterable[str]) -> list[str]:
     return [line({name: name for name in names}), *map(line, rows)]
 
 
+def _paragraphs(rows: Sequence[Mapping[str, str]], width: int) -> list[str]:
+    """Return for each row its first cell, and below it the names and values of the others that are known."""
+    lines: list[str] = []
+    for row in rows:
+        (_, first), *others = row.items()
+        # A name stays on the line of its value.
+        pairs = [f"{name} {cell}".replace(" ", "\xa0") for name, cell in others if cell != NOT_CHECKED]
+        wrapped = textwrap.wrap("  ".join(pairs), width, initial_indent="  ", subsequent_indent="  ")
+        lines += [first, *(line.replace("\xa0", " ") for line in wrapped)]
+    return lines
+
+
+def _width(lines: Iterable[str]) -> int:
+    return max(map(len, lines), default=0)
+
+
 def as_text(report: Report) -> str:
     """Return the report for a terminal as one text."""
     return "\n".join(map(visible, as_lines(report)))
 
 
-def as_lines(report: Report) -> list[str]:
-    """Return the report for a terminal: table, reasons, verdict."""
+def as_lines(report: Report, width: int | None = None) -> list[str]:
+    """Return the report for a terminal of so many columns: table, reasons, verdict."""
     rows = [cells(route, "terminal") for route in report.routes]
     if len(rows) > 1:
         rows.append(total_cells(report.routes, "terminal"))
-    lines = table(rows, text_headings("terminal")) if rows else []
+    lines = table(rows, text_headings("terminal"), width) if rows else []
     for route in report.routes:
         lines.extend(f"{route.route}: {reason}" for reason in route.reasons)
         lines.extend(f"{route.route}: {remark}" for remark in remarks(route))
@@ -57,8 +88,8 @@ def as_lines(report: Report) -> list[str]:
     return lines
 
 
-def history_table(runs: Sequence[PastRun]) -> list[str]:
-    """Return runs of a plan as a table."""
+def history_table(runs: Sequence[PastRun], width: int | None = None) -> list[str]:
+    """Return runs of a plan as a table for a terminal of so many columns."""
     rows = [
         {
             "began": f"{run.began[:19].replace('T', ' ')} UTC",
@@ -69,7 +100,7 @@ def history_table(runs: Sequence[PastRun]) -> list[str]:
         }
         for run in runs
     ]
-    return table(rows, left=("began", "command", "verdict"))
+    return table(rows, left=("began", "command", "verdict"), width=width)
 
 
 def loss_text(loss: FieldLoss) -> str:
@@ -84,13 +115,12 @@ def closing_line(report: Report) -> str:
     elapsed_s = report.elapsed_s
     if elapsed_s is None:
         elapsed_s = (report.finished - report.started).total_seconds()
-    unverified = [route.route for route in report.routes if route.verified == "none"]
-    counted = [route.route for route in report.routes if route.verified == "counts"]
-    limits = f"; not verified: {', '.join(unverified)}" if unverified else ""
-    limits += f"; only counted: {', '.join(counted)}" if counted else ""
-    sampled = [route.route for route in report.routes if route.verified == "sample"]
-    limits += f"; only sampled: {', '.join(sampled)}" if sampled else ""
-    return f"verdict {report.verdict}: {len(report.routes)} routes in {_seconds(elapsed_s)}{limits}"
+    limits = "".join(
+        f"; {what}: {named(names)}"
+        for level, what in (("none", "not verified"), ("counts", "only counted"), ("sample", "only sampled"))
+        if (names := [route.route for route in report.routes if route.verified == level])
+    )
+    return f"verdict {report.verdict}: {counted(len(report.routes), 'route')} in {_seconds(elapsed_s)}{limits}"
 
 
 def _seconds(value: float | None) -> str:

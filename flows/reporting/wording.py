@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from flows.quantities import number, seconds
 from flows.reporting.entries import entries
 from flows.reporting.model import Following, Report, RouteReport, ServerSeen
 
@@ -125,24 +126,9 @@ def slowed_down(row: RouteReport) -> str:
     return f"throttled {pace.throttled} times, its partitions waited {pace.waited_s:.1f} s to write{source}{rate}"
 
 
-def number(value: int) -> str:
-    """Return a whole number with spaces between thousands."""
-    return f"{value:,}".replace(",", " ")
-
-
 def size(least_bytes: int) -> str:
     """Return the class of sizes that begins at so many bytes, such as 1–2 KB."""
     for unit, bytes_ in (("MB", 1 << 20), ("KB", 1 << 10)):
         if least_bytes >= bytes_:
             return f"{least_bytes // bytes_}–{least_bytes // bytes_ * 2} {unit}"
     return f"{least_bytes}–{least_bytes * 2} B" if least_bytes < 512 else "½–1 KB"
-
-
-def seconds(value: float | None) -> str:
-    """Return a duration in seconds, minutes or hours; - for None."""
-    if value is None:
-        return "-"
-    if value < 120:
-        return f"{value:.1f} s"
-    minutes, rest = divmod(round(value), 60)
-    return f"{minutes} min {rest} s" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

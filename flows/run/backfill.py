@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from flows.connect.design import design_place, measure_room
-from flows.connect.preflight import is_copied, join_faults, refuse_other_identity
+from flows.connect.preflight import is_copied, join_faults, refuse_other_identity, total_tally
 from flows.connect.recopy import recopy_late_writes
 from flows.connect.route_steps import take_step
 from flows.connect.session import Session, open_session
@@ -166,6 +166,11 @@ class _Backfill:
             for part in self.session.state.partitions.of_route(route.name)
             if not part.done and route.name not in self.failures
         ]
+        per_route = Counter(job.route for job in jobs)
+        for route in self.session.routes:
+            if per_route[route.name]:
+                ahead = checked[route.name].documents - total_tally(self.session.state, route).read
+                self.run.observer.planned(route.name, "copy", per_route[route.name], max(0, ahead))
         # Those at work at the same time are of distant ranges, and of different routes (R51).
         jobs = spread(jobs, self.run.plan.run.workers)
         spans: dict[str, list[Span]] = {}
@@ -292,6 +297,8 @@ class _NewPartitions:
             new = [number for number in sorted(parts) if (model.route, number) not in self._handed_out]
             found.extend(replace(model, number=number) for number in new)
             self._handed_out.update((model.route, number) for number in new)
+            if new:
+                self._run.observer.planned(model.route, "copy", len(new), 0)
             if len(parts) > len(new):
                 state.work_requests.request(model.lease, max(0, idle - len(found)))
         return found

@@ -1,104 +1,90 @@
-"""Bars on a terminal for how far a run has come."""
+"""Bars on a terminal for how far a run has come; they adapt to its width and height."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from flows.connect.progress import RunObserver, Silent
+from flows.connect.progress import Silent
+from flows.quantities import counted, number, seconds
+from flows.run.run_progress import RouteStage, RunProgress, Stage, Step
 from flows.terminal import unguarded_stderr
 from flows.visible_text import visible
 
 if TYPE_CHECKING:
     from flows.replication.sync import RouteProgress
 
+_MOST_ROUTES = 12
+_LEAST_ROUTES = 3
+_OTHER_LINES = 8
+"""Lines of a terminal for anything but routes."""
+_NAME_WIDTH = 24
+_NARROW_NAME_WIDTH = 18
+_WIDE = 100
+"""Columns of a terminal from which on a route has its figures, too."""
 
-class _Rate(ProgressColumn):
-    """Documents a second."""
 
-    def render(self, task: Task) -> Text:
-        """Return the rate, nothing before there is one."""
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:,.0f}/s" if speed else "", style="progress.data.speed")
+class Bars(RunProgress):
+    """Lines for the step at hand, each stage with the routes at work on it, and how many are done."""
 
-
-class Bars:
-    """A bar for each route and stage; partitions of a route share theirs."""
-
-    def __init__(self) -> None:
+    def __init__(self, console: Console | None = None) -> None:
         """Draw nothing yet."""
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            _Rate(),
-            TimeRemainingColumn(),
-            console=_console(),
-        )
-        self._tasks: dict[tuple[str, str], object] = {}
-        self._steps: dict[str, TaskID] = {}
-        self._lock = threading.Lock()
+        super().__init__()
+        self._console = console or _console()
+        self._live = Live(get_renderable=self.render, console=self._console, refresh_per_second=4)
 
-    def __enter__(self) -> RunObserver:
-        self._progress.start()
+    def __enter__(self) -> Bars:
+        self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        self._live.stop()
 
-    def stepped(self, step: str, done: int, routes: int, route: str) -> None:
-        """The bar of the step has grown; it is gone once all routes have taken the step."""
-        with self._lock:
-            task = self._steps.get(step)
-            if task is None:
-                task = self._steps[step] = self._progress.add_task(step, total=routes)
-            name = visible(f"{step} {route}") if route else step
-            self._progress.update(task, completed=done, description=name, visible=done < routes)
+    def render(self) -> RenderableType:
+        """Return what is drawn now."""
+        parts: list[RenderableType] = []
+        current = self.current
+        for stage in self.stages():
+            grid = _grid(self._console)
+            _add(grid, stage.name, stage.percent, _figures(stage))
+            at_hand = current is not None and stage.name == current.name
+            shown = stage.at_work[: self._most_routes()] if at_hand else ()
+            for route in shown:
+                _add(grid, f"  {route.route}", _percent(route), self._route_figures(route))
+            parts.append(grid)
+            if at_hand and stage.routes > 1:
+                parts.append(_text(f"  {_summary(stage, len(shown))}"))
+        if self.step is not None and self.step.done < self.step.routes:
+            parts.append(_step(self.step, self._console))
+        return Group(*parts)
 
-    def planned(self, route: str, stage: str, jobs: int, documents: int) -> None:
-        """Nothing is drawn before a job begins."""
+    def _most_routes(self) -> int:
+        return max(_LEAST_ROUTES, min(_MOST_ROUTES, self._console.height - _OTHER_LINES))
 
-    def began(self, route: str, stage: str, documents: int) -> None:
-        """A bar is drawn, if the route has none for the stage."""
-        with self._lock:
-            if (route, stage) not in self._tasks:
-                self._tasks[route, stage] = self._progress.add_task(
-                    visible(f"{stage} {route}"), total=documents or None
-                )
-
-    def advanced(self, route: str, stage: str, documents: int) -> None:
-        """The bar has grown."""
-        self._progress.advance(self._tasks[route, stage], documents)  # type: ignore[arg-type]
-
-    def ended(self, route: str, stage: str) -> None:
-        """The bar stays as it is."""
+    def _route_figures(self, route: RouteStage) -> str:
+        if self._console.width < _WIDE:
+            return number(route.done)
+        return number(route.done) if route.done >= route.total else f"{number(route.done)} of ~{number(route.total)}"
 
 
 class SyncTable(Silent):
     """A table of a sync on the terminal while it is entered; before its first row, the step that the routes take."""
 
-    def __init__(self) -> None:
+    def __init__(self, console: Console | None = None) -> None:
         """Draw nothing yet."""
-        self._live = Live(console=_console(), refresh_per_second=4)
+        self._console = console or _console()
+        self.picture: RenderableType = ""
+        """What was drawn last."""
+        self._live = Live(get_renderable=lambda: self.picture, console=self._console, refresh_per_second=4)
 
     def __enter__(self) -> SyncTable:
         self._live.start()
@@ -111,11 +97,16 @@ class SyncTable(Silent):
 
     def stepped(self, step: str, done: int, routes: int, route: str) -> None:
         """The step takes the place of the table."""
-        self._live.update(_text(f"{step}: {done} of {routes} routes {route}"))
+        self.picture = _step(Step(step, done, routes, route), self._console)
 
     def __call__(self, progress: Sequence[RouteProgress], /) -> None:
-        """The table is drawn anew."""
-        self._live.update(_table(progress))
+        """The table is drawn anew: the routes that are furthest behind, as many as there is room for."""
+        rows = sorted(progress, key=lambda row: -row.lag_s)
+        shown = rows[: max(_LEAST_ROUTES, self._console.height - _OTHER_LINES)]
+        parts: list[RenderableType] = [_table(shown)]
+        if len(rows) > len(shown):
+            parts.append(_text(f"and {number(len(rows) - len(shown))} more, less far behind"))
+        self.picture = Group(*parts)
 
 
 def _console() -> Console:
@@ -124,7 +115,49 @@ def _console() -> Console:
 
 
 def _text(words: str) -> Text:
-    return Text(visible(words))
+    return Text(visible(words), no_wrap=True, overflow="ellipsis")
+
+
+def _grid(console: Console) -> Table:
+    grid = Table.grid(padding=(0, 1), expand=True)
+    name_width = _NAME_WIDTH if console.width >= _WIDE else _NARROW_NAME_WIDTH
+    grid.add_column(no_wrap=True, overflow="ellipsis", max_width=name_width)
+    grid.add_column(ratio=1, min_width=6)
+    grid.add_column(justify="right", no_wrap=True, min_width=5)
+    grid.add_column(no_wrap=True, overflow="ellipsis")
+    return grid
+
+
+def _add(grid: Table, name: str, percent: int, figures: str) -> None:
+    grid.add_row(_text(name), ProgressBar(total=100, completed=percent), f"{percent} %", _text(figures))
+
+
+def _percent(route: RouteStage) -> int:
+    if route.at_end:
+        return 100
+    return min(99, 100 * route.done // route.total) if route.total else 0
+
+
+def _figures(stage: Stage) -> str:
+    if stage.at_end:
+        return f"{stage.documents} in {seconds(stage.elapsed_s)}"
+    left = f"  {seconds(stage.left_s)} left" if stage.left_s is not None else ""
+    return f"{stage.documents}  {number(round(stage.rate))}/s{left}"
+
+
+def _summary(stage: Stage, shown: int) -> str:
+    more = len(stage.at_work) - shown
+    others = [f"{number(more)} more at work"] if more > 0 else []
+    waiting = stage.routes - stage.routes_at_end - len(stage.at_work)
+    others += [f"{number(waiting)} to come"] if waiting > 0 else []
+    return ", ".join([f"{number(stage.routes_at_end)} of {counted(stage.routes, 'route')} done", *others])
+
+
+def _step(step: Step, console: Console) -> RenderableType:
+    grid = _grid(console)
+    percent = 100 * step.done // max(1, step.routes)
+    _add(grid, step.name, percent, f"{number(step.done)} of {counted(step.routes, 'route')}  {step.route}")
+    return grid
 
 
 def _table(progress: Sequence[RouteProgress]) -> Table:
@@ -132,7 +165,7 @@ def _table(progress: Sequence[RouteProgress]) -> Table:
     for row in progress:
         window = "" if row.window_s is None else f"{row.window_s / 3600:.1f} h"
         table.add_row(
-            *(_text(row.route), str(row.events), str(row.applied), str(row.deleted)),
-            *(_text(row.ended) if row.ended else f"{row.lag_s:.1f} s", f"{row.rate:.0f}/s", window),
+            *(_text(row.route), number(row.events), number(row.applied), number(row.deleted)),
+            *(_text(row.ended or f"{row.lag_s:.1f} s"), f"{number(round(row.rate))}/s", window),
         )
     return table

@@ -1,44 +1,26 @@
-"""How far a run has come, for a person: bars on a terminal, a line now and then elsewhere."""
+"""How far a run has come, for a person: bars on a terminal, a line at each interval elsewhere; on standard error."""
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 from flows.connect.progress import SILENT, RunObserver, Silent
+from flows.quantities import number
+from flows.run.run_progress import RunProgress
 from flows.terminal import echo, is_terminal
 
 if TYPE_CHECKING:
     from flows.replication.sync import RouteProgress
 
-_LINE_EVERY_S = 10.0
-
-
-class Display(RunObserver, Protocol):
-    """An observer that shows something while it is entered."""
-
-    def __enter__(self) -> RunObserver:
-        """Begin to show."""
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Leave the screen as it should stay."""
-
-
-def display(quiet: bool) -> Display:
-    """Return what suits standard error: nothing when quiet, bars on a terminal, lines otherwise."""
-    if quiet:
-        return _NoDisplay()
-    if not is_terminal():
-        return _Lines()
-    from flows.run.bars import Bars  # A tenth of a second, for a terminal alone.
-
-    return Bars()
+LINE_EVERY_S = 10.0
+MOST_SYNC_LINES = 10
+"""Routes of a sync that have a line each; of more, those that are furthest behind."""
 
 
 class SyncDisplay(RunObserver, Protocol):
@@ -48,85 +30,122 @@ class SyncDisplay(RunObserver, Protocol):
         """Show how far each route has come."""
 
 
-@contextmanager
-def sync_display(quiet: bool) -> Iterator[SyncDisplay]:
-    """Give an observer of a sync, which shows it on standard error unless quiet."""
+def display(quiet: bool) -> AbstractContextManager[RunObserver]:
+    """Return what suits standard error: nothing when quiet, bars on a terminal, lines otherwise."""
     if quiet:
-        yield _NoSyncDisplay()
-    elif is_terminal():
-        from flows.run.bars import SyncTable  # A tenth of a second, for a terminal alone.
+        return nullcontext(SILENT)
+    if not is_terminal():
+        return Lines()
+    from flows.run.bars import Bars  # A tenth of a second, for a terminal alone.
 
-        with SyncTable() as table:
-            yield table
-    else:
-        yield _SyncLines()
+    return Bars()
 
 
-class _NoDisplay:
-    """Shows nothing."""
+def sync_display(quiet: bool) -> AbstractContextManager[SyncDisplay]:
+    """Return what shows a sync on standard error unless quiet."""
+    if quiet:
+        return nullcontext(_NoSyncDisplay())
+    if not is_terminal():
+        return SyncLines()
+    from flows.run.bars import SyncTable  # A tenth of a second, for a terminal alone.
 
-    def __enter__(self) -> RunObserver:
-        return SILENT
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
-
-    stepped = SILENT.stepped
-    planned = SILENT.planned
-    began = SILENT.began
-    advanced = SILENT.advanced
-    ended = SILENT.ended
+    return SyncTable()
 
 
-class _Lines:
-    """A line when a stage begins, every ten seconds, and none per document."""
+class Lines(RunProgress):
+    """A line when a step or a stage begins, one at each interval while entered, and one when a stage has ended."""
 
-    def __init__(self) -> None:
-        self._done: dict[tuple[str, str], int] = {}
-        self._step = ""
-        self._printed_at = time.monotonic()
-        self._lock = threading.Lock()
+    def __init__(self, every_s: float = LINE_EVERY_S) -> None:
+        """Print nothing yet."""
+        super().__init__()
+        self._every_s = every_s
+        self._left = threading.Event()
+        self._ticking = threading.Thread(target=self._tick, name="progress lines", daemon=True)
+        self._printing = threading.Lock()
+        self._shown = ""
+        """What the last line was about."""
+        self._ended: set[str] = set()
+        """The stages whose last line is printed."""
+        self._printed_at = float("-inf")
 
-    def __enter__(self) -> RunObserver:
+    def __enter__(self) -> Self:
+        self._ticking.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        pass
+        self._left.set()
 
-    def stepped(self, step: str, done: int, routes: int, route: str) -> None:
-        with self._lock:
-            if route and (step != self._step or time.monotonic() - self._printed_at >= _LINE_EVERY_S):
-                self._step = step
-                self._printed_at = time.monotonic()
-                self._print(f"{step}: route {done + 1} of {routes}, {route}")
+    def changed(self) -> None:
+        """Print a line if another step or stage has begun, or a stage has ended."""
+        with self._printing:
+            for stage in self.stages():
+                if stage.at_end and stage.name not in self._ended:
+                    self._ended.add(stage.name)
+                    self._print(stage.line(), stage.name)
+            step, stage_now = self.step, self.current
+            if step is not None and step.name != self._shown:
+                self._print(step.line(), step.name)
+            elif stage_now is not None and stage_now.name not in (self._shown, *self._ended):
+                self._print(stage_now.line(), stage_now.name)
 
-    def planned(self, route: str, stage: str, jobs: int, documents: int) -> None:
-        pass
+    def lines(self) -> list[str]:
+        """Return what there is to say now."""
+        step, stage = self.step, self.current
+        if step is not None:
+            return [step.line()] if step.done < step.routes else []
+        return [stage.line()] if stage is not None and not stage.at_end else []
 
-    def began(self, route: str, stage: str, documents: int) -> None:
-        with self._lock:
-            if (route, stage) not in self._done:
-                self._done[route, stage] = 0
-                self._print(f"{stage} {route}: about {documents} documents")
+    def _tick(self) -> None:
+        while not self._left.wait(self._every_s):
+            with self._printing:
+                if time.monotonic() - self._printed_at >= self._every_s / 2:
+                    for line in self.lines():
+                        self._print(line, self._shown)
 
-    def advanced(self, route: str, stage: str, documents: int) -> None:
-        with self._lock:
-            self._done[route, stage] += documents
-            if time.monotonic() - self._printed_at >= _LINE_EVERY_S:
-                self._printed_at = time.monotonic()
-                self._print(
-                    ", ".join(f"{stage} {route}: {done} documents" for (route, stage), done in self._done.items())
-                )
+    def _print(self, line: str, about: str) -> None:
+        self._shown = about
+        self._printed_at = time.monotonic()
+        echo(f"{dt.datetime.now():%H:%M:%S} {line}", err=True)
 
-    def ended(self, route: str, stage: str) -> None:
-        pass
 
-    def _print(self, line: str) -> None:
-        echo(line, err=True)
+class SyncLines(Lines):
+    """The same for a sync: after the steps, a line for each route at each interval."""
+
+    def __init__(self, every_s: float = LINE_EVERY_S) -> None:
+        """Print nothing yet."""
+        super().__init__(every_s)
+        self._progress: Sequence[RouteProgress] = ()
+
+    def __call__(self, progress: Sequence[RouteProgress], /) -> None:
+        """Show the routes from now on, and at once the first time."""
+        first = not self._progress
+        self._progress = progress
+        if first:
+            with self._printing:
+                for line in self.lines():
+                    self._print(line, "sync")
+
+    def lines(self) -> list[str]:
+        """Return a line for each route, or for those that are furthest behind."""
+        rows = sorted(self._progress, key=lambda row: -row.lag_s)
+        if not rows:
+            return super().lines()
+        shown = rows if len(rows) <= MOST_SYNC_LINES else rows[: MOST_SYNC_LINES - 1]
+        lines = [sync_line(row) for row in shown]
+        if len(rows) > len(shown):
+            lines.append(f"sync: {number(len(rows) - len(shown))} more, at most {rows[len(shown)].lag_s:.1f} s behind")
+        return lines
+
+
+def sync_line(row: RouteProgress) -> str:
+    """Return how far a route of a sync has come, as a line."""
+    ended = f", ended: {row.ended}" if row.ended else ""
+    return (
+        f"sync {row.route}: {number(row.events)} changes, {number(row.applied)} copied, {number(row.deleted)} deleted,"
+        f" {row.lag_s:.1f} s behind, {number(round(row.rate))}/s{ended}"
+    )
 
 
 class _NoSyncDisplay(Silent):
@@ -134,17 +153,3 @@ class _NoSyncDisplay(Silent):
 
     def __call__(self, progress: Sequence[RouteProgress], /) -> None:
         pass
-
-
-class _SyncLines(_Lines):
-    """A line for each route every ten seconds."""
-
-    def __call__(self, progress: Sequence[RouteProgress], /) -> None:
-        if time.monotonic() - self._printed_at < _LINE_EVERY_S:
-            return
-        self._printed_at = time.monotonic()
-        for row in progress:
-            self._print(
-                f"sync {row.route}: {row.events} changes, {row.applied} copied, {row.deleted} deleted,"
-                f" {row.lag_s:.1f} s behind, {row.rate:.0f}/s{', ended' if row.ended else ''}"
-            )

@@ -122,8 +122,8 @@ class CopyJob:
             before = sum(each.tally.read for each in parts.values())
             with open_route(plan, route, state, self.lease, self.id_kind) as opened:
                 source, target = opened.source, opened.target
-                with watched(observer, self.route, "copy", max(0, source.estimate() - before)):
-                    copy_partition(
+                with watched(observer, self.route, "copy", max(0, source.estimate() - before)) as watching:
+                    watching.complete = copy_partition(
                         splitting_source(source, state, self.lease) if may_split(plan, route) else source,
                         opened.projection,
                         target,

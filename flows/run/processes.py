@@ -277,8 +277,8 @@ class _RemoteObserver:
     def advanced(self, route: str, stage: str, documents: int) -> None:
         self.send(_ObserverCall("advanced", (route, stage, documents)))
 
-    def ended(self, route: str, stage: str) -> None:
-        self.send(_ObserverCall("ended", (route, stage)))
+    def ended(self, route: str, stage: str, complete: bool) -> None:
+        self.send(_ObserverCall("ended", (route, stage, complete)))
 
     def send(self, message: _Ready | _ObserverCall | _Ended) -> None:
         with self.lock:

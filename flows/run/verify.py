@@ -81,7 +81,13 @@ def verify_copied(run: Run, session: Session, options: VerifyOptions, failures: 
         for route in session.routes
         if route.name not in failures and complete[route.name]
     ]
-    verified = _verify_fully(run, session, jobs, failures) if options.level == "full" else _do(run, jobs, failures)
+    if options.level == "full":
+        return Verification(options.level, _verify_fully(run, session, jobs, failures), notes)
+    for job in jobs:
+        documents = session.checked[job.route].documents
+        ahead = min(options.sample, documents) if options.level == "sample" else documents
+        run.observer.planned(job.route, "verify", 1, ahead)
+    verified = _do(run, jobs, failures)
     return Verification(options.level, verified, notes)
 
 
@@ -150,6 +156,8 @@ def _verify_fully(run: Run, session: Session, jobs: Sequence[VerifyJob], failure
     add_errors(failures, begun)
     jobs = [job for job in jobs if job.route not in failures]
     parts = {job.route: session.state.verification.parts(job.route) for job in jobs}
+    for job in jobs:
+        _plan_comparison(run, session, job, parts[job.route])
     spent: defaultdict[str, _Spent] = defaultdict(_Spent)
     for stage in ("list", "compare"):
         pending = [
@@ -174,6 +182,15 @@ def _verify_fully(run: Run, session: Session, jobs: Sequence[VerifyJob], failure
         verified[name] = replace(closed, seconds=closed.seconds + spent[name].seconds, progress=progress)
         _delete_logs(run.plan, name)
     return verified
+
+
+def _plan_comparison(run: Run, session: Session, job: VerifyJob, parts: Sequence[PassPart]) -> None:
+    """The observer knows how many parts of the route's pass are to be compared, and about how many documents."""
+    pending = sum(part.stage == "compare" and not part.done for part in parts)
+    compared = sum(part.tally.read for part in parts if part.stage == "compare")
+    if pending:
+        ahead = max(0, session.checked[job.route].documents - compared)
+        run.observer.planned(job.route, "verify", pending, ahead)
 
 
 def _closing(job: VerifyJob, parts: Sequence[PassPart]) -> VerifyJob:

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from flows.connect.expires_from_index import resolve_expires
 from flows.connect.gc_tuning import collect_seldom
-from flows.connect.progress import SILENT, Observer, Progress, ProgressCounter, watched
+from flows.connect.progress import SILENT, Observer, Progress, ProgressCounter, Watched, watched
 from flows.connect.stores import OpenRoute, open_route, open_state
 from flows.copying.projection import identify
 from flows.plan.model import Plan
@@ -197,8 +197,8 @@ class _Work:
 
     def compare(self, number: int) -> Verified:
         part, log = self._part(number)
-        with self._watched():
-            self._compared(log, self.opened.source, part.partition, part)
+        with self._watched() as watching:
+            watching.complete = self._compared(log, self.opened.source, part.partition, part) is not None
         return Verified()
 
     def close(self) -> Verified:
@@ -300,7 +300,7 @@ class _Work:
         ]
         self.opened.state.verification.end(self.job.lease, pass_id, kept, whole=whole)
 
-    def _watched(self) -> AbstractContextManager[None]:
+    def _watched(self) -> AbstractContextManager[Watched]:
         estimate = self.opened.source.estimate()
         ahead = min(self.job.options.sample, estimate) if self.job.options.level == "sample" else estimate
         return watched(self.observer, self.job.route, "verify", ahead)

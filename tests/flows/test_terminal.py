@@ -106,7 +106,6 @@ def test_a_bar_shows_a_name_as_it_is_written() -> None:
         with SyncTable() as table:
             table.stepped("checking", 0, 1, name)
             table([RouteProgress(name, 1, 1, 0, 0.0, 1.0, None, "")])
-    for line in ("copy [red]a", "[red]a"):
-        assert line in err.getvalue()
+    assert err.getvalue().count("[red]a") >= 2
     assert "\x1b[2J" not in err.getvalue()
     assert not any(line.startswith("verdict clean") for line in err.getvalue().splitlines())

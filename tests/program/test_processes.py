@@ -66,7 +66,7 @@ class Heard:
     def advanced(self, route: str, stage: str, documents: int) -> None:
         self.documents[stage] += documents
 
-    def ended(self, route: str, stage: str) -> None:
+    def ended(self, route: str, stage: str, complete: bool) -> None:
         self.calls[f"ended {stage}"] += 1
 
 

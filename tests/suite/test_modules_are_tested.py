@@ -42,7 +42,7 @@ TESTED_THROUGH = {
     "program/test_hard_cases.py": ["flows.connect.lease_renewal", "flows.connect.preflight", "flows.connect.session"],
     "program/test_overtaken.py": ["flows.connect.recopy", "stores.state.late_writes"],
     "program/test_processes.py": ["flows.run.logs"],
-    "program/test_redis_use_cases.py": ["flows.run.conclude", "flows.run.console"],
+    "program/test_redis_use_cases.py": ["flows.run.conclude"],
     "flows/replication/test_sync_model.py": ["flows.replication.positions", "flows.replication.sweep"],
     "program/test_transforms.py": ["flows.plan.needed_fields", "flows.plan.transforms", "mappers.transforms.privacy"],
     "flows/plan/test_load.py": ["flows.plan.query", "flows.plan.routes", "flows.plan.yaml_file"],
