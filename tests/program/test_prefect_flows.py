@@ -18,6 +18,7 @@ from redis import Redis
 from waiting import until
 
 from flows import backfill, check, mismatch_repair, reject_retry
+from flows.connect.lease_renewal import hold_leases
 from flows.connect.stores import open_state
 from flows.orchestration.plan_blocks import read_plan_block
 from flows.plan.load import load
@@ -167,6 +168,32 @@ def test_a_folder_that_no_report_can_be_written_to_stops_a_deploy_and_a_run_befo
     assert state.message.startswith("E-REPORT-DIR: ")
     with open_state(load(plan)) as kept:
         assert kept.partitions.route("users") is None, "something was copied"
+
+
+def test_syncs_skipped_by_a_run_at_work_have_a_message_of_a_line_and_leave_a_run_an_hour(
+    server: PrefectServer, starts_process: None, plan: Path, database: Documents, unique: str, tmp_path: Path
+) -> None:
+    database["orders"].delete_one({"_id": 3})
+    assert offramp("backfill", plan, "--verify", "none", folder=tmp_path).code == 0
+    assert offramp("deploy", plan, "--only", "sync", folder=tmp_path).code == 0
+    (deployment,) = server.deployments(unique).values()
+    server.post(f"deployments/{deployment['id']}/pause_deployment", {}).raise_for_status()
+    log = tmp_path / "worker.log"
+    loaded = load(plan)
+    with running(log, server.environment, tmp_path, "prefect", "worker", "start", "--pool", "offramp"):
+        with open_state(loaded) as state, hold_leases(state, loaded, loaded.chosen(())):
+            skipped = [server.ended_run(deployment, {}, log) for _ in range(3)]
+            kept = server.runs(deployment, "CANCELLED")
+        synced = server.ended_run(deployment, {"routes": ["users"]}, log)
+
+    assert {run["state_type"] for run in skipped} == {"CANCELLED"}, (skipped[0]["state"], log.read_text())
+    assert {(run["state_name"], run["name"]) for run in skipped} == {("Skipped", f"{unique} sync")}
+    assert skipped[0]["state"]["message"].startswith("E-LEASE-HELD: ")
+    hours = [run["expected_start_time"][:13] for run in kept]
+    assert sorted(hours) == sorted(set(hours)), "more than one an hour"
+    assert skipped[-1]["id"] in [run["id"] for run in kept]
+    assert synced["state_type"] == "COMPLETED", synced["state"]["message"]
+    assert log.read_text().count("offramp: E-LEASE-HELD") == 3
 
 
 def test_a_server_with_a_password_is_used_with_it_and_refuses_without(
