@@ -2,62 +2,99 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from flows.cli.options import JSON, PLAN, ROUTES
-from flows.cli.signals import interruptible
+from flows.cli.running import REPORT
+from flows.cli.signals import interruptible, leave
 from flows.terminal import echo, print_json, stdout_width
+
+if TYPE_CHECKING:
+    from flows.run.check import PlanCheck
 
 
 @click.command()
 @PLAN
 @ROUTES
+@REPORT
 @JSON
-def check(plan_path: Path, routes: tuple[str, ...], as_json: bool) -> None:
-    """Find every fault of PLAN, its source and its targets; writes nothing."""
-    from dataclasses import asdict
-
-    from flows.connect import preflight
-    from flows.connect.field_check import unknown_field_notes
+def check(plan_path: Path, routes: tuple[str, ...], folder: Path | None, as_json: bool) -> None:
+    """Find every fault of PLAN, its source, targets, state and report folder; writes nothing."""
+    from flows import exit_codes
     from flows.plan.load import load
-    from flows.quantities import number
-    from flows.replication.forecast import sync_notes
-    from flows.reporting.text import table
+    from flows.reporting.files import default_folder
+    from flows.run.check import check_plan
     from flows.run.console import display
 
     plan = load(plan_path)
-    chosen = plan.chosen(routes)
     with interruptible() as stop, display(as_json) as observer:
-        checks = preflight.check(plan, chosen, stop=stop, observer=observer.stepped)
-        documents = {checked.route: checked.documents for checked in checks}
-        notes = sync_notes(plan, chosen, documents, stop=stop, observer=observer.stepped)
-        fields = unknown_field_notes(plan, chosen, stop=stop, observer=observer.stepped)
-    checks = [
-        replace(checked, notes=[*checked.notes, *notes[checked.route], *fields[checked.route]]) for checked in checks
-    ]
+        checked = check_plan(plan, plan.chosen(routes), folder or default_folder(plan), stop, observer.stepped)
+    error = checked.error
     if as_json:
-        print_json({"plan": plan.name, "routes": [asdict(checked) for checked in checks]})
-        return
-    echo(
-        *table(
-            [
-                {
-                    "route": checked.route,
-                    "collection": checked.collection,
-                    "target": checked.target,
-                    "mapper": checked.mapper,
-                    "documents": f"~{number(checked.documents)}",
-                }
-                for checked in checks
-            ],
-            left=("route", "collection", "target", "mapper"),
-            width=stdout_width(),
+        print_json(_as_json(checked, error))
+    else:
+        echo(*_lines(checked))
+        if error is None:
+            echo("", f"no fault found; next: offramp backfill {plan_path}")
+    if error is not None:
+        first, *rest = error.lines
+        echo(f"offramp: {first}", *rest, err=True)
+        leave(exit_codes.of_error(error))
+
+
+def _as_json(checked: PlanCheck, error: Exception | None) -> dict[str, object]:
+    from dataclasses import asdict
+
+    from stores.errors import OfframpError
+
+    shown: dict[str, object] = {
+        "plan": checked.plan,
+        "routes": [asdict(route) for route in checked.routes],
+        "source": checked.source,
+        "state": checked.state,
+        "report": checked.report,
+        "notes": list(checked.notes),
+    }
+    if isinstance(error, OfframpError):
+        shown["error"] = {"code": error.code, "message": error.message}
+    return shown
+
+
+def _lines(checked: PlanCheck) -> Iterator[str]:
+    """Yield what was looked at, route by route and store by store, and every note."""
+    from flows.quantities import number
+    from flows.reporting.text import table
+
+    rows = []
+    for route in checked.routes:
+        place = route.place
+        there = "" if place is None else {True: " (exists)", False: " (to be made)", None: ""}[place.exists]
+        rows.append(
+            {
+                "route": route.route,
+                "collection": route.collection,
+                "target": route.target,
+                "mapper": route.mapper,
+                "documents": f"~{number(route.documents)}",
+                "place": "" if place is None else f"{place.name}{there}",
+            }
         )
-    )
-    for checked in checks:
-        for note in checked.notes:
-            echo(f"{checked.route}: {note}")
-    echo("", f"no fault found; next: offramp backfill {plan_path}")
+    yield from table(rows, left=("route", "collection", "target", "mapper", "place"), width=stdout_width())
+    yield ""
+    yield f"source  {checked.source or 'could not be asked'}"
+    for target in dict.fromkeys(route.target for route in checked.routes):
+        places = [route.place for route in checked.routes if route.target == target and route.place is not None]
+        servers = ", ".join(dict.fromkeys(place.server for place in places)) or "could not be asked"
+        asked = ", ".join(dict.fromkeys(request for place in places for request in place.asked))
+        yield f"{target}  {servers}" + (f"; answered {asked}; writing was not tried" if asked else "")
+    yield f"state  {checked.state}"
+    yield f"report  {checked.report}"
+    for note in checked.notes:
+        yield note
+    for route in checked.routes:
+        for note in route.notes:
+            yield f"{route.route}: {note}"

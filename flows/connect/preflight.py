@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from flows.connect.expires_from_index import describe_rule, read_ttl_rule
@@ -16,8 +16,8 @@ from mappers.contract import Record
 from mappers.expiry import IndexExpires
 from stores.contract.journal import Tally
 from stores.contract.stop import NEVER, Stop, raise_if_stopped
-from stores.contract.target import Target, Tunable
-from stores.errors import OfframpError, PermanentError, PlanError
+from stores.contract.target import Describable, Place, Target, Tunable
+from stores.errors import OfframpError, PermanentError, PlanError, TransientError
 from stores.mongodb.database import MongoDB
 from stores.state.partitions import RouteState
 from stores.state.state import State
@@ -41,6 +41,8 @@ class RouteCheck:
     """The one kind of `_id` there is, where `id_encoding: plain` asked for the proof."""
     expires: IndexExpires | None = None
     """What the TTL indexes say, where `expires: from_index` asked."""
+    place: Place | None = None
+    """What the target says of the route's place, where it was asked and can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,8 @@ class RouteFaults:
     """What is wrong with the plan or with what it points at."""
     failures: Sequence[OfframpError] = ()
     """The errors of stores that did not answer."""
+    found: RouteCheck | None = None
+    """What was found of the route all the same."""
 
     def error(self) -> OfframpError:
         """Return one error for all of them."""
@@ -71,19 +75,24 @@ def check(
 
 
 def check_each(
-    plan: Plan, routes: Sequence[Route], *, stop: Stop = NEVER, observer: StepObserver = lambda *_: None
+    plan: Plan,
+    routes: Sequence[Route],
+    *,
+    stop: Stop = NEVER,
+    observer: StepObserver = lambda *_: None,
+    source_error: OfframpError | None = None,
+    describe: bool = False,
 ) -> Mapping[str, RouteCheck | RouteFaults]:
     """Return what was found of each route by itself, or what is wrong with it. Writes nothing.
 
-    Raises TransientError E-STOPPED once `stop` is set; requests under way are then left to themselves.
+    With a `source_error`, that of a source known to be away, the source is not asked. With `describe` targets that can
+    also say what is at their places. Raises TransientError E-STOPPED once `stop` is set; requests under way are then
+    left to themselves.
     """
-    with open_source(plan) as database:
-        outcomes = take_step(
-            *(CHECKING, routes, lambda route: _check_route(route, database)),
-            stop=stop,
-            observer=observer,
-            abandons=True,
-        )
+    with ExitStack() as closing:
+        database = None if source_error is not None else closing.enter_context(open_source(plan))
+        checking = _Checking(database, source_error, describe)
+        outcomes = take_step(*(CHECKING, routes, checking.check), stop=stop, observer=observer, abandons=True)
     raise_if_stopped(stop, f"stopped by a signal while {CHECKING}; nothing was written")
     return {
         name: RouteFaults((), [outcome]) if isinstance(outcome, OfframpError) else outcome
@@ -91,30 +100,70 @@ def check_each(
     }
 
 
-def _check_route(route: Route, database: MongoDB) -> RouteCheck | RouteFaults:
-    faults: list[PlanError] = []
-    failures: dict[str, OfframpError] = {}
-    source, target = route.source(database), route.target()
-    notes: list[str] = []
-    estimate, kind = 0, ""
-    expires: IndexExpires | None = None
-    for check_store in (source.check, target.check):
-        with _noted(route, faults, failures):
-            notes.extend(check_store())
-    with _noted(route, faults, failures):
-        kind = prove_id_kind(route, database)
-    with _noted(route, faults, failures):
-        expires = read_ttl_rule(route, database)
-        notes.extend(describe_rule(expires))
-    target.close()
-    if not faults and not failures:
-        with _noted(route, faults, failures):
-            estimate = source.estimate()
-    if faults or failures:
-        return RouteFaults(faults, list(failures.values()))
-    return RouteCheck(
-        *(route.name, route.collection, route.target_name, route.mapper_name, estimate, notes, kind), expires
-    )
+class _Checking:
+    """The checks of routes, several at a time; a store that is away keeps none waiting that asks it later."""
+
+    def __init__(self, database: MongoDB | None, source_error: OfframpError | None, describe: bool) -> None:
+        self._database = database
+        self._describe = describe
+        self._away: dict[str, OfframpError] = {} if source_error is None else {"": source_error}
+        """The errors of targets, by name, and of the source, "", that do not answer."""
+
+    def check(self, route: Route) -> RouteCheck | RouteFaults:
+        """Return what was found of the route, or what is wrong with it."""
+        faults: list[PlanError] = []
+        failures: dict[str, OfframpError] = {}
+        notes: list[str] = []
+        kinds: list[str] = []
+        rules: list[IndexExpires | None] = []
+        places: list[Place] = []
+        estimates: list[int] = []
+        target, database = route.target(), self._database
+
+        def ask(store: str, question: Callable[[], object]) -> None:
+            """Note the errors of a question to a store; after an error of a store that is away it is not asked."""
+            known = self._away.get(store)
+            if known is not None:
+                failures.setdefault(str(known), known)
+                return
+            with _noted(route, faults, failures):
+                try:
+                    question()
+                except OfframpError as error:
+                    if isinstance(error, TransientError) or error.code in _AWAY_FOR_ALL:
+                        self._away[store] = error
+                    raise
+
+        if database is not None:
+            ask("", lambda: notes.extend(route.source(database).check()))
+        ask(route.target_name, lambda: notes.extend(target.check()))
+        if self._describe and isinstance(target, Describable):
+            ask(route.target_name, lambda: places.append(target.describe_place()))
+        if database is not None:
+            ask("", lambda: kinds.append(prove_id_kind(route, database)))
+            ask("", lambda: rules.append(read_ttl_rule(route, database)))
+            if self._describe or not (faults or failures):
+                ask("", lambda: estimates.append(route.source(database).estimate()))
+        else:
+            ask("", lambda: None)
+        target.close()
+        rule = rules[0] if rules else None
+        found = RouteCheck(
+            route=route.name,
+            collection=route.collection,
+            target=route.target_name,
+            mapper=route.mapper_name,
+            documents=estimates[0] if estimates else 0,
+            notes=[*notes, *describe_rule(rule)],
+            id_kind=kinds[0] if kinds else "",
+            expires=rule,
+            place=places[0] if places else None,
+        )
+        return RouteFaults(faults, list(failures.values()), found) if faults or failures else found
+
+
+_AWAY_FOR_ALL = frozenset(("E-SRC-TLS", "E-SRC-SERVER", "E-SRC-SRV"))
+"""Lasting errors of a server, not of what a route wants from it."""
 
 
 @contextmanager

@@ -31,6 +31,15 @@ def private_folder(folder: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
+def would_be_private(folder: Path) -> None:
+    """Return if the folder, which is not there, could be made; raises OSError otherwise. Makes nothing."""
+    above = next(parent for parent in folder.absolute().parents if parent.exists())
+    if not above.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(above))
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, f"{str(above)!r} may not be written to", str(above))
+
+
 def write_private(folder: int, name: str, content: bytes) -> None:
     """The folder with this descriptor holds a file of this name with this content and mode 0600, or what it held.
 

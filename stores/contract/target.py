@@ -115,6 +115,28 @@ class Divided(ABC):
         """Yield every address of one share of the place; all shares together are what `addresses` yields."""
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a route's records go, as its server says."""
+
+    server: str
+    """Product, version and address, without a login."""
+    name: str
+    """What the place is called, such as ``table orders``."""
+    exists: bool | None
+    """Whether it is there; None where a place has no existence of its own, such as a prefix of keys."""
+    asked: Sequence[str]
+    """The requests that the server answered, by which the login may make them."""
+
+
+class Describable(ABC):
+    """A target that can say what is at its place before anything is written."""
+
+    @abstractmethod
+    def describe_place(self) -> Place:
+        """Return what the server says of the place; writes nothing. Raises as `check` does."""
+
+
 class Countable(ABC):
     """A target whose store counts what the place holds, exactly and as of now, sooner than it could list it."""
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 import orjson
@@ -152,6 +153,10 @@ class Calls:
             if self._client is None:
                 self._client = self._made()
             return self._client
+
+    def host(self) -> str:
+        """Return the host and port that requests go to, without a login; raises PlanError as `client` does."""
+        return urlsplit(str(self.client().meta.endpoint_url)).netloc.rpartition("@")[2]
 
     def close(self) -> None:
         """Release connections; a later call opens new ones."""

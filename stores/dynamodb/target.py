@@ -18,6 +18,7 @@ from stores.contract.target import (
     Fenced,
     Listable,
     Loadable,
+    Place,
     Prompt,
     Rejected,
     Removable,
@@ -161,6 +162,14 @@ class DynamoDBTarget(
         if self._objects is not None:
             self._objects.check()
         return self._described.check() if self._import is None else self._import.check()
+
+    def describe_place(self) -> Place:
+        """Return where DynamoDB answers and whether the table exists."""
+        exists = self._described.id() is not None
+        asked = ["dynamodb:DescribeTable", *(["dynamodb:DescribeTimeToLive"] if exists else [])]
+        if self._objects is not None or self._import is not None:
+            asked.append("s3:ListBucket")
+        return Place(f"DynamoDB at {self.calls.host()}", f"table {self._table}", exists, asked)
 
     def prepare(self) -> str:
         """The table exists as planned, is active and expires items if asked; return its TableId (R137).

@@ -18,6 +18,7 @@ from stores.contract.target import (
     Describable,
     Fenced,
     Listable,
+    Place,
     Plannable,
     Publishable,
     Rejected,
@@ -196,6 +197,19 @@ class ElasticsearchTarget(
             text = "has no replicas while copying: the loss of one node meanwhile loses documents"
             notes.append(f"index {self._name} {text}")
         return tuple(notes)
+
+    def describe_place(self) -> Place:
+        """Return which product answers, and whether the index exists."""
+        with _before_writing():
+            version = server_version(self._cluster, self._check_s)
+            asked = ["GET /"]
+            exists: bool | None = None
+            if self._periods is None and not self._placement.versioned:
+                exists = self._inspect(self._name, version, undecided=not self._designed) is not None
+                asked.append(f"GET /{self._name}")
+        product = "OpenSearch" if self._cluster.opensearch else "Elasticsearch"
+        server = f"{product} {version[0]}.{version[1]} at {self._cluster.name}"
+        return Place(server, f"index {self._name}", exists, asked)
 
     def prepare(self) -> str:
         """Make the index unless it is there, and return its UUID; raises PlanError if it does not fit the plan.

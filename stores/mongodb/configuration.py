@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import parse_qsl
 
 from pymongo.errors import ConfigurationError, InvalidURI
 from pymongo.uri_parser import split_options
 
 from stores.errors import PlanError
 from stores.throttling.limits import Ceilings, Window, ceilings
+from stores.transport_security import is_this_machine, unchecked, unencrypted
 from stores.urls import check_url
 
 STALENESS_S = 90
+_UNCHECKING = ("tlsinsecure", "tlsallowinvalidcertificates", "tlsallowinvalidhostnames")
 Preference = Literal["primary", "primaryPreferred", "secondary", "secondaryPreferred", "nearest"]
 
 
@@ -93,3 +96,24 @@ def check_options(uri: str) -> None:
             raise PlanError(
                 "E-SRC-URI", f"source.uri has the option {name!r}, which is unknown or has an invalid value; correct it"
             ) from None
+
+
+def transport_notes(uri: str) -> Iterator[str]:
+    """Yield what a person should know of the way to the source; nothing for one on this machine."""
+    scheme, _, rest = uri.partition("://")
+    hosts = rest.partition("?")[0].partition("/")[0].rpartition("@")[2]
+    if all(_is_local(host) for host in hosts.split(",")):
+        return
+    options = {name.lower(): value.lower() for name, value in parse_qsl(rest.partition("?")[2])}
+    # A name of mongodb+srv is reached by TLS unless its URI says otherwise.
+    tls = options.get("tls", options.get("ssl", "true" if scheme == "mongodb+srv" else "false"))
+    if tls != "true":
+        yield unencrypted(f"the source at {hosts}", "add tls=true to source.uri")
+    elif "true" in (options.get(name) for name in _UNCHECKING):
+        yield unchecked(f"the source at {hosts}", "remove tlsInsecure and tlsAllowInvalid... from source.uri")
+
+
+def _is_local(host: str) -> bool:
+    """Return whether a host of a connection string, with its port, is this machine or a socket of it."""
+    name = host if host.endswith("]") else host.rpartition(":")[0] or host
+    return name.endswith(".sock") or is_this_machine(name)

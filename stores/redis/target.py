@@ -19,6 +19,7 @@ from stores.contract.target import (
     Fenced,
     Listable,
     Measurable,
+    Place,
     Plannable,
     Rejected,
     ScratchArea,
@@ -166,6 +167,27 @@ class RedisTarget(Auditable, Describable, Fenced, Listable, Measurable, Paced, P
             )
             check_type(kind.decode(), self._own_keys, self._shared)
         return notes
+
+    def describe_place(self) -> Place:
+        """Return which server answers; of keys that documents share, whether the key exists."""
+        wait_s = min(_CHECK_S, self._deadline_s)
+        info = parsed_info(self._server.primaries(wait_s)[0].ask(("INFO", "server"), deadline_s=wait_s)[0])
+        product, version = (
+            ("Valkey", info["valkey_version"])
+            if "valkey_version" in info
+            else (
+                "Redis",
+                info.get("redis_version", "of unknown version"),
+            )
+        )
+        own, exists = self._own_keys, None
+        asked = ["PING", "INFO", "COMMAND INFO"]
+        if own.key is not None and self._shared is not None:
+            (kind,) = self._server.ask(("TYPE", as_bytes(own.key)), key=own.key, deadline_s=wait_s)
+            exists = kind != b"none"
+            asked.append("TYPE")
+        name = f"key {own.key}" if exists is not None else f"keys {own.prefix or own.key}*"
+        return Place(f"{product} {version} ({self._server.place})", name, exists, asked)
 
     @property
     def mapped(self) -> bool:

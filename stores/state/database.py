@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError, SQLAlchemyError
+from sqlalchemy.schema import CreateTable
 
 from stores.errors import PermanentError, PlanError, TransientError
 from stores.private_paths import UnsafePathError, make_private_file, refuse_unsafe_file
@@ -24,11 +27,14 @@ _BUSY_MS = 30_000
 class Database:
     """The rows of one plan in a state file; safe to share between threads."""
 
-    def __init__(self, url: str, plan: str) -> None:
-        """Open the file, making it and the tables it lacks; raises PlanError if it cannot be used."""
+    def __init__(self, url: str, plan: str, *, read_only: bool = False) -> None:
+        """Open the file, making it and the tables it lacks; raises PlanError if it cannot be used.
+
+        With `read_only` the file must be there, and nothing is made or changed.
+        """
         self.plan = plan
         self._path, parsed = _path(url)
-        self._engine = _open(self._path, parsed)
+        self._engine = _open_to_read(self._path) if read_only else _open(self._path, parsed)
         self._file = _identity(self._path)
 
     def close(self) -> None:
@@ -104,19 +110,80 @@ def _open(path: Path, parsed: URL) -> Engine:
             if version is None:
                 db.execute(sa.insert(meta).values(key="schema", value=_FORMAT_VERSION))
             elif version != _FORMAT_VERSION:
-                raise PlanError(
-                    "E-STATE-VERSION",
-                    f"state {str(path)!r} has format {version}; this release reads {_FORMAT_VERSION}. Finish with the"
-                    " release that began it, or name another file in `state`",
-                )
+                raise _other_version(path, version)
     except UnsafePathError as error:
-        raise PlanError("E-STATE-UNSAFE", f"state {str(path)!r}: {str(error.filename)!r}: {error.strerror}") from error
+        raise _unsafe(path, error) from error
     except (OSError, SQLAlchemyError) as error:
         reason = str(error) if isinstance(error, OSError) else getattr(error, "orig", None) or type(error).__name__
-        raise PlanError(
-            "E-STATE-OPEN", f"state {str(path)!r} cannot be used: {reason}; name a writable file in `state`"
-        ) from error
+        raise _unusable(path, str(reason)) from error
     return engine
+
+
+def exists(url: str) -> bool:
+    """Return whether the state's file is there; raises PlanError where it is not and could not be made."""
+    path, _ = _path(url)
+    if path.exists():
+        if not path.is_file():
+            raise _unusable(path, os.strerror(errno.EISDIR))
+        try:
+            for suffix in ("-wal", "-shm", "-journal"):
+                refuse_unsafe_file(Path(f"{path.resolve()}{suffix}"))
+        except UnsafePathError as error:
+            raise _unsafe(path, error) from error
+        if not (os.access(path, os.R_OK | os.W_OK) and os.access(path.resolve().parent, os.W_OK | os.X_OK)):
+            raise _unusable(path, "it, or its folder, may not be written to")
+        return True
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir():
+        raise _unusable(path, f"{str(folder)!r} is no folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise _unusable(path, f"the folder {str(folder)!r} may not be written to")
+    return False
+
+
+def _open_to_read(path: Path) -> Engine:
+    # A file that nobody has open has no journal beside it; reading it as one that nobody changes makes none either.
+    immutable = "" if Path(f"{path}-wal").exists() else "&immutable=1"
+    engine = sa.create_engine(
+        "sqlite://",
+        creator=lambda: sqlite3.connect(
+            f"{path.resolve().as_uri()}?mode=ro{immutable}", uri=True, timeout=_BUSY_MS / 1000, check_same_thread=False
+        ),
+        poolclass=sa.pool.NullPool,
+    )
+    sa.event.listen(engine, "connect", _lay_missing_tables)
+    try:
+        with engine.connect() as db:
+            version = db.execute(sa.select(meta.c.value).where(meta.c.key == "schema")).scalar_one_or_none()
+    except SQLAlchemyError as error:
+        raise _unusable(path, str(getattr(error, "orig", None) or type(error).__name__)) from error
+    if version not in (None, _FORMAT_VERSION):
+        raise _other_version(path, version)
+    return engine
+
+
+def _lay_missing_tables(connection: Any, _record: Any) -> None:
+    """Tables that the file lacks are there for this connection alone, and empty: a file that is read gets none."""
+    known = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    for table in metadata.sorted_tables:
+        if table.name not in known:
+            connection.execute(str(CreateTable(table)).replace("CREATE TABLE", "CREATE TEMP TABLE", 1))
+
+
+def _unsafe(path: Path, error: UnsafePathError) -> PlanError:
+    return PlanError("E-STATE-UNSAFE", f"state {str(path)!r}: {str(error.filename)!r}: {error.strerror}")
+
+
+def _unusable(path: Path, reason: str) -> PlanError:
+    return PlanError("E-STATE-OPEN", f"state {str(path)!r} cannot be used: {reason}; name a writable file in `state`")
+
+
+def _other_version(path: Path, version: object) -> PlanError:
+    return PlanError(
+        "E-STATE-VERSION",
+        f"state {str(path)!r} has format {version}; this release reads {_FORMAT_VERSION}. Finish with the"
+        " release that began it, or name another file in `state`",
+    )
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

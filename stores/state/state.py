@@ -21,9 +21,12 @@ from stores.state.work_requests import WorkRequests
 class State:
     """The state of every route of one plan, one attribute for each kind of record; safe to share between threads."""
 
-    def __init__(self, url: str, plan: str, lease_s: float = 60) -> None:
-        """Open the database, making its file and tables where absent; raises PlanError if it cannot be used."""
-        self._database = database = Database(url, plan)
+    def __init__(self, url: str, plan: str, lease_s: float = 60, *, read_only: bool = False) -> None:
+        """Open the database, making its file and tables where absent; raises PlanError if it cannot be used.
+
+        With `read_only` the file must be there, and nothing is made or changed.
+        """
+        self._database = database = Database(url, plan, read_only=read_only)
         self.leases = leases = Leases(database, lease_s)
         self.partitions = Partitions(database, leases)
         self.rejects = Rejects(database, leases)

@@ -14,12 +14,12 @@ TESTED_THROUGH = {
     # Commands, as a user types them.
     "program/test_end_to_end.py": [
         "flows.cli.backfill",
-        "flows.cli.check",
         "flows.cli.options",
         "flows.cli.running",
         "flows.replication.forecast",
     ],
     "program/test_secrets.py": ["flows.plan.secret_values"],
+    "program/test_check.py": ["flows.cli.check", "flows.run.check"],
     "program/test_verification.py": ["flows.cli.verify"],
     "program/test_sync.py": ["flows.cli.sync", "flows.sync"],
     "program/test_rejects.py": ["flows.cli.rejects", "flows.cli.status", "flows.repair.retry_rejects"],
