@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar
 
 from mappers.losses import Losses as Losses
 from mappers.policies import Anomalies, Fidelity
@@ -83,6 +83,32 @@ class Straight(ABC):
 
         No value of these records was lost. The result is empty if no document can be mapped this way.
         """
+
+
+class KeyFault(NamedTuple):
+    """Why a document cannot have the key that the plan says."""
+
+    attribute: str
+    found: str
+    """What the document has there, such as ``is of type N (a number)``."""
+    remedy: str
+    """What to write in the plan."""
+
+
+class KeyChecking(ABC):
+    """A mapper whose records have keys from fields, so that a wrong key shows before anything is made."""
+
+    KEY_CODE: ClassVar[str]
+    """The code of the fault that no document fits the key."""
+
+    @property
+    @abstractmethod
+    def keys_from_fields(self) -> bool:
+        """Whether another field than `_id`, or a type of its own, decides a key; else no document need be looked at."""
+
+    @abstractmethod
+    def key_faults(self, document: Document, /) -> Sequence[KeyFault]:
+        """Return every fault of the document's keys, not the first alone; raises MappingError for other faults."""
 
 
 class MapperDeclarations:

@@ -96,5 +96,7 @@ def _lines(checked: PlanCheck) -> Iterator[str]:
     for note in checked.notes:
         yield note
     for route in checked.routes:
+        if route.looked_at:
+            yield f"{route.route}: {route.looked_at} documents were looked at"
         for note in route.notes:
             yield f"{route.route}: {note}"

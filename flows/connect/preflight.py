@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from flows.connect.expires_from_index import describe_rule, read_ttl_rule
+from flows.connect.key_proof import KeyProof, prove_keys
 from flows.connect.plain_ids import prove_id_kind, refuse_other_id_kind
 from flows.connect.plan_changes import changed_keys
 from flows.connect.route_steps import StepObserver, take_step
@@ -43,6 +44,8 @@ class RouteCheck:
     """What the TTL indexes say, where `expires: from_index` asked."""
     place: Place | None = None
     """What the target says of the route's place, where it was asked and can."""
+    looked_at: int = 0
+    """The documents that were read to judge the plan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,7 @@ class _Checking:
         faults: list[PlanError] = []
         failures: dict[str, OfframpError] = {}
         notes: list[str] = []
+        proofs: list[KeyProof] = []
         kinds: list[str] = []
         rules: list[IndexExpires | None] = []
         places: list[Place] = []
@@ -140,6 +144,9 @@ class _Checking:
         if self._describe and isinstance(target, Describable):
             ask(route.target_name, lambda: places.append(target.describe_place()))
         if database is not None:
+            ask("", lambda: proofs.append(prove_keys(route, route.source(database))))
+            if proofs and proofs[0].fault is not None:
+                faults.append(PlanError(proofs[0].fault.code, f"route {route.name}: {proofs[0].fault.message}"))
             ask("", lambda: kinds.append(prove_id_kind(route, database)))
             ask("", lambda: rules.append(read_ttl_rule(route, database)))
             if self._describe or not (faults or failures):
@@ -154,10 +161,11 @@ class _Checking:
             target=route.target_name,
             mapper=route.mapper_name,
             documents=estimates[0] if estimates else 0,
-            notes=[*notes, *describe_rule(rule)],
+            notes=[*notes, *(proof.note for proof in proofs if proof.note), *describe_rule(rule)],
             id_kind=kinds[0] if kinds else "",
             expires=rule,
             place=places[0] if places else None,
+            looked_at=proofs[0].documents if proofs else 0,
         )
         return RouteFaults(faults, list(failures.values()), found) if faults or failures else found
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from flows.connect.design import design_place, measure_room
 from flows.connect.preflight import is_copied, join_faults, refuse_other_identity, total_tally
 from flows.connect.recopy import recopy_late_writes
+from flows.connect.remaking import remove_obsolete_places
 from flows.connect.route_steps import take_step
 from flows.connect.session import Session, open_session
 from flows.connect.staging import awaits_load, open_staging, refuse_occupied
@@ -30,7 +31,7 @@ from flows.run.verify import verify_copied
 from flows.run.workers import Run
 from flows.verifier.job import Level, VerifyOptions
 from stores.contract.stop import Stop, raise_if_stopped
-from stores.contract.target import Tunable, staging_of
+from stores.contract.target import Remakable, Tunable, staging_of
 from stores.errors import LeaseLost, OfframpError, PlanError
 from stores.mongodb.database import MongoDB
 from stores.throttling.rate_limiter import spread
@@ -52,6 +53,8 @@ def backfill(run: Run, level: Level | VerifyOptions, *, restart: bool = False) -
     """
     started = dt.datetime.now(dt.UTC)
     options = VerifyOptions.of(level)
+    if restart:
+        remove_obsolete_places(run.plan, run.routes)
     with open_session(run.plan, run.routes, restart=restart, observer=run.observer, stop=run.stop) as session:
         state = session.state
         begin_anew = [route for route in session.routes if restart or state.partitions.route(route.name) is None]
@@ -143,6 +146,8 @@ class _Backfill:
         with self.session.open(route, database) as opened:
             source, target = opened.source, opened.target
             identity = target.prepare()
+            if isinstance(target, Remakable) and target.made:
+                opened.state.made_places.add(opened.lease, identity)
             if known is not None:
                 refuse_other_identity(known, source=source.identity(), target=identity)
                 return

@@ -15,6 +15,7 @@ from mappers.dynamodb.keys import (
     SORT_KEY_LIMIT_BYTES,
     Key,
     KeyAttribute,
+    Value,
     attribute,
     key_fault,
     maker,
@@ -119,6 +120,11 @@ class IndexKeys:
         self._makers = [
             (key_attribute, limit, maker(key_attribute, limit, values.value)) for key_attribute, limit in limits.items()
         ]
+
+    @property
+    def rejecting(self) -> Sequence[tuple[KeyAttribute, int, Value]]:
+        """The key attributes for which a document of another type is rejected, with their limits and makers."""
+        return self._makers if self._mismatch == "reject" else ()
 
     def __call__(self, document: Document, typed: str, attributes: dict[str, Any]) -> dict[str, Any]:
         """Return the item with its index keys; raises MappingError where one does not fit and must not be omitted.

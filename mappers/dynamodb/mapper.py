@@ -12,6 +12,8 @@ import orjson
 from mappers.contract import (
     Addressing,
     Document,
+    KeyChecking,
+    KeyFault,
     Losses,
     MapperDeclarations,
     MappingError,
@@ -21,6 +23,7 @@ from mappers.contract import (
 from mappers.documents.fields import without_id
 from mappers.documents.irregular import stored_bytes
 from mappers.dynamodb.indexes import UNINDEXED, Index, IndexKeys, Mismatch, check_indexes
+from mappers.dynamodb.key_faults import key_faults
 from mappers.dynamodb.keys import Key, check_value, maker
 from mappers.dynamodb.records import FULL_ID, RAW, Item, Oversize, address, limited_keys, sized_item
 from mappers.dynamodb.sets import EmptySets, checked_path, make_set
@@ -34,7 +37,7 @@ from mappers.values.field_names import name_collision
 from mappers.values.key_templates import by_identity
 
 
-class ItemMapper(MapperDeclarations, Addressing, Straight):
+class ItemMapper(MapperDeclarations, Addressing, KeyChecking, Straight):
     """One document to one item: its key from `_id` or other fields, every other field an attribute."""
 
     @dataclass(frozen=True)
@@ -88,6 +91,7 @@ class ItemMapper(MapperDeclarations, Addressing, Straight):
 
     use_cases: ClassVar[Sequence[str]] = ("entity",)
     target: ClassVar[str] = "dynamodb"
+    KEY_CODE: ClassVar[str] = "E-DDB-KEYS"
     dates_in_ms: ClassVar[bool] = True
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
@@ -172,6 +176,22 @@ class ItemMapper(MapperDeclarations, Addressing, Straight):
             if name in attributes:
                 raise name_collision(name)
         return added, expires_at_ms
+
+    @property
+    def keys_from_fields(self) -> bool:
+        """Whether a key is more than the text of `_id`."""
+        declared = [*(key_attribute for key_attribute, _, _ in self._keys)]
+        declared += [key_attribute for key_attribute, _, _ in self._indexes.rejecting]
+        return any(
+            key_attribute.type != "S" or any(path != "_id" for path in key_attribute.paths)
+            for key_attribute in declared
+        )
+
+    def key_faults(self, document: Document, /) -> Sequence[KeyFault]:
+        """Return every fault of the document's keys, of the table and of its indexes."""
+        typed = identity(document, self._options.id_encoding)
+        attributes = self._values.item(without_id(document))
+        return list(key_faults(self._keys, self._indexes.rejecting, document, typed, attributes))
 
     def addresses(self, identity_only: Document, /) -> Sequence[str] | None:
         """Return the key of the item of a document with this `_id`; None where the key needs other fields."""

@@ -129,6 +129,26 @@ class Place:
     """The requests that the server answered, by which the login may make them."""
 
 
+class Remakable(ABC):
+    """A target whose place is made with keys for good, so that another key needs another place."""
+
+    @property
+    @abstractmethod
+    def made(self) -> bool:
+        """Whether this target's own `prepare` made the place."""
+
+    @abstractmethod
+    def obsolete(self) -> str | None:
+        """Return the identity of a place that is there and empty, but has other keys than the plan; else None.
+
+        Whether it is empty is read, with strong reads. Writes nothing.
+        """
+
+    @abstractmethod
+    def remove(self) -> None:
+        """Remove the place with all it holds."""
+
+
 class Describable(ABC):
     """A target that can say what is at its place before anything is written."""
 
@@ -322,6 +342,7 @@ ABILITIES: tuple[type, ...] = (
     Plannable,
     Prompt,
     Publishable,
+    Remakable,
     Removable,
     ScratchAreas,
     Tunable,

@@ -85,8 +85,8 @@ CODES: Mapping[str, Entry] = {
     ),
     "E-DDB-KEYS": entry(
         "refused",
-        "The table exists and has another key than the plan.",
-        "Name another table in `table`, or change `key`.",
+        "The table exists and has another key than the plan, or no document looked at fits the keys of the plan.",
+        "Name another table in `table`, or write the `key` that the message gives.",
     ),
     "E-DDB-NETWORK": entry(
         "paused",

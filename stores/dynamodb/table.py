@@ -40,6 +40,8 @@ class Table:
     def __init__(self, name: str, calls: Calls, wanted: Wanted, fence: Fence) -> None:
         """Take what the plan says; nothing is asked yet."""
         self.name = name
+        self.made = False
+        """Whether a call of `prepare` made the table."""
         self._calls = calls
         self._wanted = wanted
         self._fence = fence
@@ -108,6 +110,17 @@ class Table:
             )
         return faults
 
+    def obsolete(self) -> str | None:
+        """Return the TableId of a table that is active and has another key or other indexes than the plan."""
+        table = self._describe()
+        if table is None or table["TableStatus"] != "ACTIVE":
+            return None
+        try:
+            self._compare(table)
+        except PlanError as error:
+            return _id(table) if error.code in ("E-DDB-KEYS", "E-DDB-INDEXES") else None
+        return None
+
     def remove(self) -> None:
         """There is no table of this name."""
         if self._describe() is not None:
@@ -156,7 +169,11 @@ class Table:
         found = _shown(table["KeySchema"], types)
         planned = ", ".join(f"{name} {kind}" for name, kind in self._wanted.key.types.items())
         if found != planned:
-            text = f"{at}: its key is ({found}), the plan says ({planned}); name another table or change `key`"
+            text = (
+                f"{at}: its key is ({found}), the plan says ({planned}); name another table, or write"
+                f" `key: {_as_yaml(table['KeySchema'], types)}` (backfill --restart makes an empty table anew that an"
+                " earlier run of this plan made)"
+            )
             raise PlanError("E-DDB-KEYS", text)
         # An updating table takes reads and writes as an active one does.
         if table["TableStatus"] not in ("ACTIVE", "UPDATING"):
@@ -214,6 +231,7 @@ class Table:
         """The table is being created, by this call or by another process at the same time."""
         try:
             self._calls.control("create_table", self._fence, **creation(self._wanted))
+            self.made = True
         except PermanentError as error:
             if error.code != "E-DDB-IN-USE":
                 raise
@@ -314,6 +332,16 @@ def _projection(index: Index) -> dict[str, Any]:
 def _projected(projection: Mapping[str, Any]) -> str:
     included = ", ".join(sorted(projection.get("NonKeyAttributes") or ()))
     return str(projection["ProjectionType"]) + (f" {included}" if included else "")
+
+
+def _as_yaml(schema: Sequence[Mapping[str, str]], types: Mapping[str, str]) -> str:
+    """Return a table's key as a plan writes it."""
+    parts = {"HASH": "partition", "RANGE": "sort"}
+    written = ", ".join(
+        f"{parts[element['KeyType']]}: {{name: {element['AttributeName']}, type: {types[element['AttributeName']]}}}"
+        for element in sorted(schema, key=lambda element: element["KeyType"])
+    )
+    return f"{{{written}}}"
 
 
 def _shown(schema: Sequence[Mapping[str, str]], types: Mapping[str, str]) -> str:

@@ -21,6 +21,7 @@ from stores.contract.target import (
     Place,
     Prompt,
     Rejected,
+    Remakable,
     Removable,
     ScratchArea,
     ScratchAreas,
@@ -44,7 +45,18 @@ _OBJECT = "s3:"
 
 
 class DynamoDBTarget(
-    Auditable, Countable, Describable, Divided, Fenced, Listable, Loadable[Item], Paced, Prompt, Removable, ScratchAreas
+    Auditable,
+    Countable,
+    Describable,
+    Divided,
+    Fenced,
+    Listable,
+    Loadable[Item],
+    Paced,
+    Prompt,
+    Remakable,
+    Removable,
+    ScratchAreas,
 ):
     """A table that holds one route's items, each under the key attributes of its address."""
 
@@ -306,6 +318,18 @@ class DynamoDBTarget(
         yield from (address for group, listed in parts.items() if group not in owned for address in listed)
         if self._objects is not None:
             yield from (_OBJECT + name for name in self._objects.names() if name not in owned)
+
+    @property
+    def made(self) -> bool:
+        """Whether `prepare` made the table."""
+        return self._described.made
+
+    def obsolete(self) -> str | None:
+        """Return the TableId of a table without any item that has another key or other indexes than the plan."""
+        identity = None if self._import is not None else self._described.obsolete()
+        if identity is None:
+            return None
+        return identity if next(iter(self._items.scan({})), None) is None else None
 
     def audit(self) -> Sequence[str]:
         """Return why the table does not serve its items as planned: it is not active, or expires none."""

@@ -8,6 +8,7 @@ from stores.state.document_hashes import DocumentHashes
 from stores.state.journal import StateJournal
 from stores.state.late_writes import LateWrites
 from stores.state.leases import Lease, Leases
+from stores.state.made_places import MadePlaces
 from stores.state.partitions import Partitions
 from stores.state.rejects import Rejects
 from stores.state.repairs import Repairs
@@ -38,6 +39,7 @@ class State:
         self.verification = Verification(database, leases)
         self.repairs = Repairs(database, leases)
         self.late_writes = LateWrites(database, leases)
+        self.made_places = MadePlaces(database, leases)
         self.runs = Runs(database)
 
     def close(self) -> None:

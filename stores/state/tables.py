@@ -213,3 +213,10 @@ runs = sa.Table(
     sa.Column("command", sa.Text, nullable=False),
     sa.Column("report", sa.LargeBinary),  # report.json; NULL until the run has ended
 )
+# Without a route, so that `forget` keeps it: a place that was made stays made.
+made_places = sa.Table(
+    "made_places",
+    metadata,
+    sa.Column("plan", sa.Text, primary_key=True),
+    sa.Column("identity", sa.Text, primary_key=True),
+)

@@ -19,6 +19,7 @@ TESTED_THROUGH = {
         "flows.replication.forecast",
     ],
     "program/test_secrets.py": ["flows.plan.secret_values"],
+    "program/test_dynamodb_keys.py": ["flows.connect.key_proof", "flows.connect.remaking", "stores.state.made_places"],
     "program/test_check.py": ["flows.cli.check", "flows.run.check"],
     "program/test_verification.py": ["flows.cli.verify"],
     "program/test_sync.py": ["flows.cli.sync", "flows.sync"],
@@ -56,6 +57,7 @@ TESTED_THROUGH = {
     "program/test_losses.py": ["flows.reporting.losses"],
     # Names that plug-ins import, as the pages for their authors do.
     "plugins/test_plugin_pages.py": ["mappers.decoding", "mappers.redis_json", "mappers.redis_shapes"],
+    "mappers/dynamodb/test_key_faults.py": ["mappers.dynamodb.key_faults"],
     "mappers/dynamodb/test_items.py": ["mappers.dynamodb.indexes", "mappers.dynamodb.sets", "mappers.dynamodb.size"],
     "mappers/redis/test_strings_and_hashes.py": ["mappers.redis.own_key"],
     "mappers/elasticsearch/test_reshape.py": ["mappers.elasticsearch.reshape"],
