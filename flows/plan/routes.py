@@ -311,7 +311,12 @@ def _from_environment(section: _Section, keys: RouteKeys) -> frozenset[str]:
 
 
 def _can_be_built(section: _Section, route: Route) -> bool:
-    """Return whether target and mapper take their keys together; note the fault of the first that does not."""
+    """Return whether target and mapper take their keys together; note the fault of the first that does not.
+
+    A value that could not be filled in has its fault already, and whatever is built with it would only add false ones.
+    """
+    if any(section.file.is_unfilled(where) for where in (section.at(), ("targets", route.target_name))):
+        return False
     for build in (route.target, lambda: route.mapper(Losses())):
         try:
             build()

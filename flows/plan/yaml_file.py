@@ -55,6 +55,10 @@ class PlanFile:
         key = ".".join(_cut(str(part)) for part in where)
         self.faults.append(visible(f"{self.path}:{line}: {key + ': ' if key else ''}{self._masked(message)}"))
 
+    def is_unfilled(self, where: Where) -> bool:
+        """Return whether the value, or a part of it, could not be filled in, so that it cannot be judged."""
+        return any(path[: len(where)] == where for path in self._unfilled)
+
     def shown(self, where: Where, value: Any) -> str:
         """Return the value as a fault may show it, without anything that a reference filled in or that is a secret."""
         value = self._without_secrets(where, value)

@@ -520,3 +520,23 @@ def test_without_the_distribution_its_names_are_unknown(load: Callable[..., Plan
         "2: targets.shelf: no such target",
         "4: routes.a.target: found 'shelf'; no such target",
     ]
+
+
+@pytest.mark.parametrize(
+    ("variable", "head"),
+    [
+        ("REDIS", HEAD.replace('"redis://h"', '"${REDIS}"')),
+        ("ELASTIC", HEAD.replace('"http://h:9200"', '"${ELASTIC}"')),
+        ("KEY", HEAD),
+        ("INDEX", HEAD),
+    ],
+)
+def test_an_unset_variable_adds_no_false_faults_to_its_own(load: Callable[..., Plan], variable: str, head: str) -> None:
+    routes = '  a: {use_case: session, key: "${KEY}"}\n  b: {use_case: session}\n'
+    routes += '  c: {use_case: search, index: "${INDEX}"}\n'
+    values = {"REDIS": "redis://h", "ELASTIC": "http://h:9200", "KEY": "k:{_id}", "INDEX": "i"}
+    del values[variable]
+    with pytest.raises(PlanError) as refused:
+        load(head + routes, head="", **values)
+    assert len(refused.value.lines) == 2, refused.value
+    assert f"{variable} is not set" in str(refused.value)
