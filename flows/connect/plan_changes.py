@@ -32,7 +32,9 @@ def changed_keys(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
 
 
 def _flat(fingerprint: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for name, value in fingerprint.items():
+    # The options come last, whatever the order on record: of a key that is in the placement too they have the value
+    # that decides, such as the rule of a TTL index where the placement says from_index.
+    for name, value in sorted(fingerprint.items(), key=lambda item: item[0] == "options"):
         if name in _NESTED and isinstance(value, Mapping):
             yield from value.items()
         else:

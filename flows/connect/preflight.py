@@ -17,7 +17,7 @@ from mappers.contract import Record
 from mappers.expiry import IndexExpires
 from stores.contract.journal import Tally
 from stores.contract.stop import NEVER, Stop, raise_if_stopped
-from stores.contract.target import Describable, Place, Target, Tunable
+from stores.contract.target import Inspectable, Place, Target, Tunable
 from stores.errors import OfframpError, PermanentError, PlanError, TransientError
 from stores.mongodb.database import MongoDB
 from stores.state.partitions import RouteState
@@ -141,8 +141,8 @@ class _Checking:
         if database is not None:
             ask("", lambda: notes.extend(route.source(database).check()))
         ask(route.target_name, lambda: notes.extend(target.check()))
-        if self._describe and isinstance(target, Describable):
-            ask(route.target_name, lambda: places.append(target.describe_place()))
+        if self._describe and isinstance(target, Inspectable):
+            ask(route.target_name, lambda: places.append(target.inspect_place()))
         if database is not None:
             ask("", lambda: proofs.append(prove_keys(route, route.source(database))))
             if proofs and proofs[0].fault is not None:

@@ -149,11 +149,11 @@ class Remakable(ABC):
         """Remove the place with all it holds."""
 
 
-class Describable(ABC):
+class Inspectable(ABC):
     """A target that can say what is at its place before anything is written."""
 
     @abstractmethod
-    def describe_place(self) -> Place:
+    def inspect_place(self) -> Place:
         """Return what the server says of the place; writes nothing. Raises as `check` does."""
 
 
@@ -336,6 +336,7 @@ ABILITIES: tuple[type, ...] = (
     Describable,
     Divided,
     Fenced,
+    Inspectable,
     Listable,
     Loadable,
     Measurable,

@@ -16,6 +16,7 @@ from stores.contract.target import (
     Describable,
     Divided,
     Fenced,
+    Inspectable,
     Listable,
     Loadable,
     Place,
@@ -50,6 +51,7 @@ class DynamoDBTarget(
     Describable,
     Divided,
     Fenced,
+    Inspectable,
     Listable,
     Loadable[Item],
     Paced,
@@ -175,7 +177,7 @@ class DynamoDBTarget(
             self._objects.check()
         return self._described.check() if self._import is None else self._import.check()
 
-    def describe_place(self) -> Place:
+    def inspect_place(self) -> Place:
         """Return where DynamoDB answers and whether the table exists."""
         exists = self._described.id() is not None
         asked = ["dynamodb:DescribeTable", *(["dynamodb:DescribeTimeToLive"] if exists else [])]

@@ -17,6 +17,7 @@ from stores.contract.target import (
     Countable,
     Describable,
     Fenced,
+    Inspectable,
     Listable,
     Place,
     Plannable,
@@ -51,6 +52,7 @@ class ElasticsearchTarget(
     Countable,
     Describable,
     Fenced,
+    Inspectable,
     Listable,
     Paced,
     Plannable,
@@ -198,7 +200,7 @@ class ElasticsearchTarget(
             notes.append(f"index {self._name} {text}")
         return tuple(notes)
 
-    def describe_place(self) -> Place:
+    def inspect_place(self) -> Place:
         """Return which product answers, and whether the index exists."""
         with _before_writing():
             version = server_version(self._cluster, self._check_s)

@@ -17,6 +17,7 @@ from stores.contract.target import (
     Auditable,
     Describable,
     Fenced,
+    Inspectable,
     Listable,
     Measurable,
     Place,
@@ -70,7 +71,7 @@ _CHECK_S = 5.0
 """How long `check` waits for a server: a wrong host name should not take the whole retry deadline."""
 
 
-class RedisTarget(Auditable, Describable, Fenced, Listable, Measurable, Paced, Plannable, ScratchAreas):
+class RedisTarget(Auditable, Describable, Fenced, Inspectable, Listable, Measurable, Paced, Plannable, ScratchAreas):
     """One route's keys in one database of a server: Redis from 7.0 on, or Valkey.
 
     A hash is replaced by MULTI, DEL, HSET, PEXPIREAT, EXEC (R62, R66). That is enough for "whole or not at all": after
@@ -168,7 +169,7 @@ class RedisTarget(Auditable, Describable, Fenced, Listable, Measurable, Paced, P
             check_type(kind.decode(), self._own_keys, self._shared)
         return notes
 
-    def describe_place(self) -> Place:
+    def inspect_place(self) -> Place:
         """Return which server answers; of keys that documents share, whether the key exists."""
         wait_s = min(_CHECK_S, self._deadline_s)
         info = parsed_info(self._server.primaries(wait_s)[0].ask(("INFO", "server"), deadline_s=wait_s)[0])

@@ -37,3 +37,13 @@ BEFORE: dict[str, Any] = {
 )
 def test_each_change_is_named_by_its_key_of_the_plan(changes: dict[str, Any], words: list[str]) -> None:
     assert changed_keys(BEFORE, BEFORE | changes) == words
+
+
+def test_a_key_of_placement_and_options_is_the_same_in_any_order() -> None:
+    parts = {"placement": {"expires": "from_index"}, "options": {"expires": {"field": "at", "after_seconds": 5}}}
+    stored = dict(sorted(parts.items()))  # As the state keeps it.
+    assert list(stored) != list(parts)
+    assert changed_keys(stored, parts) == []
+    later = parts | {"options": {"expires": {"field": "at", "after_seconds": 6}}}
+    (change,) = changed_keys(stored, later)
+    assert change.startswith("expires was")
