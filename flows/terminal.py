@@ -26,6 +26,12 @@ def echo(*lines: str, err: bool = False, flush: bool = False) -> None:
         stream.flush()
 
 
+def flush() -> None:
+    """Whatever was printed has left the program."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+
+
 def print_json(value: Any) -> None:
     """The value is on standard output as JSON, in ASCII: a store's keys may hold bytes that no reader of JSON takes."""
     # Not through the guard: a number that is a password too would end the JSON.

@@ -19,7 +19,7 @@ from flows.cli.options import VERBOSE, taking_verbose
 from flows.cli.rejects import rejects
 from flows.cli.repair import repair
 from flows.cli.report import report
-from flows.cli.signals import signal_code
+from flows.cli.signals import end_if_signalled, signal_code
 from flows.cli.status import status
 from flows.cli.sync import sync
 from flows.cli.verify import verify
@@ -57,8 +57,11 @@ for _command in (check, backfill, verify, sync, status, explain, demo, rejects, 
 
 def main() -> None:
     """Run the command line; prints every error and exits with the code for it."""
-    with guarded():
-        _run()
+    try:
+        with guarded():
+            _run()
+    finally:
+        end_if_signalled()
 
 
 def _run() -> None:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
-from flows.terminal import echo, is_terminal, unguarded_stderr
+from flows.terminal import echo, flush, is_terminal, unguarded_stderr
 
 if TYPE_CHECKING:
     from stores.contract.stop import Stop
@@ -42,6 +42,16 @@ def signal_code() -> int:
 def leave(code: int) -> NoReturn:
     """End with this code, or with that of the signal that stopped the work."""
     sys.exit(signal_code() or code)
+
+
+def end_if_signalled() -> None:
+    """End the program, where a signal stopped the work and all is printed; else return.
+
+    Python would wait for the threads of drivers, for seconds, and for nothing that is still wanted.
+    """
+    if _signalled:
+        flush()
+        os._exit(signal_code())
 
 
 @contextmanager
