@@ -46,6 +46,12 @@ class SecretFilter:
                 ordered = sorted(self._known, key=lambda form: (-len(form), form))
                 self._pattern = re.compile("|".join(map(_found, ordered)))
 
+    def forget(self) -> None:
+        """Conceal nothing any more."""
+        with self._lock:
+            self._known.clear()
+            self._pattern = None
+
     def masked(self, text: str) -> str:
         """Return the text with each secret that is concealed as ``***``."""
         return text if self._pattern is None else self._pattern.sub(MASK, text)
@@ -95,6 +101,8 @@ class SecretFilter:
 _OF_THIS_PROCESS = SecretFilter()
 masked = _OF_THIS_PROCESS.masked
 masked_content = _OF_THIS_PROCESS.masked_content
+forget_secrets = _OF_THIS_PROCESS.forget
+"""For a process that is done with a plan: a short secret of one plan may be a plain word in another."""
 _logs_masked = Lock()
 
 

@@ -29,6 +29,7 @@ from redis import Redis
 from waiting import until
 
 from flows.demo import servers
+from stores.masking import forget_secrets
 
 # No deadline: these tests wait for servers, and time is never what they judge.
 settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -76,6 +77,12 @@ def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     with _guarded(item):
         return (yield)
+
+
+@pytest.fixture(autouse=True)
+def _no_secrets_of_another_test() -> None:
+    """A secret of an earlier test in this process may be a plain word in the next."""
+    forget_secrets()
 
 
 @pytest.fixture(scope="session")

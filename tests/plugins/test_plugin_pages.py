@@ -253,6 +253,6 @@ def test_the_commands_of_the_mapper_page_do_what_it_says(
     mapper = folder / "mappers_local.py"
     mapper.write_text(mapper.read_text(encoding="utf-8") + "\n", encoding="utf-8")
     edited = backfill()
-    assert (edited.code, "mapper file" in edited.err) == (2, True)
+    assert (edited.code, "the content of the file in `use` has changed" in edited.err) == (2, True)
     plan.write_text(plan.read_text(encoding="utf-8").replace("currency:", "curency:"), encoding="utf-8")
     assert (check().code, "curency" in check().err) == (2, True)

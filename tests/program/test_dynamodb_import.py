@@ -8,6 +8,7 @@ import itertools
 import re
 import signal
 import sqlite3
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from datetime import UTC, datetime
@@ -64,11 +65,17 @@ def planned(
 
 
 def backfill(plan: Plan, *, batches: int | None = None, restart: bool = False) -> Any:
-    """Run to the end, or stop after about so many batches; returns the route's row."""
-    asked = itertools.count()
-    stopping = (lambda: False) if batches is None else (lambda: next(asked) >= batches)
-    stop = PolledStop(stopping, every_s=0)
-    run = Run(plan, list(plan.routes.values()), Threads(plan, stop=stop), stop)
+    """Run to the end, or stop at the question after so many: one a job and one a batch; returns the route's row."""
+    asked, stop = itertools.count(), threading.Event()
+
+    def enough() -> bool:
+        """Stop the copying at the question before so many batches, and then the run."""
+        if batches is None or next(asked) < batches:
+            return False
+        stop.set()
+        return True
+
+    run = Run(plan, list(plan.routes.values()), Threads(plan, stop=PolledStop(enough, every_s=0)), stop)
     return engine.backfill(run, "full", restart=restart).routes[0]
 
 
@@ -194,7 +201,7 @@ def test_no_file_of_a_superseded_attempt_is_imported(
     staging = staging_of(target := route.target())
     assert staging is not None
     staging.stage(old, 7, 0)  # A file of a run whose state was lost.
-    stopped = backfill(plan, batches=1)
+    stopped = backfill(plan, batches=2)
     assert stopped.verdict == "stopped"
     assert 0 < stopped.read < 1500
     # Batches that were acknowledged, but not their checkpoints; then their documents change.
@@ -347,7 +354,7 @@ def test_a_run_that_is_killed_while_its_import_runs_is_resumed_by_the_same_comma
     finally:
         running.kill()
         out, told = running.communicate()
-    assert (running.returncode, "load things: about 60 documents" in told) == (-signal.SIGKILL, True), out + told
+    assert (running.returncode, "load 0 %: 0 of ~60 records" in told) == (-signal.SIGKILL, True), out + told
     ran = offramp("backfill", plan, "--json", folder=tmp_path)
     assert (ran.code, ran.route("things")["held"]) == (0, 60), ran.err
     assert imports(dynamodb, unique) == 1

@@ -130,7 +130,7 @@ def test_a_stop_by_signal_ends_at_a_checkpoint_and_says_that_the_command_resumes
     assert running.returncode == 128 + signal.SIGTERM
     assert "stopping at the next checkpoint" in err
     row = json.loads(out)["routes"][0]
-    assert row["verdict"] == "failed"
+    assert row["verdict"] == "stopped"
     assert 1000 <= row["read"] < 3500
     assert offramp("backfill", plan, folder=tmp_path).code == 0
 
