@@ -89,6 +89,9 @@ def _run() -> None:
 
 def _show_usage(error: click.ClickException) -> None:
     """The error is on standard error with the usage of its command; what was typed is in it on one line."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):  # Its message is the help, and nothing was typed.
+        echo(*error.format_message().split("\n"), err=True)
+        return
     shown = io.StringIO()
     error.show(shown)
     message = error.format_message()

@@ -112,3 +112,12 @@ def test_a_fault_of_the_plan_is_a_line(path: Path, command: Command) -> None:
     assert not lines_that_deceive(finished.err)
     assert [line[:2] for line in finished.err.splitlines()[1:]] == ["  "] * (len(finished.err.splitlines()) - 1)
     assert r"k\x1b[2J\nverdict clean" in finished.err
+
+
+@pytest.mark.parametrize("command", [(), ("rejects",)])
+def test_help_in_place_of_a_command_keeps_its_lines(command: tuple[str, ...], tmp_path: Path) -> None:
+    ended = offramp(*command, folder=tmp_path)
+    assert ended.code == 2
+    assert ended.err.startswith("Usage: offramp")
+    assert "\\n" not in ended.err
+    assert len(ended.err.splitlines()) > 5
