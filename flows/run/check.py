@@ -9,8 +9,8 @@ from pathlib import Path
 from flows.connect import preflight
 from flows.connect.expires_from_index import resolve_expires
 from flows.connect.field_check import unknown_field_notes
-from flows.connect.preflight import RouteCheck, RouteFaults, join_errors
-from flows.connect.route_steps import StepObserver
+from flows.connect.preflight import CHECKING, RouteCheck, RouteFaults, join_errors
+from flows.connect.route_steps import StepObserver, take_step
 from flows.connect.stores import open_source
 from flows.plan.model import Plan, Route
 from flows.replication.forecast import sync_notes
@@ -46,7 +46,7 @@ def check_plan(plan: Plan, routes: Sequence[Route], folder: Path, stop: Stop, ob
 
     `folder` is where the reports go. Raises TransientError E-STOPPED once `stop` is set.
     """
-    source, source_error = _ask_source(plan)
+    source, source_error = _ask_source(plan, routes, stop)
     outcomes = preflight.check_each(
         plan, routes, stop=stop, observer=observer, source_error=source_error, describe=True
     )
@@ -69,14 +69,17 @@ def check_plan(plan: Plan, routes: Sequence[Route], folder: Path, stop: Stop, ob
     return PlanCheck(plan.name, checks, source, state, report, notes, join_errors(wrong) if wrong else None)
 
 
-def _ask_source(plan: Plan) -> tuple[str, OfframpError | None]:
-    """Return what the source says of itself, or why it cannot be asked."""
-    try:
+def _ask_source(plan: Plan, routes: Sequence[Route], stop: Stop) -> tuple[str, OfframpError | None]:
+    """Return what the source says of itself, or why it cannot be asked; with E-STOPPED once `stop` is set."""
+
+    def ask(_: Route) -> str:
         with open_source(plan) as database:
             version = database.facts([]).version
-            return f"MongoDB {version} at {database.hosts()}, database {plan.source.database}", None
-    except OfframpError as error:
-        return "", error
+            return f"MongoDB {version} at {database.hosts()}, database {plan.source.database}"
+
+    # Asked for one route, as it is the same for all; a step can be left to itself while the source says nothing.
+    (answer,) = take_step(CHECKING, routes[:1], ask, stop=stop, abandons=True).values()
+    return ("", answer) if isinstance(answer, OfframpError) else (answer, None)
 
 
 def _found(outcome: RouteCheck | RouteFaults, route: Route) -> RouteCheck:
