@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -31,16 +31,12 @@ _WIDE = 100
 """Columns of a terminal from which on a route has its figures, too."""
 
 
-class Bars(RunProgress):
-    """Lines for the step at hand, each stage with the routes at work on it, and how many are done."""
+class _Shown:
+    """What is on the terminal while it is entered."""
 
-    def __init__(self, console: Console | None = None) -> None:
-        """Draw nothing yet."""
-        super().__init__()
-        self._console = console or _console()
-        self._live = Live(get_renderable=self.render, console=self._console, refresh_per_second=4)
+    _live: Live
 
-    def __enter__(self) -> Bars:
+    def __enter__(self) -> Self:
         self._live.start()
         return self
 
@@ -48,6 +44,16 @@ class Bars(RunProgress):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._live.stop()
+
+
+class Bars(_Shown, RunProgress):
+    """Lines for the step at hand, each stage with the routes at work on it, and how many are done."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        """Draw nothing yet."""
+        super().__init__()
+        self._console = console or _console()
+        self._live = Live(get_renderable=self.render, console=self._console, refresh_per_second=4)
 
     def render(self) -> RenderableType:
         """Return what is drawn now."""
@@ -76,7 +82,7 @@ class Bars(RunProgress):
         return number(route.done) if route.done >= route.total else f"{number(route.done)} of ~{number(route.total)}"
 
 
-class SyncTable(Silent):
+class SyncTable(_Shown, Silent):
     """A table of a sync on the terminal while it is entered; before its first row, the step that the routes take."""
 
     def __init__(self, console: Console | None = None) -> None:
@@ -85,15 +91,6 @@ class SyncTable(Silent):
         self.picture: RenderableType = ""
         """What was drawn last."""
         self._live = Live(get_renderable=lambda: self.picture, console=self._console, refresh_per_second=4)
-
-    def __enter__(self) -> SyncTable:
-        self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._live.stop()
 
     def stepped(self, step: str, done: int, routes: int, route: str) -> None:
         """The step takes the place of the table."""

@@ -199,15 +199,21 @@ def test_rejects_cannot_be_settled_while_another_run_holds_the_route(
     assert len(command("rejects", "list", path, "--json").json["rejects"]) == 1
 
 
-def test_what_a_stopped_sync_has_deleted_is_counted(
-    path: Path, command: Command, database: Database[dict[str, Any]], redis_url: str, unique: str
-) -> None:
+def backfill_rescanned(path: Path, command: Command, database: Database[dict[str, Any]], unique: str) -> Any:
+    """Return the plan: the route is copied without a reject, is synced by comparing, and stops after three rejects."""
     plan = yaml.safe_load(path.read_text())
     plan["routes"]["things"]["key"] = f"{unique}:{{_id}}"
     plan["routes"]["things"] |= {"sync": "rescan", "value": "name", "format": "raw", "rejects": {"most": 3}}
     path.write_text(yaml.safe_dump(plan))
     fill(database, set())
     assert command("backfill", path).code == 0
+    return plan
+
+
+def test_what_a_stopped_sync_has_deleted_is_counted(
+    path: Path, command: Command, database: Database[dict[str, Any]], redis_url: str, unique: str
+) -> None:
+    backfill_rescanned(path, command, database, unique)
     database.things.update_many({"_id": {"$lt": 4}}, {"$unset": {"name": 1}})
     stopped = command("sync", path, "--json")
     row = stopped.route("things")
@@ -221,12 +227,7 @@ def test_what_a_stopped_sync_has_deleted_is_counted(
 def test_a_sync_over_its_budget_stops_and_goes_on_once_it_is_raised(
     path: Path, command: Command, database: Database[dict[str, Any]], redis_url: str, unique: str
 ) -> None:
-    plan = yaml.safe_load(path.read_text())
-    plan["routes"]["things"]["key"] = f"{unique}:{{_id}}"
-    plan["routes"]["things"] |= {"sync": "rescan", "value": "name", "format": "raw", "rejects": {"most": 3}}
-    path.write_text(yaml.safe_dump(plan))
-    fill(database, set())
-    assert command("backfill", path).code == 0
+    plan = backfill_rescanned(path, command, database, unique)
     database.things.insert_many([{"_id": 10 + n} for n in range(4)])
     database.things.update_one({"_id": 5}, {"$set": {"name": "new"}})
     stopped = command("sync", path, "--json")

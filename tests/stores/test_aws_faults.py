@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from certificates import Authority
 from guarded_aws import GuardedAws, guarded_aws
 from http_servers import Reply, Request, serving
-from tls_relay import saying, tls_relay
+from tls_relay import saying, tls_relays
 
 from flows.demo import servers
 from mappers.dynamodb.records import item
@@ -86,7 +86,7 @@ class Places:
 @pytest.fixture(scope="module")
 def places(dynamodb_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
     authority = Authority(tmp_path_factory.mktemp("certificates"))
-    upstream, good = urlsplit(dynamodb_endpoint).port or 0, authority.certificate("server")
+    upstream = urlsplit(dynamodb_endpoint).port or 0
     with ExitStack() as running:
         begin = running.enter_context
         yield Places(
@@ -94,10 +94,7 @@ def places(dynamodb_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> 
             closed=servers.free_port(),
             mute=begin(saying(b"")),
             redis=begin(saying(b"-ERR unknown command\r\n")),
-            tls=begin(tls_relay(upstream, good)),
-            other_host=begin(tls_relay(upstream, authority.certificate("other", hosts=["other.example"]))),
-            expired=begin(tls_relay(upstream, authority.certificate("expired", days=-1))),
-            mutual=begin(tls_relay(upstream, good, clients=authority.file)),
+            **begin(tls_relays(upstream, authority)),
         )
 
 

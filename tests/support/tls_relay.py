@@ -7,10 +7,10 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from certificates import Certificate
+from certificates import Authority, Certificate
 
 _CHUNK_BYTES = 1 << 16
 
@@ -49,6 +49,24 @@ def saying(text: bytes) -> Iterator[int]:
 
     with _serving(serve) as port:
         yield port
+
+
+@contextmanager
+def tls_relays(upstream: int, authority: Authority) -> Iterator[dict[str, int]]:
+    """Give the ports of TLS servers in front of this port, by what is wrong with them; nothing with `tls`.
+
+    `mutual` demands a client certificate of the authority.
+    """
+    good = authority.certificate("server")
+    with ExitStack() as running:
+        yield {
+            "tls": running.enter_context(tls_relay(upstream, good)),
+            "other_host": running.enter_context(
+                tls_relay(upstream, authority.certificate("other", hosts=["other.example"]))
+            ),
+            "expired": running.enter_context(tls_relay(upstream, authority.certificate("expired", days=-1))),
+            "mutual": running.enter_context(tls_relay(upstream, good, clients=authority.file)),
+        }
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 from certificates import Authority
 from http_servers import Reply, Request, serving
-from tls_relay import saying, tls_relay
+from tls_relay import saying, tls_relays
 
 from flows.demo import servers
 from stores.aws import session
@@ -44,7 +44,7 @@ class Places:
 def places(elasticsearch_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
     folder = tmp_path_factory.mktemp("certificates")
     authority = Authority(folder)
-    upstream, good = urlsplit(elasticsearch_url).port or 0, authority.certificate("server")
+    upstream = urlsplit(elasticsearch_url).port or 0
     authority.certificate("client")
     (folder / "junk.pem").write_text("no certificate")
     with ExitStack() as running:
@@ -54,10 +54,7 @@ def places(elasticsearch_url: str, tmp_path_factory: pytest.TempPathFactory) -> 
             closed=servers.free_port(),
             mute=begin(saying(b"")),
             redis=begin(saying(b"-ERR unknown command\r\n")),
-            tls=begin(tls_relay(upstream, good)),
-            other_host=begin(tls_relay(upstream, authority.certificate("other", hosts=["other.example"]))),
-            expired=begin(tls_relay(upstream, authority.certificate("expired", days=-1))),
-            mutual=begin(tls_relay(upstream, good, clients=authority.file)),
+            **begin(tls_relays(upstream, authority)),
         )
 
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from certificates import Authority
 from pymongo import MongoClient
-from tls_relay import saying, tls_relay
+from tls_relay import saying, tls_relays
 
 from flows.demo import servers
 from stores.errors import OfframpError, PermanentError, PlanError, TransientError
@@ -45,7 +45,6 @@ def places(mongodb_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     folder = tmp_path_factory.mktemp("certificates")
     authority = Authority(folder)
     upstream = urlsplit(mongodb_url).port or 0
-    good = authority.certificate("server")
     authority.certificate("client")
     (folder / "junk.pem").write_text("no certificate")
     with ExitStack() as running:
@@ -57,10 +56,7 @@ def places(mongodb_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             http=begin(saying(b"HTTP/1.1 400 Bad Request\r\n\r\n")),
             redis=begin(saying(b"-ERR unknown command\r\n")),
             mute=begin(saying(b"")),
-            tls=begin(tls_relay(upstream, good)),
-            other_host=begin(tls_relay(upstream, authority.certificate("other", hosts=["other.example"]))),
-            expired=begin(tls_relay(upstream, authority.certificate("expired", days=-1))),
-            mutual=begin(tls_relay(upstream, good, clients=authority.file)),
+            **begin(tls_relays(upstream, authority)),
         )
 
 

@@ -12,7 +12,7 @@ import pytest
 import redis
 from certificates import Authority
 from redis_relay import round_trips
-from tls_relay import saying, tls_relay
+from tls_relay import saying, tls_relays
 
 from mappers.redis.records import Hash, Member, String
 from stores.errors import OfframpError, PermanentError, TransientError
@@ -41,7 +41,7 @@ class Places:
 def places(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
     folder = tmp_path_factory.mktemp("certificates")
     authority = Authority(folder)
-    upstream, good = urlsplit(redis_url).port or 0, authority.certificate("server")
+    upstream = urlsplit(redis_url).port or 0
     authority.certificate("client")
     stranger = Authority(folder, "strangers")
     stranger.certificate("stranger")
@@ -52,10 +52,7 @@ def places(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             folder,
             http=begin(saying(b"HTTP/1.1 400 Bad Request\r\n\r\n")),
             mute=begin(saying(b"")),
-            tls=begin(tls_relay(upstream, good)),
-            other_host=begin(tls_relay(upstream, authority.certificate("other", hosts=["other.example"]))),
-            expired=begin(tls_relay(upstream, authority.certificate("expired", days=-1))),
-            mutual=begin(tls_relay(upstream, good, clients=authority.file)),
+            **begin(tls_relays(upstream, authority)),
             plain=upstream,
         )
 
