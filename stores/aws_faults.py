@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from urllib.parse import urlsplit
 
 import botocore.session
@@ -90,8 +91,8 @@ def login_fault(error: Exception) -> str | None:
         file = f"the file {str(error.filename)!r}" if error.filename else "a file"
         return f"{file} of the AWS credentials cannot be read ({reason}); correct it"
     if isinstance(error, aws.ClientError):
-        code = _code(error)
-        if error.operation_name not in _LOGIN_OPERATIONS or code in _PASSING_LOGINS or _status(error) >= 500:
+        code = error_code(error)
+        if error.operation_name not in _LOGIN_OPERATIONS or code in _PASSING_LOGINS or http_status(error) >= 500:
             return None
         reason = _REFUSED_LOGINS.get(code, "check the role, its trust policy and what signs in")
         return f"{error.operation_name} is refused ({code}): {reason}"
@@ -125,10 +126,10 @@ def network_fault(error: Exception, endpoint: str) -> NetworkFault | None:
         return None
     details: Mapping[str, object] = getattr(error, "kwargs", {})
     inner = details.get("error")
-    at = _host(str(details.get("endpoint_url") or ""))
+    at = host_of(str(details.get("endpoint_url") or ""))
     name = type(error).__name__
     if isinstance(error, aws.ProxyConnectionError):
-        at = f"the proxy {_host(str(details.get('proxy_url') or ''))}"
+        at = f"the proxy {host_of(str(details.get('proxy_url') or ''))}"
     while isinstance(inner, Exception) and isinstance(cause := inner.__cause__ or inner.__context__, Exception):
         inner = cause
     if isinstance(inner, FileNotFoundError | PermissionError):
@@ -142,6 +143,7 @@ def network_fault(error: Exception, endpoint: str) -> NetworkFault | None:
     return NetworkFault(text, fault.passes, fault.kind == "unknown_host")
 
 
+@cache  # It reads botocore's descriptions anew, and each attempt at an unknown host asks.
 def is_known_region(region: str, service: str) -> bool:
     """Return whether the installed botocore knows the region for the service; a newer region it may not know."""
     session = botocore.session.get_session()
@@ -159,14 +161,16 @@ def refused_action(error: aws.ClientError, action: str) -> str:
     return f"{named[1] if named else action} is refused{why}"
 
 
-def _host(url: str) -> str:
+def host_of(url: str) -> str:
     """Return the host and port of a URL, without anything that may be a login."""
     return urlsplit(url).netloc.rpartition("@")[2] or "the server"
 
 
-def _code(error: aws.ClientError) -> str:
+def error_code(error: aws.ClientError) -> str:
+    """Return AWS's code of an error, "" if it has none."""
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def _status(error: aws.ClientError) -> int:
+def http_status(error: aws.ClientError) -> int:
+    """Return the HTTP status of an error answer, 0 if it has none."""
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

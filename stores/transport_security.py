@@ -23,6 +23,16 @@ def unprotected_host(url: str) -> str | None:
     return None if parts.scheme == "https" or is_this_machine(host) else host
 
 
+def why_no_signing(key: str, url: str) -> str | None:
+    """Return why no signed request is sent to this URL, which a key of the plan names; None where it may be."""
+    if (host := unprotected_host(url)) is None:
+        return None
+    return (
+        f"`{key}` leads to {host} by http, where signed requests could be read and sent again by others;"
+        " write https:// (http is for this machine alone)"
+    )
+
+
 def unencrypted(place: str, remedy: str) -> str:
     """Return the note on a connection without TLS."""
     return f"{place} is reached without TLS: documents and logins can be read on the way; {remedy}"

@@ -6,12 +6,10 @@ import os
 import socket
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 import boto3
 import orjson
@@ -22,12 +20,21 @@ from botocore.httpsession import URLLib3Session
 from botocore.parsers import ResponseParserError
 from botocore.utils import get_environ_proxies
 
-from stores.aws import MAKING, session
-from stores.aws_faults import NetworkFault, is_known_region, login_fault, network_fault, refused_action
+from stores.aws import MAKING, RequestFence, session
+from stores.aws_faults import (
+    NetworkFault,
+    error_code,
+    host_of,
+    http_status,
+    is_known_region,
+    login_fault,
+    network_fault,
+    refused_action,
+)
 from stores.contract.fence import NO_FENCE, Fence
 from stores.errors import OfframpError, PermanentError, PlanError, TransientError
 from stores.throttling.backoff import TIMING, Backoff, Timing, retry
-from stores.transport_security import unprotected_host
+from stores.transport_security import why_no_signing
 
 _CONNECT_TIMEOUT_S = 10
 _READ_TIMEOUT_S = 30
@@ -144,7 +151,8 @@ class Calls:
         self._client: Any = None
         self._http: Any = None
         self._local = threading.local()
-        """Of the request that a thread is making: its prepared JSON, and its fence."""
+        """The prepared JSON of the request that a thread is making."""
+        self._fence = RequestFence()
         self._ways: dict[str, _Way] = {}
 
     def client(self) -> Any:
@@ -156,7 +164,7 @@ class Calls:
 
     def host(self) -> str:
         """Return the host and port that requests go to, without a login; raises PlanError as `client` does."""
-        return urlsplit(str(self.client().meta.endpoint_url)).netloc.rpartition("@")[2]
+        return host_of(str(self.client().meta.endpoint_url))
 
     def close(self) -> None:
         """Release connections; a later call opens new ones."""
@@ -171,7 +179,7 @@ class Calls:
         """Return the answer to one request; the fence is looked at right before it is sent."""
         client = self.client()
         try:
-            with self._under(fence):
+            with self._fence.under(fence):
                 answer: dict[str, Any] = getattr(client, method)(**arguments)
         except (aws.BotoCoreError, aws.ClientError, ResponseParserError, OSError) as error:
             raise self._translated(error) from error
@@ -185,7 +193,7 @@ class Calls:
         """
         client = self.client()
         try:
-            with self._under(fence):
+            with self._fence.under(fence):
                 if method in self._ways:
                     content = self._sent(self._ways[method], body)
                 else:
@@ -244,16 +252,11 @@ class Calls:
             ) from error
         except (aws.BotoCoreError, aws.ClientError, OSError) as error:
             raise self._translated(error) from error
-        if (host := unprotected_host(client.meta.endpoint_url)) is not None:
-            raise PlanError(
-                "E-DDB-ENDPOINT",
-                f"`endpoint` leads to {host} by http, where signed requests could be read and sent again by others;"
-                " write https:// (http is for this machine alone)",
-            )
+        if (reason := why_no_signing("endpoint", client.meta.endpoint_url)) is not None:
+            raise PlanError("E-DDB-ENDPOINT", reason)
         for method, operation in _PREPARED.items():
             client.meta.events.register(f"before-call.dynamodb.{operation}", partial(self._learn, method))
-        # The last event before a request leaves: what comes before it, such as new credentials, may take long.
-        client.meta.events.register_first("before-send.dynamodb", self._look_at_fence)
+        self._fence.watch(client, "dynamodb")
         self._http = URLLib3Session(
             verify=made._session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE", True),
             proxies=get_environ_proxies(client.meta.endpoint_url),
@@ -262,18 +265,6 @@ class Calls:
             socket_options=[(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
         )
         return client
-
-    @contextmanager
-    def _under(self, fence: Fence) -> Iterator[None]:
-        """Requests that this thread makes within the body are under the fence."""
-        self._local.fence = fence
-        try:
-            yield
-        finally:
-            del self._local.fence
-
-    def _look_at_fence(self, **_: Any) -> None:
-        getattr(self._local, "fence", NO_FENCE).ensure()
 
     def _handed(self, client: Any, method: str, body: bytes, arguments: Mapping[str, Any]) -> bytes:
         """Return the JSON of the first answer of an operation, for which botocore finds the way."""
@@ -325,8 +316,7 @@ class Calls:
             return PermanentError("E-DDB-CREDENTIALS", f"{at}{reason}")
         if not isinstance(error, aws.ClientError):
             return PermanentError("E-DDB-UNKNOWN", f"{at}{type(error).__name__}, an error that offramp does not know")
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        code, status = error_code(error), http_status(error)
         if code == "AccessDeniedException":
             action = refused_action(error, f"dynamodb:{error.operation_name}")
             text = f"{at}{action}; allow it to these credentials (docs/permissions.md)"

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from botocore import exceptions as aws
 from botocore.config import Config
 
-from stores.aws import MAKING, session
-from stores.aws_faults import login_fault, network_fault, refused_action
+from stores.aws import MAKING, RequestFence, session
+from stores.aws_faults import error_code, http_status, login_fault, network_fault, refused_action
 from stores.contract.fence import NO_FENCE, Fence
 from stores.errors import OfframpError, PermanentError, PlanError, TransientError
 from stores.throttling.backoff import Backoff, retry
 from stores.throttling.batches import cut
-from stores.transport_security import unprotected_host
+from stores.transport_security import why_no_signing
 
 _ABSENT = frozenset(("NoSuchKey", "404", "NotFound"))
 _BUSY = frozenset(("SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "OperationAborted"))
@@ -56,8 +55,7 @@ class Objects:
         self._profile = profile
         self._deadline_s = deadline_s
         self._fence = fence
-        self._local = threading.local()
-        """The fence of the request that a thread is making."""
+        self._request_fence = RequestFence()
         self._client: Any = None
 
     def check(self) -> None:
@@ -132,11 +130,11 @@ class Objects:
         """
 
         def call() -> Any:
-            self._local.fence = fence
             try:
-                return take(getattr(self._made(), method)(**arguments))
+                with self._request_fence.under(fence):
+                    return take(getattr(self._made(), method)(**arguments))
             except (aws.BotoCoreError, aws.ClientError, OSError) as error:
-                if isinstance(error, aws.ClientError) and error.response["Error"].get("Code") in _ABSENT:
+                if isinstance(error, aws.ClientError) and error_code(error) in _ABSENT:
                     return None
                 raise self._translated(error) from error
 
@@ -151,26 +149,19 @@ class Objects:
                 if self._endpoint is not None:  # Another server than AWS's has no host name for each bucket.
                     config = config.merge(Config(s3={"addressing_style": "path"}))
                 try:
-                    self._client = session(self._profile, self._region).client(
+                    client = session(self._profile, self._region).client(
                         "s3", endpoint_url=self._endpoint, config=config
                     )
-                    self._client.meta.events.register_first("before-send.s3", self._look_at_fence)
                 except (aws.ProfileNotFound, aws.NoRegionError, ValueError) as error:
                     text = (
                         "`region`, `profile` or `s3_endpoint` is not usable for S3; correct it under targets.dynamodb"
                     )
                     raise PlanError("E-S3-CLIENT", text) from error
-                if (host := unprotected_host(self._client.meta.endpoint_url)) is not None:
-                    self._client = None
-                    raise PlanError(
-                        "E-S3-CLIENT",
-                        f"`s3_endpoint` leads to {host} by http, where signed requests could be read and sent again by"
-                        " others; write https:// (http is for this machine alone)",
-                    )
+                if (reason := why_no_signing("s3_endpoint", client.meta.endpoint_url)) is not None:
+                    raise PlanError("E-S3-CLIENT", reason)
+                self._request_fence.watch(client, "s3")
+                self._client = client
             return self._client
-
-    def _look_at_fence(self, **_: Any) -> None:
-        self._local.fence.ensure()
 
     def _translated(self, error: Exception) -> OfframpError:
         """Return the error by who must act; nothing of AWS's own texts, which may quote secrets."""
@@ -183,8 +174,7 @@ class Objects:
             return PermanentError("E-S3-CREDENTIALS", f"{at}{reason}")
         if not isinstance(error, aws.ClientError):
             return PermanentError("E-S3-UNKNOWN", f"{at}{type(error).__name__}; check credentials and `s3_endpoint`")
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        code, status = error_code(error), http_status(error)
         if code == "NoSuchBucket":
             return PermanentError(
                 "E-S3-BUCKET", f"{at}it does not exist; create it, or name another in `{self._option}`"

@@ -33,6 +33,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import Primary
 
+from stores.boot_clock import boot_s
 from stores.contract.changes import ChangeBatch, StreamPosition
 from stores.contract.stop import NEVER, Stop
 from stores.errors import OfframpError, PermanentError, TransientError
@@ -48,8 +49,6 @@ _JUDGE_EVERY_S = 1.0
 """Time between two looks at the oplog's beginning, while it is `_SAFE_MARGIN_S` away."""
 _SAFE_MARGIN_S = 60
 """Seconds of the oplog before the position that no second of writing removes; with fewer, each look is judged."""
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-"""A clock that runs while the machine sleeps: the oplog's beginning moves on meanwhile."""
 _CATCHING_UP_MS = 50
 """How long a quiet stream whose tokens tell no time is read before it is opened anew, to prove how far it has got."""
 _KEYSTRING = "82"
@@ -182,7 +181,7 @@ class DatabaseChanges:
         await_ms = self._limits.await_ms if until is None else _CATCHING_UP_MS
         with self._opened(followed, at, until or 0, judge=judge, await_ms=await_ms) as opened:
             renew_at = time.monotonic() + self._limits.renew_s
-            margin_s, judged_at = 0.0, time.clock_gettime(_CLOCK)
+            margin_s, judged_at = 0.0, boot_s()
             builder, token = ChangeBatchBuilder(self._name, followed, self._limits), at.token
             while not stop.is_set():
                 with self._translated():
@@ -199,9 +198,9 @@ class DatabaseChanges:
                     )
                 if raw is not None and not closed and not builder.is_full():
                     continue
-                due = time.clock_gettime(_CLOCK) - judged_at >= _JUDGE_EVERY_S
+                due = boot_s() - judged_at >= _JUDGE_EVERY_S
                 if margin_s < _SAFE_MARGIN_S or (due and margin_s < math.inf):
-                    judged_at = time.clock_gettime(_CLOCK)
+                    judged_at = boot_s()
                     margin_s = self._judge(at)  # Before the batch is handed on, by the position before it.
                     if margin_s < _SAFE_MARGIN_S:  # A quiet stream has to prove soon that it has got further.
                         renew_at = min(renew_at, time.monotonic() + _JUDGE_EVERY_S)

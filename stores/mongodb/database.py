@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,7 +12,7 @@ from stores.errors import PlanError, redacted
 from stores.mongodb.change_stream import DatabaseChanges
 from stores.mongodb.client import Client
 from stores.mongodb.collection import CollectionSource
-from stores.mongodb.configuration import LIMITS, Connection, Limits, check_options, transport_notes
+from stores.mongodb.configuration import LIMITS, Connection, Limits, check_options
 from stores.mongodb.errors import translated, unresolved
 from stores.mongodb.metadata import Facts, described, facts
 from stores.mongodb.sync_support import StreamAccess
@@ -107,10 +107,6 @@ class MongoDB:
     def hosts(self) -> str:
         """Return the hosts of the connection string, without its login."""
         return urlsplit(redacted(self._connection.uri)).netloc
-
-    def notes(self) -> Iterator[str]:
-        """Yield what a person should know of the way to the source; nothing for one on this machine."""
-        yield from transport_notes(self._connection.uri)
 
     def close(self) -> None:
         """Release connections."""

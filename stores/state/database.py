@@ -96,8 +96,7 @@ def _open(path: Path, parsed: URL) -> Engine:
         # and the next process to close the state would delete the journal they go on writing to. SQLite gives its
         # journals the mode of the file.
         make_private_file(path)
-        for suffix in ("-wal", "-shm", "-journal"):
-            refuse_unsafe_file(Path(f"{path.resolve()}{suffix}"))
+        _refuse_unsafe_journals(path)
         # No limit: threads that wait for one another's transactions wait in SQLite, which says so in words of ours.
         engine = sa.create_engine(parsed, max_overflow=-1)
         sa.event.listen(engine, "connect", _on_connect)
@@ -119,6 +118,12 @@ def _open(path: Path, parsed: URL) -> Engine:
     return engine
 
 
+def _refuse_unsafe_journals(path: Path) -> None:
+    """Raise UnsafePathError if other users can meddle with a journal of SQLite beside the file."""
+    for suffix in ("-wal", "-shm", "-journal"):
+        refuse_unsafe_file(Path(f"{path.resolve()}{suffix}"))
+
+
 def exists(url: str) -> bool:
     """Return whether the state's file is there; raises PlanError where it is not and could not be made."""
     path, _ = _path(url)
@@ -126,8 +131,7 @@ def exists(url: str) -> bool:
         if not path.is_file():
             raise _unusable(path, os.strerror(errno.EISDIR))
         try:
-            for suffix in ("-wal", "-shm", "-journal"):
-                refuse_unsafe_file(Path(f"{path.resolve()}{suffix}"))
+            _refuse_unsafe_journals(path)
         except UnsafePathError as error:
             raise _unsafe(path, error) from error
         if not (os.access(path, os.R_OK | os.W_OK) and os.access(path.resolve().parent, os.W_OK | os.X_OK)):

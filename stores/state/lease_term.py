@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-"""It runs while the machine sleeps; macOS, which lacks it, has a monotonic clock that does not stop either."""
+from stores.boot_clock import boot_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +22,7 @@ class Moment:
     @classmethod
     def now(cls) -> Moment:
         """Return the moment of now."""
-        return cls(time.clock_gettime(_CLOCK), time.time())
+        return cls(boot_s(), time.time())
 
     def after(self, seconds: float) -> Moment:
         """Return the moment so many seconds later."""
@@ -56,4 +55,4 @@ class LeaseTerm:
         if self._given_up:
             return float("-inf")
         end = self._end
-        return min(end.boot_s - time.clock_gettime(_CLOCK), end.wall_s - time.time())
+        return min(end.boot_s - boot_s(), end.wall_s - time.time())
