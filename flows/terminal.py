@@ -45,8 +45,7 @@ def is_terminal() -> bool:
 
 def stdout_width() -> int | None:
     """Return how many columns standard output has, None where it is no terminal: a file has lines of any length."""
-    stream = sys.stdout.inner if isinstance(sys.stdout, _Guarded) else sys.stdout
-    return shutil.get_terminal_size().columns if stream.isatty() else None
+    return shutil.get_terminal_size().columns if _unguarded(sys.stdout).isatty() else None
 
 
 def unguarded_stderr() -> TextIO:
@@ -82,7 +81,7 @@ class _Guarded(io.TextIOBase):
     """A text stream before another. It is no terminal, so that no library colours what it writes."""
 
     def __init__(self, inner: TextIO) -> None:
-        self.inner: TextIO = inner.inner if isinstance(inner, _Guarded) else inner
+        self.inner: TextIO = _unguarded(inner)
 
     @property
     def encoding(self) -> str:  # type: ignore[override]

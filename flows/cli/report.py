@@ -32,7 +32,7 @@ def report(plan_path: Path, forms: tuple[str, ...], folder: Path | None, opening
     """Write the last run's report of PLAN again and list its runs, from its state alone; no store is asked."""
     from flows.connect.stores import open_state
     from flows.plan.load import load
-    from flows.reporting.files import FORMS, default_folder, write
+    from flows.reporting.files import FORMS, default_folder, unwritable, write
     from flows.reporting.model import Report
     from flows.reporting.text import as_lines, history_table
     from flows.run.history import last_report, past_runs
@@ -56,10 +56,7 @@ def report(plan_path: Path, forms: tuple[str, ...], folder: Path | None, opening
             found, chosen, [*(forms or FORMS), *(["html"] if opening and forms and "html" not in forms else [])]
         )
     except OSError as error:
-        raise PlanError(
-            "E-REPORT-DIR",
-            f"the report cannot be written to {str(chosen)!r}: {error.strerror}; name another folder with --out",
-        ) from error
+        raise unwritable(chosen, error, "--out") from error
     echo(*as_lines(found, stdout_width()))
     if since:
         echo("", f"verify again; written to since this report: {', '.join(since)}")

@@ -123,6 +123,7 @@ class _Checking:
         places: list[Place] = []
         estimates: list[int] = []
         target, database = route.target(), self._database
+        source = route.source(database) if database is not None else None
 
         def ask(store: str, question: Callable[[], object]) -> None:
             """Note the errors of a question to a store; after an error of a store that is away it is not asked."""
@@ -138,19 +139,19 @@ class _Checking:
                         self._away[store] = error
                     raise
 
-        if database is not None:
-            ask("", lambda: notes.extend(route.source(database).check()))
+        if source is not None:
+            ask("", lambda: notes.extend(source.check()))
         ask(route.target_name, lambda: notes.extend(target.check()))
         if self._describe and isinstance(target, Inspectable):
             ask(route.target_name, lambda: places.append(target.inspect_place()))
-        if database is not None:
-            ask("", lambda: proofs.append(prove_keys(route, route.source(database))))
+        if database is not None and source is not None:
+            ask("", lambda: proofs.append(prove_keys(route, source)))
             if proofs and proofs[0].fault is not None:
                 faults.append(PlanError(proofs[0].fault.code, f"route {route.name}: {proofs[0].fault.message}"))
             ask("", lambda: kinds.append(prove_id_kind(route, database)))
             ask("", lambda: rules.append(read_ttl_rule(route, database)))
             if self._describe or not (faults or failures):
-                ask("", lambda: estimates.append(route.source(database).estimate()))
+                ask("", lambda: estimates.append(source.estimate()))
         else:
             ask("", lambda: None)
         target.close()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from stores.contract.source import Batch
 from stores.contract.stop import Stop
@@ -94,6 +94,28 @@ class CountedBatches:
         finally:
             self._size_bytes += read_bytes
             self._in_flight.add(read_bytes - expected_bytes)
+
+    def in_turn(
+        self, flight: Sequence[tuple[Any, Any, Future[Any]]], window: int, stop: Stop, advance: Callable[[], object]
+    ) -> Iterator[Batch]:
+        """Yield each batch once there is room for it among the window's; at the end `flight` is empty.
+
+        `flight` has what the caller made of each batch that is not done, with the future of its answer, the oldest
+        first; `advance` takes the oldest out. The caller lets go of a batch before it asks for the next: else it would
+        stay in memory until that has been read and mapped.
+        """
+        while True:
+            while flight and (flight[0][2].done() or self._in_flight.full):
+                advance()
+            batch = self.next(stop)
+            if batch is None:
+                break
+            while len(flight) >= window:
+                advance()
+            yield batch
+            del batch
+        while flight:
+            advance()
 
     def done(self, size_bytes: int) -> None:
         """A batch of so many bytes is no longer in flight."""

@@ -153,21 +153,12 @@ def copy_partition(
     writers = OverlappedCalls(target, window, "write")
     batches = CountedBatches(source.read(partition, after), in_flight)
     try:
-        while True:
-            while flight and (flight[0][2].done() or in_flight.full):
-                advance()
-            batch = batches.next(stop)
-            if batch is None:
-                break
-            while len(flight) >= window:
-                advance()
+        for batch in batches.in_turn(flight, window, stop, advance):
             with in_flight.mapping:
                 projected = projection.batch(batch)
             flight.append((batch.position, projected, writers.submit(write, projected, done)))
             done += projected.tally.read
-            del batch, projected  # Else they would stay in memory until the next batch has been read and mapped.
-        while flight:
-            advance()
+            del batch, projected
         if batches.ended:
             save(done=True)
         else:

@@ -9,16 +9,16 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from prefect import Flow, get_run_logger, tags
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
+from flows.connect.lease_renewal import LEASE_HELD
 from flows.orchestration.skipped_runs import SKIPPED
 from flows.orchestration.summary import error_line
-from flows.orchestration.waiting import LEASE_HELD
 from flows.terminal import echo
 from stores.errors import OfframpError
 
@@ -38,8 +38,8 @@ class Ending(Generic[T]):
 
 @dataclass(slots=True)
 class _Call:
-    outcomes: list[Any] = field(default_factory=list)
-    errors: list[Exception] = field(default_factory=list)
+    ending: Ending[Any] | None = None
+    error: Exception | None = None
 
 
 _call: ContextVar[_Call | None] = ContextVar("offramp_call", default=None)
@@ -56,14 +56,14 @@ def end_flow(work: Callable[[], Ending[Any]], *, skip_held: bool = False) -> Sta
         ending = work()
     except Exception as error:  # noqa: BLE001 - see above
         if call is not None:
-            call.errors.append(error)
+            call.error = error
         else:
             _print(error)
         if skip_held and isinstance(error, OfframpError) and error.code == LEASE_HELD:
             return Cancelled(name=SKIPPED, message=error_line(error))
         return Failed(message=error_line(error))
     if call is not None:
-        call.outcomes.append(ending.outcome)
+        call.ending = ending
     if not ending.is_clean:
         return Failed(message=ending.message)
     get_run_logger().info("%s", ending.message)
@@ -79,9 +79,9 @@ def call_flow(flow: Flow[..., Any], **parameters: Any) -> Any:
             state: State[Any] = flow(**parameters, return_state=True)  # type: ignore[assignment]
     finally:
         _call.reset(token)
-    for error in call.errors:
-        raise error
-    return call.outcomes[0] if call.outcomes else state.result()
+    if call.error is not None:
+        raise call.error
+    return state.result() if call.ending is None else call.ending.outcome
 
 
 def _print(error: Exception) -> None:

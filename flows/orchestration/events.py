@@ -11,6 +11,7 @@ from flows.reporting.model import Report, RouteReport
 
 def emit_verdict(report: Report, route: RouteReport, word: str) -> None:
     """Emit ``offramp.route.<word>`` about the route; Prefect adds the flow run and its deployment."""
+    shown = figures(route)
     emit_event(
         f"offramp.route.{word}",
         resource={
@@ -23,7 +24,7 @@ def emit_verdict(report: Report, route: RouteReport, word: str) -> None:
         },
         payload={
             "reasons": findings(route),
-            **{column.name: column.value(figures(route)) for column in columns("event")},
+            **{column.name: column.value(shown) for column in columns("event")},
         },
     )
 

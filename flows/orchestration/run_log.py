@@ -68,6 +68,6 @@ def use_run_log(names: Iterable[str]) -> None:
     for package in PACKAGES:
         logger = logging.getLogger(package)
         for handler in [*logger.handlers]:
-            if isinstance(handler, APILogHandler):
+            if isinstance(handler, APILogHandler) and handler is not _run_log:
                 logger.removeHandler(handler)
         logger.addHandler(_run_log)

@@ -11,10 +11,9 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TypeVar
 
+from flows.connect.lease_renewal import LEASE_HELD
 from stores.contract.stop import PROCESS_STOP, Stop
 from stores.errors import TransientError
-
-LEASE_HELD = "E-LEASE-HELD"
 
 _log = logging.getLogger(__name__)
 

@@ -115,7 +115,8 @@ class PlanFile:
             for text in (secret, repr(secret)[1:-1]):
                 if len(text) >= _SECRET:
                     message = message.replace(text, written)
-                for end in range(len(text) - 1, _BEGINNING - 1, -1):
+                # A longer beginning is in no message; a secret from a file may have a million letters.
+                for end in range(min(len(text) - 1, len(message)), _BEGINNING - 1, -1):
                     message = message.replace(text[:end], written)
         return message
 

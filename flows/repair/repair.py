@@ -15,7 +15,7 @@ from flows.connect.stores import OpenRoute
 from flows.copying.projection import identify
 from flows.plan.model import Plan, Route
 from flows.repair.recopy import open_copied
-from flows.verifier.ledger import Mismatch
+from flows.verifier.ledger import Mismatch, is_systemic
 from flows.verifier.recheck import Recheck
 from mappers.contract import Record
 from stores.contract.source import Partition
@@ -31,8 +31,6 @@ KINDS = ("missing", "differs", "extra")
 """What can be repaired. Of two documents that map to the same address only the plan can say whose record it holds."""
 _UNPROVEN = ("unsettled", "inconclusive")
 _ROUNDS = 3
-_FEW = 100
-_SHARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,7 @@ def _refuse_systemic(session: Session, sums: Mapping[str, Counter[str]], kinds: 
             continue  # Nothing was copied, which its own result says.
         wrong = sum(sums[route.name][kind] for kind in kinds)
         documents = max(session.checked[route.name].documents, total_tally(session.state, route).read)
-        if wrong > _FEW and wrong > _SHARE * documents:
+        if is_systemic(wrong, documents):
             more = " or more" if sum(sums[route.name].values()) >= MOST_FINDINGS else ""
             faults.append(
                 PlanError(

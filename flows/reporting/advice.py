@@ -7,10 +7,7 @@ from dataclasses import dataclass
 
 from flows.reporting.entries import entries, without_verdict
 from flows.reporting.model import Report, RouteReport
-
-_FEW = 100
-_SHARE = 0.01
-"""`repair` refuses more findings than the first number and this share of the documents (flows/repair/repair.py)."""
+from flows.verifier.ledger import is_systemic
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +40,16 @@ def _wrong(row: RouteReport) -> int:
     return (row.missing or 0) + (row.differs or 0) + (row.extra or 0)
 
 
+def _is_wrong(row: RouteReport) -> bool:
+    return row.verdict == "mismatches" and row.backfilled and _wrong(row) > 0
+
+
 def _is_repairable(row: RouteReport) -> bool:
-    few = _wrong(row) <= max(_FEW, _SHARE * (row.documents or 0))
-    return row.verdict == "mismatches" and row.backfilled and _wrong(row) > 0 and few
+    return _is_wrong(row) and not is_systemic(_wrong(row), row.documents or 0)
 
 
 def _is_systemic(row: RouteReport) -> bool:
-    return row.verdict == "mismatches" and row.backfilled and _wrong(row) > 0 and not _is_repairable(row)
+    return _is_wrong(row) and is_systemic(_wrong(row), row.documents or 0)
 
 
 def _differs_in_number(row: RouteReport) -> bool:

@@ -25,10 +25,15 @@ def refuse_unwritable(folder: Path, option: str = "--report") -> None:
         with private_folder(folder):
             pass
     except OSError as error:
-        raise PlanError(
-            "E-REPORT-DIR",
-            f"the report cannot be written to {str(folder)!r}: {error.strerror}; name another folder with {option}",
-        ) from error
+        raise unwritable(folder, error, option) from error
+
+
+def unwritable(folder: Path, error: OSError, option: str = "--report") -> PlanError:
+    """Return the error of a folder that no report can be written to; `option` names the folder."""
+    return PlanError(
+        "E-REPORT-DIR",
+        f"the report cannot be written to {str(folder)!r}: {error.strerror}; name another folder with {option}",
+    )
 
 
 def _encoded(text: str) -> bytes:

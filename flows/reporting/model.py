@@ -7,6 +7,7 @@ import datetime as dt
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from hashlib import sha256
 from typing import Any, Literal
 
@@ -308,4 +309,9 @@ class Report:
     @classmethod
     def from_bytes(cls, content: bytes) -> Report:
         """Return the report that `as_bytes` wrote."""
-        return TypeAdapter(cls).validate_python(json.loads(content))
+        return _adapter().validate_python(json.loads(content))
+
+
+@cache  # Making it takes longer than reading a report by it.
+def _adapter() -> TypeAdapter[Report]:
+    return TypeAdapter(Report)

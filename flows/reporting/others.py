@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from flows.plan.model import Plan
@@ -11,19 +11,21 @@ from stores.state.runs import StoredRun
 from stores.state.state import State
 
 
-def other_routes(plan: Plan, state: State, chosen: Collection[str], before: str = "") -> list[OtherRoute]:
-    """Return the plan's routes that are not chosen, each as the last run on record found it, in the plan's order.
+def other_routes(
+    plan: Plan, state: State, chosen: Collection[str], runs: Iterable[StoredRun] | None = None
+) -> list[OtherRoute]:
+    """Return the plan's routes that are not chosen, each as the last of the runs found it, in the plan's order.
 
-    Only runs that began before the time `before` are looked at, if one is given. A verdict stands until something
-    writes to the route's target, or its plan changes.
+    `runs` are the latest first, all that are on record unless given. A verdict stands until something writes to the
+    route's target, or its plan changes.
     """
     wanted = [name for name in plan.routes if name not in chosen]
     found: dict[str, OtherRoute] = {}
-    for run in state.runs.latest_first() if wanted else ():
+    if runs is None:
+        runs = state.runs.latest_first() if wanted else ()
+    for run in runs:
         if len(found) == len(wanted):
             break
-        if before and run.began >= before:
-            continue
         if (report := read_report(run)) is None:
             continue
         finished = report.finished.isoformat(timespec="seconds")

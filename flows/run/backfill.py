@@ -206,7 +206,7 @@ class _Backfill:
         for route in self.session.routes:
             if self.run.stop.is_set():
                 return
-            due = is_copied(state, route) and state.sync_positions.sweep_due(route.name)
+            due = state.sync_positions.sweep_due(route.name) and is_copied(state, route)
             if due and route.name not in self.failures:
                 try:
                     sweep(self.session, route, self.run.stop)
@@ -219,7 +219,7 @@ class _Backfill:
         for route in self.session.routes:
             if self.run.stop.is_set():
                 return
-            late = is_copied(state, route) and not awaits_load(state, route) and state.late_writes.of_route(route.name)
+            late = state.late_writes.of_route(route.name) and is_copied(state, route) and not awaits_load(state, route)
             if late and route.name not in self.failures:
                 try:
                     with self.session.open(route) as opened:

@@ -14,7 +14,7 @@ from flows.connect.route_steps import StepObserver, take_step
 from flows.connect.stores import open_source
 from flows.plan.model import Plan, Route
 from flows.replication.forecast import sync_notes
-from flows.reporting.files import refuse_unwritable
+from flows.reporting.files import refuse_unwritable, unwritable
 from flows.reporting.private_files import would_be_private
 from stores.contract.stop import Stop
 from stores.errors import OfframpError, PlanError
@@ -136,6 +136,5 @@ def _examine_folder(folder: Path) -> tuple[str, list[PlanError]]:
     except PlanError as error:
         return f"{folder}: cannot be written to", [error]
     except OSError as error:
-        text = f"the report cannot be written to {str(folder)!r}: {error.strerror}; name another folder with --report"
-        return f"{folder}: cannot be written to", [PlanError("E-REPORT-DIR", text)]
+        return f"{folder}: cannot be written to", [unwritable(folder, error)]
     return f"{folder}: not there yet; a run makes it", []

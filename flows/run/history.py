@@ -92,7 +92,12 @@ class RunRecord:
             ),
             versions=_versions(),
             history=[_past(run) for run in earlier[:HISTORY]],
-            others=other_routes(self.plan, self.state, {route.name for route in routes}, before=self.began),
+            others=other_routes(
+                self.plan,
+                self.state,
+                {route.name for route in routes},
+                [run for run in earlier if run.began < self.began],
+            ),
         )
         try:
             runs.end(self.began, whole.as_bytes())

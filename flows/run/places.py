@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from flows.connect.session import Session
-from flows.connect.stores import open_target
 from flows.plan.model import Route, server_of
 from flows.reporting.model import ServerSeen
 from stores.contract.target import Describable
@@ -44,7 +43,7 @@ def servers_of(session: Session, failed: Mapping[str, object], *, ask: bool = Tr
 
 def _version(session: Session, route: Route) -> str:
     try:
-        with open_target(route, session.state, session.leases[route.name]) as target:
+        with session.open_target(route) as target:
             return target.describe_server() if isinstance(target, Describable) else ""
     except OfframpError as error:
         _log.warning("%s: the version of its server is unknown: %s", route.name, error)

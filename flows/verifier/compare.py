@@ -113,14 +113,7 @@ def compare_partition(
 
     batches = CountedBatches(source.read(partition, after), in_flight)
     try:
-        while True:
-            while flight and (flight[0][2].done() or in_flight.full):
-                record_oldest()
-            batch = batches.next(stop)
-            if batch is None:
-                break
-            while len(flight) >= window:
-                record_oldest()
+        for batch in batches.in_turn(flight, window, stop, record_oldest):
             if rate is not None:
                 rate.ask(len(batch.documents))
             with in_flight.mapping:
@@ -128,9 +121,7 @@ def compare_partition(
             expected.tally.accepted = sum(map(accepted, expected.rejects))
             answer = readers.submit(_compare_batch, target, expected, refused)
             flight.append((batch.position, expected, answer))
-            del batch, expected, answer  # Else they would stay in memory until the next batch has been read and mapped.
-        while flight:
-            record_oldest()
+            del batch, expected, answer
         save(reached, total, log.flush(), done=batches.ended)
     finally:
         readers.close()

@@ -29,6 +29,13 @@ _AT_ONCE = 500
 """Mismatches rechecked at once."""
 SAMPLES = 10
 """Addresses kept of each kind of mismatch, for reports."""
+_FEW = 100
+_SHARE = 0.01
+
+
+def is_systemic(wrong: int, documents: int) -> bool:
+    """Return whether more addresses are wrong than single accidents explain (R155)."""
+    return wrong > _FEW and wrong > _SHARE * documents
 
 
 class Finding(IntEnum):

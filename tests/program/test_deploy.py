@@ -26,6 +26,7 @@ from redis import Redis
 from waiting import ending, until
 
 from flows import backfill, check, mismatch_repair, reject_retry, sync, verification
+from flows.connect.lease_renewal import LEASE_HELD
 from flows.connect.stores import open_state
 from flows.orchestration import deployments
 from flows.orchestration import registration as deploying
@@ -33,7 +34,7 @@ from flows.orchestration.artifacts import artifact_key, copying_shown
 from flows.orchestration.deployments import Wanted
 from flows.orchestration.plan_source import PlanSource
 from flows.orchestration.tasks import prefect_workers
-from flows.orchestration.waiting import LEASE_HELD, wait_for_routes
+from flows.orchestration.waiting import wait_for_routes
 from flows.orchestration.worker_entry import run_job
 from flows.plan.load import load
 from flows.reporting.model import Report
