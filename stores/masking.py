@@ -25,6 +25,20 @@ _WORD_LETTERS: Final = 8
 """A shorter secret, such as `test`, is masked as a word of its own only."""
 _LINE_LETTERS: Final = 16
 """The lines of a longer secret, such as a key, are masked each by itself."""
+_COMMON: Final = """
+account admin administrator adminadmin amazon analytics application archive backfill backup bucket cache changeme
+check cluster collection config connection copy customer customers data database date default demo demodemo deploy
+dev development docker document documents dummy dynamo dynamodb elastic elasticsearch example false field fields
+file files guest host http https index indexer item items key keys local localhost log login main manager market
+marketplace master migrate migration minio mongo mongodb mongosh name none null offramp open opensearch order orders
+pass passphrase passwd password plan plans postgres prefect private prod product production products project public
+read reader record records redis reject rejects repair replica report reports root route routes secret server
+service session sessions shop source sqlite stage staging state status store stream sync system table target team
+temp test tester testing tests text token true type user username users valkey value values verify version worker
+write writer
+"""
+"""Words of this program, its stores and their guides."""
+_COMMON_WORDS: Final = frozenset(_COMMON.split())
 
 
 class SecretFilter:
@@ -34,27 +48,41 @@ class SecretFilter:
         """Conceal nothing yet."""
         self._lock = Lock()
         self._known: set[str] = set()
+        self._open: set[str] = set()
         self._pattern: re.Pattern[str] | None = None
 
-    def conceal(self, secrets: Iterable[str]) -> None:
-        """From now on `masked` hides these texts, in each form that a text may have them."""
+    def conceal(self, secrets: Iterable[str], open_texts: Iterable[str] = ()) -> None:
+        """From now on `masked` hides the secrets, in each form that a text may have them.
+
+        `open_texts` are no secret: names, paths and whatever else anybody may read. A secret that is one of them, a
+        word of one, or a common word, is hidden only where the text shows it as a secret: after a word such as
+        `password`, or as the password of a URL. Hidden elsewhere it would be given away, by the gap in a known text.
+        """
         forms = {form for secret in secrets for form in _forms(secret) if len(form) >= LEAST_LETTERS}
+        words = {word.casefold() for text in open_texts for word in (text, *_WORD.findall(text))}
         with self._lock:
-            if not forms <= self._known:
-                self._known |= forms
-                # The longest first: one may be the beginning of another.
-                ordered = sorted(self._known, key=lambda form: (-len(form), form))
-                self._pattern = re.compile("|".join(map(_found, ordered)))
+            if forms <= self._known and words <= self._open:
+                return
+            self._known |= forms
+            self._open |= words
+            # The longest first: one may be the beginning of another.
+            ordered = sorted(self._known, key=lambda form: (-len(form), form))
+            patterns = [_found(form, self._is_open(form)) for form in ordered]
+            self._pattern = re.compile("|".join(patterns)) if patterns else None
+
+    def _is_open(self, form: str) -> bool:
+        return form.casefold() in _COMMON_WORDS or form.casefold() in self._open
 
     def forget(self) -> None:
         """Conceal nothing any more."""
         with self._lock:
             self._known.clear()
+            self._open.clear()
             self._pattern = None
 
     def masked(self, text: str) -> str:
         """Return the text with each secret that is concealed as ``***``."""
-        return text if self._pattern is None else self._pattern.sub(MASK, text)
+        return text if self._pattern is None else self._pattern.sub(_mask_in, text)
 
     def masked_content(self, value: Any) -> Any:
         """Return data of mappings, lists and dataclasses with each text masked, but for one that is a short word.
@@ -106,11 +134,11 @@ forget_secrets = _OF_THIS_PROCESS.forget
 _logs_masked = Lock()
 
 
-def conceal(secrets: Iterable[str]) -> None:
-    """From now on this process hides these texts, wherever its errors, words and logs go."""
+def conceal(secrets: Iterable[str], open_texts: Iterable[str] = ()) -> None:
+    """From now on this process hides the secrets, wherever its errors, words and logs go; see `SecretFilter`."""
     if _logs_masked.acquire(blocking=False):
         _OF_THIS_PROCESS.mask_logs()
-    _OF_THIS_PROCESS.conceal(secrets)
+    _OF_THIS_PROCESS.conceal(secrets, open_texts)
 
 
 def url_secrets(url: str) -> Iterator[str]:
@@ -141,6 +169,7 @@ def is_secret_name(name: str) -> bool:
 
 
 _SECRET_NAME = re.compile(r"passw|passphrase|secret|token|api_?key|credential|salt|private_?key", re.IGNORECASE)
+_WORD = re.compile(r"\w+")
 
 
 def _login(user_and_password: str) -> Iterator[str]:
@@ -166,6 +195,16 @@ def _forms(secret: str) -> Iterator[str]:
         yield from (line for line in lines if len(lines) > 1 and len(line) >= _LINE_LETTERS)
 
 
-def _found(form: str) -> str:
+def _found(form: str, is_open: bool) -> str:
+    """Return the pattern of a form; what of a match stays is its last group that matched."""
     text = re.escape(form)
+    if is_open:
+        named = (
+            rf"((?i:{_SECRET_NAME.pattern}|pwd|auth|bearer)\w*\W{{1,4}}(?:(?:is|was|default)\W{{1,3}})?){text}(?!\w)"
+        )
+        return rf"{named}|(?<=[:/]){text}(?=@)"
     return rf"(?<!\w){text}(?!\w)" if len(form) < _WORD_LETTERS else text
+
+
+def _mask_in(found: re.Match[str]) -> str:
+    return f"{found[found.lastindex] if found.lastindex else ''}{MASK}"

@@ -13,7 +13,7 @@ from flows.plan.model import Plan, Route
 from flows.plan.plan_keys import PlanKeys
 from flows.plan.plugins import PluginError
 from flows.plan.routes import checked_route
-from flows.plan.secret_values import secret_values
+from flows.plan.secret_values import open_texts, secret_values
 from flows.plan.validation import checked
 from flows.plan.yaml_file import PlanFile, Where, read
 from stores.masking import conceal
@@ -29,7 +29,8 @@ def load(path: Path, environment: Mapping[str, str] | None = None, text: str | N
     """
     environment = os.environ if environment is None else environment
     file = read(path, environment, text)
-    conceal([*secret_values(file), *(environment[name] for name in _SECRET_VARIABLES if name in environment)])
+    secrets = [*secret_values(file), *(environment[name] for name in _SECRET_VARIABLES if name in environment)]
+    conceal(secrets, open_texts(file))
     keys = checked(PlanKeys, file.value, (), file)
     if keys is None:
         _check_parts(file)

@@ -45,6 +45,20 @@ def secret_values(file: PlanFile) -> Iterator[str]:
             yield from (secret for secret in referred if "://" not in secret)
 
 
+def open_texts(file: PlanFile) -> Iterator[str]:
+    """Yield what of the plan is no secret: the parts of its path, its keys, and the values that are written in it.
+
+    A value that is a URL, or at a key that is named like a secret, is not among them.
+    """
+    for part in file.path.absolute().parts:
+        yield from (part, part.partition(".")[0])
+    for where, value in _leaves((), file.value):
+        yield from map(str, where)
+        is_written = where not in file.written or (where[0] in _CONNECTIONS and _name(where) in _NAMES)
+        if isinstance(value, str) and "://" not in value and is_written and not is_secret_name(_name(where)):
+            yield value
+
+
 def _may_be_secret(where: Where) -> bool:
     return (where[0] in _CONNECTIONS and _name(where) not in _NAMES) or _is_sealed(where)
 

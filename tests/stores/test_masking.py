@@ -63,15 +63,59 @@ def test_what_is_secret_in_a_url(url: str, expected: set[str]) -> None:
 
 
 def test_a_short_secret_is_masked_as_a_word_and_a_shorter_one_not_at_all(secrets: SecretFilter) -> None:
-    secrets.conceal(["test", "abc", "12345"])
+    secrets.conceal(["sesam", "abc", "12345"])
     assert (
-        secrets.masked("test the latest tests: 12345, 123456, abc") == f"{MASK} the latest tests: {MASK}, 123456, abc"
+        secrets.masked("sesam the latest sesams: 12345, 123456, abc")
+        == f"{MASK} the latest sesams: {MASK}, 123456, abc"
     )
-    assert secrets.masked_content({"target": "test", "why": "login test failed", "n": 12345}) == {
-        "target": "test",
+    assert secrets.masked_content({"target": "sesam", "why": "login sesam failed", "n": 12345}) == {
+        "target": "sesam",
         "why": f"login {MASK} failed",
         "n": 12345,
     }
+
+
+OPEN = ("/srv/plans/spring-sale.yaml", "spring-sale", "session:{_id}")
+
+
+@pytest.mark.parametrize("secret", ["test", "Demo", "marketplace", "spring-sale", "plans"])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", " is written"),
+        ("offramp backfill /srv/", "/plan.yaml"),
+        ("report: ", ".yaml"),
+        ("table '", "': not there"),
+        ("http://127.0.0.1:9200/", "/_doc"),
+    ],
+)
+def test_a_secret_that_is_an_open_word_stays_in_ordinary_text(
+    secret: str, before: str, after: str, secrets: SecretFilter
+) -> None:
+    secrets.conceal([secret], OPEN)
+    assert secrets.masked(f"{before}{secret}{after}") == f"{before}{secret}{after}"
+
+
+@pytest.mark.parametrize("secret", ["test", "Demo", "marketplace", "spring-sale", "plans"])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("redis://:", "@host:6379/0"),
+        ("mongodb://ada:", "@host/shop"),
+        ("https://", "@host"),
+        ("tried password=", "&ssl=true"),
+        ('{"password": "', '"}'),
+        ("'api_key': '", "'"),
+        ("invalid token: ", ""),
+        ("wrong password ", ", twice"),
+        ("unknown command AUTH default ", ""),
+    ],
+)
+def test_a_secret_that_is_an_open_word_is_masked_where_it_is_shown_as_a_secret(
+    secret: str, before: str, after: str, secrets: SecretFilter
+) -> None:
+    secrets.conceal([secret], OPEN)
+    assert secrets.masked(f"{before}{secret}{after}") == f"{before}{MASK}{after}"
 
 
 def test_the_lines_of_a_key_are_masked_each_by_itself(secrets: SecretFilter) -> None:

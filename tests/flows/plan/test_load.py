@@ -21,6 +21,7 @@ from mappers.contract import Losses
 from mappers.redis import String
 from stores import memory
 from stores.errors import PlanError
+from stores.masking import masked
 
 PLANS = Path(__file__).parent / "plans"
 PLUGINS = Path(__file__).parents[2] / "plugins" / "plugin_example"
@@ -223,6 +224,13 @@ def test_a_fault_never_shows_what_the_environment_holds(load: Callable[..., Plan
     for one in faults(load, text, S=secret):
         assert "hunter2" not in one
         assert "hünter2" not in one
+
+
+def test_a_secret_does_not_mask_the_names_that_the_plan_has_too(load: Callable[..., Plan], folder: Path) -> None:
+    name = folder.name
+    load("spring-sale: {use_case: session, key: 'sale:{_id}'}", AWS_SECRET_ACCESS_KEY=name)
+    assert masked(f"next: offramp backfill {folder}/plan.yaml") == f"next: offramp backfill {folder}/plan.yaml"
+    assert masked(f"wrong password {name}") == "wrong password ***"
 
 
 # --- YAML -------------------------------------------------------------------------------------------------------------
