@@ -70,6 +70,7 @@ def test_transforms_are_applied_before_keys_are_judged(
     }
     done = offramp("check", write_plan(tmp_path, stores, database.name, {unique: route}), folder=tmp_path)
     assert done.code == 0, done.err
+    assert f"{unique}: 9 documents were looked at" in done.out
 
 
 def test_a_table_with_another_key_is_told_with_that_key_as_a_plan_has_it(
