@@ -1,10 +1,13 @@
 """The changes of one database from its change stream: which documents were touched, and how far it is read.
 
-How far a stream has got is proven in one of three ways, never taken from silence (R129). An event is of its cluster
-time, and no older one follows. MongoDB's own resume tokens begin with the cluster time up to which the oplog was read.
-And a stream that is opened by a read causally at or after a time reads at least up to it before it answers that there
-is nothing: this holds for a replica set, whatever its tokens look like, but not through a mongos, which answers so
-before all of its shards have.
+How far a stream has got is proven in one of three ways, never taken from silence (R129): a server may answer that
+there is nothing in the midst of a long row of changes that are not asked for. An event is of its cluster time, and no
+older one follows. MongoDB's own resume tokens begin with the cluster time up to which the oplog was read. Where tokens
+tell no time, a stream that is opened by a read causally at or after a time has read at least up to it when it answers
+that there is nothing and its token has not moved since its last answer. A stream whose token moves so is opened anew
+without the choice of collections, which leaves no row of changes that the server passes over, and each answer of
+nothing is its end. This last way holds for a replica set, but not through a mongos, which answers so before all of its
+shards have.
 
 That nothing is missing before that is proven as well, at each look and not only when the stream is opened: a server may
 say that its oplog has overtaken a reader, or go on with what it still has (R122). If the oplog begins no later than the
@@ -93,6 +96,8 @@ class DatabaseChanges:
         self._timing = timing
         self._version: tuple[int, ...] = ()
         self._sharded = False
+        self._whole = False
+        """Whether the server sends the changes of all collections, to prove how far it has got."""
 
     def begin(self) -> StreamPosition:
         """Return the position now, with the stream opened there, one batch of it read, and its history whole (R101)."""
@@ -183,14 +188,17 @@ class DatabaseChanges:
             renew_at = time.monotonic() + self._limits.renew_s
             margin_s, judged_at = 0.0, boot_s()
             builder, token = ChangeBatchBuilder(self._name, followed, self._limits), at.token
+            answered = _token_after(opened.cursor)
             while not stop.is_set():
                 with self._translated():
                     raw = opened.cursor.try_next()
                 if raw is not None:
                     builder.take(raw)
-                    token = bytes(raw["_id"].raw)
+                    token = answered = bytes(raw["_id"].raw)
+                    moved = True
                 else:
                     token = _token_after(opened.cursor) or token
+                    moved, answered = token != answered, token
                 closed = not opened.cursor.alive
                 if builder.partial and (raw is None or closed):
                     raise TransientError(
@@ -205,7 +213,9 @@ class DatabaseChanges:
                     if margin_s < _SAFE_MARGIN_S:  # A quiet stream has to prove soon that it has got further.
                         renew_at = min(renew_at, time.monotonic() + _JUDGE_EVERY_S)
                 token_time = _time_of(token)
-                proven = opened.at_least if raw is None and not closed and not self._sharded else 0
+                proven = 0
+                if raw is None and not closed and not self._sharded and (self._whole or not moved):
+                    proven = opened.at_least if token_time is None else token_time
                 at = StreamPosition(max(at.time, builder.time, token_time or 0, proven), token)
                 reached = until is not None and (proven >= until or at.time > until)
                 batch = builder.batch(at)
@@ -214,8 +224,12 @@ class DatabaseChanges:
                 builder = ChangeBatchBuilder(self._name, followed, self._limits)
                 if closed:
                     raise TransientError("E-SRC-AWAY", f"the changes of {self._name}: the source ended the stream")
-                if raw is None and token_time is None and not self._sharded and time.monotonic() > renew_at:
-                    return
+                if raw is None and token_time is None and not self._sharded:
+                    if moved and not self._whole:
+                        self._whole = True
+                        return
+                    if time.monotonic() > renew_at:
+                        return
 
     @contextmanager
     def _opened(
@@ -254,7 +268,10 @@ class DatabaseChanges:
             self._name, codec_options=_RAW, read_preference=Primary(), read_concern=ReadConcern("majority")
         )
         cursor: CommandCursor[RawBSONDocument] = database.aggregate(
-            [{"$changeStream": stream}, *_stages(followed, imaged, split=bool(imaged) and version >= _SPLIT_SINCE)],
+            [
+                {"$changeStream": stream},
+                *_stages(followed, imaged, split=bool(imaged) and version >= _SPLIT_SINCE, whole=self._whole),
+            ],
             session,
             batchSize=0,  # The first answer has no events, but says where the stream begins (R101).
             maxAwaitTimeMS=await_ms,
@@ -347,7 +364,9 @@ class DatabaseChanges:
         return translate(what, error, self._client)
 
 
-def _stages(followed: Mapping[str, bool], imaged: Sequence[str], *, split: bool) -> list[Mapping[str, Any]]:
+def _stages(
+    followed: Mapping[str, bool], imaged: Sequence[str], *, split: bool, whole: bool
+) -> list[Mapping[str, Any]]:
     """Return the stages after $changeStream: by name, never by what documents hold (R127), and little of each event."""
     kept: dict[str, Any] = {"operationType": 1, "ns": 1, "to": 1, "clusterTime": 1, "documentKey._id": 1}
     if imaged:
@@ -360,7 +379,7 @@ def _stages(followed: Mapping[str, bool], imaged: Sequence[str], *, split: bool)
         {"operationType": {"$in": ["dropDatabase", "invalidate"]}},
     ]
     return [
-        *([{"$match": {"$or": concerned}}] if followed else []),
+        *([{"$match": {"$or": concerned}}] if followed and not whole else []),
         {"$project": kept},
         *([{"$changeStreamSplitLargeEvent": {}}] if split else []),
     ]

@@ -41,7 +41,7 @@ def event(kind: str, time: int, collection: str = "things", own: Any = None, **m
 
 @dataclass
 class Scripted(Server):
-    """Answers each getMore with the next line of the script, then with nothing new for ever."""
+    """Answers each getMore with the next line of the script, then with nothing new up to now."""
 
     collections: Mapping[str, Any] = field(default_factory=dict)
     script: list[tuple[Sequence[Mapping[str, Any]], Mapping[str, Any]] | int] = field(default_factory=list)
@@ -88,9 +88,13 @@ class Scripted(Server):
         if name == "connectionstatus":
             return {"authInfo": {"authenticatedUsers": self.users}}
         if name == "aggregate":
+            after = command.get("readConcern", {}).get("afterClusterTime", stamp(0))
+            self.now = max(self.now, after.time << 32 | after.inc)  # The read waits for it.
             return _error(self.refusals.pop(0)) if self.refusals else self._batch("firstBatch", [])
         if name == "getmore":
             if not self.script:
+                if self.last["_data"] < token(self.now)["_data"]:
+                    self.last = token(self.now)
                 return self._batch("nextBatch", [])
             line = self.script.pop(0)
             if isinstance(line, int):

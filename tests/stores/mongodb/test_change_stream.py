@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -225,6 +225,14 @@ def test_following_until_a_time_tells_everything_up_to_it(database: Documents, c
         stop.set()
         writer.join()
     assert ids(caught_up(changes, since)) == written
+
+
+def test_a_long_row_of_changes_that_are_not_asked_for_is_no_end(database: Documents, changes: DatabaseChanges) -> None:
+    """The server answers that there is nothing in the midst of them; only its token tells that it goes on."""
+    position = changes.begin()
+    database.noise.insert_many([{"n": number} for number in range(1_500)])
+    database.things.insert_many([{"_id": number} for number in range(12)])
+    assert sorted(ids(caught_up(changes, position))) == list(range(12))
 
 
 def test_following_ends_when_it_is_told_to(database: Documents, opened: Callable[..., MongoDB]) -> None:
@@ -547,19 +555,27 @@ def test_a_downtime_longer_than_the_window_is_refused_though_the_stream_opens(op
 
 
 def test_through_a_mongos_silence_proves_nothing(opened: Callable[..., MongoDB]) -> None:
-    quiet: Sequence[Any] = ()
     late = event("insert", at(950), own="late")
-    script = [(quiet, token(at(940))), (quiet, token(at(950))), ([late], token(at(950), "ff")), (quiet, token(at(951)))]
+    script = [([], token(at(940))), ([], token(at(950))), ([late], token(at(950), "ff")), ([], token(at(951)))]
     with serving(Scripted(sharded=True, script=[*script])) as server:
         batches = list(scripted(opened, server).follow(Things, StreamPosition(at(900)), until=at(950)))
     assert ids(batches) == ["late"]
     assert [batch.position.time for batch in batches][-1] == at(951)
-    with serving(Scripted(script=[*script])) as server:
-        # On a replica set the stream was opened causally after that time, so its first silence is the proof.
-        (only,) = scripted(opened, server).follow(Things, StreamPosition(at(900)), until=at(950))
+
+
+def test_on_a_replica_set_an_answer_of_nothing_proves_as_much_as_its_token_tells(
+    opened: Callable[..., MongoDB],
+) -> None:
+    late = event("insert", at(950), own="late")
+    halfway: list[Any] = [([], token(at(940))), ([], token(at(950))), ([late], token(at(950), "ff"))]
+    with serving(Scripted(script=halfway, now=at(950))) as server:
+        batches = list(scripted(opened, server).follow(Things, StreamPosition(at(900)), until=at(950)))
         (opening,) = [command for command in server.heard if "aggregate" in command]
-    assert only.position.time == at(1000)
-    assert opening["readConcern"] == {"level": "majority", "afterClusterTime": stamp(at(1000))}
+    assert ids(batches) == ["late"]
+    assert opening["readConcern"] == {"level": "majority", "afterClusterTime": stamp(at(950))}
+    with serving(Scripted(now=at(950))) as server:  # The token stays at the present: that is the end.
+        *_, last = scripted(opened, server).follow(Things, StreamPosition(at(900)), until=at(950))
+    assert last.position.time == at(950)
 
 
 def test_a_time_not_yet_reached_is_waited_for_by_the_read_itself(opened: Callable[..., MongoDB]) -> None:

@@ -145,10 +145,10 @@ def _rest(iteration: Iteration) -> Outcome:
     """Bring everything to its end as the reports advise, and return the last verification."""
     chance = iteration.chance
     first = iteration.until_done(["backfill", "--verify", chance.choice(("none", "full"))])
-    if first.code in (exit_codes.REFUSED, exit_codes.STOPPED):
+    if _leads_nowhere(first):
         return first
     synced = iteration.until_done(["sync"])
-    if synced.code in (exit_codes.REFUSED, exit_codes.STOPPED):
+    if _leads_nowhere(synced):
         return synced
     verified = _verified(iteration, "mismatches after a sync at rest")
     if chance.random() < 0.3 and not iteration.case.wishes.cluster and verified.code in (0, 1):
@@ -159,6 +159,12 @@ def _rest(iteration: Iteration) -> Outcome:
         if verified.code != exit_codes.CLEAN:
             iteration.findings.add("unrepaired", f"all rejects are accepted, and still: {verified.reasons}")
     return verified
+
+
+def _leads_nowhere(outcome: Outcome) -> bool:
+    """Whether the command was refused, or a route of it was stopped for a person to decide."""
+    by_route = any(row.get("verdict") == "stopped" for row in outcome.rows)
+    return by_route or outcome.code in (exit_codes.REFUSED, exit_codes.STOPPED)
 
 
 def _verified(iteration: Iteration, complaint: str) -> Outcome:

@@ -43,6 +43,8 @@ class Iteration:
     kinds: list[str] = field(default_factory=list)
     """The disturbances that came so far, by command; none for a command that ended before its own."""
     commands: int = 0
+    compared_before: bool = False
+    """Whether the next backfill resumes a verification: it tells of records as they were when they were compared."""
 
     def __post_init__(self) -> None:
         """Make the collections and write the plan."""
@@ -107,7 +109,10 @@ class Iteration:
         late = outcome.stopped_within_s or 0
         if outcome.signal in (signal.SIGTERM, signal.SIGINT) and late > LATE_S:
             self.findings.add("late", f"{' '.join(outcome.command)}: obeyed a signal after {late:.0f} s")
-        if quiet and any("verdict" in row for row in outcome.rows):
+        resumed, backfills = self.compared_before, outcome.command[0] == "backfill"
+        if backfills:
+            self.compared_before = outcome.code not in exit_codes.OF_VERDICT.values()
+        if quiet and not (backfills and resumed) and any("verdict" in row for row in outcome.rows):
             self.scope.meddle(self.place.readers, self.case)
             for name, (expected, found) in self.compared().items():
                 judge_claim(outcome, name, expected, found, self.findings)
