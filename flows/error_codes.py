@@ -39,6 +39,12 @@ CODES: Mapping[str, Entry] = {
         "PREFECT_API_URL is not set, or its server does not answer as a Prefect server.",
         "Start a server and set PREFECT_API_URL to its address, with /api at the end; then run the same command.",
     ),
+    "E-PREFECT-SERVER": entry(
+        "refused paused",
+        "No Prefect server is named, and the temporary one of the run did not answer in time or is not allowed.",
+        "Set PREFECT_API_URL to the address of a server that runs, or PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
+        " to more seconds; then run the same command.",
+    ),
     "E-INTERNAL-PARTITIONS": entry(
         "stopped",
         "The partitions of a verification do not cover the collection exactly once; nothing was compared.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 
@@ -21,3 +22,14 @@ def local_cluster(workers: int) -> dict[str, Any]:
         "scheduler_kwargs": {"dashboard": False},
         "security": Security.temporary(),  # type: ignore[no-untyped-call]
     }
+
+
+def quieten(level: int = logging.WARNING) -> None:
+    """From now on the log of this process has only what Dask says at this level or above; with ``-v`` it has all.
+
+    At lower levels Dask tells of each connection that it opens, and with a traceback of each that ends.
+    """
+    import distributed  # noqa: F401 - which sets the level that is set here
+
+    if not logging.getLogger("flows").isEnabledFor(logging.INFO):
+        logging.getLogger("distributed").setLevel(level)

@@ -17,8 +17,10 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
 from flows.connect.lease_renewal import LEASE_HELD
+from flows.orchestration.server_faults import answering_client
 from flows.orchestration.skipped_runs import SKIPPED
 from flows.orchestration.summary import error_line
+from flows.orchestration.temporary_server import temporary_server
 from flows.terminal import echo
 from stores.errors import OfframpError
 
@@ -71,11 +73,15 @@ def end_flow(work: Callable[[], Ending[Any]], *, skip_held: bool = False) -> Sta
 
 
 def call_flow(flow: Flow[..., Any], **parameters: Any) -> Any:
-    """Run the flow in this process and return its outcome, clean or not; its error is raised as itself."""
+    """Run the flow in this process and return its outcome, clean or not; its error is raised as itself.
+
+    Raises PlanError or TransientError where there is no Prefect server that answers.
+    """
     call = _Call()
     token = _call.set(call)
     try:
-        with tags("offramp"):  # As runs of a deployment have it: automations choose by it.
+        # Runs of a deployment have the tag too: automations choose by it.
+        with temporary_server(), answering_client(), tags("offramp"):
             state: State[Any] = flow(**parameters, return_state=True)  # type: ignore[assignment]
     finally:
         _call.reset(token)

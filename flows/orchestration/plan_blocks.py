@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 
-import httpx
 from prefect import get_client
 from prefect.blocks.core import Block
-from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL
 from pydantic import Field
 
-from stores.errors import PlanError, TransientError, redacted
+from flows.orchestration.server_faults import server_faults
+from stores.errors import PlanError, redacted
 
 _SLUG = "offramp-plan"
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -44,24 +44,16 @@ def save_plan_block(name: str, text: str) -> None:
 def read_plan_block(name: str) -> str:
     """Return the plan's text in the block.
 
-    Raises PlanError if there is no such block, TransientError if the server does not answer or refuses.
+    Raises PlanError if there is no such block or the server asks for other credentials, TransientError if it does not
+    answer or refuses.
     """
     check_block_name(name)
-    place = redacted(str(PREFECT_API_URL.value() or "the temporary Prefect server"))
     try:
-        with get_client(sync_client=True) as client:
+        with server_faults(), get_client(sync_client=True) as client:
             document = client.read_block_document_by_name(name, _SLUG)
     except ObjectNotFound:
+        place = redacted(str(PREFECT_API_URL.value() or "the temporary Prefect server"))
         raise PlanError(
             "E-DEPLOY-BLOCK", f"{place} has no plan in a block {name!r}; run offramp deploy PLAN --plan-block {name}"
-        ) from None
-    except PrefectHTTPStatusError as error:
-        status = error.response.status_code
-        raise TransientError(
-            "E-DEPLOY-SERVER", f"{place} refused to give the block {name!r} with status {status}; see its log"
-        ) from None
-    except httpx.TransportError as error:
-        raise TransientError(
-            "E-DEPLOY-SERVER", f"{place} stopped answering ({type(error).__name__}); the same command resumes"
         ) from None
     return str(document.data.get("text", ""))

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-import httpx
-from prefect import get_client, serve
+from prefect import serve
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
@@ -21,15 +19,15 @@ from prefect.client.schemas.objects import (
 )
 from prefect.client.schemas.schedules import SCHEDULE_TYPES, CronSchedule, IntervalSchedule
 from prefect.deployments.runner import RunnerDeployment
-from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.exceptions import ObjectNotFound
 from prefect.flows import Flow, load_flow_from_entrypoint
-from prefect.settings import PREFECT_API_URL
 from prefect.utilities.annotations import freeze
 from prefect.utilities.callables import parameter_schema
 
 from flows.orchestration.deployments import COLLISION, Deployment, plan_tag, working_in
 from flows.orchestration.plan_blocks import save_plan_block
-from stores.errors import PlanError, TransientError, redacted
+from flows.orchestration.server_faults import answering_client, server_url
+from stores.errors import PlanError
 
 _PROCESS = "process"
 _LIMIT = 1
@@ -54,7 +52,7 @@ def register(made: Sequence[Deployment], plan: str, place: Place) -> list[str]:
 
     Raises PlanError where no server or no fit work pool is named, TransientError where the server does not answer.
     """
-    with _api() as client:
+    with answering_client() as client:
         if place.pool is not None:
             _refuse_unfit(client, place.pool, place.elsewhere)
         else:  # A server never takes a deployment off its pool, and a worker would get its runs.
@@ -75,7 +73,7 @@ def keep_plan(block: str, text: str) -> None:
 
     Raises PlanError for a name that no block may have, TransientError where the server does not answer.
     """
-    with _api():
+    with answering_client():
         save_plan_block(block, text)
 
 
@@ -104,7 +102,7 @@ def serve_here(made: Sequence[Deployment], plan: str, folder: str) -> None:
             # Prefect's own pausing is cut short by the SIGTERM that calls for it.
             serve(*served, print_starting_message=False, pause_on_shutdown=False)
     finally:
-        with _api() as client:
+        with answering_client() as client:
             for found in client.read_deployments(deployment_filter=_ours(plan), limit=_MOST):
                 client.pause_deployment(found.id)
 
@@ -168,7 +166,8 @@ def _refuse_unfit(client: SyncPrefectClient, name: str, elsewhere: bool) -> None
     except ObjectNotFound as error:
         raise PlanError(
             "E-DEPLOY-POOL",
-            f"there is no work pool {name!r} on {_url()}; create it: prefect work-pool create {name} --type {_PROCESS}",
+            f"there is no work pool {name!r} on {server_url()}; create it:"
+            f" prefect work-pool create {name} --type {_PROCESS}",
         ) from error
     if pool.type != _PROCESS and not elsewhere:
         raise PlanError(
@@ -176,46 +175,3 @@ def _refuse_unfit(client: SyncPrefectClient, name: str, elsewhere: bool) -> None
             f"work pool {name!r} is of type {pool.type}, whose runs do not see this machine's files; name one of type"
             f" {_PROCESS}, or say with --plan-at where its runs find the plan",
         )
-
-
-@contextmanager
-def _api() -> Iterator[SyncPrefectClient]:
-    """Yield a client of a server that answers.
-
-    Raises PlanError where no server is named, TransientError where it does not answer or refuses a request.
-    """
-    url = _url()
-    try:
-        with get_client(sync_client=True) as client:
-            if (error := client.api_healthcheck()) is not None:
-                raise TransientError(
-                    "E-DEPLOY-SERVER",
-                    f"{url} does not answer as a Prefect server ({type(error).__name__}); is it running (prefect server"
-                    " start), and does PREFECT_API_URL name its port and end in /api?",
-                )
-            yield client
-    except PrefectHTTPStatusError as error:
-        if error.response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-            raise PlanError(
-                "E-DEPLOY-AUTH",
-                f"{url} asks for credentials (status {error.response.status_code}); set PREFECT_API_AUTH_STRING to what"
-                " the server was started with as PREFECT_SERVER_API_AUTH_STRING",
-            ) from error
-        raise TransientError(
-            "E-DEPLOY-SERVER", f"{url} refused a request with status {error.response.status_code}; see its log"
-        ) from error
-    except httpx.TransportError as error:
-        raise TransientError(
-            "E-DEPLOY-SERVER", f"{url} stopped answering ({type(error).__name__}); the same command resumes"
-        ) from error
-
-
-def _url() -> str:
-    url = PREFECT_API_URL.value()
-    if not url:
-        raise PlanError(
-            "E-DEPLOY-SERVER",
-            "no Prefect server is named; set PREFECT_API_URL to the server's address, such as"
-            " http://127.0.0.1:4200/api after prefect server start on this machine",
-        )
-    return redacted(str(url))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import httpx
 from prefect import get_client
-from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL
 
+from flows.orchestration.server_faults import server_faults
 from flows.plan.references import PREFECT_SECRET, UnresolvedError, add_secret_store
-from stores.errors import redacted
+from stores.errors import OfframpError, redacted
 
 
 def read_secret(name: str) -> str:
@@ -21,18 +21,12 @@ def read_secret(name: str) -> str:
         )
     place = redacted(str(url))
     try:
-        with get_client(sync_client=True) as client:
+        with server_faults(), get_client(sync_client=True) as client:
             document = client.read_block_document_by_name(name, "secret", include_secrets=True)
     except ObjectNotFound:
         raise UnresolvedError(f"there is no Secret block {name!r} on {place}; create it under Blocks") from None
-    except PrefectHTTPStatusError as error:
-        status = error.response.status_code
-        raise UnresolvedError(
-            f"{place} refused to give the Secret block {name!r}: status {status}; see its log"
-        ) from None
-    except httpx.TransportError as error:
-        kind = type(error).__name__
-        raise UnresolvedError(f"{place} does not give the Secret block {name!r} ({kind}); is the server up?") from None
+    except OfframpError as error:
+        raise UnresolvedError(f"the Secret block {name!r} was not given: {error.message}") from None
     value = document.data.get("value")
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise UnresolvedError(f"the Secret block {name!r} holds no text and no number; write one into it")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -17,7 +18,7 @@ from prefect.tasks import Task, exponential_backoff
 
 from flows.connect.stores import open_state
 from flows.orchestration import worker_entry
-from flows.orchestration.dask_cluster import local_cluster
+from flows.orchestration.dask_cluster import local_cluster, quieten
 from flows.orchestration.plan_source import PlanSource
 from flows.orchestration.summary import error_line
 from flows.plan.model import Plan
@@ -104,7 +105,12 @@ def prefect_workers(plan: Plan, source: PlanSource | None = None) -> Iterator[Pr
 
     The workers load the plan from the source, which is the plan's file unless given.
     """
-    with task_runner(plan.run) as runner:
+    with ExitStack() as closing:
+        runner = closing.enter_context(task_runner(plan.run))
+        if plan.run.runner == "dask":
+            quieten()
+            # All jobs are done by then: what their workers do not end in time, or cannot say any more, is of no use.
+            closing.callback(quieten, logging.ERROR)
         yield PrefectWorkers(plan, runner, source or PlanSource(plan.path.absolute()))
 
 

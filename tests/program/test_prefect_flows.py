@@ -21,7 +21,9 @@ from flows import backfill, check, mismatch_repair, reject_retry
 from flows.connect.lease_renewal import hold_leases
 from flows.connect.stores import open_state
 from flows.orchestration.plan_blocks import read_plan_block
+from flows.orchestration.secret_blocks import read_secret
 from flows.plan.load import load
+from flows.plan.references import UnresolvedError
 from stores.errors import PlanError
 
 MAPPER = """\
@@ -210,8 +212,13 @@ def test_a_server_with_a_password_is_used_with_it_and_refuses_without(
             refused = offramp("deploy", path, folder=tmp_path)
         with temporary_settings({PREFECT_API_AUTH_STRING: "admin:hunter3"}):
             wrong = offramp("deploy", path, folder=tmp_path)
+            with pytest.raises(PlanError, match="E-DEPLOY-AUTH"):
+                read_plan_block(unique)
+            with pytest.raises(UnresolvedError, match="PREFECT_API_AUTH_STRING"):
+                read_secret(unique)
+            checked = offramp("backfill", path, folder=tmp_path, environment={"PREFECT_API_URL": guarded.api})
 
     assert taken.code == 0, taken.err
-    for other in (refused, wrong):
+    for other in (refused, wrong, checked):
         assert (other.code, "E-DEPLOY-AUTH" in other.err, "hunter" in other.err) == (2, True, False), other.err
     assert guarded.auth == ("admin", "hunter2")

@@ -34,6 +34,7 @@ TESTED_THROUGH = {
     ],
     "program/test_demo.py": ["flows.cli.demo", "flows.demo.live_writer"],
     "program/test_deploy.py": ["flows.cli.deploy", "flows.orchestration.events"],
+    "program/test_prefect_flows.py": ["flows.orchestration.server_faults"],
     "program/test_prefect_privacy.py": ["flows.orchestration.report_ending", "flows.orchestration.run_log"],
     "docs/test_errors_page.py": ["flows.cli.explain", "flows.generated_file", "stores.error_codes"],
     # What a run does around copying.
