@@ -52,14 +52,7 @@ def target_type(name: str) -> TargetType:
     Raises PluginError, with the names of those installed, where it cannot be loaded. Raises it also for a class that
     has what an ability of `stores.contract` asks for but does not inherit it, or inherits it and lacks something.
     """
-    plugin = _load(TARGETS, name, "target", ("Connection", "Placement"))
-    if isinstance(plugin, type):
-        where = f"the target installed under this name ({available(TARGETS)[name].value})"
-        if names := unfinished(plugin):
-            raise PluginError(f"{where} lacks {' and '.join(names)} of an ability that it inherits")
-        if sentences := undeclared(plugin):
-            raise PluginError(f"{where}: {'; '.join(sentences)}")
-    return cast(TargetType, plugin)
+    return cast(TargetType, _load(TARGETS, name, "target", ("Connection", "Placement"), undeclared))
 
 
 def mapper_type(name: str) -> MapperType:
@@ -68,14 +61,7 @@ def mapper_type(name: str) -> MapperType:
     Raises PluginError, with the names of those installed, where it cannot be loaded. Raises it also for a class, or its
     Options, that has what `mappers.contract` gives a meaning to but does not inherit it.
     """
-    plugin = _load(MAPPERS, name, "mapper", ("Options", "target"))
-    if isinstance(plugin, type):
-        where = f"the mapper installed under this name ({available(MAPPERS)[name].value})"
-        if names := unfinished(plugin):
-            raise PluginError(f"{where} lacks {' and '.join(names)} of an ability that it inherits")
-        if sentences := [*_undeclared(plugin)]:
-            raise PluginError(f"{where}: {'; '.join(sentences)}")
-    return cast(MapperType, plugin)
+    return cast(MapperType, _load(MAPPERS, name, "mapper", ("Options", "target"), _undeclared))
 
 
 def _undeclared(mapper: Any) -> Iterator[str]:
@@ -122,7 +108,9 @@ def _is_own(point: EntryPoint) -> bool:
     return point.dist is not None and point.dist.name == DISTRIBUTION
 
 
-def _load(group: str, name: str, kind: str, attributes: Iterable[str]) -> Any:
+def _load(
+    group: str, name: str, kind: str, attributes: Iterable[str], undeclared_of: Callable[[type], Iterable[str]]
+) -> Any:
     points = available(group)
     if name not in points:
         raise PluginError(unknown(name, sorted(points), kind))
@@ -138,6 +126,11 @@ def _load(group: str, name: str, kind: str, attributes: Iterable[str]) -> Any:
         keys = getattr(plugin, attribute)
         if isinstance(keys, type) and not is_dataclass(keys):
             raise PluginError(f"{where}: {attribute} is not a dataclass")
+    if isinstance(plugin, type):
+        if names := unfinished(plugin):
+            raise PluginError(f"{where} lacks {' and '.join(names)} of an ability that it inherits")
+        if sentences := [*undeclared_of(plugin)]:
+            raise PluginError(f"{where}: {'; '.join(sentences)}")
     return plugin
 
 
