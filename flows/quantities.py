@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def number(value: int) -> str:
     """Return a whole number with spaces between thousands."""
@@ -17,6 +19,12 @@ def named(names: list[str], most: int = 5) -> str:
     """Return the first of the names, and how many more there are."""
     more = len(names) - most
     return ", ".join(names) if more <= 1 else f"{', '.join(names[:most])} and {number(more)} more"
+
+
+def some_of(names: Sequence[str], total: int) -> str:
+    """Return these names, and how many there are beside them of so many in all."""
+    more = total - len(names)
+    return ", ".join(names) + (f" and {number(more)} more" if more > 0 else "")
 
 
 def seconds(value: float | None) -> str:

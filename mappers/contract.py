@@ -74,6 +74,22 @@ class Addressing(ABC):
         """
 
 
+class Recognizing(ABC):
+    """A mapper that tells records that it may have made from what other programs keep at similar addresses."""
+
+    @abstractmethod
+    def may_have_made(self, record: Record, id_kind: str, /) -> bool:
+        """Return False for a record that it makes of no document: by its address, or by what it holds.
+
+        `id_kind` is the one kind of all `_id`s where they are written plain (`mappers.identity.PLAIN_KINDS`), "" if it
+        is not known.
+        """
+
+    @abstractmethod
+    def takes_any(self, id_kind: str, /) -> bool:
+        """Return whether neither address nor content tells, so that any record of its type may be its own."""
+
+
 class Straight(ABC):
     """A mapper that makes records straight from stored bytes, for documents that need no decoding."""
 

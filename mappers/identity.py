@@ -103,6 +103,28 @@ def unmistakable(text: str) -> str:
     return shortened(text, 0) if _SHORTENED.fullmatch(text) else text
 
 
+def may_be_id(text: str, encoding: IdEncoding = "typed", kind: str = "") -> bool:
+    """Return whether some `_id` has this text; `kind` is the one kind of all plain ids, "" if it is not known."""
+    if encoding == "typed":
+        return _TYPED.fullmatch(text) is not None
+    return bool(text) and (kind not in _PLAIN or _PLAIN[kind].fullmatch(text) is not None)
+
+
+_UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_TYPED = re.compile(
+    r"o:[0-9a-f]{24}|s:.*|n:(?:-?[0-9]+(?:\.[0-9]+)?(?:E[+-][0-9]+)?|nan|-?inf)|d:-?[0-9]+|b:(?:true|false)|z:"
+    rf"|u:{_UUID}|j:[\[{{].*|x:[A-Za-z0-9_-]+={{0,2}}",
+    re.DOTALL,
+)
+"""The forms that `encode` gives an id."""
+_PLAIN = {
+    "objectId": re.compile("[0-9a-f]{24}"),
+    "number": re.compile("0|-?[1-9][0-9]*"),
+    "UUID": re.compile(_UUID),
+}
+"""The forms that `plain` gives an id, by kind; a string has any."""
+
+
 def _structure(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _structure(inner) for name, inner in value.items()}

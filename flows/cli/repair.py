@@ -66,7 +66,7 @@ def repair(
     if as_json:
         print_json({"dry_run": dry_run, "routes": [outcome.as_json() for outcome in outcomes]})
     else:
-        _print_repaired(outcomes, wanted)
+        _print_repaired(outcomes, wanted, dry_run=dry_run)
         if dry_run:
             echo("nothing was written")
         elif any(outcome.copied or outcome.deleted for outcome in outcomes):
@@ -74,7 +74,9 @@ def repair(
     leave(exit_codes.of_outcomes(failed=any(outcome.failure for outcome in outcomes), left=left))
 
 
-def _print_repaired(outcomes: Sequence[Repaired], wanted: Sequence[str]) -> None:
+def _print_repaired(outcomes: Sequence[Repaired], wanted: Sequence[str], *, dry_run: bool) -> None:
+    from flows.copying.own_records import INDISTINCT, NOT_OF_THE_ROUTE
+    from flows.quantities import some_of
     from flows.reporting.text import table
 
     rows = [
@@ -91,8 +93,11 @@ def _print_repaired(outcomes: Sequence[Repaired], wanted: Sequence[str]) -> None
     for outcome in outcomes:
         if outcome.failure:
             echo(f"{outcome.route}: {outcome.failure}")
-        for why, number in outcome.kept.items():
-            echo(f"{outcome.route}: {number} extra not deleted: {why}")
+        for why, count in outcome.kept.items():
+            named = f": {some_of(outcome.not_of_route, count)}" if why == NOT_OF_THE_ROUTE else ""
+            echo(f"{outcome.route}: {count} extra {'would not be' if dry_run else 'not'} deleted: {why}{named}")
+        if outcome.indistinct:
+            echo(f"{outcome.route}: {INDISTINCT}")
         for kind in (kind for kind in ("missing", "differs", "extra") if kind not in wanted):
             if found := outcome.found.get(kind):
                 option = "--delete-extras" if kind == "extra" else f"--only {kind}"

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from flows.plan.model import Route, is_plain
 from flows.plan.plugins import MapFunction
-from mappers.contract import Addressing, MappingError, Record, Straight, declarations, option_declarations
+from mappers.contract import Addressing, MappingError, Recognizing, Record, Straight, declarations, option_declarations
 from mappers.documents.decoding import CODEC, CODEC_MS, decode, identity_type, identity_types, position
 from mappers.documents.depth import MOST_LEVELS, deepest
 from mappers.documents.irregular import decode_all
@@ -249,6 +249,23 @@ class Projection:
             return ()
         finally:
             self._losses.take()
+
+    def may_have_made(self, record: Record) -> bool:
+        """Return False for a record that the mapper makes of no document; True where it does not tell."""
+        mapper: object = self._mapper
+        return not isinstance(mapper, Recognizing) or mapper.may_have_made(record, self._id_kind or "")
+
+    @property
+    def recognizes(self) -> bool:
+        """Whether the mapper tells a record that it may have made from others."""
+        mapper: object = self._mapper
+        return isinstance(mapper, Recognizing)
+
+    @property
+    def takes_any(self) -> bool:
+        """Whether nothing but its type tells a record of the mapper from another program's."""
+        mapper: object = self._mapper
+        return not isinstance(mapper, Recognizing) or mapper.takes_any(self._id_kind or "")
 
     def former(self, raw: bytes) -> Sequence[str]:
         """Return where the records were of a document that had this form; the form counts for nothing else."""

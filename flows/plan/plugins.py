@@ -21,6 +21,7 @@ from mappers.contract import (
     MapperDeclarations,
     MapperType,
     OptionDeclarations,
+    Recognizing,
     Record,
     Straight,
     declarations,
@@ -66,7 +67,7 @@ def mapper_type(name: str) -> MapperType:
 
 def _undeclared(mapper: Any) -> Iterator[str]:
     """Yield a sentence for each class of the contract that a mapper looks like and does not inherit."""
-    for ability in (Addressing, Straight, Designer):
+    for ability in (Addressing, Recognizing, Straight, Designer):
         names: Iterable[str] = ability.__abstractmethods__
         if not issubclass(mapper, ability) and all(hasattr(mapper, name) for name in names):
             yield _likeness(mapper, ability, names)

@@ -12,6 +12,7 @@ from flows.connect.progress import SILENT, RunObserver
 from flows.connect.recopy import BATCH, recopy, recopy_late_writes
 from flows.connect.session import Session, open_session
 from flows.connect.stores import OpenRoute
+from flows.copying.own_records import NOT_OF_THE_ROUTE, SHOWN, foreign_addresses, is_indistinct
 from flows.copying.projection import identify
 from flows.plan.model import Plan, Route
 from flows.repair.recopy import open_copied
@@ -51,10 +52,14 @@ class Repaired:
     left: Mapping[str, int] = field(default_factory=dict)
     """Addresses at which something is wrong still, by kind."""
     kept: Mapping[str, int] = field(default_factory=dict)
-    """Extras that were not deleted, by the reason why."""
+    """Extras that were not deleted, or with `dry_run` would not be, by the reason why."""
     rounds: int = 0
     failure: str = ""
     """Why the route did not finish, "" if it did."""
+    not_of_route: Sequence[str] = ()
+    """A few addresses of extras that the route cannot have made."""
+    indistinct: bool = False
+    """Whether extras were to be deleted of which nothing tells the route's from those of other programs."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the outcome as `offramp repair --json` prints it, where `corrected` is called `mended`."""
@@ -155,13 +160,22 @@ class _Repair:
         ]
         waiting, corrected = self._recheck(opened, asked)
         outcome = replace(outcome, wrong=_by_kind(waiting), left=_by_kind(waiting), corrected=corrected)
-        if dry_run or not any(mismatch.kind in self.kinds for mismatch in waiting):
+        if not any(mismatch.kind in self.kinds for mismatch in waiting):
             return outcome
-        self.state.repairs.begin(self.lease)
         kept: dict[str, str] = {}
         extras = [wrong.address for wrong in waiting if wrong.kind == "extra" and not wrong.position]
         if extras and "extra" in self.kinds:
             kept = self._find_protected(opened, extras)
+            foreign = [address for address, why in kept.items() if why == NOT_OF_THE_ROUTE]
+            outcome = replace(
+                outcome,
+                kept=dict(Counter(kept.values())),
+                not_of_route=foreign[:SHOWN],
+                indistinct=len(kept) < len(extras) and is_indistinct(opened.target, opened.projection),
+            )
+        if dry_run:
+            return outcome
+        self.state.repairs.begin(self.lease)
         deletable = {*extras} - {*kept}  # What turns out to be an extra later was not searched for.
         for _ in range(_ROUNDS):
             doing = [
@@ -184,7 +198,7 @@ class _Repair:
         self.state.repairs.record(
             self.lease, [Action("repair", "left", wrong.kind, wrong.address, _id(wrong)) for wrong in waiting]
         )
-        return replace(outcome, left=_by_kind(waiting), kept=dict(Counter(kept.values())))
+        return replace(outcome, left=_by_kind(waiting))
 
     def _recheck(self, opened: OpenRoute, mismatches: Sequence[Mismatch]) -> tuple[list[Mismatch], int]:
         """Return what is wrong by now, and at how many addresses nothing is any more; of those no finding is left."""
@@ -248,11 +262,9 @@ class _Repair:
                 made.add(type(record))
                 if record.address in candidates:
                     kept[record.address] = "a document maps to this address now"
-        for addresses in cut([address for address in extras if address not in kept], BATCH):
-            for address, record in opened.target.read(addresses).items():
-                if type(record) not in made:
-                    kept[address] = "no document maps to the record there; it may belong to another program"
-        return kept
+        unmapped = [address for address in extras if address not in kept]
+        foreign = foreign_addresses(opened.target, opened.projection, unmapped, made)
+        return kept | dict.fromkeys(foreign, NOT_OF_THE_ROUTE)
 
     def _raise_if_stopped(self) -> None:
         raise_if_stopped(self.stop, "stopped by a signal; the same command resumes with what is left")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Container
+from collections.abc import Callable, Container, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from flows.connect.session import Session
+from flows.copying.own_records import SHOWN, foreign_addresses, is_indistinct
 from flows.copying.projection import Projection
 from flows.plan.model import Route
+from flows.reporting.model import Swept
 from flows.verifier.compare import list_share
 from flows.verifier.ledger import AddressLog, Entry, Finding, extras
 from mappers.contract import Record
@@ -26,21 +29,27 @@ _AT_ONCE = 1_000
 _STOPPED = "stopped by a signal during its sweep; the same command resumes"
 
 
-def sweep(session: Session, route: Route, stop: Stop) -> None:
-    """Nothing is left in the route's target but what its documents map to; that is on record.
+def sweep(session: Session, route: Route, stop: Stop, swept: Callable[[Swept], None] = lambda _: None) -> None:
+    """Nothing is left in the route's target of what the route made but what its documents map to; that is on record.
 
-    Raises TransientError when `stop` ended it: the same command goes on.
+    `swept` is called with what was deleted and left so far. Raises TransientError when `stop` ended it: the same
+    command goes on.
     """
     with session.open(route) as opened:
         if isinstance(opened.target, Listable):
             opened.state.verification.abandon(opened.lease)
             with tempfile.TemporaryDirectory(prefix="offramp-sweep-") as folder:
-                deleted = delete_unmapped(
+                done = delete_unmapped(
                     *(opened.source, opened.projection, opened.target, opened.journal, Path(folder)),
                     refused=opened.state.rejects.refused(route.name),
                     stop=stop,
+                    swept=swept,
                 )
-            _log.info("%s: %d records deleted that an earlier run left", route.name, deleted)
+            _log.info("%s: %d records deleted that an earlier run left", route.name, done.deleted)
+            if done.kept:
+                _log.warning(
+                    "%s: %d records left that are not of this route; its report names some", route.name, done.kept
+                )
         else:
             _log.warning("%s: its target cannot list what it holds, so what is gone may be left in it", route.name)
         opened.state.sync_positions.record_sweep(opened.lease)
@@ -55,16 +64,44 @@ def delete_unmapped(
     *,
     refused: Container[str] = (),
     stop: Stop = NEVER,
-) -> int:
-    """Return how many addresses were deleted, at which no document maps to the record now.
+    swept: Callable[[Swept], None] = lambda _: None,
+) -> Swept:
+    """Return what was deleted: addresses to which no document maps now, and whose record the route may have made.
 
     What becomes of a document after it was read here is for the sync to do again: its position is older. `refused`
     names documents whose records the target did not take: a record at their addresses is older. `folder` is empty.
     """
+
+    def delete(addresses: Sequence[str]) -> None:
+        with journal.writing(()):
+            target.delete(addresses)
+
+    return _sweep(source, projection, target, folder, refused, stop, delete, swept)
+
+
+def count_unmapped(
+    source: Source, projection: Projection, target: Target[Record], folder: Path, *, stop: Stop = NEVER
+) -> Swept:
+    """Return what `delete_unmapped` would delete and leave; writes nothing."""
+    return _sweep(source, projection, target, folder, (), stop, lambda _: None, lambda _: None)
+
+
+def _sweep(
+    source: Source,
+    projection: Projection,
+    target: Target[Record],
+    folder: Path,
+    refused: Container[str],
+    stop: Stop,
+    delete: Callable[[Sequence[str]], None],
+    swept: Callable[[Swept], None],
+) -> Swept:
     log = AddressLog(folder / "log")
+    types: set[type[Record]] = set()
     for batch in source.read(Partition(0)):
         raise_if_stopped(stop, _STOPPED)
         made = projection.batch(batch)
+        types.update(map(type, made.records))
         names = {owner: refused and made.name(owner) for owner in set(made.owners)} if refused else {}
         log.expect(
             Entry(record.address, Finding.SAME)
@@ -73,10 +110,18 @@ def delete_unmapped(
         )
     if not list_share(target, log, stop=stop):
         raise TransientError("E-STOPPED", _STOPPED)
-    deleted = 0
+    done = Swept(indistinct=is_indistinct(target, projection))
     for addresses in cut(extras([log.path]), _AT_ONCE):
         raise_if_stopped(stop, _STOPPED)
-        with journal.writing(()):
-            target.delete(addresses)
-        deleted += len(addresses)
-    return deleted
+        foreign = foreign_addresses(target, projection, addresses, types)
+        others = {*foreign}
+        own = [address for address in addresses if address not in others]
+        delete(own)
+        done = replace(
+            done,
+            deleted=done.deleted + len(own),
+            kept=done.kept + len(foreign),
+            not_of_route=[*done.not_of_route, *foreign][:SHOWN],
+        )
+        swept(done)
+    return done

@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
@@ -33,7 +33,7 @@ from flows.replication.positions import sync_status
 from flows.replication.rescan import RESCANNED, rescan
 from flows.replication.sweep import sweep
 from flows.reporting.evidence import Evidence, Failures
-from flows.reporting.model import Report
+from flows.reporting.model import Report, Swept
 from flows.reporting.others import other_routes
 from flows.reporting.verdict import judge
 from mappers.transforms.filters import compiled
@@ -118,6 +118,8 @@ class _Sync:
     all_appliers: dict[str, Applier] = field(default_factory=dict)
     """Those and the ones that went no further."""
     failures: Failures = field(default_factory=lambda: defaultdict(list))
+    swept: dict[str, Swept] = field(default_factory=dict)
+    """What was deleted as nothing maps to it any more, by route."""
     by_name: dict[str, Route] = field(init=False)
     window_s: float | None = None
     _behind_s: float = 0.0
@@ -275,7 +277,7 @@ class _Sync:
                 self.state.sync_positions.request_sweep(self.session.leases[name])
             rescan(self.state, self.session.leases[name], readable, applier, self.stop)
             if self.state.sync_positions.sweep_due(name):
-                sweep(self.session, route, self.stop)
+                sweep(self.session, route, self.stop, partial(self.swept.__setitem__, name))
             self._report_progress()
             if not self.follow:
                 break
@@ -359,7 +361,9 @@ class _Sync:
             fingerprint=digest(route.fingerprint() for route in self.session.routes),
             started=started,
             finished=dt.datetime.now(dt.UTC),
-            routes=[judge(self._evidence(route)) for route in self.session.routes],
+            routes=[
+                replace(judge(self._evidence(route)), swept=self.swept.get(route.name)) for route in self.session.routes
+            ],
             command="sync",
             others=other_routes(self.session.plan, self.state, self.by_name),
         )

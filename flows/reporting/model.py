@@ -32,7 +32,7 @@ COPY_FIGURES: Collection[str] = frozenset(("read", "dropped", "copied", "records
 """The keys of a route that are figures of a copy."""
 
 
-_TEXTS = ("reasons", "samples", "lost", "place", "notes", "accepted_rejects", "differing", "not_checked")
+_TEXTS = ("reasons", "samples", "lost", "place", "notes", "accepted_rejects", "differing", "not_checked", "swept")
 """The fields of a route that hold texts of servers, ids and values."""
 
 
@@ -117,6 +117,8 @@ class RouteReport:
     """What read, dropped, copied and records are of."""
     compared: Mapping[str, int] = field(default_factory=dict)
     """What a comparison read and made: documents, dropped, rejected and records; empty where nothing was compared."""
+    swept: Swept | None = None
+    """What this run deleted from the target as nothing maps to it any more; None where it did not look for that."""
 
     def __post_init__(self) -> None:
         """No text of the row has a secret of the plan, wherever it came from."""
@@ -133,6 +135,19 @@ class RouteReport:
         if name in COPY_FIGURES and self.figures in ("none", "past"):
             return None
         return getattr(self, name)
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What a sweep deleted from a route's target, and what it left: records at addresses to which no document maps."""
+
+    deleted: int = 0
+    kept: int = 0
+    """Those left as the route cannot have made them: they are another program's, or of an earlier plan."""
+    not_of_route: Sequence[str] = ()
+    """A few addresses of these."""
+    indistinct: bool = False
+    """Whether nothing tells the route's records from those of other programs in the same form."""
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flows.quantities import number, seconds
+from flows.copying.own_records import INDISTINCT, NOT_OF_THE_ROUTE
+from flows.quantities import counted, number, seconds, some_of
 from flows.reporting.entries import entries
-from flows.reporting.model import Following, Report, RouteReport, ServerSeen
+from flows.reporting.model import Following, Report, RouteReport, ServerSeen, Swept
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +67,29 @@ ALWAYS_UNCHECKED = (
 def remarks(row: RouteReport) -> list[str]:
     """Return sentences about the route beside its reasons: accepted rejects, repairs, a sample's bound, sync."""
     sentences = [*_figures_are_of(row), *map(_accepted, row.accepted_rejects), *map(_repaired, row.repairs)]
+    if row.swept is not None:
+        sentences += swept_lines(row.swept)
     if row.sampled:
         sentences.append(row.sampled["says"])
     if row.sync is not None:
         sentences.append(_synced(row.sync))
     return sentences
+
+
+def swept_lines(swept: Swept, *, dry_run: bool = False) -> list[str]:
+    """Return what a sweep deleted and left, or with `dry_run` would delete and leave, a sentence each."""
+    records = counted(swept.deleted, "record")
+    lines = [
+        f"{records} would be deleted, as no document maps to them"
+        if dry_run
+        else f"{records} deleted that an earlier run left and no document maps to"
+    ]
+    if swept.kept:
+        named = some_of(swept.not_of_route, swept.kept)
+        lines.append(f"{counted(swept.kept, 'record')} {'stay' if dry_run else 'left'}: {NOT_OF_THE_ROUTE}: {named}")
+    if swept.deleted and swept.indistinct:
+        lines.append(INDISTINCT)
+    return lines
 
 
 def _figures_are_of(row: RouteReport) -> list[str]:

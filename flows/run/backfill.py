@@ -7,7 +7,8 @@ import logging
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from flows.connect.design import design_place, measure_room
 from flows.connect.preflight import is_copied, join_faults, refuse_other_identity, total_tally
@@ -22,7 +23,7 @@ from flows.plan.plan_keys import RunKeys
 from flows.replication.positions import FirstPosition
 from flows.replication.sweep import sweep
 from flows.reporting.evidence import Failures, add_errors
-from flows.reporting.model import Report
+from flows.reporting.model import Report, Swept
 from flows.run.conclude import conclude
 from flows.run.history import RunRecord
 from flows.run.jobs import CopyJob, LoadJob, Span, total_pace
@@ -84,7 +85,9 @@ def backfill(run: Run, level: Level | VerifyOptions, *, restart: bool = False) -
         record.add_copied(spans)
         verification = verify_copied(run, session, options, work.failures)
         paces = {name: total_pace(ran) for name, ran in spans.items()}
-        return conclude(run, session, record, started, verification, work.failures, paces, publishing=True)
+        return conclude(
+            *(run, session, record, started, verification, work.failures, paces), swept=work.swept, publishing=True
+        )
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,8 @@ class _Backfill:
     run: Run
     session: Session
     failures: Failures
+    swept: dict[str, Swept] = field(default_factory=dict)
+    """What was deleted as nothing maps to it any more, by route."""
 
     def design(self) -> None:
         """Each route that begins has its place designed and the design on record.
@@ -209,7 +214,7 @@ class _Backfill:
             due = state.sync_positions.sweep_due(route.name) and is_copied(state, route)
             if due and route.name not in self.failures:
                 try:
-                    sweep(self.session, route, self.run.stop)
+                    sweep(self.session, route, self.run.stop, partial(self.swept.__setitem__, route.name))
                 except OfframpError as error:
                     self.failures[route.name].append(error)
 

@@ -13,7 +13,7 @@ from flows.connect.stores import open_source
 from flows.plan.model import Route, digest
 from flows.replication.positions import first_sync_within, sync_status
 from flows.reporting.evidence import Evidence, Failures
-from flows.reporting.model import Pace, Report, RouteReport
+from flows.reporting.model import Pace, Report, RouteReport, Swept
 from flows.reporting.verdict import judge
 from flows.run.history import RunRecord
 from flows.run.places import place_of, servers_of
@@ -49,6 +49,7 @@ def conclude(
     failures: Failures,
     paces: Mapping[str, Pace] | None = None,
     *,
+    swept: Mapping[str, Swept] | None = None,
     publishing: bool = False,
 ) -> Report:
     """Return the report of the run, which is on record with it.
@@ -76,6 +77,7 @@ def conclude(
             judge(evidence),
             pace=(paces or {}).get(route.name),
             source_keeps_s=keeps_s.get(route.name),
+            swept=(swept or {}).get(route.name),
             location=place_of(route),
             notes=[
                 *session.checked[route.name].notes,

@@ -6,17 +6,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from mappers.contract import Document, Losses, MappingError, OptionDeclarations
+from mappers.contract import Document, Losses, MappingError, OptionDeclarations, Recognizing, Record
 from mappers.documents.fields import MISSING, lookup
 from mappers.expiry import Expires, Expiry
 from mappers.policies import JSON_POLICIES, Anomalies
 from mappers.redis.own_key import OwnKeyMapper, RedisMapper, needed_fields, own_key
-from mappers.redis.records import List, Set, SetMember, member_addresses
+from mappers.redis.records import List, Set, SetMember, member_addresses, member_fits
 from mappers.values.json_values import JsonValues, flat_text, redis_json
 from mappers.values.key_templates import Template, key_text
 
 
-class SetMapper(RedisMapper):
+class SetMapper(RedisMapper, Recognizing):
     """One document to its own set (`values`), or to a member of sets that many documents share (`member`)."""
 
     @dataclass(frozen=True)
@@ -92,6 +92,16 @@ class SetMapper(RedisMapper):
             return self._key.addresses(identity)
         return None if self._options.each else member_addresses(self._key, self._options.member, identity)
 
+    def may_have_made(self, record: Record, id_kind: str, /) -> bool:
+        """Return whether the record is of its type, and key and member may be a document's."""
+        if self._options.member is not None:
+            return type(record) is SetMember and member_fits(record, self._key, self._options.member)
+        return type(record) is Set and self._key.match(record.key) is not None
+
+    def takes_any(self, id_kind: str, /) -> bool:
+        """Return whether any text may be a key's, and a member's."""
+        return self._key.takes_any() and self._options.member != "_id"
+
     def _joined(self, document: Document, path: str) -> Iterable[SetMember]:
         member, each = key_text(document, path), self._options.each
         if each is None:
@@ -136,6 +146,7 @@ class ListMapper(OwnKeyMapper):
             yield "values", self.values
 
     use_cases: ClassVar[Sequence[str]] = ("queue",)
+    RECORD: ClassVar[type[Record]] = List
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for a key that all documents would share."""

@@ -8,22 +8,24 @@ from typing import Any, ClassVar
 
 from bson import Decimal128, Int64
 
-from mappers.contract import Document, Losses, MappingError, OptionDeclarations
+from mappers.contract import Document, Losses, MappingError, OptionDeclarations, Recognizing, Record
 from mappers.documents.fields import MISSING, lookup
 from mappers.redis.own_key import RedisMapper, needed_fields
-from mappers.redis.records import Member, member_addresses
+from mappers.redis.records import Member, member_addresses, member_fits
 from mappers.values.key_templates import Template, key_text
 
 LONGITUDE = 180.0
 LATITUDE = 85.05112878
 """The greatest latitude of the server's projection. GEOADD refuses a latitude beyond it (R27)."""
 _STEPS = 2**26
+_CELLS = 2**54
+"""More than any cell's number: a place on the very edge has a bit more each way than the 26."""
 _COORDINATES = 3
 """Of a position in GeoJSON at the most: longitude, latitude, altitude (RFC 7946, 3.1.1)."""
 _NAMES = (("lon", "lat"), ("lng", "lat"), ("longitude", "latitude"))
 
 
-class GeoMapper(RedisMapper):
+class GeoMapper(RedisMapper, Recognizing):
     """One document to one place of a geo set, which GEOSEARCH and its like read; its other fields are not kept."""
 
     @dataclass(frozen=True)
@@ -66,6 +68,19 @@ class GeoMapper(RedisMapper):
     def addresses(self, identity: Document, /) -> Sequence[str] | None:
         """Return the address of a place with this `_id`; None where key or member need other fields."""
         return member_addresses(self._key, self._options.member, identity)
+
+    def may_have_made(self, record: Record, id_kind: str, /) -> bool:
+        """Return whether the record is a member with a cell, and it and its key may be a document's."""
+        return (
+            type(record) is Member
+            and record.score.is_integer()
+            and 0 <= record.score < _CELLS
+            and member_fits(record, self._key, self._options.member)
+        )
+
+    def takes_any(self, id_kind: str, /) -> bool:
+        """Return whether any text may be a key's, and a member's."""
+        return self._key.takes_any() and self._options.member != "_id"
 
     def _place(self, value: Any) -> tuple[float, float]:
         if isinstance(value, Mapping):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
-from mappers.contract import Document, Losses, MappingError, OptionDeclarations
+from mappers.contract import Document, Losses, MappingError, OptionDeclarations, Record
 from mappers.documents.irregular import stored_bytes
 from mappers.expiry import Expires
 from mappers.identity import IdEncoding
 from mappers.policies import HASH_POLICIES, Anomalies, Fidelity, HashPolicies
 from mappers.redis.own_key import WholeDocumentMapper, default_key, needed_fields
+from mappers.redis.recognition import hash_fits
 from mappers.redis.records import HASH_RAW, Hash
 from mappers.values.converter import below
 from mappers.values.fast_path import FIELDS, most_number
@@ -47,8 +48,11 @@ class HashMapper(WholeDocumentMapper[Hash]):
             """Yield each option that names a field and the field."""
             return needed_fields(expires=self.expires, key=self.key)
 
+    RECORD: ClassVar[type[Record]] = Hash
+
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for an invalid template."""
+        self._options = options
         self._values = redis_json(options.values, losses)
         self._lossless = options.fidelity == "lossless"
         self._losses = losses
@@ -74,6 +78,12 @@ class HashMapper(WholeDocumentMapper[Hash]):
                 raise name_collision(HASH_RAW)
             fields.append((HASH_RAW.encode(), stored_bytes(document)))
         return (self._record(document, tuple(fields)),)
+
+    def _content_tells(self) -> bool:
+        return True
+
+    def _fits(self, record: Any, texts: Mapping[str, str], /) -> bool:
+        return hash_fits(dict(record.fields), texts, self._options.id_encoding)
 
 
 def hash_fields(document: Document, values: JsonValues) -> tuple[tuple[bytes, bytes], ...]:

@@ -10,11 +10,12 @@ from typing import Any, ClassVar
 
 import orjson
 
-from mappers.contract import Comparable, Document, Losses, OptionDeclarations, Restorable
+from mappers.contract import Comparable, Document, Losses, OptionDeclarations, Record, Restorable
 from mappers.expiry import Expires
 from mappers.identity import IdEncoding
 from mappers.policies import JSON_POLICIES, Anomalies, Fidelity, JsonPolicies
 from mappers.redis.own_key import WholeDocumentMapper, needed_fields, own_key
+from mappers.redis.recognition import json_fits
 from mappers.redis.records import OwnKey, expiring_tree, expiry_text, json_raw, text_tree
 from mappers.redis.string import json_text, plain_json
 from mappers.tree import Tree
@@ -100,10 +101,12 @@ class JsonMapper(WholeDocumentMapper[Json]):
             return needed_fields(expires=self.expires, key=self.key)
 
     PLACEMENT: ClassVar[Mapping[str, Any]] = {"json": True}
+    RECORD: ClassVar[type[Record]] = Json
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for a key that all documents would share."""
         key = own_key(options.key, route, options.id_encoding)
+        self._options = options
         self._values = redis_json(options.values, losses)
         self._lossless = options.fidelity == "lossless"
         super().__init__(Json, key, options.expires, None if self._lossless else plain_json(options.values))
@@ -111,3 +114,9 @@ class JsonMapper(WholeDocumentMapper[Json]):
     def __call__(self, document: Document, /) -> Iterable[Json]:
         """Return the document's one JSON document."""
         return (self._record(document, json_text(document, self._values, lossless=self._lossless)),)
+
+    def _content_tells(self) -> bool:
+        return True
+
+    def _fits(self, record: Any, texts: Mapping[str, str], /) -> bool:
+        return json_fits(record.value, texts, self._options.id_encoding)

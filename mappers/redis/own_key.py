@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
-from mappers.contract import Addressing, Document, MapperDeclarations, Record, Straight
+from mappers.contract import Addressing, Document, MapperDeclarations, Recognizing, Record, Straight
 from mappers.expiry import Expires, Expiry, date_field
 from mappers.identity import IdEncoding
 from mappers.values.fast_path import Direct, Plain
@@ -44,13 +44,35 @@ class RedisMapper(MapperDeclarations, Addressing):
     dates_in_ms: ClassVar[bool] = True
 
 
-class OwnKeyMapper(RedisMapper):
+class OwnKeyMapper(RedisMapper, Recognizing):
     """A mapper that gives each document its own key."""
+
+    RECORD: ClassVar[type[Record]]
+    """The type of its records, whose `key` they have."""
 
     def __init__(self, key: Template, expires: str | Expires | None) -> None:
         """Take the key, and the option that says when it expires."""
         self._key = key
         self._expiry = Expiry(expires)
+
+    def may_have_made(self, record: Record, id_kind: str, /) -> bool:
+        """Return whether the record is of its type, and its key and content may be of the same document."""
+        if type(record) is not self.RECORD:
+            return False
+        texts = self._key.match(record.address, id_kind)
+        return texts is not None and self._fits(record, texts)
+
+    def takes_any(self, id_kind: str, /) -> bool:
+        """Return whether any text may be a key's, and the content does not tell either."""
+        return not self._content_tells() and self._key.takes_any(id_kind)
+
+    def _content_tells(self) -> bool:
+        """Return whether the content has fields of the document, by which it is told from another's."""
+        return False
+
+    def _fits(self, record: Any, texts: Mapping[str, str], /) -> bool:
+        """Return whether the content may be of a document with these texts of fields in its key."""
+        return True
 
     def addresses(self, identity: Document, /) -> Sequence[str] | None:
         """Return the key of a document with this `_id`; None where the key needs other fields."""

@@ -10,7 +10,7 @@ import orjson
 from msgspec import Struct
 
 from mappers.contract import Comparable, Document, Restorable
-from mappers.identity import IdEncoding
+from mappers.identity import IdEncoding, may_be_id
 from mappers.tree import Elements, Leaf, Names, Tree, json_tree
 from mappers.values.key_templates import Template, by_identity, key_text
 
@@ -156,6 +156,18 @@ def member_addresses(
     if not by_identity((*key.paths, member)):
         return None
     return [member_address(key.fill(identity), key_text(identity, member, encoding))]
+
+
+def member_fits(
+    record: Member | SetMember, key: Template, member: str, encoding: IdEncoding = "typed", id_kind: str = ""
+) -> bool:
+    """Return whether some document may have this member of this key."""
+    texts = key.match(record.key, id_kind)
+    if texts is None:
+        return False
+    if member == "_id" and not may_be_id(record.member, encoding, id_kind):
+        return False
+    return texts.get(member, record.member) == record.member
 
 
 class Set(OwnKey, Comparable, frozen=True, gc=False):

@@ -10,18 +10,18 @@ from typing import Any, ClassVar
 
 from bson import Decimal128, Int64
 
-from mappers.contract import Document, Losses, MappingError, OptionDeclarations
+from mappers.contract import Document, Losses, MappingError, OptionDeclarations, Recognizing, Record
 from mappers.documents.fields import MISSING, lookup
 from mappers.identity import IdEncoding
 from mappers.redis.own_key import RedisMapper, needed_fields
-from mappers.redis.records import Member, member_addresses
+from mappers.redis.records import Member, member_addresses, member_fits
 from mappers.values.key_templates import Template, key_text
 
 _EXACT_INT = 2**53
 """A sorted set's score is a double: whole numbers are exact only within this (R18)."""
 
 
-class SortedSetMapper(RedisMapper):
+class SortedSetMapper(RedisMapper, Recognizing):
     """One document to one member of a sorted set; its other fields are not kept there."""
 
     @dataclass(frozen=True)
@@ -57,6 +57,16 @@ class SortedSetMapper(RedisMapper):
     def addresses(self, identity: Document, /) -> Sequence[str] | None:
         """Return the place of a member with this `_id`; None where key or member need other fields."""
         return member_addresses(self._key, self._options.member, identity, self._options.id_encoding)
+
+    def may_have_made(self, record: Record, id_kind: str, /) -> bool:
+        """Return whether the record is a member, and it and its key may be a document's."""
+        options = self._options
+        return type(record) is Member and member_fits(record, self._key, options.member, options.id_encoding, id_kind)
+
+    def takes_any(self, id_kind: str, /) -> bool:
+        """Return whether any text may be a key's, and a member's."""
+        free = self._options.id_encoding == "plain" and id_kind in ("", "string")
+        return self._key.takes_any(id_kind) and (self._options.member != "_id" or free)
 
     def _score(self, value: Any) -> float:
         field = self._options.score

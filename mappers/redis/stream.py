@@ -11,17 +11,18 @@ from typing import ClassVar
 from bson import Int64, ObjectId
 from bson.datetime_ms import DatetimeMS
 
-from mappers.contract import Document, Losses, MappingError, OptionDeclarations
+from mappers.contract import Document, Losses, MappingError, OptionDeclarations, Recognizing, Record
 from mappers.documents.fields import MISSING, lookup
 from mappers.identity import identity
 from mappers.redis.hash import hash_fields
 from mappers.redis.own_key import RedisMapper, needed_fields
+from mappers.redis.recognition import hash_fits, possible_ids
 from mappers.redis.records import Entry, member_address
 from mappers.values.json_values import milliseconds, redis_json
 from mappers.values.key_templates import Template, by_identity
 
 
-class StreamMapper(RedisMapper):
+class StreamMapper(RedisMapper, Recognizing):
     """One document to one entry of a stream: a field for each top-level field, as in a hash."""
 
     @dataclass(frozen=True)
@@ -61,6 +62,29 @@ class StreamMapper(RedisMapper):
             return None
         return [member_address(self._key.fill(identity), entry_id(identity, self._entry))]
 
+    def may_have_made(self, record: Record, id_kind: str, /) -> bool:
+        """Return whether the record is an entry whose key, id and fields may be of the same document."""
+        if type(record) is not Entry:
+            return False
+        texts, fields = self._key.match(record.key), dict(record.fields)
+        return texts is not None and hash_fits(fields, texts, "typed") and self._has_id_of(record, fields[b"_id"])
+
+    def takes_any(self, id_kind: str, /) -> bool:
+        """Return False: an entry has the fields of its document."""
+        return False
+
+    def _has_id_of(self, entry: Entry, text: bytes) -> bool:
+        """Return whether the entry's id may be of a document of whose `_id` this is the text."""
+        front, _, back = entry.id.partition("-")
+        ids = possible_ids(text)
+        if ids is None:
+            return True
+        if self._entry != "_id":
+            return any(back == str(_hash(each)) for each in ids)
+        if ObjectId.is_valid(text.decode(errors="replace")):
+            return entry.id == entry_id({"_id": ObjectId(text.decode())}, "_id")
+        return back == "0" and any(f"{kind}:{front}" in ids for kind in ("n", "d"))
+
 
 def entry_id(document: Document, path: str) -> str:
     """Return a stream id that orders documents by the field and is always the same for a document (R68).
@@ -80,9 +104,13 @@ def entry_id(document: Document, path: str) -> str:
         what = "is missing" if value is MISSING else f"is {type(value).__name__}, not a date, ObjectId or whole number"
         raise MappingError("E-MAP-ENTRY", path, f"needed for the id of a stream's entry but {what}")
     if path != "_id":
-        back = int.from_bytes(blake2b(identity(document).encode(), digest_size=8).digest(), "big")
+        back = _hash(identity(document))
     else:
         back = int.from_bytes(value.binary[4:], "big") if seconds_only else 0
     if front < 0 or (front, back) == (0, 0):
         raise MappingError("E-MAP-ENTRY", path, "before 1970 or not above 0, which no stream entry id can hold")
     return f"{front}-{back}"
+
+
+def _hash(typed_id: str) -> int:
+    return int.from_bytes(blake2b(typed_id.encode(), digest_size=8).digest(), "big")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, ClassVar, Literal
 
 from bson import Binary, Code, Decimal128, Int64
 
-from mappers.contract import Document, Losses, MappingError, OptionDeclarations
+from mappers.contract import Document, Losses, MappingError, OptionDeclarations, Record
 from mappers.documents.fields import MISSING, lookup
 from mappers.documents.irregular import stored_bytes
 from mappers.expiry import Expires
@@ -18,11 +19,14 @@ from mappers.identity import IdEncoding
 from mappers.policies import JSON_POLICIES, Anomalies, Fidelity, JsonPolicies
 from mappers.redis.msgpack import packed
 from mappers.redis.own_key import OwnKeyMapper, WholeDocumentMapper, default_key, needed_fields
+from mappers.redis.recognition import json_fits, packed_fits
 from mappers.redis.records import JSON_RAW, String
 from mappers.values.fast_path import REDIS_JSON, Plain, most_number
 from mappers.values.json_values import JsonValues, joined, redis_json
 from mappers.values.key_templates import Template
 from mappers.values.tags import base64_text
+
+_COUNT = re.compile(b"0|-?[1-9][0-9]{0,18}")
 
 
 class StringMapper(WholeDocumentMapper[String]):
@@ -62,6 +66,7 @@ class StringMapper(WholeDocumentMapper[String]):
             yield from needed_fields(value=self.value)
 
     use_cases: ClassVar[Sequence[str]] = ("session", "cache")
+    RECORD: ClassVar[type[Record]] = String
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for an invalid template, or a field without its format."""
@@ -82,6 +87,14 @@ class StringMapper(WholeDocumentMapper[String]):
     def __call__(self, document: Document, /) -> Iterable[String]:
         """Return the document's one string."""
         return (self._record(document, self._contents(document)),)
+
+    def _content_tells(self) -> bool:
+        return self._options.format != "raw"
+
+    def _fits(self, record: Any, texts: Mapping[str, str], /) -> bool:
+        if self._options.format == "json":
+            return json_fits(record.value, texts, self._options.id_encoding)
+        return self._options.format == "raw" or packed_fits(record.value, texts, self._options.id_encoding)
 
     def _contents(self, document: Document) -> bytes:
         if self._options.format == "json":
@@ -124,6 +137,7 @@ class CounterMapper(OwnKeyMapper):
             yield "value", self.value
 
     use_cases: ClassVar[Sequence[str]] = ("counter",)
+    RECORD: ClassVar[type[Record]] = String
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for an invalid template."""
@@ -135,6 +149,9 @@ class CounterMapper(OwnKeyMapper):
         """Return the document's one counter."""
         count = self._count(lookup(document, self._options.value))
         return (String(self._key.fill(document), b"%d" % count, self._expiry(document)),)
+
+    def _fits(self, record: Any, texts: Mapping[str, str], /) -> bool:
+        return _COUNT.fullmatch(record.value) is not None
 
     def _count(self, value: Any) -> int:
         field = self._options.value

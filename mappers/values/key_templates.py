@@ -5,15 +5,16 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from bson import Decimal128, Int64, ObjectId
 from bson.datetime_ms import DatetimeMS
 
 from mappers.contract import Document, MappingError
 from mappers.documents.fields import MISSING, lookup
-from mappers.identity import IdEncoding, identity
+from mappers.identity import IdEncoding, identity, may_be_id
 from mappers.values.json_values import milliseconds
 
 _PLACEHOLDER = re.compile(r"\{\{([^{}]*)\}\}|\{([^{}]*)\}")
@@ -105,11 +106,55 @@ class Template:
             value = text[known:]
             # Of what is escaped, only a separator may be a letter or a digit.
             if not value.isalnum() or behind[:1].isalnum():
-                value = value.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
-                if following:
-                    value = value.replace(behind[0], "".join(f"%{byte:02X}" for byte in behind[0].encode()))
+                value = _escaped(value, behind[0] if following else "")
             key += text[:known] + value + behind
         return key
+
+    def match(self, key: str, id_kind: str = "") -> Mapping[str, str] | None:
+        """Return the text of each field in a key as `fill` makes them; None for a key that it makes of no document.
+
+        `id_kind` is the one kind of all plain ids, "" if it is not known.
+        """
+        if not key.startswith(self.prefix) or (self.constant and key != self.prefix):
+            return None
+        texts: dict[str, str] = {}
+        at = len(self.prefix)
+        for (_, path), (behind, following) in itertools.pairwise(self.parts):
+            known = 2 if path == "_id" and self.encoding == "typed" else 0
+            # In a field before another one the character that ends it is escaped; the last field ends with the key.
+            end = key.find(behind[0], at + known) if following else len(key) - len(behind)
+            if end < at + known or not (key.startswith(behind, end) if following else key.endswith(behind)):
+                return None
+            text = _unescaped(key[at + known : end], behind[0] if following else "")
+            if text is None:
+                return None
+            text = key[at : at + known] + text
+            if texts.setdefault(path, text) != text or (path == "_id" and not may_be_id(text, self.encoding, id_kind)):
+                return None
+            at = end + len(behind)
+        return texts
+
+    def takes_any(self, id_kind: str = "") -> bool:
+        """Return whether each field of a key may have any text, so that a key hardly tells whose it is."""
+        free = self.encoding == "plain" and id_kind in ("", "string")
+        return all(path != "_id" or free for path in self.paths)
+
+
+def _escaped(value: str, separator: str) -> str:
+    value = value.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
+    if separator:
+        value = value.replace(separator, "".join(f"%{byte:02X}" for byte in separator.encode()))
+    return value
+
+
+def _unescaped(text: str, separator: str) -> str | None:
+    """Return what `_escaped` makes the text of; None for a text that it never makes."""
+    try:
+        text.encode()
+        value = unquote(text, errors="strict")
+    except UnicodeError:
+        return None
+    return value if _escaped(value, separator) == text else None
 
 
 def key_text(document: Document, path: str, encoding: IdEncoding = "typed") -> str:

@@ -88,8 +88,8 @@ def test_of_extras_only_those_are_deleted_that_no_document_maps_to_and_a_mapper_
     path = write_plan(tmp_path, stores, database.name, {"things": {"use_case": "cache", "key": f"{unique}:{{_id}}"}})
     assert offramp("backfill", path, folder=tmp_path).code == 0
     with Redis.from_url(stores.redis) as redis:
-        redis.set(f"{unique}:n:77", "{}")
-        redis.set(f"{unique}:n:88", "{}")
+        redis.set(f"{unique}:n:77", '{"_id":77}')
+        redis.set(f"{unique}:n:88", '{"_id":88,"old":1}')
         redis.zadd(f"{unique}:locks", {"a": 1})
         assert offramp("verify", path, folder=tmp_path).code == 1
         database.things.insert_one({"_id": 88})
@@ -101,6 +101,62 @@ def test_of_extras_only_those_are_deleted_that_no_document_maps_to_and_a_mapper_
         assert [redis.exists(f"{unique}:{key}") for key in keys] == [0, 1, 1]
     verified = offramp("verify", path, "--json", folder=tmp_path).route("things")
     assert (verified["extra"], verified["differs"], verified["missing"]) == (1, 1, 0)
+
+
+def test_keys_of_other_programs_in_the_same_form_stay_and_are_named(
+    stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
+) -> None:
+    database.things.insert_many([{"_id": f"user{number}", "n": number, "tags": ["a"]} for number in range(5)])
+    routes: dict[str, dict[str, Any]] = {
+        "strings": {"use_case": "cache", "key": f"{unique}-user:{{_id}}"},
+        "hashes": {"target": "redis", "mapper": "hash", "key": f"{unique}-hash:{{_id}}", "id_encoding": "plain"},
+        "lists": {"use_case": "queue", "values": "tags", "key": f"{unique}-list:{{_id}}"},
+        "scores": {"use_case": "leaderboard", "score": "n", "key": f"{unique}-top"},
+    }
+    path = write_plan(
+        tmp_path, stores, database.name, {name: {"collection": "things", **keys} for name, keys in routes.items()}
+    )
+    assert offramp("backfill", path, folder=tmp_path).code == 0
+    foreign = [
+        *(f"{unique}-user:cache:xyz", f"{unique}-user:s:lock", f"{unique}-hash:cache:xyz", f"{unique}-list:jobs"),
+        f'["{unique}-top","alice\\u001b[2J"]',
+    ]
+    with Redis.from_url(stores.redis) as redis:
+
+        def there() -> dict[str, bool]:
+            keys = {name: bool(redis.exists(name)) for name in foreign[:4]}
+            return keys | {foreign[4]: redis.zscore(f"{unique}-top", "alice\x1b[2J") is not None}
+
+        redis.set(foreign[0], '{"_id":"xyz"}')
+        redis.set(foreign[1], "worker 3")
+        redis.hset(foreign[2], "hits", 5)
+        redis.rpush(foreign[3], "job")
+        redis.zadd(f"{unique}-top", {"alice\x1b[2J": 1, "s:gone": 2})
+        redis.set(f"{unique}-user:s:gone", '{"_id":"gone"}')
+        redis.hset(f"{unique}-hash:gone", "_id", "gone")
+        redis.rpush(f"{unique}-list:s:gone", "a")
+        assert offramp("verify", path, folder=tmp_path).code == 1
+
+        dry = offramp("repair", path, "--only", "extra", "--dry-run", folder=tmp_path)
+        assert "strings: 2 extra would not be deleted: not of this route, as no document would make such a record " in (
+            dry.out
+        )
+        assert foreign[0] in dry.out
+        assert foreign[1] in dry.out
+        done = offramp("repair", path, "--delete-extras", "--json", folder=tmp_path)
+        assert there() == dict.fromkeys(foreign, True)
+        left = offramp("repair", path, "--delete-extras", folder=tmp_path)
+    rows = {row["route"]: row for row in done.json["routes"]}
+    assert {name: (row["deleted"], row["left"]["extra"]) for name, row in rows.items()} == {
+        "strings": (1, 2),
+        "hashes": (1, 1),
+        "lists": (1, 1),
+        "scores": (1, 1),
+    }
+    assert sorted(address for row in rows.values() for address in row["not_of_route"]) == sorted(foreign)
+    assert (done.code, left.code) == (1, 1)
+    assert "\x1b" not in left.out
+    assert f"{unique}-hash:cache:xyz" in left.out
 
 
 def test_a_document_that_changed_since_is_mended_by_what_it_is_now(
@@ -183,7 +239,7 @@ def test_a_repair_killed_at_any_call_changes_no_verdict(
             call += 1
             redis.delete(f"{unique}:n:0")
             redis.set(f"{unique}:n:1", "wrong")
-            redis.set(f"{unique}:n:99", "{}")
+            redis.set(f"{unique}:n:99", '{"_id":99}')
             assert offramp("verify", path, folder=tmp_path).code == 1
             with killed_at(call, monkeypatch) as calls, suppress(Killed):
                 offramp("repair", path, "--delete-extras", folder=tmp_path)

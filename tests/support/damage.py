@@ -89,7 +89,7 @@ class InRedis:
         self.client.pexpireat(f"{self.prefix}:n:5", 4_200_000_000_123)
         self.client.delete(f"{self.prefix}:n:6")
         self.client.hset(f"{self.prefix}:n:6", "a", "b")
-        self.client.set(f"{self.prefix}:s:7", "{}")
+        self.client.set(f"{self.prefix}:s:7", '{"_id":"7"}')
 
 
 class InElasticsearch:

@@ -34,26 +34,51 @@ def _in_redis(
     redis = readers.nodes[0]
     key, _, member = lost.partition("\n")
     other, _, other_member = changed.partition("\n")
+    nobody = _new_id(route, held)
     match route.form:
         case "sorted_set" | "geo":
             redis.zrem(key, member)
             redis.zincrby(other, 1, other_member)
-            redis.zadd(other, {"s:nobody": 1.0})
+            redis.zadd(other, {nobody: 1.0})
         case "member":
             redis.srem(key, member)
-            redis.sadd(other, "s:nobody")
+            redis.sadd(other, nobody)
         case "stream":
             redis.xdel(key, member)
-            redis.xadd(other, {"a": "b"}, id="9999999999999999-1")
+            redis.xadd(other, {"_id": "9999999999999999"}, id="9999999999999999-0")
         case _:
             redis.delete(lost)
-            redis.copy(copied, f"{route.place}:s:nobody")
-            if held[changed][0] == "string":
-                redis.set(changed, b"0", keepttl=True)
-            elif held[changed][0] == "hash":
-                redis.hset(changed, "v", "changed")
-            else:  # Nothing can be added to a list or a set without knowing which it is: the whole key moves.
-                redis.rename(changed, f"{changed}-moved")
+            _add_whole(redis, route, copied, nobody)
+            match held[changed][0]:
+                case "string":
+                    redis.set(changed, b"0", keepttl=True)
+                case "hash":
+                    redis.hset(changed, "v", "changed")
+                case "set":
+                    redis.sadd(changed, "one more")
+                case _:
+                    redis.rpush(changed, "one more")
+
+
+def _new_id(route: RouteCase, held: Mapping[str, Content]) -> str:
+    """Return the text of an `_id` that no document has, in the form of the route's."""
+    if route.keys.get("id_encoding") != "plain":
+        return "s:nobody"
+    ids = [address.removeprefix(f"{route.place}:").rpartition("\n")[2] for address in held]
+    if all(text.lstrip("-").isdecimal() for text in ids):
+        return "987654321987654321"
+    return "f" * 24 if all(len(text) == 24 for text in ids) else "nobody"
+
+
+def _add_whole(redis: Any, route: RouteCase, copied: str, nobody: str) -> None:
+    """Add a key of its own for a document that there is not: what a repair takes for the route's has its `_id`."""
+    key, value = f"{route.place}:{nobody}", nobody.removeprefix("s:")
+    if route.form == "hash":
+        redis.hset(key, "_id", value)
+    elif route.form == "string":
+        redis.set(key, json.dumps({"_id": int(value) if value.isdecimal() else value}, separators=(",", ":")))
+    else:
+        redis.copy(copied, key)
 
 
 def _in_dynamodb(readers: Readers, route: RouteCase, lost: str, changed: str, copied: str) -> None:
