@@ -183,7 +183,7 @@ def _print(result: Mapping[str, Any], part: str) -> None:
         ]
     cells = [{name: str(value) for name, value in row.items()} for row in rows]
     print(f"{part} ({result['machine']})")
-    print(table(cells, left=("leg", "check")), end="\n\n", flush=True)
+    print(*table(cells, left=("leg", "check")), sep="\n", end="\n\n", flush=True)
 
 
 if __name__ == "__main__":

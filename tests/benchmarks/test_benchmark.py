@@ -57,7 +57,11 @@ def test_what_was_copied_into_a_keeping_sink_verifies_and_what_another_wrote_the
 
 def test_every_check_has_a_price() -> None:
     done = CliRunner().invoke(main, ["--json", "--part", "checks"], catch_exceptions=False)
-    assert all(set(row) == {"check", "us"} for row in json.loads(done.stdout)["checks"])
+    prices = json.loads(done.stdout)["checks"]
+    assert all(set(row) == {"check", "us"} for row in prices)
+    shown = CliRunner().invoke(main, ["--part", "checks"], catch_exceptions=False).stdout.splitlines()
+    assert shown[1].split() == ["check", "us"]
+    assert [line.rsplit(maxsplit=1)[0].strip() for line in shown[2:-1]] == [row["check"] for row in prices]
 
 
 @pytest.mark.process
