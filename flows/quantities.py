@@ -15,7 +15,7 @@ def counted(value: int, noun: str, plural: str = "") -> str:
     return f"{number(value)} {noun if value == 1 else plural or noun + 's'}"
 
 
-def named(names: list[str], most: int = 5) -> str:
+def named(names: Sequence[str], most: int = 5) -> str:
     """Return the first of the names, and how many more there are."""
     more = len(names) - most
     return ", ".join(names) if more <= 1 else f"{', '.join(names[:most])} and {number(more)} more"

@@ -10,12 +10,14 @@ import io
 import json
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any, TextIO
 
 from flows.visible_text import visible, visible_lines
 from stores.masking import masked, masked_content
+
+_SHOW_CURSOR = "\x1b[?25h"
 
 
 def echo(*lines: str, err: bool = False, flush: bool = False) -> None:
@@ -46,6 +48,34 @@ def is_terminal() -> bool:
 def stdout_width() -> int | None:
     """Return how many columns standard output has, None where it is no terminal: a file has lines of any length."""
     return shutil.get_terminal_size().columns if _unguarded(sys.stdout).isatty() else None
+
+
+_end_drawing: list[Callable[[], object]] = []
+
+
+@contextmanager
+def drawing(begin: Callable[[], object], end: Callable[[], object]) -> Iterator[None]:
+    """Something is drawn on the terminal, from `begin` to `end`; lines that are printed meanwhile stand above it.
+
+    `begin` may put a stream of its own in the place of standard error, which is guarded too.
+    """
+    begin()
+    _end_drawing.append(end)
+    try:
+        with redirect_stderr(_Guarded(sys.stderr)):
+            yield
+    finally:
+        _end_drawing.remove(end)
+        end()
+
+
+def end_drawing() -> None:
+    """Nothing is drawn any more, and the terminal is as it was: for a program that ends at once."""
+    for end in _end_drawing:
+        end()
+    if is_terminal():
+        unguarded_stderr().write(_SHOW_CURSOR)
+        unguarded_stderr().flush()
 
 
 def unguarded_stderr() -> TextIO:

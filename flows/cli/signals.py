@@ -13,11 +13,11 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
-from flows.terminal import echo, flush, is_terminal, unguarded_stderr
+from flows.terminal import echo, end_drawing, flush
 
 if TYPE_CHECKING:
     from stores.contract.stop import Stop
@@ -29,7 +29,6 @@ _REPORT_WITHIN_S = 0.5
 _SAY_WITHIN_S = 0.5
 """How long a line may take: a terminal that was halted takes none."""
 _ENDING = (signal.SIGINT, signal.SIGTERM)
-_SHOW_CURSOR = "\x1b[?25h"
 
 _signalled: list[int] = []
 
@@ -113,14 +112,18 @@ def _next(received: socket.socket, timeout_s: float | None) -> int | None:
 
 
 def _end(text: str) -> NoReturn:
-    if is_terminal():
-        unguarded_stderr().write(_SHOW_CURSOR)
+    _try(end_drawing)
     _say(f"offramp: {text}")
     os._exit(signal_code())
 
 
 def _say(text: str) -> None:
     """Print the text to standard error if it can be printed at once."""
-    saying = threading.Thread(target=echo, args=(text,), kwargs={"err": True}, daemon=True)
-    saying.start()
-    saying.join(_SAY_WITHIN_S)
+    _try(lambda: echo(text, err=True))
+
+
+def _try(printing: Callable[[], None]) -> None:
+    """Wait for the call, but not for a terminal that was halted."""
+    trying = threading.Thread(target=printing, daemon=True)
+    trying.start()
+    trying.join(_SAY_WITHIN_S)

@@ -26,8 +26,8 @@ class Observer(Protocol):
 class RunObserver(Observer, Protocol):
     """Receives how far a whole run has come: also what is done before and after routes are copied or compared."""
 
-    def stepped(self, step: str, done: int, routes: int, route: str) -> None:
-        """So many of the routes have taken the step; `route` is the last that began it, "" once none is to begin."""
+    def stepped(self, step: str, done: int, routes: int, at_work: Sequence[str]) -> None:
+        """So many of the routes have taken the step; `at_work` are those that take it now, the first to begin first."""
 
     def planned(self, route: str, stage: str, jobs: int, documents: int) -> None:
         """So many jobs of a stage of the route are to come, with about so many documents, beside those planned."""
@@ -36,7 +36,7 @@ class RunObserver(Observer, Protocol):
 class Silent:
     """An observer that watches nothing."""
 
-    def stepped(self, step: str, done: int, routes: int, route: str) -> None:
+    def stepped(self, step: str, done: int, routes: int, at_work: Sequence[str]) -> None:
         """Do nothing."""
 
     def planned(self, route: str, stage: str, jobs: int, documents: int) -> None:

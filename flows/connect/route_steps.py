@@ -24,8 +24,8 @@ R = TypeVar("R")
 class StepObserver(Protocol):
     """Receives how far the routes have come in a step."""
 
-    def __call__(self, step: str, done: int, routes: int, route: str, /) -> None:
-        """So many of the routes have taken the step; `route` is the last that began it, "" once none is to begin."""
+    def __call__(self, step: str, done: int, routes: int, at_work: Sequence[str], /) -> None:
+        """So many of the routes have taken the step; `at_work` are those that take it now, the first to begin first."""
 
 
 def take_step(
@@ -47,7 +47,7 @@ def take_step(
     waiting = deque(routes)
     ended: SimpleQueue[tuple[str, R | BaseException]] = SimpleQueue()
     outcomes: dict[str, R | OfframpError] = {}
-    under_way = 0
+    under_way: dict[str, None] = {}
     fault: BaseException | None = None
 
     def run(route: Route) -> None:
@@ -58,10 +58,10 @@ def take_step(
 
     try:
         while under_way or (waiting and fault is None and not stop.is_set()):
-            if waiting and under_way < at_once and fault is None and not stop.is_set():
+            if waiting and len(under_way) < at_once and fault is None and not stop.is_set():
                 route = waiting.popleft()
-                observer(step, len(outcomes), len(routes), route.name)
-                under_way += 1
+                under_way[route.name] = None
+                observer(step, len(outcomes), len(routes), list(under_way))
                 # A daemon: the program ends without those that were abandoned.
                 threading.Thread(
                     target=contextvars.copy_context().run, args=(run, route), name=f"{step} {route.name}", daemon=True
@@ -73,17 +73,16 @@ def take_step(
                 name, outcome = ended.get(timeout=_POLL_EVERY_S)
             except Empty:
                 continue
-            under_way -= 1
+            del under_way[name]
             if isinstance(outcome, BaseException) and not isinstance(outcome, OfframpError):
                 fault = outcome
             else:
                 outcomes[name] = outcome
-                observer(step, len(outcomes), len(routes), "")
+                observer(step, len(outcomes), len(routes), list(under_way))
     finally:
         # An interrupt of this thread is no reason for the others to write under leases that are given back.
         while under_way and not abandons:
-            ended.get()
-            under_way -= 1
+            del under_way[ended.get()[0]]
     if fault is not None:
         raise fault
     stopped = TransientError("E-STOPPED", f"stopped by a signal while {step}; the same command resumes")

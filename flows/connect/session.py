@@ -80,11 +80,10 @@ class RouteSteps:
         """Return what the work on each route came to; see `take_step`."""
         return take_step(step, routes, work, stop=self.stop, observer=self.show, abandons=abandons)
 
-    def show(self, step: str, done: int, routes: int, route: str) -> None:
+    def show(self, step: str, done: int, routes: int, at_work: Sequence[str]) -> None:
         """The observer is shown the step, which is also on record about a second later."""
-        self.observer.stepped(step, done, routes, route)
-        if route:
-            self._begun[route] = step
+        self.observer.stepped(step, done, routes, at_work)
+        self._begun.update(dict.fromkeys(at_work, step))
         if self._begun and time.monotonic() - self._recorded_at >= _RECORD_EVERY_S:
             self._recorded_at = time.monotonic()
             try:

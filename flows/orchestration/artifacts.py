@@ -24,6 +24,7 @@ from flows.connect.stores import open_source, open_state
 from flows.orchestration.events import emit_verdict
 from flows.orchestration.summary import as_page, figures, findings, headline
 from flows.plan.model import Plan, Route
+from flows.quantities import counted, number, seconds
 from flows.replication.sync import RouteProgress, SyncObserver
 from flows.reporting.columns import Place, cells
 from flows.reporting.markdown_text import plain, prose
@@ -115,7 +116,7 @@ def _copied(state: State, routes: Sequence[Route], expected: dict[str, int]) -> 
             about = read
         done += read
         all_of_it += about
-        words.append(plain(f"{route.name}: {read} of about {about} documents copied"))
+        words.append(plain(f"{route.name}: {number(read)} of about {number(about)} documents copied"))
     return 100.0 * done / max(1, all_of_it), "\n".join(words)
 
 
@@ -135,8 +136,8 @@ def catching_up_shown(plan: Plan) -> Iterator[SyncObserver]:
         behind_s = max((route.lag_s for route in progress), default=0.0)
         words = [
             plain(
-                f"{row.route}: {row.events} changes, {row.applied} copied, {row.deleted} deleted,"
-                f" {row.lag_s:.0f} s behind"
+                f"{row.route}: {counted(row.events, 'change')}, {number(row.applied)} copied,"
+                f" {number(row.deleted)} deleted, {seconds(row.lag_s)} behind"
             )
             for row in progress
         ]
@@ -200,7 +201,9 @@ class Counted:
     def began(self, route: str, stage: str, documents: int) -> None:
         """Begin to count a stage of so many documents; the count of the stage before is dropped."""
         with self._lock:
-            self._stage, self._done, self._ahead = stage, 0, documents
+            if stage != self._stage:
+                self._stage, self._done = stage, 0
+            self._ahead = documents
 
     def advanced(self, route: str, stage: str, documents: int) -> None:
         """Add so many documents that are done."""
@@ -217,5 +220,5 @@ class Counted:
         with self._lock:
             about = max(self._ahead, self._done)
             return 100.0 * self._done / max(1, about), plain(
-                f"{self._route}: {self._stage} {self._done} of about {about}"
+                f"{self._route}: {self._stage} {number(self._done)} of about {number(about)}"
             )

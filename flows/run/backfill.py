@@ -20,6 +20,7 @@ from flows.connect.staging import awaits_load, open_staging, refuse_occupied
 from flows.connect.stores import OpenRoute, open_source, with_design
 from flows.plan.model import Route
 from flows.plan.plan_keys import RunKeys
+from flows.quantities import counted
 from flows.replication.positions import FirstPosition
 from flows.replication.sweep import sweep
 from flows.reporting.evidence import Failures, add_errors
@@ -162,7 +163,7 @@ class _Backfill:
             first.take(route, opened.lease, opened.database)
             partitions = source.split(route.keys.partitions or _partitions(source.estimate(), self.run.plan.run))
             opened.state.partitions.begin(opened.lease, route.fingerprint(), source.identity(), identity, partitions)
-        _log.info("%s: %d partitions", route.name, len(partitions))
+        _log.info("%s: %s", route.name, counted(len(partitions), "partition"))
 
     def copy(self) -> dict[str, list[Span]]:
         """Each route is copied to its end, or has failed, or was stopped; returns when its jobs ran, by route."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -13,9 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.connect.progress import Silent
-from flows.quantities import counted, number, seconds
+from flows.quantities import counted, named, number
 from flows.run.run_progress import RouteStage, RunProgress, Stage, Step
-from flows.terminal import unguarded_stderr
+from flows.terminal import drawing, stdout_width, unguarded_stderr
 from flows.visible_text import visible
 
 if TYPE_CHECKING:
@@ -26,60 +27,74 @@ _LEAST_ROUTES = 3
 _OTHER_LINES = 8
 """Lines of a terminal for anything but routes."""
 _NAME_WIDTH = 24
-_NARROW_NAME_WIDTH = 18
-_WIDE = 100
-"""Columns of a terminal from which on a route has its figures, too."""
+_FIGURES_WIDTH = 26
 
 
 class _Shown:
     """What is on the terminal while it is entered."""
 
-    _live: Live
+    def __init__(self, console: Console | None) -> None:
+        """Draw nothing yet."""
+        self._console = console or _console()
+        # What goes to a file is none of the terminal's.
+        to_file = stdout_width() is None
+        self._live = Live(
+            get_renderable=self.render, console=self._console, refresh_per_second=4, redirect_stdout=not to_file
+        )
+        self._drawing = drawing(self._live.start, self._live.stop)
 
     def __enter__(self) -> Self:
-        self._live.start()
+        self._drawing.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._live.stop()
+        self._drawing.__exit__(kind, error, trace)
+
+    def render(self) -> RenderableType:
+        """Return what is drawn now."""
+        raise NotImplementedError
 
 
 class Bars(_Shown, RunProgress):
     """Lines for the step at hand, each stage with the routes at work on it, and how many are done."""
 
-    def __init__(self, console: Console | None = None) -> None:
-        """Draw nothing yet."""
-        super().__init__()
-        self._console = console or _console()
-        self._live = Live(get_renderable=self.render, console=self._console, refresh_per_second=4)
+    def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        """Draw nothing yet; the clock is in seconds."""
+        RunProgress.__init__(self, clock)
+        _Shown.__init__(self, console)
 
     def render(self) -> RenderableType:
         """Return what is drawn now."""
         parts: list[RenderableType] = []
         current = self.current
+        grid = _grid(self._console)
         for stage in self.stages():
-            grid = _grid(self._console)
-            _add(grid, stage.name, stage.percent, _figures(stage))
-            at_hand = current is not None and stage.name == current.name
-            shown = stage.at_work[: self._most_routes()] if at_hand else ()
-            for route in shown:
-                _add(grid, f"  {route.route}", _percent(route), self._route_figures(route))
+            if current is None or stage.name != current.name:
+                figures = f"{number(stage.done)} {stage.time}" if stage.at_end else stage.amount
+                _add(grid, stage.name, stage.percent, figures)
+        if current is not None:
+            _add(grid, current.name, current.percent, current.time)
             parts.append(grid)
-            if at_hand and stage.routes > 1:
-                parts.append(_text(f"  {_summary(stage, len(shown))}"))
-        if self.step is not None and self.step.done < self.step.routes:
-            parts.append(_step(self.step, self._console))
+            words = filter(None, (f"{current.amount}, {current.speed}", current.routes_text))
+            parts.append(_text(f"  {'; '.join(words)}"))
+            parts.append(self._routes(current))
+        elif self.step is not None and self.step.done < self.step.routes:
+            parts += [grid, _step(self.step)]
+        else:
+            parts.append(grid)
         return Group(*parts)
 
-    def _most_routes(self) -> int:
-        return max(_LEAST_ROUTES, min(_MOST_ROUTES, self._console.height - _OTHER_LINES))
-
-    def _route_figures(self, route: RouteStage) -> str:
-        if self._console.width < _WIDE:
-            return number(route.done)
-        return number(route.done) if route.done >= route.total else f"{number(route.done)} of ~{number(route.total)}"
+    def _routes(self, stage: Stage) -> RenderableType:
+        """Return a line for each route at work, as many as there is room for."""
+        grid = _grid(self._console)
+        most = max(_LEAST_ROUTES, min(_MOST_ROUTES, self._console.height - _OTHER_LINES))
+        for route in stage.at_work[:most]:
+            _add(grid, f"  {route.route}", _percent(route), _route_figures(route))
+        if (more := len(stage.at_work) - most) > 0:
+            grid.add_row(_text(f"  and {counted(more, 'route')} more"), "", "", "")
+        return grid
 
 
 class SyncTable(_Shown, Silent):
@@ -87,14 +102,17 @@ class SyncTable(_Shown, Silent):
 
     def __init__(self, console: Console | None = None) -> None:
         """Draw nothing yet."""
-        self._console = console or _console()
         self.picture: RenderableType = ""
         """What was drawn last."""
-        self._live = Live(get_renderable=lambda: self.picture, console=self._console, refresh_per_second=4)
+        _Shown.__init__(self, console)
 
-    def stepped(self, step: str, done: int, routes: int, route: str) -> None:
+    def render(self) -> RenderableType:
+        """Return the picture."""
+        return self.picture
+
+    def stepped(self, step: str, done: int, routes: int, at_work: Sequence[str]) -> None:
         """The step takes the place of the table."""
-        self.picture = _step(Step(step, done, routes, route), self._console)
+        self.picture = _step(Step(step, done, routes, at_work)) if done < routes else ""
 
     def __call__(self, progress: Sequence[RouteProgress], /) -> None:
         """The table is drawn anew: the routes that are furthest behind, as many as there is room for."""
@@ -116,12 +134,12 @@ def _text(words: str) -> Text:
 
 
 def _grid(console: Console) -> Table:
+    """Return a grid whose columns have the same place in each picture, so that nothing jumps."""
     grid = Table.grid(padding=(0, 1), expand=True)
-    name_width = _NAME_WIDTH if console.width >= _WIDE else _NARROW_NAME_WIDTH
-    grid.add_column(no_wrap=True, overflow="ellipsis", max_width=name_width)
+    grid.add_column(no_wrap=True, overflow="ellipsis", width=min(_NAME_WIDTH, console.width // 3))
     grid.add_column(ratio=1, min_width=6)
-    grid.add_column(justify="right", no_wrap=True, min_width=5)
-    grid.add_column(no_wrap=True, overflow="ellipsis")
+    grid.add_column(justify="right", no_wrap=True, width=5)
+    grid.add_column(no_wrap=True, overflow="ellipsis", width=min(_FIGURES_WIDTH, console.width // 3))
     return grid
 
 
@@ -135,26 +153,20 @@ def _percent(route: RouteStage) -> int:
     return min(99, 100 * route.done // route.total) if route.total else 0
 
 
-def _figures(stage: Stage) -> str:
-    if stage.at_end:
-        return f"{stage.documents} in {seconds(stage.elapsed_s)}"
-    left = f"  {seconds(stage.left_s)} left" if stage.left_s is not None else ""
-    return f"{stage.documents}  {number(round(stage.rate))}/s{left}"
+def _route_figures(route: RouteStage) -> str:
+    return number(route.done) if route.done >= route.total else f"{number(route.done)} of ~{number(route.total)}"
 
 
-def _summary(stage: Stage, shown: int) -> str:
-    more = len(stage.at_work) - shown
-    others = [f"{number(more)} more at work"] if more > 0 else []
-    waiting = stage.routes - stage.routes_at_end - len(stage.at_work)
-    others += [f"{number(waiting)} to come"] if waiting > 0 else []
-    return ", ".join([f"{number(stage.routes_at_end)} of {counted(stage.routes, 'route')} done", *others])
-
-
-def _step(step: Step, console: Console) -> RenderableType:
-    grid = _grid(console)
+def _step(step: Step) -> RenderableType:
+    """Return a line for the step, whatever the length of its name, and one for the routes that take it."""
+    grid = Table.grid(padding=(0, 1), expand=True)
+    grid.add_column(no_wrap=True, overflow="ellipsis")
+    grid.add_column(ratio=1, min_width=6)
+    grid.add_column(no_wrap=True)
     percent = 100 * step.done // max(1, step.routes)
-    _add(grid, step.name, percent, f"{number(step.done)} of {counted(step.routes, 'route')}  {step.route}")
-    return grid
+    figures = f"{number(step.done)} of {counted(step.routes, 'route')}"
+    grid.add_row(_text(step.name), ProgressBar(total=100, completed=percent), _text(figures))
+    return Group(grid, _text(f"  at work: {named(step.at_work, 3)}") if step.at_work else "")
 
 
 def _table(progress: Sequence[RouteProgress]) -> Table:

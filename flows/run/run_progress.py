@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from flows.quantities import counted, named, number, seconds
 
 _RATE_OVER_S = 30.0
 """The time over which documents are counted for a rate: the rate of now, not of the whole run."""
+_SAMPLE_EVERY_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,15 +23,15 @@ class Step:
     name: str
     done: int
     routes: int
-    route: str
-    """The last that began it; "" before there is one."""
+    at_work: Sequence[str]
+    """The routes that take it now, the first to begin first."""
 
     def line(self) -> str:
         """Return the step as a line."""
-        if not self.done and self.route:
-            return f"{self.name}: route 1 of {number(self.routes)}, {self.route}"
-        at = f", at {self.route}" if self.route and self.done < self.routes else ""
-        return f"{self.name}: {number(self.done)} of {counted(self.routes, 'route')}{at}"
+        if self.routes == 1:
+            return f"{self.name}: {', '.join(self.at_work) or counted(self.done, 'route')}"
+        at_work = f"; at work: {named(self.at_work)}" if self.at_work else ""
+        return f"{self.name}: {number(self.done)} of {counted(self.routes, 'route')}{at_work}"
 
 
 @dataclass(slots=True)
@@ -51,14 +53,19 @@ class RouteStage:
         return self.begun > self.ended
 
     @property
+    def is_over(self) -> bool:
+        """Whether every job has ended, done or not: what was expected counts no more."""
+        return 0 < self.jobs <= self.ended
+
+    @property
     def at_end(self) -> bool:
-        """Whether all of it is done: then what was expected counts no more, which no filter lessened."""
-        return self.complete and 0 < self.jobs <= self.ended
+        """Whether all of it is done."""
+        return self.complete and self.is_over
 
     @property
     def total(self) -> int:
-        """The documents that there are, as far as is known."""
-        return self.done if self.at_end else max(self.expected, self.done)
+        """The documents that there are, as far as is known; a filter may have left out some of those expected."""
+        return self.done if self.is_over else max(self.expected, self.done)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +75,19 @@ class Stage:
     name: str
     done: int
     total: int
-    at_end: bool
-    """Whether every route is at its end."""
     rate: float
     """Documents a second lately."""
     elapsed_s: float
     routes: int
     routes_at_end: int
+    routes_cut_short: int
+    """Routes that failed or were stopped before their end."""
     at_work: Sequence[RouteStage]
+
+    @property
+    def at_end(self) -> bool:
+        """Whether every route is at its end."""
+        return self.routes > 0 and self.routes_at_end == self.routes
 
     @property
     def percent(self) -> int:
@@ -90,31 +102,74 @@ class Stage:
         return (self.total - self.done) / self.rate if self.rate > 0 and self.total > self.done else None
 
     @property
-    def documents(self) -> str:
+    def amount(self) -> str:
         """How many documents are done, of about how many."""
-        if self.at_end or self.done >= self.total:
-            return number(self.done)
-        return f"{number(self.done)} of ~{number(self.total)}"
+        return number(self.done) if self.done >= self.total else f"{number(self.done)} of ~{number(self.total)}"
+
+    @property
+    def time(self) -> str:
+        """How long it took, or how long the rest takes; "" where that is unknown."""
+        if self.at_end:
+            return f"in {seconds(self.elapsed_s)}"
+        return "" if self.left_s is None else f"{seconds(self.left_s)} left"
+
+    @property
+    def speed(self) -> str:
+        """The documents a second: lately, or over all once it is at its end."""
+        return f"{number(round(self.done / max(self.elapsed_s, 1e-9) if self.at_end else self.rate))}/s"
+
+    @property
+    def routes_text(self) -> str:
+        """How many routes are done and to come; "" for a single route."""
+        if self.routes == 1:
+            return ""
+        to_come = self.routes - self.routes_at_end - self.routes_cut_short - len(self.at_work)
+        words = [f"{number(self.routes_at_end)} of {counted(self.routes, 'route')} done"]
+        words += [f"{number(self.routes_cut_short)} stopped or failed"] if self.routes_cut_short else []
+        words += [f"{number(to_come)} to come"] if to_come > 0 else []
+        return ", ".join(words)
 
     def line(self) -> str:
         """Return the stage as a line."""
-        noun = "records" if self.name == "load" else "documents"
-        figures = f"{self.name} {self.percent} %: {self.documents} {noun}"
-        routes = f"{number(self.routes_at_end)} of {counted(self.routes, 'route')} done"
-        if self.at_end:
-            overall = self.done / max(self.elapsed_s, 1e-9)
-            return f"{figures} in {seconds(self.elapsed_s)}, {number(round(overall))}/s; {routes}"
-        left = f", {seconds(self.left_s)} left" if self.left_s is not None else ""
-        at_work = f"; at work: {named([each.route for each in self.at_work])}" if self.at_work else ""
-        return f"{figures}, {number(round(self.rate))}/s{left}; {routes}{at_work}"
+        noun = "record" if self.name == "load" else "document"
+        noun += "" if max(self.done, self.total) == 1 else "s"
+        figures = [f"{self.amount} {noun}", self.speed, *([self.time] if self.time else [])]
+        at_work = f"at work: {named([each.route for each in self.at_work])}" if self.at_work else ""
+        words = "; ".join(filter(None, (", ".join(figures), self.routes_text, at_work)))
+        return f"{self.name} {self.percent} %: {words}"
 
 
 @dataclass(slots=True)
 class _Stage:
+    """A stage with its sums over all routes, which each event changes by what it changes of its route."""
+
     began: float
     routes: dict[str, RouteStage] = field(default_factory=dict)
+    at_work: dict[str, RouteStage] = field(default_factory=dict)
+    done: int = 0
+    total: int = 0
+    at_end: int = 0
+    cut_short: int = 0
     samples: deque[tuple[float, int]] = field(default_factory=deque)
     ended: float | None = None
+
+    @contextmanager
+    def changing(self, route: str) -> Iterator[RouteStage]:
+        """Give the route's stage, which the body changes."""
+        each = self.routes.setdefault(route, RouteStage(route))
+        self._add(each, -1)
+        yield each
+        self._add(each, 1)
+        if each.at_work:
+            self.at_work.setdefault(route, each)
+        else:
+            self.at_work.pop(route, None)
+
+    def _add(self, each: RouteStage, sign: int) -> None:
+        self.done += sign * each.done
+        self.total += sign * each.total
+        self.at_end += sign * each.at_end
+        self.cut_short += sign * (each.is_over and not each.complete)
 
 
 class RunProgress:
@@ -129,26 +184,22 @@ class RunProgress:
         self._current: str | None = None
         """The stage at hand, None while a step is."""
 
-    def stepped(self, step: str, done: int, routes: int, route: str) -> None:
+    def stepped(self, step: str, done: int, routes: int, at_work: Sequence[str]) -> None:
         """Take over how far the step has come."""
         with self._lock:
-            known = self._step.route if self._step is not None and self._step.name == step else ""
-            self._step = Step(step, done, routes, route or known)
+            self._step = Step(step, done, routes, at_work)
             self._current = None
         self.changed()
 
     def planned(self, route: str, stage: str, jobs: int, documents: int) -> None:
         """Expect so many more jobs and documents."""
-        with self._lock:
-            each = self._at(route, stage)
+        with self._changing(route, stage) as each:
             each.jobs += jobs
             each.expected += documents
-        self.changed()
 
     def began(self, route: str, stage: str, documents: int) -> None:
         """Count a job that is under way; what nobody planned is expected from its documents."""
-        with self._lock:
-            each = self._at(route, stage)
+        with self._changing(route, stage) as each:
             if not each.jobs:
                 each.expected = documents
             each.begun += 1
@@ -157,19 +208,18 @@ class RunProgress:
 
     def advanced(self, route: str, stage: str, documents: int) -> None:
         """Count documents that are done."""
-        with self._lock:
-            self._at(route, stage).done += documents
+        with self._changing(route, stage) as each:
+            each.done += documents
 
     def ended(self, route: str, stage: str, complete: bool) -> None:
         """Count a job that has ended."""
-        with self._lock:
-            each = self._at(route, stage)
+        with self._changing(route, stage) as each:
             each.ended += 1
             each.complete = each.complete and complete
         self.changed()
 
     def changed(self) -> None:
-        """Called after each change but the count of documents; for who shows it."""
+        """Called after a step, and where a job began or ended; for who shows it."""
 
     @property
     def step(self) -> Step | None:
@@ -187,24 +237,24 @@ class RunProgress:
         with self._lock:
             return None if self._current is None else self._figures(self._current, self._stages[self._current])
 
-    def _at(self, route: str, stage: str) -> RouteStage:
-        self._current = stage
-        if stage not in self._stages:
-            self._stages[stage] = _Stage(self._clock())
-        return self._stages[stage].routes.setdefault(route, RouteStage(route))
+    @contextmanager
+    def _changing(self, route: str, stage: str) -> Iterator[RouteStage]:
+        with self._lock:
+            self._current = stage
+            if stage not in self._stages:
+                self._stages[stage] = _Stage(self._clock())
+            with self._stages[stage].changing(route) as each:
+                yield each
 
     def _figures(self, name: str, stage: _Stage) -> Stage:
-        routes = list(stage.routes.values())
-        done = sum(each.done for each in routes)
-        at_end = bool(routes) and all(each.at_end for each in routes)
         now = self._clock()
-        if not at_end:
+        if not stage.routes or stage.at_end < len(stage.routes):
             stage.ended = None
         elif stage.ended is None:
             stage.ended = now
-        elsewhere = stage.ended is not None or self._current != name
-        if not elsewhere:
-            stage.samples.append((now, done))
+        if stage.ended is None and self._current == name:
+            if not stage.samples or now - stage.samples[-1][0] >= _SAMPLE_EVERY_S:
+                stage.samples.append((now, stage.done))
             while len(stage.samples) > 2 and now - stage.samples[1][0] >= _RATE_OVER_S:
                 stage.samples.popleft()
         first_at, first = stage.samples[0] if stage.samples else (stage.began, 0)
@@ -212,12 +262,12 @@ class RunProgress:
             first_at, first = stage.began, 0
         return Stage(
             name=name,
-            done=done,
-            total=sum(each.total for each in routes),
-            at_end=at_end,
-            rate=(done - first) / max(now - first_at, 1e-9),
+            done=stage.done,
+            total=stage.total,
+            rate=(stage.done - first) / max(now - first_at, 1e-9),
             elapsed_s=(stage.ended if stage.ended is not None else now) - stage.began,
-            routes=len(routes),
-            routes_at_end=sum(each.at_end for each in routes),
-            at_work=[each for each in routes if each.at_work],
+            routes=len(stage.routes),
+            routes_at_end=stage.at_end,
+            routes_cut_short=stage.cut_short,
+            at_work=list(stage.at_work.values()),
         )

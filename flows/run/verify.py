@@ -84,7 +84,7 @@ def verify_copied(run: Run, session: Session, options: VerifyOptions, failures: 
     if options.level == "full":
         return Verification(options.level, _verify_fully(run, session, jobs, failures), notes)
     for job in jobs:
-        documents = session.checked[job.route].documents
+        documents = _expected(session, job.route)
         ahead = min(options.sample, documents) if options.level == "sample" else documents
         run.observer.planned(job.route, "verify", 1, ahead)
     verified = _do(run, jobs, failures)
@@ -184,13 +184,18 @@ def _verify_fully(run: Run, session: Session, jobs: Sequence[VerifyJob], failure
     return verified
 
 
+def _expected(session: Session, route: str) -> int:
+    """Return about how many documents the source gives: as many as it gave the copy, which a filter may lessen."""
+    if session.state.partitions.route(route) is None:
+        return session.checked[route].documents
+    return total_tally(session.state, session.plan.routes[route]).read
+
+
 def _plan_comparison(run: Run, session: Session, job: VerifyJob, parts: Sequence[PassPart]) -> None:
-    """The observer knows how many parts of the route's pass are to be compared, and about how many documents."""
-    pending = sum(part.stage == "compare" and not part.done for part in parts)
-    compared = sum(part.tally.read for part in parts if part.stage == "compare")
-    if pending:
-        ahead = max(0, session.checked[job.route].documents - compared)
-        run.observer.planned(job.route, "verify", pending, ahead)
+    """The observer knows how many jobs the route's pass still has, and about how many documents it compares."""
+    jobs = 1 + sum(not part.done for part in parts) if len(parts) >= _FEWEST_PARTS else 1
+    compared = sum(part.tally.read for part in parts)
+    run.observer.planned(job.route, "verify", jobs, max(0, _expected(session, job.route) - compared))
 
 
 def _closing(job: VerifyJob, parts: Sequence[PassPart]) -> VerifyJob:

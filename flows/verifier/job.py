@@ -7,7 +7,6 @@ import logging
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -15,7 +14,7 @@ from uuid import uuid4
 
 from flows.connect.expires_from_index import resolve_expires
 from flows.connect.gc_tuning import collect_seldom
-from flows.connect.progress import SILENT, Observer, Progress, ProgressCounter, Watched, watched
+from flows.connect.progress import SILENT, Observer, Progress, ProgressCounter, watched
 from flows.connect.stores import OpenRoute, open_route, open_state
 from flows.copying.projection import identify
 from flows.plan.model import Plan
@@ -30,7 +29,7 @@ from mappers.contract import Record
 from mappers.expiry import IndexExpires
 from stores.contract.journal import Tally
 from stores.contract.source import Partition, Readable
-from stores.contract.stop import NEVER, Stop
+from stores.contract.stop import NEVER, STOPPED, Stop
 from stores.contract.target import Auditable, Listable, Target
 from stores.errors import PermanentError, TransientError
 from stores.private_paths import UnsafePathError, make_private_folder
@@ -120,6 +119,7 @@ class VerifyJob:
             open_state(plan) as state,
             collect_seldom(),
             open_route(plan, route, state, self.lease, self.id_kind) as opened,
+            watched(observer, self.route, "verify", self._ahead(opened)),
         ):
             pending = pending_changes(state, route, opened.database, opened.projection, stop)
             work = _Work(plan, self, opened, observer, stop, pulse := ProgressCounter(), pending)
@@ -139,6 +139,11 @@ class VerifyJob:
         lost = pending.lost if pending is not None else ""
         return replace(found, seconds=time.monotonic() - began, lost=lost, progress=[pulse.progress()])
 
+    def _ahead(self, opened: OpenRoute) -> int:
+        """Return about how many documents are to be compared."""
+        estimate = opened.source.estimate()
+        return min(self.options.sample, estimate) if self.options.level == "sample" else estimate
+
 
 @dataclass(frozen=True, slots=True)
 class _Work:
@@ -154,7 +159,7 @@ class _Work:
     """What sync owes the target; None where no sync by a stream keeps it up."""
 
     def count(self) -> Verified:
-        with self._watched(), tempfile.TemporaryDirectory(prefix="offramp-verify-") as folder:
+        with tempfile.TemporaryDirectory(prefix="offramp-verify-") as folder:
             parts = self.opened.state.partitions.of_route(self.job.route)
             counts = count_route(self.opened.source, self.opened.target, parts, Path(folder), self.stop)
         return Verified(counts=counts, faults=_audited(self.opened.target))
@@ -166,7 +171,7 @@ class _Work:
             for part in (each.partition.lower, each.position)
         ]
         found: list[Mismatch] = []
-        with self._watched(), tempfile.TemporaryDirectory(prefix="offramp-verify-") as folder:
+        with tempfile.TemporaryDirectory(prefix="offramp-verify-") as folder:
             log = AddressLog(Path(folder) / "log")
             drawn = draw(self.opened.source, self.job.options.sample, [at for at in parts if at is not None])
             tally = self._compared(log, drawn, Partition(0))
@@ -197,8 +202,8 @@ class _Work:
 
     def compare(self, number: int) -> Verified:
         part, log = self._part(number)
-        with self._watched() as watching:
-            watching.complete = self._compared(log, self.opened.source, part.partition, part) is not None
+        if self._compared(log, self.opened.source, part.partition, part) is None:
+            raise _stopped()
         return Verified()
 
     def close(self) -> Verified:
@@ -300,18 +305,13 @@ class _Work:
         ]
         self.opened.state.verification.end(self.job.lease, pass_id, kept, whole=whole)
 
-    def _watched(self) -> AbstractContextManager[Watched]:
-        estimate = self.opened.source.estimate()
-        ahead = min(self.job.options.sample, estimate) if self.job.options.level == "sample" else estimate
-        return watched(self.observer, self.job.route, "verify", ahead)
-
 
 def _audited(target: Target[Record]) -> Sequence[str]:
     return target.audit() if isinstance(target, Auditable) else ()
 
 
 def _stopped() -> TransientError:
-    return TransientError("E-STOPPED", "stopped during the verification; the same command resumes with it")
+    return TransientError(STOPPED, "stopped during the verification; the same command resumes with it")
 
 
 Level = Literal["none", "counts", "sample", "full"]

@@ -100,11 +100,11 @@ def test_a_bar_shows_a_name_as_it_is_written() -> None:
     _, err, streams = captured()
     with streams, terminal.guarded():
         with Bars() as bars:
-            bars.stepped("checking", 0, 2, name)
+            bars.stepped("checking", 0, 2, [name])
             bars.began(name, "copy", 3)
             bars.advanced(name, "copy", 3)
         with SyncTable() as table:
-            table.stepped("checking", 0, 1, name)
+            table.stepped("checking", 0, 1, [name])
             table([RouteProgress(name, 1, 1, 0, 0.0, 1.0, None, "")])
     assert err.getvalue().count("[red]a") >= 2
     assert "\x1b[2J" not in err.getvalue()

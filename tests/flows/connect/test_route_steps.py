@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -57,14 +58,27 @@ def test_so_many_at_once_and_no_more(routes: list[Route]) -> None:
 
 
 def test_each_beginning_and_each_end_is_shown(routes: list[Route]) -> None:
-    shown: list[tuple[str, int, int, str]] = []
+    shown: list[tuple[str, int, int, Sequence[str]]] = []
     take_step("looking", routes[:2], lambda _: None, observer=lambda *step: shown.append(step), at_once=1)
     assert shown == [
-        ("looking", 0, 2, "r00"),
-        ("looking", 1, 2, ""),
-        ("looking", 1, 2, "r01"),
-        ("looking", 2, 2, ""),
+        ("looking", 0, 2, ["r00"]),
+        ("looking", 1, 2, []),
+        ("looking", 1, 2, ["r01"]),
+        ("looking", 2, 2, []),
     ]
+
+
+def test_the_routes_that_are_waited_for_are_shown_and_not_those_that_have_ended(routes: list[Route]) -> None:
+    slow = threading.Event()
+    shown: list[Sequence[str]] = []
+
+    def observer(_step: str, done: int, _routes: int, at_work: Sequence[str]) -> None:
+        shown.append(at_work)
+        if done == 2:
+            slow.set()
+
+    take_step("looking", routes[:3], lambda route: route.name == "r00" and slow.wait(20), observer=observer)
+    assert shown[2:] == [["r00", "r01", "r02"], shown[3], ["r00"], []]
 
 
 def test_once_stopped_no_route_begins_and_those_under_way_are_waited_for(routes: list[Route]) -> None:

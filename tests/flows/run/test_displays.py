@@ -5,17 +5,28 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import sys
 from collections.abc import Iterator
+from typing import IO
 
 import pytest
 from rich.console import Console
 from waiting import until
 
+from flows import terminal
 from flows.replication.sync import RouteProgress
 from flows.run.bars import Bars, SyncTable
 from flows.run.console import Lines, SyncLines
+from stores.masking import conceal
 
 ROUTES = [f"a_route_with_a_long_name_{number:03}" for number in range(200)]
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 def drawn(display: Bars | SyncTable, console: Console) -> list[str]:
@@ -25,29 +36,32 @@ def drawn(display: Bars | SyncTable, console: Console) -> list[str]:
     return [line.rstrip() for line in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capture.get()).splitlines()]
 
 
-def console_of(width: int, height: int = 24) -> Console:
-    return Console(file=io.StringIO(), force_terminal=True, width=width, height=height, legacy_windows=False)
+def console_of(width: int, height: int = 24, file: IO[str] | None = None) -> Console:
+    return Console(file=file or io.StringIO(), force_terminal=True, width=width, height=height, legacy_windows=False)
 
 
 @pytest.mark.parametrize("width", [80, 100, 165])
 def test_two_hundred_routes_are_a_total_those_at_work_and_a_summary(width: int) -> None:
     console = console_of(width)
-    bars = Bars(console)
+    bars = Bars(console, clock := Clock())
     for route in ROUTES:
         bars.planned(route, "copy", 1, 1_000_000)
+    bars.render()
     for route in ROUTES[:23]:
         bars.began(route, "copy", 1_000_000)
         bars.advanced(route, "copy", 250_000)
+    clock.now += 100
     for route in ROUTES[:3]:
         bars.ended(route, "copy", True)
     lines = drawn(bars, console)
-    assert len(lines) == 1 + 12 + 1
+    assert len(lines) == 2 + 12 + 1
     assert all(len(line) <= width for line in lines)
     assert lines[0].startswith("copy ")
-    assert "2 % 5 750 000 of ~197 750 000" in lines[0]
-    assert all(line.startswith("  a_route_with_a") for line in lines[1:-1])
-    assert all("25 % 250 000" in line for line in lines[1:-1])
-    assert lines[-1] == "  3 of 200 routes done, 8 more at work, 177 to come"
+    assert lines[0].endswith("   2 % 55 min 39 s left")
+    assert re.fullmatch(r"  5 750 000 of ~197 750 000, 57 500/s; 3 of 200 routes done, 177 to come", lines[1])
+    assert all(line.startswith("  a_route_with_a") for line in lines[2:-1])
+    assert all("25 % 250 000 of ~1 000 000" in line for line in lines[2:-1])
+    assert lines[-1] == "  and 8 routes more"
 
 
 def test_a_stage_that_is_done_is_a_line_and_a_step_has_its_own() -> None:
@@ -57,10 +71,11 @@ def test_a_stage_that_is_done_is_a_line_and_a_step_has_its_own() -> None:
     bars.began("orders", "copy", 1_500)
     bars.advanced("orders", "copy", 755)
     bars.ended("orders", "copy", True)
-    bars.stepped("counting", 3, 14, "users")
-    copied, counting = drawn(bars, console)
+    bars.stepped("counting the documents of the source", 3, 14, ["users", "orders", "events", "logs", "tags"])
+    copied, counting, at_work = drawn(bars, console)
     assert re.fullmatch(r"copy\s+━+ 100 % 755 in \d+\.\d s", copied)
-    assert re.fullmatch(r"counting\s+[━╸╺ ]+ 21 % 3 of 14 routes  users", counting)
+    assert re.fullmatch(r"counting the documents of the source\s+[━╸╺ ]+ 3 of 14 routes", counting)
+    assert at_work == "  at work: users, orders, events and 2 more"
 
 
 def test_a_sync_of_many_routes_shows_those_furthest_behind() -> None:
@@ -84,25 +99,65 @@ def printed() -> Iterator[io.StringIO]:
 
 def test_without_a_terminal_a_line_tells_time_percent_rate_and_what_is_left() -> None:
     with printed() as err, Lines(every_s=0.05) as lines:
-        lines.stepped("checking", 0, 2, "orders")
-        lines.planned("orders", "copy", 1, 1_000)
+        lines.stepped("checking", 0, 2, ["orders"])
+        for route in ("orders", "users"):
+            lines.planned(route, "copy", 1, 1_000)
         lines.began("orders", "copy", 1_000)
         lines.advanced("orders", "copy", 250)
-        until(lambda: "copy 25 %" in err.getvalue(), "a line of the interval")
+        until(lambda: "copy 12 %" in err.getvalue(), "a line of the interval")
         lines.advanced("orders", "copy", 500)
         lines.ended("orders", "copy", True)
+        lines.began("users", "copy", 1_000)
+        lines.ended("users", "copy", True)
     first, begun, *between, last = err.getvalue().splitlines()
-    assert re.fullmatch(r"\d\d:\d\d:\d\d checking: route 1 of 2, orders", first)
-    assert re.fullmatch(r"\d\d:\d\d:\d\d copy 0 %: 0 of ~1 000 documents, 0/s; 0 of 1 route done", begun)
-    pattern = r"\S+ copy 25 %: 250 of ~1 000 documents, [\d ]+/s, .* s left; 0 of 1 route done; at work: orders"
+    assert re.fullmatch(r"\d\d:\d\d:\d\d checking: 0 of 2 routes; at work: orders", first)
+    done = r"0 of 2 routes done, 1 to come; at work: orders"
+    assert re.fullmatch(rf"\d\d:\d\d:\d\d copy 0 %: 0 of ~2 000 documents, 0/s; {done}", begun)
+    pattern = rf"\S+ copy 12 %: 250 of ~2 000 documents, [\d ]+/s, .* left; {done}"
     assert any(re.fullmatch(pattern, line) for line in between)
-    assert re.fullmatch(r"\S+ copy 100 %: 750 documents in \d+\.\d s, [\d ]+/s; 1 of 1 route done", last)
+    assert re.fullmatch(r"\S+ copy 100 %: 750 documents, [\d ]+/s, in \d+\.\d s; 2 of 2 routes done", last)
 
 
 def test_a_run_that_waits_for_a_store_says_so_again_at_each_interval() -> None:
     with printed() as err, Lines(every_s=0.05) as lines:
-        lines.stepped("checking", 0, 2, "orders")
-        until(lambda: err.getvalue().count("checking: route 1 of 2, orders") >= 3, "lines of the interval")
+        lines.stepped("checking", 0, 2, ["orders"])
+        until(lambda: err.getvalue().count("checking: 0 of 2 routes; at work: orders") >= 3, "lines of the interval")
+
+
+class Terminal(io.StringIO):
+    """What is written to a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("make", [Bars, SyncTable])
+def test_a_line_that_is_printed_meanwhile_stands_above_the_bars_and_is_guarded(make: type[Bars | SyncTable]) -> None:
+    conceal(["hunter2-of-bars"])
+    err = Terminal()
+    with contextlib.redirect_stderr(err), terminal.guarded(), make(console_of(80, file=err)) as bars:
+        bars.stepped("checking", 0, 2, ["orders"])
+        until(lambda: "orders" in err.getvalue(), "the first picture")
+        sys.stderr.write("a library says hunter2-of-bars \x1b[2J\n")
+        terminal.echo("a line of ours", err=True)
+    text = err.getvalue()
+    assert "a library says *** \\x1b[2J\n" in text.replace("\r", "")
+    for line in ("a library says", "a line of ours"):
+        assert re.search(rf"\x1b\[2K{line}", text), repr(text)
+
+
+def test_a_program_that_ends_at_once_leaves_the_terminal_as_it_was() -> None:
+    err = Terminal()
+    with contextlib.redirect_stderr(err), contextlib.ExitStack() as left_open:
+        bars = left_open.enter_context(Bars(console_of(80, file=err)))
+        bars.stepped("checking", 0, 2, ["orders"])
+        terminal.end_drawing()
+        ended = err.getvalue()
+        terminal.echo("offramp: ended at once", err=True)
+        printed = err.getvalue().removeprefix(ended)
+    assert ended.rindex("\x1b[?25h") > ended.rindex("\x1b[?25l")
+    assert printed == "offramp: ended at once\n"
+    assert re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", ended).endswith("orders\n")
 
 
 def test_a_sync_of_many_routes_has_a_line_for_those_furthest_behind() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from flows.run.run_progress import RunProgress, Stage
@@ -35,16 +37,16 @@ def test_a_route_that_filters_ends_at_100_percent(progress: RunProgress) -> None
     progress.planned("orders", "copy", 1, 1_500)
     progress.began("orders", "copy", 1_500)
     progress.advanced("orders", "copy", 755)
-    assert (stage(progress).percent, stage(progress).documents) == (50, "755 of ~1 500")
+    assert (stage(progress).percent, stage(progress).amount) == (50, "755 of ~1 500")
     progress.ended("orders", "copy", True)
-    assert (stage(progress).percent, stage(progress).documents, stage(progress).at_end) == (100, "755", True)
+    assert (stage(progress).percent, stage(progress).amount, stage(progress).at_end) == (100, "755", True)
 
 
 def test_more_documents_than_were_expected_are_no_more_than_99_percent_before_the_end(progress: RunProgress) -> None:
     progress.planned("orders", "copy", 1, 2_999)
     progress.began("orders", "copy", 2_999)
     progress.advanced("orders", "copy", 3_000)
-    assert (stage(progress).percent, stage(progress).documents) == (99, "3 000")
+    assert (stage(progress).percent, stage(progress).amount) == (99, "3 000")
     progress.ended("orders", "copy", True)
     assert stage(progress).percent == 100
 
@@ -68,7 +70,7 @@ def test_the_total_is_of_all_routes_and_the_rate_of_the_last_seconds(progress: R
     slow = stage(progress)
     assert (slow.percent, slow.rate, slow.left_s) == (5, 100.0, 190.0)
     assert slow.line() == (
-        "copy 5 %: 1 000 of ~20 000 documents, 100/s, 3 min 10 s left; 0 of 2 routes done; at work: orders"
+        "copy 5 %: 1 000 of ~20 000 documents, 100/s, 3 min 10 s left; 0 of 2 routes done, 1 to come; at work: orders"
     )
     clock.now += 30
     stage(progress)
@@ -83,7 +85,7 @@ def test_a_stage_that_is_done_says_how_long_it_took(progress: RunProgress, clock
     progress.advanced("orders", "copy", 10)
     clock.now += 4
     progress.ended("orders", "copy", True)
-    assert stage(progress).line() == "copy 100 %: 10 documents in 4.0 s, 2/s; 1 of 1 route done"
+    assert stage(progress).line() == "copy 100 %: 10 documents, 2/s, in 4.0 s"
     clock.now += 60
     assert stage(progress).elapsed_s == 4.0
 
@@ -102,10 +104,47 @@ def test_what_nobody_planned_is_expected_from_its_jobs(progress: RunProgress) ->
 
 
 def test_a_step_is_at_hand_until_a_stage_is(progress: RunProgress) -> None:
-    progress.stepped("checking", 0, 200, "orders")
+    progress.stepped("checking", 0, 200, ["orders"])
     assert progress.step is not None
-    assert progress.step.line() == "checking: route 1 of 200, orders"
-    progress.stepped("checking", 11, 200, "")
-    assert progress.step.line() == "checking: 11 of 200 routes, at orders"
+    assert progress.step.line() == "checking: 0 of 200 routes; at work: orders"
+    progress.stepped("checking", 11, 200, [f"r{number}" for number in range(16)])
+    assert progress.step.line() == "checking: 11 of 200 routes; at work: r0, r1, r2, r3, r4 and 11 more"
+    progress.stepped("checking", 0, 1, ["orders"])
+    assert progress.step.line() == "checking: orders"
     progress.planned("orders", "copy", 1, 10)
     assert progress.step is None
+
+
+def test_a_route_that_was_cut_short_is_no_more_to_come_and_its_rest_no_more_to_wait_for(progress: RunProgress) -> None:
+    for route in ("orders", "users"):
+        progress.planned(route, "copy", 1, 1_000)
+    progress.began("orders", "copy", 1_000)
+    progress.advanced("orders", "copy", 100)
+    progress.ended("orders", "copy", False)
+    assert (stage(progress).total, stage(progress).percent) == (1_100, 9)
+    assert stage(progress).routes_text == "0 of 2 routes done, 1 stopped or failed, 1 to come"
+
+
+def calls_of_an_event(routes: int) -> int:
+    """Return how many functions run for a route that ends and the figures after it, among so many routes."""
+    progress = RunProgress()
+    for number in range(routes):
+        progress.planned(f"r{number}", "copy", 1, 10)
+    progress.began("r0", "copy", 10)
+    calls = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        progress.ended("r0", "copy", True)
+        progress.stages()
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+def test_an_event_costs_the_same_among_many_routes_as_among_few() -> None:
+    assert calls_of_an_event(1_000) == calls_of_an_event(10)
