@@ -18,7 +18,7 @@ import bson
 from mappers.contract import Record
 from mappers.documents.decoding import CODEC, identity_type, position
 from stores.contract.source import Batch, Partition
-from stores.contract.target import Listable, Rejected
+from stores.contract.target import Identified, Listable, Rejected
 from stores.errors import PermanentError
 
 
@@ -35,7 +35,7 @@ _places: dict[str, _Place] = {}
 _places_lock = threading.Lock()
 
 
-class MemoryTarget(Listable):
+class MemoryTarget(Identified, Listable):
     """Holds records of any type by address; every target of one name in this process holds the same ones."""
 
     @dataclass(frozen=True)
@@ -71,6 +71,12 @@ class MemoryTarget(Listable):
         """Make the place if it is not there; its identity is drawn when it is made."""
         with _places_lock:
             return _places.setdefault(self._name, _Place()).identity
+
+    def identity(self) -> str | None:
+        """Return the identity of the place, None where there is none."""
+        with _places_lock:
+            place = _places.get(self._name)
+        return None if place is None else place.identity
 
     def write(self, records: Sequence[Record], /) -> Sequence[Rejected]:
         """Every record is held; memory refuses none."""

@@ -13,14 +13,12 @@ from flows.connect.plan_changes import changed_keys
 from flows.connect.route_steps import StepObserver, take_step
 from flows.connect.stores import open_source
 from flows.plan.model import Plan, Route
-from mappers.contract import Record
 from mappers.expiry import IndexExpires
 from stores.contract.journal import Tally
 from stores.contract.stop import NEVER, Stop, raise_if_stopped
-from stores.contract.target import Inspectable, Place, Target, Tunable
-from stores.errors import OfframpError, PermanentError, PlanError, TransientError
+from stores.contract.target import Inspectable, Place
+from stores.errors import OfframpError, PlanError, TransientError
 from stores.mongodb.database import MongoDB
-from stores.state.partitions import RouteState
 from stores.state.state import State
 
 CHECKING = "checking"
@@ -241,26 +239,3 @@ def find_changes(state: State, route: Route, found: RouteCheck) -> list[PlanErro
     except PlanError as error:
         faults.append(error)
     return faults
-
-
-def refuse_other_identity(known: RouteState, *, source: str, target: str | None = None) -> None:
-    """Raise PermanentError if what was copied from, or to, is no longer there but another of its name (R137)."""
-    pairs = [("collection", known.source_identity, source)]
-    if target is not None:
-        pairs.append(("target", known.target_identity, target))
-    for what, before, now in pairs:
-        if before != now:
-            raise PermanentError(
-                "E-MADE-ANEW",
-                f"the {what} was dropped and recreated since the run began, so its checkpoints no longer apply;"
-                " start over with backfill --restart",
-            )
-
-
-def confirm_target(target: Target[Record], known: RouteState) -> None:
-    """Prepare the target, and raise PermanentError if it is not the one that was copied to (R137)."""
-    try:
-        refuse_other_identity(known, source=known.source_identity, target=target.prepare())
-    finally:
-        if isinstance(target, Tunable):
-            target.restore()

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from flows.connect.preflight import confirm_target, refuse_other_identity
+from flows.connect.identities import confirm_target, refuse_other_source
 from flows.connect.session import Session
 from flows.connect.staging import refuse_unloaded
 from flows.connect.stores import OpenRoute
 from flows.plan.model import Route
 from stores.errors import PermanentError
 from stores.mongodb.database import MongoDB
+
+
+def never_copied() -> PermanentError:
+    """Return the error of a route that was never copied."""
+    return PermanentError("E-NOT-COPIED", "it was never copied; run backfill first")
 
 
 @contextmanager
@@ -23,9 +28,9 @@ def open_copied(session: Session, route: Route, database: MongoDB | None = None)
     """
     known = session.state.partitions.route(route.name)
     if known is None:
-        raise PermanentError("E-NOT-COPIED", "it was never copied; run backfill first")
+        raise never_copied()
     refuse_unloaded(session.state, route)
     with session.open(route, database) as opened:
-        refuse_other_identity(known, source=opened.source.identity())
+        refuse_other_source(known, opened.source.identity())
         confirm_target(opened.target, known)
         yield opened

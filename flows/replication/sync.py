@@ -19,8 +19,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
+from flows.connect.identities import confirm_target, refuse_other_source
 from flows.connect.lease_renewal import LEASE_HELD, join_held
-from flows.connect.preflight import confirm_target, is_copied, join_faults, refuse_other_identity
+from flows.connect.preflight import is_copied, join_faults
 from flows.connect.progress import SILENT, RunObserver
 from flows.connect.recopy import recopy_late_writes
 from flows.connect.session import Session, open_session
@@ -183,7 +184,7 @@ class _Sync:
         if sync_state.halted:
             raise PermanentError("E-SYNC-HALTED", _halt_message(route, sync_state.halted))
         opened = closing.enter_context(self.session.open(route, self.database))
-        refuse_other_identity(known, source=opened.source.identity())
+        refuse_other_source(known, opened.source.identity())
         needs_former = not opened.projection.told_by_id
         _refuse_unsyncable(route, self.database, needs_former=needs_former)
         confirm_target(opened.target, known)
@@ -430,12 +431,16 @@ def _halt_message(route: Route, why: str) -> str:
 def _refuse_unsyncable(route: Route, database: MongoDB, *, needs_former: bool) -> None:
     """Raise PlanError if what the route says of its sync cannot be done, or nothing tells where records were (R125)."""
     moving = "where its records are depends on other fields than _id, so nothing tells what to delete when a document"
-    if route.keys.sync != "stream":
-        if needs_former:
-            text = f"{moving} changes or goes; only the stream of changes may tell: say sync: stream"
-            raise PlanError("E-KEY-NOTDERIVABLE", text)
+    if route.keys.sync != "stream" and not needs_former:
         return
     streaming = database.source(route.collection).streaming()
+    if route.keys.sync != "stream":
+        also = f", run {streaming.command}" if streaming.command else ""
+        raise PlanError(
+            "E-KEY-NOTDERIVABLE",
+            f"{moving} changes or goes; only the stream of changes may tell: say sync: stream{also}, then start over"
+            " with backfill --restart",
+        )
     if not streaming.possible:
         raise PlanError(
             "E-SYNC-STREAM",
@@ -448,7 +453,7 @@ def _refuse_unsyncable(route: Route, database: MongoDB, *, needs_former: bool) -
         raise PlanError(
             "E-KEY-NOTDERIVABLE",
             f"{moving} changes or goes, unless the source keeps what it was: run"
-            f" {streaming.command or 'a newer server'}, then backfill --restart",
+            f" {streaming.command or 'a newer server'}, then start over with backfill --restart",
         )
     try:
         compiled(route.where)
@@ -456,5 +461,6 @@ def _refuse_unsyncable(route: Route, database: MongoDB, *, needs_former: bool) -
         raise PlanError(
             "E-KEY-NOTDERIVABLE",
             "where its records are depends on other fields than _id, so what documents were is judged by `where`,"
-            f" which cannot be done here for {error}; simplify `where`, or key the records by _id",
+            f" which cannot be done here for {error}; simplify `where`, or key the records by _id, then start over with"
+            " backfill --restart",
         ) from None

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from flows.connect.design import design_place, measure_room
-from flows.connect.preflight import is_copied, join_faults, refuse_other_identity, total_tally
+from flows.connect.identities import prepare_again, refuse_other_source
+from flows.connect.preflight import is_copied, join_faults, total_tally
 from flows.connect.recopy import recopy_late_writes
 from flows.connect.remaking import remove_obsolete_places
 from flows.connect.route_steps import take_step
@@ -151,12 +152,13 @@ class _Backfill:
         known = self.session.state.partitions.route(route.name)
         with self.session.open(route, database) as opened:
             source, target = opened.source, opened.target
+            if known is not None:
+                refuse_other_source(known, source.identity())
+                prepare_again(target, known)
+                return
             identity = target.prepare()
             if isinstance(target, Remakable) and target.made:
                 opened.state.made_places.add(opened.lease, identity)
-            if known is not None:
-                refuse_other_identity(known, source=source.identity(), target=identity)
-                return
             rooms.measure(opened)
             if (staging := staging_of(target)) is not None:
                 staging.clear()

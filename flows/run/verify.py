@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from flows.connect.preflight import is_copied, refuse_other_identity, total_tally
+from flows.connect.identities import refuse_absent, refuse_other_source
+from flows.connect.preflight import is_copied, total_tally
 from flows.connect.progress import Progress
 from flows.connect.session import Session, open_session
 from flows.connect.staging import refuse_unloaded
@@ -50,13 +51,15 @@ def verify(run: Run, level: Level | VerifyOptions) -> Report:
         failures: Failures = defaultdict(list)
         with open_source(run.plan) as database:
 
-            def refuse_other(route: Route) -> None:
+            def look(route: Route) -> None:
                 known = session.state.partitions.route(route.name)
                 if known is not None:
-                    refuse_other_identity(known, source=route.source(database).identity())
+                    refuse_other_source(known, route.source(database).identity())
                     refuse_unloaded(session.state, route)
+                with session.open_target(route) as target:
+                    refuse_absent(target, known)
 
-            add_errors(failures, session.steps.take("looking at the copy", session.routes, refuse_other, abandons=True))
+            add_errors(failures, session.steps.take("looking at the copy", session.routes, look, abandons=True))
         verification = verify_copied(run, session, VerifyOptions.of(level), failures)
         return conclude(run, session, record, started, verification, failures)
 

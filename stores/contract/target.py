@@ -149,6 +149,17 @@ class Remakable(ABC):
         """Remove the place with all it holds."""
 
 
+class Identified(ABC):
+    """A target that tells the identity of its place without making the place."""
+
+    @abstractmethod
+    def identity(self) -> str | None:
+        """Return what `prepare` would return of the place as it is, None where there is none; writes nothing.
+
+        Raises PlanError as `prepare` does.
+        """
+
+
 class Inspectable(ABC):
     """A target that can say what is at its place before anything is written."""
 
@@ -336,6 +347,7 @@ ABILITIES: tuple[type, ...] = (
     Describable,
     Divided,
     Fenced,
+    Identified,
     Inspectable,
     Listable,
     Loadable,

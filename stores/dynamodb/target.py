@@ -16,6 +16,7 @@ from stores.contract.target import (
     Describable,
     Divided,
     Fenced,
+    Identified,
     Inspectable,
     Listable,
     Loadable,
@@ -51,6 +52,7 @@ class DynamoDBTarget(
     Describable,
     Divided,
     Fenced,
+    Identified,
     Inspectable,
     Listable,
     Loadable[Item],
@@ -184,6 +186,10 @@ class DynamoDBTarget(
         if self._objects is not None or self._import is not None:
             asked.append("s3:ListBucket")
         return Place(f"DynamoDB at {self.calls.host()}", f"table {self._table}", exists, asked)
+
+    def identity(self) -> str | None:
+        """Return the TableId, None where there is no table; "" of a route that is imported."""
+        return self._described.id() if self._import is None else ""
 
     def prepare(self) -> str:
         """The table exists as planned, is active and expires items if asked; return its TableId (R137).

@@ -102,9 +102,11 @@ class PublicName:
         self._set(index, wanted)
 
     def restore(self, index: str) -> None:
-        """The index has its settings from before the load, whichever run changed them."""
-        described = self._described(index)
-        meta = _meta(described)
+        """The index has its settings from before the load, whichever run changed them; one that is absent had none."""
+        answer = self._ask("GET", "/" + quote(index, safe=""), allowed=(404,))
+        if answer.status == 404 and answer.fault().no_index:
+            return
+        meta = _meta(answer.part(index))
         before = meta.get(_META, {}).get(_BEFORE)
         if before is None:
             return

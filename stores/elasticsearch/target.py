@@ -17,6 +17,7 @@ from stores.contract.target import (
     Countable,
     Describable,
     Fenced,
+    Identified,
     Inspectable,
     Listable,
     Place,
@@ -52,6 +53,7 @@ class ElasticsearchTarget(
     Countable,
     Describable,
     Fenced,
+    Identified,
     Inspectable,
     Listable,
     Paced,
@@ -226,8 +228,16 @@ class ElasticsearchTarget(
             uuids = [self._make_ready(index, version) for index in self._indices()]
         return uuids[0] if self._periods is None else ""
 
+    def identity(self) -> str | None:
+        """Return the UUID of the index, None where there is none; "" where indices are made by date."""
+        if self._periods is not None:
+            return ""
+        with _before_writing():
+            found = self._inspect(self._known(), server_version(self._cluster, self._check_s))
+        return None if found is None else str(settings(found)["uuid"])
+
     def restore(self) -> None:
-        """The index has its settings from before the load."""
+        """The index has its settings from before the load, if it is there."""
         if not self._placement.versioned or self._designed:
             for index in self._indices(self._brief_s):
                 self._public_name.restore(index)
@@ -260,7 +270,8 @@ class ElasticsearchTarget(
             # Read back: an index template may have added what the plan does not bear (R90, R91).
             found = self._inspect(index, version)
         if found is None:
-            raise PlanError("E-ES-NOINDEX", f"index {index} was deleted as soon as it was created")
+            text = f"index {index} was deleted as soon as it was created; find out who deleted it"
+            raise PlanError("E-ES-NOINDEX", f"{text}, then start over with backfill --restart")
         self._public_name.tune(index, found)
         uuid = str(settings(found)["uuid"])
         documents = self._of(index)
