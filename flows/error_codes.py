@@ -10,7 +10,7 @@ from mappers.error_codes import EFFECTS, Entry, entry
 
 CODES: Mapping[str, Entry] = {
     "E-DEMO-WRITER": entry(
-        "stopped",
+        "failed",
         "The process that writes to the demo's source ended too early.",
         "Run the demo again.",
     ),
@@ -35,7 +35,7 @@ CODES: Mapping[str, Entry] = {
         "Create it or name another with `--work-pool`; `--plan-at` says where its runs find the plan.",
     ),
     "E-DEPLOY-SERVER": entry(
-        "refused paused",
+        "refused failed",
         "PREFECT_API_URL is not set, or its server does not answer as a Prefect server.",
         "Start a server and set PREFECT_API_URL to its address, with /api at the end; then run the same command.",
     ),
@@ -51,11 +51,12 @@ CODES: Mapping[str, Entry] = {
         "Please report it.",
     ),
     "E-KEY-NOTDERIVABLE": entry(
-        "refused",
-        "The route's addresses depend on other fields than `_id`, so a changed document could leave its old "
-        "record behind.",
-        "Run the command in the message, which makes the source keep documents as they were, then `backfill "
-        "--restart`; or build the key from `_id`.",
+        "refused ended",
+        "The route's addresses depend on other fields than `_id`, so a changed document could leave its"
+        " old record behind.",
+        "Do as the message says, which makes the source keep documents as they were, then start over "
+        "with `offramp backfill PLAN --restart --route ROUTE`; or build the key from `_id` and start "
+        "over likewise.",
     ),
     "E-MAP-DIRECT": entry(
         "stopped",
@@ -66,15 +67,16 @@ CODES: Mapping[str, Entry] = {
     ),
     "E-NOT-COPIED": entry(
         "stopped",
-        "The route was never copied, so there is nothing to retry or repair.",
-        "Run `backfill` first.",
+        "The route was never copied, so there is nothing to verify, retry or repair.",
+        "Run `offramp backfill PLAN --route ROUTE` first.",
     ),
     "E-REJECTS-BUDGET": entry(
         "limited",
-        "The route has more rejects than the plan allows. What was written until then stays in the target and is"
-        " counted.",
-        "See `offramp rejects list PLAN`; correct the documents, or raise the limit under `rejects`, and run the same"
-        " command, which resumes. After a change of the route or its mapper run `backfill --restart`.",
+        "The route has more rejects than the plan allows. What was written until then stays in the target and"
+        " is counted.",
+        "See `offramp rejects list PLAN`; correct the documents, or raise the limit under `rejects`, and run "
+        "the same command, which resumes. After a change of the route or its mapper run `offramp backfill "
+        "PLAN --restart --route ROUTE`.",
     ),
     "E-REJECTS-FILE": entry(
         "refused",
@@ -89,25 +91,27 @@ CODES: Mapping[str, Entry] = {
     "E-REPAIR-SYSTEMIC": entry(
         "refused",
         "So much of the route is wrong that there must be a common cause, which a repair would hide.",
-        "Find the cause and start over with `backfill --restart`, or repair anyway with `--all`.",
+        "Find the cause and start over with `offramp backfill PLAN --restart --route ROUTE`, or repair anyway"
+        " with `--all`.",
     ),
     "E-SYNC-BACKFILL": entry(
-        "refused",
+        "refused stopped",
         "The route was not copied to its end, or records of an earlier run are still to be deleted.",
-        "Run `backfill`, which resumes.",
+        "Run `offramp backfill PLAN --route ROUTE`, which resumes.",
     ),
     "E-SYNC-HALTED": entry(
-        "stopped",
+        "ended",
         "The collection was dropped, renamed or the like, so its changes no longer say what happened.",
-        "Do as the message says; usually `backfill --restart` of that route.",
+        "Look at the collection, then do as the message says; usually start over with `offramp backfill"
+        " PLAN --restart --route ROUTE`.",
     ),
     "E-SYNC-POSITION": entry(
-        "refused",
+        "refused ended",
         "The route's backfill saved no position in the source's changes from which this kind of sync could go on.",
-        "Start over with `backfill --restart`.",
+        "Start over with `offramp backfill PLAN --restart --route ROUTE`.",
     ),
     "E-SYNC-STREAM": entry(
-        "refused",
+        "refused stopped",
         "The collection has no change stream.",
         "Do as the message says, or set `sync: rescan` or `sync: watermark` in the route.",
     ),
@@ -125,7 +129,7 @@ CODES: Mapping[str, Entry] = {
     "E-CONFIG-CHANGED": entry(
         "refused stopped",
         "The plan now makes other records, or puts them elsewhere, than when the route's run began.",
-        "Undo the change, or start over with `backfill --restart`.",
+        "Undo the change and run the same command, or start over with `offramp backfill PLAN --restart --route ROUTE`.",
     ),
     "E-DEMO-DIR": entry(
         "refused",
@@ -138,12 +142,12 @@ CODES: Mapping[str, Entry] = {
         "Run the command in the message, which installs it for this interpreter.",
     ),
     "E-DEMO-SEED": entry(
-        "stopped",
+        "failed",
         "The demo's source did not accept its documents.",
         "Run the demo again.",
     ),
     "E-DEMO-START": entry(
-        "stopped",
+        "failed",
         "A server of the demo ended or did not answer in time; the message quotes the end of its log.",
         "See the log, then run the demo again.",
     ),
@@ -153,19 +157,20 @@ CODES: Mapping[str, Entry] = {
         "Run the same command again, with `-v` to see where; please report it.",
     ),
     "E-MADE-ANEW": entry(
-        "stopped",
-        "The collection, or the target's table, index or keys, was dropped and recreated since the run began: "
-        "its checkpoints no longer apply.",
-        "Start over with `backfill --restart`.",
+        "ended",
+        "The collection, or the target's table, index or keys, was deleted, or deleted and recreated, "
+        "since the run began: its checkpoints no longer apply.",
+        "Find out who deleted it, then start over with `offramp backfill PLAN --restart --route ROUTE`.",
     ),
     "E-NOT-LOADED": entry(
         "paused",
         "The records are staged but not loaded yet, so there is nothing to verify.",
-        "Run `backfill`, which resumes.",
+        "Run `offramp backfill PLAN --route ROUTE`, which resumes.",
     ),
     "E-PLAN": entry(
-        "refused",
-        "The plan cannot be read, or has the faults that the message lists with their lines.",
+        "refused stopped",
+        "The plan cannot be read, or has the faults that the message lists; whatever the codes of these "
+        "faults say, nothing was written.",
         "Correct them; config/plan.example.yaml shows every key.",
     ),
     "E-PLAN-ROUTE": entry(

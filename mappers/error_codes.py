@@ -6,21 +6,35 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Effect = Literal["refused", "rejected", "paused", "stopped", "limited", "interrupted", "noted"]
+Effect = Literal[
+    "refused", "rejected", "paused", "stopped", "ended", "postponed", "limited", "interrupted", "failed", "noted"
+]
 
 EFFECTS: Mapping[Effect, str] = {
-    "refused": "Nothing was written: the plan or the command is wrong (exit code 2).",
+    "refused": (
+        "The command ended before it wrote anything: the plan, what it points at, or the command line is wrong (exit"
+        " code 2)."
+    ),
     "rejected": (
         "The document was not written, or not completely, and is kept as a reject with its `_id`, code and reason. The"
         " route went on; its verdict is not clean (exit code 1)."
     ),
     "paused": (
-        "The route stopped at a checkpoint after its retries; the other routes went on. Nothing is lost; the same"
+        "A store gave no answer until the retries were used up. The route stopped at a checkpoint, and the other routes"
+        " went on; before any route had begun, the command ended and nothing was written. Nothing is lost; the same"
         " command resumes (exit code 3)."
     ),
     "stopped": (
-        "The route stopped at a checkpoint at once; the other routes went on. Remove the cause; then the same command"
-        " resumes, unless another is named here (exit code 3)."
+        "The route stopped at a checkpoint or did not begin, and the other routes went on; before any route had begun,"
+        " the command ended and nothing was written. Remove the cause; then the same command resumes (exit code 3)."
+    ),
+    "ended": (
+        "The route stopped for good, and the other routes went on. No command resumes it: remove the cause, then copy"
+        " it anew with `offramp backfill PLAN --restart --route ROUTE` (exit code 3)."
+    ),
+    "postponed": (
+        "Nothing was done to the route. A sync went on with the other routes; any other command did nothing at all. The"
+        " same command does its work once the cause is gone (exit code 3)."
     ),
     "limited": (
         "The route stopped at a checkpoint, as it has more rejects than the plan allows; the other routes went on. The"
@@ -29,6 +43,10 @@ EFFECTS: Mapping[Effect, str] = {
     "interrupted": (
         "Ctrl-C or SIGTERM stopped the run at a checkpoint. Nothing is lost; the same command resumes (exit code 130 or"
         " 143)."
+    ),
+    "failed": (
+        "The command ended before its work was done. Remove the cause, then run it again: it does all that is left to"
+        " do (exit code 3)."
     ),
     "noted": "The run went on; the note does not change the verdict.",
 }
@@ -44,6 +62,13 @@ class Entry:
     """What was found."""
     remedy: str
     """What to do."""
+
+    @property
+    def advice(self) -> str:
+        """What to do about a route that failed with the code, to the end of it: also which command then goes on."""
+        if "ended" in self.effects or "same command" in self.remedy:
+            return self.remedy
+        return f"{self.remedy} Then run the same command again."
 
 
 def entry(effects: str, meaning: str, remedy: str) -> Entry:
@@ -121,11 +146,11 @@ CODES: Mapping[str, Entry] = {
         "Keep `_id` in the view that the route reads.",
     ),
     "E-ID-TYPE": entry(
-        "refused rejected stopped",
+        "refused rejected ended",
         "The route says `id_encoding: plain`, and an `_id` has another type or no plain text: two documents "
         "could share a key.",
         "Set `id_encoding: typed`, the default, or exclude such documents with `where`; then start over with "
-        "`backfill --restart`.",
+        "`offramp backfill PLAN --restart --route ROUTE`.",
     ),
     "E-MAP-ARRAY": entry(
         "rejected",

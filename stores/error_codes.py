@@ -11,15 +11,15 @@ from mappers.error_codes import Entry, entry
 
 CODES: Mapping[str, Entry] = {
     "E-SRC-EVENT-SIZE": entry(
-        "stopped",
+        "ended",
         "One change of the source is larger than the 16 MB it may send, and blocks the changes after it.",
-        "Start the route over with `backfill --restart`; sync then goes on after that change.",
+        "Start over with `offramp backfill PLAN --restart --route ROUTE`; sync then goes on after that change.",
     ),
     "E-SRC-HISTORY-LOST": entry(
-        "stopped",
+        "ended",
         "The source no longer has the changes since the route's position, so what happened in between is unknown.",
-        "Start the route over with `backfill --restart`, which also deletes what is gone from the source. Then "
-        "run sync more often, or let the source keep its changes longer.",
+        "Start over with `offramp backfill PLAN --restart --route ROUTE`, which also deletes what is "
+        "gone from the source. Then run sync more often, or let the source keep its changes longer.",
     ),
     "E-SRC-STANDALONE": entry(
         "stopped",
@@ -42,9 +42,10 @@ CODES: Mapping[str, Entry] = {
         "Give each document its own `_id` (a view can build one), then run the same command.",
     ),
     "E-LEASE-HELD": entry(
-        "paused",
+        "postponed",
         "Another run is working on the route.",
-        "Wait until it ends, or stop it; then run the same command.",
+        "Wait until it ends, or stop it; then run the same command. The lease of a run that was killed "
+        "is free at once on the same machine, and elsewhere once it expires, which the message says.",
     ),
     "E-LEASE-LOST": entry(
         "stopped",
@@ -52,9 +53,9 @@ CODES: Mapping[str, Entry] = {
         "Run the same command when no other run is working on the route.",
     ),
     "E-MEM-POSITION": entry(
-        "stopped",
+        "ended",
         "A checkpoint belongs to another in-memory source.",
-        "Start over with `backfill --restart`.",
+        "Start over with `offramp backfill PLAN --restart --route ROUTE`.",
     ),
     "E-MEM-UNPREPARED": entry(
         "stopped",
@@ -102,12 +103,12 @@ CODES: Mapping[str, Entry] = {
         "Correct what the message names: the port, the host name, a file of certificates, or the certificate itself.",
     ),
     "E-SRC-TIMESERIES": entry(
-        "refused",
+        "refused stopped",
         "A time-series collection has no unique `_id`, so its documents cannot be told apart or verified.",
         "Copy it into an ordinary collection first, and move that one.",
     ),
     "E-SRC-TTL": entry(
-        "refused",
+        "refused stopped",
         "`expires: from_index` needs a TTL index, and the collection has none that offramp can follow.",
         "Name the date field instead: `expires: {field: ..., after_seconds: ...}`.",
     ),
@@ -117,20 +118,21 @@ CODES: Mapping[str, Entry] = {
         "Correct it; write special characters of a password as %XX.",
     ),
     "E-SRC-WHERE": entry(
-        "refused",
+        "refused stopped",
         "The source cannot use the query in `where`.",
         "Correct it as the message says.",
     ),
     "E-STATE-BROKEN": entry(
         "stopped",
         "The state database cannot be read or written.",
-        "Restore the file from a backup, or name another file in `state` and start over with `backfill --restart`.",
+        "Restore the file from a backup and run the same command, or name another file in `state` and start "
+        "over with `offramp backfill PLAN --restart --route ROUTE`.",
     ),
     "E-STATE-GONE": entry(
         "stopped",
         "The state file was deleted or replaced while the run was at work, or lost what it had of the route.",
-        "Put the same file back and run the same command, or start over with `backfill --restart`. Let nothing else "
-        "change the state.",
+        "Put the same file back and run the same command, or start over with `offramp backfill PLAN --restart"
+        " --route ROUTE`. Let nothing else change the state.",
     ),
     "E-STATE-BUSY": entry(
         "paused",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,18 @@ _EFFECT_OF: Mapping[str, Effect] = {
 }
 _EFFECT_OF_CODE: Mapping[str, Effect] = {STOPPED: "interrupted"}
 """The effect of a code whose error class has another: a stop that was asked for is no failure."""
+_KINDS_OF: Mapping[Effect, Collection[Effect]] = {
+    "paused": ("paused", "postponed", "failed"),
+    "stopped": ("stopped", "ended", "failed"),
+}
+"""The effects of which an entry names one or more for an error class: who reads it is to do something else in each."""
+_OF_A_ROUTE = ("stores/", "flows/connect/", "flows/replication/")
+"""Where a PlanError may be about a single route: a sync goes on without the route, and so does a backfill that finds it
+while it prepares the route. It then ends with another exit code than a command that is refused as a whole."""
+_OF_THE_PLAN = frozenset(("E-SRC-COLLECTION", "E-SRC-URI", "E-STATE-OPEN", "E-STATE-URL", "E-STATE-VERSION"))
+"""Codes from such a place that refuse the whole command, always: they are about the plan, or get another code."""
+_OF_A_ROUTE_ALONE = frozenset(("E-ES-NOINDEX", "E-RDS-MEMORY"))
+"""Codes of a PlanError that no command raises before it has begun its routes."""
 _HEAD = """\
 <!-- made by `python -m flows.docgen.errors --write`; change the tables in the files named error_codes.py -->
 
@@ -81,7 +93,11 @@ def _uses(tree: ast.AST, place: str) -> Iterator[Use]:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose:
             effect = _EFFECT_OF.get(raised_as.get(id(node), ""))
             for code in _CODE.findall(node.value):
-                yield Use(code, f"{place} line {node.lineno}", effect and _EFFECT_OF_CODE.get(code, effect))
+                at = f"{place} line {node.lineno}"
+                if effect != "refused" or code not in _OF_A_ROUTE_ALONE:
+                    yield Use(code, at, effect and _EFFECT_OF_CODE.get(code, effect))
+                if effect == "refused" and place.startswith(_OF_A_ROUTE) and code not in _OF_THE_PLAN:
+                    yield Use(code, at, "stopped")
 
 
 def faults(found: Iterable[Use], catalogue: Mapping[str, Entry]) -> list[str]:
@@ -97,11 +113,11 @@ def faults(found: Iterable[Use], catalogue: Mapping[str, Entry]) -> list[str]:
                 f"{use.code} ({use.place}) has no entry: add its meaning and remedy to {_table_for(use)}, with the"
                 f" effect {use.effect or 'of its error'}",
             )
-        elif use.effect is not None and use.effect not in entry.effects:
+        elif use.effect is not None and set(_KINDS_OF.get(use.effect, (use.effect,))).isdisjoint(entry.effects):
             differences.setdefault(
                 use.code,
                 f"{use.code} ({use.place}) is raised as {use.effect}, but its entry says {' '.join(entry.effects)}: add"
-                f" {use.effect}",
+                f" {' or '.join(_KINDS_OF.get(use.effect, (use.effect,)))}",
             )
     for code in sorted(catalogue.keys() - seen):
         differences[code] = f"{code} has an entry, but nothing raises it: remove the entry"

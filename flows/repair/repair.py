@@ -15,7 +15,7 @@ from flows.connect.stores import OpenRoute
 from flows.copying.own_records import NOT_OF_THE_ROUTE, SHOWN, foreign_addresses, is_indistinct
 from flows.copying.projection import identify
 from flows.plan.model import Plan, Route
-from flows.repair.recopy import open_copied
+from flows.repair.recopy import never_copied, open_copied
 from flows.verifier.ledger import Mismatch, is_systemic
 from flows.verifier.recheck import Recheck
 from mappers.contract import Record
@@ -92,6 +92,9 @@ def repair(
         outcomes = []
         for route in session.routes:
             outcome = Repaired(route.name, dict(sums[route.name]))
+            if session.state.partitions.route(route.name) is None:
+                outcomes.append(replace(outcome, failure=str(never_copied())))
+                continue
             late = session.state.late_writes.of_route(route.name)
             if late or any(sums[route.name][kind] for kind in (*kinds, *_UNPROVEN)):
                 outcome = _Repair(session, route, kinds, stop).run(outcome, dry_run=dry_run)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from flows.error_codes import CATALOGUE
 from flows.reporting.entries import entries, without_verdict
 from flows.reporting.model import Report, RouteReport
 from flows.verifier.ledger import is_systemic
+
+_MOST_NAMED = 5
+"""Routes that a command names; of more the step lists the names, and a person chooses."""
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +22,7 @@ class Advice:
 
     applies: Callable[[RouteReport], bool]
     text: str
-    """One or more sentences; commands and keys of the plan stand between backticks."""
+    """One or more sentences. Commands and keys of the plan are between backticks; `--route ROUTE` is for all routes."""
 
 
 def _has_verdict(*verdicts: str) -> Callable[[RouteReport], bool]:
@@ -58,41 +64,52 @@ def _differs_in_number(row: RouteReport) -> bool:
     return row.verdict == "mismatches" and row.backfilled and not known
 
 
+def _is_unexplained(row: RouteReport) -> bool:
+    """Return whether the route failed without a code of the catalogue, whose remedy would say what to do."""
+    return row.verdict == "failed" and not _is_open(row) and not any(code in CATALOGUE for code in row.codes)
+
+
+def _was_never_copied(row: RouteReport) -> bool:
+    """Return whether the plan's state has no copy of the route, and nothing else says so."""
+    return not row.backfilled and row.verdict not in ("clean", "stopped") and "E-NOT-COPIED" not in row.codes
+
+
 ADVICE: Sequence[Advice] = (
     Advice(
-        lambda row: row.verdict == "failed" and not _is_open(row),
+        _is_unexplained,
         "Read the reasons below; `offramp explain CODE` says what a code means and what to do. Then run the same"
         " command again: it resumes at the last checkpoint.",
     ),
     Advice(
         _is_open,
-        "Records had no answer yet. Bring over what changed with `offramp sync PLAN`, then run `offramp verify PLAN`.",
+        "Records had no answer yet. Bring over what changed with `offramp sync PLAN --route ROUTE`, then run `offramp"
+        " verify PLAN --route ROUTE`.",
     ),
     Advice(_was_signalled, "Run the same command again: it resumes at the last checkpoint."),
     Advice(
         _is_over_budget,
-        "`offramp rejects list PLAN` shows the rejected documents and why. Correct the cause, or raise the limit that"
-        " the reason names under `rejects`, and run the same command, which resumes. After a change of the route or its"
-        " mapper run `offramp backfill PLAN --restart --route ROUTE`.",
+        "`offramp rejects list PLAN --route ROUTE` shows the rejected documents and why. Correct the cause, or raise"
+        " the limit that the reason names under `rejects`, and run the same command, which resumes. After a change of"
+        " the route or its mapper run `offramp backfill PLAN --restart --route ROUTE`.",
     ),
     Advice(
-        lambda row: not row.backfilled and row.verdict != "clean",
-        "The route was not backfilled from this plan's state: copy it with `offramp backfill PLAN --route ROUTE`.",
+        _was_never_copied, "Not backfilled from this plan's state: copy with `offramp backfill PLAN --route ROUTE`."
     ),
     Advice(
         _is_repairable,
-        "If the source was written to meanwhile, bring that over with `offramp sync PLAN`. Copy again what was found"
-        " missing or different with `offramp repair PLAN`, then run `offramp verify PLAN`.",
+        "If the source was written to meanwhile, bring that over with `offramp sync PLAN --route ROUTE`. Copy again"
+        " what was found missing or different with `offramp repair PLAN --route ROUTE`, then run `offramp verify PLAN"
+        " --route ROUTE`.",
     ),
     Advice(
         lambda row: _is_repairable(row) and bool(row.extra),
-        "Delete the records that no document maps to with `offramp repair PLAN --delete-extras`.",
+        "Delete the records that no document maps to with `offramp repair PLAN --delete-extras --route ROUTE`.",
     ),
     Advice(
         _is_systemic,
-        "So much is wrong that there must be a common cause: a writer that was not synced (`offramp sync PLAN`), or"
-        " something else that writes to the target. Remove it, copy again with `offramp backfill PLAN --restart --route"
-        " ROUTE`, or copy only what was found wrong with `offramp repair PLAN --all`.",
+        "So much is wrong that there must be a common cause: a writer that was not synced (`offramp sync PLAN --route"
+        " ROUTE`), or something else that writes to the target. Remove it, copy again with `offramp backfill PLAN"
+        " --restart --route ROUTE`, or copy only what was found wrong with `offramp repair PLAN --all --route ROUTE`.",
     ),
     Advice(
         lambda row: row.verdict == "mismatches" and bool(row.collides),
@@ -106,24 +123,27 @@ ADVICE: Sequence[Advice] = (
     ),
     Advice(
         _differs_in_number,
-        "Bring over what changed with `offramp sync PLAN`, then compare every record with `offramp verify PLAN`.",
+        "Bring over what changed with `offramp sync PLAN --route ROUTE`, then compare every record with `offramp verify"
+        " PLAN --route ROUTE`.",
     ),
     Advice(
-        lambda row: row.verdict in ("rejects", "mismatches") and row.rejected > row.accepted,
-        "`offramp rejects list PLAN` shows the rejected documents and why. Correct them in the source and run"
-        " `offramp rejects retry PLAN`, or accept them with `offramp rejects drop PLAN --all --reason TEXT`. After a"
-        " change of the route or its mapper run `offramp backfill PLAN --restart --route ROUTE`.",
+        lambda row: row.verdict in ("rejects", "mismatches") and row.backfilled and row.rejected > row.accepted,
+        "`offramp rejects list PLAN --route ROUTE` shows the rejected documents and why; those that have changed since"
+        " they were copied, after `offramp sync PLAN --route ROUTE`. Correct them in the source and run `offramp"
+        " rejects retry PLAN --route ROUTE`, or accept them with `offramp rejects drop PLAN --all --reason TEXT --route"
+        " ROUTE`. After a change of the route or its mapper run `offramp backfill PLAN --restart --route ROUTE`.",
     ),
     Advice(
         _has_verdict("pending"),
-        "Run `offramp sync PLAN`. When the writers have stopped, sync once more and run `offramp verify PLAN`.",
+        "Run `offramp sync PLAN --route ROUTE`. When the writers have stopped, sync once more and run `offramp verify"
+        " PLAN --route ROUTE`.",
     ),
     Advice(
         lambda row: row.verdict == "clean" and row.verified != "full",
-        "Run `offramp verify PLAN --level full` before the source is retired.",
+        "Run `offramp verify PLAN --level full --route ROUTE` before the source is retired.",
     ),
 )
-"""Every advice, in the order in which a report gives them."""
+"""Every advice but the remedies of codes, in the order in which a report gives them, which is after the remedies."""
 
 SIGN = "Read what was not checked. If that is acceptable, sign this page and keep it with report.json."
 """What to do with a report whose routes are all clean and verified in full."""
@@ -150,15 +170,36 @@ class Step:
 
 
 def next_steps(report: Report) -> list[Step]:
-    """Return what to do now, the most urgent first."""
-    steps = [Step(KEEP)] if report.plan_verdict != "clean" else []
+    """Return what to do now, the most urgent first; commands name the routes that they are for."""
     rows = [entry.row for entry in entries(report)]
-    unknown = without_verdict(report)
-    for advice in ADVICE:
-        routes = [row.route for row in rows if advice.applies(row)]
+    unknown = [other.route for other in without_verdict(report)]
+    steps = [Step(KEEP)] if report.plan_verdict != "clean" else []
+    advised = [*_remedies(rows), *((each.text, [row.route for row in rows if each.applies(row)]) for each in ADVICE)]
+    for text, routes in advised:
         if routes:
             whole = len(routes) == len(rows) and not unknown
-            steps.append(Step(advice.text, () if whole else routes))
+            steps.append(Step(_for_routes(text, [] if whole else routes), () if whole else routes))
     if unknown:
-        steps.append(Step(FIND_OUT, [other.route for other in unknown]))
+        steps.append(Step(_for_routes(FIND_OUT, unknown if rows else []), unknown))
     return steps or [Step(SIGN)]
+
+
+def _remedies(rows: Sequence[RouteReport]) -> Iterable[tuple[str, Sequence[str]]]:
+    """Yield what the catalogue says about each code by which routes failed, with these routes."""
+    failed: dict[str, list[str]] = {}
+    for row in rows:
+        for code in row.codes if row.verdict == "failed" else ():
+            failed.setdefault(code, []).append(row.route)
+    for code, routes in failed.items():
+        if (entry := CATALOGUE.get(code)) is not None:
+            yield f"{code}: {entry.advice}", routes
+
+
+def _for_routes(text: str, routes: Sequence[str]) -> str:
+    """Return the text with these routes in its commands, none for the whole plan.
+
+    The text stays as it is for more routes than a command should name, and for names that a shell or a page would read.
+    """
+    if len(routes) > _MOST_NAMED or not all(map(_PLAIN_NAME.fullmatch, routes)):
+        return text
+    return text.replace(" --route ROUTE", "".join(f" --route {route}" for route in routes))

@@ -77,7 +77,12 @@ def source_counts(evidence: Evidence) -> Iterator[Finding]:
 def rejects(evidence: Evidence) -> Iterator[Finding]:
     """No document is rejected that nobody accepted."""
     if rejected := _open_rejects(evidence):
-        yield Finding("rejects", f"{rejected} documents were rejected; `offramp rejects list PLAN` shows why")
+        text = f"{rejected} documents were rejected; `offramp rejects list PLAN` shows why"
+        if evidence.copied is None:
+            text = f"{rejected} documents cannot be copied as they are now; a backfill puts them on record, with why"
+        elif (unknown := rejected - evidence.rejects.open) > 0 and evidence.comparison is not None:
+            text += f"; {unknown} of them, which have changed since they were copied, once `offramp sync PLAN` ran"
+        yield Finding("rejects", text)
 
 
 def mismatches(evidence: Evidence) -> Iterator[Finding]:

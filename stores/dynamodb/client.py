@@ -69,7 +69,10 @@ _STOPPED = {
     "InvalidSignatureException": ("E-DDB-CREDENTIALS", _SIGN_IN),
     "IncompleteSignatureException": ("E-DDB-CREDENTIALS", _SIGN_IN),
     "MissingAuthenticationTokenException": ("E-DDB-CREDENTIALS", _SIGN_IN),
-    "ResourceNotFoundException": ("E-DDB-ABSENT", "it does not exist; start over with backfill --restart"),
+    "ResourceNotFoundException": (
+        "E-DDB-ABSENT",
+        "it does not exist any more; find out who deleted it, then start over with backfill --restart",
+    ),
     "ImportNotFoundException": (
         "E-DDB-IMPORT",
         "AWS no longer knows its import; delete the table and start over with backfill --restart",

@@ -8,9 +8,9 @@ from mappers.error_codes import Entry, entry
 
 CODES: Mapping[str, Entry] = {
     "E-DDB-ABSENT": entry(
-        "stopped",
-        "The table does not exist, or was deleted during the run.",
-        "Find out who deleted it, then start over with `backfill --restart`.",
+        "ended",
+        "The table does not exist any more.",
+        "Find out who deleted it, then start over with `offramp backfill PLAN --restart --route ROUTE`.",
     ),
     "E-DDB-ACCESS": entry(
         "stopped",
@@ -34,7 +34,7 @@ CODES: Mapping[str, Entry] = {
         "Correct what the message names (docs/permissions.md says where credentials come from); run the same command.",
     ),
     "E-DDB-ENDPOINT": entry(
-        "refused",
+        "refused stopped",
         "`endpoint` or `region` is malformed, or leads to another machine by plain http.",
         "Correct it under `targets.dynamodb`.",
     ),
@@ -44,29 +44,33 @@ CODES: Mapping[str, Entry] = {
         "Delete the table, name another in `table`, or set `load: write`.",
     ),
     "E-DDB-IMPORT": entry(
-        "stopped",
+        "ended",
         "AWS no longer knows the import, or it was begun with other settings.",
-        "Delete the table and start over with `backfill --restart`.",
+        "Delete the table if it is there, then start over with `offramp backfill PLAN --restart --route ROUTE`.",
     ),
     "E-DDB-IMPORT-COUNT": entry(
-        "stopped",
+        "ended",
         "The import ended with another number of items than were staged.",
-        "See the import's log in CloudWatch, delete the table, and start over with `backfill --restart`.",
+        "See the import's log in CloudWatch, delete the table, then start over with `offramp backfill "
+        "PLAN --restart --route ROUTE`.",
     ),
     "E-DDB-IMPORT-FAILED": entry(
         "stopped",
         "The import ended as failed or cancelled; the message says why.",
-        "Correct what the message names, delete the table, and start over with `backfill --restart`.",
+        "Correct what the message names, delete the table if it is there, then run the same command, which "
+        "imports the same files again.",
     ),
     "E-DDB-IMPORT-FILES": entry(
-        "stopped",
+        "stopped ended",
         "The staged files in the bucket are not the ones that the run wrote.",
-        "Make sure that nothing else writes or deletes there, then start over with `backfill --restart`.",
+        "Make sure that nothing else writes or deletes there. Then delete the file that the message names and"
+        " run the same command; if it names none, start over with `offramp backfill PLAN --restart --route "
+        "ROUTE`.",
     ),
     "E-DDB-IMPORT-SIZE": entry(
-        "stopped",
+        "ended",
         "The staged files are larger than one import takes.",
-        "Set `load: write`.",
+        "Set `load: write`, then start over with `offramp backfill PLAN --restart --route ROUTE`.",
     ),
     "E-DDB-IMPORT-WAIT": entry(
         "paused",
@@ -79,12 +83,12 @@ CODES: Mapping[str, Entry] = {
         "Wait until that is done, then run the same command.",
     ),
     "E-DDB-INDEXES": entry(
-        "refused",
+        "refused stopped",
         "The table's secondary indexes differ from the plan's.",
         "Change `indexes`, or change the table with AWS's tools.",
     ),
     "E-DDB-KEYS": entry(
-        "refused",
+        "refused stopped",
         "The table exists and has another key than the plan, or no document looked at fits the keys of the plan.",
         "Name another table in `table`, or write the `key` that the message gives.",
     ),
@@ -94,7 +98,7 @@ CODES: Mapping[str, Entry] = {
         "Check the network, then run the same command.",
     ),
     "E-DDB-PROFILE": entry(
-        "refused",
+        "refused stopped",
         "There is no AWS profile of this name.",
         "Set `profile` to one that exists.",
     ),
@@ -104,17 +108,17 @@ CODES: Mapping[str, Entry] = {
         "Correct the mapper or `key`.",
     ),
     "E-DDB-REGION": entry(
-        "refused",
+        "refused stopped",
         "No AWS region is set, or there is none of this name.",
         "Set `region` under `targets.dynamodb`.",
     ),
     "E-DDB-STATUS": entry(
-        "refused paused",
+        "refused paused stopped",
         "The table is not ACTIVE.",
         "Wait until it is, then run the same command.",
     ),
     "E-DDB-TABLE": entry(
-        "refused",
+        "refused stopped",
         "DynamoDB refuses to create or describe the table as the plan asks.",
         "Change what the message names in the plan.",
     ),
@@ -129,7 +133,7 @@ CODES: Mapping[str, Entry] = {
         "Correct what the message names: `endpoint`, a certificate, or AWS_CA_BUNDLE.",
     ),
     "E-DDB-TTL": entry(
-        "refused",
+        "refused stopped",
         "The table expires items by another attribute than the plan.",
         "Set `ttl_attribute` to the table's attribute.",
     ),
@@ -154,7 +158,7 @@ CODES: Mapping[str, Entry] = {
         "Run the same command later.",
     ),
     "E-S3-CLIENT": entry(
-        "refused",
+        "refused stopped",
         "`region`, `profile` or `s3_endpoint` is not usable for S3, or leads to another machine by plain http.",
         "Correct it under `targets.dynamodb`.",
     ),

@@ -116,8 +116,8 @@ class Import:
         if self._table.id() != memory["table"]:
             raise PermanentError(
                 "E-MADE-ANEW",
-                f"table {self._table.name!r} was dropped or recreated since it was imported; start over with backfill"
-                " --restart",
+                f"table {self._table.name!r} was deleted or recreated since it was imported; delete it if it is there,"
+                " then start over with backfill --restart",
             )
         if memory.get("doubt"):
             raise PermanentError("E-DDB-IMPORT-COUNT", memory["doubt"])

@@ -104,7 +104,8 @@ class Documents:
             raise PermanentError(
                 "E-ES-NOINDEX",
                 f"{self._what} was recreated during the run (it was {known}, it is {found}) and lacks earlier"
-                " documents; find out who deleted it, delete it, and start over with backfill --restart",
+                " documents; find out who deleted it, delete what was made anew, then start over with backfill"
+                " --restart",
             )
         return refused
 

@@ -13,12 +13,12 @@ CODES: Mapping[str, Entry] = {
         "Set `replace: true`, which gives it up, or choose another name.",
     ),
     "E-ES-ANSWER": entry(
-        "stopped",
+        "refused stopped",
         "The server's answer lacks what was asked for, or it refused a request as a whole.",
         "Check what is in between (a proxy, a gateway), and what the message quotes.",
     ),
     "E-ES-AUTH": entry(
-        "stopped",
+        "refused stopped",
         "The login is refused, or lacks a privilege that the run needs; the message says which.",
         "Correct the user and password or the key, or give that login the listed privileges.",
     ),
@@ -28,7 +28,7 @@ CODES: Mapping[str, Entry] = {
         "Check the cluster's health, then run the same command.",
     ),
     "E-ES-BLOCKED": entry(
-        "stopped",
+        "refused stopped",
         "The index takes no writes, usually because a disk is nearly full.",
         "Free disk space, remove the block, then run the same command.",
     ),
@@ -38,7 +38,7 @@ CODES: Mapping[str, Entry] = {
         "Correct what the message names; docs/permissions.md says where credentials come from.",
     ),
     "E-ES-INDEX": entry(
-        "refused",
+        "refused stopped",
         "The index differs from the plan, is an alias or a data stream, or cannot be created.",
         "Name another `index`, or change what the message names.",
     ),
@@ -53,18 +53,18 @@ CODES: Mapping[str, Entry] = {
         "Check the health of its shards, then run the same command.",
     ),
     "E-ES-NOINDEX": entry(
-        "refused stopped",
-        "The index was deleted, or deleted and created again, during the run.",
-        "Find out what deleted it (a lifecycle policy, an automatic creation), then start over with `backfill "
-        "--restart`.",
+        "ended",
+        "The index was deleted, or deleted and created again, since the run began.",
+        "Find out who deleted it (a lifecycle policy, an automatic creation), delete what was made "
+        "anew, then start over with `offramp backfill PLAN --restart --route ROUTE`.",
     ),
     "E-ES-PIPELINE": entry(
-        "refused rejected",
+        "refused stopped rejected",
         "There is no ingest pipeline of this name, or the pipeline dropped the document.",
         "Create the pipeline or correct `pipeline`; exclude documents that it drops with `where`.",
     ),
     "E-ES-PRODUCT": entry(
-        "refused",
+        "refused stopped",
         "The server is another product or version than the plan names.",
         "Do as the message says: correct `url` or `flavour`.",
     ),
@@ -84,7 +84,7 @@ CODES: Mapping[str, Entry] = {
         "Raise `http.max_content_length` on the server, or drop the large field (`fields`).",
     ),
     "E-ES-SRC": entry(
-        "refused",
+        "refused stopped",
         "The index would not return what is written to it (`_source` is off or altered), so nothing could be verified.",
         "Name another `index`.",
     ),
@@ -94,7 +94,7 @@ CODES: Mapping[str, Entry] = {
         "Correct what the message names: `url`, `ca_certs`, `client_cert`, or the certificate itself.",
     ),
     "E-ES-VERSION": entry(
-        "refused",
+        "refused stopped",
         "This state has not copied the route, so its version of the index is unknown.",
         "Run `backfill` first, or name the version itself in `index`.",
     ),

@@ -142,7 +142,9 @@ class Fault:
         """Return the error for a fault that will not pass."""
         if self.no_index:
             return PermanentError(
-                "E-ES-NOINDEX", f"{where}: the index no longer exists; start over with backfill --restart"
+                "E-ES-NOINDEX",
+                f"{where}: the index does not exist any more; find out who deleted it, then start over with backfill"
+                " --restart",
             )
         if not {"cluster_block_exception", "index_closed_exception"}.isdisjoint(self.kinds):
             return PermanentError(

@@ -28,7 +28,7 @@ CODES: Mapping[str, Entry] = {
         "Correct the mapper.",
     ),
     "E-RDS-EVICTION": entry(
-        "refused",
+        "refused stopped",
         "The server may evict keys silently when its memory is full.",
         "Set `maxmemory-policy noeviction` on the server, or accept the loss with `allow_eviction: true`.",
     ),
@@ -58,7 +58,7 @@ CODES: Mapping[str, Entry] = {
         "Correct the mapper.",
     ),
     "E-RDS-MEMORY": entry(
-        "refused",
+        "stopped",
         "The run would write more than fits in the server's free memory.",
         "Give the server more memory, or raise `max_memory_percent`.",
     ),
@@ -73,10 +73,10 @@ CODES: Mapping[str, Entry] = {
         "Raise its `maxmemory`, then run the same command.",
     ),
     "E-RDS-ORDER": entry(
-        "paused stopped",
+        "paused ended",
         "A stream entry arrived after entries that it belongs before, and the stream cannot be rebuilt safely.",
-        "If the route paused, run the same command. Otherwise set `partitions: 1`, delete the stream, and start "
-        "over with `backfill --restart`.",
+        "If the route paused, run the same command. Otherwise set `partitions: 1`, delete the stream, and "
+        "start over with `offramp backfill PLAN --restart --route ROUTE`.",
     ),
     "E-RDS-RECORD": entry(
         "rejected",
@@ -84,7 +84,7 @@ CODES: Mapping[str, Entry] = {
         "Correct the mapper.",
     ),
     "E-RDS-REPLICA": entry(
-        "refused",
+        "refused stopped",
         "The server is a replica, which takes no writes.",
         "Set `url` to its primary.",
     ),
@@ -114,7 +114,7 @@ CODES: Mapping[str, Entry] = {
         "Correct what the message names: `url`, its ssl_ options, or the certificate itself.",
     ),
     "E-RDS-TYPE": entry(
-        "refused rejected",
+        "refused stopped rejected",
         "A key holds another type than the route writes there.",
         "Remove the key, or choose another `key`.",
     ),
@@ -129,7 +129,7 @@ CODES: Mapping[str, Entry] = {
         "Check the server and the network, then run the same command.",
     ),
     "E-RDS-VERSION": entry(
-        "refused",
+        "refused stopped",
         "The server is older than Redis 7.0.",
         "Use Redis 7.0 or later, or Valkey.",
     ),

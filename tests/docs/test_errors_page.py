@@ -53,6 +53,7 @@ def test_codes_are_found_wherever_they_stand_but_in_prose(tmp_path: Path) -> Non
         ("E-SHOP-TABLE", None),
         ("W-SHOP-NOTE", None),
         ("E-SHOP-PLAN", "refused"),
+        ("E-SHOP-PLAN", "stopped"),  # A sync goes on without a route whose store refuses it.
     }
 
 
@@ -60,12 +61,13 @@ def test_what_is_wrong_with_the_catalogue_is_told_with_what_to_do() -> None:
     found = [
         Use("E-RDS-NEW", "stores/redis/target.py line 3", "paused"),
         Use("E-MADE-UP", "flows/run/backfill.py line 4", None),
-        Use("E-ES-BLOCKED", "stores/elasticsearch/client.py line 5", "refused"),
+        Use("E-ES-LIST", "stores/elasticsearch/client.py line 5", "refused"),
+        Use("E-MADE-ANEW", "flows/connect/identities.py line 7", "stopped"),
         Use("E-SRC-AUTH", "stores/mongodb/collection.py line 6", "stopped"),
     ]
-    known = {code: CATALOGUE[code] for code in ("E-ES-BLOCKED", "E-SRC-AUTH", "E-USAGE")}
+    known = {code: CATALOGUE[code] for code in ("E-ES-LIST", "E-SRC-AUTH", "E-USAGE", "E-MADE-ANEW")}
     assert faults(found, known) == [
-        "E-ES-BLOCKED (stores/elasticsearch/client.py line 5) is raised as refused, but its entry says stopped: add"
+        "E-ES-LIST (stores/elasticsearch/client.py line 5) is raised as refused, but its entry says paused: add"
         " refused",
         "E-MADE-UP (flows/run/backfill.py line 4) has no entry: add its meaning and remedy to"
         " flows/error_codes.py, with the effect of its error",
@@ -100,6 +102,29 @@ def test_every_entry_is_whole_sentences_and_on_the_page() -> None:
         assert told.remedy.endswith(".")
 
 
+def test_a_code_says_one_thing_about_how_its_route_goes_on() -> None:
+    """What explain says of the run, its remedy and the next line of a report are one advice."""
+    restart = "`offramp backfill PLAN --restart --route ROUTE`"
+    for code, told in CATALOGUE.items():
+        if "ended" in told.effects:
+            assert restart in told.remedy, code
+            assert told.advice == told.remedy, code
+        elif {"stopped", "paused"} & {*told.effects}:
+            assert "same command" in told.advice, code
+        if "ended" in told.effects and "same command" in told.remedy:
+            assert {"stopped", "paused"} & {*told.effects}, code
+    assert "same command" not in EFFECTS["ended"]
+    assert restart in EFFECTS["ended"]
+
+
+def test_the_lease_of_another_run_is_told_as_what_it_is() -> None:
+    """No store was asked again and again, and nothing stands at a checkpoint."""
+    told = CliRunner().invoke(offramp, ["explain", "E-LEASE-HELD"]).output
+    assert "Nothing was done to the route" in told
+    assert "exit code 3" in told
+    assert "retries" not in told
+
+
 def test_an_effect_that_does_not_exist_is_refused() -> None:
     with pytest.raises(ValueError, match="refused, rejected"):
         entry("refused ignored", "What.", "Do.")
@@ -117,7 +142,7 @@ def test_explain_tells_a_code_and_names_the_nearest_to_a_wrong_one() -> None:
     assert "exit code 4" in CliRunner().invoke(offramp, ["explain", "E-REJECTS-BUDGET"]).output
     assert "130" in CliRunner().invoke(offramp, ["explain", "E-STOPPED"]).output
     data = json.loads(CliRunner().invoke(offramp, ["explain", "E-ID-TYPE", "--json"]).output)
-    assert set(data["effects"]) == {"refused", "rejected", "stopped"} < set(EFFECTS)
+    assert set(data["effects"]) == {"refused", "rejected", "ended"} < set(EFFECTS)
     wrong = CliRunner().invoke(offramp, ["explain", "E-DDB-KEIS"])
     assert wrong.exit_code == 2
     assert "E-DDB-KEYS" in wrong.output

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from explained import contradictions
 
 from flows.cli.main import main
 
@@ -99,11 +100,17 @@ def offramp(*arguments: str | Path, folder: Path, environment: Mapping[str, str]
         with pytest.raises(SystemExit) as ended:  # noqa: PT012 - it returns where all went well
             main()
             sys.exit(0)
-    return Finished(int(ended.value.code or 0), out.getvalue(), err.getvalue())
+    return _judged(Finished(int(ended.value.code or 0), out.getvalue(), err.getvalue()))
 
 
 def offramp_process(*arguments: str | Path, folder: Path, environment: Mapping[str, str] | None = None) -> Finished:
     """Run the command line to its end as a process, for what an environment or a way to end does to one."""
     process = start(*arguments, folder=folder, environment=environment)
     out, err = process.communicate(timeout=RUN_LIMIT_S)
-    return Finished(process.returncode, out, err)
+    return _judged(Finished(process.returncode, out, err))
+
+
+def _judged(finished: Finished) -> Finished:
+    """Return the command, whose codes end as `offramp explain` says that they do."""
+    assert contradictions(finished.code, finished.out, finished.err) == []
+    return finished

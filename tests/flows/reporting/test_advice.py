@@ -23,7 +23,13 @@ from flows.reporting.model import FieldLoss
         ({"verdict": "mismatches", "missing": 30_000}, ["common cause", "--restart", "repair PLAN --all"], []),
         ({"verdict": "mismatches", "collides": 2}, ["`key`", "--restart"], ["repair"]),
         ({"verdict": "mismatches", "verified": "counts"}, ["sync PLAN", "verify PLAN"], ["repair", "--restart"]),
-        ({"verdict": "mismatches", "missing": 99, "figures": "none"}, ["backfill PLAN --route"], ["repair"]),
+        ({"verdict": "mismatches", "missing": 99, "figures": "none"}, ["`offramp backfill PLAN`"], ["repair"]),
+        ({"verdict": "rejects", "rejected": 1, "figures": "none"}, ["`offramp backfill PLAN`"], ["rejects"]),
+        ({"verdict": "failed", "codes": ["E-NOT-COPIED"], "figures": "none"}, ["backfill PLAN"], ["Not backfilled"]),
+        ({"verdict": "failed", "codes": ["E-MADE-ANEW"]}, ["`offramp backfill PLAN --restart`"], ["same command"]),
+        ({"verdict": "failed", "codes": ["E-ES-NOINDEX"]}, ["`offramp backfill PLAN --restart`"], ["same command"]),
+        ({"verdict": "failed", "codes": ["E-SRC-AUTH"]}, ["Then run the same command again"], ["explain", "--restart"]),
+        ({"verdict": "failed", "codes": ["E-SHELF-OWN"]}, ["offramp explain CODE", "same command"], []),
         ({"verdict": "stopped", "reasons": ["E-REJECTS-BUDGET x"]}, ["rejects list", "raise the limit"], []),
         ({"verdict": "stopped", "reasons": ["E-STOPPED x"]}, ["same command"], ["rejects"]),
         ({"verdict": "failed"}, ["offramp explain CODE", "same command"], ["sync"]),
@@ -50,3 +56,16 @@ def test_a_clean_and_complete_report_is_to_be_signed_and_no_other() -> None:
 def test_an_advice_names_its_routes_where_it_is_not_for_all() -> None:
     steps = next_steps(reports.whole(reports.row("a", verdict="rejects", rejected=1), reports.row("b")))
     assert any(str(step).startswith("a: `offramp rejects list") for step in steps)
+
+
+def test_the_commands_of_an_advice_name_the_routes_that_it_is_for() -> None:
+    """A person copies the command; the routes beside it would have to be typed."""
+    wrong = [reports.row(name, verdict="mismatches", differs=1) for name in ("a", "b-2")]
+    [step] = [str(step) for step in next_steps(reports.whole(*wrong, reports.row("c"))) if "repair" in step.text]
+    assert "`offramp repair PLAN --route a --route b-2`" in step
+    [step] = [str(step) for step in next_steps(reports.whole(*wrong)) if "repair" in step.text]
+    assert "`offramp repair PLAN`" in step
+    for names in (["a b", "$(x)"], [f"r{number}" for number in range(6)]):  # Too odd or too many to be typed so.
+        rows = [reports.row(name, verdict="mismatches", differs=1) for name in names]
+        [step] = [str(step) for step in next_steps(reports.whole(*rows, reports.row("c"))) if "repair" in step.text]
+        assert "`offramp repair PLAN --route ROUTE`" in step

@@ -137,8 +137,8 @@ carts: missing at carts:n:1
 
 2 of 3 routes clean, 1 with mismatches. The targets do not hold exactly what the source and the plan say they should: carts.
 next: Do not retire the source yet.
-next: carts: If the source was written to meanwhile, bring that over with 'offramp sync PLAN'. Copy again what was found missing or different with 'offramp repair PLAN', then run 'offramp verify PLAN'.
-next: logs: Run 'offramp verify PLAN --level full' before the source is retired.
+next: carts: If the source was written to meanwhile, bring that over with 'offramp sync PLAN --route carts'. Copy again what was found missing or different with 'offramp repair PLAN --route carts', then run 'offramp verify PLAN --route carts'.
+next: logs: Run 'offramp verify PLAN --level full --route logs' before the source is retired.
 
 verdict mismatches: 3 routes in 48.0s; not verified: logs"""
 
