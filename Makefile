@@ -1,4 +1,4 @@
-.PHONY: check format quick test soak chaos ray demo docs bench
+.PHONY: check lock lock-check format quick test soak chaos ray demo docs bench
 
 check:  ## format, lint, types, layering, generated files current
 	ruff format --check .
@@ -11,6 +11,12 @@ check:  ## format, lint, types, layering, generated files current
 	python -m flows.docgen.errors --check
 	python -m flows.docgen.rules --check
 	python -m flows.docgen.configuration --check
+
+lock:  ## pin what each installation needs, with hashes: make lock, make lock UPGRADE=boto3, make lock UPGRADE=all
+	PYTHONPATH=tests/support python -m requirement_files --write $(UPGRADE)
+
+lock-check:  ## the pins and hashes are those of the package index, and every supported Python and platform finds its wheels
+	PYTHONPATH=tests/support python -m requirement_files --check
 
 format:
 	ruff format .

@@ -21,7 +21,18 @@ ROOT = Path(__file__).parents[2]
 def wheel(starts_process: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, ROOT],
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "--quiet",
+            "--no-deps",
+            "--no-build-isolation",
+            "--wheel-dir",
+            folder,
+            ROOT,
+        ],
         check=True,
         capture_output=True,
         timeout=300,
@@ -72,7 +83,18 @@ def test_it_installs_without_a_compiler_and_is_the_same_for_every_python(tmp_pat
     (tree / "benchmarks").mkdir()
     (tree / "tests").mkdir()
     subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, tree],
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "--quiet",
+            "--no-deps",
+            "--no-build-isolation",
+            "--wheel-dir",
+            tmp_path,
+            tree,
+        ],
         env=os.environ | {"CC": str(tmp_path / "none"), "CXX": str(tmp_path / "none")},
         check=True,
         capture_output=True,
