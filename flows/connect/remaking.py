@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from flows.connect.lease_renewal import hold_leases
 from flows.connect.stores import open_state, with_fence
@@ -20,6 +20,18 @@ def remove_obsolete_places(plan: Plan, routes: Sequence[Route]) -> None:
     A place that holds anything, or that somebody else made, stays. Raises the errors of removing a place,
     and TransientError if another run is at work on one of the routes.
     """
+    for route, target in _with_obsolete_places(plan, routes):
+        _log.info("%s: its empty place has another key than the plan and is made anew", route.name)
+        target.remove()
+
+
+def find_obsolete_places(plan: Plan, routes: Sequence[Route]) -> Collection[str]:
+    """Return the names of the routes whose places `remove_obsolete_places` would remove; writes to no target."""
+    return [route.name for route, _ in _with_obsolete_places(plan, routes)]
+
+
+def _with_obsolete_places(plan: Plan, routes: Sequence[Route]) -> Iterator[tuple[Route, Remakable]]:
+    """Yield each route with an obsolete place and its open target, under the route's lease."""
     remakable = [route for route in routes if issubclass(_class_of(route), Remakable)]
     if not remakable:
         return
@@ -29,8 +41,7 @@ def remove_obsolete_places(plan: Plan, routes: Sequence[Route]) -> None:
             try:
                 identity = _obsolete(target)
                 if identity is not None and state.made_places.has(identity) and isinstance(target, Remakable):
-                    _log.info("%s: its empty place has another key than the plan and is made anew", route.name)
-                    target.remove()
+                    yield route, target
             finally:
                 target.close()
 

@@ -111,6 +111,7 @@ def _sweep(
     if not list_share(target, log, stop=stop):
         raise TransientError("E-STOPPED", _STOPPED)
     done = Swept(indistinct=is_indistinct(target, projection))
+    swept(done)
     for addresses in cut(extras([log.path]), _AT_ONCE):
         raise_if_stopped(stop, _STOPPED)
         foreign = foreign_addresses(target, projection, addresses, types)

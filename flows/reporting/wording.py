@@ -86,7 +86,9 @@ def swept_lines(swept: Swept, *, dry_run: bool = False) -> list[str]:
     ]
     if swept.kept:
         named = some_of(swept.not_of_route, swept.kept)
-        lines.append(f"{counted(swept.kept, 'record')} {'stay' if dry_run else 'left'}: {NOT_OF_THE_ROUTE}: {named}")
+        lines.append(
+            f"{counted(swept.kept, 'record')} {'would stay' if dry_run else 'left'}: {NOT_OF_THE_ROUTE}: {named}"
+        )
     if swept.deleted and swept.indistinct:
         lines.append(INDISTINCT)
     return lines

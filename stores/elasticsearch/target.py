@@ -208,7 +208,7 @@ class ElasticsearchTarget(
             version = server_version(self._cluster, self._check_s)
             asked = ["GET /"]
             exists: bool | None = None
-            if self._periods is None and not self._placement.versioned:
+            if self._periods is None and (self._designed or not self._placement.versioned):
                 exists = self._inspect(self._name, version, undecided=not self._designed) is not None
                 asked.append(f"GET /{self._name}")
         product = "OpenSearch" if self._cluster.opensearch else "Elasticsearch"

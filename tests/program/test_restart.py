@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import boto3
 from plans import Stores, offramp, write_plan
 from pymongo.database import Database
 from redis import Redis
@@ -22,10 +23,16 @@ def test_a_restart_deletes_its_own_records_alone_and_says_what_it_deleted_and_le
     with Redis.from_url(stores.redis) as redis:
         redis.set(f"{unique}:cache:xyz", '{"_id":"xyz"}')
         redis.set(f"{unique}:s:lock", "worker 3")
+        before = sorted(redis.scan_iter(f"{unique}:*"))
+        dry = offramp("backfill", path, "--restart", "--dry-run", folder=tmp_path)
+        assert (dry.code, sorted(redis.scan_iter(f"{unique}:*"))) == (0, before)
         done = offramp("backfill", path, "--restart", folder=tmp_path)
         left = sorted(redis.scan_iter(f"{unique}:*"))
     foreign = [f"{unique}:cache:xyz", f"{unique}:s:lock"]
     assert left == sorted([*(f"{unique}:n:{number}".encode() for number in range(3, 9)), *map(str.encode, foreign)])
+    assert "things: 3 records would be deleted, as no document maps to them\n" in dry.out
+    assert "things: 2 records would stay: not of this route, as no document would make such a record there: " in dry.out
+    assert dry.out.endswith("nothing was written\n")
     assert done.code == 1  # Verification still finds what is not the route's under its prefix.
     assert "things: 3 records deleted that an earlier run left and no document maps to\n" in done.out
     kept = "things: 2 records left: not of this route, as no document would make such a record there: "
@@ -70,3 +77,60 @@ def test_a_mapper_of_ones_own_is_known_by_the_types_of_its_records(
         assert (redis.exists(f"{unique}:0"), redis.exists(f"{unique}:locks")) == (0, 1)
     swept = done.route("things")["swept"]
     assert (swept["deleted"], swept["kept"], swept["indistinct"]) == (1, 1, True)
+
+
+def test_what_a_restart_would_delete_is_shown_for_every_target_and_changes_nothing(
+    stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
+) -> None:
+    database.things.insert_many([{"_id": number, "name": f"a{number}"} for number in range(5)])
+    routes: dict[str, dict[str, Any]] = {
+        "items": {"use_case": "entity", "table": unique},
+        "found": {"use_case": "search", "index": unique},
+        "versions": {"use_case": "search", "index": f"{unique}-v", "versioned": True},
+        "scores": {"use_case": "leaderboard", "score": "_id", "key": f"{unique}-top"},
+    }
+    path = write_plan(
+        tmp_path, stores, database.name, {name: {"collection": "things", **keys} for name, keys in routes.items()}
+    )
+    first = offramp("backfill", path, "--restart", "--dry-run", "--json", folder=tmp_path)
+    assert (first.code, {row["is_first"] for row in first.json["routes"]}) == (0, {True}), first.err
+    assert offramp("backfill", path, folder=tmp_path).code == 0
+    database.things.delete_many({"_id": {"$lt": 2}})
+    dry = offramp("backfill", path, "--restart", "--dry-run", "--json", folder=tmp_path)
+    rows = {row["route"]: row for row in dry.json["routes"]}
+    assert (dry.code, dry.json["dry_run"]) == (0, True), dry.err
+    # A new version of an index begins empty.
+    assert {name: row["swept"]["deleted"] for name, row in rows.items()} == {
+        "items": 2,
+        "found": 2,
+        "versions": 0,
+        "scores": 2,
+    }
+    # Nothing is forgotten: the copy that there is can still be verified against, and has lost two documents.
+    verified = offramp("verify", path, "--json", folder=tmp_path)
+    assert [verified.route(name)["extra"] for name in routes] == [2, 2, 2, 2]
+    done = offramp("backfill", path, "--restart", "--json", folder=tmp_path)
+    assert done.code == 0, done.out
+    assert [done.route(name)["swept"]["deleted"] for name in routes] == [2, 2, 0, 2]
+
+
+def test_a_dry_run_is_of_a_restart_alone(stores: Stores, unique: str, tmp_path: Path) -> None:
+    path = write_plan(tmp_path, stores, unique, {"things": {"use_case": "cache", "key": f"{unique}:{{_id}}"}})
+    for arguments, words in ((("--dry-run",), "add --restart"), (("--restart", "--dry-run", "--prefect"), "--prefect")):
+        done = offramp("backfill", path, *arguments, folder=tmp_path)
+        assert (done.code, words in done.err) == (2, True), done.err
+
+
+def test_an_empty_table_that_a_restart_would_make_anew_is_shown(
+    stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
+) -> None:
+    database.orders.insert_one({"_id": 1, "customer": "a", "shop": "b"})
+    route: dict[str, Any] = {"use_case": "entity", "collection": "orders", "key": {"partition": "customer"}}
+    path = write_plan(tmp_path, stores, database.name, {unique: route})
+    assert offramp("backfill", path, folder=tmp_path).code == 0
+    client = boto3.client("dynamodb", region_name="eu-west-1", endpoint_url=stores.dynamodb)
+    client.delete_item(TableName=unique, Key={"customer": {"S": "a"}})
+    write_plan(tmp_path, stores, database.name, {unique: route | {"key": {"partition": "shop"}}})
+    dry = offramp("backfill", path, "--restart", "--dry-run", folder=tmp_path)
+    assert (dry.code, "its empty place has another key than the plan, and would be removed" in dry.out) == (0, True)
+    assert client.describe_table(TableName=unique)["Table"]["KeySchema"][0]["AttributeName"] == "customer"

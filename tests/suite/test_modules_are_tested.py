@@ -18,7 +18,7 @@ TESTED_THROUGH = {
         "flows.cli.running",
         "flows.replication.forecast",
     ],
-    "program/test_restart.py": ["flows.copying.own_records"],
+    "program/test_restart.py": ["flows.copying.own_records", "flows.run.restart_preview"],
     "program/test_secrets.py": ["flows.plan.secret_values"],
     "program/test_dynamodb_keys.py": ["flows.connect.key_proof", "flows.connect.remaking", "stores.state.made_places"],
     "program/test_check.py": ["flows.cli.check", "flows.run.check"],
