@@ -55,7 +55,7 @@ def reject_retry(
         codes = known_codes(outcome.failure for outcome in outcomes)
         message = (
             f"{sum(outcome.chosen for outcome in outcomes)} tried again, {sum(outcome.cleared for outcome in outcomes)}"
-            f" cleared, {left} rejected documents left{'; failed: ' + ', '.join(codes) if codes else ''}"
+            f" copied, {left} rejected documents left{'; failed: ' + ', '.join(codes) if codes else ''}"
         )
         show_table(loaded.name, "retry", list(map(_row, outcomes)), message)
         return Ending(outcomes, message, is_clean=not left and not any(outcome.failure for outcome in outcomes))

@@ -6,7 +6,7 @@ are deleted from the target.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -39,7 +39,7 @@ class Recopied:
 
     tally: Tally
     """Of the documents that the source has."""
-    absent: int
+    absent: Set[bytes]
     """Ids without a document in the source, or with one that the route's filter excludes."""
     deleted: int
     """Addresses deleted, whether or not they held a record."""
@@ -82,7 +82,7 @@ def copy_documents(
             target.delete(batch)
         deleted(len(batch))
     journal.replace_rejects([identify(at) for at in all_ids], collected.rejects)
-    return Recopied(collected.tally, len(set(ids) - documents.found), len(stale), collected.rejects)
+    return Recopied(collected.tally, frozenset(ids) - documents.found, len(stale), collected.rejects)
 
 
 def _stale_addresses(

@@ -33,9 +33,9 @@ class Retried:
     chosen: int
     """Documents that were to be copied again."""
     cleared: int = 0
-    """Of those, the ones that now are in the target, or rightly are not."""
+    """Of those, the ones that were copied without a reject."""
     gone: int = 0
-    """Of the cleared, those that the source has no more, or that the filter does not let through any more."""
+    """Those that the source has no more, or that the filter excludes now; their rejects are cleared."""
     rejected: int = 0
     """Those that were rejected again."""
     nameless: int = 0
@@ -119,12 +119,13 @@ def _again(opened: OpenRoute, ids: Sequence[bytes], sofar: Retried) -> Retried:
     done = recopy(opened, ids)
     rejected = {reject.id for reject in done.rejects}
     names = [identify(at) for at in ids]
-    actions = [Action("retry", "rejected" if name in rejected else "copied", id=name) for name in names]
+    gone = {identify(at) for at in done.absent}
+    became = ["rejected" if name in rejected else "gone" if name in gone else "copied" for name in names]
+    actions = [Action("retry", done_, id=name) for name, done_ in zip(names, became, strict=True)]
     opened.state.repairs.record(opened.lease, actions)
-    again = sum(name in rejected for name in names)
     return replace(
         sofar,
-        cleared=sofar.cleared + len(names) - again,
-        gone=sofar.gone + done.absent,
-        rejected=sofar.rejected + again,
+        cleared=sofar.cleared + became.count("copied"),
+        gone=sofar.gone + became.count("gone"),
+        rejected=sofar.rejected + became.count("rejected"),
     )

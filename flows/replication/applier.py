@@ -112,7 +112,7 @@ class Applier:
                 self._save_counts(lag_s + (position.time - self.position.time >> 32))
                 raise
             self.events += len(touched)
-            self.absent += done.absent
+            self.absent += len(done.absent)
             self._unsaved[0] += len(touched)
         self.position = position
         if touched or time.monotonic() - self._saved_at > _SAVE_EVERY_S:

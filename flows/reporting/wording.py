@@ -129,7 +129,8 @@ def _accepted(rejects: Mapping[str, Any]) -> str:
 
 def _repaired(repair: Mapping[str, Any]) -> str:
     kind = f" {repair['kind']}" if repair["kind"] else ""
-    return f"{repair['command']}: {repair['count']}{kind} {repair['done']}, the last on {repair['last']}"
+    done = "gone from the source" if repair["done"] == "gone" else repair["done"]
+    return f"{repair['command']}: {repair['count']}{kind} {done}, the last on {repair['last']}"
 
 
 def server_text(server: ServerSeen) -> str:

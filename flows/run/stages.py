@@ -36,11 +36,12 @@ def status(plan: Plan) -> list[dict[str, Any]]:
             sync_state = state.sync_positions.get(name)
             if sync_state is not None and sync_state.synced:
                 stage = "synced"
-                rejected = kept.open + kept.accepted
             if sync_state is not None and sync_state.halted:
                 stage = "halted"
             synced = sync_status(state, name)
             rewritten = synced is not None or state.repairs.recopied(name)
+            if rewritten:  # What copying had rejected may have been corrected since.
+                rejected = kept.open + kept.accepted
             rows.append(
                 {
                     "route": name,

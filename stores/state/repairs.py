@@ -21,7 +21,7 @@ class Action:
     command: str
     """retry or repair."""
     done: str
-    """copied, deleted, rejected (the document has no record) or left (it could not be repaired)."""
+    """copied, deleted, gone (from the source), rejected (the document has no record) or left (it is wrong still)."""
     kind: str = ""
     """What the verification had found, of a repair: missing, differs or extra; "" of a retry."""
     address: str = ""
@@ -34,7 +34,7 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class ActionCount:
-    """How often a thing was done to a route."""
+    """Of how many documents, or addresses, of a route a thing was the last that a command did to them."""
 
     command: str
     done: str
@@ -103,11 +103,17 @@ class Repairs:
                 yield Action(row.command, row.done, row.kind, address_text(row.address), row.id, row.at)
 
     def counts(self, route: str) -> list[ActionCount]:
-        """Return how often each thing was done to the route."""
+        """Return to how many documents or addresses each thing was done last, by each command by itself.
+
+        A document that was retried three times counts once, as what became of it in the end.
+        """
+        here = self._database.where(repairs, route)
+        last = sa.select(sa.func.max(repairs.c.number)).where(here)
+        last = last.group_by(repairs.c.command, repairs.c.id, repairs.c.address)
         group = (repairs.c.command, repairs.c.done, repairs.c.kind)
         query = (
             sa.select(*group, sa.func.count(), sa.func.max(repairs.c.at))
-            .where(self._database.where(repairs, route))
+            .where(here, repairs.c.number.in_(last))
             .group_by(*group)
             .order_by(*group)
         )

@@ -100,7 +100,7 @@ def test_rejects_are_settled_one_by_one_until_the_verdict_is_clean(
     database.things.delete_one({"_id": 3})
     mended = command("rejects", "retry", path, "--json")
     assert (mended.code, mended.json["open"]) == (0, 0)
-    assert [mended.json["routes"][0][name] for name in ("chosen", "mended", "gone", "rejected")] == [2, 2, 1, 0]
+    assert [mended.json["routes"][0][name] for name in ("chosen", "mended", "gone", "rejected")] == [2, 1, 1, 0]
     with Redis.from_url(redis_url) as redis:
         assert len(list(redis.scan_iter(f"{unique}:late:*"))) == 1
     assert command("status", path, "--json").json["routes"][0]["verdict"] is None
@@ -111,12 +111,14 @@ def test_rejects_are_settled_one_by_one_until_the_verdict_is_clean(
     [said] = row["accepted_rejects"]
     assert (said["by"], said["why"], said["documents"], said["example"]) == ("anna", "test data", 1, "n:1")
     assert [(one["command"], one["done"], one["count"]) for one in row["repairs"]] == [
-        ("retry", "copied", 2),
-        ("retry", "rejected", 3),
+        ("retry", "copied", 1),
+        ("retry", "gone", 1),
+        ("retry", "rejected", 1),
     ]
     page = (tmp_path / ".offramp" / "reports" / "plan" / "report.md").read_text()
     assert "accepted by anna" in page
-    assert "retry: 2 copied" in page
+    assert "retry: 1 copied" in page
+    assert "retry: 1 gone from the source" in page
     assert "anna" in command("rejects", "list", path, "--accepted").out
 
     # What was accepted is one document: another that takes its place was accepted by nobody.
@@ -124,6 +126,26 @@ def test_rejects_are_settled_one_by_one_until_the_verdict_is_clean(
     database.things.insert_one({"_id": 7, "card": SECRET})
     other = command("verify", path, "--json")
     assert (other.code, other.route("things")["verdict"]) == (1, "rejects")
+
+
+def test_status_counts_no_reject_as_open_that_was_corrected_before_the_others_were_accepted(
+    path: Path, command: Command, database: Database[dict[str, Any]]
+) -> None:
+    fill(database, {1, 2, 3})
+    assert command("backfill", path).code == 1
+    database.things.update_many({"_id": {"$in": [2, 3]}}, {"$set": {"name": "late"}})
+    for _again in range(3):
+        assert command("rejects", "retry", path, "--id", "n:1").code == 1
+    assert command("rejects", "retry", path).code == 1
+    row = command("verify", path, "--json").route("things")
+    done = [(one["command"], one["done"], one["count"]) for one in row["repairs"]]
+    assert done == [("retry", "copied", 2), ("retry", "rejected", 1)]
+    assert command("rejects", "drop", path, "--all", "--reason", "known").code == 0
+    [state] = command("status", path, "--json").json["routes"]
+    assert (state["rejected"], state["accepted"], state["rejects"]) == (1, 1, [])
+    shown = command("status", path).out
+    assert "more rejects" not in shown
+    assert "1 rejects are accepted" in shown
 
 
 def test_an_acceptance_can_be_taken_back(path: Path, command: Command, database: Database[dict[str, Any]]) -> None:

@@ -103,7 +103,7 @@ def test_what_is_there_is_written_and_what_is_gone_dropped_rejected_or_refused_n
     held = {key: record.value for key, record in memory.held("mixed").items() if isinstance(record, String)}
     assert held == {"k:n:0": b"old", "k:n:1": b"new", "k:n:6": b"old", "k:n:9": b"new"}
     assert (done.tally.read, done.tally.dropped, done.tally.rejected, done.tally.copied) == (5, 1, 2, 2)
-    assert (done.absent, done.deleted) == (1, 4)
+    assert (len(done.absent), done.deleted) == (1, 4)
     assert sorted((one.id, one.stage) for one in page.rejects) == [("n:3", "map"), ("n:4", "write")]
     assert sorted(page.ids) == ["n:1", "n:2", "n:3", "n:4", "n:5", "n:9"]
 
@@ -112,7 +112,7 @@ def test_the_address_of_a_document_inserted_again_with_an_equal_id_is_not_delete
     """1 and 1.0 are one `_id` in MongoDB, in other bytes."""
     target = place("equal", String("k:n:1", b"old"))
     done = copied(target, [{"_id": 1.0, "value": "new"}], [1, 1.0])
-    assert (done.absent, done.deleted) == (1, 0)
+    assert (len(done.absent), done.deleted) == (1, 0)
     assert list(memory.held("equal")) == ["k:n:1"]
 
 
