@@ -50,6 +50,9 @@ class Evidence:
     came_or_went: Mapping[str, int] = field(default_factory=dict)
     """Documents per BSON type of `_id` that changed since the last sync, or since the copy began where none ran yet: as
     many may have come or gone meanwhile."""
+    changed: bool = False
+    """Whether a document is known to have changed since the last sync, or since the copy began where none ran yet;
+    asked where nothing was compared and no number of documents differs."""
     first_sync: Literal["", "stream", "rescan"] = ""
     """How the first sync will find what changed since the copy began; "" if none is due, or it cannot find all."""
     comparison: Comparison | None = None

@@ -74,6 +74,14 @@ def source_counts(evidence: Evidence) -> Iterator[Finding]:
         yield from _compared_differences(compared.tally, counts, evidence.came_or_went)
 
 
+def changes_pending(evidence: Evidence) -> Iterator[Finding]:
+    """Nothing was compared, and no document has changed since that a sync is still to bring over."""
+    if evidence.changed and not evidence.failed:
+        since = "the copy began" if evidence.following is None else "the last sync"
+        text = f"documents have changed since {since}, and the next sync follows them: run `offramp sync`, then verify"
+        yield Finding("pending", text)
+
+
 def rejects(evidence: Evidence) -> Iterator[Finding]:
     """No document is rejected that nobody accepted."""
     if rejected := _open_rejects(evidence):
@@ -175,6 +183,7 @@ RULES: Sequence[Rule] = (
     unfinished,
     documents_add_up,
     source_counts,
+    changes_pending,
     rejects,
     mismatches,
     unproven,

@@ -19,7 +19,12 @@ from flows.run.history import RunRecord
 from flows.run.places import place_of, servers_of
 from flows.run.workers import Run
 from flows.verifier.job import Level, Verified
-from flows.verifier.pending_changes import changed_by_type, changes_since_copy, pending_changes
+from flows.verifier.pending_changes import (
+    changed_by_type,
+    changes_since_copy,
+    pending_changes,
+    unsynced_changes,
+)
 from mappers.contract import option_declarations
 from stores.contract.stop import STOPPED, Stop
 from stores.contract.target import Publishable
@@ -159,12 +164,16 @@ def _evidence(
     copied = total_tally(state, route) if known else None
     first_sync = _first_sync(state, route) if verification.level == "none" else ""
     came_or_went: Mapping[str, int] = {}
+    changed = False
     if database is not None and counts is not None and not errors:
         try:
             if compared is not None and compared.tally.id_types != counts:
                 came_or_went = changed_by_type(pending_changes(state, route, database, stop=stop))
             elif compared is None and complete and first_sync == "stream" and copied and copied.id_types != counts:
                 came_or_went = changed_by_type(changes_since_copy(state, route, database, stop))
+            elif verification.level == "none" and complete:
+                changes = unsynced_changes(state, route, database, stop)
+                changed = changes is not None and changes.is_any()
         except OfframpError as error:
             errors.append(error)
     return Evidence(
@@ -177,6 +186,7 @@ def _evidence(
         source_counts=counts,
         came_or_went=came_or_went,
         first_sync=first_sync,
+        changed=changed,
         comparison=compared,
         sampled=verified.sampled if verified else None,
         counts=verified.counts if verified else None,

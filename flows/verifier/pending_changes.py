@@ -67,6 +67,20 @@ class PendingChanges:
             self.lost = str(error)
         return reached or bool(self.lost)
 
+    def is_any(self) -> bool:
+        """Return whether a document is known to have changed since the position, up to now; reads to the first."""
+        if self.touched or self.lost:
+            return bool(self.touched)
+        try:
+            for batch in self._changes.follow(
+                {self._collection: False}, self._position, until=self.now(), stop=self._stop
+            ):
+                if any(touch.collection == self._collection for touch in batch.touched):
+                    return True
+        except PermanentError as error:
+            self.lost = str(error)
+        return False
+
     def touched_since(self, ids: Sequence[bytes], time: int) -> Container[bytes]:
         """Return those of the documents that have changed since the position, up to now."""
         del time  # A change before it is pending, too.
@@ -105,6 +119,14 @@ def changes_since_copy(state: State, route: Route, database: MongoDB, stop: Stop
     """Return the changes since the route's copy began; None for a route that was synced, or has no change stream."""
     sync_state = state.sync_positions.get(route.name)
     if sync_state is None or sync_state.synced or route.keys.sync != "stream":
+        return None
+    return _changes_since(sync_state, route, database, None, stop)
+
+
+def unsynced_changes(state: State, route: Route, database: MongoDB, stop: Stop = NEVER) -> PendingChanges | None:
+    """Return the changes since the route's last sync, or since its copy began; None for one without a change stream."""
+    sync_state = state.sync_positions.get(route.name)
+    if sync_state is None or route.keys.sync != "stream":
         return None
     return _changes_since(sync_state, route, database, None, stop)
 

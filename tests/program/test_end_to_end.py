@@ -294,7 +294,7 @@ def test_a_table_made_anew_voids_the_checkpoints(
     boto3.client("dynamodb", region_name="eu-west-1", endpoint_url=stores.dynamodb).delete_table(TableName=unique)
     refused = offramp("backfill", plan, folder=tmp_path)
     assert refused.code == 3
-    assert "recreated" in refused.out
+    assert "E-MADE-ANEW the target was deleted" in refused.out
     assert offramp("backfill", plan, "--restart", folder=tmp_path).code == 0
 
 

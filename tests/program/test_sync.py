@@ -314,6 +314,30 @@ def test_changes_that_the_first_sync_brings_over_let_it_begin_and_are_never_call
     assert (verified.code, verified.json["verdict"]) == (0, "clean")
 
 
+def test_updates_alone_are_pending_until_a_sync_has_brought_them_over(
+    stores: Stores, database: Documents, tmp_path: Path, unique: str
+) -> None:
+    """No number of documents tells of them."""
+    things = database["things"]
+    things.insert_many([{"_id": n} for n in range(20)])
+    database["others"].insert_one({"_id": 1})
+    ways = {name: {"use_case": "session", "key": f"{unique}:{name}:{{_id}}"} for name in ("things", "others")}
+    plan = write_plan(tmp_path, stores, database.name, ways)
+
+    def verdicts() -> list[str]:
+        copied = offramp("backfill", plan, "--verify", "none", "--json", folder=tmp_path)
+        assert copied.code == 0
+        return [copied.route(name)["verdict"] for name in ("things", "others")]
+
+    assert verdicts() == ["clean", "clean"]
+    for n in (1, 2):
+        things.update_one({"_id": 3}, {"$set": {"n": n}})  # As a writer does while the copy runs, and after the sync.
+        assert verdicts() == ["pending", "clean"]
+        assert offramp("sync", plan, folder=tmp_path).code == 0
+        assert verdicts() == ["clean", "clean"]
+    assert offramp("verify", plan, folder=tmp_path).code == 0
+
+
 def test_a_rescan_and_a_watermark_find_what_changed_where_there_is_no_stream(
     stores: Stores, database: Documents, tmp_path: Path, unique: str
 ) -> None:

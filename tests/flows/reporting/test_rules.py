@@ -137,6 +137,20 @@ TABLES: Mapping[Callable[[Evidence], Iterable[Finding]], list[Case]] = {
             [("mismatches", "copying read another number")],
         ),
     ],
+    rules.changes_pending: [
+        ("nothing changed", {"level": "none", "comparison": None}, []),
+        (
+            "documents changed since the copy",
+            {"level": "none", "comparison": None, "changed": True},
+            [("pending", "documents have changed since the copy began, and the next sync follows them")],
+        ),
+        (
+            "documents changed since a sync",
+            {"level": "none", "comparison": None, "changed": True, "following": SYNCED},
+            [("pending", "since the last sync")],
+        ),
+        ("it failed", {"changed": True, "failures": [GONE]}, []),
+    ],
     rules.rejects: [
         ("none", {}, []),
         ("copying rejected one", {"copied": tally(copied=8, rejected=1)}, [("rejects", "1 documents were rejected")]),

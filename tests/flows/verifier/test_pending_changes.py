@@ -83,3 +83,17 @@ def test_where_changes_are_lost_nothing_is_confirmed_and_the_reason_says_why() -
     database.drop("a")
     assert set(kinds(database, owed, *SEEMING)) == {"unsettled"}
     assert owed.lost == "the collection was dropped"
+
+
+def test_whether_anything_changed_is_known_from_the_first_change_and_unknown_where_changes_are_lost() -> None:
+    database, owed = changed()
+    assert owed.is_any()
+    quiet = PendingChanges(database.changes(), "a", database.changes().begin())
+    assert not quiet.is_any()
+    database.change("b", 2)
+    assert not quiet.is_any()
+    database.change("a", {"_id": 2, "n": 8})
+    assert quiet.is_any()
+    database.forgotten = len(database.events)
+    assert not owed.is_any()
+    assert "E-SRC-HISTORY-LOST" in owed.lost
