@@ -193,6 +193,11 @@ CODES: Mapping[str, Entry] = {
         "A signal stopped the run before its end; work that AWS or a server does meanwhile goes on.",
         "Run the same command.",
     ),
+    "E-STORES": entry(
+        "paused",
+        "Several stores cannot be used; each is named with its own code.",
+        "Do what each of these codes says, then run the same command.",
+    ),
     "E-USAGE": entry(
         "refused",
         "The command line is wrong.",

@@ -9,12 +9,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from urllib.parse import urlsplit
 
 import botocore.session
 from botocore import exceptions as aws
 
 from stores.connection_faults import Kind, connection_fault
+from stores.urls import hosts_of
 
 _LOGIN_OPERATIONS = frozenset(
     (
@@ -163,7 +163,7 @@ def refused_action(error: aws.ClientError, action: str) -> str:
 
 def host_of(url: str) -> str:
     """Return the host and port of a URL, without anything that may be a login."""
-    return urlsplit(url).netloc.rpartition("@")[2] or "the server"
+    return hosts_of(url) or "the server"
 
 
 def error_code(error: aws.ClientError) -> str:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit, urlunsplit
 
 from stores.masking import masked
+from stores.urls import hosts_of
 
 
 class OfframpError(Exception):
@@ -63,8 +64,7 @@ class OverBudget(PermanentError):
 def redacted(url: str) -> str:
     """Return the URL without user name, password and query, fit for a log or a report."""
     parts = urlsplit(url)
-    hosts = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, hosts, parts.path, "", ""))
+    return urlunsplit((parts.scheme, hosts_of(url), parts.path, "", ""))
 
 
 def origin(error: BaseException) -> str:

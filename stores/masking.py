@@ -16,7 +16,9 @@ import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from threading import Lock
 from typing import Any, Final
-from urllib.parse import quote, quote_plus, unquote, urlsplit
+from urllib.parse import quote, quote_plus, unquote
+
+from stores.urls import login_of, split_url
 
 MASK: Final = "***"
 LEAST_LETTERS: Final = 4
@@ -146,17 +148,12 @@ def url_secrets(url: str) -> Iterator[str]:
 
     The user's name alone is none. A URL whose parts cannot be told apart is secret as a whole up to its last ``@``.
     """
-    authority = re.split("[/?#]", url.partition("://")[2], maxsplit=1)[0]
-    rest = url.partition("://")[2][len(authority) :]
+    authority, rest = split_url(url)
     if "@" in rest:
-        yield from _login(url.partition("://")[2].rpartition("@")[0])
+        yield from _login((authority + rest).rpartition("@")[0])
     elif "@" in authority:
-        yield from _login(authority.rpartition("@")[0])
-    try:
-        query = urlsplit(url).query
-    except ValueError:
-        return
-    for option in query.split("&"):
+        yield from _login(login_of(url))
+    for option in rest.partition("?")[2].partition("#")[0].split("&"):
         name, _, value = option.partition("=")
         if is_secret_name(name) and value:
             yield value

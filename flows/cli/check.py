@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +27,7 @@ def check(plan_path: Path, routes: tuple[str, ...], folder: Path | None, as_json
     from flows.plan.load import load
     from flows.reporting.files import default_folder
     from flows.run.check import check_plan
+    from flows.run.check_text import as_lines
     from flows.run.console import display
 
     plan = load(plan_path)
@@ -37,7 +37,7 @@ def check(plan_path: Path, routes: tuple[str, ...], folder: Path | None, as_json
     if as_json:
         print_json(_as_json(checked, error))
     else:
-        echo(*_lines(checked))
+        echo(*as_lines(checked, stdout_width()))
         if error is None:
             echo("", f"no fault found; next: offramp backfill {plan_path}")
     if error is not None:
@@ -62,41 +62,3 @@ def _as_json(checked: PlanCheck, error: Exception | None) -> dict[str, object]:
     if isinstance(error, OfframpError):
         shown["error"] = {"code": error.code, "message": error.message}
     return shown
-
-
-def _lines(checked: PlanCheck) -> Iterator[str]:
-    """Yield what was looked at, route by route and store by store, and every note."""
-    from flows.quantities import number
-    from flows.reporting.text import table
-
-    rows = []
-    for route in checked.routes:
-        place = route.place
-        there = "" if place is None else {True: " (exists)", False: " (to be made)", None: ""}[place.exists]
-        rows.append(
-            {
-                "route": route.route,
-                "collection": route.collection,
-                "target": route.target,
-                "mapper": route.mapper,
-                "documents": f"~{number(route.documents)}",
-                "place": "" if place is None else f"{place.name}{there}",
-            }
-        )
-    yield from table(rows, left=("route", "collection", "target", "mapper", "place"), width=stdout_width())
-    yield ""
-    yield f"source  {checked.source or 'could not be asked'}"
-    for target in dict.fromkeys(route.target for route in checked.routes):
-        places = [route.place for route in checked.routes if route.target == target and route.place is not None]
-        servers = ", ".join(dict.fromkeys(place.server for place in places)) or "could not be asked"
-        asked = ", ".join(dict.fromkeys(request for place in places for request in place.asked))
-        yield f"{target}  {servers}" + (f"; answered {asked}; writing was not tried" if asked else "")
-    yield f"state  {checked.state}"
-    yield f"report  {checked.report}"
-    for note in checked.notes:
-        yield note
-    for route in checked.routes:
-        if route.looked_at:
-            yield f"{route.route}: {route.looked_at} documents were looked at"
-        for note in route.notes:
-            yield f"{route.route}: {note}"

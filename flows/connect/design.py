@@ -27,18 +27,19 @@ _MEASURED_BYTES = 4 * 2**20
 
 
 def design_place(
-    route: Route, source: Source, target: Target[Record], *, stop: Stop = NEVER
+    route: Route, source: Source, target: Target[Record], *, stop: Stop = NEVER, documents: int | None = None
 ) -> Mapping[str, Any] | None:
     """Return the design of the route's place, None for a target without designs; samples documents if the mapper asks.
 
-    Writes nothing. Raises PlanError where no design serves the documents.
+    It looks at about so many `documents`, at as many as the mapper asks for by default. Writes nothing. Raises
+    PlanError where no design serves the documents.
     """
     if not isinstance(target, Plannable):
         return None
     mapper: object = route.mapper(Losses())
     wishes: Mapping[str, Any] = {}
-    if isinstance(mapper, Designer) and (documents := mapper.survey(mapped=target.mapped)) is not None:
-        census = _take_census(route, source, documents, mapper, stop)
+    if isinstance(mapper, Designer) and (asked := mapper.survey(mapped=target.mapped)) is not None:
+        census = _take_census(route, source, asked if documents is None else documents, mapper, stop)
         try:
             wishes = mapper.design(census)
         except ValueError as error:
@@ -49,6 +50,14 @@ def design_place(
         for note in wishes.get("cut", ()):
             _log.warning("%s: %s", route.name, note)
     return target.design(wishes)
+
+
+def survey_size(route: Route, target: Target[Record]) -> int | None:
+    """Return how many documents the design of the route's place looks at, 0 for all, None where it looks at none."""
+    mapper: object = route.mapper(Losses())
+    if not isinstance(target, Plannable) or not isinstance(mapper, Designer):
+        return None
+    return mapper.survey(mapped=target.mapped)
 
 
 def _take_census(route: Route, source: Source, documents: int, mapper: Designer, stop: Stop) -> Census:

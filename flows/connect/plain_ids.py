@@ -43,8 +43,8 @@ def refuse_other_id_kind(route: Route, kind: str, copied: Iterable[str]) -> None
     if is_plain(route) and kind and before - {kind}:
         raise PlanError(
             "E-ID-TYPE",
-            f"route {route.name}: id_encoding: plain, every _id is {kind} now, but the run has already"
-            f" copied ids of type {', '.join(sorted(before))}; start over with backfill --restart",
+            f"id_encoding: plain, every _id is {kind} now, but the run has already copied ids of type"
+            f" {', '.join(sorted(before))}; start over with backfill --restart",
         )
 
 

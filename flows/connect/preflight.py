@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import TypeVar
 
 from flows.connect.expires_from_index import describe_rule, read_ttl_rule
 from flows.connect.key_proof import KeyProof, prove_keys
@@ -13,11 +14,12 @@ from flows.connect.plan_changes import changed_keys
 from flows.connect.route_steps import StepObserver, take_step
 from flows.connect.stores import open_source
 from flows.plan.model import Plan, Route
+from flows.quantities import named
 from mappers.expiry import IndexExpires
 from stores.contract.journal import Tally
 from stores.contract.stop import NEVER, Stop, raise_if_stopped
 from stores.contract.target import Inspectable, Place
-from stores.errors import OfframpError, PlanError, TransientError
+from stores.errors import OfframpError, PermanentError, PlanError, TransientError
 from stores.mongodb.database import MongoDB
 from stores.state.state import State
 
@@ -27,14 +29,14 @@ CHECKING = "checking"
 
 @dataclass(frozen=True, slots=True)
 class RouteCheck:
-    """What `check` found of a route that can be served."""
+    """What was found of a route."""
 
     route: str
     collection: str
     target: str
     mapper: str
-    documents: int
-    """The source's estimate."""
+    documents: int | None
+    """The source's estimate; None where the source was not asked, or did not answer."""
     notes: Sequence[str]
     id_kind: str = ""
     """The one kind of `_id` there is, where `id_encoding: plain` asked for the proof."""
@@ -45,11 +47,18 @@ class RouteCheck:
     looked_at: int = 0
     """The documents that were read to judge the plan."""
 
+    @property
+    def expected(self) -> int:
+        """The source's estimate, 0 where there is none."""
+        return self.documents or 0
+
 
 @dataclass(frozen=True, slots=True)
 class RouteFaults:
     """Why a route cannot be served."""
 
+    route: str
+    """The route's name; "" where the faults are of no route, such as those of the state."""
     faults: Sequence[PlanError]
     """What is wrong with the plan or with what it points at."""
     failures: Sequence[OfframpError] = ()
@@ -60,19 +69,6 @@ class RouteFaults:
     def error(self) -> OfframpError:
         """Return one error for all of them."""
         return join_errors([self])
-
-
-def check(
-    plan: Plan, routes: Sequence[Route], *, stop: Stop = NEVER, observer: StepObserver = lambda *_: None
-) -> list[RouteCheck]:
-    """Return what was found of each route; raises PlanError with every fault. Writes nothing.
-
-    Raises TransientError if a store does not answer, or once `stop` is set.
-    """
-    outcomes = check_each(plan, routes, stop=stop, observer=observer).values()
-    if wrong := [outcome for outcome in outcomes if isinstance(outcome, RouteFaults)]:
-        raise join_errors(wrong)
-    return [outcome for outcome in outcomes if isinstance(outcome, RouteCheck)]
 
 
 def check_each(
@@ -96,7 +92,7 @@ def check_each(
         outcomes = take_step(*(CHECKING, routes, checking.check), stop=stop, observer=observer, abandons=True)
     raise_if_stopped(stop, f"stopped by a signal while {CHECKING}; nothing was written")
     return {
-        name: RouteFaults((), [outcome]) if isinstance(outcome, OfframpError) else outcome
+        name: RouteFaults(name, (), [outcome]) if isinstance(outcome, OfframpError) else outcome
         for name, outcome in outcomes.items()
     }
 
@@ -107,92 +103,108 @@ class _Checking:
     def __init__(self, database: MongoDB | None, source_error: OfframpError | None, describe: bool) -> None:
         self._database = database
         self._describe = describe
-        self._away: dict[str, OfframpError] = {} if source_error is None else {"": source_error}
-        """The errors of targets, by name, and of the source, "", that do not answer."""
+        self._away: dict[str, OfframpError] = {} if source_error is None else {_SOURCE: source_error}
+        """The errors of targets, by name, and of the source that do not answer."""
 
     def check(self, route: Route) -> RouteCheck | RouteFaults:
         """Return what was found of the route, or what is wrong with it."""
-        faults: list[PlanError] = []
-        failures: dict[str, OfframpError] = {}
-        notes: list[str] = []
-        proofs: list[KeyProof] = []
-        kinds: list[str] = []
-        rules: list[IndexExpires | None] = []
-        places: list[Place] = []
-        estimates: list[int] = []
+        asking = _Asking(self._away)
         target, database = route.target(), self._database
         source = route.source(database) if database is not None else None
-
-        def ask(store: str, question: Callable[[], object]) -> None:
-            """Note the errors of a question to a store; after an error of a store that is away it is not asked."""
-            known = self._away.get(store)
-            if known is not None:
-                failures.setdefault(str(known), known)
-                return
-            with _noted(route, faults, failures):
-                try:
-                    question()
-                except OfframpError as error:
-                    if isinstance(error, TransientError) or error.code in _AWAY_FOR_ALL:
-                        self._away[store] = error
-                    raise
-
-        if source is not None:
-            ask("", lambda: notes.extend(source.check()))
-        ask(route.target_name, lambda: notes.extend(target.check()))
+        proof: KeyProof | None = None
+        kind: str | None = None
+        rule: IndexExpires | None = None
+        documents: int | None = None
+        notes = [] if source is None else [*(asking.ask(_SOURCE, source.check) or ())]
+        notes += asking.ask(route.target_name, target.check) or ()
+        place = None
         if self._describe and isinstance(target, Inspectable):
-            ask(route.target_name, lambda: places.append(target.inspect_place()))
-        if database is not None and source is not None:
-            ask("", lambda: proofs.append(prove_keys(route, source)))
-            if proofs and proofs[0].fault is not None:
-                faults.append(PlanError(proofs[0].fault.code, f"route {route.name}: {proofs[0].fault.message}"))
-            ask("", lambda: kinds.append(prove_id_kind(route, database)))
-            ask("", lambda: rules.append(read_ttl_rule(route, database)))
-            if self._describe or not (faults or failures):
-                ask("", lambda: estimates.append(source.estimate()))
-        else:
-            ask("", lambda: None)
+            place = asking.ask(route.target_name, target.inspect_place)
         target.close()
-        rule = rules[0] if rules else None
+        if database is not None and source is not None:
+            proof = asking.ask(_SOURCE, lambda: prove_keys(route, source))
+            if proof is not None and proof.fault is not None:
+                asking.faults.append(proof.fault)
+            kind = asking.ask(_SOURCE, lambda: prove_id_kind(route, database))
+            rule = asking.ask(_SOURCE, lambda: read_ttl_rule(route, database))
+            if self._describe or not (asking.faults or asking.failures):
+                documents = asking.ask(_SOURCE, source.estimate)
+        else:
+            asking.failures.append(self._away[_SOURCE])
         found = RouteCheck(
             route=route.name,
             collection=route.collection,
             target=route.target_name,
             mapper=route.mapper_name,
-            documents=estimates[0] if estimates else 0,
-            notes=[*notes, *(proof.note for proof in proofs if proof.note), *describe_rule(rule)],
-            id_kind=kinds[0] if kinds else "",
+            documents=documents,
+            notes=[*notes, *([proof.note] if proof is not None and proof.note else ()), *describe_rule(rule)],
+            id_kind=kind or "",
             expires=rule,
-            place=places[0] if places else None,
-            looked_at=proofs[0].documents if proofs else 0,
+            place=place,
+            looked_at=0 if proof is None else proof.documents,
         )
-        return RouteFaults(faults, list(failures.values()), found) if faults or failures else found
+        if asking.faults or asking.failures:
+            return RouteFaults(route.name, asking.faults, asking.failures, found)
+        return found
 
 
+_SOURCE = ""
+"""The source among the names of targets."""
 _AWAY_FOR_ALL = frozenset(("E-SRC-TLS", "E-SRC-SERVER", "E-SRC-SRV"))
 """Lasting errors of a server, not of what a route wants from it."""
 
-
-@contextmanager
-def _noted(route: Route, faults: list[PlanError], failures: dict[str, OfframpError]) -> Iterator[None]:
-    """What the body raises is added to the faults of the plan, or to the stores that do not answer."""
-    try:
-        yield
-    except PlanError as error:
-        faults.append(PlanError(error.code, f"route {route.name}: {error.message}"))
-    except OfframpError as error:
-        failures.setdefault(str(error), error)
+T = TypeVar("T")
 
 
-def join_errors(routes: Sequence[RouteFaults]) -> OfframpError:
+class _Asking:
+    """Questions to the stores of a route; their errors are kept, not raised."""
+
+    def __init__(self, away: dict[str, OfframpError]) -> None:
+        self._away = away
+        self.faults: list[PlanError] = []
+        self.failures: list[OfframpError] = []
+
+    def ask(self, store: str, question: Callable[[], T]) -> T | None:
+        """Return the answer, None for an error; a store that is away is not asked again."""
+        try:
+            if store in self._away:
+                raise self._away[store]
+            return question()
+        except PlanError as error:
+            self.faults.append(error)
+        except OfframpError as error:
+            self.failures.append(error)
+            if isinstance(error, TransientError) or error.code in _AWAY_FOR_ALL:
+                self._away[store] = error
+        return None
+
+
+def join_errors(wrong: Sequence[RouteFaults]) -> OfframpError:
     """Return one error for what is wrong with these routes: a PlanError with all of it if there is any fault.
 
-    An error of a store that several routes share is in it once.
+    Each fault is in it once, with the routes that have it, and the error of a store that several routes share once.
     """
-    failures = {str(error): error for route in routes for error in route.failures}
-    if faults := [fault for route in routes for fault in route.faults]:
-        return join_faults([*faults, *(PlanError(error.code, error.message) for error in failures.values())])
-    return next(iter(failures.values()))
+    routes: dict[tuple[str, str], list[str]] = {}
+    for each in wrong:
+        for fault in each.faults:
+            names = routes.setdefault((fault.code, fault.message), [])
+            if each.route and each.route not in names:
+                names.append(each.route)
+    faults = [PlanError(code, f"{_routes(names)}{message}") for (code, message), names in routes.items()]
+    failures = list({str(error): error for each in wrong for error in each.failures}.values())
+    if faults:
+        return join_faults([*faults, *(PlanError(error.code, error.message) for error in failures)])
+    if len(failures) == 1:
+        return failures[0]
+    lasting = any(isinstance(error, PermanentError) for error in failures)
+    return (PermanentError if lasting else TransientError)(
+        "E-STORES", f"{len(failures)} stores cannot be used; nothing has been written", [*map(str, failures)]
+    )
+
+
+def _routes(names: list[str]) -> str:
+    """Return the routes as a fault begins with them."""
+    return f"route{'s' if len(names) > 1 else ''} {named(names)}: " if names else ""
 
 
 def join_faults(faults: Sequence[PlanError]) -> PlanError:
@@ -230,8 +242,8 @@ def find_changes(state: State, route: Route, found: RouteCheck) -> list[PlanErro
         faults.append(
             PlanError(
                 "E-CONFIG-CHANGED",
-                f"route {route.name}: the plan has changed since its run began: {changes}. What was written under"
-                " the old plan would stay beside the new: undo the change, or start over with backfill --restart",
+                f"the plan has changed since its run began: {changes}. What was written under the old plan would stay"
+                " beside the new: undo the change, or start over with backfill --restart",
             )
         )
     try:

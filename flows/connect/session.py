@@ -124,7 +124,7 @@ def open_session(
         if not wrong or each_alone:
             for route in routes if not restart else ():
                 if route.name in checked and (faults := find_changes(state, route, checked[route.name])):
-                    wrong[route.name] = RouteFaults(faults)
+                    wrong[route.name] = RouteFaults(route.name, faults)
         if wrong and not each_alone:
             raise join_errors(list(wrong.values()))
         refused = (held or {}) | {name: faults.error() for name, faults in wrong.items()}

@@ -17,7 +17,6 @@ from bson.codec_options import CodecOptions
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from flows.connect import preflight
 from flows.demo import servers
 from flows.demo.live_writer import writing
 from flows.demo.seed import counts, marketplace
@@ -29,6 +28,7 @@ from flows.reporting.files import write
 from flows.reporting.model import Report
 from flows.reporting.text import as_lines
 from flows.run.backfill import backfill
+from flows.run.check import check_plan
 from flows.run.console import display, sync_display
 from flows.run.verify import verify
 from flows.run.workers import Run, Threads
@@ -84,7 +84,7 @@ def run(
         if stop.is_set():
             report = _nothing(plan)
         elif live_s is None:
-            report = _moved(plan, steps, quiet, stop)
+            report = _moved(plan, folder / "report", steps, quiet, stop)
         else:
             report = _moved_live(plan, live_s, steps, quiet, stop)
     written = write(report, folder / "report")
@@ -99,12 +99,15 @@ def configuration() -> Path:
     return installed if installed.is_dir() else Path(__file__).parents[2] / "config" / "demo"
 
 
-def _moved(plan: Plan, steps: _Steps, quiet: bool, stop: Stop) -> Report:
+def _moved(plan: Plan, folder: Path, steps: _Steps, quiet: bool, stop: Stop) -> Report:
     """Check, copy and verify as the commands of these names do; return the report of the last that ran."""
     routes = plan.chosen(())
-    checked = preflight.check(plan, routes, stop=stop)
-    stores = sorted({route.target for route in checked})
-    what = f"checked {counted(len(checked), 'route')} to {counted(len(stores), 'store')}: no fault"
+    with display(quiet) as observer:
+        checked = check_plan(plan, routes, folder, stop, observer.stepped)
+    if checked.error is not None:
+        raise checked.error
+    stores = sorted({route.target for route in checked.routes})
+    what = f"checked {counted(len(checked.routes), 'route')} to {counted(len(stores), 'store')}: no fault"
     steps.done(what, ", ".join(stores))
     with display(quiet) as observer:
         work = Run(plan, routes, Threads(plan, observer, stop), stop, observer)

@@ -138,7 +138,7 @@ def deployments(wanted: Wanted) -> list[Deployment]:
     if "backfill" in wanted.kinds:
         add("backfill", wanted.plan, wanted.routes, None, **report)
     if "check" in wanted.kinds:
-        add("check", wanted.plan, wanted.routes, None)
+        add("check", wanted.plan, wanted.routes, None, **report)
     if "repair" in wanted.kinds:
         add("repair", wanted.plan, wanted.routes, None, wait_minutes=_WAIT_MINUTES)
     if "retry" in wanted.kinds:

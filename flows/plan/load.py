@@ -17,6 +17,7 @@ from flows.plan.secret_values import open_texts, secret_values
 from flows.plan.validation import checked
 from flows.plan.yaml_file import PlanFile, Where, read
 from stores.masking import conceal
+from stores.mongodb.configuration import uri_fault
 
 _SECRET_VARIABLES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING")
 """What libraries take from the environment by themselves."""
@@ -35,6 +36,8 @@ def load(path: Path, environment: Mapping[str, str] | None = None, text: str | N
     if keys is None:
         _check_parts(file)
         raise file.error()
+    if text := uri_fault(keys.source.uri, files=False):
+        file.fault(("source", "uri"), text)
     if not keys.routes:
         file.fault(("routes",), "is empty; write at least one route")
     connections = {name: _connection(name, raw, file) for name, raw in keys.targets.items()}

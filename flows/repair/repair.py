@@ -115,7 +115,7 @@ def _refuse_systemic(session: Session, sums: Mapping[str, Counter[str]], kinds: 
         if session.state.partitions.route(route.name) is None:
             continue  # Nothing was copied, which its own result says.
         wrong = sum(sums[route.name][kind] for kind in kinds)
-        documents = max(session.checked[route.name].documents, total_tally(session.state, route).read)
+        documents = max(session.checked[route.name].expected, total_tally(session.state, route).read)
         if is_systemic(wrong, documents):
             more = " or more" if sum(sums[route.name].values()) >= MOST_FINDINGS else ""
             faults.append(

@@ -182,7 +182,7 @@ class _Backfill:
         per_route = Counter(job.route for job in jobs)
         for route in self.session.routes:
             if per_route[route.name]:
-                ahead = checked[route.name].documents - total_tally(self.session.state, route).read
+                ahead = checked[route.name].expected - total_tally(self.session.state, route).read
                 self.run.observer.planned(route.name, "copy", per_route[route.name], max(0, ahead))
         # Those at work at the same time are of distant ranges, and of different routes (R51).
         jobs = spread(jobs, self.run.plan.run.workers)

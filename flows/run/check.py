@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flows.connect import preflight
 from flows.connect.expires_from_index import resolve_expires
 from flows.connect.field_check import unknown_field_notes
-from flows.connect.preflight import CHECKING, RouteCheck, RouteFaults, join_errors
+from flows.connect.place_fit import find_misfits
+from flows.connect.preflight import RouteCheck, RouteFaults, join_errors
 from flows.connect.route_steps import StepObserver, take_step
 from flows.connect.stores import open_source
 from flows.plan.model import Plan, Route
@@ -21,6 +22,8 @@ from stores.errors import OfframpError, PlanError
 from stores.mongodb.configuration import transport_notes
 from stores.state import database
 from stores.state.state import State
+
+_ASKING_SOURCE = "asking the source"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,80 +44,111 @@ class PlanCheck:
     """The faults of all of it as one error, which decides the exit code; notes do not."""
 
 
+@dataclass(frozen=True, slots=True)
+class _StateCheck:
+    """What a look at the state came to."""
+
+    summary: str
+    wrong: Sequence[RouteFaults] = ()
+    notes: Mapping[str, Sequence[str]] | None = None
+    """What it knows of earlier runs, by route."""
+    designs: Mapping[str, Mapping[str, object]] | None = None
+    """The designs of places that are on record, by route."""
+
+
 def check_plan(plan: Plan, routes: Sequence[Route], folder: Path, stop: Stop, observer: StepObserver) -> PlanCheck:
     """Return what was found; a store that is away keeps nothing else from being looked at. Changes nothing.
 
     `folder` is where the reports go. Raises TransientError E-STOPPED once `stop` is set.
     """
+    observer(_ASKING_SOURCE, 0, len(routes), "")
     source, source_error = _ask_source(plan, routes, stop)
     outcomes = preflight.check_each(
         plan, routes, stop=stop, observer=observer, source_error=source_error, describe=True
     )
     wrong = [outcome for outcome in outcomes.values() if isinstance(outcome, RouteFaults)]
-    checks = [_found(outcomes[route.name], route) for route in routes]
-    if source_error is None:
-        documents = {checked.route: checked.documents for checked in checks}
-        told = sync_notes(plan, routes, documents, stop=stop, observer=observer)
-        fields = unknown_field_notes(plan, routes, stop=stop, observer=observer)
-        checks = [
-            replace(checked, notes=[*checked.notes, *told[checked.route], *fields[checked.route]]) for checked in checks
-        ]
-        checks = [_with_emptiness(checked, route) for checked, route in zip(checks, routes, strict=True)]
-    state, faults, state_notes = _examine_state(plan, routes, {checked.route: checked for checked in checks})
-    checks = [replace(each, notes=[*each.notes, *state_notes.get(each.route, ())]) for each in checks]
+    found = {route.name: _found(outcomes[route.name], route) for route in routes}
+    state = _examine_state(plan, routes, found)
     report, report_faults = _examine_folder(folder)
-    if faults or report_faults:
-        wrong.append(RouteFaults([*faults, *report_faults]))
-    notes = list(transport_notes(plan.source.uri))
-    return PlanCheck(plan.name, checks, source, state, report, notes, join_errors(wrong) if wrong else None)
+    readable = [route for route in routes if found[route.name].documents is not None]
+    by_route: list[Mapping[str, Sequence[str]]] = []
+    if source_error is None:
+        documents = {name: checked.expected for name, checked in found.items()}
+        existing = [route for route in readable if _exists(found[route.name])]
+        misfits = find_misfits(plan, existing, state.designs or {}, stop=stop, observer=observer)
+        wrong += [RouteFaults(name, [misfit]) for name, misfit in misfits.items() if isinstance(misfit, PlanError)]
+        by_route += [
+            sync_notes(plan, readable, documents, stop=stop, observer=observer),
+            unknown_field_notes(plan, readable, stop=stop, observer=observer),
+            {route.name: _emptiness(route, documents[route.name]) for route in readable},
+            {name: [misfit] for name, misfit in misfits.items() if isinstance(misfit, str)},
+        ]
+    by_route.append(state.notes or {})
+    wrong += [*state.wrong, *([RouteFaults("", report_faults)] if report_faults else ())]
+    return PlanCheck(
+        plan=plan.name,
+        routes=[_with_notes(checked, (notes.get(name, ()) for notes in by_route)) for name, checked in found.items()],
+        source=source,
+        state=state.summary,
+        report=report,
+        notes=list(transport_notes(plan.source.uri)),
+        error=join_errors(wrong) if wrong else None,
+    )
 
 
 def _ask_source(plan: Plan, routes: Sequence[Route], stop: Stop) -> tuple[str, OfframpError | None]:
     """Return what the source says of itself, or why it cannot be asked; with E-STOPPED once `stop` is set."""
 
     def ask(_: Route) -> str:
-        with open_source(plan) as database:
-            version = database.facts([]).version
-            return f"MongoDB {version} at {database.hosts()}, database {plan.source.database}"
+        with open_source(plan) as source:
+            return f"MongoDB {source.facts([]).version} at {source.hosts()}, database {plan.source.database}"
 
     # Asked for one route, as it is the same for all; a step can be left to itself while the source says nothing.
-    (answer,) = take_step(CHECKING, routes[:1], ask, stop=stop, abandons=True).values()
+    (answer,) = take_step(preflight.CHECKING, routes[:1], ask, stop=stop, abandons=True).values()
     return ("", answer) if isinstance(answer, OfframpError) else (answer, None)
 
 
 def _found(outcome: RouteCheck | RouteFaults, route: Route) -> RouteCheck:
     """Return what was found of a route, its faults or not."""
     found = outcome.found if isinstance(outcome, RouteFaults) else outcome
-    return found or RouteCheck(route.name, route.collection, route.target_name, route.mapper_name, 0, [])
+    return found or RouteCheck(route.name, route.collection, route.target_name, route.mapper_name, None, [])
 
 
-def _with_emptiness(checked: RouteCheck, route: Route) -> RouteCheck:
-    if checked.documents or route.where:
-        return checked
-    return replace(checked, notes=[*checked.notes, f"{route.collection} seems to hold no documents, or is a view"])
+def _exists(checked: RouteCheck) -> bool:
+    return checked.place is not None and checked.place.exists is True
 
 
-def _examine_state(
-    plan: Plan, routes: Sequence[Route], checks: Mapping[str, RouteCheck]
-) -> tuple[str, list[PlanError], Mapping[str, Sequence[str]]]:
-    """Return what the state is, its faults, and by route what it knows of earlier runs; makes and changes nothing."""
+def _with_notes(checked: RouteCheck, notes: Iterable[Sequence[str]]) -> RouteCheck:
+    return replace(checked, notes=[*checked.notes, *(note for each in notes for note in each)])
+
+
+def _emptiness(route: Route, documents: int) -> Sequence[str]:
+    empty = not documents and not route.where
+    return [f"{route.collection} seems to hold no documents, or is a view"] if empty else []
+
+
+def _examine_state(plan: Plan, routes: Sequence[Route], checks: Mapping[str, RouteCheck]) -> _StateCheck:
+    """Return what the state is, its faults, and what it knows of earlier runs; makes and changes nothing."""
     place = plan.state.partition(":///")[2]
     try:
         if not database.exists(plan.state):
-            return f"{place}: not there yet; a run makes it", [], {}
+            return _StateCheck(f"{place}: not there yet; a run makes it")
         state = State(plan.state, plan.name, plan.run.lease_s, read_only=True)
     except PlanError as error:
-        return f"{place}: cannot be used", [error], {}
+        return _StateCheck(f"{place}: cannot be used", [RouteFaults("", [error])])
     try:
         resolved = [resolve_expires(route, checks[route.name].expires) for route in routes]
-        faults = [fault for route in resolved for fault in preflight.find_changes(state, route, checks[route.name])]
+        changes = {route.name: preflight.find_changes(state, route, checks[route.name]) for route in resolved}
         notes = {route.name: list(_known(state, route)) for route in routes}
+        designs = {route.name: design for route in routes if (design := state.designs.get(route.name)) is not None}
     except OfframpError as error:
-        return f"{place}: cannot be read", [PlanError(error.code, error.message)], {}
+        fault = PlanError(error.code, error.message)
+        return _StateCheck(f"{place}: cannot be read", [RouteFaults("", [fault])])
     finally:
         state.close()
     begun = sum(1 for route in routes if notes[route.name])
-    return f"{place}: knows {begun} of {len(routes)} routes", faults, notes
+    wrong = [RouteFaults(name, faults) for name, faults in changes.items() if faults]
+    return _StateCheck(f"{place}: knows {begun} of {len(routes)} routes", wrong, notes, designs)
 
 
 def _known(state: State, route: Route) -> Iterator[str]:

@@ -190,7 +190,7 @@ def _verify_fully(run: Run, session: Session, jobs: Sequence[VerifyJob], failure
 def _expected(session: Session, route: str) -> int:
     """Return about how many documents the source gives: as many as it gave the copy, which a filter may lessen."""
     if session.state.partitions.route(route) is None:
-        return session.checked[route].documents
+        return session.checked[route].expected
     return total_tally(session.state, session.plan.routes[route]).read
 
 

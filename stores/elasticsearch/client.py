@@ -19,6 +19,7 @@ from stores.elasticsearch.faults import ADVICE, NO_ANSWER, Fault
 from stores.errors import PermanentError, PlanError, redacted
 from stores.throttling.backoff import TIMING, Backoff, Timing, retry
 from stores.transport_security import is_this_machine, unchecked, unencrypted, unprotected_host
+from stores.urls import hosts_of
 
 if TYPE_CHECKING:
     from elastic_transport import Urllib3HttpNode
@@ -59,7 +60,7 @@ class Cluster:
         self.timing = timing
         self.opensearch = connection.flavour == "opensearch"
         self._signer = _signer(connection, parts)
-        base = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        base = f"{parts.scheme}://{hosts_of(connection.url)}"
         self._base = base + ("/" + parts.path.strip("/") if parts.path.strip("/") else "")
         self._connection = connection
         self._lock = Lock()

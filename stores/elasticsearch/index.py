@@ -12,6 +12,7 @@ import orjson
 from mappers.elasticsearch.mapping import DATE, FIELD_LIMIT, FLATTENED, KEYWORD
 from mappers.elasticsearch.records import FULL_ID, RAW
 from stores.elasticsearch.configuration import Placement, name_fault
+from stores.elasticsearch.field_types import unknown_type
 
 _NUMBERS = ("byte", "short", "integer", "long", "half_float", "float", "double")
 _SHORTHANDS: Mapping[str, Mapping[str, Any]] = {
@@ -206,6 +207,9 @@ def settings(described: Mapping[str, Any]) -> Mapping[str, Any]:
 def _properties(mapping: Mapping[str, Any]) -> dict[str, Any]:
     """Return `properties` with dotted paths nested; raises ValueError for paths that contradict each other."""
     root: dict[str, Any] = {}
+    named = {path: wanted for path, wanted in sorted(mapping.items()) if isinstance(wanted, str)}
+    if unknown := [f"{path} is {wanted}: {fault}" for path, wanted in named.items() if (fault := unknown_type(wanted))]:
+        raise ValueError(f"mapping: {'; '.join(unknown)}")
     for path, wanted in sorted(mapping.items()):  # "a" comes before "a.b"
         *above, name = path.split(".")
         fields = root

@@ -7,10 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+import orjson
+
 from stores.contract.fence import Fence
 from stores.elasticsearch.client import Cluster
 from stores.elasticsearch.index import IndexPlan
 from stores.errors import PlanError
+
+_HIGHEST_PRIORITY = 2**31 - 1
 
 
 def path(index: str) -> str:
@@ -74,6 +78,29 @@ def inspect(
     if faults := plan.faults(found, undecided=undecided):
         raise PlanError("E-ES-INDEX", f"index {index} differs from the plan: {faults}; change the plan or the index")
     return found
+
+
+def exists(cluster: Cluster, index: str, deadline_s: float) -> bool:
+    """Return whether there is an index, an alias or a data stream of this name."""
+    return cluster.ask("GET", path(index), deadline_s=deadline_s, allowed=(404,)).status != 404
+
+
+def refuse_mapping(cluster: Cluster, plan: IndexPlan, version: tuple[int, int], deadline_s: float) -> None:
+    """Raise PlanError if no index can be made with the plan's mapping, as far as the server says without making one.
+
+    It is asked what a template of this content would make, which changes nothing; a login that may not ask is told
+    nothing. A template of so high a priority collides with none.
+    """
+    made = orjson.loads(plan.creation(version))
+    template = {"settings": made["settings"], "mappings": made["mappings"]}
+    body = orjson.dumps({"index_patterns": [plan.name], "priority": _HIGHEST_PRIORITY, "template": template})
+    answer = cluster.ask(
+        *("POST", "/_index_template/_simulate", body), deadline_s=deadline_s, allowed=(400, 401, 403, 404, 405)
+    )
+    if answer.status == 400 and "mapper_parsing_exception" in answer.fault().kinds:
+        # No document is in this request, so that the server's own words may be shown.
+        reasons = "; ".join(dict.fromkeys(answer.fault().reasons))
+        raise PlanError("E-ES-INDEX", f"index {plan.name} cannot be made: {reasons}; correct the route's `mapping`")
 
 
 def create(

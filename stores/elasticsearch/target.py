@@ -36,7 +36,15 @@ from stores.elasticsearch.client import Cluster
 from stores.elasticsearch.documents import Documents
 from stores.elasticsearch.index import IndexPlan, settings
 from stores.elasticsearch.ingest import simulated
-from stores.elasticsearch.inspection import create, inspect, path, require_pipeline, server_version
+from stores.elasticsearch.inspection import (
+    create,
+    exists,
+    inspect,
+    path,
+    refuse_mapping,
+    require_pipeline,
+    server_version,
+)
 from stores.elasticsearch.places import Places
 from stores.elasticsearch.spots import Spot, unfit
 from stores.errors import LeaseLost, PermanentError, PlanError
@@ -132,8 +140,10 @@ class ElasticsearchTarget(
 
     def describe_server(self) -> str:
         """Return the product and version of the cluster."""
-        major, minor = server_version(self._cluster, self._check_s)
-        return f"{'OpenSearch' if self._cluster.opensearch else 'Elasticsearch'} {major}.{minor}"
+        return self._product(server_version(self._cluster, self._check_s))
+
+    def _product(self, version: tuple[int, int]) -> str:
+        return f"{'OpenSearch' if self._cluster.opensearch else 'Elasticsearch'} {version[0]}.{version[1]}"
 
     def set_fence(self, fence: Fence, /) -> None:
         """Look at this fence before each request that changes an index, its documents or an alias."""
@@ -195,6 +205,8 @@ class ElasticsearchTarget(
             else:
                 undecided = not self._designed
                 described = [self._inspect(index, version, undecided=undecided) for index in self._indices()]
+            if not described or None in described:
+                refuse_mapping(self._cluster, self._plan, version, self._check_s)
         if any(self._plan.unreplicated(each) for each in described or [None]):
             notes.append(f"index {self._name} has no replicas: the loss of one node loses documents")
         elif self._placement.load_replicas == 0:
@@ -207,13 +219,12 @@ class ElasticsearchTarget(
         with _before_writing():
             version = server_version(self._cluster, self._check_s)
             asked = ["GET /"]
-            exists: bool | None = None
+            there: bool | None = None
             if self._periods is None and (self._designed or not self._placement.versioned):
-                exists = self._inspect(self._name, version, undecided=not self._designed) is not None
+                there = exists(self._cluster, self._name, self._check_s)
                 asked.append(f"GET /{self._name}")
-        product = "OpenSearch" if self._cluster.opensearch else "Elasticsearch"
-        server = f"{product} {version[0]}.{version[1]} at {self._cluster.name}"
-        return Place(server, f"index {self._name}", exists, asked)
+        server = f"{self._product(version)} at {self._cluster.name}"
+        return Place(server, f"index {self._name}", there, asked)
 
     def prepare(self) -> str:
         """Make the index unless it is there, and return its UUID; raises PlanError if it does not fit the plan.

@@ -8,12 +8,11 @@ from typing import Literal
 from urllib.parse import parse_qsl
 
 from pymongo.errors import ConfigurationError, InvalidURI
-from pymongo.uri_parser import split_options
+from pymongo.uri_parser import parse_uri, split_options
 
-from stores.errors import PlanError
 from stores.throttling.limits import Ceilings, Window, ceilings
 from stores.transport_security import is_this_machine, unchecked, unencrypted
-from stores.urls import check_url
+from stores.urls import check_url, hosts_of, split_url
 
 STALENESS_S = 90
 _UNCHECKING = ("tlsinsecure", "tlsallowinvalidcertificates", "tlsallowinvalidhostnames")
@@ -76,37 +75,44 @@ class Limits:
 LIMITS = Limits()
 
 
-def check_options(uri: str) -> None:
-    """Raise PlanError if the URI has an option that the driver would only warn of."""
-    # The driver only warns of an option it does not understand: `tls=ture` would read without TLS.
-    options = uri.partition("?")[2]
+def uri_fault(uri: str, *, files: bool = True) -> str:
+    """Return why no client can be made of the URI, as what follows its name in a message; "" if one can.
+
+    No host is asked, nor a name service. `files` says whether the files of its options are looked for too.
+    """
+    authority, rest = split_url(uri)
+    options = rest.partition("?")[2]
     if "@" in options:
-        raise PlanError("E-SRC-URI", "source.uri has an @ after a ?; write a ? in a password as %3F")
+        return "has an @ after a ?; write a ? in a password as %3F"
+    # The driver only warns of an option it does not understand: `tls=ture` would read without TLS.
     for option in filter(None, options.split("&")):
+        name = option.partition("=")[0]
         try:
             split_options(option)
         except OSError as error:
-            name = option.partition("=")[0]
-            reason = error.strerror or "not a certificate or key in PEM format"
-            raise PlanError(
-                "E-SRC-URI", f"source.uri: the file of {name} cannot be read ({reason}); correct its path or the file"
-            ) from None
+            if files:
+                reason = error.strerror or "not a certificate or key in PEM format"
+                return f"names a file at {name} that cannot be read ({reason}); correct its path or the file"
         except (InvalidURI, ConfigurationError, ValueError):
-            name = option.partition("=")[0]
-            raise PlanError(
-                "E-SRC-URI", f"source.uri has the option {name!r}, which is unknown or has an invalid value; correct it"
-            ) from None
+            return f"has the option {name!r}, which is unknown or has an invalid value; correct it"
+    try:
+        # The driver would ask the name service for the hosts of a name.
+        parse_uri(f"mongodb://{authority}" if uri.startswith("mongodb+srv://") else uri)
+    except OSError:
+        pass  # The files of its options, as above.
+    except (InvalidURI, ConfigurationError, ValueError):
+        return "is not a MongoDB connection string; write mongodb://user:password@host:port, or mongodb+srv://host"
+    return ""
 
 
 def transport_notes(uri: str) -> Iterator[str]:
     """Yield what a person should know of the way to the source; nothing for one on this machine."""
-    scheme, _, rest = uri.partition("://")
-    hosts = rest.partition("?")[0].partition("/")[0].rpartition("@")[2]
+    hosts = hosts_of(uri)
     if all(_is_local(host) for host in hosts.split(",")):
         return
-    options = {name.lower(): value.lower() for name, value in parse_qsl(rest.partition("?")[2])}
+    options = {name.lower(): value.lower() for name, value in parse_qsl(uri.partition("?")[2])}
     # A name of mongodb+srv is reached by TLS unless its URI says otherwise.
-    tls = options.get("tls", options.get("ssl", "true" if scheme == "mongodb+srv" else "false"))
+    tls = options.get("tls", options.get("ssl", "true" if uri.startswith("mongodb+srv://") else "false"))
     if tls != "true":
         yield unencrypted(f"the source at {hosts}", "add tls=true to source.uri")
     elif "true" in (options.get(name) for name in _UNCHECKING):

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from pymongo.errors import ConfigurationError, InvalidURI
 
-from stores.errors import PlanError, redacted
+from stores.errors import PlanError
 from stores.mongodb.change_stream import DatabaseChanges
 from stores.mongodb.client import Client
 from stores.mongodb.collection import CollectionSource
-from stores.mongodb.configuration import LIMITS, Connection, Limits, check_options
+from stores.mongodb.configuration import LIMITS, Connection, Limits, uri_fault
 from stores.mongodb.errors import translated, unresolved
 from stores.mongodb.metadata import Facts, described, facts
 from stores.mongodb.sync_support import StreamAccess
 from stores.mongodb.watermark import Watermark
 from stores.throttling.backoff import TIMING, Timing
+from stores.urls import hosts_of
 
 
 class MongoDB:
@@ -28,7 +28,8 @@ class MongoDB:
         self._connection = connection
         self._limits = limits
         self._timing = timing
-        check_options(connection.uri)
+        if fault := uri_fault(connection.uri):
+            raise PlanError("E-SRC-URI", f"source.uri {fault}")
         try:
             self._client = Client(
                 connection.uri,
@@ -106,7 +107,7 @@ class MongoDB:
 
     def hosts(self) -> str:
         """Return the hosts of the connection string, without its login."""
-        return urlsplit(redacted(self._connection.uri)).netloc
+        return hosts_of(self._connection.uri)
 
     def close(self) -> None:
         """Release connections."""

@@ -33,6 +33,14 @@ def check_server(server: Server, wait_s: float, *, json: bool, allow_eviction: b
     return _check_eviction(info, place, allow_eviction=allow_eviction)
 
 
+def product_of(server: Server, wait_s: float) -> str:
+    """Return product and version as the server says them, such as ``Valkey 9.1.2``; the product where it hides it."""
+    (reply,) = server.primaries(wait_s)[0].ask(("INFO", "server"), deadline_s=wait_s)
+    info = parsed_info(reply)
+    product = "Valkey" if "valkey_version" in info else "Redis"
+    return f"{product} {info.get('valkey_version') or info.get('redis_version', '')}".strip()
+
+
 def transport_notes(url: str, place: str) -> Iterator[str]:
     """Yield what a person should know of the way to a server; nothing for one on this machine."""
     parts = urlsplit(url)

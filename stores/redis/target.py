@@ -28,7 +28,7 @@ from stores.contract.target import (
 )
 from stores.errors import PlanError
 from stores.redis import configuration
-from stores.redis.client import LOST, Refused, Server, Step, code, failure, parsed_info
+from stores.redis.client import LOST, Refused, Server, Step, code, failure
 from stores.redis.cluster import Cluster
 from stores.redis.commands import (
     INT64,
@@ -51,7 +51,7 @@ from stores.redis.commands import (
 from stores.redis.connections import Connections
 from stores.redis.keys import OwnKeys, as_bytes, literal, parsed
 from stores.redis.memory_usage import free_bytes, growth_bytes, size_of
-from stores.redis.server_checks import check_server, check_type, transport_notes
+from stores.redis.server_checks import check_server, check_type, product_of, transport_notes
 from stores.redis.server_health import Statuses, as_design, faults, of_design, server_statuses
 from stores.redis.streams import Turns, insert, too_late
 from stores.throttling.backoff import TIMING, Backoff, Timing, retry_each
@@ -139,12 +139,9 @@ class RedisTarget(Auditable, Describable, Fenced, Inspectable, Listable, Measura
 
     def describe_server(self) -> str:
         """Return the product and version of the server."""
-        server = self._server.primaries(_CHECK_S)[0]
-        (reply,) = server.ask(("INFO", "server"), deadline_s=min(_CHECK_S, self._deadline_s))
-        info = parsed_info(reply)
-        product = "Valkey" if "valkey_version" in info else "Redis"
-        version = info.get("valkey_version") or info.get("redis_version", "")
-        return f"{product} {version}".strip() + (" cluster" if isinstance(self._server, Cluster) else "")
+        return product_of(self._server, min(_CHECK_S, self._deadline_s)) + (
+            " cluster" if isinstance(self._server, Cluster) else ""
+        )
 
     def set_fence(self, fence: Fence, /) -> None:
         """Look at this fence before each pipeline that changes keys."""
@@ -172,15 +169,7 @@ class RedisTarget(Auditable, Describable, Fenced, Inspectable, Listable, Measura
     def inspect_place(self) -> Place:
         """Return which server answers; of keys that documents share, whether the key exists."""
         wait_s = min(_CHECK_S, self._deadline_s)
-        info = parsed_info(self._server.primaries(wait_s)[0].ask(("INFO", "server"), deadline_s=wait_s)[0])
-        product, version = (
-            ("Valkey", info["valkey_version"])
-            if "valkey_version" in info
-            else (
-                "Redis",
-                info.get("redis_version", "of unknown version"),
-            )
-        )
+        product = product_of(self._server, wait_s)
         own, exists = self._own_keys, None
         asked = ["PING", "INFO", "COMMAND INFO"]
         if own.key is not None and self._shared is not None:
@@ -188,7 +177,7 @@ class RedisTarget(Auditable, Describable, Fenced, Inspectable, Listable, Measura
             exists = kind != b"none"
             asked.append("TYPE")
         name = f"key {own.key}" if exists is not None else f"keys {own.prefix or own.key}*"
-        return Place(f"{product} {version} ({self._server.place})", name, exists, asked)
+        return Place(f"{product} ({self._server.place})", name, exists, asked)
 
     @property
     def mapped(self) -> bool:

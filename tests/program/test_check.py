@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 import yaml
@@ -142,7 +144,22 @@ def test_a_collection_without_documents_is_noted_and_one_that_is_absent_is_a_fau
     route["collection"] = "absent"
     done = offramp("check", write_plan(tmp_path, stores, database.name, {"things": route}), folder=tmp_path)
     assert done.code == 2
-    assert "E-SRC-COLLECTION" in done.err
+    assert done.err.count("E-SRC-COLLECTION") == 1
+    assert "E-SRC-COLLECTION" not in done.out
+    assert not any(line.startswith("things") and "~" in line for line in done.out.splitlines())
+
+
+def test_a_fault_of_several_routes_is_told_and_counted_once(
+    stores: Stores, database: Documents, unique: str, tmp_path: Path
+) -> None:
+    routes = {
+        name: {"use_case": "session", "collection": "absent", "key": f"{unique}-{name}:{{_id}}"} for name in ("a", "b")
+    }
+    plan = write_plan(tmp_path, stores, database.name, routes)
+    done = offramp("check", plan, "--json", folder=tmp_path)
+    assert (done.code, done.json["error"]["code"]) == (2, "E-SRC-COLLECTION")
+    assert "routes a, b: database" in done.json["error"]["message"]
+    assert [route["documents"] for route in done.json["routes"]] == [None, None]
 
 
 def test_a_source_that_is_away_keeps_nothing_else_from_being_told(
@@ -175,6 +192,76 @@ def test_a_target_that_is_away_keeps_nothing_else_from_being_told(
     assert done.err.count("E-RDS-UNREACHABLE") == 1
     for words in ("MongoDB", "redis  could not be asked", f"table {unique} (to be made)", "~3"):
         assert words in done.out, words
+
+
+def test_every_store_that_is_away_is_told(
+    stores: Stores, database: Documents, routes: dict[str, Any], tmp_path: Path
+) -> None:
+    away = {"uri": f"mongodb://127.0.0.1:{free_port()}", "database": database.name, "retry_deadline_s": 1}
+    targets = {
+        "redis": {"url": f"redis://127.0.0.1:{free_port()}/0", "retry_deadline_s": 0.5},
+        "elasticsearch": {"url": f"http://127.0.0.1:{free_port()}", "retry_deadline_s": 0.5},
+    }
+    chosen = {name: routes[name] for name in ("sessions", "search")}
+    plan = write_plan(tmp_path, stores, database.name, chosen, source=away, targets=targets)
+    done = offramp("check", plan, folder=tmp_path)
+    assert done.code == 3
+    for code in ("E-STORES 3 stores", "E-SRC-AWAY", "E-RDS-UNREACHABLE", "E-ES-AWAY"):
+        assert done.err.count(code) == 1, code
+    rows = [line.split() for line in done.out.splitlines() if line.startswith(("sessions ", "search "))]
+    assert [row[4] for row in rows] == ["-", "-"]  # Nothing is known of the documents.
+
+
+def test_a_source_that_is_asked_is_told_before_it_answers(
+    stores: Stores, database: Documents, routes: dict[str, Any], tmp_path: Path
+) -> None:
+    away = {"uri": f"mongodb://127.0.0.1:{free_port()}", "database": database.name, "retry_deadline_s": 1}
+    plan = write_plan(tmp_path, stores, database.name, {"sessions": routes["sessions"]}, source=away)
+    done = offramp("check", plan, folder=tmp_path)
+    assert "asking the source" in done.err.splitlines()[0]
+
+
+def test_urls_of_the_source_and_of_a_target_that_are_none_are_told_together(
+    stores: Stores, database: Documents, routes: dict[str, Any], tmp_path: Path
+) -> None:
+    plan = write_plan(
+        tmp_path,
+        stores,
+        database.name,
+        {"sessions": routes["sessions"]},
+        source={"uri": "mongodb://127.0.0.1:99999", "database": "shop"},
+        targets={"redis": {"url": "redis://127.0.0.1:x/0"}},
+    )
+    done = offramp("check", plan, folder=tmp_path)
+    assert done.code == 2
+    for words in ("2 faults", "source.uri", "redis://[user:password@]"):
+        assert words in done.err
+
+
+def test_an_index_that_documents_do_not_fit_has_the_fault_that_backfill_raises(
+    stores: Stores, database: Documents, routes: dict[str, Any], unique: str, tmp_path: Path
+) -> None:
+    properties = {"text": {"type": "long"}}
+    body = json.dumps({"mappings": {"dynamic": "strict", "properties": properties}}).encode()
+    request = Request(f"{stores.elasticsearch}/{unique}", body, {"content-type": "application/json"}, method="PUT")
+    with urlopen(request):
+        pass
+    plan = write_plan(tmp_path, stores, database.name, {"search": routes["search"]})
+    told = [offramp(name, plan, "--json", folder=tmp_path) for name in ("check", "backfill")]
+    assert [each.code for each in told] == [2, 2]
+    assert told[0].json["error"] == told[1].json["error"]
+    assert told[0].json["error"]["code"] == "E-ES-INDEX"
+    assert "text is long" in told[0].json["error"]["message"]
+
+
+def test_a_type_that_no_index_has_is_told_before_anything_is_asked(
+    stores: Stores, database: Documents, routes: dict[str, Any], tmp_path: Path
+) -> None:
+    search = {**routes["search"], "mapping": {"text": "keywrd", "other": "txet"}}
+    done = offramp("check", write_plan(tmp_path, stores, database.name, {"search": search}), folder=tmp_path)
+    assert done.code == 2
+    for words in ("text is keywrd", "'keyword'", "other is txet", "'text'"):
+        assert words in done.err
 
 
 @pytest.mark.parametrize(

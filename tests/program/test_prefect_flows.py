@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,9 @@ def test_every_flow_runs_on_a_worker_whose_plan_is_in_a_block(
         return run["state_type"], run["name"], run["state"]["message"]
 
     with running(log, server.environment, tmp_path, "prefect", "worker", "start", "--pool", "offramp"):
+        (plan.parent / ".offramp").write_text("")  # A file where the folder of the state would be.
+        blocked = ended("check")
+        (plan.parent / ".offramp").unlink()
         checked = ended("check")
         copied = ended("backfill")
         with Redis.from_url(redis_url) as target:
@@ -108,6 +112,10 @@ def test_every_flow_runs_on_a_worker_whose_plan_is_in_a_block(
         again = ended("reject_retry")
         wrong = ended("mismatch_repair", kinds=["extra"])
 
+    assert (blocked[0], blocked[2].split(" (")[0].split(":")[0]) == ("FAILED", "E-PLAN")
+    assert {"E-STATE-OPEN", "E-REPORT-DIR"} <= set(re.findall(r"E-[A-Z-]+", blocked[2]))
+    for words in ("state.db: cannot be used", f"keys {unique}u:*", "MongoDB ", "offramp: E-PLAN 2 faults"):
+        assert words in log.read_text(), words
     assert checked == ("COMPLETED", f"{unique} check", "no fault found in 2 of 2 routes")
     assert copied[:2] == ("FAILED", f"{unique} backfill")
     assert copied[2].endswith("orders: rejects (1 rejected E-MAP-FAILED)")

@@ -21,7 +21,7 @@ TESTED_THROUGH = {
     "program/test_restart.py": ["flows.copying.own_records", "flows.run.restart_preview"],
     "program/test_secrets.py": ["flows.plan.secret_values"],
     "program/test_dynamodb_keys.py": ["flows.connect.key_proof", "flows.connect.remaking", "stores.state.made_places"],
-    "program/test_check.py": ["flows.cli.check", "flows.run.check"],
+    "program/test_check.py": ["flows.cli.check", "flows.connect.place_fit", "flows.run.check", "flows.run.check_text"],
     "program/test_verification.py": ["flows.cli.verify"],
     "program/test_sync.py": ["flows.cli.sync", "flows.sync"],
     "program/test_rejects.py": ["flows.cli.rejects", "flows.cli.status", "flows.repair.retry_rejects"],
@@ -79,7 +79,6 @@ TESTED_THROUGH = {
     "stores/elasticsearch/test_designs_and_versions.py": ["stores.elasticsearch.aliases"],
     "stores/elasticsearch/test_documents.py": ["stores.elasticsearch.documents", "stores.elasticsearch.spots"],
     "stores/elasticsearch/test_index.py": [
-        "stores.elasticsearch.index",
         "stores.elasticsearch.ingest",
         "stores.elasticsearch.inspection",
     ],

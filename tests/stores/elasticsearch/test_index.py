@@ -12,6 +12,8 @@ from elasticsearch_indexes import SECRET, document, sources, told
 from elasticsearch_proxy import Fault, Proxy, canned, error
 from http_servers import Forward, Reply, Request
 
+from stores.elasticsearch.field_types import FIELD_TYPES
+from stores.elasticsearch.index import IndexPlan
 from stores.elasticsearch.target import ElasticsearchTarget
 from stores.errors import PermanentError, PlanError, TransientError
 
@@ -68,7 +70,9 @@ def test_an_index_is_made_as_the_plan_says(make: Make, elasticsearch_url: str, u
 
 def test_checking_writes_nothing(make: Make, proxy: Proxy, elasticsearch_url: str, unique: str) -> None:
     assert make().check() == ()
-    assert {request.method for request in proxy.seen} == {"GET"}
+    asked = {(request.method, request.path) for request in proxy.seen if request.method != "GET"}
+    assert asked == {("POST", "/_index_template/_simulate")}  # Which makes nothing.
+    assert told(elasticsearch_url, "GET", "/_index_template")["index_templates"] == []
     assert told(elasticsearch_url, "GET", f"/{unique}")["status"] == 404
 
 
@@ -175,8 +179,32 @@ def test_an_index_a_template_spoils_is_refused(make: Make, elasticsearch_url: st
 
 def test_a_mapping_the_server_does_not_know_is_refused_in_its_words(make: Make) -> None:
     with pytest.raises(PlanError, match="nosuchtype") as refused:
-        make(mapping={"a": "nosuchtype"}).prepare()
+        make(mapping={"a": {"type": "nosuchtype"}}).prepare()
     assert refused.value.code == "E-ES-INDEX"
+
+
+def test_a_mapping_that_the_server_would_refuse_is_found_before_an_index_is_made(make: Make, proxy: Proxy) -> None:
+    """As Elasticsearch says it of a template that nobody makes; the stand-in takes any."""
+    cause = {"type": "mapper_parsing_exception", "reason": "unknown parameter [nope] on mapper [a] of type [keyword]"}
+    proxy.faults.append(canned("/_simulate", 400, error(400, "illegal_argument_exception", "invalid", caused_by=cause)))
+    with pytest.raises(PlanError, match=r"unknown parameter \[nope\]") as refused:
+        make(mapping={"a": {"type": "keyword", "nope": 1}}).check()
+    assert refused.value.code == "E-ES-INDEX"
+
+
+@pytest.mark.parametrize(
+    "fault", [error(403, "security_exception"), error(405, "x"), error(400, "illegal_argument_exception", "priority")]
+)
+def test_a_login_that_may_not_ask_for_templates_is_let_pass(make: Make, proxy: Proxy, fault: dict[str, Any]) -> None:
+    proxy.faults.append(canned("/_simulate", fault["status"], fault))
+    assert make(mapping={"a": "keyword"}).check() == ()
+
+
+def test_every_type_that_no_server_knows_is_told_with_what_may_be_meant() -> None:
+    with pytest.raises(ValueError, match=r"mapping: a is keywrd: .*'keyword'.*; b is txet: .*'text'"):
+        IndexPlan("i", Placement(mapping={"a": "keywrd", "b": "txet", "c": "long"}))
+    for kind in sorted(FIELD_TYPES - {"flat_object", "knn_vector"}):
+        IndexPlan("i", Placement(mapping={"a": kind, "b": {"type": "of a plug-in"}}))
 
 
 def test_an_index_that_somebody_made_meanwhile_is_used_if_it_fits(
