@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+import yaml
 from plans import Finished, Stores, offramp, write_plan
 from pymongo.database import Database
 
@@ -56,6 +58,61 @@ def test_documents_that_do_not_fit_among_others_are_noted(
     assert done.code == 0, done.err
     assert "of 10 documents looked at 1 do not fit the keys and would be rejected" in done.out
     assert "{name: customer, type: N}" in done.out
+
+
+ADVISED = re.compile(r"write (\{name: .+?\})(?=, or|, a name|;|$)")
+EXCLUDED = re.compile(r"exclude such documents with `(where: .+?)`")
+
+
+@pytest.mark.parametrize(
+    ("documents", "key", "code"),
+    [
+        ([{"_id": n, "sku": None if n % 3 else f"s{n}"} for n in range(12)], "sku", 0),
+        ([{"_id": n} | ({} if n % 3 else {"sku": f"s{n}"}) for n in range(12)], "sku", 0),
+        ([{"_id": n, "sku": [n]} for n in range(12)], "sku", 2),
+        ([{"_id": n, "sku": n % 2 == 0} for n in range(12)], "sku", 2),
+        ([{"_id": n, "sku": f"s{n}"} for n in range(12)], {"name": "sku", "value": "{sku}"}, 2),
+        ([{"_id": n, "sku": f"s{n}", "sku_key": 1} for n in range(12)], {"name": "sku", "value": "{sku}"}, 2),
+    ],
+    ids=["null", "missing", "array", "boolean", "name taken", "first other name taken"],
+)
+def test_each_advice_of_a_check_written_into_the_plan_ends_clean(
+    stores: Stores, database: Documents, unique: str, tmp_path: Path, documents: Any, key: Any, code: int
+) -> None:
+    database.orders.insert_many(documents)
+    route = {"use_case": "entity", "collection": "orders", "key": {"partition": key}}
+    path = write_plan(tmp_path, stores, database.name, {unique: route})
+    told = offramp("check", path, folder=tmp_path)
+    message = told.out + told.err
+    assert (told.code, "sku is" in message) == (code, True), message
+    ways: list[dict[str, Any]] = [{"key": {"partition": yaml.safe_load(text)}} for text in ADVISED.findall(message)]
+    ways += [yaml.safe_load(text) for text in EXCLUDED.findall(message)]
+    ways += [{"key": {"partition": "_id"}}] * ("write _id in its place" in message)
+    assert ways, message
+    for number, way in enumerate(ways):
+        table = f"{unique}-{number}"
+        changed = write_plan(tmp_path, stores, database.name, {table: {**route, **way}})
+        checked = offramp("check", changed, folder=tmp_path)
+        assert (checked.code, "do not fit the keys" in checked.out) == (0, False), (way, checked.out, checked.err)
+        done = offramp("backfill", changed, "--json", folder=tmp_path)
+        row = done.route(table)
+        assert (done.code, row["verdict"], row["rejected"]) == (0, "clean", 0), (way, row["reasons"])
+
+
+def test_documents_with_a_field_of_the_keys_name_are_foretold(
+    stores: Stores, database: Documents, unique: str, tmp_path: Path
+) -> None:
+    database.orders.insert_many([{"_id": number} for number in range(9)])
+    database.orders.insert_one({"_id": 9, "pk": "mine"})
+    route = {"use_case": "entity", "collection": "orders", "key": {"partition": "ORDER#{_id}"}}
+    plan = write_plan(tmp_path, stores, database.name, {unique: route})
+    told = offramp("check", plan, folder=tmp_path)
+    assert told.code == 0, told.err
+    assert "of 10 documents looked at 1 do not fit the keys and would be rejected: pk is the name of a field too" in (
+        told.out
+    )
+    done = offramp("backfill", plan, "--json", folder=tmp_path)
+    assert (done.route(unique)["rejects"], done.route(unique)["records"]) == ({"E-NAME-COLLISION": 1}, 9)
 
 
 def test_transforms_are_applied_before_keys_are_judged(

@@ -196,7 +196,8 @@ def test_a_signal_is_obeyed_while_another_process_keeps_the_state_to_itself(
         db.execute("BEGIN IMMEDIATE")
         running = start("verify", plan, folder=tmp_path)
         until(lambda: str(tmp_path / "state.db-wal") in open_files(running), "a look at the state")
-        obeyed(running, signal.SIGINT)
+        _, err = obeyed(running, signal.SIGINT)
+        assert NOT_WAITED_FOR in err
         db.execute("ROLLBACK")
 
 

@@ -21,8 +21,22 @@ def faults(document: dict[str, Any], **options: Any) -> list[KeyFault]:
     [
         (7, "is of type N (a number)", "write {name: customer, type: N}"),
         (b"7", "is of type B (bytes)", "write {name: customer, type: B}"),
-        (True, "is of type BOOL, which keys nothing", "write {name: customer, value: '{customer}'}, or another field"),
-        ("", "has a value that DynamoDB does not take (is 0 bytes; DynamoDB takes 1 to 2048)", "choose another field"),
+        (
+            True,
+            "is of type BOOL, which keys nothing",
+            "write {name: customer_key, value: '{customer}#{_id}'}, or another field",
+        ),
+        (
+            None,
+            "is of type NULL, which keys nothing",
+            "write _id in its place, or exclude such documents with `where: {customer: {$ne: null}}`",
+        ),
+        ([1], "is of type L, which keys nothing", "write _id in its place, or another field"),
+        (
+            "",
+            "has a value that DynamoDB does not take (is 0 bytes; DynamoDB takes 1 to 2048)",
+            "write _id in its place, or another field",
+        ),
         ("x" * 3000, "has a value that DynamoDB does not take (is 3000 bytes; DynamoDB takes 1 to 2048)", None),
     ],
 )
@@ -38,7 +52,7 @@ def test_every_key_of_the_table_and_of_its_indexes_is_judged() -> None:
     found = faults(document, key=Key("customer", "created"), indexes=indexes)
     assert [(fault.attribute, fault.remedy.partition(",")[0]) for fault in found] == [
         ("customer", "write {name: customer"),
-        ("created", "choose another field"),
+        ("created", "write _id in its place"),
         ("zip", "write {name: zip"),
     ]
     assert found[1].found == "is missing (field created)"
@@ -60,7 +74,7 @@ def test_a_wrong_id_is_a_fault_too() -> None:
     ("key", "expected"),
     [
         (Key(), False),
-        (Key("PREFIX#{_id}"), False),
+        (Key("PREFIX#{_id}"), True),  # A field may have the name pk.
         (Key("customer"), True),
         (Key("_id", "created"), True),
         (Key(KeyAttribute(name="_id", type="N")), True),
@@ -68,3 +82,39 @@ def test_a_wrong_id_is_a_fault_too() -> None:
 )
 def test_only_keys_from_fields_need_documents_to_be_looked_at(key: Key, expected: bool) -> None:
     assert ItemMapper(ItemMapper.Options(key=key), "orders", Losses()).keys_from_fields is expected
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "remedy"),
+    [
+        (
+            {"key": Key(KeyAttribute(name="sku", value="{sku}"))},
+            "sku",
+            "write {name: sku_key_, value: '{sku}'}",
+        ),
+        ({"key": Key("A#{_id}")}, "pk", "write {name: pk_key, value: 'A#{_id}'}"),
+        (
+            {"indexes": {"by_zip": Index(partition=KeyAttribute(name="sku", field="a.zip", type="N"))}},
+            "sku",
+            "write {name: sku_key_, field: a.zip, type: N}",
+        ),
+        ({"expires": "at", "ttl_attribute": "pk"}, "pk", "write another ttl_attribute"),
+        ({"fidelity": "lossless"}, "_raw", "drop or rename the field _raw (fields, transforms)"),
+    ],
+)
+def test_a_name_that_a_field_has_too_is_a_fault_with_a_name_that_is_free(
+    options: dict[str, Any], name: str, remedy: str
+) -> None:
+    document = {"_id": 1, "sku": "a", "sku_key": "b", "pk": 1, "a": {"zip": 5}, "_raw": 2}
+    (fault,) = faults(document, **options)
+    assert (fault.attribute, "is the name of a field too" in fault.found, fault.remedy) == (name, True, remedy)
+
+
+def test_where_the_id_is_in_the_key_already_the_other_part_can_go() -> None:
+    (fault,) = faults({"_id": 1}, key=Key("_id", "created"))
+    assert fault.remedy.startswith("remove it, as _id alone tells documents apart, or exclude")
+    (fault,) = faults({"_id": 1, "open": True}, key=Key("_id", "open"))
+    assert fault.remedy.startswith("write {name: open_key, value: '{open}'}")
+    indexes = {"by_open": Index(partition="open")}
+    (fault,) = faults({"_id": 1, "open": None}, indexes=indexes)
+    assert fault.remedy.startswith("set `index_mismatch: omit`, or exclude")
