@@ -134,6 +134,8 @@ class MapperDeclarations:
     """The values of a route's `use_case` that pick this mapper and its target."""
     dates_in_ms: ClassVar[bool] = False
     """True if it takes each date as a DatetimeMS, which is decoded in less time than a datetime."""
+    one_record: ClassVar[bool] = False
+    """True if it makes exactly one record of each document that it does not reject, so that both can be counted."""
     PLACEMENT: ClassVar[Mapping[str, Any]] = {}
     """Keys of the target's placement that hold for each of its routes."""
 

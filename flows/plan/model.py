@@ -16,7 +16,7 @@ from bson import json_util
 from flows.plan.plan_keys import Fields, RejectKeys, RouteKeys, RunKeys, VerificationKeys
 from flows.plan.plugins import MapFunction
 from flows.plan.validation import unknown
-from mappers.contract import Losses, MapperType, option_declarations
+from mappers.contract import Losses, MapperType, declarations, option_declarations
 from mappers.transforms.fields import Drop, Select
 from mappers.transforms.steps import Transformation, compose
 from mappers.transforms.transform import Transform
@@ -76,6 +76,12 @@ class Route:
             return self.function
         assert self.mapper_type is not None  # noqa: S101 - a route has one or the other
         return self.mapper_type(self.options, self.name, losses)
+
+    @property
+    def one_record(self) -> bool:
+        """Whether each document that is not rejected has exactly one record, for as long as nothing expires."""
+        one = self.function is None and declarations(self.mapper_type).one_record
+        return one and not any(transform.splits for transform in self.keys.transforms)
 
     def transformation(self, losses: Losses) -> Transformation:
         """Return what `fields` and then `transforms` do to each document before its mapper, counting what they lose."""

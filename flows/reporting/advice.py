@@ -66,7 +66,19 @@ def _differs_in_number(row: RouteReport) -> bool:
 
 def _is_unexplained(row: RouteReport) -> bool:
     """Return whether the route failed without a code of the catalogue, whose remedy would say what to do."""
-    return row.verdict == "failed" and not _is_open(row) and not any(code in CATALOGUE for code in row.codes)
+    known = any(code in CATALOGUE for code in row.codes)
+    return row.verdict == "failed" and not (known or _is_open(row) or _is_empty(row) or _is_uncounted(row))
+
+
+def _is_empty(row: RouteReport) -> bool:
+    """Return whether nothing was there to compare or to count."""
+    nothing = row.held == 0 and not row.missing and row.backfilled
+    return row.verdict == "failed" and nothing and not row.codes and not _is_open(row)
+
+
+def _is_uncounted(row: RouteReport) -> bool:
+    """Return whether the target was counted, and the number proves nothing."""
+    return row.verdict == "failed" and bool(row.held) and row.missing is None and row.backfilled and not row.codes
 
 
 def _was_never_copied(row: RouteReport) -> bool:
@@ -84,6 +96,16 @@ ADVICE: Sequence[Advice] = (
         _is_open,
         "Records had no answer yet. Bring over what changed with `offramp sync PLAN --route ROUTE`, then run `offramp"
         " verify PLAN --route ROUTE`.",
+    ),
+    Advice(
+        _is_uncounted,
+        "Counting proves nothing here. Bring over what changed with `offramp sync PLAN --route ROUTE`, then compare"
+        " every record with `offramp verify PLAN --level full --route ROUTE`.",
+    ),
+    Advice(
+        _is_empty,
+        "Nothing was there to compare. If that is right, say `allow_empty: true` in the route and run the same command"
+        " again.",
     ),
     Advice(_was_signalled, "Run the same command again: it resumes at the last checkpoint."),
     Advice(

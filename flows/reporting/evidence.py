@@ -52,7 +52,9 @@ class Evidence:
     many may have come or gone meanwhile."""
     changed: bool = False
     """Whether a document is known to have changed since the last sync, or since the copy began where none ran yet;
-    asked where nothing was compared and no number of documents differs."""
+    asked where nothing was compared and no number of documents differs, and where documents are counted again."""
+    one_record: bool = False
+    """Whether each document that is not rejected has exactly one record, for as long as nothing expires."""
     first_sync: Literal["", "stream", "rescan"] = ""
     """How the first sync will find what changed since the copy began; "" if none is due, or it cannot find all."""
     comparison: Comparison | None = None

@@ -76,7 +76,7 @@ def source_counts(evidence: Evidence) -> Iterator[Finding]:
 
 def changes_pending(evidence: Evidence) -> Iterator[Finding]:
     """Nothing was compared, and no document has changed since that a sync is still to bring over."""
-    if evidence.changed and not evidence.failed:
+    if evidence.changed and evidence.level == "none" and not evidence.failed:
         since = "the copy began" if evidence.following is None else "the last sync"
         text = f"documents have changed since {since}, and the next sync follows them: run `offramp sync`, then verify"
         yield Finding("pending", text)
@@ -150,9 +150,7 @@ def counted(evidence: Evidence) -> Iterator[Finding]:
         return
     counts, copied = evidence.counts, evidence.copied
     if evidence.rewritten:
-        how = "synced" if evidence.following is not None else "repaired"
-        text = f"what was copied has been {how} since, so there is no count to go by; use --level full"
-        yield Finding("failed", text)
+        yield from _counted_again(evidence)
     elif copied is None:
         text = "there is nothing to count against: this plan has not copied the route; use --level full"
         yield Finding("failed", text)
@@ -169,6 +167,40 @@ def counted(evidence: Evidence) -> Iterator[Finding]:
             hint = " (expired records cannot be told from missing ones by counting)" if evidence.expires else ""
             text = f"the target holds {counts.held} records, {copied.records} were written{hint}; use --level full"
             yield Finding("mismatches", text)
+
+
+def _counted_again(evidence: Evidence) -> Iterator[Finding]:
+    """Yield why the numbers of a route that was written to since its copy prove nothing, or that they differ.
+
+    The counts of copying are history then. The source's own count goes in their place where each document has one
+    record: equal numbers are all that is claimed, and only while no change is known that is yet to be synced.
+    """
+    how = "synced" if evidence.following is not None else "repaired"
+    held, rejects = evidence.counts.held if evidence.counts else None, evidence.rejects
+    refused = rejects.open_refused + rejects.accepted_refused
+    if not evidence.one_record or evidence.expires or refused:
+        why = (
+            "the target refused documents, of which it may hold a part"
+            if refused
+            else "its records may expire"
+            if evidence.expires
+            else "its documents need not have one record each"
+        )
+        text = f"what was copied has been {how} since, and {why}, so there is no count to go by; use --level full"
+        yield Finding("failed", text)
+    elif held is None or evidence.documents is None:
+        yield Finding("failed", "the source and the target were not both counted; use --level full")
+    elif evidence.changed:
+        text = "unsettled: documents have changed that are not synced yet; run `offramp sync`, then verify again"
+        yield Finding("failed", text)
+    elif evidence.documents == 0 and held == 0 and not evidence.allow_empty:
+        yield Finding("failed", "verification compared nothing (allow_empty: true accepts an empty collection)")
+    elif held != (expected := evidence.documents - rejects.open - rejects.accepted):
+        yield Finding(
+            "mismatches",
+            f"the target holds {held} records, and should hold {expected}: one of each document that the source now"
+            " counts and that is not on record as rejected; use --level full",
+        )
 
 
 def losses(evidence: Evidence) -> Iterator[Finding]:

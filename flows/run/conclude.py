@@ -163,6 +163,8 @@ def _evidence(
     compared = verified.comparison if verified else None
     copied = total_tally(state, route) if known else None
     first_sync = _first_sync(state, route) if verification.level == "none" else ""
+    following, recopied = sync_status(state, route.name), state.repairs.recopied(route.name)
+    rewritten = recopied or following is not None
     came_or_went: Mapping[str, int] = {}
     changed = False
     if database is not None and counts is not None and not errors:
@@ -171,7 +173,7 @@ def _evidence(
                 came_or_went = changed_by_type(pending_changes(state, route, database, stop=stop))
             elif compared is None and complete and first_sync == "stream" and copied and copied.id_types != counts:
                 came_or_went = changed_by_type(changes_since_copy(state, route, database, stop))
-            elif verification.level == "none" and complete:
+            elif compared is None and complete and (verification.level == "none" or rewritten):
                 changes = unsynced_changes(state, route, database, stop)
                 changed = changes is not None and changes.is_any()
         except OfframpError as error:
@@ -187,6 +189,7 @@ def _evidence(
         came_or_went=came_or_went,
         first_sync=first_sync,
         changed=changed,
+        one_record=route.one_record,
         comparison=compared,
         sampled=verified.sampled if verified else None,
         counts=verified.counts if verified else None,
@@ -197,8 +200,8 @@ def _evidence(
         halted=state.rejects.halt_reason(route.name) if complete is False else "",
         rejects=state.rejects.count(route.name),
         accepted=state.rejects.acceptances(route.name),
-        following=sync_status(state, route.name),
-        recopied=state.repairs.recopied(route.name),
+        following=following,
+        recopied=recopied,
         repairs=state.repairs.counts(route.name),
         allow_empty=route.keys.allow_empty,
         accept_loss=route.keys.accept_loss,

@@ -93,6 +93,7 @@ class ItemMapper(MapperDeclarations, Addressing, KeyChecking, Straight):
     target: ClassVar[str] = "dynamodb"
     KEY_CODE: ClassVar[str] = "E-DDB-KEYS"
     dates_in_ms: ClassVar[bool] = True
+    one_record: ClassVar[bool] = True
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for a key, an index or a TTL attribute that cannot be served."""

@@ -89,6 +89,7 @@ class DocumentMapper(MapperDeclarations, Addressing, Straight, Designer):
     use_cases: ClassVar[Sequence[str]] = ("search", "log")
     target: ClassVar[str] = "elasticsearch"
     dates_in_ms: ClassVar[bool] = True
+    one_record: ClassVar[bool] = True
 
     def __init__(self, options: Options, route: str, losses: Losses) -> None:
         """Take the options; raises ValueError for options that contradict each other."""

@@ -82,6 +82,8 @@ class OwnKeyMapper(RedisMapper, Recognizing):
 class WholeDocumentMapper(OwnKeyMapper, Straight, Generic[R]):
     """One document to one record of its own, which the compiled module can write for plain documents."""
 
+    one_record: ClassVar[bool] = True
+
     def __init__(
         self,
         make: Callable[[str, Any, int | None], R],

@@ -116,6 +116,8 @@ class StringMapper(WholeDocumentMapper[String]):
 class CounterMapper(OwnKeyMapper):
     """One document to a string that INCR and DECR count on: one whole number, without its other fields."""
 
+    one_record: ClassVar[bool] = True
+
     @dataclass(frozen=True)
     class Options(OptionDeclarations):
         """The options of a route for its counters."""

@@ -32,6 +32,12 @@ from flows.reporting.model import FieldLoss
         ({"verdict": "failed", "codes": ["E-SHELF-OWN"]}, ["offramp explain CODE", "same command"], []),
         ({"verdict": "stopped", "reasons": ["E-REJECTS-BUDGET x"]}, ["rejects list", "raise the limit"], []),
         ({"verdict": "stopped", "reasons": ["E-STOPPED x"]}, ["same command"], ["rejects"]),
+        (
+            {"verdict": "failed", "verified": "counts", "held": 5, "missing": None},
+            ["sync PLAN", "verify PLAN --level full"],
+            ["same command", "explain"],
+        ),
+        ({"verdict": "failed", "held": 0}, ["`allow_empty: true`"], ["explain"]),
         ({"verdict": "failed"}, ["offramp explain CODE", "same command"], ["sync"]),
         ({"verdict": "failed", "unsettled": 3}, ["sync PLAN", "verify PLAN"], ["same command"]),
         (

@@ -28,6 +28,8 @@ HALTED = TransientError("E-STOPPED", "by a signal")
 FULL = TransientError("E-RDS-MEMORY", "full")
 OVER = OverBudget("E-REJECTS-BUDGET", "stopped: too many")
 SYNCED = Following("2026-01-01T00:00:00+00:00", 0.0, 0.0, None, 1, 1, 0)
+AGAIN: dict[str, Any] = {"level": "counts", "following": SYNCED, "one_record": True, "comparison": None}
+"""What differs where ten documents of one record each are counted after a sync."""
 NOTHING = Comparison(Tally(), Balance(extra=0))
 WRITTEN: dict[str, Any] = {"level": "none", "comparison": None, "source_counts": {"int": 8, "string": 3}}
 """What differs where the source has one document more than was copied, and nothing was compared."""
@@ -149,7 +151,8 @@ TABLES: Mapping[Callable[[Evidence], Iterable[Finding]], list[Case]] = {
             {"level": "none", "comparison": None, "changed": True, "following": SYNCED},
             [("pending", "since the last sync")],
         ),
-        ("it failed", {"changed": True, "failures": [GONE]}, []),
+        ("it failed", {"level": "none", "changed": True, "failures": [GONE]}, []),
+        ("documents were counted", {"level": "counts", "comparison": None, "changed": True}, []),
     ],
     rules.rejects: [
         ("none", {}, []),
@@ -297,14 +300,41 @@ TABLES: Mapping[Callable[[Evidence], Iterable[Finding]], list[Case]] = {
             [("failed", "has not copied the route")],
         ),
         (
-            "synced since",
+            "synced since, and its documents may have any number of records",
             {"level": "counts", "following": SYNCED, "counts": Counts(9)},
-            [("failed", "has been synced since")],
+            [("failed", "has been synced since, and its documents need not have one record each")],
         ),
         (
             "repaired since",
             {"level": "counts", "recopied": True, "counts": Counts(9)},
             [("failed", "has been repaired")],
+        ),
+        ("synced since, and equal", AGAIN | {"counts": Counts(10)}, []),
+        ("repaired since, and equal", AGAIN | {"following": None, "recopied": True, "counts": Counts(10)}, []),
+        (
+            "synced since, and fewer",
+            AGAIN | {"counts": Counts(9)},
+            [("mismatches", "holds 9 records, and should hold 10")],
+        ),
+        ("synced since, and more", AGAIN | {"counts": Counts(11)}, [("mismatches", "should hold 10")]),
+        (
+            "synced since, with rejects",
+            AGAIN | {"counts": Counts(10), "rejects": RejectCount(1, 2, 0, 0)},
+            [("mismatches", "holds 10 records, and should hold 7")],
+        ),
+        ("with as many rejects", AGAIN | {"counts": Counts(7), "rejects": RejectCount(1, 2, 0, 0)}, []),
+        (
+            "some of which the target refused",
+            AGAIN | {"counts": Counts(9), "rejects": RejectCount(1, 0, 1, 0)},
+            [("failed", "of which it may hold a part")],
+        ),
+        ("synced since, and changed", AGAIN | {"counts": Counts(10), "changed": True}, [("failed", "not synced yet")]),
+        ("records may expire", AGAIN | {"counts": Counts(10), "expires": True}, [("failed", "may expire")]),
+        ("synced since, and not listed", AGAIN | {"counts": Counts(None)}, [("failed", "not both counted")]),
+        (
+            "synced to nothing",
+            AGAIN | {"counts": Counts(0), "source_counts": {}},
+            [("failed", "compared nothing")],
         ),
         ("nothing", {"level": "counts", "copied": Tally(), "counts": Counts(0)}, [("failed", "compared nothing")]),
         (
