@@ -13,7 +13,7 @@ from flows.orchestration.ending import Ending, end_flow
 from flows.orchestration.plan_source import find_plan, name_run, open_plan
 from flows.orchestration.summary import error_line
 from flows.orchestration.waiting import stop_at_checkpoint
-from flows.quantities import number
+from flows.quantities import counted, number
 from flows.reporting.files import default_folder
 from flows.run.check import PlanCheck, check_plan
 from flows.run.check_text import as_lines
@@ -39,7 +39,7 @@ def check(plan: str, routes: list[str] | None = None, report: str | None = None)
         with stop_at_checkpoint() as stop, display(quiet=False) as observer:
             checked = check_plan(loaded, loaded.chosen(routes or ()), folder, stop, observer.stepped)
         echo(*as_lines(checked, stdout_width()))
-        message = f"no fault found in {len(checked.routes)} of {len(loaded.routes)} routes"
+        message = f"no fault found in {number(len(checked.routes))} of {counted(len(loaded.routes), 'route')}"
         rows = [
             {
                 "route": route.route,

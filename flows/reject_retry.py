@@ -14,6 +14,7 @@ from flows.orchestration.ending import Ending, end_flow
 from flows.orchestration.plan_source import find_plan, name_run, open_plan
 from flows.orchestration.summary import known_codes
 from flows.orchestration.waiting import stop_at_checkpoint, wait_for_routes
+from flows.quantities import counted
 from flows.repair.retry_rejects import Retried, left_open, retry
 from stores.errors import PlanError
 from stores.state.rejects import RejectFilter
@@ -55,7 +56,7 @@ def reject_retry(
         codes = known_codes(outcome.failure for outcome in outcomes)
         message = (
             f"{sum(outcome.chosen for outcome in outcomes)} tried again, {sum(outcome.cleared for outcome in outcomes)}"
-            f" copied, {left} rejected documents left{'; failed: ' + ', '.join(codes) if codes else ''}"
+            f" copied, {counted(left, 'rejected document')} left{'; failed: ' + ', '.join(codes) if codes else ''}"
         )
         show_table(loaded.name, "retry", list(map(_row, outcomes)), message)
         return Ending(outcomes, message, is_clean=not left and not any(outcome.failure for outcome in outcomes))

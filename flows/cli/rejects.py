@@ -16,6 +16,7 @@ import click
 from flows import exit_codes
 from flows.cli.options import JSON, PLAN, ROUTES
 from flows.cli.signals import interruptible, leave
+from flows.quantities import counted
 from flows.terminal import echo, print_json, stdout_on_stderr, stdout_width
 from stores.errors import PlanError
 
@@ -95,8 +96,8 @@ def _no_rejects(others: int, *, accepted: bool) -> str:
     if not others:
         return "no reject is on record"
     if accepted:
-        return f"no reject is accepted; {others} are open: offramp rejects list PLAN"
-    return f"no reject is open; {others} are accepted: offramp rejects list PLAN --accepted"
+        return f"no reject is accepted; {counted(others, 'is', 'are')} open: offramp rejects list PLAN"
+    return f"no reject is open; {counted(others, 'is', 'are')} accepted: offramp rejects list PLAN --accepted"
 
 
 @rejects.command()
@@ -130,7 +131,7 @@ def retry(plan_path: Path, routes: tuple[str, ...], id_: str, code: str, stage: 
     """
     from flows.plan.load import load
     from flows.repair import retry_rejects
-    from flows.reporting.text import table
+    from flows.reporting.text import cell, table
     from flows.run.console import display
 
     plan = load(plan_path)
@@ -144,12 +145,14 @@ def retry(plan_path: Path, routes: tuple[str, ...], id_: str, code: str, stage: 
     else:
         names = ("route", "chosen", "mended", "gone", "rejected", "nameless")
         rows = [outcome.as_json() for outcome in outcomes]
-        echo(*table([{name: str(row[name]) for name in names} for row in rows], left=("route",), width=stdout_width()))
+        cells = [{name: cell(row[name]) for name in names} for row in rows]
+        echo(*table(cells, left=("route",), width=stdout_width()))
         for outcome in outcomes:
             if outcome.failure:
                 echo(f"{outcome.route}: {outcome.failure}")
         echo(
-            f"{left} rejected documents are left; verify again: the earlier verification does not cover the retried"
+            f"{counted(left, 'rejected document is', 'rejected documents are')} left; verify again: the earlier"
+            " verification does not cover the retried"
             " ones"
         )
     leave(exit_codes.of_outcomes(failed=any(outcome.failure for outcome in outcomes), left=bool(left)))
@@ -174,7 +177,7 @@ def export(plan_path: Path, routes: tuple[str, ...], id_: str, code: str, stage:
                 out.write(json.dumps(_shown(route, reject) | _document(reject)) + "\n")
     except OSError as error:
         raise PlanError("E-REJECTS-FILE", f"{str(file)!r} cannot be written: {error.strerror}; name another") from error
-    echo(f"{len(found)} rejects: {file}")
+    echo(f"{counted(len(found), 'reject')}: {file}")
 
 
 @rejects.command()

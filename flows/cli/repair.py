@@ -76,16 +76,16 @@ def repair(
 
 def _print_repaired(outcomes: Sequence[Repaired], wanted: Sequence[str], *, dry_run: bool) -> None:
     from flows.copying.own_records import INDISTINCT, NOT_OF_THE_ROUTE
-    from flows.quantities import some_of
-    from flows.reporting.text import table
+    from flows.quantities import number, some_of
+    from flows.reporting.text import cell, table
 
     rows = [
         {
             "route": outcome.route,
-            **{name: str(outcome.wrong.get(name, 0)) for name in ("missing", "differs", "extra")},
-            **{name: str(getattr(outcome, name)) for name in ("copied", "deleted")},
-            "mended": str(outcome.corrected),
-            "left": str(sum(outcome.left.values())),
+            **{name: cell(outcome.wrong.get(name, 0)) for name in ("missing", "differs", "extra")},
+            **{name: cell(getattr(outcome, name)) for name in ("copied", "deleted")},
+            "mended": cell(outcome.corrected),
+            "left": cell(sum(outcome.left.values())),
         }
         for outcome in outcomes
     ]
@@ -95,16 +95,19 @@ def _print_repaired(outcomes: Sequence[Repaired], wanted: Sequence[str], *, dry_
             echo(f"{outcome.route}: {outcome.failure}")
         for why, count in outcome.kept.items():
             named = f": {some_of(outcome.not_of_route, count)}" if why == NOT_OF_THE_ROUTE else ""
-            echo(f"{outcome.route}: {count} extra {'would not be' if dry_run else 'not'} deleted: {why}{named}")
+            echo(f"{outcome.route}: {number(count)} extra {'would not be' if dry_run else 'not'} deleted: {why}{named}")
         if outcome.indistinct:
             echo(f"{outcome.route}: {INDISTINCT}")
         for kind in (kind for kind in ("missing", "differs", "extra") if kind not in wanted):
             if found := outcome.found.get(kind):
                 option = "--delete-extras" if kind == "extra" else f"--only {kind}"
-                echo(f"{outcome.route}: {found} {kind} were found and not repaired; to repair them add {option}")
+                echo(
+                    f"{outcome.route}: {number(found)} {kind} were found and not repaired; to repair them add {option}"
+                )
         if collides := outcome.found.get("collides"):
             echo(
-                f"{outcome.route}: {collides} collide: two documents have the same address; correct the key in the plan"
+                f"{outcome.route}: {number(collides)} collide: two documents have the same address; correct the key in"
+                " the plan"
             )
         if not any(outcome.found.values()):
             echo(f"{outcome.route}: no mismatch is on record")

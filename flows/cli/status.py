@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from flows.cli.options import JSON, PLAN
+from flows.quantities import counted
 from flows.terminal import echo, print_json, stdout_width
 
 
@@ -19,7 +20,7 @@ def status(plan_path: Path, as_json: bool) -> None:
     """Show how far each route of PLAN has come, from its state alone; no store is asked."""
     from flows.plan.load import load
     from flows.reporting.model import COPY_FIGURES
-    from flows.reporting.text import table
+    from flows.reporting.text import cell, table
     from flows.run import stages
 
     rows = stages.status(load(plan_path))
@@ -37,7 +38,7 @@ def status(plan_path: Path, as_json: bool) -> None:
         | (dict.fromkeys(COPY_FIGURES) if row["figures"] == "past" else {})
         for row in rows
     ]
-    cells = [{name: "-" if row[name] in (None, "") else str(row[name]) for name in shown} for row in known]
+    cells = [{name: cell(row[name]) for name in shown} for row in known]
     echo(*table(cells, left=("route", "stage", "synced_to", "verdict", "at_work"), width=stdout_width()))
     for row in rows:
         if row["figures"] == "past":
@@ -50,9 +51,10 @@ def status(plan_path: Path, as_json: bool) -> None:
         if row["stopped"]:
             echo(f"{row['route']}: {row['stopped']}")
         if (more := row["rejected"] - row["accepted"] - len(row["rejects"])) > 0:
-            echo(f"{row['route']}: {more} more rejects; see offramp rejects list")
+            echo(f"{row['route']}: {counted(more, 'more reject')}; see offramp rejects list")
         if row["accepted"]:
-            echo(f"{row['route']}: {row['accepted']} rejects are accepted; see offramp rejects list --accepted")
+            accepted = counted(row["accepted"], "reject is", "rejects are")
+            echo(f"{row['route']}: {accepted} accepted; see offramp rejects list --accepted")
 
 
 def _since(row: Mapping[str, Any]) -> str:
@@ -61,6 +63,6 @@ def _since(row: Mapping[str, Any]) -> str:
     if sync is None:
         return "repaired since its backfill"
     return (
-        f"synced since its backfill: {sync['events']} changes, {sync['applied']} documents copied again,"
-        f" {sync['deleted']} addresses deleted"
+        f"synced since its backfill: {counted(sync['events'], 'change')}, {counted(sync['applied'], 'document')} copied"
+        f" again, {counted(sync['deleted'], 'address', 'addresses')} deleted"
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from flows.connect.design import read_documents
 from flows.copying.projection import route_projection
 from flows.plan.model import Route
+from flows.quantities import counted, number
 from mappers.contract import Document, KeyChecking, KeyFault, Losses
 from stores.contract.source import Source
 from stores.contract.stop import NEVER
@@ -51,10 +52,12 @@ def prove_keys(route: Route, source: Source) -> KeyProof:
     if not unfit:
         return KeyProof(looked, None, "")
     listed = "; ".join(
-        f"{fault.attribute} {fault.found} in {documents}: {fault.remedy}" for fault, documents in faults.most_common()
+        f"{fault.attribute} {fault.found} in {number(documents)}: {fault.remedy}"
+        for fault, documents in faults.most_common()
     )
     if unfit < looked:
-        text = f"of {looked} documents looked at {unfit} do not fit the keys and would be rejected: {listed}"
+        found = f"of {counted(looked, 'document')} looked at {counted(unfit, 'does', 'do')} not fit the keys"
+        text = f"{found} and would be rejected: {listed}"
         return KeyProof(looked, None, text)
-    text = f"none of the {looked} documents looked at fits the keys of the plan: {listed}"
+    text = f"none of the {counted(looked, 'document')} looked at fits the keys of the plan: {listed}"
     return KeyProof(looked, PlanError(checked.KEY_CODE, text), "")

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from flows.plan.model import Plan, Route
+from flows.quantities import counted, number
 from stores.contract.stop import NEVER, Stop, raise_if_stopped
 from stores.errors import OfframpError, TransientError
 from stores.state.leases import Lease
@@ -67,7 +68,7 @@ def join_held(errors: Sequence[OfframpError], routes: int) -> OfframpError:
     """Return one TransientError E-LEASE-HELD for these of so many routes."""
     if len(errors) == 1:
         return errors[0]
-    text = f"other runs are working on {len(errors)} of {routes} routes, so nothing was done"
+    text = f"other runs are working on {number(len(errors))} of {counted(routes, 'route')}, so nothing was done"
     return TransientError(LEASE_HELD, text, [error.message for error in errors])
 
 

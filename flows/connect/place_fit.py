@@ -9,7 +9,7 @@ from flows.connect.design import design_place, survey_size
 from flows.connect.route_steps import StepObserver, take_step
 from flows.connect.stores import open_source
 from flows.plan.model import Plan, Route
-from flows.quantities import number
+from flows.quantities import counted
 from mappers.contract import Record
 from stores.contract.stop import NEVER, Stop
 from stores.contract.target import Plannable, Target
@@ -75,7 +75,7 @@ def _misfit(route: Route, database: MongoDB, design: Mapping[str, Any] | None, s
             fault = error
         if fault is None or source.estimate() <= looked_at:
             return fault
-        return f"by {number(looked_at)} documents that were looked at, {fault.message}"
+        return f"by {counted(looked_at, 'document')} looked at, {fault.message}"
     finally:
         target.close()
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from flows.plan.model import Plan, Route
 from flows.plan.plan_keys import RejectKeys
+from flows.quantities import counted, number
 from stores.errors import OverBudget
 from stores.state.leases import Lease
 from stores.state.rejects import OPEN, RejectCause
@@ -100,20 +101,28 @@ class BudgetTracker:
         budget, (refused, read) = self.budget, self._refused
         if refused:
             return (
-                f"the target refused {refused} of {read} documents of one batch"
+                f"the target refused {number(refused)} of {counted(read, 'document')} of one batch"
                 f" (limit: rejects.batch_share {budget.batch_share:g}), too many for a few bad documents"
             )
         if self._longest_row >= budget.in_a_row:
-            return f"{self._longest_row} documents in a row were rejected (limit: rejects.in_a_row {budget.in_a_row})"
+            return (
+                f"{counted(self._longest_row, 'document')} in a row"
+                f" {'was' if self._longest_row == 1 else 'were'} rejected (limit: rejects.in_a_row {budget.in_a_row})"
+            )
         if self._checked:
             return ""
         documents = self.state.rejects.count(self.lease.route).open
         if documents > budget.most:
-            return f"{documents} documents were rejected (limit: rejects.most {budget.most})"
+            return (
+                f"{counted(documents, 'document was', 'documents were')} rejected (limit: rejects.most {budget.most})"
+            )
         if documents > budget.share * self.fair:
             read = sum(part.tally.read for part in self.state.partitions.of_route(self.lease.route))
             if read >= self.fair and documents > budget.share * read:
-                return f"{documents} of {read} documents were rejected (limit: rejects.share {budget.share:g})"
+                return (
+                    f"{number(documents)} of {counted(read, 'document was', 'documents were')} rejected"
+                    f" (limit: rejects.share {budget.share:g})"
+                )
         return ""
 
 
@@ -127,7 +136,7 @@ def _most_frequent(causes: list[RejectCause]) -> str:
         return ""
     first = causes[0]
     where = f" at {first.field}" if first.field else ""
-    return f"; most often {first.stage}: {first.code}{where} ({first.documents} times: {first.reason})"
+    return f"; most often {first.stage}: {first.code}{where} ({counted(first.documents, 'time')}: {first.reason})"
 
 
 def _over(halted: str) -> OverBudget:

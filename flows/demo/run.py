@@ -22,7 +22,7 @@ from flows.demo.live_writer import writing
 from flows.demo.seed import counts, marketplace
 from flows.plan.load import load
 from flows.plan.model import Plan
-from flows.quantities import counted, number
+from flows.quantities import counted
 from flows.replication.sync import sync
 from flows.reporting.files import write
 from flows.reporting.model import Report
@@ -134,7 +134,7 @@ def _moved_live(plan: Plan, live_s: float, steps: _Steps, quiet: bool, stop: Sto
     with writing(plan.source.uri, plan.source.database):
         with display(quiet) as observer:
             report = backfill(Run(plan, routes, Threads(plan, observer, stop), stop, observer), "none")
-        steps.done(f"copied {number(sum(row.read for row in report.routes))} documents", "offramp backfill")
+        steps.done(f"copied {counted(sum(row.read for row in report.routes), 'document')}", "offramp backfill")
         if report.verdict in ("stopped", "failed"):
             return report
         until = time.monotonic() + live_s
@@ -142,8 +142,8 @@ def _moved_live(plan: Plan, live_s: float, steps: _Steps, quiet: bool, stop: Sto
             enough = PolledStop(lambda: time.monotonic() > until, stop, every_s=0.1)
             report = sync(plan, routes, follow=True, stop=enough, watching=watching)
         changes = _changes(report)
-        synced = "none of the" if changes == "0" else changes
-        steps.done(f"synced {synced} changes while the writer ran: {_behind(report)}", "offramp sync --follow")
+        synced = counted(changes, "change") if changes else "none of the changes"
+        steps.done(f"synced {synced} while the writer ran: {_behind(report)}", "offramp sync --follow")
     report = sync(plan, routes, stop=stop)
     steps.done(f"caught up after the writer stopped: {_behind(report)}", "offramp sync")
     if report.verdict in ("stopped", "failed"):
@@ -155,8 +155,8 @@ def _moved_live(plan: Plan, live_s: float, steps: _Steps, quiet: bool, stop: Sto
     return report
 
 
-def _changes(report: Report) -> str:
-    return number(sum(row.sync.events for row in report.routes if row.sync is not None))
+def _changes(report: Report) -> int:
+    return sum(row.sync.events for row in report.routes if row.sync is not None)
 
 
 def _behind(report: Report) -> str:

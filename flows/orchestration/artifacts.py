@@ -116,7 +116,7 @@ def _copied(state: State, routes: Sequence[Route], expected: dict[str, int]) -> 
             about = read
         done += read
         all_of_it += about
-        words.append(plain(f"{route.name}: {number(read)} of about {number(about)} documents copied"))
+        words.append(plain(f"{route.name}: {number(read)} of about {counted(about, 'document')} copied"))
     return 100.0 * done / max(1, all_of_it), "\n".join(words)
 
 

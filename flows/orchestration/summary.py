@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from flows.error_codes import CATALOGUE
+from flows.quantities import counted, number
 from flows.reporting.columns import cells, text_headings
 from flows.reporting.markdown_text import code, plain, prose, table
 from flows.reporting.model import Report, RouteReport
@@ -46,12 +47,12 @@ def findings(route: RouteReport) -> list[str]:
     if route.verdict == "clean":
         return []
     sentences = [
-        f"{count} {kind}: {meaning}"
+        f"{number(count)} {kind}: {meaning}"
         for kind, meaning in {**MISMATCH_REASONS, **_UNPROVEN}.items()
         if (count := getattr(route, kind))
     ]
-    sentences += [f"{count} rejected: {name}" for name, count in _rejects(route).items()]
-    sentences += [f"{count} values not kept exactly: {kind}" for kind, count in _unaccepted(route).items()]
+    sentences += [f"{number(count)} rejected: {name}" for name, count in _rejects(route).items()]
+    sentences += [f"{counted(count, 'value')} not kept exactly: {kind}" for kind, count in _unaccepted(route).items()]
     sentences += [f"{name}: {_meaning(name)}" for name in known_codes(route.reasons)]
     return sentences or [_UNEXPLAINED.get(route.verdict, "the report says why")]
 
@@ -60,7 +61,7 @@ def headline(report: Report) -> str:
     """Return the verdict in one line, with the findings of the first few routes that are not clean."""
     unclean = [route for route in report.routes if route.verdict != "clean"]
     clean = len(report.routes) - len(unclean)
-    parts = [f"verdict {report.verdict}: {clean} of {len(report.routes)} routes clean"]
+    parts = [f"verdict {report.verdict}: {number(clean)} of {counted(len(report.routes), 'route')} clean"]
     parts += [f"{route.route}: {route.verdict} ({_brief(route)})" for route in unclean[:_MOST_ROUTES]]
     if len(unclean) > _MOST_ROUTES:
         parts.append(f"{len(unclean) - _MOST_ROUTES} more")
@@ -100,9 +101,9 @@ def as_page(report: Report, files: Sequence[Path]) -> str:
 
 
 def _brief(route: RouteReport) -> str:
-    parts = [f"{count} {kind}" for kind in (*MISMATCH_REASONS, *_UNPROVEN) if (count := getattr(route, kind))]
-    parts += [f"{count} rejected {name}" for name, count in _rejects(route).items()]
-    parts += [f"{count} {kind} lost" for kind, count in _unaccepted(route).items()]
+    parts = [f"{number(count)} {kind}" for kind in (*MISMATCH_REASONS, *_UNPROVEN) if (count := getattr(route, kind))]
+    parts += [f"{number(count)} rejected {name}" for name, count in _rejects(route).items()]
+    parts += [f"{number(count)} {kind} lost" for kind, count in _unaccepted(route).items()]
     parts += known_codes(route.reasons)
     return ", ".join(parts) or ("changes to sync" if route.verdict == "pending" else "see the report")
 

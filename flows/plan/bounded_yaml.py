@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import yaml
 
+from flows.quantities import counted
 from stores.errors import PlanError
 
 MOST_BYTES: Final = 1 << 20
@@ -135,7 +136,10 @@ class Walk:
         self._values += values
         self._letters += letters
         if self._values > MOST_VALUES or self._letters > MOST_LETTERS:
-            raise _fault(node, f"the plan has more than {MOST_VALUES} values, or aliases (*) repeat too much; split it")
+            raise _fault(
+                node,
+                f"the plan has more than {counted(MOST_VALUES, 'value')}, or aliases (*) repeat too much; split it",
+            )
 
 
 def key_text(node: yaml.Node) -> str:

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from flows.plan.model import Route
+from flows.quantities import counted
 from mappers.contract import Document, MappingError, option_declarations
 from mappers.losses import Losses
 from mappers.values.field_names import elasticsearch_name
@@ -81,7 +82,7 @@ def _sentences(named: Iterable[tuple[str, str]], known: Collection[Path], docume
             continue
         near = get_close_matches(path, sorted(texts), n=1)
         meant = f"; did you mean {near[0]!r}?" if near else ""
-        yield f"{key}: none of the {documents} documents looked at has the field {path!r}{meant}"
+        yield f"{key}: none of the {counted(documents, 'document')} looked at has the field {path!r}{meant}"
 
 
 def _split(path: str) -> Path:

@@ -15,6 +15,7 @@ from flows.connect.stores import OpenRoute
 from flows.copying.own_records import NOT_OF_THE_ROUTE, SHOWN, foreign_addresses, is_indistinct
 from flows.copying.projection import identify
 from flows.plan.model import Plan, Route
+from flows.quantities import counted, number
 from flows.repair.recopy import never_copied, open_copied
 from flows.verifier.ledger import Mismatch, is_systemic
 from flows.verifier.recheck import Recheck
@@ -121,8 +122,9 @@ def _refuse_systemic(session: Session, sums: Mapping[str, Counter[str]], kinds: 
             faults.append(
                 PlanError(
                     "E-REPAIR-SYSTEMIC",
-                    f"route {route.name}: {wrong}{more} addresses are wrong, of {documents} documents: that is no"
-                    " accident, so find its cause and start over with backfill --restart; or repair anyway with --all",
+                    f"route {route.name}: {number(wrong)}{more} addresses are wrong, of"
+                    f" {counted(documents, 'document')}: that is no accident, so find its cause and start over with"
+                    " backfill --restart; or repair anyway with --all",
                 )
             )
     if faults:

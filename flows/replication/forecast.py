@@ -8,7 +8,7 @@ from flows.connect.route_steps import StepObserver, take_step
 from flows.connect.stores import open_source
 from flows.copying.projection import route_projection
 from flows.plan.model import Plan, Route
-from flows.quantities import seconds
+from flows.quantities import counted, seconds
 from mappers.contract import Losses
 from stores.contract.stop import NEVER, Stop
 from stores.errors import OfframpError
@@ -52,7 +52,7 @@ def _notes(route: Route, database: MongoDB, documents: int) -> Sequence[str]:
         if route.keys.watermark is not None:
             return database.watermark(route.collection, route.keys.watermark).check()
         if route.keys.sync == "rescan":
-            return [f"each sync reads all of {route.collection}, about {documents} documents"]
+            return [f"each sync reads all of {route.collection}, about {counted(documents, 'document')}"]
         found = database.source(route.collection).streaming()
     except OfframpError as error:
         return [f"it cannot be told how it could be synced: {error}"]
@@ -69,8 +69,8 @@ def _notes(route: Route, database: MongoDB, documents: int) -> Sequence[str]:
     took_s = documents / _COPIED_PER_S
     if found.window_s is not None and took_s > 60 and found.window_s < _TIMES * took_s:
         notes.append(
-            f"the source keeps its changes for {seconds(found.window_s)}, and copying about {documents} documents"
-            f" may take {seconds(took_s)}: let its oplog last at least {_TIMES} times as long, or what changes"
-            " meanwhile may be lost before it is synced"
+            f"the source keeps its changes for {seconds(found.window_s)}, and copying about"
+            f" {counted(documents, 'document')} may take {seconds(took_s)}: let its oplog last at least {_TIMES} times"
+            " as long, or what changes meanwhile may be lost before it is synced"
         )
     return notes

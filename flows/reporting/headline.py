@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from flows.quantities import number
+from flows.quantities import counted, number
 from flows.reporting.entries import entries, without_verdict
 from flows.reporting.model import VERDICTS, Report, RouteReport, Verdict
 
@@ -42,7 +42,7 @@ def _part(report: Report) -> str:
     """Return which routes of the plan the run was about."""
     named = ", ".join(row.route for row in report.routes)
     total = len(report.routes) + len(report.others)
-    return f"This run was about {number(len(report.routes))} of {number(total)} routes of the plan: {named}."
+    return f"This run was about {number(len(report.routes))} of {counted(total, 'route')} of the plan: {named}."
 
 
 def _counted(routes: Mapping[Verdict, Sequence[RouteReport]], unknown: int) -> str:
@@ -50,7 +50,7 @@ def _counted(routes: Mapping[Verdict, Sequence[RouteReport]], unknown: int) -> s
     total = sum(map(len, routes.values())) + unknown
     others = [f"{number(len(routes[verdict]))} {_IN_A_COUNT[verdict]}" for verdict in VERDICTS[1:] if routes[verdict]]
     others += [f"{number(unknown)} without a verdict"] if unknown else []
-    return ", ".join([f"{number(len(routes['clean']))} of {number(total)} routes clean", *others]) + "."
+    return ", ".join([f"{number(len(routes['clean']))} of {counted(total, 'route')} clean", *others]) + "."
 
 
 def _sentence(verdict: Verdict, rows: Sequence[RouteReport]) -> str:
@@ -70,8 +70,8 @@ def _sentence(verdict: Verdict, rows: Sequence[RouteReport]) -> str:
             rejected = sum(row.rejected - row.accepted for row in rows)
             return (
                 "All that could be moved was moved, but"
-                f" {number(rejected)} documents were rejected and not accepted: the targets lack them, or a part of"
-                f" them: {named}."
+                f" {counted(rejected, 'document was', 'documents were')} rejected and not accepted: the targets lack"
+                f" {'it, or a part of it' if rejected == 1 else 'them, or a part of them'}: {named}."
             )
         case "mismatches":
             return f"The targets do not hold exactly what the source and the plan say they should: {named}."
@@ -86,7 +86,7 @@ def _far(row: RouteReport) -> str:
     """Return the route's name and how many of its documents were read."""
     if row.documents is None:
         return row.route
-    return f"{row.route} ({number(row.read)} of {number(row.documents)} documents read)"
+    return f"{row.route} ({number(row.read)} of {counted(row.documents, 'document')} read)"
 
 
 def _clean(command: str, rows: Sequence[RouteReport]) -> str:

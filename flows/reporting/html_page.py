@@ -5,7 +5,7 @@ Every number of the books carries its place in report.json (`data-key`), so that
 
 from __future__ import annotations
 
-from flows.quantities import number, seconds
+from flows.quantities import counted, number, seconds
 from flows.reporting.advice import Step, next_steps
 from flows.reporting.css import STYLE
 from flows.reporting.headline import meaning
@@ -20,9 +20,11 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 def as_html(report: Report) -> str:
     """Return the page."""
     word, _ = VERDICT_WORDS[report.plan_verdict]
-    about = f"{number(len(report.routes))} routes"
+    about = counted(len(report.routes), "route")
     if report.others:
-        about = f"{number(len(report.routes))} of {number(len(report.routes) + len(report.others))} routes of the plan"
+        about = (
+            f"{number(len(report.routes))} of {counted(len(report.routes) + len(report.others), 'route')} of the plan"
+        )
     body = [
         f"<header><h1>{escaped(report.plan)}</h1>",
         f'<p class="soft">offramp {escaped(report.command or "run")}, {moment(report.started.isoformat())},'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from flows.quantities import number
+from flows.quantities import counted, number
 from flows.reporting.columns import columns, total
 from flows.reporting.entries import Entry, entries, without_verdict
 from flows.reporting.html_charts import route_charts
@@ -80,8 +80,8 @@ def _section(at: int, entry: Entry) -> str:
 
 def _clean_section(at: int, entry: Entry) -> str:
     row = entry.row
-    held = "" if row.held is None else f", {number(row.held)} records held"
-    documents = "" if row.documents is None else f"{number(row.documents)} documents{held}, "
+    held = "" if row.held is None else f", {counted(row.held, 'record')} held"
+    documents = "" if row.documents is None else f"{counted(row.documents, 'document')}{held}, "
     return (
         f'<section class="clean"><details class="route" id="route-{at}"><summary><b>{escaped(row.route)}</b>:'
         f" {_verdict(row)}, {documents}verified: {escaped(row.verified)}</summary>{_figures(entry)}</details>"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flows.plan.model import Route
+from flows.quantities import counted
 from flows.reporting.model import RouteReport
 
 
@@ -32,9 +33,11 @@ def _by_pass(route: Route, row: RouteReport) -> list[str]:
             " changed since; stop the writers, sync, then verify again."
         )
     if row.expired:
-        found.append(f"The content of {row.expired} records that have expired and are gone.")
+        records = counted(row.expired, "record that has", "records that have")
+        found.append(f"The content of {records} expired and {'is' if row.expired == 1 else 'are'} gone.")
     if row.rejected:
-        found.append(f"{row.rejected} rejected documents: the target lacks them, or part of them.")
+        them = "it" if row.rejected == 1 else "them"
+        found.append(f"{counted(row.rejected, 'rejected document')}: the target lacks {them}, or part of {them}.")
     return found
 
 

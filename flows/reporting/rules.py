@@ -9,6 +9,8 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from flows.quantities import counted as amount
+from flows.quantities import number
 from flows.reporting.evidence import Evidence
 from flows.reporting.losses import field_losses
 from flows.reporting.model import FieldLoss, Verdict
@@ -56,8 +58,8 @@ def documents_add_up(evidence: Evidence) -> Iterator[Finding]:
     if tally.read != tally.dropped + tally.rejected + tally.copied:
         yield Finding(
             "mismatches",
-            f"the books do not close: {tally.read} read, but {tally.dropped} dropped + {tally.rejected} rejected"
-            f" + {tally.copied} copied",
+            f"the books do not close: {number(tally.read)} read, but {number(tally.dropped)} dropped"
+            f" + {number(tally.rejected)} rejected + {number(tally.copied)} copied",
         )
 
 
@@ -85,11 +87,14 @@ def changes_pending(evidence: Evidence) -> Iterator[Finding]:
 def rejects(evidence: Evidence) -> Iterator[Finding]:
     """No document is rejected that nobody accepted."""
     if rejected := _open_rejects(evidence):
-        text = f"{rejected} documents were rejected; `offramp rejects list PLAN` shows why"
+        text = f"{amount(rejected, 'document was', 'documents were')} rejected; `offramp rejects list PLAN` shows why"
         if evidence.copied is None:
-            text = f"{rejected} documents cannot be copied as they are now; a backfill puts them on record, with why"
+            documents = amount(rejected, "document")
+            text = f"as the source is now, {documents} cannot be copied; a backfill puts each on record, with why"
         elif (unknown := rejected - evidence.rejects.open) > 0 and evidence.comparison is not None:
-            text += f"; {unknown} of them, which have changed since they were copied, once `offramp sync PLAN` ran"
+            text += (
+                f"; {number(unknown)} of them, which have changed since they were copied, once `offramp sync PLAN` ran"
+            )
         yield Finding("rejects", text)
 
 
@@ -97,7 +102,7 @@ def mismatches(evidence: Evidence) -> Iterator[Finding]:
     """The comparison found nothing missing, differing, extra or colliding."""
     for kind, explanation in MISMATCH_REASONS.items():
         if count := getattr(evidence.balance, kind, None):
-            yield Finding("mismatches", f"{count} {kind}: {explanation}")
+            yield Finding("mismatches", f"{number(count)} {kind}: {explanation}")
 
 
 def unproven(evidence: Evidence) -> Iterator[Finding]:
@@ -106,10 +111,10 @@ def unproven(evidence: Evidence) -> Iterator[Finding]:
     if balance is None:
         return
     if balance.unsettled:
-        yield Finding("failed", f"{balance.unsettled} unsettled: {_why_unsettled(evidence)}")
+        yield Finding("failed", f"{number(balance.unsettled)} unsettled: {_why_unsettled(evidence)}")
     if balance.inconclusive:
         why = "the target did not answer for them; the same command compares again"
-        yield Finding("failed", f"{balance.inconclusive} inconclusive: {why}")
+        yield Finding("failed", f"{number(balance.inconclusive)} inconclusive: {why}")
 
 
 def records_add_up(evidence: Evidence) -> Iterator[Finding]:
@@ -123,7 +128,8 @@ def records_add_up(evidence: Evidence) -> Iterator[Finding]:
         return
     explaining = (unfinished, documents_add_up, source_counts, mismatches, unproven)
     if not any(finding for rule in explaining for finding in rule(evidence)):
-        text = f"the books do not close: {expected} records, {accounted} held, missing, colliding or expired"
+        records = amount(expected, "record")
+        text = f"the books do not close: {records}, {number(accounted)} held, missing, colliding or expired"
         yield Finding("mismatches", text)
 
 
@@ -133,7 +139,7 @@ def emptiness(evidence: Evidence) -> Iterator[Finding]:
     if balance is None or evidence.allow_empty or evidence.failed:
         return
     if balance.held + balance.missing == 0:
-        gone = f": all {balance.expired} records have expired" if balance.expired else ""
+        gone = f": all {amount(balance.expired, 'record has', 'records have')} expired" if balance.expired else ""
         yield Finding("failed", f"verification compared nothing{gone} (allow_empty: true accepts that)")
 
 
@@ -165,7 +171,10 @@ def counted(evidence: Evidence) -> Iterator[Finding]:
             yield Finding("mismatches", f"{difference} were copied of those the source now counts")
         if counts.held != copied.records:
             hint = " (expired records cannot be told from missing ones by counting)" if evidence.expires else ""
-            text = f"the target holds {counts.held} records, {copied.records} were written{hint}; use --level full"
+            text = (
+                f"the target holds {amount(counts.held, 'record')},"
+                f" {amount(copied.records, 'was', 'were')} written{hint}; use --level full"
+            )
             yield Finding("mismatches", text)
 
 
@@ -243,7 +252,8 @@ def _copied_differences(evidence: Evidence, copied: Tally, counts: Mapping[str, 
     why = (
         "its first sync reads the whole collection"
         if evidence.first_sync == "rescan"
-        else f"{sum(evidence.came_or_went.values())} have changed since the copy began, and its first sync follows them"
+        else f"{amount(sum(evidence.came_or_went.values()), 'has', 'have')} changed since the copy began, and its first"
+        " sync follows them"
     )
     yield Finding("pending", f"{text}; {why}: run `offramp sync`, then verify")
 
@@ -263,7 +273,7 @@ def _may_explain(came_or_went: Mapping[str, int], tally: Tally, counts: Mapping[
 def _differing_numbers(tally: Tally, counts: Mapping[str, int]) -> str:
     """Return how many were read of how many there are, by BSON type of `_id` where that differs; "" for nowhere."""
     wrong = sorted(kind for kind in {*counts, *tally.id_types} if counts.get(kind, 0) != tally.id_types.get(kind, 0))
-    return ", ".join(f"{kind} {tally.id_types.get(kind, 0)} of {counts.get(kind, 0)}" for kind in wrong)
+    return ", ".join(f"{kind} {number(tally.id_types.get(kind, 0))} of {number(counts.get(kind, 0))}" for kind in wrong)
 
 
 def _different(errors: Iterable[Exception]) -> list[str]:
@@ -322,6 +332,6 @@ def _unaccepted(loss: FieldLoss) -> str:
     where = f"at {loss.field!r}" if loss.field else "in documents as a whole"
     key = loss.kind if loss.field in ("", OTHER_FIELDS) else f"{loss.field}:{loss.kind}"
     return (
-        f"{loss.count} values {where} were not kept exactly ({loss.kind}); if that is all right, say so in the route:"
-        f" accept_loss: [{json.dumps(key, ensure_ascii=False)}]"
+        f"{amount(loss.count, f'value {where} was', f'values {where} were')} not kept exactly ({loss.kind}); if that is"
+        f" all right, say so in the route: accept_loss: [{json.dumps(key, ensure_ascii=False)}]"
     )

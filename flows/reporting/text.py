@@ -35,6 +35,13 @@ def table(rows: Sequence[Mapping[str, str]], left: Iterable[str], width: int | N
     return (lines if _width(lines) <= width else _paragraphs(rows, width)) + below
 
 
+def cell(value: object) -> str:
+    """Return a value as a cell: a whole number with spaces between thousands, `-` for what is not known."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return number(value)
+    return NOT_CHECKED if value in (None, "") else str(value)
+
+
 def _columns(rows: Sequence[Mapping[str, str]], words: Container[str]) -> list[str]:
     names = list(rows[0]) if rows else []
     widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in names}
@@ -107,7 +114,7 @@ def loss_text(loss: FieldLoss) -> str:
     """Return the losses of one kind at one field as a sentence."""
     accepted = "accepted" if loss.accepted else "not accepted"
     examples = f"; such as {', '.join(loss.examples)}" if loss.examples else ""
-    return f"lost {loss.count} x {loss.kind} at {loss.field or 'the document'} ({accepted}{examples})"
+    return f"lost {number(loss.count)} x {loss.kind} at {loss.field or 'the document'} ({accepted}{examples})"
 
 
 def closing_line(report: Report) -> str:

@@ -101,36 +101,38 @@ def _figures_are_of(row: RouteReport) -> list[str]:
             documents, records = row.compared["documents"], row.compared["records"]
             return [
                 "not backfilled: this plan's state has no copy of the route; its target was compared as it is:"
-                f" {number(documents)} documents map to {number(records)} records"
+                f" {counted(documents, 'document maps', 'documents map')} to {counted(records, 'record')}"
             ]
         case "none":
             return ["not backfilled: this plan's state has no copy of the route"]
         case "past":
             return ["written to since its backfill, so the figures of the copy are history; verify with --level full"]
         case "sample":
-            return [f"the figures are of the {number(row.read)} documents of the sample"]
+            return [f"the figures are of the {counted(row.read, 'document')} of the sample"]
     return []
 
 
 def _synced(sync: Following) -> str:
     kept = "" if sync.window_s is None else f"; the source keeps its changes for {seconds(sync.window_s)}"
     return (
-        f"synced to {sync.position}, {sync.lag_s:g} s behind: {sync.events} changes, {sync.applied} documents copied"
-        f" again, {sync.deleted} addresses deleted since the backfill{kept}"
+        f"synced to {sync.position}, {sync.lag_s:g} s behind: {counted(sync.events, 'change')},"
+        f" {counted(sync.applied, 'document')} copied again,"
+        f" {counted(sync.deleted, 'address', 'addresses')} deleted since the backfill{kept}"
     )
 
 
 def _accepted(rejects: Mapping[str, Any]) -> str:
+    documents = counted(rejects["documents"], "document is", "documents are")
     return (
-        f"accepted by {rejects['by']} on {rejects['at']}: {rejects['documents']} documents are not in the target, such"
-        f" as {rejects['example']} ({rejects['stage']}: {rejects['code']}), because: {rejects['why']}"
+        f"accepted by {rejects['by']} on {rejects['at']}: {documents} not in the target, such as {rejects['example']}"
+        f" ({rejects['stage']}: {rejects['code']}), because: {rejects['why']}"
     )
 
 
 def _repaired(repair: Mapping[str, Any]) -> str:
     kind = f" {repair['kind']}" if repair["kind"] else ""
     done = "gone from the source" if repair["done"] == "gone" else repair["done"]
-    return f"{repair['command']}: {repair['count']}{kind} {done}, the last on {repair['last']}"
+    return f"{repair['command']}: {number(repair['count'])}{kind} {done}, the last on {repair['last']}"
 
 
 def server_text(server: ServerSeen) -> str:
@@ -145,7 +147,8 @@ def slowed_down(row: RouteReport) -> str:
         return ""
     rate = "" if pace.rate is None else f"; {pace.rate:.0f} units a second in the end"
     source = f" and {pace.source_waited_s:.1f} s to read" if pace.source_waited_s else ""
-    return f"throttled {pace.throttled} times, its partitions waited {pace.waited_s:.1f} s to write{source}{rate}"
+    times = counted(pace.throttled, "time")
+    return f"throttled {times}, its partitions waited {pace.waited_s:.1f} s to write{source}{rate}"
 
 
 def size(least_bytes: int) -> str:

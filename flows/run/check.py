@@ -14,6 +14,7 @@ from flows.connect.preflight import RouteCheck, RouteFaults, join_errors
 from flows.connect.route_steps import StepObserver, take_step
 from flows.connect.stores import open_source
 from flows.plan.model import Plan, Route
+from flows.quantities import counted, number
 from flows.replication.forecast import sync_notes
 from flows.reporting.files import refuse_unwritable, unwritable
 from flows.reporting.private_files import would_be_private
@@ -148,7 +149,7 @@ def _examine_state(plan: Plan, routes: Sequence[Route], checks: Mapping[str, Rou
         state.close()
     begun = sum(1 for route in routes if notes[route.name])
     wrong = [RouteFaults(name, faults) for name, faults in changes.items() if faults]
-    return _StateCheck(f"{place}: knows {begun} of {len(routes)} routes", wrong, notes, designs)
+    return _StateCheck(f"{place}: knows {number(begun)} of {counted(len(routes), 'route')}", wrong, notes, designs)
 
 
 def _known(state: State, route: Route) -> Iterator[str]:

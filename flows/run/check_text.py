@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from flows.quantities import number
+from flows.quantities import counted, number
 from flows.reporting.text import table
 from flows.run.check import PlanCheck
 
@@ -38,6 +38,6 @@ def as_lines(checked: PlanCheck, width: int | None) -> Iterator[str]:
     yield from checked.notes
     for route in checked.routes:
         if route.looked_at:
-            yield f"{route.route}: {route.looked_at} documents were looked at"
+            yield f"{route.route}: {counted(route.looked_at, 'document was', 'documents were')} looked at"
         for note in route.notes:
             yield f"{route.route}: {note}"

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
 from flows.connect.progress import SILENT, RunObserver, Silent
-from flows.quantities import number
+from flows.quantities import counted, number
 from flows.run.run_progress import RunProgress
 from flows.terminal import echo, is_terminal
 
@@ -143,8 +143,8 @@ def sync_line(row: RouteProgress) -> str:
     """Return how far a route of a sync has come, as a line."""
     ended = f", ended: {row.ended}" if row.ended else ""
     return (
-        f"sync {row.route}: {number(row.events)} changes, {number(row.applied)} copied, {number(row.deleted)} deleted,"
-        f" {row.lag_s:.1f} s behind, {number(round(row.rate))}/s{ended}"
+        f"sync {row.route}: {counted(row.events, 'change')}, {number(row.applied)} copied,"
+        f" {number(row.deleted)} deleted, {row.lag_s:.1f} s behind, {number(round(row.rate))}/s{ended}"
     )
 
 

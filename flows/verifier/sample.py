@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flows.copying.projection import identify
+from flows.quantities import counted, number
 from mappers.documents.decoding import position
 from stores.contract.source import Batch, Partition, Source
 from stores.throttling.batches import cut
@@ -93,15 +94,16 @@ def proven(drawn: Sampled, total: int | None) -> Mapping[str, Any]:
     """Return what the sample proves for a collection of `total` documents, and no more (R149)."""
     proof: dict[str, Any] = dataclasses.asdict(drawn) | {"at_most": drawn.bound, "at_most_documents": None}
     percent = f"{drawn.confidence * 100:g} % confidence"
-    of = f"{drawn.documents:,}" + (f" of {total:,}" if total is not None else "")
+    of = number(drawn.documents) + (f" of {number(total)}" if total is not None else "")
+    of += " document drawn" if (total or drawn.documents) == 1 else " documents drawn"
     if drawn.bound is None:
-        proof["says"] = f"{drawn.wrong:,} wrong in {of} documents drawn; verify in full"
+        proof["says"] = f"{number(drawn.wrong)} wrong in {of}; verify in full"
     elif total is None:
-        proof["says"] = f"no difference in {of} documents drawn; at {percent} at most {drawn.bound:.3%} differ"
+        proof["says"] = f"no difference in {of}; at {percent} at most {drawn.bound:.3%} differ"
     else:
         most = min(total, math.ceil(drawn.bound * total))
         proof["at_most_documents"] = most
         proof["says"] = (
-            f"no difference in {of} documents drawn; at {percent} at most {most:,} documents ({drawn.bound:.3%}) differ"
+            f"no difference in {of}; at {percent} at most {counted(most, 'document')} ({drawn.bound:.3%}) differ"
         )
     return proof

@@ -144,8 +144,8 @@ def test_status_counts_no_reject_as_open_that_was_corrected_before_the_others_we
     [state] = command("status", path, "--json").json["routes"]
     assert (state["rejected"], state["accepted"], state["rejects"]) == (1, 1, [])
     shown = command("status", path).out
-    assert "more rejects" not in shown
-    assert "1 rejects are accepted" in shown
+    assert "more reject" not in shown
+    assert "1 reject is accepted" in shown
 
 
 def test_an_acceptance_can_be_taken_back(path: Path, command: Command, database: Database[dict[str, Any]]) -> None:
@@ -156,10 +156,10 @@ def test_an_acceptance_can_be_taken_back(path: Path, command: Command, database:
     assert (row.code, row.route("things")["verdict"], row.route("things")["accepted"]) == (0, "clean", 1)
     assert (
         command("rejects", "list", path).out
-        == "no reject is open; 1 are accepted: offramp rejects list PLAN --accepted\n"
+        == "no reject is open; 1 is accepted: offramp rejects list PLAN --accepted\n"
     )
     assert command("rejects", "drop", path, "--all", "--undo").out == "things: 1 opened again\n"
-    assert command("rejects", "list", path, "--accepted").out.startswith("no reject is accepted; 1 are open")
+    assert command("rejects", "list", path, "--accepted").out.startswith("no reject is accepted; 1 is open")
     assert command("verify", path).code == 1
     assert command("rejects", "drop", path, "--all", "--undo").code == 2
 

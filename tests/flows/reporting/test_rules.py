@@ -156,7 +156,7 @@ TABLES: Mapping[Callable[[Evidence], Iterable[Finding]], list[Case]] = {
     ],
     rules.rejects: [
         ("none", {}, []),
-        ("copying rejected one", {"copied": tally(copied=8, rejected=1)}, [("rejects", "1 documents were rejected")]),
+        ("copying rejected one", {"copied": tally(copied=8, rejected=1)}, [("rejects", "1 document was rejected")]),
         ("which is accepted", {"copied": tally(copied=8, rejected=1), "rejects": RejectCount(0, 1, 0, 0)}, []),
         (
             "which is accepted, and comparing saw another",
@@ -165,9 +165,9 @@ TABLES: Mapping[Callable[[Evidence], Iterable[Finding]], list[Case]] = {
                 "rejects": RejectCount(0, 1, 0, 0),
                 "comparison": Comparison(tally(copied=8, rejected=1), balance()),
             },
-            [("rejects", "1 documents")],
+            [("rejects", "1 document was")],
         ),
-        ("the target refused one", {"rejects": RejectCount(1, 0, 1, 0)}, [("rejects", "1 documents")]),
+        ("the target refused one", {"rejects": RejectCount(1, 0, 1, 0)}, [("rejects", "1 document was")]),
         (
             "repaired since: what is on record counts",
             {"recopied": True, "comparison": None, "copied": tally(copied=8, rejected=1)},
