@@ -51,6 +51,12 @@ def test_every_exit_code_is_explained_wherever_exit_codes_are() -> None:
             assert re.search(rf"\b{code}\b", text), (page, code)
 
 
+def test_every_verdict_is_explained_with_its_exit_code() -> None:
+    page = (ROOT / "docs" / "report.md").read_text(encoding="utf-8")
+    table = re.findall(r"^\| `(\w+)` \| (\d) \| \S.* \|$", page, re.MULTILINE)
+    assert {verdict: int(code) for verdict, code in table} == exit_codes.OF_VERDICT
+
+
 def test_the_plan_in_the_readme_has_no_fault(tmp_path: Path) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)

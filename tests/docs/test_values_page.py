@@ -46,6 +46,11 @@ def test_every_row_stands_on_the_page() -> None:
         assert f"| {row.type} |" in page
 
 
+def test_the_page_says_which_number_a_double_becomes() -> None:
+    text = " ".join(PAGE.read_text("utf-8").split())
+    assert "A double is written to DynamoDB, and in JSON, as the shortest decimal number that reads back as the" in text
+
+
 def test_wrong_arguments_are_told_what_is_right(capsys: pytest.CaptureFixture[str]) -> None:
     assert values.main(["--wirte"]) == 2
     assert "--write" in capsys.readouterr().err

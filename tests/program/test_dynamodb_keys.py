@@ -56,7 +56,7 @@ def test_documents_that_do_not_fit_among_others_are_noted(
     route = {"use_case": "entity", "collection": "orders", "key": {"partition": "customer"}}
     done = offramp("check", write_plan(tmp_path, stores, database.name, {unique: route}), folder=tmp_path)
     assert done.code == 0, done.err
-    assert "of 10 documents looked at 1 do not fit the keys and would be rejected" in done.out
+    assert "of 10 documents looked at 1 does not fit the keys and would be rejected" in done.out
     assert "{name: customer, type: N}" in done.out
 
 
@@ -149,6 +149,7 @@ def test_a_table_with_another_key_is_told_with_that_key_as_a_plan_has_it(
     assert done.code == 2
     assert "write `key: {partition: {name: a, type: S}, sort: {name: b, type: N}}`" in done.err
     assert "absent is missing" in done.err  # Both at once.
+    assert "backfill --restart makes an empty table anew that an earlier run of this plan made" in done.err
 
 
 @pytest.mark.parametrize("held", [False, True], ids=["empty", "not empty"])

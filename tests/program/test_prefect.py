@@ -30,15 +30,18 @@ from prefect.testing.utilities import prefect_test_harness
 from prefect.utilities.callables import parameter_schema
 from pymongo.database import Database
 from redis import Redis
+from reports import STARTED, row
 from waiting import until
 
 from flows import backfill, check, mismatch_repair, reject_retry, sync, verification
 from flows.orchestration import tasks
-from flows.orchestration.artifacts import artifact_key
+from flows.orchestration.artifacts import artifact_key, show
 from flows.orchestration.ending import call_flow
 from flows.orchestration.plan_source import PlanSource
 from flows.orchestration.tasks import TaskFailed, copy_partition, prefect_workers, verify_route
 from flows.plan.load import load
+from flows.reporting.markdown_text import prose
+from flows.reporting.model import Report
 from flows.run.jobs import CopyJob
 from flows.verifier.job import Verified, VerifyJob, VerifyOptions
 from stores.contract.source import Partition
@@ -145,7 +148,7 @@ def test_a_flow_copies_every_partition_proves_it_and_shows_the_table(
     (state, report) = ended_flow(backfill.backfill, plan=str(path))
 
     assert state.is_completed()
-    assert state.message == "verdict clean: 1 of 1 routes clean"
+    assert state.message == "verdict clean: 1 of 1 route clean"
     assert report.verdict == "clean"
     assert (report.routes[0].read, report.routes[0].held) == (60, 60)
     with Redis.from_url(redis_url) as target:
@@ -160,6 +163,19 @@ def test_a_flow_copies_every_partition_proves_it_and_shows_the_table(
     spans = sorted((run.start_time, run.end_time) for run in runs if run.start_time and run.end_time)
     assert len(spans) == len(runs)
     assert all(before[1] <= after[0] for before, after in pairwise(spans))
+
+
+def test_an_artifact_shows_names_letter_by_letter(server: None, unique: str) -> None:
+    name = "<b>|[x](http://h)"
+
+    @flow
+    def showing() -> None:
+        show(Report(unique, "f", STARTED, STARTED, [row(name, verdict="mismatches", missing=1)]), [])
+
+    showing()
+    (cells,) = table(f"offramp-{unique}")
+    assert (cells["route"], cells["missing"]) == (prose(name), "1")
+    assert "<b>" not in cells["route"]
 
 
 def test_a_route_that_is_imported_has_a_task_that_loads_it(
@@ -198,7 +214,7 @@ def test_a_record_changed_behind_its_back_fails_the_verification(
         shown = client.read_flow_run(run_id).state
     assert shown is not None
     assert shown.is_failed()
-    assert shown.message == f"verdict mismatches: 0 of 1 routes clean; {unique}: mismatches (1 differs)"
+    assert shown.message == f"verdict mismatches: 0 of 1 route clean; {unique}: mismatches (1 differs)"
     assert table(f"offramp-{unique}")[0]["verdict"] == "mismatches"
     # Restarting copies it again; the report of a run through `run` is returned, clean or not.
     assert verification.run(path, [], "full").verdict == "mismatches"

@@ -89,6 +89,15 @@ def test_a_report_of_hostile_text_has_no_markup_of_it(text: str) -> None:
     assert visible(text).strip() in shown(tokens)
 
 
+def test_a_clean_route_is_told_in_a_line_and_its_sums_stand_in_the_table_alone() -> None:
+    page = as_markdown(reports.whole(reports.row("sessions"), reports.damaged()))
+    sections = {section.split(":")[0]: section.splitlines() for section in page.split("\n## ")[1:]}
+    told = [line for line in sections["sessions"] if line.startswith("- ")]
+    assert told == [r"- From sessions to redis, keys sessions:\*; verified: full"]
+    assert page.count(": does not close\n") == 3, "the sums of the other route"
+    assert ": closes\n" not in page
+
+
 def test_the_report_in_json_is_json() -> None:
     text = "".join(reports.HOSTILE)
     assert json.loads(reports.of_text(text).as_bytes())["plan"] == text

@@ -95,6 +95,19 @@ def test_a_living_process_that_the_kernel_hides_is_not_gone(
     assert is_gone(f"{host}/{ended.pid} {namespace} {started}", tmp_path)
 
 
+def test_a_living_process_of_another_user_that_the_kernel_hides_is_not_gone(
+    tmp_path: Path, process: Callable[..., subprocess.Popen[str]]
+) -> None:
+    _, namespace, started = owner_of_this_process().split(" ")
+    code = (
+        "import os\nfrom pathlib import Path\nfrom stores.state.owners import is_gone\n"
+        "if os.getuid() == 0: os.setuid(65534)\n"  # The first process of a machine is then another user's.
+        "print(is_gone(sys.argv[1], Path(sys.argv[2])))\n"
+    )
+    asked = process(code, f"{socket.gethostname()}/1 {namespace} {started}", str(tmp_path))
+    assert line(asked) == "False"
+
+
 @pytest.mark.parametrize("other", ["host", "namespace"])
 def test_the_lease_of_a_process_we_cannot_see_is_free_only_when_it_expires(
     opened: Callable[..., State], url: str, other: str

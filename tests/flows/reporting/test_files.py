@@ -1,0 +1,24 @@
+"""Where the reports of a plan go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flows.plan.load import load
+from flows.reporting.files import default_folder
+
+PLAN = (
+    "name: {name!r}\nsource: {{uri: 'mongodb://h', database: d}}\ntargets: {{redis: {{url: 'redis://h'}}}}\n"
+    "routes: {{a: {{use_case: session}}}}\n"
+)
+
+
+@pytest.mark.parametrize("name", ["shop", "../../elsewhere", "/etc", "..", "a/b", "~root"])
+def test_reports_go_to_a_folder_beside_the_plan_whatever_its_name_is(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text(PLAN.format(name=name))
+    folder = default_folder(load(path))
+    assert folder.parent == tmp_path / ".offramp" / "reports"
+    assert folder.resolve() == folder
