@@ -168,3 +168,9 @@ def test_the_licences_of_the_servers_of_the_demo_are_told(name: str) -> None:
     # A package that states none has the text of the MIT licence.
     licence = dict(metadata(name).items()).get("License-Expression", "MIT")  # type: ignore[attr-defined]
     assert f"| {name} | {licence} |" in told
+
+
+def test_ci_installs_what_has_a_hash_and_compares_every_file_with_the_index() -> None:
+    lines = (ROOT / ".ci" / "run").read_text("utf-8").splitlines()
+    assert "make lock-check" in lines
+    assert any("--require-hashes -r requirements/check.txt" in line for line in lines)
