@@ -23,7 +23,7 @@ from mappers.contract import (
 from mappers.documents.fields import without_id
 from mappers.documents.irregular import stored_bytes
 from mappers.dynamodb.indexes import UNINDEXED, Index, IndexKeys, Mismatch, check_indexes
-from mappers.dynamodb.key_faults import key_faults
+from mappers.dynamodb.key_faults import KeyCheck
 from mappers.dynamodb.keys import Key, check_value, maker
 from mappers.dynamodb.records import FULL_ID, RAW, Item, Oversize, address, limited_keys, sized_item
 from mappers.dynamodb.sets import EmptySets, checked_path, make_set
@@ -120,6 +120,10 @@ class ItemMapper(MapperDeclarations, Addressing, KeyChecking, Straight):
         # A field in the TTL attribute's place is refused even where the document has no date: DynamoDB would take the
         # field for the time at which to delete the item (R56).
         self._reserved = set() if options.expires is None else {options.ttl_attribute}
+        added = dict.fromkeys(self._reserved, "write another ttl_attribute")
+        if options.fidelity == "lossless":
+            added[RAW] = f"drop or rename the field {RAW} (fields, transforms)"
+        self._check = KeyCheck(self._keys, self._indexes.rejecting, added)
         self._direct: Direct | None = None
         whole = options.indexes or options.sets or options.fidelity == "lossless"
         if not whole and self._expiry.paths is not None:
@@ -180,19 +184,17 @@ class ItemMapper(MapperDeclarations, Addressing, KeyChecking, Straight):
 
     @property
     def keys_from_fields(self) -> bool:
-        """Whether a key is more than the text of `_id`."""
+        """Whether a key is more than the text of `_id`, or an attribute is added in whose place a field may be."""
         declared = [*(key_attribute for key_attribute, _, _ in self._keys)]
         declared += [key_attribute for key_attribute, _, _ in self._indexes.rejecting]
-        return any(
-            key_attribute.type != "S" or any(path != "_id" for path in key_attribute.paths)
-            for key_attribute in declared
+        return bool(self._check.added) or any(
+            key_attribute.type != "S" or key_attribute.attribute != "_id" for key_attribute in declared
         )
 
     def key_faults(self, document: Document, /) -> Sequence[KeyFault]:
-        """Return every fault of the document's keys, of the table and of its indexes."""
+        """Return every fault of the document's keys, of the table and of its indexes, and every name taken twice."""
         typed = identity(document, self._options.id_encoding)
-        attributes = self._values.item(without_id(document))
-        return list(key_faults(self._keys, self._indexes.rejecting, document, typed, attributes))
+        return list(self._check.faults(document, typed, self._values.item(without_id(document))))
 
     def addresses(self, identity_only: Document, /) -> Sequence[str] | None:
         """Return the key of the item of a document with this `_id`; None where the key needs other fields."""
