@@ -57,6 +57,7 @@ _ADVICE: Mapping[Kind, str] = {
     "timeout": "check the network between this machine and it (a firewall, a missing VPC endpoint)",
     "hang_up": "check that `{endpoint}` leads to the service, and whether it wants https",
     "no_tls": "write http:// in `{endpoint}`, or correct its port",
+    "wants_tls": "write https:// in `{endpoint}`",
     "untrusted": "set AWS_CA_BUNDLE to the certificate of its authority",
     "other_host": "name the host in `{endpoint}` as the certificate does",
     "expired": "renew its certificate, or correct this machine's clock",

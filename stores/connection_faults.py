@@ -17,6 +17,7 @@ Kind = Literal[
     "timeout",
     "hang_up",
     "no_tls",
+    "wants_tls",
     "untrusted",
     "other_host",
     "expired",
@@ -45,6 +46,7 @@ _CAUSES: Mapping[Kind, str] = {
     "timeout": "no answer in time",
     "hang_up": "the server closed the connection",
     "no_tls": "the server does not speak TLS on this port",
+    "wants_tls": "the server speaks TLS on this port, and nothing else",
     "untrusted": "its certificate is signed by no authority that is trusted here",
     "other_host": "its certificate is for another host name",
     "expired": "its certificate has expired or is not valid yet",
@@ -52,7 +54,9 @@ _CAUSES: Mapping[Kind, str] = {
     "file": "a file of certificates or keys cannot be used",
     "tls": "the TLS handshake failed",
 }
-_LASTING: frozenset[Kind] = frozenset(("no_tls", "untrusted", "other_host", "expired", "client_certificate", "file"))
+_LASTING: frozenset[Kind] = frozenset(
+    ("no_tls", "wants_tls", "untrusted", "other_host", "expired", "client_certificate", "file")
+)
 
 # In this order: the text of a certificate that does not match also says that the verification failed.
 _WORDS: tuple[tuple[str, Kind], ...] = (
@@ -109,4 +113,9 @@ def connection_fault(text: str) -> ConnectionFault | None:
     """Return the fault that the text of a driver's error speaks of; None for a text without such words."""
     lower = text.lower()
     kind = next((kind for words, kind in _WORDS if words in lower), None)
-    return None if kind is None else ConnectionFault(kind, _CAUSES[kind], kind not in _LASTING)
+    return None if kind is None else fault_of(kind)
+
+
+def fault_of(kind: Kind) -> ConnectionFault:
+    """Return the fault of this kind."""
+    return ConnectionFault(kind, _CAUSES[kind], kind not in _LASTING)

@@ -11,12 +11,13 @@ from urllib.parse import SplitResult, urlsplit
 
 import orjson
 
-from stores.connection_faults import connection_fault
+from stores.connection_faults import ConnectionFault, connection_fault
 from stores.contract.fence import NO_FENCE, Fence
 from stores.elasticsearch.aws_signing import Signer
 from stores.elasticsearch.configuration import Connection, has_port
 from stores.elasticsearch.faults import ADVICE, NO_ANSWER, Fault
 from stores.errors import PermanentError, PlanError, redacted
+from stores.protocol_probe import PlainQuestion, suspect, tls_mismatch
 from stores.throttling.backoff import TIMING, Backoff, Timing, retry
 from stores.transport_security import is_this_machine, unchecked, unencrypted, unprotected_host
 from stores.urls import hosts_of
@@ -30,6 +31,11 @@ JSON = "application/json"
 NDJSON = "application/x-ndjson"
 
 _TIMEOUT_S = 90.0
+_HEAD = PlainQuestion(
+    b"HEAD / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    # A server of https that is asked by http may say so in plain words, with 400.
+    lambda answer: answer.startswith(b"HTTP/") and answer.split(b" ")[1:2] != [b"400"],
+)
 _CONNECTIONS = 32
 
 
@@ -65,6 +71,8 @@ class Cluster:
         self._connection = connection
         self._lock = Lock()
         self._node: Urllib3HttpNode | None = None
+        self._asked = False
+        self._mismatch: ConnectionFault | None = None
 
     def ask(
         self,
@@ -146,6 +154,8 @@ class Cluster:
             response = node.perform_request(method, target, body, HttpHeaders(headers))
         except TransportError as error:
             fault = connection_fault(str(error))
+            if suspect(fault):
+                fault = self._tls_mismatch() or fault
             if fault is not None and not fault.passes:
                 raise PermanentError("E-ES-TLS", f"{self.name}: {fault.cause}; {ADVICE[fault.kind]}") from error
             return Answer(NO_ANSWER, "", None, error)
@@ -154,6 +164,16 @@ class Cluster:
         except ValueError:
             content = None
         return Answer(response.meta.status, response.meta.headers.get("x-elastic-product") or "", content)
+
+    def _tls_mismatch(self) -> ConnectionFault | None:
+        """Return that only one of `url` and server speaks TLS, None where both do or neither; asked once."""
+        if not self._asked:
+            self._asked = True
+            parts = urlsplit(self._connection.url)
+            encrypted = parts.scheme == "https"
+            at = (parts.hostname or "", parts.port or (443 if encrypted else 80))
+            self._mismatch = tls_mismatch(*at, _HEAD, encrypted=encrypted)
+        return self._mismatch
 
     def _connected(self) -> Urllib3HttpNode:
         with self._lock:

@@ -62,6 +62,7 @@ ADVICE: Mapping[Kind, str] = {
     "timeout": "check the cluster, and what is in between (a firewall, a proxy)",
     "hang_up": "check that `url` leads to the cluster, and whether it wants https",
     "no_tls": "write http:// in `url`, or correct its port",
+    "wants_tls": "write https:// in `url`",
     "untrusted": "set `ca_certs` to the certificate of its authority",
     "other_host": "name the host in `url` as the certificate does",
     "expired": "renew its certificate, or correct this machine's clock",

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
+import bson
 from pymongo import MongoClient, monitoring
 from pymongo.errors import ProtocolError
 
 from stores.connection_faults import ConnectionFault, connection_fault
+from stores.mongodb.configuration import uses_tls
+from stores.protocol_probe import PlainQuestion, suspect, tls_mismatch
+
+_BODY = struct.pack("<IB", 0, 0) + bson.encode({"hello": 1, "$db": "admin"})
+_HELLO = PlainQuestion(
+    struct.pack("<iiii", 16 + len(_BODY), 1, 0, 2013) + _BODY,  # OP_MSG
+    lambda answer: len(answer) >= 16 and struct.unpack("<i", answer[12:16])[0] in (1, 2013),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +66,8 @@ class Client(MongoClient[dict[str, Any]]):
     def __init__(self, uri: str, **options: Any) -> None:
         """Connect lazily; raises as the driver's own does."""
         self.answers = Answers()
+        self._encrypted = uses_tls(uri)
+        self._explained: dict[str, ConnectionFault] = {}
         super().__init__(uri, connect=False, event_listeners=[self.answers], **options)
 
     def unreachable(self) -> Iterator[tuple[str, ConnectionFault]]:
@@ -64,6 +76,26 @@ class Client(MongoClient[dict[str, Any]]):
             fault = None if answer.error is None else connection_fault(str(answer.error))
             if fault is not None:
                 yield server, fault
+
+    def explain(self, server: str, fault: ConnectionFault) -> ConnectionFault:
+        """Return that only one of URI and server speaks TLS, where that made the fault; else the fault as it is."""
+        if not suspect(fault):
+            return fault
+        if server not in self._explained:
+            host, _, port = server.rpartition(":")
+            if not port.isdecimal():  # A socket of this machine.
+                return fault
+            mismatch = tls_mismatch(host, int(port), _HELLO, encrypted=self._encrypted)
+            if mismatch is None:
+                return fault
+            self._explained[server] = mismatch
+        return self._explained[server]
+
+    def silent(self) -> list[str]:
+        """Return the servers that have not answered yet, nor refused to, by host and port."""
+        answered = self.answers.by_server()
+        servers = (f"{host}:{port}" for host, port in self.topology_description.server_descriptions() if port)
+        return [server for server in servers if server not in answered]
 
     def strangers(self) -> list[str]:
         """Return the servers that answer otherwise than a MongoDB does, by host and port."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import parse_qsl
@@ -110,13 +110,22 @@ def transport_notes(uri: str) -> Iterator[str]:
     hosts = hosts_of(uri)
     if all(_is_local(host) for host in hosts.split(",")):
         return
-    options = {name.lower(): value.lower() for name, value in parse_qsl(uri.partition("?")[2])}
-    # A name of mongodb+srv is reached by TLS unless its URI says otherwise.
-    tls = options.get("tls", options.get("ssl", "true" if uri.startswith("mongodb+srv://") else "false"))
-    if tls != "true":
+    options = _options(uri)
+    if not uses_tls(uri):
         yield unencrypted(f"the source at {hosts}", "add tls=true to source.uri")
     elif "true" in (options.get(name) for name in _UNCHECKING):
         yield unchecked(f"the source at {hosts}", "remove tlsInsecure and tlsAllowInvalid... from source.uri")
+
+
+def uses_tls(uri: str) -> bool:
+    """Return whether the source is reached by TLS."""
+    options = _options(uri)
+    # A name of mongodb+srv is, unless its URI says otherwise.
+    return options.get("tls", options.get("ssl", "true" if uri.startswith("mongodb+srv://") else "false")) == "true"
+
+
+def _options(uri: str) -> Mapping[str, str]:
+    return {name.lower(): value.lower() for name, value in parse_qsl(uri.partition("?")[2])}
 
 
 def _is_local(host: str) -> bool:

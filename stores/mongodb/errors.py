@@ -19,7 +19,7 @@ from pymongo.errors import (
     WaitQueueTimeoutError,
 )
 
-from stores.connection_faults import Kind
+from stores.connection_faults import Kind, fault_of
 from stores.errors import OfframpError, PermanentError, TransientError
 from stores.mongodb.client import Client
 
@@ -43,6 +43,7 @@ _ADVICE: Mapping[Kind, str] = {
     "timeout": "check host and port in source.uri, and what is in between (a firewall, an IP access list)",
     "hang_up": "check that it is a MongoDB, and whether it wants TLS (tls=true in source.uri)",
     "no_tls": "correct the port in source.uri, or remove tls=true",
+    "wants_tls": "add tls=true to source.uri",
     "untrusted": "set tlsCAFile in source.uri to the certificate of its authority",
     "other_host": "name the host in source.uri as the certificate does",
     "expired": "renew its certificate, or correct this machine's clock",
@@ -120,14 +121,20 @@ def _away(what: str, error: PyMongoError, client: Client) -> OfframpError:
         wanted = client.topology_description.replica_set_name
         text = f"{at}source.uri names the replica set {wanted!r}, but {known}; correct replicaSet in source.uri"
         return PermanentError("E-SRC-SERVER", text)
-    faults = dict(client.unreachable())
+    faults = {server: client.explain(server, fault) for server, fault in client.unreachable()}
+    selecting = isinstance(error, ServerSelectionTimeoutError)
+    silent = client.silent() if selecting else []
+    faults |= {server: client.explain(server, fault_of("timeout")) for server in silent}
     if not faults:
         return TransientError("E-SRC-AWAY", f"{at}the source does not answer ({type(error).__name__})")
     causes = "; ".join(f"{server}: {fault.cause}" for server, fault in faults.items())
     advice = " or ".join(dict.fromkeys(_ADVICE[fault.kind] for fault in faults.values()))
     text = f"{at}the source cannot be reached ({causes}); {advice}"
-    lasting = isinstance(error, ServerSelectionTimeoutError) and len(faults) == len(client.answers.by_server())
-    if lasting and not any(fault.passes for fault in faults.values()):
+    if (
+        selecting
+        and len(faults) == len(client.answers.by_server()) + len(silent)
+        and not any(fault.passes for fault in faults.values())
+    ):
         return PermanentError("E-SRC-TLS", text)
     return TransientError("E-SRC-AWAY", text)
 

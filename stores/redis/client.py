@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import redis.exceptions as driver
 from hiredis import pack_command
 
-from stores.connection_faults import Kind, connection_fault
+from stores.connection_faults import ConnectionFault, Kind, connection_fault
 from stores.contract.fence import NO_FENCE, Fence
 from stores.errors import PermanentError, TransientError
+from stores.protocol_probe import suspect
 from stores.redis.configuration import Durability
 from stores.redis.connections import Connections
 from stores.throttling.backoff import TIMING, Backoff, Left, Timing, retry_rest
@@ -61,6 +62,7 @@ LOST = (driver.ConnectionError, driver.TimeoutError, OSError)
 
 _ADVICE: Mapping[Kind, str] = {
     "no_tls": "write redis:// in `url`, or correct its port",
+    "wants_tls": "write rediss:// in `url`",
     "untrusted": "add ssl_ca_certs, the certificate of its authority, to `url`",
     "other_host": "name the host in `url` as the certificate does",
     "expired": "renew its certificate, or correct this machine's clock",
@@ -191,6 +193,9 @@ class Server:
 
         Commands sent over it may name only this key, or keys that the server itself named.
         """
+        # A server without TLS lets a handshake wait for as long as an answer may take.
+        if self._connections.encrypted and (mismatch := self._connections.tls_mismatch()) is not None:
+            raise self._mismatched(mismatch)
         with ExitStack() as closing:
             try:
                 connection = closing.enter_context(self._connections.one())
@@ -225,8 +230,11 @@ class Server:
             return PermanentError(
                 "E-RDS-TLS", f"{self.place}: a file that the ssl_ options of `url` name does not exist; correct them"
             )
-        if fault is None or fault.passes:
-            return None
+        if suspect(fault):
+            fault = self._connections.tls_mismatch() or fault
+        return None if fault is None or fault.passes else self._mismatched(fault)
+
+    def _mismatched(self, fault: ConnectionFault) -> PermanentError:
         return PermanentError("E-RDS-TLS", f"{self.place}: {fault.cause}; {_ADVICE[fault.kind]}")
 
     def gave_up(self, error: Exception, deadline_s: float | None = None) -> TransientError:
@@ -238,13 +246,9 @@ class Server:
             )
             return TransientError("E-RDS-REPLICAS", text)
         if not isinstance(error, Refused):
-            # A server that waits for other bytes than TLS, or for TLS, says nothing or hangs up.
-            scheme = (
-                "write redis:// if it has no TLS" if self._connections.encrypted else "write rediss:// if it wants TLS"
-            )
             text = (
-                f"{self.place} could not be reached {tried} ({type(error).__name__}: {error}); check it ({scheme})"
-                " and resume"
+                f"{self.place} could not be reached {tried} ({type(error).__name__}: {error}); check it and what is in"
+                " between, and resume"
             )
             return TransientError("E-RDS-UNREACHABLE", text)
         if code(error) == "OOM":

@@ -149,6 +149,8 @@ class Cluster(Server):
     def _slots(self) -> Mapping[int, Sequence[ClusterNode]]:
         """Return the nodes of each slot, its primary first; raises an error of `LOST` while not every slot has one."""
         with self._lock:
+            if self._driver is None and (mismatch := self._connections.tls_mismatch()) is not None:
+                raise self._mismatched(mismatch)
             try:
                 if self._driver is None:
                     options = TIMEOUTS | parse_url(self._url) | ONE_TRY  # type: ignore[no-untyped-call]

@@ -15,6 +15,8 @@ from redis.backoff import NoBackoff
 from redis.connection import Connection, DefaultParser, SSLConnection, parse_url
 from redis.retry import Retry
 
+from stores.connection_faults import ConnectionFault
+from stores.protocol_probe import PlainQuestion, tls_mismatch
 from stores.sharing import Sharing
 
 TIMEOUTS = {"socket_timeout": 30.0, "socket_connect_timeout": 5.0}
@@ -24,6 +26,9 @@ ONE_TRY = {"retry": Retry(NoBackoff(), 0), "decode_responses": False, "protocol"
 
 
 _POOLS: Sharing[ConnectionPool] = Sharing()
+_PING = PlainQuestion(b"PING\r\n", lambda answer: answer[:1] in (b"+", b"-"))
+_MATCHING: set[tuple[str, int, bool]] = set()
+"""Hosts and ports, with whether they are spoken to by TLS, that were asked without a mismatch."""
 
 
 class Connections:
@@ -38,6 +43,8 @@ class Connections:
         self._lock = threading.Lock()
         self._pool: ConnectionPool | None = None
         self._use = ExitStack()
+        self._asked = False
+        self._mismatch: ConnectionFault | None = None
 
     @property
     def server(self) -> str:
@@ -52,11 +59,23 @@ class Connections:
         """Whether they speak TLS."""
         return issubclass(self.options["connection_class"], SSLConnection)
 
+    def tls_mismatch(self) -> ConnectionFault | None:
+        """Return that only one of URL and server speaks TLS, None where both do or neither; asked once."""
+        at = (self.options.get("host", "localhost"), int(self.options.get("port", 6379)))
+        place = (*at, self.encrypted)
+        if not (self._asked or place in _MATCHING or "path" in self.options):
+            self._asked = True
+            self._mismatch = tls_mismatch(*at, _PING, encrypted=self.encrypted)
+            if self._mismatch is None:
+                _MATCHING.add(place)
+        return self._mismatch
+
     @contextmanager
     def one(self) -> Iterator[Any]:
         """Give a connection of the driver's for the length of the body; raises the driver's errors."""
         pool = self._opened()
         connection = pool.get_connection()
+        self._asked = True  # The driver has exchanged words with the server, so there is no mismatch.
         try:
             yield connection
         finally:

@@ -38,6 +38,7 @@ class Places:
     other_host: int
     expired: int
     mutual: int
+    plain: int
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,7 @@ def places(elasticsearch_url: str, tmp_path_factory: pytest.TempPathFactory) -> 
             mute=begin(saying(b"")),
             redis=begin(saying(b"-ERR unknown command\r\n")),
             **begin(tls_relays(upstream, authority)),
+            plain=upstream,
         )
 
 
@@ -76,7 +78,9 @@ def refusal(url: str, **keys: Any) -> OfframpError:
         ("http://nosuch.invalid:9200", {}, "E-ES-AWAY", ["nosuch.invalid:9200", "host name is unknown"]),
         ("http://127.0.0.1:{mute}", {}, "E-ES-AWAY", ["127.0.0.1:{mute}", "closed the connection", "https"]),
         ("http://127.0.0.1:{redis}", {}, "E-ES-AWAY", ["127.0.0.1:{redis}", "leads to the cluster"]),
-        ("http://127.0.0.1:{tls}", {}, "E-ES-AWAY", ["127.0.0.1:{tls}", "https"]),
+        ("http://127.0.0.1:{tls}", {}, "E-ES-TLS", ["127.0.0.1:{tls}", "speaks TLS", "https://"]),
+        ("http://127.0.0.1:{mutual}", {}, "E-ES-TLS", ["127.0.0.1:{mutual}", "speaks TLS", "https://"]),
+        ("https://127.0.0.1:{plain}", {}, "E-ES-TLS", ["127.0.0.1:{plain}", "does not speak TLS", "http://"]),
         ("https://127.0.0.1:{redis}", {}, "E-ES-TLS", ["127.0.0.1:{redis}", "does not speak TLS", "http://"]),
         ("https://127.0.0.1:{tls}", {}, "E-ES-TLS", ["127.0.0.1:{tls}", "no authority", "`ca_certs`"]),
         ("https://localhost:{other_host}", {"ca_certs": "authority.pem"}, "E-ES-TLS", ["another host name"]),

@@ -38,6 +38,7 @@ class Places:
     other_host: int
     expired: int
     mutual: int
+    plain: int
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +58,7 @@ def places(mongodb_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             redis=begin(saying(b"-ERR unknown command\r\n")),
             mute=begin(saying(b"")),
             **begin(tls_relays(upstream, authority)),
+            plain=upstream,
         )
 
 
@@ -87,7 +89,14 @@ LASTING, PASSING = PermanentError, TransientError
         ("127.0.0.1:{http}", LASTING, "E-SRC-SERVER", ["127.0.0.1:{http}", "no MongoDB"]),
         ("127.0.0.1:{redis}", LASTING, "E-SRC-SERVER", ["127.0.0.1:{redis}", "no MongoDB"]),
         ("127.0.0.1:{mute}", PASSING, "E-SRC-AWAY", ["127.0.0.1:{mute}", "closed the connection", "tls=true"]),
-        ("127.0.0.1:{tls}", PASSING, "E-SRC-AWAY", ["127.0.0.1:{tls}", "closed the connection", "tls=true"]),
+        ("127.0.0.1:{tls}", LASTING, "E-SRC-TLS", ["127.0.0.1:{tls}", "speaks TLS", "tls=true"]),
+        ("127.0.0.1:{mutual}", LASTING, "E-SRC-TLS", ["127.0.0.1:{mutual}", "speaks TLS", "tls=true"]),
+        (
+            "127.0.0.1:{plain}/?tls=true",
+            LASTING,
+            "E-SRC-TLS",
+            ["127.0.0.1:{plain}", "not speak TLS", "remove tls"],
+        ),
         ("127.0.0.1:{http}/?tls=true", LASTING, "E-SRC-TLS", ["127.0.0.1:{http}", "does not speak TLS", "the port"]),
         ("127.0.0.1:{tls}/?tls=true", LASTING, "E-SRC-TLS", ["127.0.0.1:{tls}", "no authority", "tlsCAFile"]),
         ("localhost:{other_host}/?" + TLS, LASTING, "E-SRC-TLS", ["localhost:{other_host}", "another host name"]),

@@ -65,7 +65,7 @@ STRANGER = CA + "&ssl_certfile={folder}/stranger.pem&ssl_keyfile={folder}/strang
 @pytest.mark.parametrize(
     ("url", "kind", "code", "words"),
     [
-        ("rediss://127.0.0.1:{plain}", TransientError, "E-RDS-UNREACHABLE", ["127.0.0.1:{plain}", "redis://"]),
+        ("rediss://127.0.0.1:{plain}", PermanentError, "E-RDS-TLS", ["127.0.0.1:{plain}", "not speak TLS", "redis://"]),
         ("rediss://127.0.0.1:{http}", PermanentError, "E-RDS-TLS", ["127.0.0.1:{http}", "does not speak TLS"]),
         ("rediss://127.0.0.1:{tls}", PermanentError, "E-RDS-TLS", ["127.0.0.1:{tls}", "no authority", "ssl_ca_certs"]),
         ("rediss://localhost:{other_host}" + CA, PermanentError, "E-RDS-TLS", ["another host name"]),
@@ -74,7 +74,8 @@ STRANGER = CA + "&ssl_certfile={folder}/stranger.pem&ssl_keyfile={folder}/strang
         ("rediss://127.0.0.1:{mutual}" + STRANGER, PermanentError, "E-RDS-TLS", ["client certificate"]),
         ("rediss://127.0.0.1:{tls}?ssl_ca_certs=/no/ca.pem", PermanentError, "E-RDS-TLS", ["ssl_", "does not exist"]),
         ("rediss://127.0.0.1:{tls}?ssl_ca_certs={folder}/junk.pem", PermanentError, "E-RDS-TLS", ["a file of", "ssl_"]),
-        ("redis://127.0.0.1:{tls}", TransientError, "E-RDS-UNREACHABLE", ["127.0.0.1:{tls}", "rediss://"]),
+        ("redis://127.0.0.1:{tls}", PermanentError, "E-RDS-TLS", ["127.0.0.1:{tls}", "speaks TLS", "rediss://"]),
+        ("redis://127.0.0.1:{mutual}", PermanentError, "E-RDS-TLS", ["127.0.0.1:{mutual}", "speaks TLS", "rediss://"]),
         ("redis://127.0.0.1:{mute}", TransientError, "E-RDS-UNREACHABLE", ["127.0.0.1:{mute}"]),
     ],
 )
