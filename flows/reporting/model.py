@@ -32,7 +32,18 @@ COPY_FIGURES: Collection[str] = frozenset(("read", "dropped", "copied", "records
 """The keys of a route that are figures of a copy."""
 
 
-_TEXTS = ("reasons", "samples", "lost", "place", "notes", "accepted_rejects", "differing", "not_checked", "swept")
+_TEXTS = (
+    "reasons",
+    "samples",
+    "lost",
+    "place",
+    "notes",
+    "accepted_rejects",
+    "differing",
+    "not_checked",
+    "swept",
+    "warnings",
+)
 """The fields of a route that hold texts of servers, ids and values."""
 
 
@@ -119,6 +130,8 @@ class RouteReport:
     """What a comparison read and made: documents, dropped, rejected and records; empty where nothing was compared."""
     swept: Swept | None = None
     """What this run deleted from the target as nothing maps to it any more; None where it did not look for that."""
+    warnings: Sequence[str] = ()
+    """What this run left behind in a store that refused to remove it, with what to do."""
 
     def __post_init__(self) -> None:
         """No text of the row has a secret of the plan, wherever it came from."""

@@ -69,6 +69,7 @@ def remarks(row: RouteReport) -> list[str]:
     sentences = [*_figures_are_of(row), *map(_accepted, row.accepted_rejects), *map(_repaired, row.repairs)]
     if row.swept is not None:
         sentences += swept_lines(row.swept)
+    sentences += row.warnings
     if row.sampled:
         sentences.append(row.sampled["says"])
     if row.sync is not None:

@@ -34,7 +34,7 @@ from flows.run.verify import verify_copied
 from flows.run.workers import Run
 from flows.verifier.job import Level, VerifyOptions
 from stores.contract.stop import Stop, raise_if_stopped
-from stores.contract.target import Remakable, Tunable, staging_of
+from stores.contract.target import Measurable, Remakable, Tunable, staging_of
 from stores.errors import LeaseLost, OfframpError, PlanError
 from stores.mongodb.database import MongoDB
 from stores.throttling.rate_limiter import spread
@@ -88,7 +88,10 @@ def backfill(run: Run, level: Level | VerifyOptions, *, restart: bool = False) -
         verification = verify_copied(run, session, options, work.failures)
         paces = {name: total_pace(ran) for name, ran in spans.items()}
         return conclude(
-            *(run, session, record, started, verification, work.failures, paces), swept=work.swept, publishing=True
+            *(run, session, record, started, verification, work.failures, paces),
+            swept=work.swept,
+            warnings=work.warnings,
+            publishing=True,
         )
 
 
@@ -101,6 +104,8 @@ class _Backfill:
     failures: Failures
     swept: dict[str, Swept] = field(default_factory=dict)
     """What was deleted as nothing maps to it any more, by route."""
+    warnings: dict[str, Sequence[str]] = field(default_factory=dict)
+    """What the run left behind in stores that would not remove it, by route."""
 
     def design(self) -> None:
         """Each route that begins has its place designed and the design on record.
@@ -159,7 +164,11 @@ class _Backfill:
             identity = target.prepare()
             if isinstance(target, Remakable) and target.made:
                 opened.state.made_places.add(opened.lease, identity)
-            rooms.measure(opened)
+            try:
+                rooms.measure(opened)
+            finally:
+                if isinstance(target, Measurable) and (left := target.leftovers()):
+                    self.warnings[route.name] = left
             if (staging := staging_of(target)) is not None:
                 staging.clear()
             first.take(route, opened.lease, opened.database)

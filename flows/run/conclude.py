@@ -55,6 +55,7 @@ def conclude(
     paces: Mapping[str, Pace] | None = None,
     *,
     swept: Mapping[str, Swept] | None = None,
+    warnings: Mapping[str, Sequence[str]] | None = None,
     publishing: bool = False,
 ) -> Report:
     """Return the report of the run, which is on record with it.
@@ -83,6 +84,7 @@ def conclude(
             pace=(paces or {}).get(route.name),
             source_keeps_s=keeps_s.get(route.name),
             swept=(swept or {}).get(route.name),
+            warnings=(warnings or {}).get(route.name, ()),
             location=place_of(route),
             notes=[
                 *session.checked[route.name].notes,

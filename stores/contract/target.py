@@ -278,9 +278,13 @@ class Measurable(ABC):
     def measure(self, records: Sequence[Any], times: float, beside: Mapping[str, int], /) -> tuple[str, int]:
         """Return the place that fills, and the bytes that `times` times these records will take of it.
 
-        `beside` has the bytes that other routes of the run will take of each place. Leaves nothing behind. Raises
-        PlanError if there is no room for all of it.
+        `beside` has the bytes that other routes of the run will take of each place. Leaves nothing behind but what
+        `leftovers` names. Raises PlanError if there is no room for all of it.
         """
+
+    def leftovers(self) -> Sequence[str]:
+        """Return what measuring left behind as the store refused to remove it, a sentence each, for the report."""
+        return ()
 
 
 class Publishable(ABC):

@@ -45,12 +45,12 @@ def free_bytes(server: Server, percent: float) -> int | None:
     return int(left)
 
 
-def growth_bytes(server: Server, records: Sequence[Held], fence: Fence) -> int:
+def growth_bytes(server: Server, records: Sequence[Held], fence: Fence, left: list[str]) -> int:
     """Return how many bytes the records add to the server's memory; keys that they replace are not counted.
 
     Records that share keys are measured as if each key were large. They are written to scratch keys, measured by the
-    server itself, and removed; it is logged if the server refuses that. Raises PermanentError where the server refuses
-    anything else of it.
+    server itself, and removed; which of them stay, where the server refuses that, is logged and added to `left`. Raises
+    PermanentError where the server refuses anything else of it.
     """
     scratch = f"offramp:{uuid4().hex[:8]}:"
     steps = list(_scratch_steps(records, scratch))
@@ -68,7 +68,8 @@ def growth_bytes(server: Server, records: Sequence[Held], fence: Fence) -> int:
             elif record.expires_at_ms is not None:
                 taken += _ENTRY_BYTES
     finally:
-        _remove(server, keys, scratch)
+        if stay := _remove(server, keys, scratch):
+            left.append(stay)
     return max(0, taken)
 
 
@@ -91,8 +92,8 @@ def _scratch_steps(records: Sequence[Held], scratch: str) -> Iterator[Step]:
         yield Step.of(0, member.key, ("PEXPIRE", member.key.encode(), str(_LIFE_MS)))
 
 
-def _remove(server: Server, keys: Sequence[str], scratch: str) -> None:
-    """The keys are gone; where the server refuses to remove some, a person is told their names."""
+def _remove(server: Server, keys: Sequence[str], scratch: str) -> str:
+    """The keys are gone; returns which stay where the server refuses to remove some, else ""."""
     refused: dict[str, Refused] = {}
     for command in ("UNLINK", "DEL"):  # A user may be allowed only the older of the two.
         refused = {}
@@ -100,13 +101,15 @@ def _remove(server: Server, keys: Sequence[str], scratch: str) -> None:
             if (refusal := failure(step, replies)) is not None:
                 refused[step.key] = refusal
         if not refused:
-            return
+            return ""
         keys = list(refused)
-    _log.warning(
-        "W-RDS-SCRATCH %d scratch keys that begin with %s stay in %s, which refuses UNLINK and DEL (%s); delete them,"
-        " or wait %d minutes, after which they expire",
-        *(len(keys), scratch, server.place, code(next(iter(refused.values()))), _LIFE_MS // 60_000),
+    text = (
+        f"W-RDS-SCRATCH {len(keys)} scratch keys that begin with {scratch} stay in {server.place}, which refuses UNLINK"
+        f" and DEL ({code(next(iter(refused.values())))}); delete them, or wait {_LIFE_MS // 60_000} minutes, after"
+        " which they expire"
     )
+    _log.warning("%s", text)
+    return text
 
 
 def _usage(server: Server, keys: Sequence[str]) -> list[int | None]:

@@ -108,6 +108,7 @@ class RedisTarget(Auditable, Describable, Fenced, Inspectable, Listable, Measura
         self._turns = Turns()
         self._fence = TargetFence()
         self._big: list[int] = []
+        self._left: list[str] = []
         self._memory_percent = connection.max_memory_percent
         self._began: Statuses | None = None
         self._compared: Statuses | None = None
@@ -212,7 +213,7 @@ class RedisTarget(Auditable, Describable, Fenced, Inspectable, Listable, Measura
             and too_large(record, limit) is None
             and (record.expires_at_ms is None or record.expires_at_ms > now_ms)
         ]
-        size_bytes = int(growth_bytes(self._server, fit, self._fence) * times)
+        size_bytes = int(growth_bytes(self._server, fit, self._fence, self._left) * times)
         left = free_bytes(self._server, self._memory_percent)
         wanted = size_bytes + beside.get(place, 0)
         if left is not None and wanted > left:
@@ -222,6 +223,10 @@ class RedisTarget(Auditable, Describable, Fenced, Inspectable, Listable, Measura
                 f" {self._memory_percent:g} % of its maxmemory; give it more memory, or raise max_memory_percent",
             )
         return place, size_bytes
+
+    def leftovers(self) -> Sequence[str]:
+        """Return which scratch keys stay until they expire, as the server refused to remove them."""
+        return tuple(self._left)
 
     def prepare(self) -> str:
         """The place is checked; it has no identity, as a Redis knows none that would survive a restart."""
