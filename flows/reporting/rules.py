@@ -207,8 +207,8 @@ def _counted_again(evidence: Evidence) -> Iterator[Finding]:
     elif held != (expected := evidence.documents - rejects.open - rejects.accepted):
         yield Finding(
             "mismatches",
-            f"the target holds {held} records, and should hold {expected}: one of each document that the source now"
-            " counts and that is not on record as rejected; use --level full",
+            f"the target holds {amount(held, 'record')}, and should hold {number(expected)}: one of each document that"
+            " the source now counts and that is not on record as rejected; use --level full",
         )
 
 
