@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from flows.connect.memory_return import return_large_buffers
 from flows.copying.projection import Projection, route_projection
 from flows.copying.reject_budget import keeps_documents
 from flows.plan.model import Plan, Route
@@ -57,6 +58,7 @@ def open_route(
     `expires: from_index` is resolved in `route` (see `expires_from_index.resolve_expires`). Without a
     `database` it opens one. Closes what it opened, and leaves the state and a given database open.
     """
+    return_large_buffers()
     with ExitStack() as closing:
         if database is None:
             database = closing.enter_context(open_source(plan))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
-from stores.contract.source import Batch
+from stores.contract.source import Batch, Foreseeing, Partition, Readable
 from stores.contract.stop import Stop
 from stores.contract.target import Prompt
 
@@ -61,22 +61,22 @@ OF_THIS_PROCESS = InFlight()
 class CountedBatches:
     """The batches of one partition, each in flight from before it is read until it is done."""
 
-    def __init__(self, batches: Iterable[Batch], in_flight: InFlight) -> None:
-        """Read nothing yet."""
+    def __init__(self, batches: Iterable[Batch], in_flight: InFlight, first_bytes: int = 0) -> None:
+        """Read nothing yet; the first batch is expected to have about `first_bytes`."""
         self._batches = iter(batches)
         self._in_flight = in_flight
         self._size_bytes = 0
-        self._last_bytes = 0
+        self._expected_bytes = first_bytes
         self.ended = False
         """Whether every batch was read."""
 
     def next(self, stop: Stop) -> Batch | None:
         """Return the next batch; None at the end, or once `stop` is set.
 
-        With nothing of the partition in flight, first waits until the process has room for a batch as large as the
-        last one was.
+        With nothing of the partition in flight, first waits until the process has room; a batch being read counts as
+        much as the last one of its partition.
         """
-        expected_bytes = self._last_bytes
+        expected_bytes = self._expected_bytes
         if self._size_bytes:
             self._in_flight.add(expected_bytes)
         else:
@@ -89,7 +89,7 @@ class CountedBatches:
             if batch is None:
                 self.ended = True
                 return None
-            read_bytes = self._last_bytes = sum(map(len, batch.documents))
+            read_bytes = self._expected_bytes = sum(map(len, batch.documents))
             return batch
         finally:
             self._size_bytes += read_bytes
@@ -125,6 +125,12 @@ class CountedBatches:
     def close(self) -> None:
         """No batch is in flight any more."""
         self.done(self._size_bytes)
+
+
+def counted(source: Readable, partition: Partition, after: bytes | None, in_flight: InFlight) -> CountedBatches:
+    """Return the batches of the partition past `after`, of which none is read yet."""
+    first_bytes = source.batch_bytes() if isinstance(source, Foreseeing) else 0
+    return CountedBatches(source.read(partition, after), in_flight, first_bytes)
 
 
 class OverlappedCalls:

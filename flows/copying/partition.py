@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from typing import Protocol
 
-from flows.copying.inflight import OF_THIS_PROCESS, CountedBatches, InFlight, OverlappedCalls
+from flows.copying.inflight import OF_THIS_PROCESS, InFlight, OverlappedCalls, counted
 from flows.copying.projection import ProjectedBatch
 from mappers.contract import Record
 from stores.contract.journal import Journal, Reject, Tally
@@ -151,7 +151,7 @@ def copy_partition(
             return target.write(batch.records)
 
     writers = OverlappedCalls(target, window, "write")
-    batches = CountedBatches(source.read(partition, after), in_flight)
+    batches = counted(source, partition, after, in_flight)
     try:
         for batch in batches.in_turn(flight, window, stop, advance):
             with in_flight.mapping:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from flows.plan.model import Plan, Route
-from stores.contract.source import Batch, Partition, Source
+from stores.contract.source import Batch, Foreseeing, Partition, Source
 from stores.errors import OfframpError
 from stores.state.leases import Lease
 from stores.state.state import State
@@ -44,8 +44,9 @@ class SplittingSource:
         while True:
             left: Partition | None = None
             for batch in self.source.read(partition, last):
-                yield batch
                 last = batch.position
+                yield batch
+                del batch
                 if divisible and time.monotonic() >= next_poll:
                     next_poll = time.monotonic() + self.every_s
                     if self.wanted():
@@ -58,6 +59,10 @@ class SplittingSource:
                 return
             _log.info("partition %d: what is left of it is split", partition.number)
             partition = left
+
+    def batch_bytes(self) -> int:
+        """Return what the source says, 0 if it says nothing."""
+        return self.source.batch_bytes() if isinstance(self.source, Foreseeing) else 0
 
     def _middle(self, partition: Partition, last: bytes) -> bytes | None:
         try:

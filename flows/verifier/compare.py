@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from flows.copying.inflight import OF_THIS_PROCESS, CountedBatches, InFlight, OverlappedCalls
+from flows.copying.inflight import OF_THIS_PROCESS, InFlight, OverlappedCalls, counted
 from flows.copying.projection import ProjectedBatch, Projection
 from flows.verifier.field_differences import Differences, DifferenceSamples
 from flows.verifier.ledger import AddressLog, Balance, Entry, Finding, balance
@@ -111,7 +111,7 @@ def compare_partition(
             save(reached, total, log.flush(), done=False)
             saved = time.monotonic()
 
-    batches = CountedBatches(source.read(partition, after), in_flight)
+    batches = counted(source, partition, after, in_flight)
     try:
         for batch in batches.in_turn(flight, window, stop, record_oldest):
             if rate is not None:

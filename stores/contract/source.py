@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,14 @@ class Readable(Protocol):
         A cursor that dies is reopened after the last document yielded. Raises TransientError when the source stays
         away, PermanentError when it refuses.
         """
+
+
+@runtime_checkable
+class Foreseeing(Protocol):
+    """A source that knows about how large a batch will be before it reads the first."""
+
+    def batch_bytes(self) -> int:
+        """Return about how many bytes of documents come at once."""
 
 
 class Source(Readable, Protocol):

@@ -32,6 +32,8 @@ from stores.throttling.batches import cut
 from stores.throttling.rate_limiter import Paced, pace
 
 _DESCRIBE_DEADLINE_S = 15.0
+_ANSWER_BYTES = 16 << 20
+"""What an answer of a server has at most."""
 _PREFERENCES = {
     "primary": Primary,
     "primaryPreferred": PrimaryPreferred,
@@ -181,9 +183,12 @@ class CollectionSource(Paced):
                         if found and position(found[0]) == resumed_at:
                             del found[0]
                         resumed_at = None
+                    # The answer is let go of while its documents are mapped and written, they before the next answer.
+                    del chunk
                     if found:  # Only a new document is progress: the one at the bound comes every time.
                         last = ids.last(found)
                         yield Batch(found, last)
+                    del found
 
         yield from retry_each(batches, backoff)
 
@@ -288,6 +293,11 @@ class CollectionSource(Paced):
         if partition.upper is not None:
             cursor = cursor.max([("_id", bound_of(self._name, partition.upper))])
         return cursor
+
+    def batch_bytes(self) -> int:
+        """Return about how many bytes of documents come at once, by the collection's metadata; 0 for a view."""
+        described = self._describe()
+        return min(self._batch_documents() * described.average_bytes, described.size_bytes, _ANSWER_BYTES)
 
     def _batch_documents(self) -> int:
         """Return how many documents are asked for at once: under a ceiling no more than it allows in a second."""

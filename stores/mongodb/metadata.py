@@ -41,6 +41,8 @@ class CollectionMetadata:
     """Whether it keeps what documents were before each change."""
     average_bytes: int
     """How large its documents are, 0 where nothing tells."""
+    size_bytes: int = 0
+    """How large they are together, 0 where nothing tells."""
 
 
 def described(client: Client, name: str, collection: str) -> CollectionMetadata:
@@ -68,11 +70,11 @@ def described(client: Client, name: str, collection: str) -> CollectionMetadata:
     uuid = info.get("info", {}).get("uuid")
     if kind == "view":
         uuid = blake2b(bson.encode(options), digest_size=16).digest()
-    average = 0
+    sizes: Mapping[str, Any] = {}
     indexes: list[Mapping[str, Any]] = []
     if kind == "collection":
         indexes = list(database[collection].list_indexes())
-        average = int(database.command("collStats", collection).get("avgObjSize") or 0)
+        sizes = database.command("collStats", collection)
     return CollectionMetadata(
         database=name,
         collection=collection,
@@ -84,7 +86,8 @@ def described(client: Client, name: str, collection: str) -> CollectionMetadata:
         sharded=sharded,
         unique_ids=kind == "collection" and not sharded,
         before_images=bool(options.get("changeStreamPreAndPostImages", {}).get("enabled")),
-        average_bytes=average,
+        average_bytes=int(sizes.get("avgObjSize") or 0),
+        size_bytes=int(sizes.get("size") or 0),
     )
 
 

@@ -171,6 +171,7 @@ def retry_each(
                     if resumes:
                         backoff.reset()
                     yield item
+                    del item  # What was yielded may be large, and the next one is not there yet.
             return
         except passing as error:
             _wait(backoff, error, gave_up)

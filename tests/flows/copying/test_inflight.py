@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 
 import pytest
 
-from flows.copying.inflight import CountedBatches, InFlight
-from stores.contract.source import Batch
+from flows.copying.inflight import CountedBatches, InFlight, counted
+from stores.contract.source import Batch, Partition
 from stores.contract.stop import NEVER
 
 LARGE = Batch([b"x" * 200], b"")
@@ -30,6 +31,25 @@ def test_a_partition_with_nothing_in_flight_waits_for_what_others_have_there() -
     assert read.wait(20)
     reader.join(20)
     assert in_flight.size_bytes == 200
+
+
+def test_a_first_batch_counts_as_what_its_source_says_while_it_is_read() -> None:
+    """Else as many first batches as there are routes would be read at once, however large."""
+
+    class Foreseen:
+        def batch_bytes(self) -> int:
+            return 150
+
+        def read(self, partition: Partition, after: bytes | None = None) -> Iterator[Batch]:
+            being_read.append(in_flight.size_bytes)
+            yield LARGE
+
+    in_flight = InFlight(limit_bytes=100)
+    being_read: list[int] = []
+    batches = counted(Foreseen(), Partition(0), None, in_flight)
+    assert in_flight.size_bytes == 0
+    assert batches.next(NEVER) is LARGE
+    assert (being_read, in_flight.size_bytes) == ([150], 200)
 
 
 def test_a_partition_with_a_batch_in_flight_reads_on() -> None:
