@@ -40,10 +40,10 @@ CODES: Mapping[str, Entry] = {
         "Start a server and set PREFECT_API_URL to its address, with /api at the end; then run the same command.",
     ),
     "E-PREFECT-SERVER": entry(
-        "refused paused",
+        "refused failed",
         "No Prefect server is named, and the temporary one of the run did not answer in time or is not allowed.",
-        "Set PREFECT_API_URL to the address of a server that runs, or PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
-        " to more seconds; then run the same command.",
+        "Set PREFECT_API_URL to the address of a server that runs, or "
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS to more seconds; then run the same command.",
     ),
     "E-INTERNAL-PARTITIONS": entry(
         "stopped",

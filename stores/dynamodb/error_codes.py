@@ -143,12 +143,12 @@ CODES: Mapping[str, Entry] = {
         "Look the error up in AWS's documentation, and please report it.",
     ),
     "E-S3-ACCESS": entry(
-        "stopped",
+        "refused stopped",
         "The credentials may not use the bucket as the run needs; the message names the action.",
         "Allow them what docs/permissions.md lists for the bucket.",
     ),
     "E-S3-BUCKET": entry(
-        "stopped",
+        "refused stopped",
         "The bucket does not exist.",
         "Create it, or name another in the plan.",
     ),
@@ -168,7 +168,7 @@ CODES: Mapping[str, Entry] = {
         "Check the network, then run the same command.",
     ),
     "E-S3-CREDENTIALS": entry(
-        "stopped",
+        "refused stopped",
         "The AWS credentials are missing, wrong or expired, a role cannot be assumed, or the clock is wrong.",
         "Correct what the message names (docs/permissions.md says where credentials come from); run the same command.",
     ),
@@ -178,12 +178,12 @@ CODES: Mapping[str, Entry] = {
         "Allow DeleteObject on the bucket, then run the same command.",
     ),
     "E-S3-TLS": entry(
-        "stopped",
+        "refused stopped",
         "The server of `s3_endpoint`, or a proxy, cannot be spoken to by TLS; the message says why.",
         "Correct what the message names: `s3_endpoint`, a certificate, or AWS_CA_BUNDLE.",
     ),
     "E-S3-UNKNOWN": entry(
-        "stopped",
+        "refused stopped",
         "S3 answered with an error that offramp does not know.",
         "Check the credentials and `s3_endpoint`, and look the error up in AWS's documentation.",
     ),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from explained import contradictions
 
 from flows.cli.main import offramp
 from flows.docgen import errors
@@ -115,6 +116,32 @@ def test_a_code_says_one_thing_about_how_its_route_goes_on() -> None:
             assert {"stopped", "paused"} & {*told.effects}, code
     assert "same command" not in EFFECTS["ended"]
     assert restart in EFFECTS["ended"]
+
+
+def test_a_command_that_ends_otherwise_than_explain_says_is_noticed() -> None:
+    """Each command that a test runs is held to it (tests/support/plans.py)."""
+
+    def report(verdict: str, *codes: str) -> str:
+        return json.dumps({"routes": [{"verdict": verdict, "codes": codes}]})
+
+    for code, out, err in (
+        (2, "", "offramp: E-USAGE no such option"),
+        (2, "", "offramp: E-ES-INDEX index a differs"),
+        (3, report("failed", "E-ES-INDEX"), ""),  # A sync goes on without the route.
+        (3, report("failed", "E-KEY-NOTDERIVABLE", "E-STOPPED"), ""),
+        (3, report("failed", "E-SHELF-OWN"), ""),
+        (3, "", "offramp: E-LEASE-HELD route a: another run"),
+        (4, report("stopped", "E-REJECTS-BUDGET"), ""),
+        (130, report("stopped", "E-STOPPED"), ""),
+        (0, '{"routes": [{"route": "a"}]}', "10:11:12 copy 0 %"),
+    ):
+        assert contradictions(code, out, err) == []
+    assert contradictions(3, "", "offramp: E-USAGE no such option") == [
+        "E-USAGE ended with exit code 3, and explain knows it with [2] only"
+    ]
+    assert len(contradictions(2, "", "offramp: E-MADE-ANEW the target was deleted")) == 1
+    assert len(contradictions(3, report("failed", "E-PLAN-ROUTE"), "")) == 1
+    assert len(contradictions(0, report("rejects", "E-SRC-AUTH"), "")) == 1
 
 
 def test_the_lease_of_another_run_is_told_as_what_it_is() -> None:
