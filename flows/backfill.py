@@ -22,6 +22,7 @@ from flows.reporting.model import Report
 from flows.run.backfill import backfill as run_backfill
 from flows.run.workers import Run
 from flows.verifier.job import Level, VerifyOptions
+from stores.contract.stop import Stop
 
 
 @flow(name="offramp backfill", flow_run_name=name_run, persist_result=False, log_prints=False)
@@ -49,16 +50,16 @@ def backfill(
         show_values: Show the differing values in samples; they may be personal data.
     """
 
-    def work() -> Ending[Report]:
+    def work(stop: Stop) -> Ending[Report]:
         source = find_plan(plan)
         loaded = open_plan(source)
         folder = Path(report) if report else default_folder(loaded)
         refuse_unwritable(folder)
         chosen = loaded.chosen(routes or ())
         options = VerifyOptions(verify, show_values=show_values)
-        with prefect_workers(loaded, source) as workers, copying_shown(loaded, chosen):
+        with prefect_workers(loaded, source, stop) as workers, copying_shown(loaded, chosen):
             made = wait_for_routes(
-                lambda: run_backfill(Run(loaded, chosen, workers), options, restart=restart), wait_minutes
+                lambda: run_backfill(Run(loaded, chosen, workers, stop), options, restart=restart), wait_minutes
             )
         return end_with_report(made, folder)
 

@@ -12,13 +12,13 @@ from flows.orchestration.artifacts import show_table
 from flows.orchestration.ending import Ending, end_flow
 from flows.orchestration.plan_source import find_plan, name_run, open_plan
 from flows.orchestration.summary import error_line
-from flows.orchestration.waiting import stop_at_checkpoint
 from flows.quantities import counted, number
 from flows.reporting.files import default_folder
 from flows.run.check import PlanCheck, check_plan
 from flows.run.check_text import as_lines
 from flows.run.console import display
 from flows.terminal import echo, stdout_width
+from stores.contract.stop import Stop
 
 
 @flow(name="offramp check", flow_run_name=name_run, persist_result=False, log_prints=False)
@@ -33,10 +33,10 @@ def check(plan: str, routes: list[str] | None = None, report: str | None = None)
         report: Folder of the reports; .offramp/reports/<plan> beside the plan unless given.
     """
 
-    def work() -> Ending[PlanCheck]:
+    def work(stop: Stop) -> Ending[PlanCheck]:
         loaded = open_plan(find_plan(plan))
         folder = Path(report) if report else default_folder(loaded)
-        with stop_at_checkpoint() as stop, display(quiet=False) as observer:
+        with display(quiet=False) as observer:
             checked = check_plan(loaded, loaded.chosen(routes or ()), folder, stop, observer.stepped)
         echo(*as_lines(checked, stdout_width()))
         message = f"no fault found in {number(len(checked.routes))} of {counted(len(loaded.routes), 'route')}"

@@ -13,9 +13,9 @@ from flows.orchestration.artifacts import show_table
 from flows.orchestration.ending import Ending, end_flow
 from flows.orchestration.plan_source import find_plan, name_run, open_plan
 from flows.orchestration.summary import known_codes
-from flows.orchestration.waiting import stop_at_checkpoint, wait_for_routes
-from flows.repair.repair import KINDS, Repaired, is_left, repair
-from stores.errors import PlanError
+from flows.orchestration.waiting import wait_for_routes
+from flows.repair.repair import KINDS, Repaired, is_left, repair, wanted_kinds
+from stores.contract.stop import STOPPED, Stop
 
 
 @flow(name="offramp repair", flow_run_name=name_run, persist_result=False, log_prints=False)
@@ -42,20 +42,18 @@ def mismatch_repair(
         wait_minutes: Wait up to so long for another run at work on these routes, such as a sync, before failing.
     """
 
-    def work() -> Ending[Sequence[Repaired]]:
-        wanted = kinds or (KINDS if delete_extras else ("missing", "differs"))
-        if "extra" in wanted and not (delete_extras or dry_run):
-            raise PlanError("E-USAGE", "kinds names extra, which deletes records; set delete_extras too")
+    def work(stop: Stop) -> Ending[Sequence[Repaired]]:
+        wanted = wanted_kinds(kinds or (), delete_extras=delete_extras, dry_run=dry_run)
         loaded = open_plan(find_plan(plan))
         chosen = loaded.chosen(routes or ())
-        with stop_at_checkpoint() as stop:
-            outcomes = wait_for_routes(
-                lambda: repair(loaded, chosen, wanted, dry_run=dry_run, everything=everything, stop=stop), wait_minutes
-            )
+        outcomes = wait_for_routes(
+            lambda: repair(loaded, chosen, wanted, dry_run=dry_run, everything=everything, stop=stop), wait_minutes
+        )
         message = _message(outcomes, dry_run=dry_run)
         show_table(loaded.name, "repair", list(map(_row, outcomes)), message)
         failed = any(outcome.failure for outcome in outcomes)
-        return Ending(outcomes, message, is_clean=not failed and not is_left(outcomes, wanted))
+        stopped = any(outcome.failure.startswith(STOPPED) for outcome in outcomes)
+        return Ending(outcomes, message, is_clean=not failed and not is_left(outcomes, wanted), is_stopped=stopped)
 
     return end_flow(work)
 

@@ -13,9 +13,10 @@ from flows.orchestration.artifacts import show_table
 from flows.orchestration.ending import Ending, end_flow
 from flows.orchestration.plan_source import find_plan, name_run, open_plan
 from flows.orchestration.summary import known_codes
-from flows.orchestration.waiting import stop_at_checkpoint, wait_for_routes
+from flows.orchestration.waiting import wait_for_routes
 from flows.quantities import counted
 from flows.repair.retry_rejects import Retried, left_open, retry
+from stores.contract.stop import STOPPED, Stop
 from stores.errors import PlanError
 from stores.state.rejects import RejectFilter
 
@@ -41,14 +42,13 @@ def reject_retry(
         wait_minutes: Wait up to so long for another run at work on these routes, such as a sync, before failing.
     """
 
-    def work() -> Ending[Sequence[Retried]]:
+    def work(stop: Stop) -> Ending[Sequence[Retried]]:
         loaded = open_plan(find_plan(plan))
         chosen = loaded.chosen(routes or ())
         wanted = RejectFilter("", code, stage, False)
         outcomes: Sequence[Retried] = ()
         try:
-            with stop_at_checkpoint() as stop:
-                outcomes = wait_for_routes(lambda: retry(loaded, chosen, wanted, stop), wait_minutes)
+            outcomes = wait_for_routes(lambda: retry(loaded, chosen, wanted, stop), wait_minutes)
         except PlanError as error:
             if error.code != "E-REJECTS-NONE":
                 raise
@@ -59,7 +59,13 @@ def reject_retry(
             f" copied, {counted(left, 'rejected document')} left{'; failed: ' + ', '.join(codes) if codes else ''}"
         )
         show_table(loaded.name, "retry", list(map(_row, outcomes)), message)
-        return Ending(outcomes, message, is_clean=not left and not any(outcome.failure for outcome in outcomes))
+        stopped = any(outcome.failure.startswith(STOPPED) for outcome in outcomes)
+        return Ending(
+            outcomes,
+            message,
+            is_clean=not left and not any(outcome.failure for outcome in outcomes),
+            is_stopped=stopped,
+        )
 
     return end_flow(work)
 

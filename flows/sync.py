@@ -14,10 +14,10 @@ from flows.orchestration.ending import Ending, end_flow
 from flows.orchestration.plan_source import find_plan, name_run, open_plan
 from flows.orchestration.report_ending import end_with_report
 from flows.orchestration.skipped_runs import remove_skipped_runs
-from flows.orchestration.waiting import stop_at_checkpoint
 from flows.replication.sync import sync as run_sync
 from flows.reporting.files import refuse_unwritable
 from flows.reporting.model import Report
+from stores.contract.stop import Stop
 
 
 @flow(name="offramp sync", flow_run_name=name_run, persist_result=False, log_prints=False)
@@ -39,13 +39,13 @@ def sync(
         lag_minutes: A route that is further behind its source when the run ends is shown as lagging.
     """
 
-    def work() -> Ending[Report]:
+    def work(stop: Stop) -> Ending[Report]:
         loaded = open_plan(find_plan(plan))
         folder = Path(report) if report else None
         if folder is not None:
             refuse_unwritable(folder)
         chosen = loaded.chosen(routes or ())
-        with stop_at_checkpoint() as stop, catching_up_shown(loaded) as watching:
+        with catching_up_shown(loaded) as watching:
             made = run_sync(loaded, chosen, stop=stop, watching=watching)
         return end_with_report(made, folder, lag_minutes=lag_minutes)
 

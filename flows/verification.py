@@ -22,6 +22,7 @@ from flows.run.verify import verify
 from flows.run.workers import Run
 from flows.verifier.job import Level, VerifyOptions
 from flows.verifier.sample import DOCUMENTS
+from stores.contract.stop import Stop
 
 
 @flow(name="offramp verification", flow_run_name=name_run, persist_result=False, log_prints=False)
@@ -56,15 +57,15 @@ def verification(
         show_values: Show the differing values in samples; they may be personal data.
     """
 
-    def work() -> Ending[Report]:
+    def work(stop: Stop) -> Ending[Report]:
         source = find_plan(plan)
         loaded = open_plan(source)
         folder = Path(report) if report else default_folder(loaded)
         refuse_unwritable(folder)
         chosen = loaded.chosen(routes or ())
         options = VerifyOptions(level, sample, confidence, restart, canary, show_values)
-        with prefect_workers(loaded, source) as workers:
-            made = wait_for_routes(lambda: verify(Run(loaded, chosen, workers), options), wait_minutes)
+        with prefect_workers(loaded, source, stop) as workers:
+            made = wait_for_routes(lambda: verify(Run(loaded, chosen, workers, stop), options), wait_minutes)
         return end_with_report(made, folder)
 
     return end_flow(work)

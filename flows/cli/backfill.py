@@ -10,7 +10,7 @@ import click
 
 from flows import exit_codes
 from flows.cli.options import JSON, PLAN, ROUTES
-from flows.cli.running import PREFECT, REPORT, VALUES, conclude, needs_prefect, opened_plan, run
+from flows.cli.running import PREFECT, REPORT, VALUES, conclude, needs_prefect, opened_plan, run, run_flow
 from flows.cli.signals import interruptible, leave
 from flows.terminal import echo, print_json, stdout_on_stderr
 
@@ -69,7 +69,9 @@ def backfill(
     if prefect or needs_prefect(plan):
         from flows import backfill as flow
 
-        report = flow.run(plan_path, routes, level, restart=restart, folder=folder, show_values=show_values)
+        report = run_flow(
+            lambda: flow.run(plan_path, routes, level, restart=restart, folder=folder, show_values=show_values)
+        )
     else:
         from flows.run.backfill import backfill as engine
 

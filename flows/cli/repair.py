@@ -12,6 +12,7 @@ from flows import exit_codes
 from flows.cli.options import JSON, PLAN, ROUTES
 from flows.cli.signals import interruptible, leave
 from flows.terminal import echo, print_json, stdout_on_stderr, stdout_width
+from stores.errors import PlanError
 
 if TYPE_CHECKING:
     from flows.repair.repair import Repaired
@@ -47,15 +48,14 @@ def repair(
     Exits with 1 while a mismatch is left. The earlier verdict no longer counts: verify again.
     """
     from flows.plan.load import load
-    from flows.repair.repair import is_left
+    from flows.repair.repair import is_left, wanted_kinds
     from flows.repair.repair import repair as repair_routes
     from flows.run.console import display
 
-    wanted = kinds or (("missing", "differs", "extra") if delete_extras else ("missing", "differs"))
-    if "extra" in kinds and not (delete_extras or dry_run):
-        raise click.UsageError("--only extra deletes records; add --delete-extras")
-    if delete_extras and "extra" not in wanted:
-        raise click.UsageError("--delete-extras needs --only extra beside the other kinds of --only")
+    try:
+        wanted = wanted_kinds(kinds, delete_extras=delete_extras, dry_run=dry_run)
+    except PlanError as error:
+        raise click.UsageError(error.message) from None
     plan = load(plan_path)
     chosen = plan.chosen(routes)
     with interruptible() as stop, display(as_json) as observer, stdout_on_stderr():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from flows.cli.signals import interruptible, leave
+from flows.cli.signals import FLOW_STOP_WITHIN_S, interruptible, leave
 from flows.terminal import echo, print_json, stdout_on_stderr, stdout_width
 
 if TYPE_CHECKING:
@@ -48,6 +48,14 @@ def run(plan: Plan, routes: Sequence[str], quiet: bool, work: Callable[[Run], Re
         local_workers(plan, observer, stop) as workers,
     ):
         return work(Run(plan, chosen, workers, stop, observer))
+
+
+def run_flow(work: Callable[[], Report]) -> Report:
+    """Return the report of a flow that runs in this process; a signal stops it at a checkpoint."""
+    from flows.orchestration.ending import mark_stopped
+
+    with interruptible(FLOW_STOP_WITHIN_S, mark_stopped), stdout_on_stderr():
+        return work()
 
 
 def needs_prefect(plan: Plan) -> bool:

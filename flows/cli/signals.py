@@ -24,10 +24,13 @@ if TYPE_CHECKING:
 
 STOP_WITHIN_S = 4.0
 """How long the work has to reach a checkpoint after the first signal."""
+FLOW_STOP_WITHIN_S = 6.0
+"""The same for a flow of Prefect, whose workers are asked by the state, and whose server is told how it ended."""
 _REPORT_WITHIN_S = 0.5
 """How long it has to print its report after that, at least."""
 _SAY_WITHIN_S = 0.5
 """How long a line may take: a terminal that was halted takes none."""
+_BEFORE_END_WITHIN_S = 1.0
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 
 _signalled: list[int] = []
@@ -54,16 +57,19 @@ def end_if_signalled() -> None:
 
 
 @contextmanager
-def interruptible() -> Iterator[Stop]:
+def interruptible(within_s: float = STOP_WITHIN_S, before_end: Callable[[], object] = lambda: None) -> Iterator[Stop]:
     """Give a stop that the first Ctrl-C or SIGTERM sets; a second signal ends the program at once.
 
-    A signal stays in force after the body: what is left to do has `STOP_WITHIN_S` seconds from the signal on.
+    A signal stays in force after the body: what is left to do has `within_s` seconds from the signal on. A program
+    that is ended before it has stopped calls `before_end`, which is not waited for longer than a second.
     """
     from stores.contract.stop import PROCESS_STOP  # With the stores' contracts, which `--help` does not need.
 
     received, written = socket.socketpair()
     written.setblocking(False)
-    threading.Thread(target=_obey, args=(received, PROCESS_STOP), name="signals", daemon=True).start()
+    threading.Thread(
+        target=_obey, args=(received, PROCESS_STOP, within_s, before_end), name="signals", daemon=True
+    ).start()
     wakeup = signal.set_wakeup_fd(written.fileno(), warn_on_full_buffer=False)
     before = {number: signal.signal(number, _noted) for number in _ENDING}
     try:
@@ -79,7 +85,7 @@ def _noted(_number: int, _frame: object) -> None:
     """Do nothing: the thread that reads the signals' numbers obeys them."""
 
 
-def _obey(received: socket.socket, stop: threading.Event) -> None:
+def _obey(received: socket.socket, stop: threading.Event, within_s: float, before_end: Callable[[], object]) -> None:
     """Obey the signals whose numbers come through the socket, which is closed when the body has ended."""
     with received:
         if (number := _next(received, None)) is None:
@@ -87,12 +93,14 @@ def _obey(received: socket.socket, stop: threading.Event) -> None:
         _signalled.append(number)
         stop.set()
         _say("stopping at the next checkpoint; the same command resumes (a second signal ends at once)")
-        until = time.monotonic() + STOP_WITHIN_S
+        until = time.monotonic() + within_s
         try:
-            again = _next(received, STOP_WITHIN_S)
+            again = _next(received, within_s)
         except TimeoutError:
-            _end(f"ended, as not everything had stopped within {STOP_WITHIN_S:g} s; the same command resumes")
+            _wait_for(before_end, _BEFORE_END_WITHIN_S)
+            _end(f"ended, as not everything had stopped within {within_s:g} s; the same command resumes")
         if again is not None:
+            _wait_for(before_end, _BEFORE_END_WITHIN_S)
             _end("ended at once; what was in flight is done again: the same command resumes")
     # The body has ended, and a report may be printed.
     time.sleep(max(until - time.monotonic(), _REPORT_WITHIN_S))
@@ -112,18 +120,18 @@ def _next(received: socket.socket, timeout_s: float | None) -> int | None:
 
 
 def _end(text: str) -> NoReturn:
-    _try(end_drawing)
+    _wait_for(end_drawing, _SAY_WITHIN_S)
     _say(f"offramp: {text}")
     os._exit(signal_code())
 
 
 def _say(text: str) -> None:
     """Print the text to standard error if it can be printed at once."""
-    _try(lambda: echo(text, err=True))
+    _wait_for(lambda: echo(text, err=True), _SAY_WITHIN_S)
 
 
-def _try(printing: Callable[[], None]) -> None:
-    """Wait for the call, but not for a terminal that was halted."""
-    trying = threading.Thread(target=printing, daemon=True)
-    trying.start()
-    trying.join(_SAY_WITHIN_S)
+def _wait_for(call: Callable[[], object], seconds: float) -> None:
+    """Make the call, which is not waited for longer than so many seconds."""
+    calling = threading.Thread(target=call, daemon=True)
+    calling.start()
+    calling.join(seconds)

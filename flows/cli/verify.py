@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from flows.cli.options import JSON, PLAN, ROUTES
-from flows.cli.running import PREFECT, REPORT, VALUES, conclude, needs_prefect, opened_plan, run
+from flows.cli.running import PREFECT, REPORT, VALUES, conclude, needs_prefect, opened_plan, run, run_flow
 
 if TYPE_CHECKING:
     from flows.verifier.job import Level, VerifyOptions
@@ -74,7 +74,7 @@ def verify(
     if prefect or needs_prefect(plan):
         from flows import verification as flow
 
-        report = flow.run(plan_path, routes, options, folder=folder)
+        report = run_flow(lambda: flow.run(plan_path, routes, options, folder=folder))
     else:
         from flows.run.verify import verify as engine
 

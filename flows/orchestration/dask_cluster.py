@@ -27,9 +27,11 @@ def local_cluster(workers: int) -> dict[str, Any]:
 def quieten(level: int = logging.WARNING) -> None:
     """From now on the log of this process has only what Dask says at this level or above; with ``-v`` it has all.
 
-    At lower levels Dask tells of each connection that it opens, and with a traceback of each that ends.
+    At lower levels Dask tells of each connection that it opens, and with a traceback of each that ends. Prefect names
+    the address of a dashboard that there is not.
     """
     import distributed  # noqa: F401 - which sets the level that is set here
 
     if not logging.getLogger("flows").isEnabledFor(logging.INFO):
-        logging.getLogger("distributed").setLevel(level)
+        for name in ("distributed", "prefect.task_runner.dask"):
+            logging.getLogger(name).setLevel(level)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -13,20 +12,20 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.futures import PrefectFuture
-from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
+from prefect.task_runners import TaskRunner
 from prefect.tasks import Task, exponential_backoff
 
 from flows.connect.stores import open_state
 from flows.orchestration import worker_entry
-from flows.orchestration.dask_cluster import local_cluster, quieten
+from flows.orchestration.ending import is_called
 from flows.orchestration.plan_source import PlanSource
 from flows.orchestration.summary import error_line
+from flows.orchestration.task_runners import signals_blocked, started_runner
 from flows.plan.model import Plan
-from flows.plan.plan_keys import RunKeys
 from flows.run.jobs import CopyJob, Job, LoadJob, Span
 from flows.run.workers import More, Outcome, Pending, hand_out
 from flows.verifier.job import Verified, VerifyJob
-from stores.contract.stop import PROCESS_STOP
+from stores.contract.stop import NEVER, PROCESS_STOP, STOPPED, Stop, raise_if_stopped
 from stores.errors import OfframpError, TransientError
 
 _RETRIES = 3
@@ -55,8 +54,9 @@ class TaskFailed(Exception):
 
 
 def may_pass(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
-    """Return whether a failed task is worth another attempt; only one with a TransientError is."""
-    return isinstance(state.data, TaskFailed) and isinstance(state.data.error, TransientError)
+    """Return whether a failed task is worth another attempt: it has a TransientError, and was not stopped."""
+    error = state.data.error if isinstance(state.data, TaskFailed) else None
+    return isinstance(error, TransientError) and error.code != STOPPED
 
 
 # Nothing here is cached or persisted: what was done is in the plan's state, which alone is fenced by the lease, and a
@@ -100,38 +100,13 @@ def _done(plan: PlanSource, job: Job[R]) -> R:
 
 
 @contextmanager
-def prefect_workers(plan: Plan, source: PlanSource | None = None) -> Iterator[PrefectWorkers]:
-    """Yield workers that run jobs as tasks of the current flow run, on the task runner the plan names.
+def prefect_workers(plan: Plan, source: PlanSource | None = None, stop: Stop = NEVER) -> Iterator[PrefectWorkers]:
+    """Yield workers that run jobs as tasks of the current flow run, on the task runner the plan names, until `stop`.
 
     The workers load the plan from the source, which is the plan's file unless given.
     """
-    with ExitStack() as closing:
-        runner = closing.enter_context(task_runner(plan.run))
-        if plan.run.runner == "dask":
-            quieten()
-            # All jobs are done by then: what their workers do not end in time, or cannot say any more, is of no use.
-            closing.callback(quieten, logging.ERROR)
-        yield PrefectWorkers(plan, runner, source or PlanSource(plan.path.absolute()))
-
-
-def task_runner(run: RunKeys) -> TaskRunner[Any]:
-    """Return the task runner: of threads or processes here, or of workers that Dask or Ray have or start here."""
-    runner: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=run.workers)
-    if run.runner == "processes":
-        runner = ProcessPoolTaskRunner(max_workers=run.workers)
-    elif run.runner == "dask":
-        from prefect_dask.task_runners import DaskTaskRunner
-
-        if run.address:
-            runner = DaskTaskRunner(address=run.address)
-        else:
-            runner = DaskTaskRunner(cluster_kwargs=local_cluster(run.workers))
-    elif run.runner == "ray":
-        from prefect_ray.task_runners import RayTaskRunner
-
-        alone = {"num_cpus": run.workers, "include_dashboard": False}
-        runner = RayTaskRunner(address=run.address) if run.address else RayTaskRunner(init_kwargs=alone)
-    return runner
+    with started_runner(plan.run, stop, ends_soon=is_called()) as runner:
+        yield PrefectWorkers(plan, runner, source or PlanSource(plan.path.absolute()), stop)
 
 
 @dataclass(frozen=True)
@@ -141,21 +116,24 @@ class PrefectWorkers:
     plan: Plan
     runner: TaskRunner[Any]
     source: PlanSource
+    stop: Stop = NEVER
 
     def run(self, jobs: Sequence[Job[R]], more: More[R] | None = None, /) -> Sequence[Outcome[Job[R], R]]:
         """Run each job as a task; see `Workers.run`."""
-        return hand_out(jobs, self.plan.run.workers, self._start, more, lambda: self._stop(jobs))
+        return hand_out(jobs, self.plan.run.workers, self._start, more, lambda: self._stop(jobs), self.stop)
 
     def _start(self, job: Job[R]) -> Pending[R]:
         tasks: Mapping[str, Task[..., Any]] = {"copy": copy_partition, "load": load_route, "verify": verify_route}
         try:
             parameters = {"plan": self.source, "job": job}
-            return _Submitted(job.route, self.runner.submit(tasks[job.kind], parameters))
+            # A pool may start a worker for the task.
+            with signals_blocked() if self.plan.run.runner == "processes" else nullcontext():
+                return _Submitted(job.route, self.runner.submit(tasks[job.kind], parameters), self.stop)
         except BrokenProcessPool as error:  # An earlier task's worker died, and with it the pool.
             return _Refused(_died(job.route, error))
 
     def _stop(self, jobs: Sequence[Job[Any]]) -> None:
-        """Stop the jobs' tasks, here and elsewhere, at a checkpoint: Prefect ends a flow by raising a signal."""
+        """Stop the jobs' tasks, here and elsewhere, at a checkpoint."""
         PROCESS_STOP.set()
         with open_state(self.plan) as state:
             state.work_requests.stop({job.lease for job in jobs})
@@ -167,6 +145,7 @@ class _Submitted(Generic[R_co]):
 
     route: str
     future: PrefectFuture[R_co]
+    stop: Stop
 
     def result(self) -> R_co:
         """Return the task's result, or raise its error."""
@@ -176,6 +155,7 @@ class _Submitted(Generic[R_co]):
             raise failure.error from None
         except Exception as error:
             if _is_death(error):
+                raise_if_stopped(self.stop, "its worker was stopped by a signal; the same command resumes")
                 raise _died(self.route, error) from error
             raise
 

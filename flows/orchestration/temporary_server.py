@@ -40,6 +40,7 @@ _POLL_EVERY_S = 0.2
 _ANSWER_WITHIN_S = 5.0
 _END_WITHIN_S = 5.0
 _DRAIN_WITHIN_S = 10.0
+_STOPPED_END_WITHIN_S = 0.5
 _STOPPED_DRAIN_WITHIN_S = 0.5
 _SETTING = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
 
@@ -75,7 +76,7 @@ def temporary_server(stop: Stop = NEVER) -> Iterator[None]:
                 for sender in (APILogWorker, EventsWorker):
                     sender.drain_all(timeout=_STOPPED_DRAIN_WITHIN_S if stop.is_set() else _DRAIN_WITHIN_S)
     finally:
-        server.end()
+        server.end(_STOPPED_END_WITHIN_S if stop.is_set() else _END_WITHIN_S)
 
 
 @contextmanager
@@ -172,11 +173,11 @@ class _Server:
         lines = [line for line in self.log.read().decode(errors="replace").splitlines() if line.strip()]
         return f" ({lines[-1].strip()})" if lines else ""
 
-    def end(self) -> None:
-        """The server is gone."""
+    def end(self, within_s: float = _STOPPED_END_WITHIN_S) -> None:
+        """The server is gone; it is killed if it does not end in so many seconds."""
         self.process.terminate()
         try:
-            self.process.wait(_END_WITHIN_S)
+            self.process.wait(within_s)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

@@ -1,4 +1,4 @@
-"""Waiting until a flow's run may begin, and stopping it at a checkpoint when Prefect ends it."""
+"""Waiting until a flow's run may begin, and stopping it at a checkpoint when a signal ends it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from types import FrameType
 from typing import TypeVar
 
 from flows.connect.lease_renewal import LEASE_HELD
-from stores.contract.stop import PROCESS_STOP, Stop
+from stores.contract.stop import PROCESS_STOP, Stop, raise_if_stopped
 from stores.errors import TransientError
 
 _log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ T = TypeVar("T")
 def wait_for_routes(run: Callable[[], T], wait_minutes: float, *, poll_every_s: float = 5.0) -> T:
     """Return what the run returns; the run is tried again while another run is at work on its routes.
 
-    Raises TransientError E-LEASE-HELD if another run still is after so many minutes.
+    Raises TransientError E-LEASE-HELD if another run still is after so many minutes, E-STOPPED if this run is to stop.
     """
     waits = False
     give_up = time.monotonic() + 60 * wait_minutes
@@ -32,37 +32,40 @@ def wait_for_routes(run: Callable[[], T], wait_minutes: float, *, poll_every_s: 
             return run()
         except TransientError as error:
             left_s = give_up - time.monotonic()
-            if error.code != LEASE_HELD or left_s <= 0 or PROCESS_STOP.is_set():
+            if error.code != LEASE_HELD or left_s <= 0:
                 raise
+            raise_if_stopped(PROCESS_STOP, "stopped by a signal while it waited for another run; nothing was done")
             if not waits:
-                _log.warning("waiting up to %.0f s: %s", left_s, error)
+                _log.warning("waiting up to %.0f s: %s", left_s, error.lines[0])
             waits = True
             PROCESS_STOP.wait(min(poll_every_s, left_s))
 
 
 @contextmanager
 def stop_at_checkpoint() -> Iterator[Stop]:
-    """Yield a stop that the first SIGTERM sets; the handler that was there before is called at the end of the body.
+    """Yield a stop that the first SIGTERM or Ctrl-C sets, by which the run ends at its next checkpoint.
 
     Prefect's handler raises an exception wherever the program happens to be: it would cut a batch short, which must
-    then be done again. A second SIGTERM calls that handler at once. Outside the main thread no handler is replaced.
+    then be done again, and end the flow run without its report. A second signal calls the handler that was there
+    before, at once. Outside the main thread no handler is replaced.
     """
     if threading.current_thread() is not threading.main_thread():
         yield PROCESS_STOP
         return
-    signalled: list[FrameType | None] = []
-    before = signal.getsignal(signal.SIGTERM)
+    signalled: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def note(number: int, frame: FrameType | None) -> None:
-        if signalled and callable(before):
-            before(number, frame)
-        signalled.append(frame)
+        handler = before[signal.Signals(number)]
+        if signalled and callable(handler):
+            handler(number, frame)
+        signalled.append(number)
         PROCESS_STOP.set()
 
-    signal.signal(signal.SIGTERM, note)
+    for number in before:
+        signal.signal(number, note)
     try:
         yield PROCESS_STOP
     finally:
-        signal.signal(signal.SIGTERM, before)
-        if signalled and callable(before):
-            before(signal.SIGTERM, signalled[0])
+        for number, handler in before.items():
+            signal.signal(number, handler)

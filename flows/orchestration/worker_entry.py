@@ -6,6 +6,9 @@ be sent.
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
 from flows.connect.progress import SILENT
@@ -13,9 +16,10 @@ from flows.connect.stores import open_state
 from flows.orchestration.artifacts import LOOK_EVERY_S, Counted, artifact_key, shown
 from flows.orchestration.plan_source import PlanSource, open_plan
 from flows.run.jobs import Job
-from stores.contract.stop import PolledStop
+from stores.contract.stop import PROCESS_STOP, PolledStop, Stop
+from stores.errors import OfframpError
 
-_POLL_EVERY_S = 1.0
+_POLL_EVERY_S = 0.5
 
 R = TypeVar("R")
 
@@ -28,8 +32,38 @@ def run_job(plan: PlanSource, job: Job[R], *, look_every_s: float = LOOK_EVERY_S
     loaded = open_plan(plan)
     with open_state(loaded) as state:
         stop = PolledStop(lambda: state.work_requests.stopped(job.lease), every_s=_POLL_EVERY_S)
-        if job.kind == "copy":
-            return job.run(loaded, SILENT, stop)
-        counted = Counted(job.route)
-        with shown(artifact_key(loaded.name, job.route, job.kind), counted.far, look_every_s):
+        with ExitStack() as ending:
+            if loaded.run.runner != "threads" and not loaded.run.address:  # This process works for no other run.
+                ending.enter_context(_waits_ended_by(stop))
+            if job.kind == "copy":
+                return job.run(loaded, SILENT, stop)
+            counted = Counted(job.route)
+            ending.enter_context(shown(artifact_key(loaded.name, job.route, job.kind), counted.far, look_every_s))
             return job.run(loaded, counted, stop)
+
+
+@contextmanager
+def _waits_ended_by(stop: Stop) -> Iterator[None]:
+    """Let every wait of this process end, for a rate or before another attempt, once the stop is set."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(_POLL_EVERY_S):
+            if _is_set(stop):
+                PROCESS_STOP.set()
+                return
+
+    watching = threading.Thread(target=watch, name="stop", daemon=True)
+    watching.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watching.join()
+
+
+def _is_set(stop: Stop) -> bool:
+    try:
+        return stop.is_set()
+    except OfframpError:  # A state that does not answer now; the job meets the error itself.
+        return False

@@ -67,6 +67,19 @@ class Repaired:
         return {"mended" if name == "corrected" else name: value for name, value in asdict(self).items()}
 
 
+def wanted_kinds(kinds: Sequence[str], *, delete_extras: bool, dry_run: bool) -> Sequence[str]:
+    """Return the kinds of mismatches to repair, for those that a person named, or none.
+
+    Raises PlanError where they and `delete_extras` say different things of extras, whose repair deletes records.
+    """
+    wanted = kinds or (KINDS if delete_extras else ("missing", "differs"))
+    if "extra" in wanted and not (delete_extras or dry_run):
+        raise PlanError("E-USAGE", "the kind extra deletes records; add --delete-extras (of a flow: delete_extras)")
+    if delete_extras and "extra" not in wanted:
+        raise PlanError("E-USAGE", "--delete-extras (of a flow: delete_extras) needs the kind extra beside the others")
+    return wanted
+
+
 def repair(
     plan: Plan,
     routes: Sequence[Route],

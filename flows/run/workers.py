@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,7 +19,10 @@ from stores.errors import OfframpError, PermanentError, origin
 
 _log = logging.getLogger(__name__)
 
-_POLL_EVERY_S = 1.0
+_LOOK_EVERY_S = 0.2
+"""How often the stop is looked at."""
+_MORE_EVERY_S = 1.0
+"""How often more jobs are asked for while none ends."""
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -82,6 +86,7 @@ def hand_out(
     started: list[J] = []
     outcomes: dict[int, R | OfframpError] = {}
     stopping = False
+    asked_at = float("-inf")
 
     def begin(job: J) -> None:
         number = len(started)
@@ -101,13 +106,15 @@ def hand_out(
                 under_way += 1
             if under_way:
                 try:
-                    number, pending = ended.get(timeout=_POLL_EVERY_S)
+                    number, pending = ended.get(timeout=_LOOK_EVERY_S)
                 except Empty:
-                    pass
+                    if time.monotonic() - asked_at < _MORE_EVERY_S:
+                        continue
                 else:
                     under_way -= 1
                     outcomes[number] = _outcome(pending)
             if more and not stopping and not waiting and under_way < most:
+                asked_at = time.monotonic()
                 waiting.extend(more(most - under_way if under_way else 0))
             if not waiting and not under_way:
                 return [(job, outcomes[number]) for number, job in enumerate(started)]

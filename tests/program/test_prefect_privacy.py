@@ -165,7 +165,7 @@ def test_an_error_reaches_prefect_as_its_code_from_a_task_and_from_a_flow(
 
     @flow
     def failing() -> Any:
-        def work() -> Ending[None]:
+        def work(_stop: Stop) -> Ending[None]:
             open_plan(PlanSource(plan))
             states.append(copy_partition(PlanSource(plan), Failing(error), return_state=True))
             raise error

@@ -52,6 +52,14 @@ def die(document, *, gate, prefix):
     return [String(prefix + identity(document), str(document["n"]).encode())]
 '''
 
+SLOW_START = """
+import os, sys, time
+if "--multiprocessing-fork" in sys.orig_argv:
+    open(os.environ["GATE"] + ".starting", "w").close()
+    while not os.path.exists(os.environ["GATE"]):
+        time.sleep(0.02)
+"""
+
 
 class Heard:
     """An observer that counts."""
@@ -169,6 +177,33 @@ def test_a_stop_by_signal_reaches_the_workers_and_ends_them_at_a_checkpoint(
     assert row["verdict"] == "stopped"
     assert 1_000 <= row["read"] < DOCUMENTS
     assert not any(worker.is_running() for worker in workers)
+    gate.touch()
+    resumed = offramp("backfill", plan, "--json", folder=tmp_path)
+    assert whole(resumed.route("things"))
+
+
+@pytest.mark.process
+def test_workers_that_are_still_starting_are_not_waited_for_once_the_run_is_stopped(
+    gate: Path, stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
+) -> None:
+    """They start after the file appears, which it does not."""
+    plan = plan_of("wait", gate, stores, database, unique, partitions=2)
+    slow = tmp_path / "slow"
+    slow.mkdir()
+    (slow / "sitecustomize.py").write_text(SLOW_START)
+    environment = {"PYTHONPATH": os.pathsep.join([str(slow), *filter(None, [os.environ.get("PYTHONPATH")])])}
+    running = start("backfill", plan, "--json", folder=tmp_path, environment=environment | {"GATE": str(gate)})
+    reached = Path(f"{gate}.starting")
+    until(lambda: reached.exists() or running.poll() is not None, "a worker that starts")
+    workers = workers_of(running.pid)
+    for each in (*workers, psutil.Process(running.pid)):
+        each.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == 128 + signal.SIGINT, err
+    assert "ended, as not everything had stopped" not in err
+    row = json.loads(out)["routes"][0]
+    assert (row["verdict"], row["codes"], row["read"]) == ("stopped", ["E-STOPPED"], 0)
+    assert psutil.wait_procs(workers, timeout=30)[1] == []
     gate.touch()
     resumed = offramp("backfill", plan, "--json", folder=tmp_path)
     assert whole(resumed.route("things"))

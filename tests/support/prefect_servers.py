@@ -69,6 +69,10 @@ class PrefectServer:
 
     def ended_run(self, deployment: Mapping[str, Any], parameters: Mapping[str, Any], *logs: Path) -> dict[str, Any]:
         """Start a run of the deployment and return it once it has ended."""
+        return self.ended(self.started_run(deployment, parameters), *logs)
+
+    def started_run(self, deployment: Mapping[str, Any], parameters: Mapping[str, Any]) -> str:
+        """Start a run of the deployment and return its id."""
         asked = {"parameters": dict(parameters), "idempotency_key": uuid4().hex}
         path = f"deployments/{deployment['id']}/create_flow_run"
 
@@ -78,7 +82,10 @@ class PrefectServer:
             return [answered] if answered.status_code != httpx.codes.SERVICE_UNAVAILABLE else []
 
         (answered,) = until(answer, "run", self.log)
-        run_id = answered.raise_for_status().json()["id"]
+        return str(answered.raise_for_status().json()["id"])
+
+    def ended(self, run_id: str, *logs: Path) -> dict[str, Any]:
+        """Return the run once it has ended."""
 
         def ended() -> dict[str, Any]:
             run = dict(self.get(f"flow_runs/{run_id}").raise_for_status().json())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import ssl
 from urllib.parse import urlsplit
@@ -10,8 +11,8 @@ import pytest
 from distributed import Client, LocalCluster
 from prefect_dask.task_runners import DaskTaskRunner
 
-from flows.orchestration.dask_cluster import local_cluster
-from flows.orchestration.tasks import task_runner
+from flows.orchestration.dask_cluster import local_cluster, quieten
+from flows.orchestration.task_runners import task_runner
 from flows.plan.plan_keys import RunKeys
 
 
@@ -40,3 +41,21 @@ def test_a_run_on_dask_starts_that_cluster_unless_the_plan_names_one() -> None:
     assert local.cluster_kwargs["security"].require_encryption
     assert isinstance(named, DaskTaskRunner)
     assert (named.address, named.cluster_kwargs) == ("tls://scheduler:8786", {})
+
+
+def test_the_log_has_no_connections_and_no_dashboard_unless_it_is_asked_for(caplog: pytest.LogCaptureFixture) -> None:
+    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.batched", "prefect.task_runner.dask")]
+    before = [logger.level for logger in loggers]
+    try:
+        with caplog.at_level(logging.INFO, "flows"):
+            logging.getLogger("distributed").setLevel(logging.INFO)
+            quieten()
+            assert loggers[1].isEnabledFor(logging.INFO)
+        quieten()
+        assert not any(logger.isEnabledFor(logging.INFO) for logger in loggers)
+        assert loggers[1].isEnabledFor(logging.WARNING)
+        quieten(logging.ERROR)
+        assert not loggers[1].isEnabledFor(logging.WARNING)
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
