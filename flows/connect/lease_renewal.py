@@ -46,7 +46,7 @@ def hold_leases(
         for route in routes:
             raise_if_stopped(stop, "stopped by a signal before anything was done; the same command resumes")
             try:
-                leases[route.name] = state.leases.acquire(route.name, outlived=plan.run.runner in _ELSEWHERE)
+                leases[route.name] = acquire_lease(state, plan, route)
             except TransientError as error:
                 if error.code != LEASE_HELD:
                     raise
@@ -62,6 +62,11 @@ def hold_leases(
         if renewing.is_alive():
             renewing.join()
         state.leases.release(*leases.values())
+
+
+def acquire_lease(state: State, plan: Plan, route: Route) -> Lease:
+    """Return this run's lease on the route; raises TransientError E-LEASE-HELD while another run has it."""
+    return state.leases.acquire(route.name, outlived=plan.run.runner in _ELSEWHERE)
 
 
 def join_held(errors: Sequence[OfframpError], routes: int) -> OfframpError:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from flows.connect.expires_from_index import resolve_expires
-from flows.connect.lease_renewal import hold_leases
+from flows.connect.lease_renewal import acquire_lease, hold_leases
 from flows.connect.preflight import RouteCheck, RouteFaults, check_each, find_changes, join_errors
 from flows.connect.progress import SILENT, RunObserver
 from flows.connect.route_steps import take_step
@@ -38,7 +38,7 @@ class Session:
     plan: Plan
     routes: Sequence[Route]
     """The chosen routes, with the rule of the TTL index in the place of `expires: from_index`."""
-    checked: Mapping[str, RouteCheck]
+    checked: dict[str, RouteCheck]
     """What was found of each route before anything was written, by route."""
     state: State
     leases: dict[str, Lease]
@@ -56,6 +56,25 @@ class Session:
     def open_target(self, route: Route) -> AbstractContextManager[Target[Record]]:
         """Open the target of a route of the session, under its lease; see `stores.open_target`."""
         return open_target(route, self.state, self.leases[route.name])
+
+    def take_in(self, route: Route) -> Route:
+        """Return a route of the session that could not be served, leased and checked now, with its rule resolved.
+
+        Raises the error that keeps it from being served still; then the session has no lease on it.
+        """
+        self.leases[route.name] = acquire_lease(self.state, self.plan, route)
+        try:
+            found = check_each(self.plan, [route], stop=self.steps.stop)[route.name]
+            if isinstance(found, RouteFaults):
+                raise found.error()
+            route = resolve_expires(route, found.expires)
+            if faults := find_changes(self.state, route, found):
+                raise RouteFaults(route.name, faults).error()
+        except OfframpError:
+            self.give_back(route.name)
+            raise
+        self.checked[route.name] = found
+        return route
 
     def give_back(self, route: str) -> None:
         """Another run may work on the route from now on, and this one may not."""

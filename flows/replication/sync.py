@@ -25,7 +25,7 @@ from flows.connect.preflight import is_copied, join_faults
 from flows.connect.progress import SILENT, RunObserver
 from flows.connect.recopy import recopy_late_writes
 from flows.connect.session import Session, open_session
-from flows.connect.staging import refuse_unloaded
+from flows.connect.staging import awaits_load, refuse_unloaded
 from flows.connect.stores import open_source
 from flows.copying.reject_budget import BudgetTracker, budget_of
 from flows.plan.model import Plan, Route, digest
@@ -52,6 +52,10 @@ _BEHIND = (
     "the collection {} {} before this route was copied, and another route synced beside it is behind that; sync it by"
     " itself: sync --route {}"
 )
+_PASSING = (LEASE_HELD, "E-SYNC-BACKFILL", "E-NOT-LOADED")
+"""What keeps a route from being synced only until another run, such as its backfill, has ended."""
+_TAKE_IN_EVERY_S = 5.0
+"""How often a sync that goes on looks whether that run has ended."""
 _POLL_EVERY_S = 60.0
 """How often a source that is synced is asked for how long it keeps its changes."""
 
@@ -91,19 +95,19 @@ def sync(
     """Every chosen route's target is what its source was when this began, or later; returns the report.
 
     With `follow` it goes on until `stop`. A route that was not backfilled, cannot be synced, or has another run at work
-    on it is a failure in the report; the others go on. If no route can be synced at all, raises PlanError or
-    TransientError, having written nothing.
+    on it is a failure in the report; the others go on. With `follow` it is taken in once it is copied and free. If no
+    route can be synced at all, raises PlanError or TransientError, having written nothing.
     """
     started = dt.datetime.now(dt.UTC)
     with (
         open_session(plan, routes, each_alone=True, observer=observer, stop=stop) as session,
         open_source(plan) as database,
-        ExitStack() as closing,
     ):
         synced = _Sync(session, database, stop, watching, follow)
-        synced.open(closing)
-        synced.run()
-        return synced.report(started)
+        with synced.closing:
+            synced.open()
+            synced.run()
+            return synced.report(started)
 
 
 @dataclass
@@ -121,8 +125,13 @@ class _Sync:
     failures: Failures = field(default_factory=lambda: defaultdict(list))
     swept: dict[str, Swept] = field(default_factory=dict)
     """What was deleted as nothing maps to it any more, by route."""
+    awaited: list[str] = field(default_factory=list)
+    """The routes that are taken in once they are copied and no other run has them."""
+    closing: ExitStack = field(default_factory=ExitStack)
+    """Closes what the appliers use."""
     by_name: dict[str, Route] = field(init=False)
     window_s: float | None = None
+    _guard: threading.Lock = field(default_factory=threading.Lock)
     _behind_s: float = 0.0
     """How far the source's clock is behind ours."""
     _measured_at: float = float("-inf")
@@ -134,23 +143,14 @@ class _Sync:
     def state(self) -> State:
         return self.session.state
 
-    def open(self, closing: ExitStack) -> None:
+    def open(self) -> None:
         """Each route that can be synced has its applier, and the others their failures; their leases are given back.
 
         Raises the error of all routes if none can be synced for what is wrong with the plan, or for other runs.
         """
         refused = {name: _as_halted(self.by_name[name], error) for name, error in self.session.refused.items()}
-        guard = threading.Lock()
-
-        def open_route(route: Route) -> Applier:
-            with ExitStack() as opening:
-                applier = self._open_applier(route, opening)
-                with guard:
-                    closing.push(opening.pop_all())
-            return applier
-
         leased = [route for route in self.session.routes if route.name in self.session.leases]
-        for name, opened in self.session.steps.take("opening", leased, open_route).items():
+        for name, opened in self.session.steps.take("opening", leased, self._open_route).items():
             if isinstance(opened, OfframpError):
                 refused[name] = opened
                 self.session.give_back(name)
@@ -161,6 +161,17 @@ class _Sync:
         for route in self.session.routes:
             if route.name in refused:
                 self.failures[route.name].append(refused[route.name])
+                if self.follow and refused[route.name].code in _PASSING:
+                    _log.warning("%s: %s", route.name, refused[route.name])
+                    self.awaited.append(route.name)
+
+    def _open_route(self, route: Route) -> Applier:
+        """Return the applier of a leased route; what it uses is closed at the end of the sync."""
+        with ExitStack() as opening:
+            applier = self._open_applier(route, opening)
+            with self._guard:
+                self.closing.push(opening.pop_all())
+        return applier
 
     def _open_applier(self, route: Route, closing: ExitStack) -> Applier:
         lease = self.session.leases[route.name]
@@ -221,9 +232,13 @@ class _Sync:
             groups.setdefault("" if keys.sync == "stream" else name, []).append(name)
         if not groups:
             return
-        with ThreadPoolExecutor(len(groups), thread_name_prefix="sync") as threads:
-            for done in [threads.submit(self._group, names) for names in groups.values()]:
-                done.result()
+        with ThreadPoolExecutor(len(groups) + len(self.awaited), thread_name_prefix="sync") as threads:
+            under_way = [threads.submit(self._group, names) for names in groups.values()]
+            while self.awaited and not self.stop.is_set() and not all(group.done() for group in under_way):
+                self.stop.wait(_TAKE_IN_EVERY_S)
+                under_way += [threads.submit(self._group, [name]) for name in self._take_in_freed()]
+            for group in under_way:
+                group.result()
         for name, applier in list(self.appliers.items()):
             if self.stop.is_set() and not self.follow:
                 text = "stopped by a signal before it had caught up; the same command resumes"
@@ -232,6 +247,46 @@ class _Sync:
                 applier.save(self._lag_s(applier.position))
             except OfframpError as error:
                 self._fail(name, error)
+
+    def _take_in_freed(self) -> list[str]:
+        """Return the awaited routes that have an applier from now on."""
+        taken: list[str] = []
+        for name in list(self.awaited):
+            try:
+                if not self._is_free(name):
+                    continue
+                self._take_in(name)
+            except OfframpError as error:
+                self.failures[name] = [error]
+                if error.code not in _PASSING and not isinstance(error, TransientError):
+                    _log.error("%s: %s", name, error)
+                    self.awaited.remove(name)
+            else:
+                self.awaited.remove(name)
+                taken.append(name)
+        return taken
+
+    def _is_free(self, name: str) -> bool:
+        """Return whether the route is copied, and no run has it: a lease tried too early would keep a backfill out."""
+        route = self.by_name[name]
+        if not is_copied(self.state, route) or awaits_load(self.state, route):
+            return False
+        swept = route.keys.sync == "rescan" or not self.state.sync_positions.sweep_due(name)
+        return swept and not self.state.leases.holder(name)
+
+    def _take_in(self, name: str) -> None:
+        """The route has an applier, which has copied what a run wrote too late; raises why it has none."""
+        route = self.session.take_in(self.by_name[name])
+        try:
+            applier = self._open_route(route)
+            applier.copy_late()
+        except OfframpError:
+            self.session.give_back(name)
+            raise
+        self.by_name[name] = route
+        self.failures.pop(name, None)
+        self.appliers[name] = self.all_appliers[name] = applier
+        _log.info("%s: taken in", name)
 
     def _group(self, names: Sequence[str]) -> None:
         """The appliers of these routes, which share one way of finding changes, have come as far as they can."""
@@ -288,7 +343,7 @@ class _Sync:
         self.window_s = changes.window_s()
         self._behind_s = time.time() - (changes.now() >> 32)
         self._measured_at = time.monotonic()
-        for name, applier in self.appliers.items():
+        for name, applier in list(self.appliers.items()):
             lag_s = self._lag_s(applier.position)
             if self.window_s is not None and lag_s > max(_POLL_EVERY_S, self.window_s / 2):
                 _log.warning(
@@ -326,7 +381,7 @@ class _Sync:
         self._report_progress()
 
     def _report_progress(self) -> None:
-        self.watching([self._progress(name, applier) for name, applier in self.all_appliers.items()])
+        self.watching([self._progress(name, applier) for name, applier in list(self.all_appliers.items())])
 
     def _halt(self, name: str, why: str) -> None:
         try:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import sqlite3
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,7 @@ def test_where_other_runs_work_on_routes_each_is_named_and_nothing_is_done(
 
 
 @pytest.mark.process
-def test_a_route_that_a_sync_cannot_follow_may_be_copied_meanwhile(
+def test_a_route_that_is_copied_while_others_are_followed_is_taken_in(
     stores: Stores, database: Documents, unique: str, tmp_path: Path
 ) -> None:
     plan = a_plan(stores, database, tmp_path, unique)
@@ -121,8 +122,27 @@ def test_a_route_that_a_sync_cannot_follow_may_be_copied_meanwhile(
     assert following.poll() is None, following.communicate()
     copied = offramp("backfill", plan, "--route", "never", "--json", folder=tmp_path)
     assert copied.code == 0, copied.err
+    database["never"].delete_one({"_id": "new"})
+    until(lambda: has_new(stores, unique) == {"copied", "other"} or following.poll() is not None, "its first sync")
+    ended(following, dict.fromkeys(NAMES, "clean"))
+
+
+@pytest.mark.process
+def test_a_route_that_another_run_frees_while_others_are_followed_is_taken_in(
+    stores: Stores, database: Documents, unique: str, tmp_path: Path
+) -> None:
+    plan = a_plan(stores, database, tmp_path, unique)
+    with another_run(plan, "other"):
+        following = start("sync", plan, "--follow", "--json", folder=tmp_path)
+        until(lambda: has_new(stores, unique) == {"copied"} or following.poll() is not None, "a first sync")
+        assert following.poll() is None, following.communicate()
+    until(lambda: has_new(stores, unique) == {"copied", "other"} or following.poll() is not None, "its first sync")
+    ended(following, {"copied": "clean", "other": "clean", "never": "failed"})
+
+
+def ended(following: subprocess.Popen[str], verdicts: Mapping[str, str]) -> None:
+    """Stop the sync, whose report has these verdicts."""
     following.send_signal(signal.SIGTERM)
     out, err = following.communicate(timeout=60)
     assert following.returncode == 128 + signal.SIGTERM, err
-    verdicts = {row["route"]: row["verdict"] for row in json.loads(out)["routes"]}
-    assert verdicts == {"copied": "clean", "other": "clean", "never": "failed"}
+    assert {row["route"]: row["verdict"] for row in json.loads(out)["routes"]} == verdicts, err
