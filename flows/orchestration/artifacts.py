@@ -22,7 +22,7 @@ from prefect.artifacts import (
 from flows.connect.preflight import total_tally
 from flows.connect.stores import open_source, open_state
 from flows.orchestration.events import emit_verdict
-from flows.orchestration.summary import as_page, figures, findings, headline
+from flows.orchestration.summary import as_page, figures, findings, headline, skipped_routes
 from flows.plan.model import Plan, Route
 from flows.quantities import counted, number, seconds
 from flows.replication.sync import RouteProgress, SyncObserver
@@ -65,11 +65,13 @@ def show(report: Report, files: Sequence[Path]) -> None:
 def show_sync(report: Report, lag_s: float) -> None:
     """Create a table of what a sync did, and emit whether each route is current or lags more than `lag_s`.
 
-    A route whose verdict is not clean has an event of its verdict too, and is never called current.
+    A route whose verdict is not clean has an event of its verdict too, and is never called current; not so a route that
+    another run was at work on.
     """
     _show_table(report, artifact_key(report.plan, "sync"), "sync")
+    skipped = skipped_routes(report)
     for route in report.routes:
-        if route.verdict != "clean":
+        if route.verdict != "clean" and route.route not in skipped:
             emit_verdict(report, route, route.verdict)
         if route.sync is None or route.sync.age_s > lag_s:
             emit_verdict(report, route, "lagging")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from uuid import UUID
 
 from prefect.context import FlowRunContext
 
@@ -33,15 +35,23 @@ class PlanSource:
 
 
 def find_plan(plan: str) -> PlanSource:
-    """Return where the plan is that a parameter names: a path, or ``block:NAME`` for a block, which is read now.
+    """Return where the plan is that a parameter names: a path, or ``block:NAME`` for a block.
 
+    A flow run reads the block once: its name and its work are of the same text.
     Raises PlanError if there is no such block, TransientError if the server does not answer.
     """
     if not plan.startswith(BLOCK):
         return PlanSource(Path(plan).absolute())
     name = plan.removeprefix(BLOCK)
-    text = read_plan_block(name)
+    context = FlowRunContext.get()
+    run = context.flow_run if context else None
+    text = read_plan_block(name) if run is None else _read_once(name, run.id)
     return PlanSource(Path.cwd() / f"{name}.yaml", text)
+
+
+@lru_cache(maxsize=1)
+def _read_once(name: str, _flow_run: UUID) -> str:
+    return read_plan_block(name)
 
 
 def open_plan(source: PlanSource) -> Plan:

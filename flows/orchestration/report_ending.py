@@ -8,19 +8,23 @@ from prefect import get_run_logger
 
 from flows.orchestration.artifacts import show, show_sync
 from flows.orchestration.ending import Ending
-from flows.orchestration.summary import findings, headline
+from flows.orchestration.summary import findings, headline, skipped_routes, sync_headline
 from flows.reporting.files import write
 from flows.reporting.model import Report
+from stores.contract.stop import STOPPED
 
 
 def end_with_report(report: Report, folder: Path | None, *, lag_minutes: float | None = None) -> Ending[Report]:
     """The report is in the folder and its summary in Prefect; returns the ending, clean where a command exits with 0.
 
-    A report with `lag_minutes` is of a sync: a route further behind than that is shown as lagging. A folder that cannot
-    be written to is said in the log and in the message: the report is in the state too.
+    A report with `lag_minutes` is of a sync: a route further behind than that is shown as lagging. It is clean too
+    where other runs are at work on some of its routes, which the next sync catches up. A folder that cannot be written
+    to is said in the log and in the message: the report is in the state too.
     """
     log = get_run_logger()
-    message = headline(report)
+    skipped = skipped_routes(report) if lag_minutes is not None else []
+    others_clean = all(route.verdict == "clean" for route in report.routes if route.route not in skipped)
+    message = sync_headline(report, skipped) if skipped and others_clean else headline(report)
     files: list[Path] = []
     if folder is not None:
         try:
@@ -28,7 +32,7 @@ def end_with_report(report: Report, folder: Path | None, *, lag_minutes: float |
         except OSError as error:
             message += f"; the report was not written: {error.strerror}"
     for route in report.routes:
-        for finding in findings(route):
+        for finding in findings(route) if route.route not in skipped else ():
             log.warning("%s: %s", route.route, finding)
     if files:
         log.info("report: %s", ", ".join(str(path.absolute()) for path in files))
@@ -36,4 +40,6 @@ def end_with_report(report: Report, folder: Path | None, *, lag_minutes: float |
         show(report, files)
     else:
         show_sync(report, 60 * lag_minutes)
-    return Ending(report, message, is_clean=report.exit_code == 0)
+    stopped = any(STOPPED in route.codes for route in report.routes)
+    is_clean = report.exit_code == 0 or (bool(skipped) and others_clean)
+    return Ending(report, message, is_clean=is_clean, is_stopped=stopped)

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from flows.connect.lease_renewal import LEASE_HELD
 from flows.error_codes import CATALOGUE
 from flows.quantities import counted, number
 from flows.reporting.columns import cells, text_headings
@@ -66,6 +67,20 @@ def headline(report: Report) -> str:
     if len(unclean) > _MOST_ROUTES:
         parts.append(f"{len(unclean) - _MOST_ROUTES} more")
     return "; ".join(parts)
+
+
+def skipped_routes(report: Report) -> list[str]:
+    """Return the routes of a sync that were left to another run at work on them."""
+    return [route.route for route in report.routes if [*route.codes] == [LEASE_HELD]]
+
+
+def sync_headline(report: Report, skipped: Sequence[str]) -> str:
+    """Return in one line that the other routes are synced, and which were skipped."""
+    synced = len(report.routes) - len(skipped)
+    more = len(skipped) - _MOST_ROUTES
+    shown = [*skipped[:_MOST_ROUTES], *([f"{number(more)} more"] if more > 0 else [])]
+    routes = f"{number(synced)} of {counted(len(report.routes), 'route')}"
+    return f"{routes} synced; skipped, as another run is at work: {', '.join(shown)}"
 
 
 def error_line(error: BaseException) -> str:

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 import yaml
 from plans import offramp
+from prefect import flow
 from prefect.blocks.system import Secret
+from prefect.context import FlowRunContext
 from prefect.settings import PREFECT_API_AUTH_STRING, temporary_settings
 from prefect_servers import LIMIT_S, PrefectServer, prefect_server, running
 from pymongo.database import Database
@@ -21,7 +23,8 @@ from waiting import until
 from flows import backfill, check, mismatch_repair, reject_retry
 from flows.connect.lease_renewal import hold_leases
 from flows.connect.stores import open_state
-from flows.orchestration.plan_blocks import read_plan_block
+from flows.orchestration.plan_blocks import read_plan_block, save_plan_block
+from flows.orchestration.plan_source import find_plan, name_run
 from flows.orchestration.secret_blocks import read_secret
 from flows.plan.load import load
 from flows.plan.references import UnresolvedError
@@ -125,6 +128,7 @@ def test_every_flow_runs_on_a_worker_whose_plan_is_in_a_block(
     assert retried == ("COMPLETED", f"{unique} retry", "1 tried again, 1 copied, 0 rejected documents left")
     assert again == ("COMPLETED", f"{unique} retry", "0 tried again, 0 copied, 0 rejected documents left")
     assert (wrong[0], wrong[2].split(":")[0]) == ("FAILED", "E-USAGE")
+    assert "Traceback" not in log.read_text(), "a run that did not complete is told by its state"
     (row,) = json.loads(server.newest(f"offramp-{unique}-repair")["data"])
     assert (row["route"], row["missing"], row["copied"], row["left"], row["failed"]) == ("users", "1", "1", "0", "no")
     assert len(json.loads(server.newest(f"offramp-{unique}-check")["data"])) == 2
@@ -154,10 +158,33 @@ def test_a_block_that_is_not_there_fails_a_run_in_one_line(server: PrefectServer
         read_plan_block(unique)
     with pytest.raises(PlanError, match="single dashes"):
         read_plan_block("../x")
-    for flow in (check.check, mismatch_repair.mismatch_repair, reject_retry.reject_retry):
-        state: Any = flow(plan=f"block:{unique}", return_state=True)
+    for called in (check.check, mismatch_repair.mismatch_repair, reject_retry.reject_retry):
+        state: Any = called(plan=f"block:{unique}", return_state=True)
         assert state.is_failed()
         assert state.message.startswith("E-DEPLOY-BLOCK: ")
+
+
+def test_a_run_is_of_the_plan_by_which_it_is_named(server: PrefectServer, unique: str) -> None:
+    save_plan_block(unique, "name: before")
+
+    @flow(flow_run_name=name_run)
+    def reading(plan: str) -> tuple[str, str | None]:
+        save_plan_block(unique, "name: after")
+        context = FlowRunContext.get()
+        assert context is not None
+        assert context.flow_run is not None
+        return context.flow_run.name, find_plan(plan).text
+
+    assert reading(plan=f"block:{unique}") == ("before reading", "name: before")
+    assert reading(plan=f"block:{unique}") == ("after reading", "name: after")
+
+
+def test_a_repair_refuses_what_the_command_refuses(server: PrefectServer, plan: Path) -> None:
+    for kinds, delete_extras in ((["extra"], False), (["missing"], True)):
+        state: Any = mismatch_repair.mismatch_repair(
+            plan=str(plan), kinds=kinds, delete_extras=delete_extras, return_state=True
+        )
+        assert state.message.startswith("E-USAGE: "), state.message
 
 
 def test_a_folder_that_no_report_can_be_written_to_stops_a_deploy_and_a_run_before_it_copies(
@@ -194,6 +221,8 @@ def test_syncs_skipped_by_a_run_at_work_have_a_message_of_a_line_and_leave_a_run
         with open_state(loaded) as state, hold_leases(state, loaded, loaded.chosen(())):
             skipped = [server.ended_run(deployment, {}, log) for _ in range(3)]
             kept = server.runs(deployment, "CANCELLED")
+        with open_state(loaded) as state, hold_leases(state, loaded, loaded.chosen(("orders",))):
+            partly = server.ended_run(deployment, {}, log)
         synced = server.ended_run(deployment, {"routes": ["users"]}, log)
 
     assert {run["state_type"] for run in skipped} == {"CANCELLED"}, (skipped[0]["state"], log.read_text())
@@ -203,7 +232,14 @@ def test_syncs_skipped_by_a_run_at_work_have_a_message_of_a_line_and_leave_a_run
     assert sorted(hours) == sorted(set(hours)), "more than one an hour"
     assert skipped[-1]["id"] in [run["id"] for run in kept]
     assert synced["state_type"] == "COMPLETED", synced["state"]["message"]
-    assert log.read_text().count("offramp: E-LEASE-HELD") == 3
+    told = [line for line in log.read_text().splitlines() if line.startswith("offramp: ")]
+    assert told == ["offramp: E-LEASE-HELD other runs are working on 2 of 2 routes, so nothing was done"] * 3
+    assert "Traceback" not in log.read_text()
+    assert partly["state_type"] == "COMPLETED", partly["state"]["message"]
+    assert partly["state"]["message"] == "1 of 2 routes synced; skipped, as another run is at work: orders"
+    about = {"resource": {"id": [f"offramp.route.{unique}.orders"]}}
+    events = server.found("events", filter=about)
+    assert "offramp.route.failed" not in {event["event"] for event in events}
 
 
 def test_a_server_with_a_password_is_used_with_it_and_refuses_without(
