@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any, TextIO
@@ -18,14 +20,31 @@ from flows.visible_text import visible, visible_lines
 from stores.masking import masked, masked_content
 
 _SHOW_CURSOR = "\x1b[?25h"
+_THOUSANDS = re.compile(r"(?<=\d) (?=\d{3}(?!\d))")
 
 
 def echo(*lines: str, err: bool = False, flush: bool = False) -> None:
-    """Each text is a line of standard output, or of standard error; a newline within a text is shown as an escape."""
+    """Each text is a line of standard output, or of standard error; a newline within a text is shown as an escape.
+
+    On a terminal a line that is too long breaks between its words. It stays whole elsewhere, for who reads by lines.
+    """
     stream = sys.stderr if err else sys.stdout
-    stream.write("".join(f"{masked(visible(line))}\n" for line in lines))
+    shown = [masked(visible(line)) for line in lines]
+    if _unguarded(stream).isatty():
+        shown = [part for line in shown for part in wrapped(line, shutil.get_terminal_size().columns)]
+    stream.write("".join(f"{line}\n" for line in shown))
     if err or flush:
         stream.flush()
+
+
+def wrapped(line: str, width: int) -> list[str]:
+    """Return the line in lines of at most so many columns, but for a longer word, all but the first indented."""
+    if len(line) <= width:
+        return [line]
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    joined = _THOUSANDS.sub("\xa0", line)  # A number stays on a line.
+    lines = textwrap.wrap(joined, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return [part.replace("\xa0", " ") for part in lines]
 
 
 def flush() -> None:

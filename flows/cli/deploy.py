@@ -178,7 +178,8 @@ def _when(schedule: Mapping[str, object] | None) -> str:
     if "cron" in schedule:
         minute, hour = map(int, str(schedule["cron"]).split()[:2])
         return f"each day at {hour:02}:{minute:02} {schedule['timezone']}"
-    return f"every {float(str(schedule['interval'])) / 60:g} minutes"
+    minutes = float(str(schedule["interval"])) / 60
+    return "every minute" if minutes == 1 else f"every {minutes:g} minutes"
 
 
 def _which(routes: object) -> str:

@@ -75,9 +75,11 @@ def _run() -> None:
         echo("offramp: ended at once; the same command resumes", err=True)
         sys.exit(exit_codes.INTERRUPTED)
     except OfframpError as error:
+        from stores.contract.stop import STOPPED  # With the stores' contracts, which `--help` does not need.
+
         first, *rest = error.lines
         echo(f"offramp: {first}", *rest, err=True)
-        code = signal_code() if error.code == "E-STOPPED" else 0
+        code = signal_code() if error.code == STOPPED else 0
         _fail(error.code, error.message, code or exit_codes.of_error(error))
     except Exception as error:  # noqa: BLE001 - Python would end with 1, which says "finished with rejects"
         message = f"unexpected {origin(error)}; the same command resumes"

@@ -62,7 +62,7 @@ def list_(
     as_json: bool,
 ) -> None:
     """List the rejects of PLAN, from its state alone: where, why, how often and since when; never values."""
-    from flows.reporting.text import table
+    from flows.reporting.text import cell, table
 
     found = _kept(plan_path, routes, _chosen(id_, code, stage, accepted=accepted))
     if as_json:
@@ -75,7 +75,7 @@ def list_(
             "stage": reject.stage,
             "code": reject.code,
             "field": reject.field or "-",
-            "attempts": str(reject.attempts),
+            "attempts": cell(reject.attempts),
             "first": _iso(reject.first),
             "last": _iso(reject.last),
             "reason": reject.reason,
@@ -143,9 +143,10 @@ def retry(plan_path: Path, routes: tuple[str, ...], id_: str, code: str, stage: 
     if as_json:
         print_json({"routes": [outcome.as_json() for outcome in outcomes], "open": left})
     else:
-        names = ("route", "chosen", "mended", "gone", "rejected", "nameless")
+        headings = {"route": "route", "chosen": "chosen", "mended": "corrected", "gone": "gone"}
+        headings |= {"rejected": "rejected again", "nameless": "without _id"}
         rows = [outcome.as_json() for outcome in outcomes]
-        cells = [{name: cell(row[name]) for name in names} for row in rows]
+        cells = [{heading: cell(row[name]) for name, heading in headings.items()} for row in rows]
         echo(*table(cells, left=("route",), width=stdout_width()))
         for outcome in outcomes:
             if outcome.failure:
@@ -227,8 +228,8 @@ def drop(
     if as_json:
         print_json({"opened" if undo else "accepted": done})
         return
-    for route, number in done.items():
-        echo(f"{route}: {number} {'opened again' if undo else 'accepted'}")
+    for route, rejects in done.items():
+        echo(f"{route}: {counted(rejects, 'reject')} {'opened again' if undo else 'accepted'}")
 
 
 def _chosen(id_: str, code: str, stage: str | None, *, accepted: bool | None = None) -> RejectFilter:

@@ -11,6 +11,7 @@ import click
 from flows import exit_codes
 from flows.cli.options import JSON, PLAN, ROUTES
 from flows.cli.signals import interruptible, leave
+from flows.quantities import number
 from flows.terminal import echo, print_json, stdout_on_stderr, stdout_width
 from stores.errors import PlanError
 
@@ -76,7 +77,7 @@ def repair(
 
 def _print_repaired(outcomes: Sequence[Repaired], wanted: Sequence[str], *, dry_run: bool) -> None:
     from flows.copying.own_records import INDISTINCT, NOT_OF_THE_ROUTE
-    from flows.quantities import number, some_of
+    from flows.quantities import some_of
     from flows.reporting.text import cell, table
 
     rows = [
@@ -84,7 +85,7 @@ def _print_repaired(outcomes: Sequence[Repaired], wanted: Sequence[str], *, dry_
             "route": outcome.route,
             **{name: cell(outcome.wrong.get(name, 0)) for name in ("missing", "differs", "extra")},
             **{name: cell(getattr(outcome, name)) for name in ("copied", "deleted")},
-            "mended": cell(outcome.corrected),
+            "corrected": cell(outcome.corrected),
             "left": cell(sum(outcome.left.values())),
         }
         for outcome in outcomes
@@ -101,9 +102,7 @@ def _print_repaired(outcomes: Sequence[Repaired], wanted: Sequence[str], *, dry_
         for kind in (kind for kind in ("missing", "differs", "extra") if kind not in wanted):
             if found := outcome.found.get(kind):
                 option = "--delete-extras" if kind == "extra" else f"--only {kind}"
-                echo(
-                    f"{outcome.route}: {number(found)} {kind} were found and not repaired; to repair them add {option}"
-                )
+                echo(f"{outcome.route}: found and not repaired: {number(found)} {kind}; to repair them add {option}")
         if collides := outcome.found.get("collides"):
             echo(
                 f"{outcome.route}: {number(collides)} collide: two documents have the same address; correct the key in"

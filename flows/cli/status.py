@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from flows.cli.options import JSON, PLAN
-from flows.quantities import counted
+from flows.quantities import counted, seconds
 from flows.terminal import echo, print_json, stdout_width
 
 
@@ -27,10 +27,13 @@ def status(plan_path: Path, as_json: bool) -> None:
     if as_json:
         print_json({"routes": rows})
         return
-    shown = (
-        *("route", "stage", "partitions", "read", "dropped", "rejected", "records", "lag_s", "synced_to"),
-        *("verdict", "at_work"),
-    )
+    shown = {
+        **{name: name for name in ("route", "stage", "partitions", "read", "dropped", "rejected", "records")},
+        "lag_s": "behind",
+        "synced_to": "synced to",
+        "verdict": "verdict",
+        "at_work": "run at work",
+    }
     # What a sync or a repair has overtaken is no figure of what the target holds.
     known = [
         row
@@ -38,8 +41,13 @@ def status(plan_path: Path, as_json: bool) -> None:
         | (dict.fromkeys(COPY_FIGURES) if row["figures"] == "past" else {})
         for row in rows
     ]
-    cells = [{name: cell(row[name]) for name in shown} for row in known]
-    echo(*table(cells, left=("route", "stage", "synced_to", "verdict", "at_work"), width=stdout_width()))
+    cells = [
+        {heading: seconds(row[name]) if name == "lag_s" else cell(row[name]) for name, heading in shown.items()}
+        for row in known
+    ]
+    left = ("route", "stage", "synced to", "verdict", "run at work")
+    spare = ("run at work", "synced to", "dropped", "partitions", "records")
+    echo(*table(cells, left=left, width=stdout_width(), spare=spare))
     for row in rows:
         if row["figures"] == "past":
             echo(f"{row['route']}: {_since(row)}; offramp verify counts what the target holds")

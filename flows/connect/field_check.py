@@ -12,7 +12,7 @@ from flows.plan.unknown_fields import find_unknown_fields
 from mappers.contract import Document, MappingError
 from mappers.documents.decoding import decode
 from stores.contract.source import Source
-from stores.contract.stop import NEVER, Stop
+from stores.contract.stop import NEVER, STOPPED, Stop
 from stores.errors import OfframpError
 
 _LOOKED_AT = 1_000
@@ -42,7 +42,7 @@ def unknown_field_notes(
     notes: dict[str, Sequence[str]] = {}
     for name, outcome in found.items():
         if isinstance(outcome, OfframpError):
-            if outcome.code == "E-STOPPED":
+            if outcome.code == STOPPED:
                 raise outcome
             notes[name] = [f"the fields that the route names were not looked for ({outcome.code})"]
         else:

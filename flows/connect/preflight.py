@@ -14,7 +14,7 @@ from flows.connect.plan_changes import changed_keys
 from flows.connect.route_steps import StepObserver, take_step
 from flows.connect.stores import open_source
 from flows.plan.model import Plan, Route
-from flows.quantities import named
+from flows.quantities import named, number
 from mappers.expiry import IndexExpires
 from stores.contract.journal import Tally
 from stores.contract.stop import NEVER, Stop, raise_if_stopped
@@ -198,7 +198,7 @@ def join_errors(wrong: Sequence[RouteFaults]) -> OfframpError:
         return failures[0]
     lasting = any(isinstance(error, PermanentError) for error in failures)
     return (PermanentError if lasting else TransientError)(
-        "E-STORES", f"{len(failures)} stores cannot be used; nothing has been written", [*map(str, failures)]
+        "E-STORES", f"{number(len(failures))} stores cannot be used; nothing has been written", [*map(str, failures)]
     )
 
 
@@ -211,7 +211,7 @@ def join_faults(faults: Sequence[PlanError]) -> PlanError:
     """Return one PlanError that lists all of these."""
     if len(faults) == 1:
         return faults[0]
-    return PlanError("E-PLAN", f"{len(faults)} faults; nothing has been written", [*map(str, faults)])
+    return PlanError("E-PLAN", f"{number(len(faults))} faults; nothing has been written", [*map(str, faults)])
 
 
 def total_tally(state: State, route: Route) -> Tally:

@@ -32,6 +32,9 @@ class RunObserver(Observer, Protocol):
     def planned(self, route: str, stage: str, jobs: int, documents: int) -> None:
         """So many jobs of a stage of the route are to come, with about so many documents, beside those planned."""
 
+    def said(self, text: str) -> None:
+        """A person who waits should know this now; it is in the report too."""
+
 
 class Silent:
     """An observer that watches nothing."""
@@ -40,6 +43,9 @@ class Silent:
         """Do nothing."""
 
     def planned(self, route: str, stage: str, jobs: int, documents: int) -> None:
+        """Do nothing."""
+
+    def said(self, text: str) -> None:
         """Do nothing."""
 
     def began(self, route: str, stage: str, documents: int) -> None:

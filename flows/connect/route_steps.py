@@ -10,7 +10,7 @@ from queue import Empty, SimpleQueue
 from typing import Protocol, TypeVar
 
 from flows.plan.model import Route
-from stores.contract.stop import NEVER, Stop
+from stores.contract.stop import NEVER, STOPPED, Stop
 from stores.errors import OfframpError, TransientError
 
 ROUTES_AT_ONCE = 16
@@ -85,5 +85,5 @@ def take_step(
             del under_way[ended.get()[0]]
     if fault is not None:
         raise fault
-    stopped = TransientError("E-STOPPED", f"stopped by a signal while {step}; the same command resumes")
+    stopped = TransientError(STOPPED, f"stopped by a signal while {step}; the same command resumes")
     return {route.name: outcomes.get(route.name, stopped) for route in routes}

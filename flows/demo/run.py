@@ -22,7 +22,7 @@ from flows.demo.live_writer import writing
 from flows.demo.seed import counts, marketplace
 from flows.plan.load import load
 from flows.plan.model import Plan
-from flows.quantities import counted
+from flows.quantities import counted, seconds
 from flows.replication.sync import sync
 from flows.reporting.files import write
 from flows.reporting.model import Report
@@ -79,7 +79,8 @@ def run(
         plan = load(configuration() / "plan.yaml", environment)
         seeded = _seed(plan, documents, stop)
         steps.done(
-            f"seeded {counted(seeded, 'document')} in {len(counts(documents))} collections", "database marketplace"
+            f"seeded {counted(seeded, 'document')} in {counted(len(counts(documents)), 'collection')}",
+            "database marketplace",
         )
         if stop.is_set():
             report = _nothing(plan)
@@ -160,7 +161,8 @@ def _changes(report: Report) -> int:
 
 
 def _behind(report: Report) -> str:
-    return f"{max((row.sync.lag_s for row in report.routes if row.sync is not None), default=0):.1f} s behind at most"
+    lag_s = max((row.sync.lag_s for row in report.routes if row.sync is not None), default=0.0)
+    return f"{seconds(lag_s)} behind at most"
 
 
 def _nothing(plan: Plan) -> Report:
@@ -263,7 +265,7 @@ class _Steps:
         now = time.monotonic()
         self._number += 1
         if not self._quiet:
-            _say(f"{self._number}  {what} ({where}) {now - self._since:.1f}s")
+            _say(f"{self._number}  {what} ({where}) {seconds(now - self._since)}")
         self._since = now
 
 

@@ -12,6 +12,7 @@ import yaml
 
 from flows.plan.bounded_yaml import PlanBoundError, Walk, composed, is_merge, key_text, read_text
 from flows.plan.references import UnresolvedError, resolve
+from flows.quantities import counted
 from flows.visible_text import visible
 from stores.errors import PlanError
 from stores.masking import MASK, is_secret_name
@@ -125,8 +126,7 @@ class PlanFile:
         ordered = sorted(
             dict.fromkeys(self.faults), key=lambda fault: int(fault[len(visible(str(self.path))) + 1 :].split(":")[0])
         )
-        count = f"{len(ordered)} fault{'s' if len(ordered) > 1 else ''} in the plan"
-        return PlanError("E-PLAN", f"{count}; nothing has been written", ordered)
+        return PlanError("E-PLAN", f"{counted(len(ordered), 'fault')} in the plan; nothing has been written", ordered)
 
 
 def read(path: Path, environment: Mapping[str, str], text: str | None = None) -> PlanFile:

@@ -34,7 +34,7 @@ def sync_notes(
     """
     with open_source(plan) as database:
         found = take_step(
-            *("asking how changes are told", routes, lambda route: _notes(route, database, documents[route.name])),
+            *("asking how each can be synced", routes, lambda route: _notes(route, database, documents[route.name])),
             stop=stop,
             observer=observer,
             abandons=True,

@@ -18,7 +18,7 @@ from flows.verifier.ledger import AddressLog, Entry, Finding, extras
 from mappers.contract import Record
 from stores.contract.journal import RejectJournal
 from stores.contract.source import Partition, Source
-from stores.contract.stop import NEVER, Stop, raise_if_stopped
+from stores.contract.stop import NEVER, STOPPED, Stop, raise_if_stopped
 from stores.contract.target import Listable, Target
 from stores.errors import TransientError
 from stores.throttling.batches import cut
@@ -109,7 +109,7 @@ def _sweep(
             if names.get(owner) not in refused
         )
     if not list_share(target, log, stop=stop):
-        raise TransientError("E-STOPPED", _STOPPED)
+        raise TransientError(STOPPED, _STOPPED)
     done = Swept(indistinct=is_indistinct(target, projection))
     swept(done)
     for addresses in cut(extras([log.path]), _AT_ONCE):

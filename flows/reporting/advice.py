@@ -10,6 +10,7 @@ from flows.error_codes import CATALOGUE
 from flows.reporting.entries import entries, without_verdict
 from flows.reporting.model import Report, RouteReport
 from flows.verifier.ledger import is_systemic
+from stores.contract.stop import STOPPED
 
 _MOST_NAMED = 5
 """Routes that a command names; of more the step lists the names, and a person chooses."""
@@ -30,7 +31,7 @@ def _has_verdict(*verdicts: str) -> Callable[[RouteReport], bool]:
 
 
 def _was_signalled(row: RouteReport) -> bool:
-    return row.verdict == "stopped" and any(reason.startswith("E-STOPPED") for reason in row.reasons)
+    return row.verdict == "stopped" and any(reason.startswith(STOPPED) for reason in row.reasons)
 
 
 def _is_over_budget(row: RouteReport) -> bool:

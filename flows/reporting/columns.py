@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from flows.quantities import number
+from flows.quantities import number, seconds
 from flows.reporting.model import RouteReport
 
 Place = Literal["terminal", "markdown", "html", "mismatches", "event", "sync", "docs"]
@@ -16,6 +16,8 @@ Value = str | int | float | None
 
 NOT_CHECKED = "-"
 """Stands for None in a table: not checked, which is never 0."""
+SPARE = ("backfill", "verify", "target", "expired", "dropped", "changes since the backfill", "read", "records")
+"""The headings of the columns without which a verdict is still understood, that of the least use first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Column:
             case int():
                 return number(value)
             case float():
-                return f"{value:.1f}s"
+                return seconds(value)
             case _:
                 return value
 

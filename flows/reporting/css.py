@@ -39,7 +39,7 @@ code span, data { white-space: nowrap; }
 .scroll { overflow-x: auto; margin: .6rem 0; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding-bottom: .3rem; }
-th, td { padding: .3rem .9rem .3rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--rule); }
+th, td { padding: .3rem .7rem .3rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--rule); }
 th { font-weight: 600; color: var(--soft); white-space: nowrap; }
 td.n, th.n { text-align: right; white-space: nowrap; }
 td { max-width: 24rem; overflow-wrap: break-word; } td code { overflow-wrap: inherit; }
@@ -60,7 +60,7 @@ svg .area { fill: var(--first); fill-opacity: .3; stroke: var(--first); stroke-w
 .numbers span { white-space: nowrap; }
 a { color: inherit; text-underline-offset: .15em; } abbr { text-decoration: none; }
 details { margin-top: .3rem; } summary { cursor: pointer; color: var(--soft); font-size: .9rem; }
-tfoot td { font-weight: 600; border-bottom: 0; }
+tfoot td { font-weight: 600; border-bottom: 0; white-space: nowrap; }
 section.clean { margin: .9rem 0; padding-top: .9rem; border-top: 1px solid var(--rule); }
 details.route > summary { color: var(--ink); font-size: 1rem; overflow-wrap: anywhere; }
 .signature { break-inside: avoid; }

@@ -92,8 +92,8 @@ def _far(row: RouteReport) -> str:
 def _clean(command: str, rows: Sequence[RouteReport]) -> str:
     if command == "sync":
         return "Every change up to the time of the sync is in the targets; nothing was compared."
-    counted = "Every document that the plan covers is accounted for"
+    accounted = "Every document that the plan covers is accounted for"
     if all(row.verified == "full" for row in rows):
-        return f"{counted}, and every record was read back from its target and found to be what its document maps to."
+        return f"{accounted}, and every record was read back from its target and found to be what its document maps to."
     partly = ", ".join(row.route for row in rows if row.verified != "full")
-    return f"{counted}, but not every record was compared with its document: {partly}."
+    return f"{accounted}, but not every record was compared with its document: {partly}."

@@ -16,7 +16,7 @@ def escaped(words: str) -> str:
 
 
 def prose(sentence: str) -> str:
-    """Return a sentence of our own, with what is between a pair of backticks as code."""
+    """Return a sentence as it may be put into the page, with what is between a pair of backticks as code."""
     pieces = escaped(sentence).split("`")
     if len(pieces) % 2 == 0:  # The last backtick has no partner.
         pieces[-2:] = [f"{pieces[-2]}`{pieces[-1]}"]
@@ -40,7 +40,7 @@ def moment(iso: str) -> str:
 
 def keyed_number(key: str, value: float) -> str:
     """Return a number with its key in report.json, such as ``routes.0.read``."""
-    words = number(value) if isinstance(value, int) else f"{value:g}"
+    words = number(value) if isinstance(value, int) else f"{value:,.1f}".replace(",", " ")
     return f'<data data-key="{escape(key, quote=True)}" value="{value}">{words}</data>'
 
 

@@ -12,7 +12,7 @@ from flows.reporting.headline import meaning
 from flows.reporting.html_elements import bullets, escaped, keyed_number, moment, prose, table
 from flows.reporting.html_routes import VERDICT_WORDS, route_sections, summary
 from flows.reporting.model import Report
-from flows.reporting.wording import ALWAYS_UNCHECKED, server_text, unchecked
+from flows.reporting.wording import ALWAYS_UNCHECKED, canaries, server_text, unchecked
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
@@ -33,6 +33,7 @@ def as_html(report: Report) -> str:
         f'<p class="word">{word}</p><p>{escaped(meaning(report))}</p>',
         f"<p><b>Next:</b></p>{bullets([*map(_step, next_steps(report))])}</section>",
         summary(report),
+        _canaries(report),
         _unchecked(report),
         *route_sections(report),
         _circumstances(report),
@@ -53,6 +54,11 @@ def as_html(report: Report) -> str:
 def _step(step: Step) -> str:
     routes = f"{escaped(', '.join(step.routes))}: " if step.routes else ""
     return routes + prose(step.text)
+
+
+def _canaries(report: Report) -> str:
+    found = [escaped(sentence) for sentence in canaries(report)]
+    return f"<h2>The verification itself</h2>{bullets(found)}" if found else ""
 
 
 def _unchecked(report: Report) -> str:

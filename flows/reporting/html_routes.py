@@ -8,7 +8,7 @@ from flows.quantities import counted, number
 from flows.reporting.columns import columns, total
 from flows.reporting.entries import Entry, entries, without_verdict
 from flows.reporting.html_charts import route_charts
-from flows.reporting.html_elements import bullets, escaped, number_class, route_number
+from flows.reporting.html_elements import bullets, escaped, number_class, prose, route_number
 from flows.reporting.html_tables import differences_tables, losses_table, mismatches_table, sums_list
 from flows.reporting.model import Report, RouteReport, Verdict
 from flows.reporting.wording import remarks
@@ -71,7 +71,7 @@ def route_sections(report: Report) -> Iterator[str]:
 
 def _section(at: int, entry: Entry) -> str:
     row = entry.row
-    lines = [escaped(line) for line in (*row.reasons, *remarks(row))]
+    lines = [prose(line) for line in (*row.reasons, *remarks(row))]
     return (
         f'<section><h2 id="route-{at}">{escaped(row.route)}: {_verdict(row)}</h2>{_about(entry)}{bullets(lines)}'
         f"{_figures(entry)}</section>"
@@ -85,7 +85,7 @@ def _clean_section(at: int, entry: Entry) -> str:
     return (
         f'<section class="clean"><details class="route" id="route-{at}"><summary><b>{escaped(row.route)}</b>:'
         f" {_verdict(row)}, {documents}verified: {escaped(row.verified)}</summary>{_figures(entry)}</details>"
-        f"{_about(entry)}{bullets([escaped(line) for line in remarks(row)])}</section>"
+        f"{_about(entry)}{bullets([prose(line) for line in remarks(row)])}</section>"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flows.quantities import number
+from flows.quantities import counted
 from flows.reporting.advice import Step, next_steps
 from flows.reporting.columns import NOT_CHECKED, cells, text_headings, total_cells
 from flows.reporting.entries import Entry, entries, without_verdict
@@ -13,6 +13,7 @@ from flows.reporting.text import closing_line, loss_text
 from flows.reporting.wording import (
     ALWAYS_UNCHECKED,
     as_line,
+    canaries,
     remarks,
     server_text,
     slowed_down,
@@ -45,6 +46,8 @@ def as_markdown(report: Report) -> str:
         *(f"- Without a verdict: {plain(other.route)}, {plain(other.void)}" for other in without_verdict(report)),
         "",
     ]
+    if found := canaries(report):
+        lines += ["## The verification itself", "", *(f"- {prose(sentence)}" for sentence in found), ""]
     lines += ["## What was not checked", ""]
     lines.extend(f"- {prose(what)} ({plain(', '.join(routes))})" for what, routes in unchecked(report).items())
     lines += [*(f"- {sentence}" for sentence in ALWAYS_UNCHECKED), ""]
@@ -56,10 +59,10 @@ def as_markdown(report: Report) -> str:
         f"from {report.started.isoformat(timespec='seconds')} to {report.finished.isoformat(timespec='seconds')},"
         f" report.json's SHA-256 `{report.digest()}`.",
         "",
-        f"Source: {plain(report.source.server or 'server unknown')}, database {plain(report.source.database)},"
+        f"- Source: {prose(report.source.server or 'server unknown')}, database {plain(report.source.database)},"
         f" {plain(report.source.version or 'version unknown')}; cluster time {plain(began)} to {plain(ended)}.",
-        *(f"Target {plain(server.target)}: {plain(server_text(server))}." for server in report.servers),
-        f"Versions: {plain(', '.join(f'{name} {version}' for name, version in report.versions.items()))}.",
+        *(f"- Target {plain(server.target)}: {prose(server_text(server))}" for server in report.servers),
+        f"- Versions: {plain(', '.join(f'{name} {version}' for name, version in report.versions.items()))}.",
         "",
         "Approved by (name, role, date, signature): ____________________________________________",
         "",
@@ -75,7 +78,7 @@ def _step(step: Step) -> str:
 def _route(entry: Entry) -> list[str]:
     """Return the section of a route: all that is known of it."""
     route = entry.row
-    lines = [f"## {plain(route.route)}: {route.verdict}", "", f"- {plain(_about(entry))}"]
+    lines = [f"## {plain(route.route)}: {route.verdict}", "", f"- {_about(entry)}"]
     lines.extend(f"- {prose(reason)}" for reason in route.reasons)
     lines.extend(f"- {as_line(route, equation)}" for equation in sums(route))
     lines.extend(f"- {prose(remark)}" for remark in remarks(route))
@@ -83,7 +86,7 @@ def _route(entry: Entry) -> list[str]:
         f"- {plain(kind)} at {code(address)}" for kind, addresses in route.samples.items() for address in addresses
     )
     lines.extend(f"- {prose(loss_text(loss))}" for loss in route.lost)
-    lines.extend(f"- rejected {number(count)} x {plain(name)}" for name, count in route.rejects.items())
+    lines.extend(f"- rejected {counted(count, 'document')}: {plain(name)}" for name, count in route.rejects.items())
     lines.extend([f"- {prose(slowdown)}"] if (slowdown := slowed_down(route)) else [])
     lines.append("")
     if route.differing is not None and route.differing.samples:
@@ -94,7 +97,7 @@ def _route(entry: Entry) -> list[str]:
 def _clean_route(entry: Entry) -> list[str]:
     """Return the section of a clean route: where it is, what a person has accepted or done, and its losses."""
     route = entry.row
-    lines = [f"## {plain(route.route)}: {route.verdict}", "", f"- {plain(_about(entry))}"]
+    lines = [f"## {plain(route.route)}: {route.verdict}", "", f"- {_about(entry)}"]
     lines.extend(f"- {prose(remark)}" for remark in remarks(route))
     lines.extend(f"- {prose(loss_text(loss))}" for loss in route.lost)
     return [*lines, ""]
@@ -102,10 +105,10 @@ def _clean_route(entry: Entry) -> list[str]:
 
 def _about(entry: Entry) -> str:
     route = entry.row
-    where = f", {route.location}" if route.location else ""
-    published = f", read by clients at {route.place}" if route.place else ""
-    found = f"; {entry.found}" if entry.found else ""
-    return f"From {route.collection} to {route.target}{where}{published}; verified: {route.verified}{found}"
+    where = f", {code(route.location)}" if route.location else ""
+    published = f", read by clients at {code(route.place)}" if route.place else ""
+    found = plain(f"; verified: {route.verified}{f'; {entry.found}' if entry.found else ''}")
+    return f"From {plain(route.collection)} to {plain(route.target)}{where}{published}{found}"
 
 
 def _difference_cells(sample: FieldDifference) -> dict[str, str]:

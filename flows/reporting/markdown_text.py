@@ -13,6 +13,8 @@ _ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;"}
 _SPECIAL: Final = re.compile(r"[&<>|]|[\\`*\[\]~$]|(?<![^\W_])_|_(?![^\W_])")
 _ADDRESS: Final = re.compile(r"://|(?<=\bwww)\.|@", re.IGNORECASE)
 """What makes a link of an address without brackets; as an entity it makes none."""
+_ADDRESSES: Final = re.compile(r"([^\s`]*(?:://|\bwww\.|@)[^\s`]*[^\s`.,;:!?)\]'\"])", re.IGNORECASE)
+"""Words with an address in them, without the punctuation behind."""
 _BLOCK: Final = re.compile(r"(?:#{1,6}|[-+=])(?=\s|$|[-+=])|\d{1,9}[.)](?=\s|$)")
 """What is a heading, a list or a rule at the beginning of a line."""
 
@@ -24,15 +26,21 @@ def plain(text: str) -> str:
 
 
 def prose(sentence: str) -> str:
-    """Return a sentence that begins a line, shown as it is, with what is between a pair of backticks as code."""
+    """Return a sentence that begins a line, shown as it is, with addresses and what is between backticks as code."""
     pieces = sentence.strip(" ").split("`")
     if len(pieces) % 2 == 0:  # The last backtick has no partner.
         pieces[-2:] = [f"{pieces[-2]}`{pieces[-1]}"]
-    shown = "".join(code(piece) if at % 2 and piece else plain(piece) for at, piece in enumerate(pieces))
+    shown = "".join(code(piece) if at % 2 and piece else _with_addresses(piece) for at, piece in enumerate(pieces))
     if begins := _BLOCK.match(shown):
         mark = begins.end() - 1 if shown[0].isdigit() else 0
         return f"{shown[:mark]}\\{shown[mark:]}"
     return shown
+
+
+def _with_addresses(text: str) -> str:
+    """Return text whose addresses are code: they make no link, and are read without entities too."""
+    pieces = _ADDRESSES.split(text)
+    return "".join(code(piece) if at % 2 else plain(piece) for at, piece in enumerate(pieces))
 
 
 def code(text: str) -> str:

@@ -132,6 +132,8 @@ class RouteReport:
     """What this run deleted from the target as nothing maps to it any more; None where it did not look for that."""
     warnings: Sequence[str] = ()
     """What this run left behind in a store that refused to remove it, with what to do."""
+    canary: str = ""
+    """What damage was planted in the target and found before anything was compared; "" where none was to be."""
 
     def __post_init__(self) -> None:
         """No text of the row has a secret of the plan, wherever it came from."""

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import replace
 
-from flows.quantities import counted, named, number
+from flows.quantities import counted, named, number, seconds
 from flows.reporting.advice import next_steps
-from flows.reporting.columns import NOT_CHECKED, cells, text_headings, total_cells
+from flows.reporting.columns import NOT_CHECKED, SPARE, Place, cells, text_headings, total_cells
 from flows.reporting.entries import entries
 from flows.reporting.headline import meaning
 from flows.reporting.model import FieldLoss, PastRun, Report
-from flows.reporting.wording import remarks, slowed_down
+from flows.reporting.wording import canaries, remarks, slowed_down
 from flows.visible_text import visible
 
 
-def table(rows: Sequence[Mapping[str, str]], left: Iterable[str], width: int | None = None) -> list[str]:
+def table(
+    rows: Sequence[Mapping[str, str]], left: Iterable[str], width: int | None = None, spare: Sequence[str] = ()
+) -> list[str]:
     """Return rows of cells as lines under their names; columns named in `left` are aligned to the left.
 
     A table that is wider than `width` columns has no column of figures that are the same in all rows, 0 or not known,
-    which are named below it. One that is still wider has a paragraph for each row instead.
+    then none of the columns `spare`, the first of them first, until it fits; they are named below it. One that is still
+    wider has a paragraph for each row instead.
     """
     rows = [{name: visible(cell) for name, cell in row.items()} for row in rows]
     words = set(left)
@@ -29,10 +33,18 @@ def table(rows: Sequence[Mapping[str, str]], left: Iterable[str], width: int | N
     below: list[str] = []
     for cell, meaning_ in (("0", "0 in each"), (NOT_CHECKED, "not known of any")):
         same = [name for name in rows[0] if name not in words and all(row[name] == cell for row in rows)]
-        rows = [{name: row[name] for name in row if name not in same} for row in rows]
+        rows = _without(rows, same)
         below += textwrap.wrap(f"{meaning_}: {', '.join(same)}", width) if same else []
-    lines = _columns(rows, words)
-    return (lines if _width(lines) <= width else _paragraphs(rows, width)) + below
+    for many in range(len(spare) + 1):
+        lines = _columns(_without(rows, spare[:many]), words)
+        if _width(lines) <= width:
+            hidden = [name for name in rows[0] if name in spare[:many]]
+            return lines + textwrap.wrap(f"in a wider terminal: {', '.join(hidden)}", width) * bool(hidden) + below
+    return _paragraphs(rows, width) + below
+
+
+def _without(rows: Sequence[Mapping[str, str]], names: Container[str]) -> list[Mapping[str, str]]:
+    return [{name: cell for name, cell in row.items() if name not in names} for row in rows]
 
 
 def cell(value: object) -> str:
@@ -59,7 +71,7 @@ def _paragraphs(rows: Sequence[Mapping[str, str]], width: int) -> list[str]:
     for row in rows:
         (_, first), *others = row.items()
         # A name stays on the line of its value.
-        pairs = [f"{name} {cell}".replace(" ", "\xa0") for name, cell in others if cell != NOT_CHECKED]
+        pairs = [f"{name} {cell}".replace(" ", "\xa0") for name, cell in others if cell not in ("", NOT_CHECKED)]
         wrapped = textwrap.wrap("  ".join(pairs), width, initial_indent="  ", subsequent_indent="  ")
         lines += [first, *(line.replace("\xa0", " ") for line in wrapped)]
     return lines
@@ -76,13 +88,16 @@ def as_text(report: Report) -> str:
 
 def as_lines(report: Report, width: int | None = None) -> list[str]:
     """Return the report for a terminal of so many columns: table, reasons, verdict."""
-    rows = [cells(route, "terminal") for route in report.routes]
+    place: Place = "sync" if report.command == "sync" else "terminal"
+    rows = [cells(route, place) for route in report.routes]
     if len(rows) > 1:
-        rows.append(total_cells(report.routes, "terminal"))
-    lines = table(rows, text_headings("terminal"), width) if rows else []
+        rows.append(total_cells(report.routes, place))
+    lines = table(rows, text_headings(place), width, SPARE) if rows else []
     for route in report.routes:
         lines.extend(f"{route.route}: {reason}" for reason in route.reasons)
-        lines.extend(f"{route.route}: {remark}" for remark in remarks(route))
+        # The table of a sync has it.
+        shown = replace(route, sync=None) if place == "sync" else route
+        lines.extend(f"{route.route}: {remark}" for remark in remarks(shown))
         if " -> " in route.place:
             lines.append(f"{route.route}: published, {route.place}")
         lines.extend(f"{route.route}: {kind} at {addresses[0]}" for kind, addresses in route.samples.items())
@@ -90,9 +105,12 @@ def as_lines(report: Report, width: int | None = None) -> list[str]:
         if slowdown := slowed_down(route):
             lines.append(f"{route.route}: {slowdown}")
     lines.extend(f"{entry.row.route}: {entry.row.verdict}, {entry.found}" for entry in entries(report) if entry.found)
-    lines += ["", meaning(report), *(f"next: {step}".replace("`", "'") for step in next_steps(report)), ""]
+    if windows := [row.sync.window_s for row in report.routes if row.sync and row.sync.window_s and place == "sync"]:
+        lines.append(f"the source keeps its changes for {seconds(min(windows))}")
+    lines += canaries(report)
+    lines += ["", meaning(report), *(f"next: {step}" for step in next_steps(report)), ""]
     lines.append(closing_line(report))
-    return lines
+    return [line.replace("`", "'") for line in lines]
 
 
 def history_table(runs: Sequence[PastRun], width: int | None = None) -> list[str]:
@@ -127,8 +145,4 @@ def closing_line(report: Report) -> str:
         for level, what in (("none", "not verified"), ("counts", "only counted"), ("sample", "only sampled"))
         if (names := [route.route for route in report.routes if route.verified == level])
     )
-    return f"verdict {report.verdict}: {counted(len(report.routes), 'route')} in {_seconds(elapsed_s)}{limits}"
-
-
-def _seconds(value: float | None) -> str:
-    return NOT_CHECKED if value is None else f"{value:.1f}s"
+    return f"verdict {report.verdict}: {counted(len(report.routes), 'route')} in {seconds(elapsed_s)}{limits}"

@@ -56,6 +56,11 @@ def unchecked(report: Report) -> dict[str, list[str]]:
     return routes
 
 
+def canaries(report: Report) -> list[str]:
+    """Return what damage was planted and found before this run compared anything, a sentence for each target."""
+    return list(dict.fromkeys(row.canary for row in report.routes if row.canary))
+
+
 ALWAYS_UNCHECKED = (
     "Whether the plan says what was meant: verification proves that the targets hold what the plan says.",
     "Writes to the source after they were read: stop the writers first, or verify again.",
@@ -116,7 +121,7 @@ def _figures_are_of(row: RouteReport) -> list[str]:
 def _synced(sync: Following) -> str:
     kept = "" if sync.window_s is None else f"; the source keeps its changes for {seconds(sync.window_s)}"
     return (
-        f"synced to {sync.position}, {sync.lag_s:g} s behind: {counted(sync.events, 'change')},"
+        f"synced to {sync.position}, {seconds(sync.lag_s)} behind: {counted(sync.events, 'change')},"
         f" {counted(sync.applied, 'document')} copied again,"
         f" {counted(sync.deleted, 'address', 'addresses')} deleted since the backfill{kept}"
     )
@@ -146,10 +151,14 @@ def slowed_down(row: RouteReport) -> str:
     pace = row.pace
     if pace is None or not (pace.throttled or pace.waited_s or pace.source_waited_s):
         return ""
-    rate = "" if pace.rate is None else f"; {pace.rate:.0f} units a second in the end"
-    source = f" and {pace.source_waited_s:.1f} s to read" if pace.source_waited_s else ""
-    times = counted(pace.throttled, "time")
-    return f"throttled {times}, its partitions waited {pace.waited_s:.1f} s to write{source}{rate}"
+    waits = ((pace.waited_s, "to write"), (pace.source_waited_s, "to read"))
+    waited = " and ".join(f"{seconds(time_s)} {what}" for time_s, what in waits if time_s)
+    sentences = [
+        *([f"throttled {counted(pace.throttled, 'time')} by its target"] if pace.throttled else []),
+        *([f"its partitions waited {waited}"] if waited else []),
+    ]
+    rate = "" if pace.rate is None else f"; {number(round(pace.rate))} units a second in the end"
+    return f"{', '.join(sentences)}{rate}"
 
 
 def size(least_bytes: int) -> str:

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.connect.progress import Silent
-from flows.quantities import counted, named, number
+from flows.quantities import counted, named, number, seconds
 from flows.run.run_progress import RouteStage, RunProgress, Stage, Step
 from flows.terminal import drawing, stdout_width, unguarded_stderr
 from flows.visible_text import visible
@@ -104,7 +104,15 @@ class SyncTable(_Shown, Silent):
         """Draw nothing yet."""
         self.picture: RenderableType = ""
         """What was drawn last."""
+        self._has_rows = False
         _Shown.__init__(self, console)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._has_rows:  # A step that is over is nothing that stays.
+            self.picture = ""
+        super().__exit__(kind, error, trace)
 
     def render(self) -> RenderableType:
         """Return the picture."""
@@ -112,7 +120,7 @@ class SyncTable(_Shown, Silent):
 
     def stepped(self, step: str, done: int, routes: int, at_work: Sequence[str]) -> None:
         """The step takes the place of the table."""
-        self.picture = _step(Step(step, done, routes, at_work)) if done < routes else ""
+        self.picture = _step(Step(step, done, routes, at_work)) if done < routes else _text("waiting for changes")
 
     def __call__(self, progress: Sequence[RouteProgress], /) -> None:
         """The table is drawn anew: the routes that are furthest behind, as many as there is room for."""
@@ -122,6 +130,7 @@ class SyncTable(_Shown, Silent):
         if len(rows) > len(shown):
             parts.append(_text(f"and {number(len(rows) - len(shown))} more, less far behind"))
         self.picture = Group(*parts)
+        self._has_rows = True
 
 
 def _console() -> Console:
@@ -170,11 +179,13 @@ def _step(step: Step) -> RenderableType:
 
 
 def _table(progress: Sequence[RouteProgress]) -> Table:
-    table = Table("route", "changes", "copied", "deleted", "behind", "rate", "source keeps", box=None)
+    table = Table("route", box=None, padding=(0, 2, 0, 0))
+    for name in ("changes", "copied", "deleted", "behind", "rate", "source keeps"):
+        table.add_column(name, justify="right")
     for row in progress:
-        window = "" if row.window_s is None else f"{row.window_s / 3600:.1f} h"
+        window = "" if row.window_s is None else seconds(row.window_s)
         table.add_row(
             *(_text(row.route), number(row.events), number(row.applied), number(row.deleted)),
-            *(_text(row.ended or f"{row.lag_s:.1f} s"), f"{number(round(row.rate))}/s", window),
+            *(_text(row.ended or seconds(row.lag_s)), f"{number(round(row.rate))}/s", window),
         )
     return table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from flows.quantities import counted, number
+from flows.quantities import counted, named, number
 from flows.reporting.text import table
 from flows.run.check import PlanCheck
 
@@ -14,7 +14,7 @@ def as_lines(checked: PlanCheck, width: int | None) -> Iterator[str]:
     rows = []
     for route in checked.routes:
         place = route.place
-        there = "" if place is None else {True: " (exists)", False: " (to be made)", None: ""}[place.exists]
+        there = "" if place is None else {True: " (exists)", False: " (new)", None: ""}[place.exists]
         rows.append(
             {
                 "route": route.route,
@@ -25,7 +25,8 @@ def as_lines(checked: PlanCheck, width: int | None) -> Iterator[str]:
                 "place": "" if place is None else f"{place.name}{there}",
             }
         )
-    yield from table(rows, left=("route", "collection", "target", "mapper", "place"), width=width)
+    left = ("route", "collection", "target", "mapper", "place")
+    yield from table(rows, left=left, width=width, spare=("mapper", "collection"))
     yield ""
     yield f"source  {checked.source or 'could not be asked'}"
     for target in dict.fromkeys(route.target for route in checked.routes):
@@ -36,8 +37,10 @@ def as_lines(checked: PlanCheck, width: int | None) -> Iterator[str]:
     yield f"state  {checked.state}"
     yield f"report  {checked.report}"
     yield from checked.notes
+    said: dict[str, list[str]] = {}
     for route in checked.routes:
-        if route.looked_at:
-            yield f"{route.route}: {counted(route.looked_at, 'document was', 'documents were')} looked at"
-        for note in route.notes:
-            yield f"{route.route}: {note}"
+        looked_at = counted(route.looked_at, "document was", "documents were")
+        for note in (*([f"{looked_at} looked at"] if route.looked_at else []), *route.notes):
+            said.setdefault(note, []).append(route.route)
+    for note, routes in said.items():
+        yield f"{named(routes)}: {note}"

@@ -91,6 +91,7 @@ def conclude(
                 *(session.state.designs.get(route.name) or {}).get("cut", ()),
                 *verification.notes.get(route.name, ()),
             ],
+            canary=" ".join(verification.notes.get(route.name, ())),
         )
     if publishing:
         proven = [
@@ -100,7 +101,8 @@ def conclude(
         ]
         published = session.steps.take("publishing", proven, lambda route: _publish(session, route))
         judged |= {name: _shown(judged[name], place) for name, place in published.items()}
-    for route in session.routes:
+    for done, route in enumerate(session.routes):
+        session.steps.show("recording verdicts", done, len(session.routes), [route.name])
         if session.state.partitions.route(route.name) is not None:
             row = judged[route.name]
             outcome = {"verdict": row.verdict, "verified": row.verified}
@@ -109,6 +111,7 @@ def conclude(
             except LeaseLost as error:
                 # The outcome on record is for the run that has the route now to say.
                 judged[route.name] = replace(row, verdict="failed", reasons=[*row.reasons, str(error)])
+    session.steps.show("recording verdicts", len(session.routes), len(session.routes), [])
     report = Report(
         plan=run.plan.name,
         fingerprint=digest(route.fingerprint() for route in session.routes),

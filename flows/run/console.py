@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
 from flows.connect.progress import SILENT, RunObserver, Silent
-from flows.quantities import counted, number
+from flows.quantities import counted, number, seconds
 from flows.run.run_progress import RunProgress
 from flows.terminal import echo, is_terminal
 
@@ -90,6 +90,11 @@ class Lines(RunProgress):
             elif stage_now is not None and stage_now.name not in (self._shown, *self._ended):
                 self._print(stage_now.line(), stage_now.name)
 
+    def said(self, text: str) -> None:
+        """Print the text as a line."""
+        with self._printing:
+            self._print(text, self._shown)
+
     def lines(self) -> list[str]:
         """Return what there is to say now."""
         step, stage = self.step, self.current
@@ -135,7 +140,9 @@ class SyncLines(Lines):
         shown = rows if len(rows) <= MOST_SYNC_LINES else rows[: MOST_SYNC_LINES - 1]
         lines = [sync_line(row) for row in shown]
         if len(rows) > len(shown):
-            lines.append(f"sync: {number(len(rows) - len(shown))} more, at most {rows[len(shown)].lag_s:.1f} s behind")
+            lines.append(
+                f"sync: {number(len(rows) - len(shown))} more, at most {seconds(rows[len(shown)].lag_s)} behind"
+            )
         return lines
 
 
@@ -144,7 +151,7 @@ def sync_line(row: RouteProgress) -> str:
     ended = f", ended: {row.ended}" if row.ended else ""
     return (
         f"sync {row.route}: {counted(row.events, 'change')}, {number(row.applied)} copied,"
-        f" {number(row.deleted)} deleted, {row.lag_s:.1f} s behind, {number(round(row.rate))}/s{ended}"
+        f" {number(row.deleted)} deleted, {seconds(row.lag_s)} behind, {number(round(row.rate))}/s{ended}"
     )
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from flows.quantities import counted, named, number, seconds
+from flows.terminal import echo
 
 _RATE_OVER_S = 30.0
 """The time over which documents are counted for a rate: the rate of now, not of the whole run."""
@@ -217,6 +218,10 @@ class RunProgress:
             each.ended += 1
             each.complete = each.complete and complete
         self.changed()
+
+    def said(self, text: str) -> None:
+        """Print the text."""
+        echo(text, err=True)
 
     def changed(self) -> None:
         """Called after a step, and where a job began or ended; for who shows it."""

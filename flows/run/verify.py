@@ -73,7 +73,7 @@ def verify_copied(run: Run, session: Session, options: VerifyOptions, failures: 
     if run.stop.is_set():
         return Verification(options.level)
     complete = {route.name: is_copied(session.state, route) is not False for route in session.routes}
-    notes = _find_canaries(session, failures) if options.canary else {}
+    notes = _find_canaries(run, session, failures) if options.canary else {}
     if options.level == "none":
         return Verification(options.level, notes=notes, faults=_audit_targets(session, failures))
     jobs = [
@@ -94,7 +94,7 @@ def verify_copied(run: Run, session: Session, options: VerifyOptions, failures: 
     return Verification(options.level, verified, notes)
 
 
-def _find_canaries(session: Session, failures: Failures) -> dict[str, list[str]]:
+def _find_canaries(run: Run, session: Session, failures: Failures) -> dict[str, list[str]]:
     """Known damage was found in each target; returns what to say of it, and adds the failures, by route."""
     notes: dict[str, list[str]] = {}
 
@@ -104,6 +104,8 @@ def _find_canaries(session: Session, failures: Failures) -> dict[str, list[str]]
     first = list({route.target_name: route for route in reversed(session.routes)}.values())
     found = session.steps.take("planting damage", first, plant)
     by_target = {route.target_name: found[route.name] for route in first}
+    for outcome in by_target.values():
+        run.observer.said(str(outcome))
     for route in session.routes:
         outcome = by_target[route.target_name]
         if isinstance(outcome, OfframpError):

@@ -16,6 +16,7 @@ from flows.plan import plugins
 from flows.plan.model import Route
 from flows.plan.plugins import MapFunction
 from flows.plan.validation import key_names
+from flows.quantities import counted
 from flows.verifier.compare import compare
 from flows.verifier.ledger import WRONG, Balance
 from mappers.contract import Document, Losses, Record
@@ -72,14 +73,19 @@ def canary(route: Route, fence: Fence = NO_FENCE) -> str:
     """
     target_type = route.target_type
     if not (isinstance(target_type, type) and issubclass(target_type, ScratchAreas)):
-        return f"canary: no damage is known to be planted in {route.target_name}"
+        return f"canary: nothing was planted in {route.target_name}, which has no scratch areas for it"
     kinds: set[str] = set()
     plain = re.sub(r"[^a-z0-9]+", "-", route.name.lower()).strip("-")
     name = f"offramp-canary-{plain}-{uuid4().hex[:8]}"
-    for area in target_type.scratch_areas(name):
+    areas = target_type.scratch_areas(name)
+    for area in areas:
         kinds.update(plant(_area(route, name, area), fence))
     listed = ", ".join(sorted(kinds))
-    return f"canary: found all of {len(kinds)} kinds of damage planted in {route.target_name}: {listed}"
+    documents = counted(len(_PLACES) * len(areas), "document")
+    return (
+        f"canary: found all of {len(kinds)} kinds of damage planted among {documents} in"
+        f" {counted(len(areas), 'scratch area')} of {route.target_name}, which are removed again: {listed}"
+    )
 
 
 def plant(area: Area, fence: Fence = NO_FENCE) -> Sequence[str]:

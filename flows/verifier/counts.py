@@ -10,7 +10,7 @@ from flows.verifier.compare import list_share
 from flows.verifier.ledger import AddressLog, balance
 from mappers.contract import Record
 from stores.contract.source import Partition, Source
-from stores.contract.stop import NEVER, Stop
+from stores.contract.stop import NEVER, STOPPED, Stop
 from stores.contract.target import Countable, Listable, Target
 from stores.errors import TransientError
 from stores.state.partitions import PartitionState
@@ -73,7 +73,7 @@ def _count_target(target: Target[Record], folder: Path, stop: Stop) -> tuple[int
         return None, ""
     log = AddressLog(folder / "log")
     if not list_share(target, log, stop=stop):
-        raise TransientError("E-STOPPED", "stopped while it counted the target; the same command counts again")
+        raise TransientError(STOPPED, "stopped while it counted the target; the same command counts again")
     return balance([log.path], listed=True).listed, "listing it"
 
 

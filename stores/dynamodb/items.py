@@ -223,9 +223,8 @@ class Items:
         return addresses
 
     def _throttled(self, left: int) -> TransientError:
-        text = (
-            f"table {self._table!r}: {left} items stay unprocessed; raise its capacity, or run the same command later"
-        )
+        at = f"table {self._table!r}: items that stay unprocessed: {left}"
+        text = f"{at}; raise its capacity, or run the same command later"
         return TransientError("E-DDB-BUSY", text)
 
     def _backoff(self) -> Backoff:

@@ -144,8 +144,8 @@ class PublicName:
                 raise answer.unclear(f"how many documents of {index} have ignored fields")
             if ignored := answer.part("count"):
                 faults.append(
-                    f"{ignored} documents of index {index} have fields that are kept but cannot be searched, such as"
-                    " keywords over ignore_above (accept_ignored: true accepts this)"
+                    f"index {index} has fields that are kept but cannot be searched, such as keywords over"
+                    f" ignore_above, in documents: {ignored} (accept_ignored: true accepts this)"
                 )
         return tuple(faults)
 

@@ -137,7 +137,7 @@ class Fault:
     def away(self, where: str) -> TransientError:
         """Return the error for a fault that did not pass in time."""
         advice = "the same command resumes" if self.network is None else ADVICE[self.network.kind]
-        return TransientError("E-ES-AWAY", f"{where}: {self.text} until the deadline; {advice}")
+        return TransientError("E-ES-AWAY", f"{where}: {self.text}; tried again until its deadline was over; {advice}")
 
     def error(self, where: str) -> PermanentError:
         """Return the error for a fault that will not pass."""

@@ -67,7 +67,7 @@ class Watermark:
         with translated(self._name, self._client):
             blind = self._collection.count_documents({self._field: {"$not": {"$type": "date"}}})
         if blind:
-            notes.append(f"{self._name}: {blind} documents have no date at {self._field}; their changes will be missed")
+            notes.append(f"{self._name}: no date at {self._field}, so changes will be missed, in documents: {blind}")
         if not any(next(iter(index["key"])) == self._field for index in self._found.indexes):
             notes.append(f"{self._name}: no index begins with {self._field}, so each sync reads the whole collection")
         return notes

@@ -59,7 +59,9 @@ def faults(began: Statuses | None, compared: Statuses | None, now: Statuses) -> 
     faults_found = []
     evicted = _evicted(_by_run(compared or ()) | _by_run(began or ()), now)
     if evicted:
-        places = ", ".join(f"{place} dropped {keys} keys" for place, keys in evicted.items())
+        places = ", ".join(
+            f"{place} dropped {keys} {'key' if keys == 1 else 'keys'}" for place, keys in evicted.items()
+        )
         faults_found.append(
             f"{places} for lack of memory since the copy began (evicted_keys), and more may have gone since they were"
             " compared; give it more memory and maxmemory-policy noeviction, then start over with backfill --restart"

@@ -65,6 +65,6 @@ class StateJournal:
         if not positions:
             return f"{at}; run verify, then repair"
         return (
-            f"{at}: its {len(positions)} documents are on record, and the next backfill, sync or repair of the route"
+            f"{at}: its documents ({len(positions)}) are on record, and the next backfill, sync or repair of the route"
             " copies them again"
         )

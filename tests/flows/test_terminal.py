@@ -109,3 +109,27 @@ def test_a_bar_shows_a_name_as_it_is_written() -> None:
     assert err.getvalue().count("[red]a") >= 2
     assert "\x1b[2J" not in err.getvalue()
     assert not any(line.startswith("verdict clean") for line in err.getvalue().splitlines())
+
+
+class Shown(io.StringIO):
+    """What a terminal shows."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_long_line_breaks_between_words_on_a_terminal_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    line = "  orders: 12 000 can be copied, 2 000 000 not; see /a/path/that/is/longer/than/the/line/is/wide.html"
+    out, _, streams = captured()
+    with streams:
+        terminal.echo(line)
+    assert out.getvalue() == f"{line}\n"
+    shown = Shown()
+    with contextlib.redirect_stdout(shown):
+        terminal.echo(line)
+    assert shown.getvalue().splitlines() == [
+        "  orders: 12 000 can be copied,",
+        "    2 000 000 not; see",
+        "    /a/path/that/is/longer/than/the/line/is/wide.html",
+    ]

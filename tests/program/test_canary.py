@@ -155,7 +155,14 @@ def test_a_verdict_does_not_count_without_its_canary(
     assert offramp("backfill", path, folder=tmp_path).code == 0
     trusted = offramp("verify", path, "--canary", "--json", folder=tmp_path)
     assert trusted.code == 0
-    assert any(note.startswith("canary: found all of 10") for note in trusted.route("things")["notes"])
+    found = "canary: found all of 10 kinds of damage planted among 22 documents in 2 scratch areas of redis"
+    assert any(note.startswith(found) for note in trusted.route("things")["notes"])
+    assert trusted.route("things")["canary"].startswith(found)
+    shown = offramp("verify", path, "--canary", folder=tmp_path)
+    assert shown.err.index(found) < shown.err.index("verify 0 %")
+    assert found in shown.out
+    for report in ("report.html", "report.md"):
+        assert found in (tmp_path / ".offramp" / "reports" / "plan" / report).read_text(), report
     with monkeypatch.context() as patch:
         all_the_same(patch)
         assert offramp("verify", path, "--json", folder=tmp_path).code == 0
@@ -163,3 +170,6 @@ def test_a_verdict_does_not_count_without_its_canary(
     row = refused.route("things")
     assert (refused.code, row["verdict"], row["verified"]) == (3, "failed", "none")
     assert "E-VERIFY-CANARY" in row["reasons"][0]
+    with monkeypatch.context() as patch:
+        all_the_same(patch)
+        assert "E-VERIFY-CANARY" in offramp("verify", path, "--canary", folder=tmp_path).err

@@ -48,7 +48,7 @@ def test_what_was_looked_at_is_told_and_nothing_is_made(
     assert files(tmp_path) == before
     for words in (
         *("MongoDB", f"database {database.name}", "DynamoDB at 127.0.0.1", "Elasticsearch ", "Valkey"),
-        *(f"table {unique} (to be made)", f"index {unique} (to be made)", f"keys {unique}:*"),
+        *(f"table {unique} (new)", f"index {unique} (new)", f"keys {unique}:*"),
         *("dynamodb:DescribeTable", "writing was not tried", "state.db: not there yet", "reports"),
         "no fault found",
     ):
@@ -190,7 +190,7 @@ def test_a_target_that_is_away_keeps_nothing_else_from_being_told(
     done = offramp("check", plan, folder=tmp_path)
     assert done.code == 3
     assert done.err.count("E-RDS-UNREACHABLE") == 1
-    for words in ("MongoDB", "redis  could not be asked", f"table {unique} (to be made)", "~3"):
+    for words in ("MongoDB", "redis  could not be asked", f"table {unique} (new)", "~3"):
         assert words in done.out, words
 
 
@@ -282,3 +282,13 @@ def test_a_way_to_the_source_that_others_may_read_is_noted(uri: str, word: str) 
     notes = list(transport_notes(uri))
     assert len(notes) == (1 if word else 0)
     assert all(word in note and "secret" not in note for note in notes)
+
+
+def test_a_note_of_many_routes_is_one_line(stores: Stores, database: Documents, unique: str, tmp_path: Path) -> None:
+    keys = {f"r{number}": f"{unique}:{number}:{{_id}}" for number in range(8)}
+    routes = {name: {"use_case": "session", "collection": "empty", "key": key} for name, key in keys.items()}
+    database.create_collection("empty")
+    done = offramp("check", write_plan(tmp_path, stores, database.name, routes), folder=tmp_path)
+    assert done.code == 0, done.err
+    assert "r0, r1, r2, r3, r4 and 3 more: empty seems to hold no documents, or is a view\n" in done.out
+    assert done.out.count("seems to hold no documents") == 1

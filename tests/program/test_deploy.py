@@ -144,7 +144,7 @@ def test_what_a_plan_no_longer_wants_is_removed_and_nothing_else(
     again = offramp("deploy", path, "--only", "verification", "--verify-at", "23:10", folder=tmp_path)
 
     assert (first.code, again.code) == (0, 0), first.err + again.err
-    assert f"offramp sync/{unique}-{unique}: every 1 minutes\n" in first.out
+    assert f"offramp sync/{unique}-{unique}: every minute\n" in first.out
     assert f"now:  prefect deployment run 'offramp backfill/{unique}'" in first.out
     assert again.out.splitlines() == [
         f"offramp verification/{unique}: each day at 23:10 UTC",

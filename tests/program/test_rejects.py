@@ -95,7 +95,7 @@ def test_rejects_are_settled_one_by_one_until_the_verdict_is_clean(
     assert command("rejects", "drop", path, "--id", "n:1").code == 2
     assert command("rejects", "drop", path, "--reason", "all of them").code == 2
     dropped = command("rejects", "drop", path, "--id", "n:1", "--reason", "test data", "--by", "anna")
-    assert (dropped.code, dropped.out) == (0, "things: 1 accepted\n")
+    assert (dropped.code, dropped.out) == (0, "things: 1 reject accepted\n")
     database.things.update_one({"_id": 2}, {"$set": {"name": "late"}})
     database.things.delete_one({"_id": 3})
     mended = command("rejects", "retry", path, "--json")
@@ -158,7 +158,7 @@ def test_an_acceptance_can_be_taken_back(path: Path, command: Command, database:
         command("rejects", "list", path).out
         == "no reject is open; 1 is accepted: offramp rejects list PLAN --accepted\n"
     )
-    assert command("rejects", "drop", path, "--all", "--undo").out == "things: 1 opened again\n"
+    assert command("rejects", "drop", path, "--all", "--undo").out == "things: 1 reject opened again\n"
     assert command("rejects", "list", path, "--accepted").out.startswith("no reject is accepted; 1 is open")
     assert command("verify", path).code == 1
     assert command("rejects", "drop", path, "--all", "--undo").code == 2

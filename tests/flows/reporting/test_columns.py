@@ -45,7 +45,7 @@ def test_a_cell_is_a_number_a_duration_a_word_or_not_checked() -> None:
     row = reports.row("r", extra=None, losses={"nan": 1_000, "rounded": 234}, verify_s=None)
     shown = cells(row, "terminal")
     assert [shown[name] for name in ("route", "read", "extra", "losses", "backfill", "verify", "verdict")] == [
-        *("r", "52 310", "-", "1 234", "8.4s", "-", "clean")
+        *("r", "52 310", "-", "1 234", "8.4 s", "-", "clean")
     ]
 
 

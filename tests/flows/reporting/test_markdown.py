@@ -82,7 +82,7 @@ def test_a_report_of_hostile_text_has_no_markup_of_it(text: str) -> None:
         *("html_inline", "html_block", "link_open", "image", "s_open", "strong_open", "em_open"),
         *("fence", "code_block", "blockquote_open", "hr"),
     }
-    assert [token.tag for token in tokens if token.type == "heading_open"] == ["h1", "h2", "h2", "h2", "h2"]
+    assert [token.tag for token in tokens if token.type == "heading_open"] == ["h1", *["h2"] * 5]
     rows = [token.type for token in tokens]
     # Two routes and their sums, and four differences of each, each below its headings.
     assert rows.count("tr_open") == 4 + 2 * 5
@@ -93,7 +93,7 @@ def test_a_clean_route_is_told_in_a_line_and_its_sums_stand_in_the_table_alone()
     page = as_markdown(reports.whole(reports.row("sessions"), reports.damaged()))
     sections = {section.split(":")[0]: section.splitlines() for section in page.split("\n## ")[1:]}
     told = [line for line in sections["sessions"] if line.startswith("- ")]
-    assert told == [r"- From sessions to redis, keys sessions:\*; verified: full"]
+    assert told == ["- From sessions to redis, `keys sessions:*`; verified: full"]
     assert page.count(": does not close\n") == 3, "the sums of the other route"
     assert ": closes\n" not in page
 
@@ -101,3 +101,22 @@ def test_a_clean_route_is_told_in_a_line_and_its_sums_stand_in_the_table_alone()
 def test_the_report_in_json_is_json() -> None:
     text = "".join(reports.HOSTILE)
     assert json.loads(reports.of_text(text).as_bytes())["plan"] == text
+
+
+def test_addresses_are_read_in_the_text_of_a_report_too_and_make_no_link() -> None:
+    for sentence, expected in (
+        ("E-ES-AWAY http://127.0.0.1:9200: timed out", "E-ES-AWAY `http://127.0.0.1:9200`: timed out"),
+        ("sent to ada@example.com, twice", "sent to `ada@example.com`, twice"),
+        ("see (www.example.com).", "see `(www.example.com`)."),
+    ):
+        assert prose(sentence) == expected
+        assert kinds(PARSER.parse(prose(sentence))) <= {
+            *("paragraph_open", "paragraph_close", "inline", "text", "code_inline"),
+        }
+    page = as_markdown(reports.whole(reports.row("r", location="keys session:*")))
+    assert "&#" not in page
+    assert "`keys session:*`" in page
+
+
+def test_the_page_says_what_the_canary_found() -> None:
+    assert "- canary: found all" in as_markdown(reports.whole(reports.row("r", canary="canary: found all of 10")))

@@ -49,6 +49,8 @@ def test_a_report_with_every_key_set_is_the_same_when_read_back() -> None:
         location="table t",
         figures="sample",
         compared={"documents": 1, "records": 2},
+        warnings=["a key is left"],
+        canary="found all of 10",
     )
     now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
     past = PastRun("verify", "2026", "2027", "clean", 1, 1.5, {"r": "clean"}, "ab")

@@ -128,9 +128,9 @@ def test_the_worst_route_decides_and_a_report_about_nothing_fails() -> None:
 
 GOLDEN = """\
 route   target  documents  read  dropped  rejected  records  held  expired  missing  differs  extra  collides  losses  backfill  verify  verdict
-orders  redis          10    10        1         0        9     9        0        0        0      0         0       0      1.2s    0.5s  clean
-carts   redis          10    10        1         0        9     8        0        1        0      0         0       0      1.2s    0.5s  mismatches
-logs    redis          10    10        1         0        9     -        -        -        -      -         -       0      1.2s       -  clean
+orders  redis          10    10        1         0        9     9        0        0        0      0         0       0     1.2 s   0.5 s  clean
+carts   redis          10    10        1         0        9     8        0        1        0      0         0       0     1.2 s   0.5 s  mismatches
+logs    redis          10    10        1         0        9     -        -        -        -      -         -       0     1.2 s       -  clean
 total                  30    30        3         0       27     -        -        -        -      -         -       0                    2 of 3 clean
 carts: 1 missing: the source has them, the target does not
 carts: missing at carts:n:1
@@ -140,7 +140,7 @@ next: Do not retire the source yet.
 next: carts: If the source was written to meanwhile, bring that over with 'offramp sync PLAN --route carts'. Copy again what was found missing or different with 'offramp repair PLAN --route carts', then run 'offramp verify PLAN --route carts'.
 next: logs: Run 'offramp verify PLAN --level full --route logs' before the source is retired.
 
-verdict mismatches: 3 routes in 48.0s; not verified: logs"""
+verdict mismatches: 3 routes in 48.0 s; not verified: logs"""
 
 
 def three() -> Report:
@@ -177,5 +177,5 @@ def test_markdown_has_the_same_numbers_and_survives_odd_names() -> None:
     odd = dataclasses.replace(three(), plan="a|b")
     page = as_markdown(odd)
     assert page.startswith("# a&#124;b: mismatches")
-    assert "| carts | redis | 10 | 10 | 1 | 0 | 9 | 8 | 0 | 1 | 0 | 0 | 0 | 0 | 1.2s | 0.5s | mismatches |" in page
+    assert "| carts | redis | 10 | 10 | 1 | 0 | 9 | 8 | 0 | 1 | 0 | 0 | 0 | 0 | 1.2 s | 0.5 s | mismatches |" in page
     assert "carts:n:1" in page

@@ -74,7 +74,12 @@ def refusal(url: str, **keys: Any) -> OfframpError:
 @pytest.mark.parametrize(
     ("url", "keys", "code", "words"),
     [
-        ("http://127.0.0.1:{closed}", {}, "E-ES-AWAY", ["127.0.0.1:{closed}", "connection refused", "`url`"]),
+        (
+            "http://127.0.0.1:{closed}",
+            {},
+            "E-ES-AWAY",
+            ["127.0.0.1:{closed}", "nothing listens on this port; tried again until", "`url`"],
+        ),
         ("http://nosuch.invalid:9200", {}, "E-ES-AWAY", ["nosuch.invalid:9200", "host name is unknown"]),
         ("http://127.0.0.1:{mute}", {}, "E-ES-AWAY", ["127.0.0.1:{mute}", "closed the connection", "https"]),
         ("http://127.0.0.1:{redis}", {}, "E-ES-AWAY", ["127.0.0.1:{redis}", "leads to the cluster"]),

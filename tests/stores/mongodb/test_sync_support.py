@@ -166,7 +166,7 @@ def test_what_bears_the_mark_or_a_later_date_is_touched(
     assert ids(caught_up(marked, batches[-1].position)) == ["new", 3]
     notes = " / ".join(marked.check())
     assert "cannot see deletes" in notes
-    assert "1 documents have no date at changed" in notes
+    assert "no date at changed, so changes will be missed, in documents: 1" in notes
     assert "no index begins with changed" in notes
     database.things.create_index([("changed", -1), ("a", 1)])
     assert not any("index" in note for note in watermark().check())

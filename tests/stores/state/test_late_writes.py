@@ -41,7 +41,7 @@ def test_what_was_under_way_when_the_lease_ended_is_on_record(state: State, open
     journal = state.journal(old)
     with pytest.raises(LeaseLost) as told, journal.writing(DOCUMENTS):
         lapse(old)
-    assert "its 3 documents are on record" in told.value.message
+    assert "its documents (3) are on record" in told.value.message
     assert [late.position for late in other.late_writes.of_route("orders")] == POSITIONS
     with pytest.raises(LeaseLost), journal.writing(DOCUMENTS):
         pytest.fail("a run whose lease is over writes nothing")
