@@ -102,7 +102,8 @@ def _ask_source(plan: Plan, routes: Sequence[Route], stop: Stop) -> tuple[str, O
 
     def ask(_: Route) -> str:
         with open_source(plan) as source:
-            return f"MongoDB {source.facts([]).version} at {source.hosts()}, database {plan.source.database}"
+            version = source.facts([], at_once=True).version
+            return f"MongoDB {version} at {source.hosts()}, database {plan.source.database}"
 
     # Asked for one route, as it is the same for all; a step can be left to itself while the source says nothing.
     (answer,) = take_step(preflight.CHECKING, routes[:1], ask, stop=stop, abandons=True).values()

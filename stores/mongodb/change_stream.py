@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -106,7 +106,7 @@ class DatabaseChanges:
             with self._opened({}, None, await_ms=1) as opened:
                 token = _token_after(opened.cursor)
                 with self._translated():
-                    opened.cursor.try_next()
+                    self._client.ask(opened.cursor.try_next)
                 return StreamPosition(opened.at_least, token or b"")
 
         return retry(opened, self._backoff())
@@ -158,7 +158,7 @@ class DatabaseChanges:
     def knows_images(self) -> bool:
         """Whether the server can keep what documents were before a change at all."""
         with self._translated():
-            self._ask()
+            self._client.ask(self._ask)
         return self._version >= _IMAGES_SINCE
 
     def window_s(self) -> float | None:
@@ -191,7 +191,7 @@ class DatabaseChanges:
             answered = _token_after(opened.cursor)
             while not stop.is_set():
                 with self._translated():
-                    raw = opened.cursor.try_next()
+                    raw = self._client.ask(opened.cursor.try_next)
                 if raw is not None:
                     builder.take(raw)
                     token = answered = bytes(raw["_id"].raw)
@@ -243,11 +243,13 @@ class DatabaseChanges:
     ) -> Iterator[_Opened]:
         """The stream is open at the position, or at the present, and its answers are of `least` or later."""
         with self._client.start_session(causal_consistency=True) as session, self._translated():
-            self._ask()
+            self._client.ask(self._ask)
             now = max(self._now(session), least)
             session.advance_operation_time(timestamp(now))
             at = at or StreamPosition(now)
-            with closing(self._watch(followed, at, session, await_ms)) as cursor:
+            position = at
+            cursor = self._client.ask(lambda: self._watch(followed, position, session, await_ms))
+            with self._client.closing(cursor):
                 if judge:
                     self._judge(at)  # After opening: what is there now was there then.
                 yield _Opened(cursor, now)
@@ -284,7 +286,7 @@ class DatabaseChanges:
             self._version = tuple(self._client.server_info()["versionArray"][:3])
 
     def _now(self, session: ClientSession | None) -> int:
-        answer = self._client.admin.command("ping", session=session)
+        answer = self._client.ask(lambda: self._client.admin.command("ping", session=session))
         time = answer.get("operationTime")
         if not isinstance(time, Timestamp):
             raise PermanentError(
@@ -306,7 +308,7 @@ class DatabaseChanges:
         """Return the answer, an empty one where the server refuses it."""
         try:
             with self._translated():
-                return ask()
+                return self._client.ask(ask)
         except PermanentError as error:
             if isinstance(error.__cause__, OperationFailure):
                 return {}

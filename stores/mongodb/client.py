@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 import bson
 from pymongo import MongoClient, monitoring
-from pymongo.errors import ProtocolError
+from pymongo.errors import ProtocolError, ServerSelectionTimeoutError
 
-from stores.connection_faults import ConnectionFault, connection_fault
+from stores.connection_faults import ConnectionFault, Kind, connection_fault, fault_of
+from stores.contract.stop import Stop
 from stores.mongodb.configuration import uses_tls
+from stores.mongodb.waiting import Waiting, let_go
 from stores.protocol_probe import PlainQuestion, suspect, tls_mismatch
+from stores.sharing import Closable
 
 _BODY = struct.pack("<IB", 0, 0) + bson.encode({"hello": 1, "$db": "admin"})
 _HELLO = PlainQuestion(
@@ -60,15 +64,56 @@ class Answers(monitoring.ServerListener):
             return dict(self._answers)
 
 
+_SURE_AFTER_S = 2.0
+"""By then the driver has asked a server several times."""
+_NOT_THERE: frozenset[Kind] = frozenset(("closed_port", "unknown_host", "no_route"))
+T = TypeVar("T")
+C = TypeVar("C", bound=Closable)
+
+
 class Client(MongoClient[dict[str, Any]]):
     """The driver's client with the last answers of its servers."""
 
-    def __init__(self, uri: str, **options: Any) -> None:
+    def __init__(self, uri: str, retry_deadline_s: float, stop: Stop, **options: Any) -> None:
         """Connect lazily; raises as the driver's own does."""
+        self._waiting = Waiting(retry_deadline_s, stop)
         self.answers = Answers()
         self._encrypted = uses_tls(uri)
-        self._explained: dict[str, ConnectionFault] = {}
+        self._mismatches: dict[str, ConnectionFault | None] = {}
         super().__init__(uri, connect=False, event_listeners=[self.answers], **options)
+
+    def ask(self, question: Callable[[], T], *, at_once: bool = False) -> T:
+        """Return the answer to a question to the servers; see `Waiting.ask`.
+
+        Raises ServerSelectionTimeoutError in seconds where no server can be reached however long is waited, and with
+        `at_once` also where none can be reached now.
+        """
+
+        def watch(waited_s: float) -> None:
+            if waited_s > _SURE_AFTER_S and self._is_in_vain(at_once):
+                raise ServerSelectionTimeoutError("no server can be reached")
+
+        return self._waiting.ask(question, watch)
+
+    @contextmanager
+    def closing(self, cursor: C) -> Iterator[C]:
+        """Give the cursor for the length of the body; a server that says nothing keeps its own part of it."""
+        try:
+            yield cursor
+        finally:
+            let_go(cursor.close)
+
+    def let_go(self) -> None:
+        """Release the connections, without waiting for servers that say nothing."""
+        let_go(self.close)
+
+    def _is_in_vain(self, at_once: bool) -> bool:
+        """Return whether every server is known to be out of reach: for good, or with `at_once` for now."""
+        faults = [self.explain(server, fault) for server, fault in self.unreachable()]
+        faults += [self.explain(server, fault_of("timeout")) for server in self.silent()]
+        if not faults or len(faults) < len(self.topology_description.server_descriptions()):
+            return False
+        return all(not fault.passes or (at_once and fault.kind in _NOT_THERE) for fault in faults)
 
     def unreachable(self) -> Iterator[tuple[str, ConnectionFault]]:
         """Yield each server that cannot be spoken to, by host and port, and why."""
@@ -78,18 +123,16 @@ class Client(MongoClient[dict[str, Any]]):
                 yield server, fault
 
     def explain(self, server: str, fault: ConnectionFault) -> ConnectionFault:
-        """Return that only one of URI and server speaks TLS, where that made the fault; else the fault as it is."""
-        if not suspect(fault):
+        """Return that only one of URI and server speaks TLS, where that made the fault; else the fault as it is.
+
+        Each server is asked once.
+        """
+        host, _, port = server.rpartition(":")
+        if not suspect(fault) or not port.isdecimal():  # A socket of this machine has no port.
             return fault
-        if server not in self._explained:
-            host, _, port = server.rpartition(":")
-            if not port.isdecimal():  # A socket of this machine.
-                return fault
-            mismatch = tls_mismatch(host, int(port), _HELLO, encrypted=self._encrypted)
-            if mismatch is None:
-                return fault
-            self._explained[server] = mismatch
-        return self._explained[server]
+        if server not in self._mismatches:
+            self._mismatches[server] = tls_mismatch(host, int(port), _HELLO, encrypted=self._encrypted)
+        return self._mismatches[server] or fault
 
     def silent(self) -> list[str]:
         """Return the servers that have not answered yet, nor refused to, by host and port."""

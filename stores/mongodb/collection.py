@@ -92,9 +92,10 @@ class CollectionSource(Paced):
     def _try_filter(self) -> None:
         try:
             with translated(self._name, self._client), self._session() as session:
-                self._collection().find_one(self._where, projection=["_id"], session=session)
+                ask, collection = self._client.ask, self._collection()
+                ask(lambda: collection.find_one(self._where, projection=["_id"], session=session))
                 # Counting needs it as a stage, which takes less than a query: not $where, $near or $text.
-                self._collection().aggregate([{"$match": self._where}, {"$limit": 1}], session).close()
+                ask(lambda: collection.aggregate([{"$match": self._where}, {"$limit": 1}], session).close())
         except PermanentError as error:
             raise PlanError("E-SRC-WHERE", f"the filter `where` cannot be used: {error.message}") from error
 
@@ -118,19 +119,14 @@ class CollectionSource(Paced):
         """Return the source's own count per BSON type of `_id`, by an aggregation that reads every `_id` (R157)."""
         group = {"$group": {"_id": {"$type": "$_id"}, "documents": {"$sum": 1}}}
         pipeline = [*partitioning.matching(self._where), group]
-        with (
-            translated(self._name, self._client),
-            self._session() as session,
-            closing(self._collection().aggregate(pipeline, session, allowDiskUse=True)) as rows,
-        ):
-            return {str(row["_id"]): int(row["documents"]) for row in rows}
+        return {str(row["_id"]): int(row["documents"]) for row in self._rows(pipeline)}
 
     def estimate(self) -> int:
         """Return the collection's metadata count, all documents for a filter, 0 for a view."""
         if self._describe().kind == "view":
             return 0
         with translated(self._name, self._client):
-            return int(self._collection().estimated_document_count())
+            return int(self._client.ask(self._collection().estimated_document_count))
 
     def split(self, partitions: int) -> Sequence[Partition]:
         """Return at most so many partitions with bounds from a random sample, sorted by the server (R105, R107).
@@ -167,13 +163,13 @@ class CollectionSource(Paced):
             nonlocal last
             with self._session() as session, ExitStack() as opened:
                 with translated(self._name, self._client):
-                    cursor = opened.enter_context(closing(self._cursor(partition, last, session)))
+                    cursor = opened.enter_context(self._client.closing(self._cursor(partition, last, session)))
                 resumed_at = last
                 while True:
                     turn = self.pace.ask(expected)
                     backoff.extend(turn.waited_s)
                     with translated(self._name, self._client):
-                        chunk = next(cursor, None)
+                        chunk = self._client.ask(lambda: next(cursor, None))
                     found = documents(chunk) if chunk is not None else []
                     self.pace.pacer.give_back(expected - len(found))
                     if chunk is None:
@@ -196,13 +192,8 @@ class CollectionSource(Paced):
         """Return the server's own count per partition and BSON type of `_id`, by one read of every `_id`."""
         pipeline = partitioning.count_by_place(self._name, self._where, partitions)
         counts: list[dict[str, int]] = [{} for _ in partitions]
-        with (
-            translated(self._name, self._client),
-            self._session() as session,
-            closing(self._collection().aggregate(pipeline, allowDiskUse=True, session=session)) as rows,
-        ):
-            for row in rows:
-                counts[int(row["_id"]["part"])][str(row["_id"]["type"])] = int(row["documents"])
+        for row in self._rows(pipeline):
+            counts[int(row["_id"]["part"])][str(row["_id"]["type"])] = int(row["documents"])
         return counts
 
     def sample(self, number: int) -> Sequence[bytes]:
@@ -233,9 +224,9 @@ class CollectionSource(Paced):
         with (
             translated(self._name, self._client),
             self._session() as session,
-            closing(self._found(where, session=session)) as chunks,
+            self._client.closing(self._found(where, session=session)) as chunks,
         ):
-            return [raw for chunk in chunks for raw in documents(chunk)]
+            return self._client.ask(lambda: [raw for chunk in chunks for raw in documents(chunk)])
 
     def advance(self, time: int) -> None:
         """Whatever is read from now on is of this cluster time or later (R102); never goes back.
@@ -264,13 +255,26 @@ class CollectionSource(Paced):
 
     def _positions(self, pipeline: Sequence[Mapping[str, Any]]) -> list[bytes]:
         """Return the position of each document that the pipeline gives."""
-        chunks: Any
-        with (
-            translated(self._name, self._client),
-            self._session() as session,
-            closing(self._collection().aggregate_raw_batches(pipeline, session=session)) as chunks,
-        ):
-            return [position_of(self._name, raw) for chunk in chunks for raw in documents(chunk)]
+        with translated(self._name, self._client), self._session() as session:
+            collection = self._collection()
+
+            def sampled() -> list[bytes]:
+                chunks: Any
+                with closing(collection.aggregate_raw_batches(pipeline, session=session)) as chunks:
+                    return [position_of(self._name, raw) for chunk in chunks for raw in documents(chunk)]
+
+            return self._client.ask(sampled)
+
+    def _rows(self, pipeline: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """Return what an aggregation that reads every document gives."""
+        with translated(self._name, self._client), self._session() as session:
+            collection = self._collection()
+
+            def aggregated() -> list[Mapping[str, Any]]:
+                with closing(collection.aggregate(pipeline, session, allowDiskUse=True)) as rows:
+                    return list(rows)
+
+            return self._client.ask(aggregated)
 
     def _cursor(self, partition: Partition, after: bytes | None, session: ClientSession | None) -> Any:
         described = self._describe()
@@ -325,9 +329,10 @@ class CollectionSource(Paced):
     def _describe(self) -> CollectionMetadata:
         if self._described is None:
             deadline_s = min(self._connection.retry_deadline_s, _DESCRIBE_DEADLINE_S)
-            self._described = retry(self._asked_description, Backoff(deadline_s, timing=self._timing))
+            backoff = Backoff(deadline_s, from_failure=True, timing=self._timing)
+            self._described = retry(self._asked_description, backoff)
         return self._described
 
     def _asked_description(self) -> CollectionMetadata:
         with translated(self._name, self._client):
-            return described(self._client, self._connection.database, self._name)
+            return self._client.ask(lambda: described(self._client, self._connection.database, self._name))

@@ -30,7 +30,8 @@ class Connection:
     read_preference: Preference = "primary"
     """Which members are read; secondaries may lag behind what the application has just written."""
     retry_deadline_s: float = 120
-    """How long a source that does not answer is asked again before the run stops."""
+    """How long a source that does not answer is asked again before the run stops. Half of it, 5 to 60 seconds, is how
+    long a connection may say nothing before the question is asked again on another."""
     max_read_rate: float | None = None
     """Documents a second that a run reads at the most, over all routes."""
     windows: Sequence[Window] = ()

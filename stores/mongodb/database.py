@@ -15,9 +15,12 @@ from stores.mongodb.configuration import LIMITS, Connection, Limits, uri_fault
 from stores.mongodb.errors import translated, unresolved
 from stores.mongodb.metadata import Facts, described, facts
 from stores.mongodb.sync_support import StreamAccess
+from stores.mongodb.waiting import PATIENT_S
 from stores.mongodb.watermark import Watermark
 from stores.throttling.backoff import TIMING, Timing
 from stores.urls import hosts_of
+
+_IDLE_MS = 60_000
 
 
 class MongoDB:
@@ -28,16 +31,23 @@ class MongoDB:
         self._connection = connection
         self._limits = limits
         self._timing = timing
+        heartbeat_ms = int(1000 * max(5, min(10, connection.retry_deadline_s / 3)))
         if fault := uri_fault(connection.uri):
             raise PlanError("E-SRC-URI", f"source.uri {fault}")
         try:
             self._client = Client(
                 connection.uri,
+                connection.retry_deadline_s,
+                timing.stop,
                 document_class=dict,
                 appname="offramp",
                 serverSelectionTimeoutMS=int(1000 * max(0.1, min(10, connection.retry_deadline_s))),
-                connectTimeoutMS=10_000,
-                socketTimeoutMS=120_000,
+                # A server that is silent is known after a heartbeat's time and the time of its answer.
+                heartbeatFrequencyMS=heartbeat_ms,
+                connectTimeoutMS=heartbeat_ms,
+                socketTimeoutMS=int(1000 * PATIENT_S),
+                # What lies between may forget a connection that was idle for minutes, without telling.
+                maxIdleTimeMS=_IDLE_MS,
             )
         except OSError as error:  # Also what OpenSSL says of a file.
             raise PlanError(
@@ -89,7 +99,7 @@ class MongoDB:
     def watermark(self, collection: str, field: str, overlap_s: float = 60) -> Watermark:
         """Return the changes of one collection as far as a date field tells them, from so long before the last seen."""
         connection = self._connection
-        found = described(self._client, connection.database, collection)
+        found = self._client.ask(lambda: described(self._client, connection.database, collection))
         return Watermark(
             self._client,
             found,
@@ -100,10 +110,15 @@ class MongoDB:
             timing=self._timing,
         )
 
-    def facts(self, collections: Iterable[str]) -> Facts:
-        """Return what the server says of itself and of the unique indexes of these collections."""
+    def facts(self, collections: Iterable[str], *, at_once: bool = False) -> Facts:
+        """Return what the server says of itself and of the unique indexes of these collections.
+
+        With `at_once` a server that cannot be reached now is not waited for.
+        """
         with translated("the source", self._client):
-            return facts(self._client, self._connection.database, collections)
+            return self._client.ask(
+                lambda: facts(self._client, self._connection.database, collections), at_once=at_once
+            )
 
     def hosts(self) -> str:
         """Return the hosts of the connection string, without its login."""
@@ -111,4 +126,4 @@ class MongoDB:
 
     def close(self) -> None:
         """Release connections."""
-        self._client.close()
+        self._client.let_go()

@@ -71,7 +71,7 @@ def _never(found: CollectionMetadata) -> str:
 
 def _granting(client: Client, found: CollectionMetadata) -> str:
     with translated(found.collection, client):
-        status = client.admin.command("connectionStatus")
+        status = client.ask(lambda: client.admin.command("connectionStatus"))
     users = status.get("authInfo", {}).get("authenticatedUsers") or [{"user": "USER", "db": "admin"}]
     role = json.dumps([{"role": "read", "db": found.database}])
     return f"db.getSiblingDB({json.dumps(users[0]['db'])}).grantRolesToUser({json.dumps(users[0]['user'])}, {role})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from typing import Any
 
 import bson
@@ -65,7 +65,8 @@ class Watermark:
         """Return what a person should know: what this way of syncing cannot see."""
         notes = [f"{self._name}: sync by {self._field} cannot see deletes; deleted documents stay in the target"]
         with translated(self._name, self._client):
-            blind = self._collection.count_documents({self._field: {"$not": {"$type": "date"}}})
+            undated = {self._field: {"$not": {"$type": "date"}}}
+            blind = self._client.ask(lambda: self._collection.count_documents(undated))
         if blind:
             notes.append(f"{self._name}: no date at {self._field}, so changes will be missed, in documents: {blind}")
         if not any(next(iter(index["key"])) == self._field for index in self._found.indexes):
@@ -76,8 +77,9 @@ class Watermark:
         """Return the position now: what is written from now on bears this date or a later one, save for the overlap."""
         now, now_ms = self._now()
         with translated(self._name, self._client):
-            last = self._collection.find_one(
-                {self._field: {"$type": "date"}}, {self._field: 1}, sort=[(self._field, -1)]
+            dated = {self._field: {"$type": "date"}}
+            last = self._client.ask(
+                lambda: self._collection.find_one(dated, {self._field: 1}, sort=[(self._field, -1)])
             )
         greatest = _greatest(last, self._field) if last else None
         return StreamPosition(now, _mark(None if greatest is None else min(greatest, now_ms)))
@@ -131,7 +133,7 @@ class Watermark:
                     session = opened.enter_context(self._client.start_session(causal_consistency=True))
                     session.advance_operation_time(timestamp(least))
                 chunks = opened.enter_context(
-                    closing(
+                    self._client.closing(
                         self._collection.find_raw_batches(
                             # Without the route's filter: a document that leaves it must be seen to leave.
                             {self._field: kept},
@@ -145,7 +147,7 @@ class Watermark:
                 )
             while True:
                 with translated(self._name, self._client):
-                    chunk = next(chunks, None)
+                    chunk = self._client.ask(lambda: next(chunks, None))
                 if chunk is None:
                     return
                 touched: list[Touched] = []
@@ -160,7 +162,7 @@ class Watermark:
     def _now(self) -> tuple[int, int]:
         """Return the source's cluster time (its clock where it has none) and the milliseconds of its clock."""
         with translated(self._name, self._client):
-            hello = self._client.admin.command("hello")
+            hello = self._client.ask(lambda: self._client.admin.command("hello"))
         clock_ms = int(DatetimeMS(hello["localTime"]))
         operation_time = hello.get("operationTime")
         return (as_int(operation_time) if isinstance(operation_time, Timestamp) else (clock_ms // 1000) << 32), clock_ms
