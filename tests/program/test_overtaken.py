@@ -6,8 +6,8 @@ import os
 import signal
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
+import yaml
 from plans import Finished, Stores, offramp, start, write_plan
 from pymongo.database import Database
 from relay import Relay, Seen, relaying
@@ -65,15 +66,23 @@ class Place:
         return run
 
     def _stops(self, pid: int) -> bool:
-        """Return whether the process is stopped; it goes on if it has the state locked, as nobody could overtake it."""
-        os.kill(pid, signal.SIGSTOP)
-        until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED, "stopped process")
+        """Return whether the process is stopped, with its workers; it goes on if one of them has the state locked.
+
+        Nobody could overtake it then.
+        """
+        processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+        for process in processes:
+            process.send_signal(signal.SIGSTOP)
+        until(
+            lambda: all(process.status() == psutil.STATUS_STOPPED for process in processes if process.is_running()),
+            "stopped processes",
+        )
         with closing(sqlite3.connect(self.folder / "state.db", timeout=0, isolation_level=None)) as db:
             try:
                 db.execute("BEGIN IMMEDIATE")
                 db.execute("ROLLBACK")
             except sqlite3.OperationalError:
-                os.kill(pid, signal.SIGCONT)
+                _wake(processes)
                 return False
         return True
 
@@ -91,7 +100,7 @@ class Place:
         """Wake the run, let it end, and return what it said; nothing that it sent since then changes anything."""
         for relay in self.relays.values():
             relay.release(drop=drop)
-        os.kill(run.pid, signal.SIGCONT)
+        _wake([psutil.Process(run.pid), *psutil.Process(run.pid).children(recursive=True)])
         out, err = run.communicate(timeout=LIMIT_S)
         late = {server: [*map(str, relay.changes_since(since))] for server, relay in self.relays.items()}
         assert not any(late.values()), {server: requests[:3] for server, requests in late.items()}
@@ -124,6 +133,12 @@ class Place:
             return {route: len(state.late_writes.of_route(route)) for route in self.routes}
         finally:
             state.close()
+
+
+def _wake(processes: Sequence[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGCONT)
 
 
 def nth(number: int, *texts: bytes) -> Callable[[Seen], bool]:
@@ -169,7 +184,11 @@ def place(starts_process: None, stores: Stores, database: Documents, unique: str
         made = Place(path, tmp_path, relays, tuple(routes))
         yield made
         for run_ in made.began:
+            workers = psutil.Process(run_.pid).children(recursive=True) if run_.poll() is None else []
             run_.kill()
+            for worker in workers:
+                with suppress(psutil.NoSuchProcess):
+                    worker.kill()
             run_.communicate()
 
 
@@ -286,3 +305,27 @@ def test_an_overtaken_repair_changes_nothing_more(route: str, place: Place, data
     place.offramp("repair", "--route", route)
     assert place.late_writes()[route] == 0
     place.offramp("verify", "--route", route)
+
+
+@pytest.mark.soak
+def test_overtaken_worker_processes_change_nothing_more(place: Place, database: Documents) -> None:
+    """A worker process is told of the lease's end by the state alone, and its parent is stopped as well."""
+    seed(database)
+    plan = yaml.safe_load(place.path.read_text())
+    plan["run"] |= {"runner": "processes", "workers": 2}
+    place.path.write_text(yaml.safe_dump(plan))
+    arguments = ("backfill", "--verify", "none", "--route", "strings", "--route", "items")
+    kept = {"redis": nth(1, b"as it was"), "dynamodb": nth(2, b"BatchWriteItem")}
+    run = place.stopped_run(arguments, kept)
+    since = place.expired()
+    # The next run is this process, so that what worker processes send is of the run that was stopped.
+    plan["run"]["runner"] = "threads"
+    place.path.write_text(yaml.safe_dump(plan))
+    place.offramp(*arguments)
+    change(database, "changed")
+    place.offramp("sync", "--route", "strings", "--route", "items")
+    said = place.woken(run, since, drop=False)
+    assert run.returncode == 3, said
+    assert "E-LEASE-LOST" in said
+    place.offramp("sync", "--route", "strings", "--route", "items")
+    place.offramp("verify", "--route", "strings", "--route", "items")
