@@ -139,7 +139,7 @@ def damage_redis(stores: Stores, unique: str) -> None:
     server = redis_client.Redis.from_url(stores.redis)
     assert server.delete(f"{unique}:n:1")
     server.set(f"{unique}:n:2", server.get(f"{unique}:n:3") or b"")
-    server.set(f"{unique}:planted", b"{}")
+    server.set(f"{unique}:s:planted", b'{"_id":"planted"}')
 
 
 def damage_dynamodb(stores: Stores, unique: str) -> None:
