@@ -44,8 +44,7 @@ class Place:
 
     def offramp(self, *arguments: str, code: int = 0) -> Finished:
         """Run a command as another run would, to its end."""
-        command, *rest = arguments
-        done = offramp(command, self.path, *rest, folder=self.folder)
+        done = offramp(*self._command(arguments), folder=self.folder)
         assert done.code == code, f"{arguments}: {done.out}{done.err}"
         return done
 
@@ -53,8 +52,7 @@ class Place:
         """Return a run that is stopped while these requests of it are kept back."""
         for server, chosen in kept.items():
             self.relays[server].keep_back(chosen)
-        command, *rest = arguments
-        run = start(command, self.path, *rest, folder=self.folder)
+        run = start(*self._command(arguments), folder=self.folder)
         self.began.append(run)
 
         def waits() -> bool:
@@ -64,6 +62,17 @@ class Place:
         until(waits, f"request of each of {[*kept]} kept back", limit_s=LIMIT_S)
         until(lambda: self._stops(run.pid), "run stopped outside of a transaction", limit_s=LIMIT_S)
         return run
+
+    def _command(self, arguments: Sequence[str]) -> list[str | Path]:
+        """Return the arguments with the plan behind the command's words."""
+        words = 2 if arguments[0] == "rejects" else 1
+        return [*arguments[:words], self.path, *arguments[words:]]
+
+    def edit(self, section: str, **keys: Any) -> None:
+        """Change these keys of a section of the plan, or of a route."""
+        plan = yaml.safe_load(self.path.read_text())
+        (plan["run"] if section == "run" else plan["routes"][section]).update(keys)
+        self.path.write_text(yaml.safe_dump(plan))
 
     def _stops(self, pid: int) -> bool:
         """Return whether the process is stopped, with its workers; it goes on if one of them has the state locked.
@@ -311,16 +320,13 @@ def test_an_overtaken_repair_changes_nothing_more(route: str, place: Place, data
 def test_overtaken_worker_processes_change_nothing_more(place: Place, database: Documents) -> None:
     """A worker process is told of the lease's end by the state alone, and its parent is stopped as well."""
     seed(database)
-    plan = yaml.safe_load(place.path.read_text())
-    plan["run"] |= {"runner": "processes", "workers": 2}
-    place.path.write_text(yaml.safe_dump(plan))
+    place.edit("run", runner="processes", workers=2)
     arguments = ("backfill", "--verify", "none", "--route", "strings", "--route", "items")
     kept = {"redis": nth(1, b"as it was"), "dynamodb": nth(2, b"BatchWriteItem")}
     run = place.stopped_run(arguments, kept)
     since = place.expired()
     # The next run is this process, so that what worker processes send is of the run that was stopped.
-    plan["run"]["runner"] = "threads"
-    place.path.write_text(yaml.safe_dump(plan))
+    place.edit("run", runner="threads")
     place.offramp(*arguments)
     change(database, "changed")
     place.offramp("sync", "--route", "strings", "--route", "items")
@@ -329,3 +335,23 @@ def test_overtaken_worker_processes_change_nothing_more(place: Place, database: 
     assert "E-LEASE-LOST" in said
     place.offramp("sync", "--route", "strings", "--route", "items")
     place.offramp("verify", "--route", "strings", "--route", "items")
+
+
+@pytest.mark.soak
+def test_an_overtaken_retry_of_rejects_changes_nothing_more(place: Place, database: Documents) -> None:
+    """The documents that it copies fill several requests; those that follow the one kept back are not sent."""
+    seed(database)
+    database.things.update_many({"_id": {"$lte": 60}}, {"$set": {"text": "x" * 420_000}})
+    chosen = ("--route", "items")
+    place.offramp("backfill", "--verify", "none", *chosen, code=1)
+    database.things.update_many({"_id": {"$lte": 60}}, {"$set": {"text": "as it was"}})
+    run = place.stopped_run(("rejects", "retry", *chosen), {"dynamodb": nth(1, b"BatchWriteItem")})
+    since = place.expired()
+    change(database, "changed")
+    place.offramp("rejects", "retry", *chosen)
+    place.offramp("sync", *chosen)
+    said = place.woken(run, since, drop=False)
+    assert run.returncode == 3, said
+    assert place.late_writes()["items"] > 0, said
+    place.offramp("sync", *chosen)
+    place.offramp("verify", *chosen)
