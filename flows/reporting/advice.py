@@ -126,7 +126,8 @@ ADVICE: Sequence[Advice] = (
     ),
     Advice(
         lambda row: _is_repairable(row) and bool(row.extra),
-        "Delete the records that no document maps to with `offramp repair PLAN --delete-extras --route ROUTE`.",
+        "Delete the records that no document maps to with `offramp repair PLAN --delete-extras --route ROUTE`. It"
+        " leaves and names those that this route cannot have made: move them away, or give the route another `key`.",
     ),
     Advice(
         _is_systemic,

@@ -67,7 +67,7 @@ def _sentence(verdict: Verdict, rows: Sequence[RouteReport]) -> str:
                 f" compared: {named}."
             )
         case "rejects":
-            rejected = sum(row.rejected - row.accepted for row in rows)
+            rejected = sum(row.open_rejects for row in rows)
             return (
                 "All that could be moved was moved, but"
                 f" {counted(rejected, 'document was', 'documents were')} rejected and not accepted: the targets lack"
@@ -77,7 +77,7 @@ def _sentence(verdict: Verdict, rows: Sequence[RouteReport]) -> str:
             return f"The targets do not hold exactly what the source and the plan say they should: {named}."
         case "stopped":
             far = ", ".join(_far(row) for row in rows)
-            return f"Stopped at a checkpoint before the end, so the targets do not have all documents: {far}."
+            return f"Stopped at a checkpoint before the end, so the targets may not have all documents: {far}."
         case _:
             return f"Nothing is proven of these routes, which did not finish or could not be compared: {named}."
 

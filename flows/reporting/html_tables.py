@@ -21,7 +21,8 @@ def sums_list(key: str, route: RouteReport) -> str:
         )
     if route.rejected:
         accepted = f"{route_number(key, route, 'accepted')} accepted by a person"
-        lines.append(f"<li>{route_number(key, route, 'rejected')} <b>rejected</b>, of them {accepted}</li>")
+        left = f"{route_number(key, route, 'open_rejects')} accepted by nobody"
+        lines.append(f"<li>{route_number(key, route, 'rejected')} <b>rejected</b>; on record: {accepted}, {left}</li>")
     return f'<ul class="sums">{"".join(lines)}</ul>'
 
 

@@ -106,6 +106,8 @@ class RouteReport:
     """What a person should know about the route's stores, as `check` reports it."""
     accepted: int = 0
     """Rejected documents that a person has accepted; they are not in the target."""
+    open_rejects: int = 0
+    """Rejected documents that nobody has accepted, by what is on record and what a comparison saw."""
     repairs: Sequence[Mapping[str, Any]] = ()
     """What retry and repair have done to the target since its backfill: command, what was done, how often and when."""
     accepted_rejects: Sequence[Mapping[str, Any]] = ()

@@ -86,9 +86,9 @@ def changes_pending(evidence: Evidence) -> Iterator[Finding]:
 
 def rejects(evidence: Evidence) -> Iterator[Finding]:
     """No document is rejected that nobody accepted."""
-    if rejected := _open_rejects(evidence):
+    if rejected := open_rejects(evidence):
         text = f"{amount(rejected, 'document was', 'documents were')} rejected; `offramp rejects list PLAN` shows why"
-        if evidence.copied is None:
+        if evidence.copied is None and evidence.rejects.open < rejected:
             documents = amount(rejected, "document")
             text = f"as the source is now, {documents} cannot be copied; a backfill puts each on record, with why"
         elif (unknown := rejected - evidence.rejects.open) > 0 and evidence.comparison is not None:
@@ -170,12 +170,14 @@ def counted(evidence: Evidence) -> Iterator[Finding]:
         for difference in counts.differing:
             yield Finding("mismatches", f"{difference} were copied of those the source now counts")
         if counts.held != copied.records:
-            hint = " (expired records cannot be told from missing ones by counting)" if evidence.expires else ""
+            # Expired records cannot be told from missing ones by counting, so fewer prove nothing.
+            expired = evidence.expires and counts.held < copied.records
+            hint = ", and its records may expire, which counting cannot tell from missing" if expired else ""
             text = (
                 f"the target holds {amount(counts.held, 'record')},"
                 f" {amount(copied.records, 'was', 'were')} written{hint}; use --level full"
             )
-            yield Finding("mismatches", text)
+            yield Finding("failed" if expired else "mismatches", text)
 
 
 def _counted_again(evidence: Evidence) -> Iterator[Finding]:
@@ -299,7 +301,7 @@ def _compared_differences(
         yield Finding("mismatches", text)
 
 
-def _open_rejects(evidence: Evidence) -> int:
+def open_rejects(evidence: Evidence) -> int:
     """Return how many documents are rejected and not accepted, by what copying and what a comparison saw.
 
     An acceptance is of one document's reject, so that the comparison is asked too: what was rejected when it was copied

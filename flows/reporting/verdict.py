@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from flows.reporting.evidence import Evidence
 from flows.reporting.losses import field_losses
 from flows.reporting.model import RouteReport, worst
-from flows.reporting.rules import RULES
+from flows.reporting.rules import RULES, open_rejects
 from flows.verifier.compare import Comparison
 from flows.verifier.sample import proven
 from stores.contract.journal import Tally
@@ -53,6 +53,7 @@ def judge(evidence: Evidence) -> RouteReport:
         lost=field_losses(tally, evidence.accept_loss),
         sync=evidence.following,
         accepted=evidence.rejects.accepted,
+        open_rejects=open_rejects(evidence),
         repairs=[dataclasses.asdict(repair) | {"last": _iso(repair.last)} for repair in evidence.repairs],
         accepted_rejects=[
             dataclasses.asdict(acceptance) | {"at": _iso(acceptance.at)} for acceptance in evidence.accepted

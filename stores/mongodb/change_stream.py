@@ -4,7 +4,7 @@ How far a stream has got is proven in one of three ways, never taken from silenc
 there is nothing in the midst of a long row of changes that are not asked for. An event is of its cluster time, and no
 older one follows. MongoDB's own resume tokens begin with the cluster time up to which the oplog was read. Where tokens
 tell no time, a stream that is opened by a read causally at or after a time has read at least up to it when it answers
-that there is nothing and its token has not moved since its last answer. A stream whose token moves so is opened anew
+that there is nothing and its token has not moved since its last answer. A stream whose token moves on so is opened anew
 without the choice of collections, which leaves no row of changes that the server passes over, and each answer of
 nothing is its end. This last way holds for a replica set, but not through a mongos, which answers so before all of its
 shards have.
@@ -54,6 +54,8 @@ _SAFE_MARGIN_S = 60
 """Seconds of the oplog before the position that no second of writing removes; with fewer, each look is judged."""
 _CATCHING_UP_MS = 50
 """How long a quiet stream whose tokens tell no time is read before it is opened anew, to prove how far it has got."""
+_MOVES_S = 5.0
+"""How long a stream is read whose token moves without a change: most rows of other changes end by then."""
 _KEYSTRING = "82"
 """What a token of MongoDB begins with: the type of a timestamp; its seconds and its increment follow."""
 _LOST_CODES = frozenset((136, 286))
@@ -98,6 +100,8 @@ class DatabaseChanges:
         self._sharded = False
         self._whole = False
         """Whether the server sends the changes of all collections, to prove how far it has got."""
+        self._moving_since: float | None = None
+        """Since when no answer has proven how far a stream has got, as its token moves without a change."""
 
     def begin(self) -> StreamPosition:
         """Return the position now, with the stream opened there, one batch of it read, and its history whole (R101)."""
@@ -191,7 +195,8 @@ class DatabaseChanges:
             answered = _token_after(opened.cursor)
             while not stop.is_set():
                 with self._translated():
-                    raw = self._client.ask(opened.cursor.try_next)
+                    there = opened.cursor._has_next()  # What is there already needs no question.
+                    raw = opened.cursor.try_next() if there else self._client.ask(opened.cursor.try_next)
                 if raw is not None:
                     builder.take(raw)
                     token = answered = bytes(raw["_id"].raw)
@@ -224,12 +229,16 @@ class DatabaseChanges:
                 builder = ChangeBatchBuilder(self._name, followed, self._limits)
                 if closed:
                     raise TransientError("E-SRC-AWAY", f"the changes of {self._name}: the source ended the stream")
-                if raw is None and token_time is None and not self._sharded:
-                    if moved and not self._whole:
-                        self._whole = True
-                        return
-                    if time.monotonic() > renew_at:
-                        return
+                silent = raw is None and token_time is None and not self._sharded
+                if silent and (self._never_stands_still(moved) or time.monotonic() > renew_at):
+                    return
+
+    def _never_stands_still(self, moved: bool) -> bool:
+        """Return whether a stream is to be opened anew as a whole: its token moves for long without a change."""
+        now = time.monotonic()
+        self._moving_since = None if not moved or self._whole else self._moving_since or now
+        self._whole = self._whole or (self._moving_since is not None and now - self._moving_since > _MOVES_S)
+        return self._moving_since is not None and self._whole
 
     @contextmanager
     def _opened(

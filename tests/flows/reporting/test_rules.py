@@ -174,6 +174,11 @@ TABLES: Mapping[Callable[[Evidence], Iterable[Finding]], list[Case]] = {
             [],
         ),
         (
+            "a sync has put one on record",
+            {"recopied": True, "comparison": None, "copied": None, "rejects": RejectCount(1, 0, 0, 0)},
+            [("rejects", "1 document was rejected; `offramp rejects list PLAN` shows why")],
+        ),
+        (
             "a sample after a sync that met none of the refused ones",
             {"recopied": True, "sampled": Sampled(5, 0, 0, 0.95), "rejects": RejectCount(20, 0, 20, 0)},
             [("rejects", "20 documents")],
@@ -285,7 +290,12 @@ TABLES: Mapping[Callable[[Evidence], Iterable[Finding]], list[Case]] = {
         (
             "fewer, as records may expire",
             {"level": "counts", "counts": Counts(8, "listing it"), "expires": True},
-            [("mismatches", "expired records cannot be told from missing ones")],
+            [("failed", "its records may expire, which counting cannot tell from missing; use --level full")],
+        ),
+        (
+            "more, as nothing that expires is one more",
+            {"level": "counts", "counts": Counts(10, "listing it"), "expires": True},
+            [("mismatches", "holds 10 records")],
         ),
         (
             "a partition and the order",
