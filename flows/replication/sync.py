@@ -161,9 +161,10 @@ class _Sync:
         for route in self.session.routes:
             if route.name in refused:
                 self.failures[route.name].append(refused[route.name])
-                if self.follow and refused[route.name].code in _PASSING:
-                    _log.warning("%s: %s", route.name, refused[route.name])
-                    self.awaited.append(route.name)
+                if self.follow:  # Its report may be days away.
+                    _log.warning("%s is not followed: %s", route.name, refused[route.name])
+                    if refused[route.name].code in _PASSING:
+                        self.awaited.append(route.name)
 
     def _open_route(self, route: Route) -> Applier:
         """Return the applier of a leased route; what it uses is closed at the end of the sync."""

@@ -137,12 +137,15 @@ def test_a_route_that_another_run_frees_while_others_are_followed_is_taken_in(
         until(lambda: has_new(stores, unique) == {"copied"} or following.poll() is not None, "a first sync")
         assert following.poll() is None, following.communicate()
     until(lambda: has_new(stores, unique) == {"copied", "other"} or following.poll() is not None, "its first sync")
-    ended(following, {"copied": "clean", "other": "clean", "never": "failed"})
+    said = ended(following, {"copied": "clean", "other": "clean", "never": "failed"})
+    assert "never is not followed: E-SYNC-BACKFILL" in said
+    assert "other is not followed: E-LEASE-HELD" in said
 
 
-def ended(following: subprocess.Popen[str], verdicts: Mapping[str, str]) -> None:
-    """Stop the sync, whose report has these verdicts."""
+def ended(following: subprocess.Popen[str], verdicts: Mapping[str, str]) -> str:
+    """Stop the sync, whose report has these verdicts; returns its standard error."""
     following.send_signal(signal.SIGTERM)
     out, err = following.communicate(timeout=60)
     assert following.returncode == 128 + signal.SIGTERM, err
     assert {row["route"]: row["verdict"] for row in json.loads(out)["routes"]} == verdicts, err
+    return err
