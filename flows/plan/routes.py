@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -159,6 +160,11 @@ def _target(section: _Section, keys: RouteKeys, connections: Mapping[str, Any]) 
             return None
     name = keys.target or _usual(keys)[0]
     if name is None:
+        misspelt = [key for key in section.own if difflib.get_close_matches(str(key), ("use_case", "target"), 1, 0.75)]
+        for key in misspelt:
+            section.fault(unknown(str(key), key_names(RouteKeys)), key)
+        if misspelt:
+            return None
         section.fault(f"has neither use_case nor target; write use_case, one of: {', '.join(plugins.use_cases())}")
         return None
     kind = section.found(plugins.target_type, name, "target" if keys.target else "use_case")

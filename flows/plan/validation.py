@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from typing import Any, TypeVar, cast
@@ -44,7 +44,7 @@ def checked(kind: type[T], keys: Any, where: Where, file: PlanFile) -> T | None:
     try:
         model: Any = _holder(cast(type, kind)).model_validate({"keys": keys})
     except ValidationError as error:
-        for problem in error.errors(include_url=False)[:MOST_FAULTS]:
+        for problem in _without_misspelt(error.errors(include_url=False), kind)[:MOST_FAULTS]:
             _note(problem, kind, where, file)
         return None
     return model.keys  # type: ignore[no-any-return]
@@ -90,12 +90,27 @@ _WANTED = {
 """Pydantic's kinds of faults, in a plan's words; `is_instance_of` and the like keep pydantic's."""
 
 
+_ABSENT = ("missing", "missing_argument", "missing_keyword_only_argument")
+_UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
+
+
+def _without_misspelt(problems: Sequence[Any], kind: type) -> list[Any]:
+    """Return the problems without missing keys that are there under a misspelt name, which is a problem itself."""
+    misspelt = {
+        (*problem["loc"][:-1], meant)
+        for problem in problems
+        if problem["type"] in _UNKNOWN
+        for meant in difflib.get_close_matches(str(problem["loc"][-1]), _names_at(kind, problem["loc"][1:-1]), 1)
+    }
+    return [problem for problem in problems if problem["type"] not in _ABSENT or problem["loc"] not in misspelt]
+
+
 def _note(problem: Any, kind: type, where: Where, file: PlanFile) -> None:
     if problem["type"] == "string_type" and problem["loc"][-1] == "str" and isinstance(problem["input"], Mapping):
         return  # Text or an object: what is wrong with the object is noted by itself.
     # The location holds the names of union members too; only what stands in the file is kept.
     path: Where = where
-    absent = problem["type"] in ("missing", "missing_argument", "missing_keyword_only_argument")
+    absent = problem["type"] in _ABSENT
     for part in problem["loc"][1:]:
         if (*path, part) in file.lines or (absent and part == problem["loc"][-1]):
             path = (*path, part)
@@ -104,7 +119,7 @@ def _note(problem: Any, kind: type, where: Where, file: PlanFile) -> None:
     match problem["type"]:
         case _ if absent:
             file.fault(path, "is missing; it has no default")
-        case "unexpected_keyword_argument" | "extra_forbidden":
+        case unexpected if unexpected in _UNKNOWN:
             file.fault(path, unknown(str(path[-1]), _names_at(kind, problem["loc"][1:-1])))
         case "literal_error":
             names = [name.strip("'") for name in context["expected"].replace(" or ", ", ").split(", ")]
