@@ -21,16 +21,18 @@ from stores.masking import masked, masked_content
 
 _SHOW_CURSOR = "\x1b[?25h"
 _THOUSANDS = re.compile(r"(?<=\d) (?=\d{3}(?!\d))")
+_COMMAND = re.compile(r"'offramp [^']*'|(?<=: )offramp [^;,]*$")
 
 
-def echo(*lines: str, err: bool = False, flush: bool = False) -> None:
+def echo(*lines: str, err: bool = False, flush: bool = False, breaks: bool = True) -> None:
     """Each text is a line of standard output, or of standard error; a newline within a text is shown as an escape.
 
-    On a terminal a line that is too long breaks between its words. It stays whole elsewhere, for who reads by lines.
+    On a terminal a line that is too long breaks between its words, unless `breaks` is false. It stays whole elsewhere,
+    for who reads by lines.
     """
     stream = sys.stderr if err else sys.stdout
     shown = [masked(visible(line)) for line in lines]
-    if _unguarded(stream).isatty():
+    if breaks and _unguarded(stream).isatty():
         shown = [part for line in shown for part in wrapped(line, shutil.get_terminal_size().columns)]
     stream.write("".join(f"{line}\n" for line in shown))
     if err or flush:
@@ -38,11 +40,15 @@ def echo(*lines: str, err: bool = False, flush: bool = False) -> None:
 
 
 def wrapped(line: str, width: int) -> list[str]:
-    """Return the line in lines of at most so many columns, but for a longer word, all but the first indented."""
+    """Return the line in lines of at most so many columns, all but the first indented.
+
+    A longer word stays whole, and so does a command of offramp in quotes or after a colon: it is there to be pasted.
+    """
     if len(line) <= width:
         return [line]
     indent = " " * (len(line) - len(line.lstrip()) + 2)
     joined = _THOUSANDS.sub("\xa0", line)  # A number stays on a line.
+    joined = _COMMAND.sub(lambda found: found[0].replace(" ", "\xa0"), joined)
     lines = textwrap.wrap(joined, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
     return [part.replace("\xa0", " ") for part in lines]
 

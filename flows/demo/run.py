@@ -90,7 +90,8 @@ def run(
             report = _moved_live(plan, live_s, steps, quiet, stop)
     written = write(report, folder / "report")
     if not quiet:
-        _say("", *as_lines(report, stdout_width()), "", f"report: {', '.join(map(str, written))}", "", *_next())
+        _say("", *as_lines(report, stdout_width()), "", f"report: {', '.join(map(str, written))}", "")
+        _say(*_next(), breaks=False)
     return report
 
 
@@ -280,6 +281,6 @@ def _next() -> tuple[str, ...]:
     )
 
 
-def _say(*lines: str) -> None:
+def _say(*lines: str, breaks: bool = True) -> None:
     with suppress(BrokenPipeError):  # The reader may have closed the pipe; the run goes on.
-        echo(*lines, flush=True)
+        echo(*lines, flush=True, breaks=breaks)

@@ -70,9 +70,16 @@ def _paragraphs(rows: Sequence[Mapping[str, str]], width: int) -> list[str]:
     lines: list[str] = []
     for row in rows:
         (_, first), *others = row.items()
-        # A name stays on the line of its value.
-        pairs = [f"{name} {cell}".replace(" ", "\xa0") for name, cell in others if cell not in ("", NOT_CHECKED)]
-        wrapped = textwrap.wrap("  ".join(pairs), width, initial_indent="  ", subsequent_indent="  ")
+        pairs = [f"{name} {cell}" for name, cell in others if cell not in ("", NOT_CHECKED)]
+        # A name stays on the line of its value, if a line is long enough for both.
+        joined = "  ".join(pair.replace(" ", "\xa0") if len(pair) <= width - len("  ") else pair for pair in pairs)
+        wrapped = textwrap.wrap(
+            *(joined, width),
+            initial_indent="  ",
+            subsequent_indent="  ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
         lines += [first, *(line.replace("\xa0", " ") for line in wrapped)]
     return lines
 

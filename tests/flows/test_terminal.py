@@ -133,3 +133,32 @@ def test_a_long_line_breaks_between_words_on_a_terminal_and_nowhere_else(monkeyp
         "    2 000 000 not; see",
         "    /a/path/that/is/longer/than/the/line/is/wide.html",
     ]
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        (
+            "next: Copy again with 'offramp repair plan.yaml --route a', then verify",
+            ["next: Copy again with", "  'offramp repair plan.yaml --route a',", "  then verify"],
+        ),
+        (
+            "no fault found; next: offramp backfill /a/long/way/to/a/plan.yaml",
+            ["no fault found; next:", "  offramp backfill /a/long/way/to/a/plan.yaml"],
+        ),
+    ],
+)
+def test_a_command_is_never_broken(monkeypatch: pytest.MonkeyPatch, line: str, shown: list[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    terminal_ = Shown()
+    with contextlib.redirect_stdout(terminal_):
+        terminal.echo(line)
+    assert terminal_.getvalue().splitlines() == shown
+
+
+def test_a_line_that_is_to_stay_whole_is_left_to_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    shown = Shown()
+    with contextlib.redirect_stdout(shown):
+        terminal.echo("  cp /a/path/that/is/long/plan.yaml /another/path/mappers.py .", breaks=False)
+    assert shown.getvalue() == "  cp /a/path/that/is/long/plan.yaml /another/path/mappers.py .\n"

@@ -65,6 +65,14 @@ def test_a_paragraph_has_no_cells_without_a_content() -> None:
     assert table(rows, ("route", "target"), 10)[-2:] == ["total", "  read 12"]
 
 
+def test_a_long_text_of_a_paragraph_breaks_between_its_words() -> None:
+    reason = "the server of the target refused this document as its field holds more than it takes"
+    rows = [{"route": "orders", "id": '{"$oid":"65a000000000000000000001"}', "code": "E-MAP-VALUE", "reason": reason}]
+    lines = table(rows, ("route", "id", "code", "reason"), 40)
+    assert all(len(line) <= 40 for line in lines)
+    assert " ".join(" ".join(lines).split()).endswith(f"reason {reason}")
+
+
 def test_the_report_of_the_demo_is_a_line_for_each_route_at_80_columns() -> None:
     figures = {"documents": 2_000, "read": 2_000, "copied": 2_000, "records": 2_000, "held": 2_000}
     rows = [
