@@ -139,7 +139,7 @@ CODES: Mapping[str, Entry] = {
     "E-DEMO-INSTALL": entry(
         "refused",
         "A server of the demo is not installed.",
-        "Run the command in the message, which installs it for this interpreter.",
+        "Run the command in the message in offramp's clone: it installs all servers of the demo.",
     ),
     "E-DEMO-SEED": entry(
         "failed",

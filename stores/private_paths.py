@@ -30,9 +30,9 @@ def fault(found: os.stat_result, *, is_folder: bool = False) -> str:
     if found.st_uid not in own:
         return "it belongs to another user; run as that user, or name another place in a folder of your own"
     if found.st_mode & stat.S_IWOTH:
-        return "every user may write to it; run chmod o-w on it, or name another place in a folder of your own"
+        return f"every user may write to it; {_way_out(found, 'chmod o-w')}"
     if found.st_mode & stat.S_IWGRP and _has_others(found.st_gid):
-        return "its group may write to it; run chmod g-w on it, or name another place in a folder of your own"
+        return f"its group may write to it; {_way_out(found, 'chmod g-w')}"
     return ""
 
 
@@ -110,6 +110,17 @@ def _refuse(path: Path, found: os.stat_result, *, is_folder: bool = False) -> No
             raise UnsafePathError(errno.EPERM, "it is a link of another user; name the file itself", str(path))
     elif reason := fault(found, is_folder=is_folder):
         raise UnsafePathError(errno.EPERM, reason, str(path))
+
+
+def _way_out(found: os.stat_result, command: str) -> str:
+    """Return what to do about a file or folder of this status that others may write to.
+
+    The command is no advice for a folder of root's, or for one with the sticky bit, such as /tmp: others need it so.
+    """
+    elsewhere = "name another place in a folder of your own"
+    if found.st_uid != os.geteuid() or found.st_mode & stat.S_ISVTX:
+        return elsewhere
+    return f"run {command} on it, or {elsewhere}"
 
 
 def _has_others(group: int) -> bool:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 from flows.cli.options import JSON, PLAN, ROUTES
-from flows.cli.running import REPORT
 from flows.cli.signals import interruptible, leave
 from flows.terminal import echo, print_json, stdout_width
 
@@ -19,7 +18,13 @@ if TYPE_CHECKING:
 @click.command()
 @PLAN
 @ROUTES
-@REPORT
+@click.option(
+    "--report",
+    "folder",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of a run's report, to find its faults. [default: .offramp/reports/<plan> beside the plan]",
+)
 @JSON
 def check(plan_path: Path, routes: tuple[str, ...], folder: Path | None, as_json: bool) -> None:
     """Find every fault of PLAN, its source, targets, state and report folder; writes nothing."""

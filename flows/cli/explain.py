@@ -20,8 +20,9 @@ def explain(code: str, as_json: bool) -> None:
 
     name = code.upper()
     if (entry := CATALOGUE.get(name)) is None:
-        near = ", ".join(difflib.get_close_matches(name, CATALOGUE, 4)) or "one of docs/errors.md"
-        raise click.BadParameter(f"{name} is not one of offramp's codes; did you mean {near}?")
+        near = ", ".join(difflib.get_close_matches(name, CATALOGUE, 4))
+        meant = f"did you mean {near}?" if near else "docs/errors.md lists them"
+        raise click.BadParameter(f"{name} is not one of offramp's codes; {meant}")
     if as_json:
         effects = {effect: EFFECTS[effect] for effect in entry.effects}
         print_json({"code": name, "meaning": entry.meaning, "effects": effects, "remedy": entry.remedy})

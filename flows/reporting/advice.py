@@ -152,10 +152,11 @@ ADVICE: Sequence[Advice] = (
     ),
     Advice(
         lambda row: row.verdict in ("rejects", "mismatches") and row.backfilled and row.rejected > row.accepted,
-        "`offramp rejects list PLAN --route ROUTE` shows the rejected documents and why; those that have changed since"
-        " they were copied, after `offramp sync PLAN --route ROUTE`. Correct them in the source and run `offramp"
-        " rejects retry PLAN --route ROUTE`, or accept them with `offramp rejects drop PLAN --all --reason TEXT --route"
-        " ROUTE`. After a change of the route or its mapper run `offramp backfill PLAN --restart --route ROUTE`.",
+        "`offramp rejects list PLAN --route ROUTE` shows the rejected documents and why. It shows those that have"
+        " changed since they were copied only after `offramp sync PLAN --route ROUTE`. Correct them in the source and"
+        " run `offramp rejects retry PLAN --route ROUTE`, or accept them with `offramp rejects drop PLAN --all --reason"
+        " TEXT --route ROUTE`. After a change of the route or its mapper run `offramp backfill PLAN --restart --route"
+        " ROUTE`.",
     ),
     Advice(
         _has_verdict("pending"),

@@ -11,7 +11,7 @@ from flows.reporting.markdown import as_markdown
 from flows.reporting.model import Report
 from flows.reporting.private_files import private_folder, write_private
 from stores.errors import PlanError
-from stores.private_paths import path_part
+from stores.private_paths import UnsafePathError, path_part
 
 
 def default_folder(plan: Plan) -> Path:
@@ -30,10 +30,9 @@ def refuse_unwritable(folder: Path, option: str = "--report") -> None:
 
 def unwritable(folder: Path, error: OSError, option: str = "--report") -> PlanError:
     """Return the error of a folder that no report can be written to; `option` names the folder."""
-    return PlanError(
-        "E-REPORT-DIR",
-        f"the report cannot be written to {str(folder)!r}: {error.strerror}; name another folder with {option}",
-    )
+    # What is wrong with an unsafe folder ends with what to name in its place.
+    way_out = f" with {option}" if isinstance(error, UnsafePathError) else f"; name another folder with {option}"
+    return PlanError("E-REPORT-DIR", f"the report cannot be written to {str(folder)!r}: {error.strerror}{way_out}")
 
 
 def _encoded(text: str) -> bytes:

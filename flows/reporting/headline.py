@@ -71,7 +71,7 @@ def _sentence(verdict: Verdict, rows: Sequence[RouteReport]) -> str:
             return (
                 "All that could be moved was moved, but"
                 f" {counted(rejected, 'document was', 'documents were')} rejected and not accepted: the targets lack"
-                f" {'it, or a part of it' if rejected == 1 else 'them, or a part of them'}: {named}."
+                f" {'it' if rejected == 1 else 'them'}, whole or in part: {named}."
             )
         case "mismatches":
             return f"The targets do not hold exactly what the source and the plan say they should: {named}."

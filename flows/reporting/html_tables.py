@@ -69,9 +69,10 @@ def differences_tables(key: str, differing: DifferenceSamples | None) -> str:
             ]
         )
     examined = keyed_number(f"{key}.differing.examined", differing.examined)
+    examined_noun = "record that was" if differing.examined == 1 else "records that were"
     hint = "" if with_values else prose(" Values are not shown; `offramp verify PLAN --show-values` shows them.")
     return (
-        f"<h3>How records differ</h3><p>In {examined} records that were examined.{hint}</p>"
+        f"<h3>How records differ</h3><p>In {examined} {examined_noun} examined.{hint}</p>"
         + table(("kind", "fields", "what it means"), kinds, right=("fields",))
         + table(headings, rows, long=("address", "path"))
     )

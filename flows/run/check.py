@@ -150,7 +150,9 @@ def _examine_state(plan: Plan, routes: Sequence[Route], checks: Mapping[str, Rou
         state.close()
     begun = sum(1 for route in routes if notes[route.name])
     wrong = [RouteFaults(name, faults) for name, faults in changes.items() if faults]
-    return _StateCheck(f"{place}: knows {number(begun)} of {counted(len(routes), 'route')}", wrong, notes, designs)
+    return _StateCheck(
+        f"{place}: has earlier runs of {number(begun)} of {counted(len(routes), 'route')}", wrong, notes, designs
+    )
 
 
 def _known(state: State, route: Route) -> Iterator[str]:

@@ -135,8 +135,9 @@ class RedisTarget(Auditable, Describable, Fenced, Inspectable, Listable, Measura
     def describe_place(self) -> str:
         """Return the route's key, or how its keys begin."""
         own = self._own_keys
-        names = [own.key] if own.key is not None else []
-        return " and ".join([f"key {name}" for name in names] + [f"keys {own.prefix}*"] * (own.prefix is not None))
+        if own.prefix is None:
+            return f"key {own.key}"
+        return f"keys {own.prefix}*" if own.key is None else f"keys {own.key} and {own.prefix}*"
 
     def describe_server(self) -> str:
         """Return the product and version of the server."""
@@ -177,8 +178,7 @@ class RedisTarget(Auditable, Describable, Fenced, Inspectable, Listable, Measura
             (kind,) = self._server.ask(("TYPE", as_bytes(own.key)), key=own.key, deadline_s=wait_s)
             exists = kind != b"none"
             asked.append("TYPE")
-        name = f"key {own.key}" if exists is not None else f"keys {own.prefix or own.key}*"
-        return Place(f"{product} ({self._server.place})", name, exists, asked)
+        return Place(f"{product} ({self._server.place})", self.describe_place(), exists, asked)
 
     @property
     def mapped(self) -> bool:

@@ -173,3 +173,14 @@ def test_explain_tells_a_code_and_names_the_nearest_to_a_wrong_one() -> None:
     wrong = CliRunner().invoke(offramp, ["explain", "E-DDB-KEIS"])
     assert wrong.exit_code == 2
     assert "E-DDB-KEYS" in wrong.output
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("E-DDB-KEYZ", "did you mean E-DDB-KEY, E-DDB-KEYS"), ("Q-ZZZZZZZZZ", "docs/errors.md lists them")],
+)
+def test_an_unknown_code_leads_to_those_that_are_known(name: str, words: str) -> None:
+    done = CliRunner().invoke(offramp, ["explain", name])
+    assert done.exit_code == 2
+    assert words in done.output
+    assert "one of docs" not in done.output

@@ -68,7 +68,7 @@ def test_a_place_that_exists_and_an_earlier_run_are_told(
     assert done.code == 0
     assert files(tmp_path) == before
     assert f"table {unique} (exists)" in done.out
-    assert "state.db: knows 1 of 1 route" in done.out
+    assert "state.db: has earlier runs of 1 of 1 route" in done.out
     assert "was copied by an earlier run" in done.out
 
 

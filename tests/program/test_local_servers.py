@@ -212,5 +212,5 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(
     with pytest.raises(PlanError) as caught, start(tmp_path):
         pytest.fail("it cannot have started")
     assert caught.value.code == "E-DEMO-INSTALL"
-    assert f"{sys.executable} -m pip install '" in caught.value.message
+    assert f"{sys.executable} -m pip install -r requirements/demo.txt" in caught.value.message
     assert "mongo-offramp" not in caught.value.message  # No registry has it.

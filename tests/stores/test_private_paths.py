@@ -13,6 +13,7 @@ import pytest
 from stores.errors import PlanError
 from stores.private_paths import (
     UnsafePathError,
+    fault,
     make_private_file,
     make_private_folder,
     path_part,
@@ -95,7 +96,27 @@ def test_a_folder_that_every_user_may_write_to_is_refused(tmp_path: Path, bits: 
     folder = tmp_path / "open"
     folder.mkdir()
     folder.chmod(bits)
-    assert "chmod o-w" in refused(folder / "state.db")
+    told = refused(folder / "state.db")
+    assert "every user may write to it" in told
+    assert told.endswith("name another place in a folder of your own")
+    # Others need a folder with the sticky bit, such as /tmp.
+    assert ("chmod o-w" in told) == (not bits & 0o1000)
+
+
+@pytest.mark.parametrize(("mode", "command"), [(0o40777, "chmod o-w"), (0o41777, ""), (0o40757, "chmod o-w")])
+def test_only_a_folder_of_ones_own_is_to_be_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, command: str
+) -> None:
+    fields = list(tmp_path.stat())
+    fields[0] = mode
+    found = os.stat_result(fields)
+    assert (command or "name another") in fault(found, is_folder=True)
+    assert bool(command) == ("chmod" in fault(found, is_folder=True))
+    fields[4] = 0
+    monkeypatch.setattr(os, "geteuid", lambda: 4_711)
+    assert fault(os.stat_result(fields), is_folder=True) == (
+        "every user may write to it; name another place in a folder of your own"
+    )
 
 
 def test_a_group_of_nobody_else_may_write_and_one_with_others_may_not(

@@ -13,7 +13,7 @@ FLOWS = Path(__file__).parents[2] / "flows"
 _PLURAL = re.compile(
     r" (?:[a-z]+ )?(?:addresses|changes|documents|keys|partitions|records|rejects|routes|values)\b(?! or goes)"
 )
-_WITHOUT_A_NUMBER = re.compile(r"name|more|examined|synced|.*\.sync")
+_WITHOUT_A_NUMBER = re.compile(r"name|more|synced|.*\.sync")
 """Expressions in messages that are words, or a number whose noun is always plural."""
 
 

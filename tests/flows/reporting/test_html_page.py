@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import json
 import re
@@ -181,3 +182,11 @@ def test_hostile_text_adds_no_element_and_no_attribute(text: str) -> None:
     # Two words, as a command of the report names no route of such a name either.
     word = "`word` ``` `word`" if text.count("`") > 1 else "two words"
     assert elements(text).elements == elements(word).elements
+
+
+@pytest.mark.parametrize(("examined", "words"), [(1, "record that was examined"), (4, "records that were examined")])
+def test_the_records_whose_differences_are_shown_are_counted(examined: int, words: str) -> None:
+    row = reports.damaged()
+    assert row.differing is not None
+    differing = dataclasses.replace(row.differing, examined=examined)
+    assert words in as_html(reports.whole(dataclasses.replace(row, differing=differing)))

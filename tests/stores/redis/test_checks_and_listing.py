@@ -79,6 +79,22 @@ def test_a_whole_key_that_holds_another_type_is_refused(
         make(**placement).check()
 
 
+@pytest.mark.parametrize(
+    ("placement", "name"),
+    [
+        ({}, "keys {route} and {route}:*"),
+        ({"key": "s:{_id}"}, "keys s:*"),
+        ({"key": "whole"}, "key whole"),
+        ({"score": "n"}, "key {route}"),
+    ],
+)
+def test_a_place_is_called_the_same_before_and_after_a_run(
+    make: Callable[..., RedisTarget], unique: str, placement: dict[str, str], name: str
+) -> None:
+    target = make(**placement) if placement else make(key=None)
+    assert target.describe_place() == target.inspect_place().name == name.format(route=unique)
+
+
 # Listing (R75)
 
 
