@@ -70,6 +70,13 @@ CODES: Mapping[str, Entry] = {
         "The route was never copied, so there is nothing to verify, retry or repair.",
         "Run `offramp backfill PLAN --route ROUTE` first.",
     ),
+    "E-REJECTS-ALL": entry(
+        "refused",
+        "`offramp check` mapped documents of the route as a backfill does, and every one it looked at would be"
+        " rejected.",
+        "Look up the code in the message, the most frequent first; then correct the route in the plan, or the"
+        " documents.",
+    ),
     "E-REJECTS-BUDGET": entry(
         "limited",
         "The route has more rejects than the plan allows. What was written until then stays in the target and"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from flows.connect.stores import build_projection
@@ -39,17 +39,33 @@ def design_place(
     mapper: object = route.mapper(Losses())
     wishes: Mapping[str, Any] = {}
     if isinstance(mapper, Designer) and (asked := mapper.survey(mapped=target.mapped)) is not None:
-        census = _take_census(route, source, asked if documents is None else documents, mapper, stop)
-        try:
-            wishes = mapper.design(census)
-        except ValueError as error:
-            raise PlanError("E-CENSUS", str(error)) from None
+        wanted = asked if documents is None else documents
+        census = _take_census(route, read_documents(source, wanted, stop), mapper)
+        wishes = _design(mapper, census)
         _log.info("%s: census of %d documents", route.name, census.documents)
         for note in wishes.get("notes", ()):
             _log.info("%s: %s", route.name, note)
         for note in wishes.get("cut", ()):
             _log.warning("%s: %s", route.name, note)
     return target.design(wishes)
+
+
+def design_mapping(route: Route, documents: Iterable[bytes], target: Target[Record]) -> Mapping[str, Any] | None:
+    """Return the design that the mapper makes of these documents, None where it makes none. Asks no store.
+
+    Raises PlanError where no design serves the documents.
+    """
+    mapper: object = route.mapper(Losses())
+    if survey_size(route, target) is None or not isinstance(mapper, Designer):
+        return None
+    return _design(mapper, _take_census(route, documents, mapper))
+
+
+def _design(mapper: Designer, census: Census) -> Mapping[str, Any]:
+    try:
+        return mapper.design(census)
+    except ValueError as error:
+        raise PlanError("E-CENSUS", str(error)) from None
 
 
 def survey_size(route: Route, target: Target[Record]) -> int | None:
@@ -60,8 +76,8 @@ def survey_size(route: Route, target: Target[Record]) -> int | None:
     return mapper.survey(mapped=target.mapped)
 
 
-def _take_census(route: Route, source: Source, documents: int, mapper: Designer, stop: Stop) -> Census:
-    """Return what about so many of the route's documents hold, or all of them for 0, as their mapper gets them."""
+def _take_census(route: Route, documents: Iterable[bytes], mapper: Designer) -> Census:
+    """Return what these documents of the route hold, as their mapper gets them."""
     census = Census(mapper.kind)
     counted = 0
 
@@ -78,7 +94,7 @@ def _take_census(route: Route, source: Source, documents: int, mapper: Designer,
         return ()
 
     projection = route_projection(route, (), count, Losses())
-    for raw in read_documents(source, documents, stop):
+    for raw in documents:
         outcome = projection.map(raw)
         if counted != census.documents:  # A projection turns whatever fails within it into rejects.
             cause = f"document {outcome.id}: {outcome.reason}" if isinstance(outcome, Reject) else "a document"

@@ -12,6 +12,7 @@ from flows.connect.key_proof import KeyProof, prove_keys
 from flows.connect.plain_ids import prove_id_kind, refuse_other_id_kind
 from flows.connect.plan_changes import changed_keys
 from flows.connect.route_steps import StepObserver, take_step
+from flows.connect.sample_mapping import SampleMapping
 from flows.connect.stores import open_source
 from flows.plan.model import Plan, Route
 from flows.quantities import named, number
@@ -46,6 +47,8 @@ class RouteCheck:
     """What the target says of the route's place, where it was asked and can."""
     looked_at: int = 0
     """The documents that were read to judge the plan."""
+    mapped: SampleMapping | None = None
+    """What became of documents that were mapped as a copy maps them; None where none were."""
 
     @property
     def expected(self) -> int:

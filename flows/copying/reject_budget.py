@@ -39,6 +39,12 @@ def budget_of(plan: Plan, route: Route) -> Budget:
     return Budget(**{name: value for name, value in keys.items() if value is not None})
 
 
+def describe_cause(stage: str, code: str, field: str, documents: int, reason: str) -> str:
+    """Return a cause of rejects as a person reads it, with the number of documents and the reason of one of them."""
+    where = f" at {field}" if field else ""
+    return f"{stage}: {code}{where} ({counted(documents, 'time')}: {reason})"
+
+
 def keeps_documents(plan: Plan, route: Route) -> bool:
     """Whether rejected documents of the route may be kept in the state."""
     return bool(_key(plan, route, "documents"))
@@ -135,8 +141,7 @@ def _most_frequent(causes: list[RejectCause]) -> str:
     if not causes:
         return ""
     first = causes[0]
-    where = f" at {first.field}" if first.field else ""
-    return f"; most often {first.stage}: {first.code}{where} ({counted(first.documents, 'time')}: {first.reason})"
+    return f"; most often {describe_cause(first.stage, first.code, first.field, first.documents, first.reason)}"
 
 
 def _over(halted: str) -> OverBudget:

@@ -8,16 +8,19 @@ from pathlib import Path
 
 from flows.connect import preflight
 from flows.connect.expires_from_index import resolve_expires
-from flows.connect.field_check import unknown_field_notes
+from flows.connect.field_check import MappingNeeds, check_documents
 from flows.connect.place_fit import find_misfits
 from flows.connect.preflight import RouteCheck, RouteFaults, join_errors
 from flows.connect.route_steps import StepObserver, take_step
+from flows.connect.sample_mapping import SampleMapping
 from flows.connect.stores import open_source
 from flows.plan.model import Plan, Route
 from flows.quantities import counted, number
 from flows.replication.forecast import sync_notes
 from flows.reporting.files import refuse_unwritable, unwritable
 from flows.reporting.private_files import would_be_private
+from mappers.contract import option_declarations
+from mappers.expiry import FROM_INDEX
 from stores.contract.stop import Stop
 from stores.errors import OfframpError, PlanError
 from stores.mongodb.configuration import transport_notes
@@ -78,9 +81,17 @@ def check_plan(plan: Plan, routes: Sequence[Route], folder: Path, stop: Stop, ob
         existing = [route for route in readable if _exists(found[route.name])]
         misfits = find_misfits(plan, existing, state.designs or {}, stop=stop, observer=observer)
         wrong += [RouteFaults(name, [misfit]) for name, misfit in misfits.items() if isinstance(misfit, PlanError)]
+        synced = sync_notes(plan, readable, documents, stop=stop, observer=observer)
+        needs = _mapping_needs(readable, outcomes, state.designs or {})
+        looks = check_documents(plan, readable, needs, stop=stop, observer=observer)
+        wrong += [RouteFaults(name, faults) for name, look in looks.items() if (faults := _hopeless(look.mapped))]
+        found = {
+            name: replace(checked, mapped=looks[name].mapped) if name in looks else checked
+            for name, checked in found.items()
+        }
         by_route += [
-            sync_notes(plan, readable, documents, stop=stop, observer=observer),
-            unknown_field_notes(plan, readable, stop=stop, observer=observer),
+            synced,
+            {name: [*look.notes, *_rejects_note(look.mapped)] for name, look in looks.items()},
             {route.name: _emptiness(route, documents[route.name]) for route in readable},
             {name: [misfit] for name, misfit in misfits.items() if isinstance(misfit, str)},
         ]
@@ -122,6 +133,33 @@ def _exists(checked: RouteCheck) -> bool:
 
 def _with_notes(checked: RouteCheck, notes: Iterable[Sequence[str]]) -> RouteCheck:
     return replace(checked, notes=[*checked.notes, *(note for each in notes for note in each)])
+
+
+def _mapping_needs(
+    routes: Sequence[Route],
+    outcomes: Mapping[str, RouteCheck | RouteFaults],
+    designs: Mapping[str, Mapping[str, object]],
+) -> Mapping[str, MappingNeeds]:
+    """Return what is needed to map documents of the routes; a route with a fault is left out, as that may decide it."""
+    needs: dict[str, MappingNeeds] = {}
+    for route in routes:
+        outcome = outcomes[route.name]
+        checked = _found(outcome, route)
+        resolved = resolve_expires(route, checked.expires)
+        faulty = isinstance(outcome, RouteFaults) and outcome.faults
+        if not faulty and option_declarations(resolved.options).expires != FROM_INDEX:
+            needs[route.name] = MappingNeeds(resolved, checked.id_kind, designs.get(route.name))
+    return needs
+
+
+def _rejects_note(mapped: SampleMapping | None) -> Sequence[str]:
+    """Return a note of the documents that cannot be copied, where some can."""
+    return [mapped.describe()] if mapped is not None and mapped.rejected and not mapped.is_hopeless else []
+
+
+def _hopeless(mapped: SampleMapping | None) -> Sequence[PlanError]:
+    """Return a fault where no document that was looked at can be copied."""
+    return [PlanError("E-REJECTS-ALL", mapped.describe())] if mapped is not None and mapped.is_hopeless else []
 
 
 def _emptiness(route: Route, documents: int) -> Sequence[str]:

@@ -292,3 +292,97 @@ def test_a_note_of_many_routes_is_one_line(stores: Stores, database: Documents, 
     assert done.code == 0, done.err
     assert "r0, r1, r2, r3, r4 and 3 more: empty seems to hold no documents, or is a view\n" in done.out
     assert done.out.count("seems to hold no documents") == 1
+
+
+@pytest.fixture
+def ranking(unique: str) -> dict[str, Any]:
+    """A route that makes a score of the field `name`."""
+    return {"use_case": "leaderboard", "collection": "players", "key": unique, "member": "_id", "score": "name"}
+
+
+def test_a_plan_by_which_no_document_can_be_copied_has_a_fault(
+    stores: Stores, database: Documents, ranking: dict[str, Any], tmp_path: Path
+) -> None:
+    database.players.insert_many([{"_id": number, "name": f"hidden{number}"} for number in range(400)])
+    plan = write_plan(tmp_path, stores, database.name, {"ranks": ranking})
+    before = files(tmp_path)
+    done = offramp("check", plan, "--json", folder=tmp_path)
+    assert files(tmp_path) == before
+    assert done.code == 2
+    assert done.json["error"]["code"] == "E-REJECTS-ALL"
+    (mapped,) = [route["mapped"] for route in done.json["routes"]]
+    (cause,) = mapped["causes"]
+    assert (mapped["documents"], mapped["rejected"], cause.pop("documents")) == (400, 400, 400)
+    assert cause == {
+        "stage": "map",
+        "code": "E-MAP-SCORE",
+        "field": "name",
+        "reason": cause["reason"],
+    }
+    told = f"none of the 400 documents looked at can be copied: map: E-MAP-SCORE at name (400 times: {cause['reason']})"
+    assert told in done.json["error"]["message"]
+    assert "hidden" not in done.out + done.err
+    # What is told is what a backfill comes to.
+    copied = offramp("backfill", plan, "--json", folder=tmp_path).route("ranks")
+    assert (copied["read"], copied["rejected"]) == (400, 400)
+    assert cause["reason"] in offramp("rejects", "list", plan, folder=tmp_path).out
+
+
+def test_documents_that_would_be_rejected_are_counted_in_a_note(
+    stores: Stores, database: Documents, ranking: dict[str, Any], tmp_path: Path
+) -> None:
+    scores = ["x", "y", None, *range(397)]
+    database.players.insert_many([{"_id": number, "name": score} for number, score in enumerate(scores)])
+    plan = write_plan(tmp_path, stores, database.name, {"ranks": ranking})
+    done = offramp("check", plan, folder=tmp_path)
+    assert done.code == 0, done.err
+    assert "ranks: 3 of 400 documents looked at cannot be copied: map: E-MAP-SCORE at name (3 times: " in done.out
+    assert "no fault found" in done.out
+
+
+def test_causes_are_told_by_their_frequency(
+    stores: Stores, database: Documents, ranking: dict[str, Any], tmp_path: Path
+) -> None:
+    players = [{"name": 1}] * 3 + [{"name": 1, "team": "a"}] + [{"name": "x", "team": "a"}] * 2
+    database.players.insert_many([{"_id": number, **player} for number, player in enumerate(players)])
+    route = {**ranking, "key": ranking["key"] + ":{team}"}
+    done = offramp("check", write_plan(tmp_path, stores, database.name, {"ranks": route}), folder=tmp_path)
+    assert done.code == 0, done.err
+    assert "ranks: 5 of 6 documents looked at cannot be copied: map: E-MAP-KEY at team (3 times: " in done.out
+    assert "); map: E-MAP-SCORE at name (2 times: " in done.out
+
+
+def test_documents_that_can_all_be_copied_and_an_empty_collection_have_no_such_note(
+    stores: Stores, database: Documents, routes: dict[str, Any], unique: str, tmp_path: Path
+) -> None:
+    database.create_collection("empty")
+    routes["empty"] = {"use_case": "session", "collection": "empty", "key": f"{unique}e:{{_id}}"}
+    plan = write_plan(tmp_path, stores, database.name, routes)
+    done = offramp("check", plan, "--json", folder=tmp_path)
+    assert done.code == 0, done.err
+    mapped = {route["route"]: route["mapped"] for route in done.json["routes"]}
+    assert mapped == {name: {"documents": 0 if name == "empty" else 3, "rejected": 0, "causes": []} for name in routes}
+    assert "cannot be copied" not in offramp("check", plan, folder=tmp_path).out
+
+
+def test_documents_are_mapped_by_the_design_that_they_call_for(
+    stores: Stores, database: Documents, routes: dict[str, Any], tmp_path: Path
+) -> None:
+    database.things.update_one({"_id": 1}, {"$set": {"text": {"of": "another kind"}}})
+    search = {**routes["search"], "conflict": "reject"}
+    done = offramp("check", write_plan(tmp_path, stores, database.name, {"search": search}), folder=tmp_path)
+    assert done.code == 0, done.err
+    assert "search: 1 of 3 documents looked at cannot be copied: map: E-ES-CONFLICT at text (1 time: " in done.out
+
+
+def test_documents_are_mapped_while_the_target_is_away(
+    stores: Stores, database: Documents, ranking: dict[str, Any], tmp_path: Path
+) -> None:
+    database.players.insert_one({"_id": 1, "name": "x"})
+    away = {"redis": {"url": f"redis://127.0.0.1:{free_port()}/0", "retry_deadline_s": 0.5}}
+    done = offramp(
+        "check", write_plan(tmp_path, stores, database.name, {"ranks": ranking}, targets=away), folder=tmp_path
+    )
+    assert done.code == 2
+    for words in ("E-RDS-UNREACHABLE", "E-REJECTS-ALL route ranks: none of the 1 document looked at"):
+        assert words in done.err, words

@@ -8,7 +8,7 @@ from typing import Any
 from plans import Stores, offramp, write_plan
 from pymongo.database import Database
 
-from flows.connect.field_check import unknown_field_notes
+from flows.connect.field_check import check_documents
 from flows.plan.load import load
 
 
@@ -25,7 +25,8 @@ def test_a_field_that_no_document_has_is_a_note_of_its_route(
     path = write_plan(tmp_path, Stores(mongodb_url, redis_url, "", ""), database.name, routes)
     plan = load(path)
     said = "expires: none of the 30 documents looked at has the field 'expire_at'; did you mean 'expires_at'?"
-    assert unknown_field_notes(plan, plan.chosen(())) == {"things": [said], "right": [], "empty": []}
+    notes = {name: look.notes for name, look in check_documents(plan, plan.chosen(()), {}).items()}
+    assert notes == {"things": [said], "right": [], "empty": []}
     checked = offramp("check", path, folder=tmp_path)
     assert checked.code == 0
     assert f"things: {said}" in checked.out
