@@ -64,18 +64,17 @@ def planned(
     return plan
 
 
-def backfill(plan: Plan, *, batches: int | None = None, restart: bool = False) -> Any:
-    """Run to the end, or stop at the question after so many: one a job and one a batch; returns the route's row."""
-    asked, stop = itertools.count(), threading.Event()
+def backfill(plan: Plan, *, enough: Callable[[], bool] = lambda: False, restart: bool = False) -> Any:
+    """Run to the end, or stop once this is enough; returns the route's row."""
+    stop = threading.Event()
 
-    def enough() -> bool:
-        """Stop the copying at the question before so many batches, and then the run."""
-        if batches is None or next(asked) < batches:
-            return False
-        stop.set()
-        return True
+    def stopped() -> bool:
+        """Stop the copying, and then the run."""
+        if enough():
+            stop.set()
+        return stop.is_set()
 
-    run = Run(plan, list(plan.routes.values()), Threads(plan, stop=PolledStop(enough, every_s=0)), stop)
+    run = Run(plan, list(plan.routes.values()), Threads(plan, stop=PolledStop(stopped, every_s=0)), stop)
     return engine.backfill(run, "full", restart=restart).routes[0]
 
 
@@ -193,25 +192,25 @@ def test_a_table_that_stands_is_refused_before_anything_is_forgotten_or_written(
 def test_no_file_of_a_superseded_attempt_is_imported(
     planned: Callable[..., Plan], database: Database[dict[str, Any]], dynamodb: Any, s3: Any, unique: str
 ) -> None:
-    database.things.insert_many({"_id": n, "v": "old"} for n in range(2200))
+    database.things.insert_many({"_id": n, "v": "old"} for n in range(5200))
     plan = planned(partitions=1)
     route = plan.routes["things"]
     mapper = route.mapper(Losses())
-    old = [record for n in range(2200) for record in mapper({"_id": n, "v": "old"})]
+    old = [record for n in range(5200) for record in mapper({"_id": n, "v": "old"})]
     staging = staging_of(target := route.target())
     assert staging is not None
     staging.stage(old, 7, 0)  # A file of a run whose state was lost.
-    stopped = backfill(plan, batches=2)
+    stopped = backfill(plan, enough=lambda: len(names(s3, unique)) > 1)
     assert stopped.verdict == "stopped"
-    assert 0 < stopped.read < 1500
+    assert 0 < stopped.read < 4500
     # Batches that were acknowledged, but not their checkpoints; then their documents change.
     staging.stage(old[stopped.read : stopped.read + 600], 0, stopped.read)
     staging.stage(old[stopped.read + 600 :], 0, stopped.read + 600)
     target.close()
     database.things.update_many({"_id": {"$gte": stopped.read}}, {"$set": {"v": "new"}})
     row = backfill(plan)
-    assert (row.verdict, row.held, row.records) == ("clean", 2200, 2200), row.reasons
-    assert dynamodb.get_item(TableName=unique, Key={"_id": {"S": "n:2199"}})["Item"]["v"] == {"S": "new"}
+    assert (row.verdict, row.held, row.records) == ("clean", 5200, 5200), row.reasons
+    assert dynamodb.get_item(TableName=unique, Key={"_id": {"S": "n:5199"}})["Item"]["v"] == {"S": "new"}
     assert names(s3, unique) == []
 
 

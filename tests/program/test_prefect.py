@@ -166,7 +166,7 @@ def test_a_flow_copies_every_partition_proves_it_and_shows_the_table(
 
 
 def test_an_artifact_shows_names_letter_by_letter(server: None, unique: str) -> None:
-    name = "<b>|[x](http://h)"
+    name = "<b>|[x](y)"
 
     @flow
     def showing() -> None:

@@ -32,7 +32,8 @@ def test_a_command_says_what_it_waits_for_before_its_first_answer(
     try:
         assert relay[1].withheld.wait(SEEN_WITHIN_S)
         assert running.stderr is not None
-        assert re.fullmatch(r"\d\d:\d\d:\d\d checking: 0 of 2 routes; at work: orders\n", running.stderr.readline())
+        first = "asking the source: 0 of 2 routes" if command == "check" else "checking: 0 of 2 routes; at work: orders"
+        assert re.fullmatch(rf"\d\d:\d\d:\d\d {first}\n", running.stderr.readline())
         if command != "check":
             shown = offramp("status", plan, "--json", folder=tmp_path).json["routes"]
             assert (shown[0]["stage"], shown[0]["step"]) == ("preparing", "checking")
