@@ -72,7 +72,7 @@ CODES: Mapping[str, Entry] = {
     ),
     "E-REJECTS-ALL": entry(
         "refused",
-        "`offramp check` mapped documents of the route as a backfill does, and every one it looked at would be"
+        "`offramp check PLAN` mapped documents of the route as a backfill does, and each that it looked at would be"
         " rejected.",
         "Look up the code in the message, the most frequent first; then correct the route in the plan, or the"
         " documents.",
