@@ -32,7 +32,7 @@ format:
 quick:  ## the tests that need no server and no other process: under a minute on two cores
 	pytest --hypothesis-profile=quick -m "not server and not process and not soak and not ray"
 
-test:  ## every test, on real local servers: under eight minutes on two cores
+test:  ## every test, on real local servers: about a quarter of an hour on two cores
 	pytest
 
 soak:  ## the longer variants
