@@ -36,9 +36,9 @@ def design_place(
     """
     if not isinstance(target, Plannable):
         return None
-    mapper: object = route.mapper(Losses())
     wishes: Mapping[str, Any] = {}
-    if isinstance(mapper, Designer) and (asked := mapper.survey(mapped=target.mapped)) is not None:
+    if (survey := _survey(route, target)) is not None:
+        mapper, asked = survey
         wanted = asked if documents is None else documents
         census = _take_census(route, read_documents(source, wanted, stop), mapper)
         wishes = _design(mapper, census)
@@ -55,9 +55,9 @@ def design_mapping(route: Route, documents: Iterable[bytes], target: Target[Reco
 
     Raises PlanError where no design serves the documents.
     """
-    mapper: object = route.mapper(Losses())
-    if survey_size(route, target) is None or not isinstance(mapper, Designer):
+    if (survey := _survey(route, target)) is None:
         return None
+    mapper, _ = survey
     return _design(mapper, _take_census(route, documents, mapper))
 
 
@@ -70,10 +70,17 @@ def _design(mapper: Designer, census: Census) -> Mapping[str, Any]:
 
 def survey_size(route: Route, target: Target[Record]) -> int | None:
     """Return how many documents the design of the route's place looks at, 0 for all, None where it looks at none."""
+    survey = _survey(route, target)
+    return None if survey is None else survey[1]
+
+
+def _survey(route: Route, target: Target[Record]) -> tuple[Designer, int] | None:
+    """Return the mapper that designs the route's place, and how many documents it asks for; None where none does."""
     mapper: object = route.mapper(Losses())
     if not isinstance(target, Plannable) or not isinstance(mapper, Designer):
         return None
-    return mapper.survey(mapped=target.mapped)
+    asked = mapper.survey(mapped=target.mapped)
+    return None if asked is None else (mapper, asked)
 
 
 def _take_census(route: Route, documents: Iterable[bytes], mapper: Designer) -> Census:

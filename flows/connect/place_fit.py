@@ -11,7 +11,7 @@ from flows.connect.stores import open_source
 from flows.plan.model import Plan, Route
 from flows.quantities import counted
 from mappers.contract import Record
-from stores.contract.stop import NEVER, Stop
+from stores.contract.stop import NEVER, STOPPED, Stop
 from stores.contract.target import Plannable, Target
 from stores.errors import OfframpError, PlanError
 from stores.mongodb.database import MongoDB
@@ -49,7 +49,7 @@ def find_misfits(
     misfits: dict[str, PlanError | str] = {}
     for name, outcome in found.items():
         if isinstance(outcome, OfframpError) and not isinstance(outcome, PlanError):
-            if outcome.code == "E-STOPPED":
+            if outcome.code == STOPPED:
                 raise outcome
             misfits[name] = f"whether its place fits the documents was not found out ({outcome.code})"
         elif outcome is not None:

@@ -19,20 +19,15 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="session")
 def wheel(starts_process: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
+    return built_from(ROOT, tmp_path_factory.mktemp("wheel"))
+
+
+def built_from(tree: Path, folder: Path, **environment: str) -> Path:
+    """Return the wheel that pip builds of the tree, in an empty folder."""
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
     subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pip",
-            "wheel",
-            "--quiet",
-            "--no-deps",
-            "--no-build-isolation",
-            "--wheel-dir",
-            folder,
-            ROOT,
-        ],
+        [*command, "--wheel-dir", folder, tree],
+        env=os.environ | environment,
         check=True,
         capture_output=True,
         timeout=300,
@@ -82,25 +77,8 @@ def test_it_installs_without_a_compiler_and_is_the_same_for_every_python(tmp_pat
     shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns("*.so", ".git", ".*_cache", "tests", "benchmarks"))
     (tree / "benchmarks").mkdir()
     (tree / "tests").mkdir()
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pip",
-            "wheel",
-            "--quiet",
-            "--no-deps",
-            "--no-build-isolation",
-            "--wheel-dir",
-            tmp_path,
-            tree,
-        ],
-        env=os.environ | {"CC": str(tmp_path / "none"), "CXX": str(tmp_path / "none")},
-        check=True,
-        capture_output=True,
-        timeout=300,
-    )
-    (built,) = tmp_path.glob("*.whl")
+    no_compiler = str(tmp_path / "none")
+    built = built_from(tree, tmp_path, CC=no_compiler, CXX=no_compiler)
     assert built.name.endswith("-py3-none-any.whl")
     assert not [name for name in zipfile.ZipFile(built).namelist() if name.endswith(".so")]
 

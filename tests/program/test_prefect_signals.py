@@ -10,30 +10,14 @@ from typing import Any
 
 import psutil
 import pytest
-from plans import Stores, offramp, offramp_process, start, write_plan
+from gated_mapper import DOCUMENTS, gated_plan, reached_file
+from plans import Stores, offramp, offramp_process, start
 from prefect_servers import LIMIT_S, PrefectServer, prefect_server, running
 from pymongo.database import Database
 from waiting import until
 
 from flows.orchestration.task_runners import signals_blocked
 from stores.contract.stop import PROCESS_STOP
-
-DOCUMENTS = 3_500
-MAPPER = '''
-import threading
-from pathlib import Path
-from mappers.redis import String
-from mappers.identity import identity
-from stores.contract.stop import PROCESS_STOP
-
-def wait(document, *, gate, prefix):
-    """Wait at a document until the file appears, or this process is told to stop."""
-    if document["n"] == 2_600:
-        Path(gate + ".reached").touch()
-    while document["n"] == 2_600 and not Path(gate).exists() and not PROCESS_STOP.is_set():
-        threading.Event().wait(0.02)
-    return [String(prefix + identity(document), str(document["n"]).encode())]
-'''
 
 
 @pytest.fixture(scope="module")
@@ -48,21 +32,8 @@ def gate(tmp_path: Path) -> Path:
 
 
 def plan_of(runner: str, gate: Path, stores: Stores, database: Database[dict[str, Any]], unique: str) -> Path:
-    (gate.parent / "own.py").write_text(MAPPER, encoding="utf-8")
-    database.things.insert_many([{"_id": number, "n": number} for number in range(DOCUMENTS)])
-    things = {
-        "target": "redis",
-        "use": "own.py:wait",
-        "options": {"gate": str(gate), "prefix": f"{unique}:"},
-        "key": f"{unique}:{{_id}}",
-        "partitions": 1,
-    }
     run = {"runner": runner, "workers": 1, "window": 1}
-    return write_plan(gate.parent, stores, database.name, {"things": things}, name=unique, run=run)
-
-
-def reached(gate: Path) -> bool:
-    return Path(f"{gate}.reached").exists()
+    return gated_plan("wait", gate, stores, database, unique, run, name=unique, partitions=1)
 
 
 def resume(plan: Path, gate: Path) -> None:
@@ -89,7 +60,11 @@ def test_a_signal_to_all_processes_of_a_flow_ends_it_at_a_checkpoint(
 ) -> None:
     plan = plan_of(runner, gate, stores, database, unique)
     command = start("backfill", plan, "--prefect", "--json", folder=gate.parent, environment=server.environment)
-    until(lambda: reached(gate) or command.poll() is not None, "the document where the mapper waits", limit_s=LIMIT_S)
+    until(
+        lambda: reached_file(gate).exists() or command.poll() is not None,
+        "the document where the mapper waits",
+        limit_s=LIMIT_S,
+    )
     family = psutil.Process(command.pid).children(recursive=True)
     for process in (*family, command):  # As a terminal does, and as systemd does.
         process.send_signal(number)
@@ -122,7 +97,9 @@ def test_a_run_that_prefect_cancels_ends_at_a_checkpoint_with_its_report(
     log = tmp_path / "worker.log"
     with running(log, server.environment, tmp_path, "prefect", "worker", "start", "--pool", "offramp"):
         run = server.started_run(deployment, {})
-        until(lambda: reached(gate), "the document where the mapper waits", server.log, log, limit_s=LIMIT_S)
+        until(
+            lambda: reached_file(gate).exists(), "the document where the mapper waits", server.log, log, limit_s=LIMIT_S
+        )
         cancelling = {"state": {"type": "CANCELLING"}, "force": False}
         server.post(f"flow_runs/{run}/set_state", cancelling).raise_for_status()
         ended = server.ended(run, log)

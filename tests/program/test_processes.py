@@ -14,7 +14,8 @@ from typing import Any
 
 import psutil
 import pytest
-from plans import Stores, offramp, start, write_plan
+from gated_mapper import DOCUMENTS, gated_plan, reached_file
+from plans import Stores, offramp, start
 from pymongo.database import Database
 from waiting import until
 
@@ -26,31 +27,6 @@ from stores.contract.source import Partition
 from stores.errors import LeaseLost, PermanentError
 from stores.state.leases import Lease
 from stores.state.state import State
-
-DOCUMENTS = 3_500
-MAPPERS = '''
-import os, signal, threading
-from pathlib import Path
-from mappers.redis import String
-from mappers.identity import identity
-from stores.contract.stop import PROCESS_STOP
-
-def wait(document, *, gate, prefix):
-    """Wait at a document until the file appears, or this process is told to stop."""
-    if document["n"] == 2_600:
-        Path(gate + ".reached").touch()
-    while document["n"] == 2_600 and not Path(gate).exists() and not PROCESS_STOP.is_set():
-        threading.Event().wait(0.02)
-    return [String(prefix + identity(document), str(document["n"]).encode())]
-
-def die(document, *, gate, prefix):
-    """End the process without a word at a document, once or as long as the file is there."""
-    if document["n"] == 2_600 and Path(gate).exists():
-        if not Path(gate).read_text():
-            Path(gate).unlink()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return [String(prefix + identity(document), str(document["n"]).encode())]
-'''
 
 SLOW_START = """
 import os, sys, time
@@ -86,17 +62,8 @@ def gate(tmp_path: Path) -> Path:
 def plan_of(
     use: str, gate: Path, stores: Stores, database: Database[dict[str, Any]], unique: str, **route: Any
 ) -> Path:
-    (gate.parent / "own.py").write_text(MAPPERS, encoding="utf-8")
-    database.things.insert_many([{"_id": number, "n": number} for number in range(DOCUMENTS)])
-    things = {
-        "target": "redis",
-        "use": f"own.py:{use}",
-        "options": {"gate": str(gate), "prefix": f"{unique}:"},
-        "key": f"{unique}:{{_id}}",
-        **route,
-    }
     run = {"runner": "processes", "workers": 2, "window": 1}
-    return write_plan(gate.parent, stores, database.name, {"things": things}, run=run)
+    return gated_plan(use, gate, stores, database, unique, run, **route)
 
 
 def positions(folder: Path) -> list[bytes | None]:
@@ -215,7 +182,7 @@ def test_workers_whose_parent_was_killed_end_and_the_same_command_resumes_at_onc
 ) -> None:
     plan = plan_of("wait", gate, stores, database, unique)
     running = start("backfill", plan, "--json", folder=tmp_path)
-    reached = Path(f"{gate}.reached")  # Where the worker tells its parent nothing.
+    reached = reached_file(gate)  # Where the worker tells its parent nothing.
     until(lambda: reached.exists() or running.poll() is not None, "the document where the mapper waits")
     workers = workers_of(running.pid)
     running.kill()
@@ -273,7 +240,7 @@ def test_a_straggler_is_split_for_the_worker_that_has_nothing_to_do(
     database.things.insert_many([{"_id": number, "n": number} for number in range(DOCUMENTS, DOCUMENTS + more)])
     plan = plan_of("wait", gate, stores, database, unique, options={"gate": str(gate), "prefix": f"{unique}:"})
     running = start("-v", "backfill", plan, "--json", folder=tmp_path)
-    reached = Path(f"{gate}.reached")
+    reached = reached_file(gate)
 
     def split_next() -> bool:
         """Whether the worker finds the request as soon as it goes on: it looks again a second after its last look."""
