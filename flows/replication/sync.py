@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -20,8 +20,8 @@ from functools import partial
 from typing import Protocol
 
 from flows.connect.identities import confirm_target, refuse_other_source
-from flows.connect.lease_renewal import LEASE_HELD, join_held
-from flows.connect.preflight import is_copied, join_faults
+from flows.connect.lease_renewal import LEASE_HELD
+from flows.connect.preflight import is_copied
 from flows.connect.progress import SILENT, RunObserver
 from flows.connect.recopy import recopy_late_writes
 from flows.connect.session import Session, open_session
@@ -31,13 +31,13 @@ from flows.copying.reject_budget import BudgetTracker, budget_of
 from flows.plan.model import Plan, Route, digest
 from flows.replication.applier import Applier
 from flows.replication.positions import sync_status
+from flows.replication.refusals import as_halted, halt_message, raise_common, refuse_unsyncable
 from flows.replication.rescan import RESCANNED, rescan
 from flows.replication.sweep import sweep
 from flows.reporting.evidence import Evidence, Failures
 from flows.reporting.model import Report, Swept
 from flows.reporting.others import other_routes
 from flows.reporting.verdict import judge
-from mappers.transforms.filters import compiled
 from stores.contract.changes import ChangeBatch, Changes, StreamPosition, Touched
 from stores.contract.journal import Tally
 from stores.contract.stop import NEVER, STOPPED, Stop
@@ -148,7 +148,7 @@ class _Sync:
 
         Raises the error of all routes if none can be synced for what is wrong with the plan, or for other runs.
         """
-        refused = {name: _as_halted(self.by_name[name], error) for name, error in self.session.refused.items()}
+        refused = {name: as_halted(self.by_name[name], error) for name, error in self.session.refused.items()}
         leased = [route for route in self.session.routes if route.name in self.session.leases]
         for name, opened in self.session.steps.take("opening", leased, self._open_route).items():
             if isinstance(opened, OfframpError):
@@ -157,7 +157,7 @@ class _Sync:
             else:
                 self.appliers[name] = self.all_appliers[name] = opened
         if not self.appliers:
-            _raise_common(refused)
+            raise_common(refused)
         for route in self.session.routes:
             if route.name in refused:
                 self.failures[route.name].append(refused[route.name])
@@ -194,11 +194,11 @@ class _Sync:
                 " --restart (which for sync: stream needs a replica set, and a collection that is no view)",
             )
         if sync_state.halted:
-            raise PermanentError("E-SYNC-HALTED", _halt_message(route, sync_state.halted))
+            raise PermanentError("E-SYNC-HALTED", halt_message(route, sync_state.halted))
         opened = closing.enter_context(self.session.open(route, self.database))
         refuse_other_source(known, opened.source.identity())
         needs_former = not opened.projection.told_by_id
-        _refuse_unsyncable(route, self.database, needs_former=needs_former)
+        refuse_unsyncable(route, self.database, needs_former=needs_former)
         confirm_target(opened.target, known)
         self.state.rejects.lift_halt(lease)
         return Applier(
@@ -390,7 +390,7 @@ class _Sync:
         except OfframpError as error:
             self._fail(name, error)
         else:
-            self._fail(name, PermanentError("E-SYNC-HALTED", _halt_message(self.by_name[name], why)))
+            self._fail(name, PermanentError("E-SYNC-HALTED", halt_message(self.by_name[name], why)))
 
     def _end(self, name: str, error: OfframpError) -> None:
         """The route goes no further; one that a signal ended where it was to go on until then has not failed."""
@@ -441,82 +441,9 @@ class _Sync:
         )
 
 
-def _as_halted(route: Route, error: OfframpError) -> OfframpError:
-    """Return the error of a route whose sync has ended for good, if the error is that its collection is gone."""
-    if error.code == "E-SRC-COLLECTION":
-        return PermanentError("E-SYNC-HALTED", _halt_message(route, "is not there any more"))
-    return error
-
-
-def _raise_common(refused: Mapping[str, OfframpError]) -> None:
-    """Raise one error for all of these routes if each is wrong in the plan, has another run at work, or was stopped.
-
-    Return if their reasons differ, or are those of a store: then each stands in the report.
-    """
-    errors = list(refused.values())
-    codes = {error.code for error in errors}
-    if all(isinstance(error, PlanError) for error in errors):
-        raise join_faults([_named(name, error) for name, error in refused.items()])
-    if codes == {LEASE_HELD}:
-        raise join_held(errors, len(errors))
-    if codes == {STOPPED}:
-        raise errors[0]
-
-
-def _named(route: str, error: OfframpError) -> PlanError:
-    """Return the fault with the name of its route, which that of a check has already."""
-    start = f"route {route}: "
-    return PlanError(error.code, error.message if error.message.startswith(start) else start + error.message)
-
-
 def oldest(positions: Sequence[StreamPosition]) -> StreamPosition:
     """Return a position from which all that follows any of these comes."""
     first = min(position.time for position in positions)
     tokens = {position.token for position in positions if position.time == first}
     # Which of two tokens of one time is the earlier nothing tells; from the time itself on all of it comes (R119).
     return StreamPosition(first, tokens.pop() if len(tokens) == 1 else b"")
-
-
-def _halt_message(route: Route, why: str) -> str:
-    return (
-        f"the collection {route.collection} {why}, so what changed cannot be told any more; look at it, then copy the"
-        f" route anew: backfill --restart --route {route.name} (it also deletes what is gone)"
-    )
-
-
-def _refuse_unsyncable(route: Route, database: MongoDB, *, needs_former: bool) -> None:
-    """Raise PlanError if what the route says of its sync cannot be done, or nothing tells where records were (R125)."""
-    moving = "where its records are depends on other fields than _id, so nothing tells what to delete when a document"
-    if route.keys.sync != "stream" and not needs_former:
-        return
-    streaming = database.source(route.collection).streaming()
-    if route.keys.sync != "stream":
-        also = f", run {streaming.command}" if streaming.command else ""
-        raise PlanError(
-            "E-KEY-NOTDERIVABLE",
-            f"{moving} changes or goes; only the stream of changes may tell: say sync: stream{also}, then start over"
-            " with backfill --restart",
-        )
-    if not streaming.possible:
-        raise PlanError(
-            "E-SYNC-STREAM",
-            f"{streaming.reason}{'; run ' + streaming.command if streaming.command else ''}; or say sync: rescan, or"
-            " sync: watermark",
-        )
-    if not needs_former:
-        return
-    if not streaming.before_images:
-        raise PlanError(
-            "E-KEY-NOTDERIVABLE",
-            f"{moving} changes or goes, unless the source keeps what it was: run"
-            f" {streaming.command or 'a newer server'}, then start over with backfill --restart",
-        )
-    try:
-        compiled(route.where)
-    except ValueError as error:
-        raise PlanError(
-            "E-KEY-NOTDERIVABLE",
-            "where its records are depends on other fields than _id, so what documents were is judged by `where`,"
-            f" which cannot be done here for {error}; simplify `where`, or key the records by _id, then start over with"
-            " backfill --restart",
-        ) from None

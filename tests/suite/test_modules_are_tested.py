@@ -29,6 +29,7 @@ TESTED_THROUGH = {
         "flows.run.check_text",
     ],
     "program/test_verification.py": ["flows.cli.verify"],
+    "program/test_sync_each_route.py": ["flows.replication.refusals"],
     "program/test_sync.py": ["flows.cli.sync", "flows.sync"],
     "program/test_rejects.py": ["flows.cli.rejects", "flows.cli.status", "flows.repair.retry_rejects"],
     "program/test_repair.py": ["flows.cli.repair", "flows.repair.recopy", "flows.repair.repair"],
