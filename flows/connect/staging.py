@@ -8,7 +8,7 @@ from typing import Any
 
 from flows.plan.model import Route
 from stores.contract.target import Staging, staging_of
-from stores.errors import PlanError, TransientError
+from stores.errors import TransientError
 from stores.state.state import State
 
 
@@ -24,12 +24,9 @@ def open_staging(route: Route) -> Iterator[Staging[Any] | None]:
 
 def refuse_occupied(route: Route) -> None:
     """Raise PlanError if the route, which is to begin, would load into a place that exists already."""
-    try:
-        with open_staging(route) as staging:
-            if staging is not None:
-                staging.vacant()
-    except PlanError as error:
-        raise PlanError(error.code, f"route {route.name}: {error.message}") from error
+    with open_staging(route) as staging:
+        if staging is not None:
+            staging.vacant()
 
 
 def awaits_load(state: State, route: Route) -> bool:

@@ -25,9 +25,10 @@ def foreign_addresses(
     """Return those of the addresses that hold a record now which the route cannot have made, in their order.
 
     The mapper tells by address and content. Where it cannot, the types of records that it was seen to make, `made`,
-    tell, unless the target holds a single type.
+    tell, unless the target holds a single type: then nothing is foreign, and nothing is read.
     """
-    types: Container[type[Record]] = made if len(target.records) > 1 else target.records
+    if not projection.recognizes and len(target.records) == 1:
+        return []
     foreign: list[str] = []
     for batch in cut(addresses, _AT_ONCE):
         held = target.read(batch)
@@ -35,7 +36,7 @@ def foreign_addresses(
             record = held.get(address)
             if record is None:
                 continue
-            own = projection.may_have_made(record) if projection.recognizes else type(record) in types
+            own = projection.may_have_made(record) if projection.recognizes else type(record) in made
             if not own:
                 foreign.append(address)
     return foreign

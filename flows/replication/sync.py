@@ -166,10 +166,12 @@ class _Sync:
                     if refused[route.name].code in _PASSING:
                         self.awaited.append(route.name)
 
-    def _open_route(self, route: Route) -> Applier:
-        """Return the applier of a leased route; what it uses is closed at the end of the sync."""
+    def _open_route(self, route: Route, *, copies_late: bool = False) -> Applier:
+        """Return the applier of a leased route; what it uses is closed at the end of the sync, or now if this fails."""
         with ExitStack() as opening:
             applier = self._open_applier(route, opening)
+            if copies_late:
+                applier.copy_late()
             with self._guard:
                 self.closing.push(opening.pop_all())
         return applier
@@ -279,8 +281,7 @@ class _Sync:
         """The route has an applier, which has copied what a run wrote too late; raises why it has none."""
         route = self.session.take_in(self.by_name[name])
         try:
-            applier = self._open_route(route)
-            applier.copy_late()
+            applier = self._open_route(route, copies_late=True)
         except OfframpError:
             self.session.give_back(name)
             raise

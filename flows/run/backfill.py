@@ -12,7 +12,7 @@ from functools import partial
 
 from flows.connect.design import design_place, measure_room
 from flows.connect.identities import prepare_again, refuse_other_source
-from flows.connect.preflight import is_copied, join_faults, total_tally
+from flows.connect.preflight import RouteFaults, is_copied, join_errors, total_tally
 from flows.connect.recopy import recopy_late_writes
 from flows.connect.remaking import remove_obsolete_places
 from flows.connect.route_steps import take_step
@@ -62,8 +62,8 @@ def backfill(run: Run, level: Level | VerifyOptions, *, restart: bool = False) -
         state = session.state
         begin_anew = [route for route in session.routes if restart or state.partitions.route(route.name) is None]
         found = session.steps.take("looking for places that exist", begin_anew, refuse_occupied, abandons=True)
-        if faults := [error for error in found.values() if isinstance(error, PlanError)]:
-            raise join_faults(faults)
+        if wrong := [RouteFaults(name, [each]) for name, each in found.items() if isinstance(each, PlanError)]:
+            raise join_errors(wrong)
         for error in found.values():
             if isinstance(error, OfframpError):
                 raise error
@@ -123,14 +123,11 @@ class _Backfill:
             found = self.session.steps.take(
                 "looking at documents", wanted, lambda route: self._design_route(route, database)
             )
-        faults: list[PlanError] = []
+        if wrong := [RouteFaults(name, [each]) for name, each in found.items() if isinstance(each, PlanError)]:
+            raise join_errors(wrong)
         for name, error in found.items():
-            if isinstance(error, PlanError):
-                faults.append(PlanError(error.code, f"route {name}: {error.message}"))
-            elif isinstance(error, OfframpError):
+            if isinstance(error, OfframpError):
                 self.failures[name].append(error)
-        if faults:
-            raise join_faults(faults)
 
     def _design_route(self, route: Route, database: MongoDB) -> None:
         target = route.target()

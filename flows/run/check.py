@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from flows.connect import preflight
@@ -54,9 +55,9 @@ class _StateCheck:
 
     summary: str
     wrong: Sequence[RouteFaults] = ()
-    notes: Mapping[str, Sequence[str]] | None = None
+    notes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """What it knows of earlier runs, by route."""
-    designs: Mapping[str, Mapping[str, object]] | None = None
+    designs: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     """The designs of places that are on record, by route."""
 
 
@@ -67,10 +68,25 @@ def check_plan(plan: Plan, routes: Sequence[Route], folder: Path, stop: Stop, ob
     """
     observer(_ASKING_SOURCE, 0, len(routes), "")
     source, source_error = _ask_source(plan, routes, stop)
+    with open_source(plan) if source_error is None else nullcontext():  # So that each look finds it open.
+        return _look(plan, routes, folder, stop, observer, source, source_error)
+
+
+def _look(
+    plan: Plan,
+    routes: Sequence[Route],
+    folder: Path,
+    stop: Stop,
+    observer: StepObserver,
+    source: str,
+    source_error: OfframpError | None,
+) -> PlanCheck:
+    """Return what was found once the source was asked; see `check_plan`."""
     outcomes = preflight.check_each(
         plan, routes, stop=stop, observer=observer, source_error=source_error, describe=True
     )
     wrong = [outcome for outcome in outcomes.values() if isinstance(outcome, RouteFaults)]
+    faulty = {each.route for each in wrong if each.faults}  # What is wrong may decide how documents are mapped.
     found = {route.name: _found(outcomes[route.name], route) for route in routes}
     state = _examine_state(plan, routes, found)
     report, report_faults = _examine_folder(folder)
@@ -79,10 +95,10 @@ def check_plan(plan: Plan, routes: Sequence[Route], folder: Path, stop: Stop, ob
     if source_error is None:
         documents = {name: checked.expected for name, checked in found.items()}
         existing = [route for route in readable if _exists(found[route.name])]
-        misfits = find_misfits(plan, existing, state.designs or {}, stop=stop, observer=observer)
+        misfits = find_misfits(plan, existing, state.designs, stop=stop, observer=observer)
         wrong += [RouteFaults(name, [misfit]) for name, misfit in misfits.items() if isinstance(misfit, PlanError)]
         synced = sync_notes(plan, readable, documents, stop=stop, observer=observer)
-        needs = _mapping_needs(readable, outcomes, state.designs or {})
+        needs = _mapping_needs([route for route in readable if route.name not in faulty], found, state.designs)
         looks = check_documents(plan, readable, needs, stop=stop, observer=observer)
         wrong += [RouteFaults(name, faults) for name, look in looks.items() if (faults := _hopeless(look.mapped))]
         found = {
@@ -95,7 +111,7 @@ def check_plan(plan: Plan, routes: Sequence[Route], folder: Path, stop: Stop, ob
             {route.name: _emptiness(route, documents[route.name]) for route in readable},
             {name: [misfit] for name, misfit in misfits.items() if isinstance(misfit, str)},
         ]
-    by_route.append(state.notes or {})
+    by_route.append(state.notes)
     wrong += [*state.wrong, *([RouteFaults("", report_faults)] if report_faults else ())]
     return PlanCheck(
         plan=plan.name,
@@ -137,18 +153,15 @@ def _with_notes(checked: RouteCheck, notes: Iterable[Sequence[str]]) -> RouteChe
 
 def _mapping_needs(
     routes: Sequence[Route],
-    outcomes: Mapping[str, RouteCheck | RouteFaults],
+    found: Mapping[str, RouteCheck],
     designs: Mapping[str, Mapping[str, object]],
 ) -> Mapping[str, MappingNeeds]:
-    """Return what is needed to map documents of the routes; a route with a fault is left out, as that may decide it."""
+    """Return what is needed to map documents of the routes; one whose TTL index is unknown is left out."""
     needs: dict[str, MappingNeeds] = {}
     for route in routes:
-        outcome = outcomes[route.name]
-        checked = _found(outcome, route)
-        resolved = resolve_expires(route, checked.expires)
-        faulty = isinstance(outcome, RouteFaults) and outcome.faults
-        if not faulty and option_declarations(resolved.options).expires != FROM_INDEX:
-            needs[route.name] = MappingNeeds(resolved, checked.id_kind, designs.get(route.name))
+        resolved = resolve_expires(route, found[route.name].expires)
+        if option_declarations(resolved.options).expires != FROM_INDEX:
+            needs[route.name] = MappingNeeds(resolved, found[route.name].id_kind, designs.get(route.name))
     return needs
 
 

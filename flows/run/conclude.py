@@ -21,7 +21,6 @@ from flows.run.workers import Run
 from flows.verifier.job import Level, Verified
 from flows.verifier.pending_changes import (
     changed_by_type,
-    changes_since_copy,
     pending_changes,
     unsynced_changes,
 )
@@ -177,7 +176,7 @@ def _evidence(
             if compared is not None and compared.tally.id_types != counts:
                 came_or_went = changed_by_type(pending_changes(state, route, database, stop=stop))
             elif compared is None and complete and first_sync == "stream" and copied and copied.id_types != counts:
-                came_or_went = changed_by_type(changes_since_copy(state, route, database, stop))
+                came_or_went = changed_by_type(unsynced_changes(state, route, database, stop))
             elif compared is None and complete and (verification.level == "none" or rewritten):
                 changes = unsynced_changes(state, route, database, stop)
                 changed = changes is not None and changes.is_any()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.connect.design import design_place
-from flows.connect.preflight import join_faults
+from flows.connect.preflight import RouteFaults, join_errors
 from flows.connect.progress import SILENT, RunObserver
 from flows.connect.remaking import find_obsolete_places
 from flows.connect.session import Session, open_session
@@ -67,8 +67,8 @@ def preview_restart(
                 session.routes,
                 lambda route: _preview(session, route, database, stop),
             )
-        if faults := [outcome for outcome in found.values() if isinstance(outcome, PlanError)]:
-            raise join_faults(faults)
+        if wrong := [RouteFaults(name, [each]) for name, each in found.items() if isinstance(each, PlanError)]:
+            raise join_errors(wrong)
         for name, outcome in found.items():
             if isinstance(outcome, OfframpError):
                 previews[name] = Preview(name, failure=str(outcome))

@@ -69,17 +69,19 @@ class PendingChanges:
 
     def is_any(self) -> bool:
         """Return whether a document is known to have changed since the position, up to now; reads to the first."""
-        if self.touched or self.lost:
-            return bool(self.touched)
+        if self.lost:
+            return False
         try:
-            for batch in self._changes.follow(
-                {self._collection: False}, self._position, until=self.now(), stop=self._stop
-            ):
-                if any(touch.collection == self._collection for touch in batch.touched):
-                    return True
+            return any(
+                touch.collection == self._collection
+                for batch in self._changes.follow(
+                    {self._collection: False}, self._position, until=self.now(), stop=self._stop
+                )
+                for touch in batch.touched
+            )
         except PermanentError as error:
             self.lost = str(error)
-        return False
+            return False
 
     def touched_since(self, ids: Sequence[bytes], time: int) -> Container[bytes]:
         """Return those of the documents that have changed since the position, up to now."""
@@ -113,14 +115,6 @@ def pending_changes(
     if sync_state is None or not sync_state.synced or route.keys.sync != "stream":
         return None
     return _changes_since(sync_state, route, database, projection, stop)
-
-
-def changes_since_copy(state: State, route: Route, database: MongoDB, stop: Stop = NEVER) -> PendingChanges | None:
-    """Return the changes since the route's copy began; None for a route that was synced, or has no change stream."""
-    sync_state = state.sync_positions.get(route.name)
-    if sync_state is None or sync_state.synced or route.keys.sync != "stream":
-        return None
-    return _changes_since(sync_state, route, database, None, stop)
 
 
 def unsynced_changes(state: State, route: Route, database: MongoDB, stop: Stop = NEVER) -> PendingChanges | None:
