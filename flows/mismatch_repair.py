@@ -10,12 +10,12 @@ from prefect.client.schemas.objects import State
 from pydantic import Field
 
 from flows.orchestration.artifacts import show_table
-from flows.orchestration.ending import Ending, end_flow
+from flows.orchestration.ending import Ending, end_flow, ending_of
 from flows.orchestration.plan_source import find_plan, name_run, open_plan
 from flows.orchestration.summary import known_codes
 from flows.orchestration.waiting import wait_for_routes
 from flows.repair.repair import KINDS, Repaired, is_left, repair, wanted_kinds
-from stores.contract.stop import STOPPED, Stop
+from stores.contract.stop import Stop
 
 
 @flow(name="offramp repair", flow_run_name=name_run, persist_result=False, log_prints=False)
@@ -51,9 +51,7 @@ def mismatch_repair(
         )
         message = _message(outcomes, dry_run=dry_run)
         show_table(loaded.name, "repair", list(map(_row, outcomes)), message)
-        failed = any(outcome.failure for outcome in outcomes)
-        stopped = any(outcome.failure.startswith(STOPPED) for outcome in outcomes)
-        return Ending(outcomes, message, is_clean=not failed and not is_left(outcomes, wanted), is_stopped=stopped)
+        return ending_of(outcomes, message, is_clean=not is_left(outcomes, wanted))
 
     return end_flow(work)
 

@@ -10,13 +10,13 @@ from prefect.client.schemas.objects import State
 from pydantic import Field
 
 from flows.orchestration.artifacts import show_table
-from flows.orchestration.ending import Ending, end_flow
+from flows.orchestration.ending import Ending, end_flow, ending_of
 from flows.orchestration.plan_source import find_plan, name_run, open_plan
 from flows.orchestration.summary import known_codes
 from flows.orchestration.waiting import wait_for_routes
 from flows.quantities import counted
 from flows.repair.retry_rejects import Retried, left_open, retry
-from stores.contract.stop import STOPPED, Stop
+from stores.contract.stop import Stop
 from stores.errors import PlanError
 from stores.state.rejects import RejectFilter
 
@@ -59,13 +59,7 @@ def reject_retry(
             f" copied, {counted(left, 'rejected document')} left{'; failed: ' + ', '.join(codes) if codes else ''}"
         )
         show_table(loaded.name, "retry", list(map(_row, outcomes)), message)
-        stopped = any(outcome.failure.startswith(STOPPED) for outcome in outcomes)
-        return Ending(
-            outcomes,
-            message,
-            is_clean=not left and not any(outcome.failure for outcome in outcomes),
-            is_stopped=stopped,
-        )
+        return ending_of(outcomes, message, is_clean=not left)
 
     return end_flow(work)
 

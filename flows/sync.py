@@ -29,8 +29,8 @@ def sync(
 ) -> State[Any]:
     """Copy or delete in the targets what changed in the source, up to the time at which the run began.
 
-    The flow run fails unless every route got there. It is cancelled where another run, such as a verification, is at
-    work on one of the routes: the next one catches up.
+    The flow run fails unless every route got there. It is cancelled where other runs, such as a verification, are at
+    work on all of the routes, and completed without those that have one: the next one catches up.
 
     Args:
         plan: Path of the plan's YAML file, absolute or relative to the run's working directory, or block:NAME.

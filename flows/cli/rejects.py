@@ -62,7 +62,8 @@ def list_(
     as_json: bool,
 ) -> None:
     """List the rejects of PLAN, from its state alone: where, why, how often and since when; never values."""
-    from flows.reporting.text import cell, table
+    from flows.reporting.columns import cell
+    from flows.reporting.text import table
 
     found = _kept(plan_path, routes, _chosen(id_, code, stage, accepted=accepted))
     if as_json:
@@ -131,7 +132,8 @@ def retry(plan_path: Path, routes: tuple[str, ...], id_: str, code: str, stage: 
     """
     from flows.plan.load import load
     from flows.repair import retry_rejects
-    from flows.reporting.text import cell, table
+    from flows.reporting.columns import cell
+    from flows.reporting.text import table
     from flows.run.console import display
 
     plan = load(plan_path)

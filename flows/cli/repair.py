@@ -78,7 +78,8 @@ def repair(
 def _print_repaired(outcomes: Sequence[Repaired], wanted: Sequence[str], *, dry_run: bool) -> None:
     from flows.copying.own_records import INDISTINCT, NOT_OF_THE_ROUTE
     from flows.quantities import some_of
-    from flows.reporting.text import cell, table
+    from flows.reporting.columns import cell
+    from flows.reporting.text import table
 
     rows = [
         {

@@ -97,11 +97,9 @@ def _obey(received: socket.socket, stop: threading.Event, within_s: float, befor
         try:
             again = _next(received, within_s)
         except TimeoutError:
-            _wait_for(before_end, _BEFORE_END_WITHIN_S)
-            _end(f"ended, as not everything had stopped within {within_s:g} s; the same command resumes")
+            _end(f"ended, as not everything had stopped within {within_s:g} s; the same command resumes", before_end)
         if again is not None:
-            _wait_for(before_end, _BEFORE_END_WITHIN_S)
-            _end("ended at once; what was in flight is done again: the same command resumes")
+            _end("ended at once; what was in flight is done again: the same command resumes", before_end)
     # The body has ended, and a report may be printed.
     time.sleep(max(until - time.monotonic(), _REPORT_WITHIN_S))
     _end("ended before its report was printed; the same command resumes")
@@ -119,7 +117,8 @@ def _next(received: socket.socket, timeout_s: float | None) -> int | None:
     return None
 
 
-def _end(text: str) -> NoReturn:
+def _end(text: str, before_end: Callable[[], object] = lambda: None) -> NoReturn:
+    _wait_for(before_end, _BEFORE_END_WITHIN_S)
     _wait_for(end_drawing, _SAY_WITHIN_S)
     _say(f"offramp: {text}")
     os._exit(signal_code())

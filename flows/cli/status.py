@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from flows.cli.options import JSON, PLAN
-from flows.quantities import counted, seconds
+from flows.quantities import counted
 from flows.terminal import echo, print_json, stdout_width
 
 
@@ -19,8 +19,9 @@ from flows.terminal import echo, print_json, stdout_width
 def status(plan_path: Path, as_json: bool) -> None:
     """Show how far each route of PLAN has come, from its state alone; no store is asked."""
     from flows.plan.load import load
+    from flows.reporting.columns import cell
     from flows.reporting.model import COPY_FIGURES
-    from flows.reporting.text import cell, table
+    from flows.reporting.text import table
     from flows.run import stages
 
     rows = stages.status(load(plan_path))
@@ -41,10 +42,7 @@ def status(plan_path: Path, as_json: bool) -> None:
         | (dict.fromkeys(COPY_FIGURES) if row["figures"] == "past" else {})
         for row in rows
     ]
-    cells = [
-        {heading: seconds(row[name]) if name == "lag_s" else cell(row[name]) for name, heading in shown.items()}
-        for row in known
-    ]
+    cells = [{heading: cell(row[name]) for name, heading in shown.items()} for row in known]
     left = ("route", "stage", "synced to", "verdict", "run at work")
     spare = ("run at work", "synced to", "dropped", "partitions", "records")
     echo(*table(cells, left=left, width=stdout_width(), spare=spare))
@@ -70,7 +68,6 @@ def _since(row: Mapping[str, Any]) -> str:
     sync = row["sync"]
     if sync is None:
         return "repaired since its backfill"
-    return (
-        f"synced since its backfill: {counted(sync['events'], 'change')}, {counted(sync['applied'], 'document')} copied"
-        f" again, {counted(sync['deleted'], 'address', 'addresses')} deleted"
-    )
+    from flows.reporting.wording import changes_text
+
+    return f"synced since its backfill: {changes_text(sync['events'], sync['applied'], sync['deleted'])}"

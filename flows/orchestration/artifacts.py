@@ -6,7 +6,7 @@ import contextvars
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
@@ -22,13 +22,14 @@ from prefect.artifacts import (
 from flows.connect.preflight import total_tally
 from flows.connect.stores import open_source, open_state
 from flows.orchestration.events import emit_verdict
-from flows.orchestration.summary import as_page, figures, findings, headline, skipped_routes
+from flows.orchestration.summary import as_page, figures, findings, headline
 from flows.plan.model import Plan, Route
-from flows.quantities import counted, number, seconds
+from flows.quantities import counted, number
 from flows.replication.sync import RouteProgress, SyncObserver
 from flows.reporting.columns import Place, cells
 from flows.reporting.markdown_text import plain, prose
 from flows.reporting.model import Report
+from flows.run.console import sync_figures
 from stores.errors import OfframpError
 from stores.state.state import State
 
@@ -52,7 +53,7 @@ def show(report: Report, files: Sequence[Path]) -> None:
 
     They hold what `summary` makes of the report: nothing of a document is there.
     """
-    _show_table(report, artifact_key(report.plan), "markdown")
+    _show_table(report, artifact_key(report.plan), "markdown", headline(report))
     create_markdown_artifact(
         key=artifact_key(report.plan, "report"),
         markdown=as_page(report, files)[:_MOST_LETTERS],
@@ -62,14 +63,13 @@ def show(report: Report, files: Sequence[Path]) -> None:
         emit_verdict(report, route, route.verdict)
 
 
-def show_sync(report: Report, lag_s: float) -> None:
+def show_sync(report: Report, lag_s: float, message: str, skipped: Container[str]) -> None:
     """Create a table of what a sync did, and emit whether each route is current or lags more than `lag_s`.
 
-    A route whose verdict is not clean has an event of its verdict too, and is never called current; not so a route that
-    another run was at work on.
+    A route whose verdict is not clean has an event of its verdict too, and is never called current; not so a `skipped`
+    one, which another run was at work on.
     """
-    _show_table(report, artifact_key(report.plan, "sync"), "sync")
-    skipped = skipped_routes(report)
+    _show_table(report, artifact_key(report.plan, "sync"), "sync", message, skipped)
     for route in report.routes:
         if route.verdict != "clean" and route.route not in skipped:
             emit_verdict(report, route, route.verdict)
@@ -85,11 +85,16 @@ def show_table(plan: str, name: str, rows: Sequence[Mapping[str, str]], message:
     create_table_artifact(key=artifact_key(plan, name), table=table, description=prose(message))
 
 
-def _show_table(report: Report, key: str, place: Place) -> None:
-    reasons = [f"- {prose(f'{route.route}: {finding}')}" for route in report.routes for finding in findings(route)]
+def _show_table(report: Report, key: str, place: Place, message: str, skipped: Container[str] = ()) -> None:
+    reasons = [
+        f"- {prose(f'{route.route}: {finding}')}"
+        for route in report.routes
+        if route.route not in skipped
+        for finding in findings(route)
+    ]
     # Prefect shows each cell as a page of Markdown.
     table = [{name: prose(cell) for name, cell in cells(figures(route), place).items()} for route in report.routes]
-    create_table_artifact(key=key, table=table, description="\n".join([prose(headline(report)), "", *reasons]))
+    create_table_artifact(key=key, table=table, description="\n".join([prose(message), "", *reasons]))
 
 
 @contextmanager
@@ -136,13 +141,7 @@ def catching_up_shown(plan: Plan) -> Iterator[SyncObserver]:
     def measure() -> Far:
         progress = latest[0] if latest else ()
         behind_s = max((route.lag_s for route in progress), default=0.0)
-        words = [
-            plain(
-                f"{row.route}: {counted(row.events, 'change')}, {number(row.applied)} copied,"
-                f" {number(row.deleted)} deleted, {seconds(row.lag_s)} behind"
-            )
-            for row in progress
-        ]
+        words = [plain(sync_figures(row)) for row in progress]
         return 100.0 * (1 - behind_s / max(*first, behind_s, 1.0)) if latest else 0.0, "\n".join(words)
 
     with shown(artifact_key(plan.name, "sync-progress"), measure):

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
 import httpx
@@ -49,6 +49,22 @@ class Ending(Generic[T]):
     """Whether the flow run is Completed; it is Failed otherwise."""
     is_stopped: bool = False
     """Whether it is Cancelled, named Stopped, instead: a signal or Prefect's cancellation ended it at a checkpoint."""
+
+
+class _Outcome(Protocol):
+    @property
+    def failure(self) -> str:
+        """Why the route did not finish, "" if it did: an error with its code."""
+
+
+OutcomeT = TypeVar("OutcomeT", bound=_Outcome)
+
+
+def ending_of(outcomes: Sequence[OutcomeT], message: str, *, is_clean: bool) -> Ending[Sequence[OutcomeT]]:
+    """Return the ending of work on routes; it is not clean where one of them did not finish."""
+    failures = [outcome.failure for outcome in outcomes if outcome.failure]
+    stopped = any(failure.startswith(STOPPED) for failure in failures)
+    return Ending(outcomes, message, is_clean=is_clean and not failures, is_stopped=stopped)
 
 
 @dataclass(slots=True)

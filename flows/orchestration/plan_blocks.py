@@ -7,11 +7,10 @@ import re
 from prefect import get_client
 from prefect.blocks.core import Block
 from prefect.exceptions import ObjectNotFound
-from prefect.settings import PREFECT_API_URL
 from pydantic import Field
 
-from flows.orchestration.server_faults import server_faults
-from stores.errors import PlanError, redacted
+from flows.orchestration.server_faults import server_faults, server_name
+from stores.errors import PlanError
 
 _SLUG = "offramp-plan"
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -52,8 +51,8 @@ def read_plan_block(name: str) -> str:
         with server_faults(), get_client(sync_client=True) as client:
             document = client.read_block_document_by_name(name, _SLUG)
     except ObjectNotFound:
-        place = redacted(str(PREFECT_API_URL.value() or "the temporary Prefect server"))
         raise PlanError(
-            "E-DEPLOY-BLOCK", f"{place} has no plan in a block {name!r}; run offramp deploy PLAN --plan-block {name}"
+            "E-DEPLOY-BLOCK",
+            f"{server_name()} has no plan in a block {name!r}; run offramp deploy PLAN --plan-block {name}",
         ) from None
     return str(document.data.get("text", ""))

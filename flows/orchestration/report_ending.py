@@ -24,7 +24,9 @@ def end_with_report(report: Report, folder: Path | None, *, lag_minutes: float |
     log = get_run_logger()
     skipped = skipped_routes(report) if lag_minutes is not None else []
     others_clean = all(route.verdict == "clean" for route in report.routes if route.route not in skipped)
-    message = sync_headline(report, skipped) if skipped and others_clean else headline(report)
+    passed = bool(skipped) and others_clean
+    summary = sync_headline(report, skipped) if passed else headline(report)
+    message = summary
     files: list[Path] = []
     if folder is not None:
         try:
@@ -39,7 +41,6 @@ def end_with_report(report: Report, folder: Path | None, *, lag_minutes: float |
     if lag_minutes is None:
         show(report, files)
     else:
-        show_sync(report, 60 * lag_minutes)
+        show_sync(report, 60 * lag_minutes, summary, skipped)
     stopped = any(STOPPED in route.codes for route in report.routes)
-    is_clean = report.exit_code == 0 or (bool(skipped) and others_clean)
-    return Ending(report, message, is_clean=is_clean, is_stopped=stopped)
+    return Ending(report, message, is_clean=report.exit_code == 0 or passed, is_stopped=stopped)

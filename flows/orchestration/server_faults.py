@@ -43,13 +43,18 @@ def answering_client() -> Iterator[SyncPrefectClient]:
         yield client
 
 
+def server_name() -> str:
+    """Return how to call the Prefect server in a message: its URL without a password."""
+    return redacted(str(PREFECT_API_URL.value() or "the temporary Prefect server"))
+
+
 @contextmanager
 def server_faults() -> Iterator[None]:
     """Tell by name what a request in the body fails with.
 
     Raises PlanError where the server asks for other credentials, TransientError where it does not answer or refuses.
     """
-    place = redacted(str(PREFECT_API_URL.value() or "the temporary Prefect server"))
+    place = server_name()
     try:
         yield
     except PrefectHTTPStatusError as error:

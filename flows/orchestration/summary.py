@@ -14,7 +14,7 @@ from pathlib import Path
 
 from flows.connect.lease_renewal import LEASE_HELD
 from flows.error_codes import CATALOGUE
-from flows.quantities import counted, number
+from flows.quantities import counted, number, some_of
 from flows.reporting.columns import cells, text_headings
 from flows.reporting.markdown_text import code, plain, prose, table
 from flows.reporting.model import Report, RouteReport
@@ -77,10 +77,8 @@ def skipped_routes(report: Report) -> list[str]:
 def sync_headline(report: Report, skipped: Sequence[str]) -> str:
     """Return in one line that the other routes are synced, and which were skipped."""
     synced = len(report.routes) - len(skipped)
-    more = len(skipped) - _MOST_ROUTES
-    shown = [*skipped[:_MOST_ROUTES], *([f"{number(more)} more"] if more > 0 else [])]
     routes = f"{number(synced)} of {counted(len(report.routes), 'route')}"
-    return f"{routes} synced; skipped, as another run is at work: {', '.join(shown)}"
+    return f"{routes} synced; skipped, as another run is at work: {some_of(skipped[:_MOST_ROUTES], len(skipped))}"
 
 
 def error_line(error: BaseException) -> str:

@@ -151,7 +151,7 @@ ADVICE: Sequence[Advice] = (
         " PLAN --route ROUTE`.",
     ),
     Advice(
-        lambda row: row.verdict in ("rejects", "mismatches") and row.backfilled and row.rejected > row.accepted,
+        lambda row: row.verdict in ("rejects", "mismatches") and row.backfilled and row.open_rejects > 0,
         "`offramp rejects list PLAN --route ROUTE` shows the rejected documents and why. It shows those that have"
         " changed since they were copied only after `offramp sync PLAN --route ROUTE`. Correct them in the source and"
         " run `offramp rejects retry PLAN --route ROUTE`, or accept them with `offramp rejects drop PLAN --all --reason"

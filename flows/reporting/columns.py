@@ -34,17 +34,17 @@ class Column:
     """Whether its cells are words, which are aligned to the left."""
 
     def cell(self, route: RouteReport) -> str:
-        """Return the value as text: whole numbers with spaces between thousands, other numbers as seconds."""
-        value = self.value(route)
-        match value:
-            case None:
-                return NOT_CHECKED
-            case int():
-                return number(value)
-            case float():
-                return seconds(value)
-            case _:
-                return value
+        """Return the value as text."""
+        return cell(self.value(route))
+
+
+def cell(value: object) -> str:
+    """Return a value as a cell: whole numbers with spaces between thousands, others as seconds, `-` for an unknown."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return number(value)
+    if isinstance(value, float):
+        return seconds(value)
+    return NOT_CHECKED if value in (None, "") else str(value)
 
 
 def columns(place: Place) -> list[Column]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from flows.quantities import counted, named, number, seconds
 from flows.reporting.advice import next_steps
@@ -45,13 +44,6 @@ def table(
 
 def _without(rows: Sequence[Mapping[str, str]], names: Container[str]) -> list[Mapping[str, str]]:
     return [{name: cell for name, cell in row.items() if name not in names} for row in rows]
-
-
-def cell(value: object) -> str:
-    """Return a value as a cell: a whole number with spaces between thousands, `-` for what is not known."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return number(value)
-    return NOT_CHECKED if value in (None, "") else str(value)
 
 
 def _columns(rows: Sequence[Mapping[str, str]], words: Container[str]) -> list[str]:
@@ -103,8 +95,7 @@ def as_lines(report: Report, width: int | None = None) -> list[str]:
     for route in report.routes:
         lines.extend(f"{route.route}: {reason}" for reason in route.reasons)
         # The table of a sync has it.
-        shown = replace(route, sync=None) if place == "sync" else route
-        lines.extend(f"{route.route}: {remark}" for remark in remarks(shown))
+        lines.extend(f"{route.route}: {remark}" for remark in remarks(route, with_sync=place != "sync"))
         if " -> " in route.place:
             lines.append(f"{route.route}: published, {route.place}")
         lines.extend(f"{route.route}: {kind} at {addresses[0]}" for kind, addresses in route.samples.items())

@@ -69,7 +69,7 @@ ALWAYS_UNCHECKED = (
 """What no run can check."""
 
 
-def remarks(row: RouteReport) -> list[str]:
+def remarks(row: RouteReport, *, with_sync: bool = True) -> list[str]:
     """Return sentences about the route beside its reasons: accepted rejects, repairs, a sample's bound, sync."""
     sentences = [*_figures_are_of(row), *map(_accepted, row.accepted_rejects), *map(_repaired, row.repairs)]
     if row.swept is not None:
@@ -77,7 +77,7 @@ def remarks(row: RouteReport) -> list[str]:
     sentences += row.warnings
     if row.sampled:
         sentences.append(row.sampled["says"])
-    if row.sync is not None:
+    if with_sync and row.sync is not None:
         sentences.append(_synced(row.sync))
     return sentences
 
@@ -120,11 +120,14 @@ def _figures_are_of(row: RouteReport) -> list[str]:
 
 def _synced(sync: Following) -> str:
     kept = "" if sync.window_s is None else f"; the source keeps its changes for {seconds(sync.window_s)}"
-    return (
-        f"synced to {sync.position}, {seconds(sync.lag_s)} behind: {counted(sync.events, 'change')},"
-        f" {counted(sync.applied, 'document')} copied again,"
-        f" {counted(sync.deleted, 'address', 'addresses')} deleted since the backfill{kept}"
-    )
+    changes = changes_text(sync.events, sync.applied, sync.deleted)
+    return f"synced to {sync.position}, {seconds(sync.lag_s)} behind: {changes} since the backfill{kept}"
+
+
+def changes_text(events: int, applied: int, deleted: int) -> str:
+    """Return what syncs saw and did."""
+    again = f"{counted(applied, 'document')} copied again"
+    return f"{counted(events, 'change')}, {again}, {counted(deleted, 'address', 'addresses')} deleted"
 
 
 def _accepted(rejects: Mapping[str, Any]) -> str:

@@ -149,9 +149,14 @@ class SyncLines(Lines):
 def sync_line(row: RouteProgress) -> str:
     """Return how far a route of a sync has come, as a line."""
     ended = f", ended: {row.ended}" if row.ended else ""
+    return f"sync {sync_figures(row)}, {number(round(row.rate))}/s{ended}"
+
+
+def sync_figures(row: RouteProgress) -> str:
+    """Return the route's name, what a sync has done to it and how far behind it is."""
     return (
-        f"sync {row.route}: {counted(row.events, 'change')}, {number(row.applied)} copied,"
-        f" {number(row.deleted)} deleted, {seconds(row.lag_s)} behind, {number(round(row.rate))}/s{ended}"
+        f"{row.route}: {counted(row.events, 'change')}, {number(row.applied)} copied,"
+        f" {number(row.deleted)} deleted, {seconds(row.lag_s)} behind"
     )
 
 

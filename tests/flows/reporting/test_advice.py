@@ -16,15 +16,33 @@ from flows.reporting.model import FieldLoss
     [
         ({"verified": "counts"}, ["offramp verify PLAN --level full"], ["retire the source yet"]),
         ({"verdict": "pending", "verified": "none"}, ["offramp sync PLAN", "offramp verify PLAN"], ["--restart"]),
-        ({"verdict": "rejects", "rejected": 9}, ["rejects list", "rejects retry", "rejects drop"], ["repair"]),
+        # A sync that rejected none itself, of a route with rejects on record.
+        (
+            {"verdict": "rejects", "rejected": 0, "open_rejects": 3},
+            ["rejects list", "rejects retry", "rejects drop"],
+            [],
+        ),
+        (
+            {"verdict": "rejects", "rejected": 9, "open_rejects": 9},
+            ["rejects list", "rejects retry", "rejects drop"],
+            ["repair"],
+        ),
         ({"verdict": "mismatches", "differs": 1}, ["offramp repair PLAN"], ["--restart", "rejects"]),
         ({"verdict": "mismatches", "extra": 1}, ["--delete-extras"], ["--restart"]),
-        ({"verdict": "mismatches", "missing": 1, "rejected": 2}, ["repair PLAN", "rejects list"], []),
+        (
+            {"verdict": "mismatches", "missing": 1, "rejected": 2, "open_rejects": 2},
+            ["repair PLAN", "rejects list"],
+            [],
+        ),
         ({"verdict": "mismatches", "missing": 30_000}, ["common cause", "--restart", "repair PLAN --all"], []),
         ({"verdict": "mismatches", "collides": 2}, ["`key`", "--restart"], ["repair"]),
         ({"verdict": "mismatches", "verified": "counts"}, ["sync PLAN", "verify PLAN"], ["repair", "--restart"]),
         ({"verdict": "mismatches", "missing": 99, "figures": "none"}, ["`offramp backfill PLAN`"], ["repair"]),
-        ({"verdict": "rejects", "rejected": 1, "figures": "none"}, ["`offramp backfill PLAN`"], ["rejects"]),
+        (
+            {"verdict": "rejects", "rejected": 1, "open_rejects": 1, "figures": "none"},
+            ["`offramp backfill PLAN`"],
+            ["rejects"],
+        ),
         ({"verdict": "failed", "codes": ["E-NOT-COPIED"], "figures": "none"}, ["backfill PLAN"], ["Not backfilled"]),
         ({"verdict": "failed", "codes": ["E-MADE-ANEW"]}, ["`offramp backfill PLAN --restart`"], ["same command"]),
         ({"verdict": "failed", "codes": ["E-ES-NOINDEX"]}, ["`offramp backfill PLAN --restart`"], ["same command"]),
@@ -60,7 +78,7 @@ def test_a_clean_and_complete_report_is_to_be_signed_and_no_other() -> None:
 
 
 def test_an_advice_names_its_routes_where_it_is_not_for_all() -> None:
-    steps = next_steps(reports.whole(reports.row("a", verdict="rejects", rejected=1), reports.row("b")))
+    steps = next_steps(reports.whole(reports.row("a", verdict="rejects", rejected=1, open_rejects=1), reports.row("b")))
     assert any(str(step).startswith("a: `offramp rejects list") for step in steps)
 
 
