@@ -110,6 +110,11 @@ def may_be_id(text: str, encoding: IdEncoding = "typed", kind: str = "") -> bool
     return bool(text) and (kind not in _PLAIN or _PLAIN[kind].fullmatch(text) is not None)
 
 
+def any_text_is_id(encoding: IdEncoding, kind: str) -> bool:
+    """Return whether an `_id` may have any text at all; `kind` as in `may_be_id`."""
+    return encoding == "plain" and kind not in _PLAIN
+
+
 _UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _TYPED = re.compile(
     r"o:[0-9a-f]{24}|s:.*|n:(?:-?[0-9]+(?:\.[0-9]+)?(?:E[+-][0-9]+)?|nan|-?inf)|d:-?[0-9]+|b:(?:true|false)|z:"

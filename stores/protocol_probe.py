@@ -30,6 +30,26 @@ class PlainQuestion:
     """Whether these first bytes of an answer are the protocol's."""
 
 
+class TlsCheck:
+    """Whether servers speak TLS where their client does, each server asked once."""
+
+    def __init__(self, plain: PlainQuestion, *, encrypted: bool) -> None:
+        """Ask nobody yet; `encrypted` is whether the client speaks TLS."""
+        self._plain = plain
+        self._encrypted = encrypted
+        self._known: dict[tuple[str, int], ConnectionFault | None] = {}
+
+    def explain(self, fault: ConnectionFault | None, host: str, port: int) -> ConnectionFault | None:
+        """Return that only one of client and server speaks TLS, where that made the fault; else the fault as it is."""
+        if not suspect(fault):
+            return fault
+        at = (host, port)
+        if at not in self._known:
+            self._known[at] = None  # Nobody else asks meanwhile.
+            self._known[at] = tls_mismatch(host, port, self._plain, encrypted=self._encrypted)
+        return self._known[at] or fault
+
+
 def suspect(fault: ConnectionFault | None) -> bool:
     """Return whether a failed connection may be one of TLS to a server without it, or the reverse."""
     return (None if fault is None else fault.kind) in _SUSPECT

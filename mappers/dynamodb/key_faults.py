@@ -30,12 +30,12 @@ class KeyCheck:
 
         A field that keys an index may be missing: the item is then not in the index.
         """
-        for declared, limit, make in (*self.table, *self.indexes):
+        keys = [(key, True) for key in self.table] + [(key, False) for key in self.indexes]
+        for (declared, limit, make), is_table in keys:
             name = declared.attribute
             if not declared.own and name != "_id" and name in attributes:
                 remedy = f"write {_as_yaml(declared, declared.type, _free(name, attributes))}"
                 yield KeyFault(name, _TAKEN, remedy)
-            is_table = any(declared is member for member, _, _ in self.table)
             try:
                 value = make(document, typed, attributes)
             except MappingError as error:

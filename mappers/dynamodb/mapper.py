@@ -185,11 +185,8 @@ class ItemMapper(MapperDeclarations, Addressing, KeyChecking, Straight):
     @property
     def keys_from_fields(self) -> bool:
         """Whether a key is more than the text of `_id`, or an attribute is added in whose place a field may be."""
-        declared = [*(key_attribute for key_attribute, _, _ in self._keys)]
-        declared += [key_attribute for key_attribute, _, _ in self._indexes.rejecting]
-        return bool(self._check.added) or any(
-            key_attribute.type != "S" or key_attribute.attribute != "_id" for key_attribute in declared
-        )
+        declared = (key_attribute for key_attribute, _, _ in (*self._check.table, *self._check.indexes))
+        return bool(self._check.added) or any(key.type != "S" or key.attribute != "_id" for key in declared)
 
     def key_faults(self, document: Document, /) -> Sequence[KeyFault]:
         """Return every fault of the document's keys, of the table and of its indexes, and every name taken twice."""

@@ -11,7 +11,7 @@ from mappers.documents.fields import MISSING, lookup
 from mappers.expiry import Expires, Expiry
 from mappers.policies import JSON_POLICIES, Anomalies
 from mappers.redis.own_key import OwnKeyMapper, RedisMapper, needed_fields, own_key
-from mappers.redis.records import List, Set, SetMember, member_addresses, member_fits
+from mappers.redis.records import List, Set, SetMember, member_addresses, member_fits, takes_any_member
 from mappers.values.json_values import JsonValues, flat_text, redis_json
 from mappers.values.key_templates import Template, key_text
 
@@ -100,7 +100,7 @@ class SetMapper(RedisMapper, Recognizing):
 
     def takes_any(self, id_kind: str, /) -> bool:
         """Return whether any text may be a key's, and a member's."""
-        return self._key.takes_any() and self._options.member != "_id"
+        return takes_any_member(self._key, self._options.member)
 
     def _joined(self, document: Document, path: str) -> Iterable[SetMember]:
         member, each = key_text(document, path), self._options.each

@@ -11,7 +11,7 @@ from bson import Decimal128, Int64
 from mappers.contract import Document, Losses, MappingError, OptionDeclarations, Recognizing, Record
 from mappers.documents.fields import MISSING, lookup
 from mappers.redis.own_key import RedisMapper, needed_fields
-from mappers.redis.records import Member, member_addresses, member_fits
+from mappers.redis.records import Member, member_addresses, member_fits, takes_any_member
 from mappers.values.key_templates import Template, key_text
 
 LONGITUDE = 180.0
@@ -80,7 +80,7 @@ class GeoMapper(RedisMapper, Recognizing):
 
     def takes_any(self, id_kind: str, /) -> bool:
         """Return whether any text may be a key's, and a member's."""
-        return self._key.takes_any() and self._options.member != "_id"
+        return takes_any_member(self._key, self._options.member)
 
     def _place(self, value: Any) -> tuple[float, float]:
         if isinstance(value, Mapping):

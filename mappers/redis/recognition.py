@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
 import math
 import re
@@ -15,11 +14,11 @@ import orjson
 
 from mappers.documents.decimals import exact_text
 from mappers.documents.fields import MISSING, lookup
-from mappers.identity import IdEncoding
+from mappers.identity import IdEncoding, encode
 from mappers.redis.msgpack import packed
 from mappers.values.field_names import tagged_name
 from mappers.values.json_values import NULL_TEXT
-from mappers.values.tags import date_text, milliseconds
+from mappers.values.tags import date_text
 
 _NULL = NULL_TEXT.decode()
 _DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
@@ -83,22 +82,22 @@ def possible_ids(text: bytes) -> Collection[str] | None:
 
 
 def _typed(text: bytes) -> Iterator[str]:
-    yield "x:" + base64.urlsafe_b64encode(b"\x05\x00" + text).decode()
+    yield encode(text)
     try:
         content = text.decode()
     except UnicodeDecodeError:
         return
     yield from (f"{kind}:{content}" for kind in "sobu")
     if content == _NULL:
-        yield "z:"
+        yield encode(None)
     number = _number(content)
     if number is not None and abs(number.adjusted()) < _MOST_EXPONENT:
         yield "n:" + exact_text(number)
         if math.isfinite(double := float(number)):
-            yield "n:" + exact_text(Decimal(double))
+            yield encode(double)
     if _DATE.fullmatch(content):
         with suppress(ValueError):
-            yield f"d:{milliseconds(dt.datetime.fromisoformat(content))}"
+            yield encode(dt.datetime.fromisoformat(content))
 
 
 def _is_id(text: str, value: Any, encoding: IdEncoding) -> bool:

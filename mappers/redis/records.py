@@ -10,7 +10,7 @@ import orjson
 from msgspec import Struct
 
 from mappers.contract import Comparable, Document, Restorable
-from mappers.identity import IdEncoding, may_be_id
+from mappers.identity import IdEncoding, any_text_is_id, may_be_id
 from mappers.tree import Elements, Leaf, Names, Tree, json_tree
 from mappers.values.key_templates import Template, by_identity, key_text
 
@@ -168,6 +168,11 @@ def member_fits(
     if member == "_id" and not may_be_id(record.member, encoding, id_kind):
         return False
     return texts.get(member, record.member) == record.member
+
+
+def takes_any_member(key: Template, member: str | None, encoding: IdEncoding = "typed", id_kind: str = "") -> bool:
+    """Return whether any text may be a key's, and any a member's."""
+    return key.takes_any(id_kind) and (member != "_id" or any_text_is_id(encoding, id_kind))
 
 
 class Set(OwnKey, Comparable, frozen=True, gc=False):

@@ -14,7 +14,7 @@ from mappers.contract import Document, Losses, MappingError, OptionDeclarations,
 from mappers.documents.fields import MISSING, lookup
 from mappers.identity import IdEncoding
 from mappers.redis.own_key import RedisMapper, needed_fields
-from mappers.redis.records import Member, member_addresses, member_fits
+from mappers.redis.records import Member, member_addresses, member_fits, takes_any_member
 from mappers.values.key_templates import Template, key_text
 
 _EXACT_INT = 2**53
@@ -65,8 +65,7 @@ class SortedSetMapper(RedisMapper, Recognizing):
 
     def takes_any(self, id_kind: str, /) -> bool:
         """Return whether any text may be a key's, and a member's."""
-        free = self._options.id_encoding == "plain" and id_kind in ("", "string")
-        return self._key.takes_any(id_kind) and (self._options.member != "_id" or free)
+        return takes_any_member(self._key, self._options.member, self._options.id_encoding, id_kind)
 
     def _score(self, value: Any) -> float:
         field = self._options.score

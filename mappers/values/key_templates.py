@@ -14,7 +14,7 @@ from bson.datetime_ms import DatetimeMS
 
 from mappers.contract import Document, MappingError
 from mappers.documents.fields import MISSING, lookup
-from mappers.identity import IdEncoding, identity, may_be_id
+from mappers.identity import IdEncoding, any_text_is_id, identity, may_be_id
 from mappers.values.json_values import milliseconds
 
 _PLACEHOLDER = re.compile(r"\{\{([^{}]*)\}\}|\{([^{}]*)\}")
@@ -136,8 +136,7 @@ class Template:
 
     def takes_any(self, id_kind: str = "") -> bool:
         """Return whether each field of a key may have any text, so that a key hardly tells whose it is."""
-        free = self.encoding == "plain" and id_kind in ("", "string")
-        return all(path != "_id" or free for path in self.paths)
+        return all(path != "_id" or any_text_is_id(self.encoding, id_kind) for path in self.paths)
 
 
 def _escaped(value: str, separator: str) -> str:

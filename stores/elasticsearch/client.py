@@ -11,13 +11,13 @@ from urllib.parse import SplitResult, urlsplit
 
 import orjson
 
-from stores.connection_faults import ConnectionFault, connection_fault
+from stores.connection_faults import connection_fault
 from stores.contract.fence import NO_FENCE, Fence
 from stores.elasticsearch.aws_signing import Signer
 from stores.elasticsearch.configuration import Connection, has_port
 from stores.elasticsearch.faults import ADVICE, NO_ANSWER, Fault
 from stores.errors import PermanentError, PlanError, redacted
-from stores.protocol_probe import PlainQuestion, suspect, tls_mismatch
+from stores.protocol_probe import PlainQuestion, TlsCheck
 from stores.throttling.backoff import TIMING, Backoff, Timing, retry
 from stores.transport_security import is_this_machine, unchecked, unencrypted, unprotected_host
 from stores.urls import hosts_of
@@ -71,8 +71,9 @@ class Cluster:
         self._connection = connection
         self._lock = Lock()
         self._node: Urllib3HttpNode | None = None
-        self._asked = False
-        self._mismatch: ConnectionFault | None = None
+        encrypted = parts.scheme == "https"
+        self._at = (parts.hostname or "", parts.port or (443 if encrypted else 80))
+        self._tls = TlsCheck(_HEAD, encrypted=encrypted)
 
     def ask(
         self,
@@ -153,9 +154,7 @@ class Cluster:
         try:
             response = node.perform_request(method, target, body, HttpHeaders(headers))
         except TransportError as error:
-            fault = connection_fault(str(error))
-            if suspect(fault):
-                fault = self._tls_mismatch() or fault
+            fault = self._tls.explain(connection_fault(str(error)), *self._at)
             if fault is not None and not fault.passes:
                 raise PermanentError("E-ES-TLS", f"{self.name}: {fault.cause}; {ADVICE[fault.kind]}") from error
             return Answer(NO_ANSWER, "", None, error)
@@ -164,16 +163,6 @@ class Cluster:
         except ValueError:
             content = None
         return Answer(response.meta.status, response.meta.headers.get("x-elastic-product") or "", content)
-
-    def _tls_mismatch(self) -> ConnectionFault | None:
-        """Return that only one of `url` and server speaks TLS, None where both do or neither; asked once."""
-        if not self._asked:
-            self._asked = True
-            parts = urlsplit(self._connection.url)
-            encrypted = parts.scheme == "https"
-            at = (parts.hostname or "", parts.port or (443 if encrypted else 80))
-            self._mismatch = tls_mismatch(*at, _HEAD, encrypted=encrypted)
-        return self._mismatch
 
     def _connected(self) -> Urllib3HttpNode:
         with self._lock:

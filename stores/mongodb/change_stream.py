@@ -192,7 +192,7 @@ class DatabaseChanges:
             renew_at = time.monotonic() + self._limits.renew_s
             margin_s, judged_at = 0.0, boot_s()
             builder, token = ChangeBatchBuilder(self._name, followed, self._limits), at.token
-            answered = _token_after(opened.cursor)
+            answered, moved = _token_after(opened.cursor), False
             while not stop.is_set():
                 with self._translated():
                     there = opened.cursor._has_next()  # What is there already needs no question.
@@ -200,7 +200,6 @@ class DatabaseChanges:
                 if raw is not None:
                     builder.take(raw)
                     token = answered = bytes(raw["_id"].raw)
-                    moved = True
                 else:
                     token = _token_after(opened.cursor) or token
                     moved, answered = token != answered, token
@@ -235,10 +234,13 @@ class DatabaseChanges:
 
     def _never_stands_still(self, moved: bool) -> bool:
         """Return whether a stream is to be opened anew as a whole: its token moves for long without a change."""
+        if self._whole or not moved:
+            self._moving_since = None
+            return False
         now = time.monotonic()
-        self._moving_since = None if not moved or self._whole else self._moving_since or now
-        self._whole = self._whole or (self._moving_since is not None and now - self._moving_since > _MOVES_S)
-        return self._moving_since is not None and self._whole
+        self._moving_since = self._moving_since or now
+        self._whole = now - self._moving_since > _MOVES_S
+        return self._whole
 
     @contextmanager
     def _opened(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
@@ -17,7 +17,7 @@ from stores.connection_faults import ConnectionFault, Kind, connection_fault, fa
 from stores.contract.stop import Stop
 from stores.mongodb.configuration import uses_tls
 from stores.mongodb.waiting import Waiting, let_go
-from stores.protocol_probe import PlainQuestion, suspect, tls_mismatch
+from stores.protocol_probe import PlainQuestion, TlsCheck
 from stores.sharing import Closable
 
 _BODY = struct.pack("<IB", 0, 0) + bson.encode({"hello": 1, "$db": "admin"})
@@ -78,8 +78,7 @@ class Client(MongoClient[dict[str, Any]]):
         """Connect lazily; raises as the driver's own does."""
         self._waiting = Waiting(retry_deadline_s, stop)
         self.answers = Answers()
-        self._encrypted = uses_tls(uri)
-        self._mismatches: dict[str, ConnectionFault | None] = {}
+        self._tls = TlsCheck(_HELLO, encrypted=uses_tls(uri))
         super().__init__(uri, connect=False, event_listeners=[self.answers], **options)
 
     def ask(self, question: Callable[[], T], *, at_once: bool = False) -> T:
@@ -109,30 +108,32 @@ class Client(MongoClient[dict[str, Any]]):
 
     def _is_in_vain(self, at_once: bool) -> bool:
         """Return whether every server is known to be out of reach: for good, or with `at_once` for now."""
-        faults = [self.explain(server, fault) for server, fault in self.unreachable()]
-        faults += [self.explain(server, fault_of("timeout")) for server in self.silent()]
-        if not faults or len(faults) < len(self.topology_description.server_descriptions()):
+        silent = self.silent()
+        if len(self._refusing()) + len(silent) < max(1, len(self.topology_description.server_descriptions())):
             return False
-        return all(not fault.passes or (at_once and fault.kind in _NOT_THERE) for fault in faults)
+        return all(not fault.passes or (at_once and fault.kind in _NOT_THERE) for fault in self.faults(silent).values())
 
-    def unreachable(self) -> Iterator[tuple[str, ConnectionFault]]:
-        """Yield each server that cannot be spoken to, by host and port, and why."""
-        for server, answer in self.answers.by_server().items():
-            fault = None if answer.error is None else connection_fault(str(answer.error))
-            if fault is not None:
-                yield server, fault
+    def faults(self, silent: Iterable[str] = ()) -> Mapping[str, ConnectionFault]:
+        """Return why each server cannot be spoken to, by host and port; those that are `silent` are among them.
 
-    def explain(self, server: str, fault: ConnectionFault) -> ConnectionFault:
-        """Return that only one of URI and server speaks TLS, where that made the fault; else the fault as it is.
-
-        Each server is asked once.
+        A server that may speak TLS where the URI does not, or the reverse, is asked once, which may take seconds.
         """
+        found = self._refusing() | {server: fault_of("timeout") for server in silent}
+        return {server: self._explained(server, fault) for server, fault in found.items()}
+
+    def _refusing(self) -> dict[str, ConnectionFault]:
+        faults = {
+            server: connection_fault(str(answer.error))
+            for server, answer in self.answers.by_server().items()
+            if answer.error is not None
+        }
+        return {server: fault for server, fault in faults.items() if fault is not None}
+
+    def _explained(self, server: str, fault: ConnectionFault) -> ConnectionFault:
         host, _, port = server.rpartition(":")
-        if not suspect(fault) or not port.isdecimal():  # A socket of this machine has no port.
+        if not port.isdecimal():  # A socket of this machine has no port.
             return fault
-        if server not in self._mismatches:
-            self._mismatches[server] = tls_mismatch(host, int(port), _HELLO, encrypted=self._encrypted)
-        return self._mismatches[server] or fault
+        return self._tls.explain(fault, host, int(port)) or fault
 
     def silent(self) -> list[str]:
         """Return the servers that have not answered yet, nor refused to, by host and port."""

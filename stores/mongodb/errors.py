@@ -19,7 +19,7 @@ from pymongo.errors import (
     WaitQueueTimeoutError,
 )
 
-from stores.connection_faults import Kind, fault_of
+from stores.connection_faults import Kind
 from stores.errors import OfframpError, PermanentError, TransientError
 from stores.mongodb.client import Client
 
@@ -121,10 +121,9 @@ def _away(what: str, error: PyMongoError, client: Client) -> OfframpError:
         wanted = client.topology_description.replica_set_name
         text = f"{at}source.uri names the replica set {wanted!r}, but {known}; correct replicaSet in source.uri"
         return PermanentError("E-SRC-SERVER", text)
-    faults = {server: client.explain(server, fault) for server, fault in client.unreachable()}
     selecting = isinstance(error, ServerSelectionTimeoutError)
     silent = client.silent() if selecting else []
-    faults |= {server: client.explain(server, fault_of("timeout")) for server in silent}
+    faults = client.faults(silent)
     if not faults:
         return TransientError("E-SRC-AWAY", f"{at}the source does not answer ({type(error).__name__})")
     causes = "; ".join(f"{server}: {fault.cause}" for server, fault in faults.items())
