@@ -12,6 +12,7 @@ import unicodedata
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from terminals import Terminal
 
 from flows import terminal
 from flows.replication.sync import RouteProgress
@@ -111,13 +112,6 @@ def test_a_bar_shows_a_name_as_it_is_written() -> None:
     assert not any(line.startswith("verdict clean") for line in err.getvalue().splitlines())
 
 
-class Shown(io.StringIO):
-    """What a terminal shows."""
-
-    def isatty(self) -> bool:
-        return True
-
-
 def test_a_long_line_breaks_between_words_on_a_terminal_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     line = "  orders: 12 000 can be copied, 2 000 000 not; see /a/path/that/is/longer/than/the/line/is/wide.html"
@@ -125,7 +119,7 @@ def test_a_long_line_breaks_between_words_on_a_terminal_and_nowhere_else(monkeyp
     with streams:
         terminal.echo(line)
     assert out.getvalue() == f"{line}\n"
-    shown = Shown()
+    shown = Terminal()
     with contextlib.redirect_stdout(shown):
         terminal.echo(line)
     assert shown.getvalue().splitlines() == [
@@ -150,7 +144,7 @@ def test_a_long_line_breaks_between_words_on_a_terminal_and_nowhere_else(monkeyp
 )
 def test_a_command_is_never_broken(monkeypatch: pytest.MonkeyPatch, line: str, shown: list[str]) -> None:
     monkeypatch.setenv("COLUMNS", "40")
-    terminal_ = Shown()
+    terminal_ = Terminal()
     with contextlib.redirect_stdout(terminal_):
         terminal.echo(line)
     assert terminal_.getvalue().splitlines() == shown
@@ -158,7 +152,7 @@ def test_a_command_is_never_broken(monkeypatch: pytest.MonkeyPatch, line: str, s
 
 def test_a_line_that_is_to_stay_whole_is_left_to_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "40")
-    shown = Shown()
+    shown = Terminal()
     with contextlib.redirect_stdout(shown):
         terminal.echo("  cp /a/path/that/is/long/plan.yaml /another/path/mappers.py .", breaks=False)
     assert shown.getvalue() == "  cp /a/path/that/is/long/plan.yaml /another/path/mappers.py .\n"

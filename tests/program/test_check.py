@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
-from urllib.request import Request, urlopen
 
 import pytest
 import yaml
+from elasticsearch_indexes import told as asked
 from plans import Finished, Stores, offramp, write_plan
 from pymongo.database import Database
 
@@ -241,11 +240,9 @@ def test_urls_of_the_source_and_of_a_target_that_are_none_are_told_together(
 def test_an_index_that_documents_do_not_fit_has_the_fault_that_backfill_raises(
     stores: Stores, database: Documents, routes: dict[str, Any], unique: str, tmp_path: Path
 ) -> None:
-    properties = {"text": {"type": "long"}}
-    body = json.dumps({"mappings": {"dynamic": "strict", "properties": properties}}).encode()
-    request = Request(f"{stores.elasticsearch}/{unique}", body, {"content-type": "application/json"}, method="PUT")
-    with urlopen(request):
-        pass
+    mappings = {"dynamic": "strict", "properties": {"text": {"type": "long"}}}
+    made = asked(stores.elasticsearch, "PUT", f"/{unique}", {"mappings": mappings})
+    assert made["acknowledged"]
     plan = write_plan(tmp_path, stores, database.name, {"search": routes["search"]})
     told = [offramp(name, plan, "--json", folder=tmp_path) for name in ("check", "backfill")]
     assert [each.code for each in told] == [2, 2]

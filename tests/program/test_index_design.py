@@ -6,39 +6,24 @@ import datetime as dt
 import json
 import math
 import sqlite3
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bson import Binary, DBRef, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
+from elasticsearch_indexes import told
 from plans import Stores, offramp, write_plan
 from pymongo.database import Database
 
 
-def told(stores: Stores, method: str, path: str, body: Any = None) -> Any:
-    """Ask the server itself."""
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(
-        stores.elasticsearch + path, data, {"content-type": "application/json"}, method=method
-    )
-    try:
-        with urllib.request.urlopen(request) as answer:
-            return json.load(answer)
-    except urllib.error.HTTPError as error:
-        with error:
-            return json.load(error)
-
-
 def mappings(stores: Stores, index: str) -> Any:
-    (described,) = told(stores, "GET", f"/{index}").values()
+    (described,) = told(stores.elasticsearch, "GET", f"/{index}").values()
     return described["mappings"]
 
 
 def held(stores: Stores, name: str) -> dict[str, Any]:
     """What a reader of the name finds."""
-    found = told(stores, "POST", f"/{name}/_search", {"size": 1000})
+    found = told(stores.elasticsearch, "POST", f"/{name}/_search", {"size": 1000})
     return {hit["_id"]: hit["_source"] for hit in found["hits"]["hits"]}
 
 
@@ -102,7 +87,7 @@ def test_readers_see_a_run_only_once_its_verification_is_clean(
     plan = versioned(tmp_path, stores, database.name, unique)
     done = offramp("backfill", plan, "--verify", "none", "--json", folder=tmp_path)
     assert (done.code, done.route("things")["place"]) == (0, "")
-    assert told(stores, "GET", f"/{unique}")["status"] == 404
+    assert told(stores.elasticsearch, "GET", f"/{unique}")["status"] == 404
     row = offramp("backfill", plan, "--json", folder=tmp_path).route("things")
     assert (row["verdict"], row["place"]) == ("clean", f"{unique} -> {unique}__1")
     assert len(held(stores, unique)) == 20
@@ -118,7 +103,7 @@ def test_readers_see_a_run_only_once_its_verification_is_clean(
     assert text.code == 0
     assert f"published, {unique} -> {unique}__3" in text.out
     assert len(held(stores, unique)) == 21
-    assert list(told(stores, "GET", f"/_alias/{unique}")) == [f"{unique}__3"]
+    assert list(told(stores.elasticsearch, "GET", f"/_alias/{unique}")) == [f"{unique}__3"]
     assert len(held(stores, f"{unique}__1")) == 20, "the old version stays, to roll back to"
     assert offramp("backfill", plan, folder=tmp_path).code == 0, "publishing twice is once"
 
@@ -130,17 +115,17 @@ def test_verification_judges_the_version_and_not_what_the_alias_shows(
     plan = versioned(tmp_path, stores, database.name, unique)
     assert offramp("backfill", plan, folder=tmp_path).code == 0
     assert offramp("backfill", plan, "--restart", "--verify", "none", folder=tmp_path).code == 0
-    told(stores, "PUT", f"/{unique}__2/_doc/extra?refresh=true", {"n": 5})
+    told(stores.elasticsearch, "PUT", f"/{unique}__2/_doc/extra?refresh=true", {"n": 5})
     row = offramp("verify", plan, "--json", folder=tmp_path).route("things")
     assert (row["extra"], row["verdict"]) == (1, "mismatches")
-    assert list(told(stores, "GET", f"/_alias/{unique}")) == [f"{unique}__1"]
+    assert list(told(stores.elasticsearch, "GET", f"/_alias/{unique}")) == [f"{unique}__1"]
 
 
 def test_an_index_of_the_aliass_name_gives_way_only_when_told(
     stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
 ) -> None:
     database.things.insert_one({"_id": 1, "n": 1})
-    told(stores, "PUT", f"/{unique}/_doc/mine?refresh=true", {"n": 0})
+    told(stores.elasticsearch, "PUT", f"/{unique}/_doc/mine?refresh=true", {"n": 0})
     refused = offramp("backfill", versioned(tmp_path, stores, database.name, unique), folder=tmp_path)
     assert refused.code == 2
     assert "E-ES-ALIAS" in refused.err
@@ -148,14 +133,14 @@ def test_an_index_of_the_aliass_name_gives_way_only_when_told(
     plan = versioned(tmp_path, stores, database.name, unique, replace=True)
     assert offramp("backfill", plan, folder=tmp_path).code == 0
     assert list(held(stores, unique)) == ["n:1"]
-    assert list(told(stores, "GET", f"/_alias/{unique}")) == [f"{unique}__1"]
+    assert list(told(stores.elasticsearch, "GET", f"/_alias/{unique}")) == [f"{unique}__1"]
 
 
 def test_an_alias_of_others_is_left_alone(
     stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
 ) -> None:
     database.things.insert_one({"_id": 1, "n": 1})
-    told(stores, "PUT", f"/other-{unique}", {"aliases": {unique: {}}})
+    told(stores.elasticsearch, "PUT", f"/other-{unique}", {"aliases": {unique: {}}})
     refused = offramp("backfill", versioned(tmp_path, stores, database.name, unique), folder=tmp_path)
     assert refused.code == 2
     assert f"other-{unique}" in refused.err
@@ -189,17 +174,22 @@ def test_a_resumed_run_keeps_its_design_whatever_the_documents_are_now(
     with sqlite3.connect(tmp_path / "state.db") as db:
         assert db.execute("SELECT design FROM designs").fetchall() == [(kept,)]
     assert json.loads(kept)["index"] == f"{unique}__1"
-    assert told(stores, "GET", f"/{unique}__2")["status"] == 404
+    assert told(stores.elasticsearch, "GET", f"/{unique}__2")["status"] == 404
 
 
 def test_a_plan_changed_before_anything_was_written_is_designed_for_anew(
     stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
 ) -> None:
     database.things.insert_many([{"f": 1}, {"f": "x"}])
-    told(stores, "PUT", f"/{unique}", {"mappings": {"dynamic": "strict", "properties": {"f": {"type": "long"}}}})
+    told(
+        stores.elasticsearch,
+        "PUT",
+        f"/{unique}",
+        {"mappings": {"dynamic": "strict", "properties": {"f": {"type": "long"}}}},
+    )
     plan = write_plan(tmp_path, stores, database.name, {"things": {"use_case": "search", "index": unique}})
     assert "f is long, the plan says text" in offramp("backfill", plan, folder=tmp_path).err
-    told(stores, "DELETE", f"/{unique}")
+    told(stores.elasticsearch, "DELETE", f"/{unique}")
     route = {"use_case": "search", "index": unique, "conflict": "split"}
     plan = write_plan(tmp_path, stores, database.name, {"things": route})
     assert offramp("backfill", plan, folder=tmp_path).code == 0
@@ -214,19 +204,19 @@ def test_settings_for_the_load_are_put_back_even_by_the_next_run(
     keys = {"load_refresh_interval": "-1", "load_replicas": 0, "replicas": 0}
     plan = write_plan(tmp_path, stores, database.name, {"things": {"use_case": "search", "index": unique, **keys}})
     assert offramp("backfill", plan, folder=tmp_path).code == 0
-    (described,) = told(stores, "GET", f"/{unique}").values()
+    (described,) = told(stores.elasticsearch, "GET", f"/{unique}").values()
     assert described["settings"]["index"].get("refresh_interval") is None
     assert described["mappings"]["_meta"]["offramp"].get("before_load") is None
 
     # As a run that was killed while it copied leaves the index.
-    told(stores, "PUT", f"/{unique}/_settings", {"index": {"refresh_interval": "-1"}})
+    told(stores.elasticsearch, "PUT", f"/{unique}/_settings", {"index": {"refresh_interval": "-1"}})
     left = {"refresh_interval": "9s", "number_of_replicas": "0"}
-    told(stores, "PUT", f"/{unique}/_mapping", {"_meta": {"mine": 1, "offramp": {"before_load": left}}})
+    told(stores.elasticsearch, "PUT", f"/{unique}/_mapping", {"_meta": {"mine": 1, "offramp": {"before_load": left}}})
     found = offramp("verify", plan, "--json", folder=tmp_path)
     assert found.code == 1
     assert "settings of the load" in found.route("things")["reasons"][0]
     assert offramp("backfill", plan, folder=tmp_path).code == 0
-    (described,) = told(stores, "GET", f"/{unique}").values()
+    (described,) = told(stores.elasticsearch, "GET", f"/{unique}").values()
     assert described["settings"]["index"]["refresh_interval"] == "9s"
     assert described["mappings"]["_meta"]["mine"] == 1
     assert described["mappings"]["_meta"]["offramp"].get("before_load") is None
@@ -297,7 +287,7 @@ def test_documents_no_index_can_be_designed_for_stop_the_run_before_anything_is_
     refused = offramp("backfill", plan, folder=tmp_path)
     assert refused.code == 2
     assert "E-CENSUS" in refused.err
-    assert told(stores, "GET", f"/{unique}")["status"] == 404
+    assert told(stores.elasticsearch, "GET", f"/{unique}")["status"] == 404
 
 
 def test_dotted_names_become_paths_of_the_mapping_and_are_verified(
@@ -316,7 +306,7 @@ def test_dotted_names_become_paths_of_the_mapping_and_are_verified(
     assert held(stores, unique) == {"n:1": {"a": {"b": 1, "c": "x"}}, "n:2": {"a": {"b": 2}}}
     accepted = {"things": {**route, "accept_loss": ["name_path"]}}
     assert offramp("verify", write_plan(tmp_path, stores, database.name, accepted), folder=tmp_path).code == 0
-    told(stores, "POST", f"/{unique}/_update/n:1?refresh=true", {"doc": {"a": {"b": 7}}})
+    told(stores.elasticsearch, "POST", f"/{unique}/_update/n:1?refresh=true", {"doc": {"a": {"b": 7}}})
     found = offramp("verify", plan, "--json", folder=tmp_path)
     assert (found.code, found.route("things")["differs"]) == (1, 1)
     database.things.insert_one({"_id": 3, "a.b": 1, "a": {"b": 1}})

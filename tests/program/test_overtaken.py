@@ -79,7 +79,7 @@ class Place:
 
         Nobody could overtake it then.
         """
-        processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+        processes = _family(pid)
         for process in processes:
             process.send_signal(signal.SIGSTOP)
         until(
@@ -91,7 +91,7 @@ class Place:
                 db.execute("BEGIN IMMEDIATE")
                 db.execute("ROLLBACK")
             except sqlite3.OperationalError:
-                _wake(processes)
+                _send(processes, signal.SIGCONT)
                 return False
         return True
 
@@ -109,7 +109,7 @@ class Place:
         """Wake the run, let it end, and return what it said; nothing that it sent since then changes anything."""
         for relay in self.relays.values():
             relay.release(drop=drop)
-        _wake([psutil.Process(run.pid), *psutil.Process(run.pid).children(recursive=True)])
+        _send(_family(run.pid), signal.SIGCONT)
         out, err = run.communicate(timeout=LIMIT_S)
         late = {server: [*map(str, relay.changes_since(since))] for server, relay in self.relays.items()}
         assert not any(late.values()), {server: requests[:3] for server, requests in late.items()}
@@ -144,10 +144,15 @@ class Place:
             state.close()
 
 
-def _wake(processes: Sequence[psutil.Process]) -> None:
+def _family(pid: int) -> Sequence[psutil.Process]:
+    process = psutil.Process(pid)
+    return [process, *process.children(recursive=True)]
+
+
+def _send(processes: Sequence[psutil.Process], number: signal.Signals) -> None:
     for process in processes:
         with suppress(psutil.NoSuchProcess):
-            process.send_signal(signal.SIGCONT)
+            process.send_signal(number)
 
 
 def nth(number: int, *texts: bytes) -> Callable[[Seen], bool]:
@@ -193,11 +198,8 @@ def place(starts_process: None, stores: Stores, database: Documents, unique: str
         made = Place(path, tmp_path, relays, tuple(routes))
         yield made
         for run_ in made.began:
-            workers = psutil.Process(run_.pid).children(recursive=True) if run_.poll() is None else []
-            run_.kill()
-            for worker in workers:
-                with suppress(psutil.NoSuchProcess):
-                    worker.kill()
+            if run_.poll() is None:
+                _send(_family(run_.pid), signal.SIGKILL)
             run_.communicate()
 
 

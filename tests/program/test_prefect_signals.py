@@ -75,7 +75,7 @@ def test_a_signal_to_all_processes_of_a_flow_ends_it_at_a_checkpoint(
     (run,) = server.found("flow_runs", flow_runs={"name": {"any_": [f"{unique} backfill"]}})
     assert (run["state_name"], run["state_type"]) == ("Stopped", "CANCELLED"), err
     assert psutil.wait_procs(family, timeout=30)[1] == []
-    if out:  # A machine with too much to do has no time for it.
+    if "offramp: ended" not in err:  # A machine with too much to do has no time for it.
         row = json.loads(out)["routes"][0]
         assert (row["verdict"], row["codes"]) == ("stopped", ["E-STOPPED"])
         assert 1_000 <= row["read"] < DOCUMENTS

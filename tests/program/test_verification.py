@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from waiting import until
 from flows.plan.load import load
 from flows.run.verify import pass_scope
 from flows.verifier.sample import bound, needed
+from stores.contract.target import Listable
 from stores.state.state import State
 
 
@@ -264,16 +265,6 @@ def test_what_a_sync_has_overtaken_is_not_shown_as_what_the_target_holds(
     assert " 50 " not in status
 
 
-@contextmanager
-def open_targets(plan: Path) -> Iterator[Any]:
-    """Give the target of the plan's route, to do with behind the program's back what it would not do."""
-    target = load(plan).routes["things"].target()
-    try:
-        yield target
-    finally:
-        target.close()
-
-
 @pytest.mark.parametrize("keys", [{"use_case": "cache"}, {"use_case": "entity"}, {"use_case": "search"}], ids=str)
 def test_a_synced_route_is_counted_by_what_the_source_counts_now(
     keys: dict[str, Any], stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
@@ -304,7 +295,8 @@ def test_a_synced_route_is_counted_by_what_the_source_counts_now(
     assert offramp("verify", plan, "--level", "full", folder=tmp_path).code == 0
     assert counted()[0] == 0
     # What the target lost is no clean count.
-    with open_targets(plan) as target:
+    with closing(load(plan).routes["things"].target()) as target:  # Behind the program's back.
+        assert isinstance(target, Listable)
         target.delete([next(iter(target.addresses()))])
     code, row = counted()
     assert (code, row["verdict"]) == (1, "mismatches")

@@ -16,6 +16,7 @@ import tempfile
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -210,14 +211,19 @@ def _bare(pin: Pin) -> Pin:
     return replace(pin, extras="")
 
 
+@cache
+def _index() -> Mapping[str, str]:
+    """Return for uv the index that pip is set up with."""
+    pip = [sys.executable, "-m", "pip", "config", "list"]
+    return index_environment(subprocess.run(pip, check=True, capture_output=True, text=True).stdout)
+
+
 def _run_uv(arguments: Sequence[str]) -> str:
     """Return what a `uv pip` command prints, run at the root of the project. Raises LockFault when it fails."""
-    pip = [sys.executable, "-m", "pip", "config", "list"]
-    settings = subprocess.run(pip, check=True, capture_output=True, text=True).stdout
     done = subprocess.run(
         [sys.executable, "-m", "uv", "pip", *arguments, "--quiet", "--no-progress"],
         cwd=ROOT,
-        env=os.environ | index_environment(settings),
+        env=os.environ | _index(),
         capture_output=True,
         text=True,
         check=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -100,24 +101,16 @@ def test_a_server_is_there_for_the_body_alone(
         assert client.api_healthcheck() is not None
 
 
-class Stopped:
-    """A stop that is set."""
-
-    def is_set(self) -> bool:
-        return True
-
-    def wait(self, timeout: float, /) -> object:
-        return True
-
-
 def test_a_server_is_not_waited_for_once_the_run_is_to_stop(
     starts_process: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
+    stop = threading.Event()
+    stop.set()
     with (
         temporary_settings({PREFECT_API_URL: None, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: True}),
         pytest.raises(TransientError, match="E-STOPPED"),
-        temporary_server(Stopped()),
+        temporary_server(stop),
     ):
         pass
 

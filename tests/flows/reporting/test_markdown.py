@@ -14,6 +14,8 @@ from markdown_it.token import Token
 
 from flows.reporting.markdown import as_markdown
 from flows.reporting.markdown_text import code, plain, prose, table
+from flows.reporting.model import Pace
+from flows.reporting.text import as_text
 from flows.visible_text import visible
 
 PARSER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
@@ -120,3 +122,21 @@ def test_addresses_are_read_in_the_text_of_a_report_too_and_make_no_link() -> No
 
 def test_the_page_says_what_the_canary_found() -> None:
     assert "- canary: found all" in as_markdown(reports.whole(reports.row("r", canary="canary: found all of 10")))
+
+
+@pytest.mark.parametrize(
+    ("pace", "sentence"),
+    [
+        (
+            Pace(2, 61.5, 3.0, 880.0),
+            "throttled 2 times by its target, its partitions waited 61.5 s to write and 3.0 s to read;"
+            " 880 units a second in the end",
+        ),
+        (Pace(1, 0.0, 0.0, None), "throttled 1 time by its target"),
+        (Pace(0, 0.0, 3.0, None), "its partitions waited 3.0 s to read"),
+    ],
+)
+def test_what_slowed_a_route_down_is_a_sentence_of_both_forms(pace: Pace, sentence: str) -> None:
+    report = reports.whole(reports.row("r", verdict="mismatches", missing=1, pace=pace))
+    assert f"- {sentence}\n" in as_markdown(report)
+    assert f"r: {sentence}\n" in as_text(report)

@@ -11,6 +11,7 @@ from typing import IO
 
 import pytest
 from rich.console import Console
+from terminals import Terminal
 from waiting import until
 
 from flows import terminal
@@ -122,13 +123,6 @@ def test_a_run_that_waits_for_a_store_says_so_again_at_each_interval() -> None:
     with printed() as err, Lines(every_s=0.05) as lines:
         lines.stepped("checking", 0, 2, ["orders"])
         until(lambda: err.getvalue().count("checking: 0 of 2 routes; at work: orders") >= 3, "lines of the interval")
-
-
-class Terminal(io.StringIO):
-    """What is written to a terminal."""
-
-    def isatty(self) -> bool:
-        return True
 
 
 @pytest.mark.parametrize("make", [Bars, SyncTable])
