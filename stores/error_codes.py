@@ -122,6 +122,11 @@ CODES: Mapping[str, Entry] = {
         "The source cannot use the query in `where`.",
         "Correct it as the message says.",
     ),
+    "E-STATE-BACKUP": entry(
+        "refused stopped",
+        "The state is of an earlier release, and no copy of it could be made beside it; so it was not upgraded.",
+        "Make room on the disk, or the folder of the state writable, and run the same command.",
+    ),
     "E-STATE-BROKEN": entry(
         "stopped",
         "The state database cannot be read or written.",
@@ -152,6 +157,11 @@ CODES: Mapping[str, Entry] = {
         "Run as the owner, take the right to write from others (`chmod go-w`), or name in `state` a file in a folder of"
         " your own.",
     ),
+    "E-STATE-UPGRADE": entry(
+        "paused refused",
+        "The state is of an earlier release, and a run of that release is still working with it.",
+        "Wait until that run has ended, or stop it, then run the same command: it upgrades the state.",
+    ),
     "E-STATE-URL": entry(
         "refused",
         "`state` is not the URL of an SQLite file.",
@@ -159,8 +169,8 @@ CODES: Mapping[str, Entry] = {
     ),
     "E-STATE-VERSION": entry(
         "refused",
-        "The state was written by a release with another format.",
-        "Finish with that release, or name another file in `state`.",
+        "The state has a format that this release does not know: a later release wrote it, or one before the first.",
+        "Install the release that the message names, or a later one; or name another file in `state` and start over.",
     ),
 }
 

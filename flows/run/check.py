@@ -27,6 +27,7 @@ from stores.errors import OfframpError, PlanError
 from stores.mongodb.configuration import transport_notes
 from stores.state import database
 from stores.state.state import State
+from stores.state.upgrade import NotReadyError
 
 _ASKING_SOURCE = "asking the source"
 
@@ -187,6 +188,8 @@ def _examine_state(plan: Plan, routes: Sequence[Route], checks: Mapping[str, Rou
         if not database.exists(plan.state):
             return _StateCheck(f"{place}: not there yet; a run makes it")
         state = State(plan.state, plan.name, plan.run.lease_s, read_only=True)
+    except NotReadyError as error:
+        return _StateCheck(f"{place}: {error.message}")
     except PlanError as error:
         return _StateCheck(f"{place}: cannot be used", [RouteFaults("", [error])])
     try:

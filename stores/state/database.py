@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -13,14 +14,15 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError, SQLAlchemyError
-from sqlalchemy.schema import CreateTable
 
 from stores.errors import PermanentError, PlanError, TransientError
 from stores.private_paths import UnsafePathError, make_private_file, refuse_unsafe_file
-from stores.state.tables import meta, metadata
+from stores.state.backup import keep_copy
+from stores.state.upgrade import Format, bring_up_to_date, is_current, refuse_unready
 from stores.throttling.backoff import Backoff
 
-_FORMAT_VERSION = "2"
+_log = logging.getLogger(__name__)
+
 _BUSY_MS = 30_000
 
 
@@ -101,21 +103,36 @@ def _open(path: Path, parsed: URL) -> Engine:
         engine = sa.create_engine(parsed, max_overflow=-1)
         sa.event.listen(engine, "connect", _on_connect)
         sa.event.listen(engine, "begin", _on_begin)
-        # One write transaction: of several runs that start together one makes the tables, and a file that is refused
-        # stays as it was. A file of an earlier release of this format gets the tables it lacks.
-        with engine.execution_options(writes=True).begin() as db:
-            metadata.create_all(db)
-            version = db.execute(sa.select(meta.c.value).where(meta.c.key == "schema")).scalar_one_or_none()
-            if version is None:
-                db.execute(sa.insert(meta).values(key="schema", value=_FORMAT_VERSION))
-            elif version != _FORMAT_VERSION:
-                raise _other_version(path, version)
+        _bring_up_to_date(engine, path)
     except UnsafePathError as error:
         raise _unsafe(path, error) from error
     except (OSError, SQLAlchemyError) as error:
         reason = str(error) if isinstance(error, OSError) else getattr(error, "orig", None) or type(error).__name__
         raise _unusable(path, str(reason)) from error
     return engine
+
+
+def _bring_up_to_date(engine: Engine, path: Path) -> None:
+    """The file has the tables of this release; as it was before an upgrade it is kept beside it."""
+    with engine.connect() as db:
+        if is_current(db, str(path)):
+            return
+    kept: list[Path] = []
+
+    def keep(found: Format) -> None:
+        kept.append(keep_copy(path, f"format-{found.number}"))
+
+    try:
+        # One write transaction: of several runs that start together one makes or upgrades the tables, and a file that
+        # is refused stays as it was.
+        with engine.execution_options(writes=True).begin() as db:
+            bring_up_to_date(db, str(path), keep)
+    except BaseException:
+        for copy in kept:  # The state is still the same.
+            copy.unlink(missing_ok=True)
+        raise
+    for copy in kept:
+        _log.warning("state %s was upgraded for this release; as it was before it is kept in %s", path, copy)
 
 
 def _refuse_unsafe_journals(path: Path) -> None:
@@ -155,23 +172,12 @@ def _open_to_read(path: Path) -> Engine:
         ),
         poolclass=sa.pool.NullPool,
     )
-    sa.event.listen(engine, "connect", _lay_missing_tables)
     try:
         with engine.connect() as db:
-            version = db.execute(sa.select(meta.c.value).where(meta.c.key == "schema")).scalar_one_or_none()
+            refuse_unready(db, str(path))
     except SQLAlchemyError as error:
         raise _unusable(path, str(getattr(error, "orig", None) or type(error).__name__)) from error
-    if version not in (None, _FORMAT_VERSION):
-        raise _other_version(path, version)
     return engine
-
-
-def _lay_missing_tables(connection: Any, _record: Any) -> None:
-    """Tables that the file lacks are there for this connection alone, and empty: a file that is read gets none."""
-    known = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    for table in metadata.sorted_tables:
-        if table.name not in known:
-            connection.execute(str(CreateTable(table)).replace("CREATE TABLE", "CREATE TEMP TABLE", 1))
 
 
 def _unsafe(path: Path, error: UnsafePathError) -> PlanError:
@@ -180,14 +186,6 @@ def _unsafe(path: Path, error: UnsafePathError) -> PlanError:
 
 def _unusable(path: Path, reason: str) -> PlanError:
     return PlanError("E-STATE-OPEN", f"state {str(path)!r} cannot be used: {reason}; name a writable file in `state`")
-
-
-def _other_version(path: Path, version: object) -> PlanError:
-    return PlanError(
-        "E-STATE-VERSION",
-        f"state {str(path)!r} has format {version}; this release reads {_FORMAT_VERSION}. Finish with the"
-        " release that began it, or name another file in `state`",
-    )
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

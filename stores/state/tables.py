@@ -19,6 +19,13 @@ class _Words(sa.TypeDecorator[str]):
 
 
 metadata = sa.MetaData()
+# What Alembic keeps: the revision whose tables these are.
+revisions = sa.Table(
+    "alembic_version",
+    metadata,
+    sa.Column("version_num", sa.String(32), nullable=False),
+    sa.PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
 meta = sa.Table("meta", metadata, sa.Column("key", sa.Text, primary_key=True), sa.Column("value", sa.Text))
 routes = sa.Table(
     "routes",

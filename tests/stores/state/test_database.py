@@ -23,6 +23,7 @@ from stores.contract.source import Partition
 from stores.errors import LeaseLost, OfframpError, PermanentError, PlanError
 from stores.state.database import Database
 from stores.state.state import State
+from stores.state.upgrade import FORMAT
 
 
 def test_a_checkpoint_that_fails_half_way_leaves_everything_as_it_was(state: State, url: str) -> None:
@@ -169,7 +170,8 @@ def test_runs_that_start_together_make_the_file_once(url: str, process: Callable
         run.stdin.write("go\n")
         run.stdin.flush()
     assert [line(run) for run in runs] == ["open"] * 6
-    assert rows(url, "SELECT * FROM meta") == [("schema", "2")]
+    assert rows(url, "SELECT value FROM meta WHERE key = 'schema'") == [(FORMAT,)]
+    assert rows(url, "SELECT version_num FROM alembic_version") == [(FORMAT,)]
 
 
 @pytest.mark.parametrize(

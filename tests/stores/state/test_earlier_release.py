@@ -1,4 +1,4 @@
-"""A state that commit 542cb7c began is opened, read whole and gone on with; tables that it lacks are added."""
+"""A state that commit 542cb7c began is upgraded, read whole and gone on with."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from stores.state.rejects import Acceptance, RejectCount
 from stores.state.repairs import Action
 from stores.state.state import State
 from stores.state.sync_positions import SyncState
+from stores.state.upgrade import FORMAT
 from stores.state.verification import Pass, StoredFinding
 
 WHEN = 1763971200.0
@@ -70,7 +71,7 @@ def test_everything_on_record_is_read(state: State) -> None:
 
 def test_a_run_goes_on_where_the_earlier_release_was(state: State, url: str) -> None:
     lease, stopped = state.leases.acquire("orders"), state.leases.acquire("sessions")
-    assert (lease.fence, stopped.fence) == (2, 2)
+    assert (lease.fence, stopped.fence) == (3, 3)  # The upgrade raised it too.
     requests = state.work_requests
     assert (requests.requested(lease), requests.stopped(stopped)) == (False, False)  # They were for earlier workers.
     state.rejects.lift_halt(lease)
@@ -86,11 +87,11 @@ def test_a_run_goes_on_where_the_earlier_release_was(state: State, url: str) -> 
     requests.stop([lease])
     requests.request(lease, 1)
     assert requests.stopped(lease)
-    assert rows(url, "SELECT * FROM meta") == [("schema", "2")]
+    assert rows(url, "SELECT value FROM meta WHERE key = 'schema'") == [(FORMAT,)]
 
 
-def test_processes_that_open_it_at_once_add_what_it_lacks_once(
-    url: str, process: Callable[..., subprocess.Popen[str]]
+def test_processes_that_open_it_at_once_upgrade_it_once(
+    url: str, tmp_path: Path, process: Callable[..., subprocess.Popen[str]]
 ) -> None:
     code = (
         "print('ready')\nsys.stdin.readline()\n"
@@ -109,3 +110,4 @@ def test_processes_that_open_it_at_once_add_what_it_lacks_once(
         run.stdin.flush()
     assert [line(run) for run in runs] == ["True"] * 6
     assert rows(url, "SELECT count(*) FROM stops") == [(6,)]
+    assert [path.name for path in tmp_path.glob("state.db.*")] == ["state.db.format-2"]
