@@ -229,7 +229,7 @@ def is_copied(state: State, route: Route) -> bool | None:
     """Return whether every partition of the route was copied to its end; None for a route that was never begun."""
     if state.partitions.route(route.name) is None:
         return None
-    return all(part.done for part in state.partitions.of_route(route.name))
+    return not state.partitions.unfinished(route.name)
 
 
 def find_changes(state: State, route: Route, found: RouteCheck) -> list[PlanError]:

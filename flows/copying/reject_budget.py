@@ -123,7 +123,7 @@ class BudgetTracker:
                 f"{counted(documents, 'document was', 'documents were')} rejected (limit: rejects.most {budget.most})"
             )
         if documents > budget.share * self.fair:
-            read = sum(part.tally.read for part in self.state.partitions.of_route(self.lease.route))
+            read = self.state.partitions.progress(self.lease.route).read
             if read >= self.fair and documents > budget.share * read:
                 return (
                     f"{number(documents)} of {counted(read, 'document was', 'documents were')} rejected"

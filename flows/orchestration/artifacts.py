@@ -19,7 +19,6 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from flows.connect.preflight import total_tally
 from flows.connect.stores import open_source, open_state
 from flows.orchestration.events import emit_verdict
 from flows.orchestration.summary import as_page, figures, findings, headline
@@ -116,11 +115,9 @@ def copying_shown(plan: Plan, routes: Sequence[Route], *, look_every_s: float = 
 def _copied(state: State, routes: Sequence[Route], expected: dict[str, int]) -> Far:
     done, all_of_it, words = 0, 0, []
     for route in routes:
-        parts = state.partitions.of_route(route.name)
-        read = total_tally(state, route).read
-        about = max(read, expected[route.name])
-        if parts and all(part.done for part in parts):
-            about = read
+        copied = state.partitions.progress(route.name)
+        read = copied.read
+        about = read if 0 < copied.partitions == copied.done else max(read, expected[route.name])
         done += read
         all_of_it += about
         words.append(plain(f"{route.name}: {number(read)} of about {counted(about, 'document')} copied"))

@@ -20,13 +20,13 @@ from flows.connect.session import Session, open_session
 from flows.connect.staging import awaits_load, open_staging, refuse_occupied
 from flows.connect.stores import OpenRoute, open_source, with_design
 from flows.plan.model import Route
-from flows.plan.plan_keys import RunKeys
 from flows.quantities import counted
 from flows.replication.positions import FirstPosition
 from flows.replication.sweep import sweep
 from flows.reporting.evidence import Failures, add_errors
 from flows.reporting.model import Report, Swept
 from flows.run.conclude import conclude
+from flows.run.division import partitions_to_copy
 from flows.run.history import RunRecord
 from flows.run.jobs import CopyJob, LoadJob, Span, total_pace
 from flows.run.rebalancing import may_split
@@ -40,11 +40,6 @@ from stores.mongodb.database import MongoDB
 from stores.throttling.rate_limiter import spread
 
 _log = logging.getLogger(__name__)
-
-_DOCUMENTS_PER_PARTITION = 250_000
-_FEWEST_DOCUMENTS = 50_000
-_PARTITIONS_PER_WORKER = 4
-_MOST_PARTITIONS = 256
 
 
 def backfill(run: Run, level: Level | VerifyOptions, *, restart: bool = False) -> Report:
@@ -169,7 +164,7 @@ class _Backfill:
             if (staging := staging_of(target)) is not None:
                 staging.clear()
             first.take(route, opened.lease, opened.database)
-            partitions = source.split(route.keys.partitions or _partitions(source.estimate(), self.run.plan.run))
+            partitions = source.split(route.keys.partitions or partitions_to_copy(source.estimate(), self.run.plan.run))
             opened.state.partitions.begin(opened.lease, route.fingerprint(), source.identity(), identity, partitions)
         _log.info("%s: %s", route.name, counted(len(partitions), "partition"))
 
@@ -312,7 +307,7 @@ class _NewPartitions:
         state = self._session.state
         found: list[CopyJob] = []
         for model in self._models.values():
-            parts = {part.partition.number for part in state.partitions.of_route(model.route) if not part.done}
+            parts = state.partitions.unfinished(model.route)
             new = [number for number in sorted(parts) if (model.route, number) not in self._handed_out]
             found.extend(replace(model, number=number) for number in new)
             self._handed_out.update((model.route, number) for number in new)
@@ -321,15 +316,3 @@ class _NewPartitions:
             if len(parts) > len(new):
                 state.work_requests.request(model.lease, max(0, idle - len(found)))
         return found
-
-
-def _partitions(documents: int, run: RunKeys) -> int:
-    """Return enough partitions to keep the workers busy to the end, each large enough to be worth opening.
-
-    Threads share one interpreter, which one partition keeps busy; more of them would only hold more batches.
-    """
-    if run.runner == "threads":
-        return 1
-    by_size = 1 + documents // _DOCUMENTS_PER_PARTITION
-    by_workers = min(_PARTITIONS_PER_WORKER * run.workers, documents // _FEWEST_DOCUMENTS)
-    return min(_MOST_PARTITIONS, max(by_size, by_workers))

@@ -103,8 +103,7 @@ class CopyJob:
         began = time.time()
         divide(plan.run.processes)
         with _timed(began), open_state(plan) as state, collect_seldom():
-            parts = {part.partition.number: part for part in state.partitions.of_route(self.route)}
-            part = parts.get(self.number)
+            part = state.partitions.one(self.route, self.number)
             if part is None:
                 raise PermanentError("E-STATE-GONE", f"route {self.route}: the state has lost its partitions")
             if part.done:
@@ -119,10 +118,9 @@ class CopyJob:
                 pulse.add(tally.read)
                 observer.advanced(self.route, "copy", tally.read)
 
-            before = sum(each.tally.read for each in parts.values())
             with open_route(plan, route, state, self.lease, self.id_kind) as opened:
                 source, target = opened.source, opened.target
-                with watched(observer, self.route, "copy", max(0, source.estimate() - before)) as watching:
+                with watched(observer, self.route, "copy", max(0, source.estimate() - part.tally.read)) as watching:
                     watching.complete = copy_partition(
                         splitting_source(source, state, self.lease) if may_split(plan, route) else source,
                         opened.projection,

@@ -20,6 +20,7 @@ from flows.plan.model import Plan, Route, digest
 from flows.reporting.evidence import Failures, add_errors
 from flows.reporting.model import Report
 from flows.run.conclude import Verification, conclude
+from flows.run.division import parts_to_verify
 from flows.run.history import RunRecord
 from flows.run.workers import Run
 from flows.verifier.canary import canary
@@ -33,9 +34,6 @@ from stores.state.verification import Pass, PassPart, log_folder
 
 _log = logging.getLogger(__name__)
 
-_FEWEST_DOCUMENTS = 50_000
-_PARTS_PER_WORKER = 4
-_MOST_PARTS = 256
 _FEWEST_PARTS = 3
 """A pass of fewer parts, one to list and one to compare, is a single job."""
 
@@ -215,7 +213,7 @@ def _begin_pass(run: Run, session: Session, job: VerifyJob, route: Route, databa
         if not job.options.restart and (resumed := passes.resume(opened.lease, scope)) is not None:
             _log.info("%s: the verification goes on where it stopped", route.name)
             return resumed
-        parts = _parts(run.plan, opened.source.estimate())
+        parts = parts_to_verify(opened.source.estimate(), run.plan.run)
         partitions = opened.source.split(parts)
         refuse_gaps(partitions)
         shares = min(parts, run.plan.run.workers) if isinstance(opened.target, Divided) else 1
@@ -240,14 +238,6 @@ def pass_scope(state: State, route: Route, source_identity: str, id_kind: str) -
         "synced": [synced.applied, synced.deleted] if synced else None,
         "id_kind": id_kind,
     }
-
-
-def _parts(plan: Plan, documents: int) -> int:
-    """Return how many parts the workers verify side by side; threads share one interpreter, so one for those."""
-    if plan.run.runner == "threads":
-        return 1
-    most = min(_PARTS_PER_WORKER * plan.run.workers, _MOST_PARTS)
-    return max(1, min(most, documents // _FEWEST_DOCUMENTS))
 
 
 def refuse_gaps(partitions: Sequence[Partition]) -> None:

@@ -137,15 +137,25 @@ class CollectionSource(Paced):
         if partitions <= 1 or described.kind == "view" or described.capped:
             return [Partition(0)]
         sampled = self._positions(partitioning.sample_for_bounds(self._where, partitions))
+        if self._where and len(sampled) < partitions:
+            # What lets through so little is passed over for most of the time: the work is to read everything.
+            sampled = self._positions(partitioning.sample_for_bounds({}, partitions))
         return partitioning.partitions_between(self._name, sampled, partitions)
 
     def middle(self, partition: Partition, after: bytes, least: int) -> bytes | None:
-        """Return the median of a random sample of what is left past `after`; None where too little is."""
+        """Return about the middle of what is left past `after`; None where too little is.
+
+        It is the median of a random sample. Where that tells too little, the index on `_id` is walked.
+        """
         described = self._describe()
         if described.kind == "view" or described.capped:
             return None
         sampled = self._positions(partitioning.sample_of_rest(self._name, partition, after))
-        if not sampled or partitioning.estimated(sampled, self.estimate()) < least:
+        documents = self.estimate()
+        if partitioning.too_few(sampled, documents, least):
+            at = partitioning.halfway(partial(self._position_past, partition, after), least)
+            return at if at is None else partitioning.within(self._name, at, partition, after)
+        if not sampled or partitioning.estimated(sampled, documents) < least:
             return None
         return partitioning.median(self._name, sampled, partition, after)
 
@@ -264,6 +274,20 @@ class CollectionSource(Paced):
                     return [position_of(self._name, raw) for chunk in chunks for raw in documents(chunk)]
 
             return self._client.ask(sampled)
+
+    def _position_past(self, partition: Partition, after: bytes, number: int) -> bytes | None:
+        """Return the position so many documents past `after`; None where the partition has not as many left."""
+        with translated(self._name, self._client), self._session() as session:
+            by_id = [("_id", 1)]
+            cursor = self._found(
+                {}, projection={"_id": 1}, sort=by_id, hint=by_id, skip=number, limit=1, session=session
+            ).min([("_id", bound_of(self._name, after))])
+            if partition.upper is not None:
+                cursor = cursor.max([("_id", bound_of(self._name, partition.upper))])
+            with self._client.closing(cursor) as chunks:
+                return self._client.ask(
+                    lambda: next((position_of(self._name, raw) for chunk in chunks for raw in documents(chunk)), None)
+                )
 
     def _rows(self, pipeline: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """Return what an aggregation that reads every document gives."""

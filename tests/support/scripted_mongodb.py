@@ -121,6 +121,14 @@ def _error(code: int) -> Mapping[str, Any]:
 @contextmanager
 def serving(server: Scripted) -> Iterator[Scripted]:
     """The server listens on a free port."""
+    with serving_any(server) as port:
+        server.port = port
+        yield server
+
+
+@contextmanager
+def serving_any(server: Server) -> Iterator[int]:
+    """Give the port, a free one, on which the server listens."""
     loop = asyncio.new_event_loop()
 
     async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -132,11 +140,10 @@ def serving(server: Scripted) -> Iterator[Scripted]:
             writer.close()
 
     listening = loop.run_until_complete(asyncio.start_server(hold, "127.0.0.1", 0))
-    server.port = listening.sockets[0].getsockname()[1]
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
-        yield server
+        yield listening.sockets[0].getsockname()[1]
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()

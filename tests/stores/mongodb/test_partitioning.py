@@ -154,3 +154,28 @@ def test_twenty_thousand_documents_in_eight_partitions_lose_none_and_repeat_none
     assert min(sizes) > 0
     assert one.count_by_type() == Counter(identity_type(at) for at in seen)
     assert one.estimate() == 20_000
+
+
+def test_partitions_of_what_a_filter_lets_through_cover_everything(
+    mixed: list[bytes], source: Callable[..., mongodb.CollectionSource]
+) -> None:
+    for where in ({"at": {"$gte": 3}}, {"at": 3}, {"at": -1}):
+        one = source("mixed", where)
+        everything = read(one)
+        for wanted in (2, 5):
+            assert read(one, *one.split(wanted)) == everything
+
+
+def test_a_rest_that_a_sample_tells_little_of_is_halved_by_its_index(
+    database: Documents, source: Callable[..., mongodb.CollectionSource]
+) -> None:
+    database.many.insert_many([{"_id": number if number % 2 else f"k{number:05d}"} for number in range(20_000)])
+    one = source("many")
+    everything = positions(read(one))
+    for part, after in ((Partition(0), everything[-140]), (Partition(0, None, everything[900]), everything[760])):
+        at = one.middle(part, after, 100)
+        assert at is not None
+        rest = everything[everything.index(after) + 1 :][:140]
+        assert at in rest
+        halves = read(one, Partition(0, None, at), after=after) + read(one, Partition(1, at, part.upper))
+        assert halves == read(one, part, after=after)
