@@ -23,9 +23,9 @@ from flows.reporting.private_files import would_be_private
 from mappers.contract import option_declarations
 from mappers.expiry import FROM_INDEX
 from stores.contract.stop import Stop
-from stores.errors import OfframpError, PlanError
+from stores.errors import OfframpError, PlanError, TransientError
 from stores.mongodb.configuration import transport_notes
-from stores.state import database
+from stores.state.database import backend
 from stores.state.state import State
 from stores.state.upgrade import NotReadyError
 
@@ -183,15 +183,19 @@ def _emptiness(route: Route, documents: int) -> Sequence[str]:
 
 def _examine_state(plan: Plan, routes: Sequence[Route], checks: Mapping[str, RouteCheck]) -> _StateCheck:
     """Return what the state is, its faults, and what it knows of earlier runs; makes and changes nothing."""
-    place = plan.state.partition(":///")[2]
+    place = "the state"
     try:
-        if not database.exists(plan.state):
-            return _StateCheck(f"{place}: not there yet; a run makes it")
+        database = backend(plan.state)
+        place = database.place
+        if not database.exists():
+            return _StateCheck(f"{place}: not there yet; {database.what_a_run_makes()}")
         state = State(plan.state, plan.name, plan.run.lease_s, read_only=True)
     except NotReadyError as error:
         return _StateCheck(f"{place}: {error.message}")
     except PlanError as error:
         return _StateCheck(f"{place}: cannot be used", [RouteFaults("", [error])])
+    except TransientError as error:
+        return _StateCheck(f"{place}: does not answer", [RouteFaults("", [], [error])])
     try:
         resolved = [resolve_expires(route, checks[route.name].expires) for route in routes]
         changes = {route.name: preflight.find_changes(state, route, checks[route.name]) for route in resolved}

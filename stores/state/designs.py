@@ -37,9 +37,10 @@ class Designs:
         """
         row = {**self._database.key(lease.route), "fingerprint": json.dumps(fingerprint, sort_keys=True)}
         with self._leases.fenced(lease) as db:
-            db.execute(sa.delete(designs).where(self._database.where(designs, lease.route)))
-            if design is not None:
-                db.execute(sa.insert(designs).values(**row, design=json.dumps(design)))
+            if design is None:
+                db.execute(sa.delete(designs).where(self._database.where(designs, lease.route)))
+            else:
+                self._database.upsert(db, designs, [row | {"design": json.dumps(design)}])
 
     def load_state(self, route: str) -> Mapping[str, Any]:
         """Return what a target remembers of the load of a route, nothing before it was begun."""
@@ -52,5 +53,4 @@ class Designs:
     def save_load_state(self, lease: Lease, memory: Mapping[str, Any]) -> None:
         """What a target remembers of the route's load is on record; raises LeaseLost if the route was taken over."""
         with self._leases.fenced(lease) as db:
-            db.execute(sa.delete(loads).where(self._database.where(loads, lease.route)))
-            db.execute(sa.insert(loads).values(**self._database.key(lease.route), memory=json.dumps(memory)))
+            self._database.upsert(db, loads, [self._database.key(lease.route) | {"memory": json.dumps(memory)}])

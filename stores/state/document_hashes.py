@@ -45,9 +45,7 @@ class DocumentHashes:
             return
         rows = [{**self._database.key(lease.route), "id": id_, "hash": hash_, "pass_": number} for id_, hash_ in seen]
         with self._leases.fenced(lease) as db:
-            for where in self._by_ids(lease.route, [id_ for id_, _ in seen]):
-                db.execute(sa.delete(hashes).where(where))
-            db.execute(sa.insert(hashes), rows)
+            self._database.upsert(db, hashes, rows)
 
     def missing(self, route: str, number: int) -> Iterator[Sequence[bytes]]:
         """Yield the ids that this pass did not see, up to 500 at a time; call only at its end."""

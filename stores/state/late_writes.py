@@ -10,6 +10,9 @@ import sqlalchemy as sa
 from stores.state.database import Database
 from stores.state.leases import Lease, Leases
 from stores.state.tables import late_writes
+from stores.throttling.batches import cut
+
+_AT_ONCE = 500
 
 
 class LateWrite(NamedTuple):
@@ -45,4 +48,5 @@ class LateWrites:
     def remove(self, lease: Lease, numbers: Sequence[int]) -> None:
         """These entries are gone; raises LeaseLost if another run has taken the route over."""
         with self._leases.fenced(lease) as db:
-            db.execute(sa.delete(late_writes).where(late_writes.c.number.in_(numbers)))
+            for batch in cut(numbers, _AT_ONCE):
+                db.execute(sa.delete(late_writes).where(late_writes.c.number.in_(batch)))

@@ -20,8 +20,7 @@ class MadePlaces:
     def add(self, lease: Lease, identity: str) -> None:
         """The place is on record as made by a run of this plan; raises LeaseLost as `Leases.fenced`."""
         with self._leases.fenced(lease) as db:
-            if not db.execute(sa.select(made_places).where(self._is(identity))).first():
-                db.execute(sa.insert(made_places).values(plan=self._database.plan, identity=identity))
+            self._database.upsert(db, made_places, [{"plan": self._database.plan, "identity": identity}], {})
 
     def has(self, identity: str) -> bool:
         """Return whether a run of this plan made the place."""

@@ -120,7 +120,7 @@ class Partitions:
                 if "route" in table.c and table not in _KEPT_BY_FORGET:
                     db.execute(sa.delete(table).where(where(table, lease.route)))
             if begun:
-                db.execute(sa.insert(sweeps).values(**self._database.key(lease.route)))
+                self._database.upsert(db, sweeps, [self._database.key(lease.route)], {})
 
     def of_route(self, route: str) -> list[PartitionState]:
         """Return the route's partitions in order of number.
@@ -172,13 +172,14 @@ class Partitions:
         """
         where = sa.and_(self._database.where(partitions, lease.route), partitions.c.number == number)
         with self._leases.fenced(lease) as db:
-            total = Tally.from_json(db.execute(sa.select(partitions.c.tally).where(where)).scalar_one())
+            known = db.execute(sa.select(partitions.c.tally).where(where).with_for_update()).scalar_one()
+            total = Tally.from_json(known)
             total.add(tally)
             values: dict[str, Any] = {"tally": total.to_json(), "done": done}
             if position is not None:
                 values["position"] = position
             db.execute(sa.update(partitions).where(where).values(**values))
-            record_rejects(db, self._database.key(lease.route), rejects, documents=documents)
+            record_rejects(self._database, db, lease.route, rejects, documents=documents)
 
     def split(self, lease: Lease, number: int, at: bytes) -> Partition | None:
         """The partition ends before `at` and a new one begins there, all or nothing; returns the rest of the first.
@@ -192,7 +193,8 @@ class Partitions:
         with self._leases.fenced(lease) as db:
             if not take_request(db, lease):
                 return None
-            row = db.execute(sa.select(partitions).where(where)).one()
+            # The request is a row of the route: whoever splits another partition waits for this transaction.
+            row = db.execute(sa.select(partitions).where(where).with_for_update()).one()
             last = db.execute(sa.select(sa.func.max(partitions.c.number)).where(here)).scalar_one()
             new = {"number": last + 1, "lower": at, "upper": row.upper}
             db.execute(sa.insert(partitions).values(**self._database.key(lease.route), **new))

@@ -6,7 +6,6 @@ import dataclasses
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -24,6 +23,8 @@ MOST_IN_MEMORY = 10_000
 """Ids of refused documents that a lookup has in memory."""
 _OPEN = rejects.c.accepted_at.is_(None)
 _ACCEPTANCE = ("accepted_by", "accepted_at", "accepted_why")
+_REPLACED = ("code", "field", "reason", "last", "position", "document")
+"""Columns that say how a document failed for the last time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,28 +114,33 @@ ACCEPTED = RejectFilter(accepted=True)
 OPEN = RejectFilter(accepted=False)
 
 
-def record_rejects(db: sa.Connection, key: Mapping[str, Any], failed: Sequence[Reject], *, documents: bool) -> None:
-    """Each document and stage has one row, however often a batch is replayed; `key` names the route.
+def record_rejects(
+    database: Database, db: sa.Connection, route: str, failed: Sequence[Reject], *, documents: bool
+) -> None:
+    """Each document and stage has one row, however often a batch is replayed.
 
     An acceptance stays while the document fails for the cause that was accepted, and ends with any other cause.
     """
     now = time.time()
-    for reject in failed:
-        route = sa.and_(*(rejects.c[name] == value for name, value in key.items()))
-        where = sa.and_(route, rejects.c.id == reject.id, rejects.c.stage == reject.stage)
-        values = {
+    rows = [
+        {
+            **database.key(route),
+            "id": reject.id,
+            "stage": reject.stage,
             "code": reject.code,
             "field": reject.field,
             "reason": reject.reason,
+            "first": now,
             "last": now,
             "position": _position(reject.document),
             "document": to_extended(reject.document) if documents and reject.document else None,
         }
-        other_cause = sa.or_(rejects.c.code != reject.code, rejects.c.field != reject.field)
-        acceptance = {name: sa.case((other_cause, None), else_=rejects.c[name]) for name in _ACCEPTANCE}
-        update = sa.update(rejects).where(where).values(**values, **acceptance, attempts=rejects.c.attempts + 1)
-        if not db.execute(update).rowcount:
-            db.execute(sa.insert(rejects).values(**key, id=reject.id, stage=reject.stage, first=now, **values))
+        for reject in failed
+    ]
+    new = {name: database.new_value(rejects.c[name]) for name in _REPLACED}
+    other_cause = sa.or_(rejects.c.code != new["code"], rejects.c.field != new["field"])
+    acceptance = {name: sa.case((other_cause, None), else_=rejects.c[name]) for name in _ACCEPTANCE}
+    database.upsert(db, rejects, rows, {**new, **acceptance, "attempts": rejects.c.attempts + 1})
 
 
 class Rejects:
@@ -186,13 +192,18 @@ class Rejects:
     def causes(self, route: str, chosen: RejectFilter = EVERY) -> list[RejectCause]:
         """Return the causes of the route's rejects, the most frequent first."""
         cause = (rejects.c.stage, rejects.c.code, rejects.c.field)
-        documents = sa.func.count()
-        query = (
-            # Of several reasons SQLite gives the one of the row that has the least id.
-            sa.select(*cause, documents, sa.func.min(rejects.c.id), rejects.c.reason)
-            .where(self._where(route, chosen))
+        here = self._where(route, chosen)
+        groups = (
+            sa.select(*cause, sa.func.count().label("documents"), sa.func.min(rejects.c.id).label("example"))
+            .where(here)
             .group_by(*cause)
-            .order_by(documents.desc(), *cause)
+            .subquery()
+        )
+        of_example = sa.and_(here, rejects.c.id == groups.c.example, *(each == groups.c[each.name] for each in cause))
+        query = (
+            sa.select(*(groups.c[each.name] for each in cause), groups.c.documents, groups.c.example, rejects.c.reason)
+            .join_from(groups, rejects, of_example)
+            .order_by(groups.c.documents.desc(), *(groups.c[each.name] for each in cause))
         )
         with self._database.reading() as db:
             return [RejectCause(*row) for row in db.execute(query).tuples()]
@@ -227,7 +238,7 @@ class Rejects:
                     if (id_, stage) not in current:
                         row = sa.and_(here, rejects.c.id == id_, rejects.c.stage == stage)
                         db.execute(sa.delete(rejects).where(row))
-            record_rejects(db, self._database.key(lease.route), failed, documents=documents)
+            record_rejects(self._database, db, lease.route, failed, documents=documents)
 
     def accept(self, lease: Lease, chosen: RejectFilter, by: str, why: str) -> int:
         """The chosen open rejects are accepted; returns how many there were."""
@@ -274,8 +285,7 @@ class Rejects:
     def halt(self, lease: Lease, why: str) -> None:
         """Every worker of the route is to stop at its next checkpoint, until the halt is lifted."""
         with self._leases.fenced(lease) as db:
-            db.execute(sa.delete(halts).where(self._database.where(halts, lease.route)))
-            db.execute(sa.insert(halts).values(**self._database.key(lease.route), why=why))
+            self._database.upsert(db, halts, [self._database.key(lease.route) | {"why": why}])
 
     def halt_reason(self, route: str) -> str:
         """Return why the route is halted, "" if it is not."""

@@ -41,8 +41,8 @@ class Runs:
     def begin(self, command: str, began: str) -> None:
         """The run is on record as one that has begun; of more than 50 runs the oldest are forgotten."""
         with self._database.writing() as db:
-            db.execute(sa.delete(runs).where(self._here, runs.c.began == began))
-            db.execute(sa.insert(runs).values(plan=self._database.plan, began=began, command=command))
+            new = {"plan": self._database.plan, "began": began, "command": command, "report": None}
+            self._database.upsert(db, runs, [new])
             query = sa.select(runs.c.began).where(self._here).order_by(runs.c.began.desc())
             old = db.execute(query.offset(MOST_RUNS)).scalars().all()
             if old:

@@ -30,9 +30,7 @@ class Steps:
         ]
         if rows:
             with self._database.writing() as db:
-                for row in rows:
-                    db.execute(sa.delete(steps).where(self._database.where(steps, row["route"])))
-                db.execute(sa.insert(steps), rows)
+                self._database.upsert(db, steps, rows)
 
     def of_route(self, route: str) -> str:
         """Return the step that the run at work on the route has begun last, "" if no run is or it has begun none."""

@@ -58,12 +58,13 @@ class SyncPositions:
             "began": position.time,
             "time": position.time,
             "token": position.token,
+            "at": time.time(),
+            "lag_s": None,
+            **dict.fromkeys(("events", "applied", "deleted"), 0),
+            "halted": "",
         }
         with self._leases.fenced(lease) as db:
-            db.execute(sa.delete(sync_positions).where(self._database.where(sync_positions, lease.route)))
-            db.execute(
-                sa.insert(sync_positions).values(**row, at=time.time(), events=0, applied=0, deleted=0, halted="")
-            )
+            self._database.upsert(db, sync_positions, [row])
 
     def get(self, route: str) -> SyncState | None:
         """Return the route's position; None if its source had no changes to follow when it began."""
@@ -108,8 +109,7 @@ class SyncPositions:
     def request_sweep(self, lease: Lease) -> None:
         """A sweep is due: the target may hold records of documents whose deletion no sync will see."""
         with self._leases.fenced(lease) as db:
-            db.execute(sa.delete(sweeps).where(self._database.where(sweeps, lease.route)))
-            db.execute(sa.insert(sweeps).values(**self._database.key(lease.route)))
+            self._database.upsert(db, sweeps, [self._database.key(lease.route)], {})
 
     def record_sweep(self, lease: Lease) -> None:
         """No sweep is due any more: the target holds nothing of earlier runs."""

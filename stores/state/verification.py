@@ -166,8 +166,7 @@ class Verification:
         with self._leases.fenced(lease) as db:
             if whole:
                 db.execute(sa.delete(findings).where(self._database.where(findings, lease.route)))
-            if rows:
-                db.execute(sa.insert(findings).prefix_with("OR REPLACE"), rows)
+            self._database.upsert(db, findings, rows)
             if whole:
                 self._delete_pass(db, lease.route)
 

@@ -24,10 +24,8 @@ class WorkRequests:
 
         A stop is not undone. Raises LeaseLost if another run has taken the route over.
         """
-        where = self._database.where(work_requests, lease.route)
         with self._leases.fenced(lease) as db:
-            if not db.execute(sa.update(work_requests).where(where).values(wanted=partitions)).rowcount:
-                db.execute(sa.insert(work_requests).values(**self._database.key(lease.route), wanted=partitions))
+            self._database.upsert(db, work_requests, [self._database.key(lease.route) | {"wanted": partitions}])
 
     def requested(self, lease: Lease) -> bool:
         """Return whether another partition of the route is asked for; False once its workers are to stop."""
@@ -41,13 +39,10 @@ class WorkRequests:
         leases need not be current any more.
         """
         with self._database.writing() as db:
-            for lease in leases:
-                where = self._database.where(stops, lease.route)
-                fence = db.execute(sa.select(stops.c.fence).where(where)).scalar_one_or_none()
-                if fence is None:
-                    db.execute(sa.insert(stops).values(**self._database.key(lease.route), fence=lease.fence))
-                elif fence < lease.fence:
-                    db.execute(sa.update(stops).where(where).values(fence=lease.fence))
+            rows = [self._database.key(lease.route) | {"fence": lease.fence} for lease in leases]
+            new = self._database.new_value(stops.c.fence)
+            later = sa.case((new > stops.c.fence, new), else_=stops.c.fence)
+            self._database.upsert(db, stops, rows, {"fence": later})
 
     def stopped(self, lease: Lease) -> bool:
         """Return whether the workers of this lease are to stop at their next checkpoint."""

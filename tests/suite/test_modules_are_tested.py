@@ -99,7 +99,12 @@ TESTED_THROUGH = {
     "stores/redis/test_retries.py": ["stores.redis.connections", "stores.redis.error_codes"],
     "stores/redis/test_cluster.py": ["stores.redis.cluster"],
     "stores/redis/test_server_health.py": ["stores.redis.memory_usage", "stores.redis.server_health"],
-    "stores/state/test_database.py": ["stores.state.tables"],
+    "stores/state/test_database.py": [
+        "stores.state.backend",
+        "stores.state.sqlite_file",
+        "stores.state.tables",
+    ],
+    "stores/state/test_rejects.py": ["stores.state.column_types"],
     "stores/state/test_partitions.py": ["stores.state.journal"],
     "stores/state/test_steps.py": ["stores.state.steps"],
     "stores/state/test_sync_positions.py": ["stores.state.document_hashes"],

@@ -96,7 +96,7 @@ def test_the_upgrade_makes_no_sound(
 ) -> None:
     State(old, "shop").close()
     assert capfd.readouterr().out == ""
-    assert [record.name for record in caplog.records] == ["stores.state.database"]
+    assert [record.name for record in caplog.records] == ["stores.state.sqlite_file"]
     assert f"{old.removeprefix('sqlite:///')}.format-2" in caplog.text
 
 
