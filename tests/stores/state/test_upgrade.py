@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
+import subprocess
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from alembic.script import ScriptDirectory
-from states import execute, rows
+from states import LIMIT_S, execute, line, rows
 
 from stores.errors import LeaseLost, PlanError, TransientError
 from stores.state import revisions
@@ -147,3 +150,69 @@ def test_a_file_without_tables_is_only_read_as_one_that_a_run_makes(url: str) ->
     execute(url, "PRAGMA user_version = 0")
     with pytest.raises(NotReadyError, match="a run makes it"):
         State(url, "shop", read_only=True)
+
+
+def dump(url: str) -> list[str]:
+    """Return the whole file as SQL."""
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as db:
+        return [*db.iterdump()]
+
+
+def test_an_upgrade_that_fails_at_its_last_step_leaves_the_state_as_it_was(old: str, tmp_path: Path) -> None:
+    execute(
+        old,
+        "DROP TABLE steps; INSERT INTO leases VALUES ('shop', 'orders', '', 4, 0.0);"
+        "CREATE TRIGGER unfit BEFORE UPDATE ON meta BEGIN SELECT RAISE(ABORT, 'no more room'); END",
+    )
+    before = dump(old)
+    with pytest.raises(PlanError, match="no more room"):
+        State(old, "shop")
+    assert dump(old) == before
+    assert [path.name for path in tmp_path.iterdir() if "format" in path.name] == []
+    execute(old, "DROP TRIGGER unfit")
+    State(old, "shop").close()
+    assert rows(old, "SELECT value FROM meta WHERE key = 'schema'") == [(FORMAT,)]
+
+
+@pytest.mark.parametrize("statement", ["CREATE TABLE steps", "INSERT INTO alembic_version", "UPDATE meta"])
+def test_an_upgrade_that_is_killed_leaves_the_state_as_it_was(
+    old: str, tmp_path: Path, process: Callable[..., subprocess.Popen[str]], statement: str
+) -> None:
+    execute(old, "DROP TABLE steps; INSERT INTO leases VALUES ('shop', 'orders', '', 4, 0.0)")
+    before = dump(old)
+    code = (
+        "import sqlalchemy\n"
+        "def stop(_db, _cursor, statement, *_rest):\n"
+        "    if statement.strip().startswith(sys.argv[2]):\n"
+        "        print('there', flush=True)\n"
+        "        sys.stdin.readline()\n"
+        "sqlalchemy.event.listen(sqlalchemy.Engine, 'before_cursor_execute', stop)\n"
+        "State(sys.argv[1], 'shop')\n"
+    )
+    upgrading = process(code, old, statement)
+    assert line(upgrading) == "there"
+    upgrading.kill()
+    upgrading.wait(LIMIT_S)
+    assert dump(old) == before
+    assert dump(f"sqlite:///{tmp_path}/state.db.format-2") == before
+    State(old, "shop").close()
+    assert rows(old, "SELECT value FROM meta WHERE key = 'schema'") == [(FORMAT,)]
+    assert (tmp_path / "state.db.format-2-2").is_file()
+
+
+def test_where_there_is_no_room_for_a_copy_nothing_is_upgraded(
+    old: str, tmp_path: Path, process: Callable[..., subprocess.Popen[str]]
+) -> None:
+    execute(old, f"INSERT INTO loads VALUES ('shop', 'orders', '{'x' * 300_000}')")
+    before = dump(old)
+    code = (
+        "import resource\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "try: State(sys.argv[1], 'shop')\n"
+        "except PlanError as error: print(error)\n"
+    )
+    refusal = line(process(code, old))
+    assert refusal.startswith("E-STATE-BACKUP ")
+    assert str(tmp_path) in refusal
+    assert dump(old) == before
+    assert [path.name for path in tmp_path.iterdir() if "format" in path.name] == []
