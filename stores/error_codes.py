@@ -52,6 +52,12 @@ CODES: Mapping[str, Entry] = {
         "This run's lease on the route expired or was taken over by another run; this run stopped writing.",
         "Run the same command when no other run is working on the route.",
     ),
+    "E-PARTITION-TAKEN": entry(
+        "stopped",
+        "The run lost this worker, which was only cut off or paused, and gave its job to another.",
+        "Nothing: the other worker does the job. A worker that is often lost has too little memory, or a poor "
+        "connection to the scheduler.",
+    ),
     "E-MEM-POSITION": entry(
         "ended",
         "A checkpoint belongs to another in-memory source.",

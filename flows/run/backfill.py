@@ -12,6 +12,7 @@ from functools import partial
 
 from flows.connect.design import design_place, measure_room
 from flows.connect.identities import prepare_again, refuse_other_source
+from flows.connect.lost_workers import await_lost_workers
 from flows.connect.preflight import RouteFaults, is_copied, join_errors, total_tally
 from flows.connect.recopy import recopy_late_writes
 from flows.connect.remaking import remove_obsolete_places
@@ -73,7 +74,9 @@ def backfill(run: Run, level: Level | VerifyOptions, *, restart: bool = False) -
             work.design()
             work.begin()
             spans = work.copy()
+            work.await_lost_workers()
             work.load(spans)
+            work.await_lost_workers()
             work.sweep()
             work.recopy_late_writes()
             work.record_seconds(spans)
@@ -195,6 +198,11 @@ class _Backfill:
             else:
                 spans.setdefault(job.route, []).append(outcome)
         return spans
+
+    def await_lost_workers(self) -> None:
+        """No worker that the run lost changes a target any more: what follows counts on what is there."""
+        routes = [route for route in self.session.routes if route.name not in self.failures]
+        add_errors(self.failures, await_lost_workers(self.session.steps, routes))
 
     def load(self, spans: dict[str, list[Span]]) -> None:
         """Each route whose records are all staged has them loaded; when that was is added to `spans`."""

@@ -102,13 +102,18 @@ class CopyJob:
         route = resolve_expires(plan.routes[self.route], self.expires)
         began = time.time()
         divide(plan.run.processes)
-        with _timed(began), open_state(plan) as state, collect_seldom():
+        with (
+            _timed(began),
+            open_state(plan) as state,
+            collect_seldom(),
+            state.claims.claimed(self.lease, "copy", self.number) as lease,
+        ):
             part = state.partitions.one(self.route, self.number)
             if part is None:
                 raise PermanentError("E-STATE-GONE", f"route {self.route}: the state has lost its partitions")
             if part.done:
                 return Span(began, began)
-            budget = BudgetTracker(state, self.lease, budget_of(plan, route))
+            budget = BudgetTracker(state, lease, budget_of(plan, route))
             budget.judge()
             seen = Tally()
             pulse = ProgressCounter()
@@ -118,11 +123,11 @@ class CopyJob:
                 pulse.add(tally.read)
                 observer.advanced(self.route, "copy", tally.read)
 
-            with open_route(plan, route, state, self.lease, self.id_kind) as opened:
+            with open_route(plan, route, state, lease, self.id_kind) as opened:
                 source, target = opened.source, opened.target
                 with watched(observer, self.route, "copy", max(0, source.estimate() - part.tally.read)) as watching:
                     watching.complete = copy_partition(
-                        splitting_source(source, state, self.lease) if may_split(plan, route) else source,
+                        splitting_source(source, state, lease) if may_split(plan, route) else source,
                         opened.projection,
                         target,
                         opened.journal,
@@ -162,10 +167,14 @@ class LoadJob:
         """The route's target has loaded what copying staged, by clients of its own; returns when that was."""
         route = plan.routes[self.route]
         began = time.time()
-        with _timed(began), open_state(plan) as state:
+        with (
+            _timed(began),
+            open_state(plan) as state,
+            state.claims.claimed(self.lease, "load") as lease,
+        ):
             records = sum(part.tally.records for part in state.partitions.of_route(self.route))
             with (
-                closing(with_fence(route.target(), state, self.lease)) as target,
+                closing(with_fence(route.target(), state, lease)) as target,
                 watched(observer, self.route, "load", records),
             ):
                 staging = staging_of(target)
@@ -174,7 +183,7 @@ class LoadJob:
                     staging.load(
                         records,
                         state.designs.load_state(self.route),
-                        lambda memory: state.designs.save_load_state(self.lease, memory),
+                        lambda memory: state.designs.save_load_state(lease, memory),
                         lambda documents: observer.advanced(self.route, "load", documents),
                         stop,
                     )

@@ -42,6 +42,9 @@ _log = logging.getLogger(__name__)
 
 Stage = Literal["whole", "list", "compare", "close"]
 
+_WHOLE = -1
+"""The number of a job in the place of that of a part."""
+
 
 @dataclass(frozen=True, slots=True)
 class VerifyOptions:
@@ -118,11 +121,14 @@ class VerifyJob:
         with (
             open_state(plan) as state,
             collect_seldom(),
-            open_route(plan, route, state, self.lease, self.id_kind) as opened,
+            state.claims.claimed(
+                self.lease, "verify", self.number if self.stage in ("list", "compare") else _WHOLE
+            ) as lease,
+            open_route(plan, route, state, lease, self.id_kind) as opened,
             watched(observer, self.route, "verify", self._ahead(opened)),
         ):
             pending = pending_changes(state, route, opened.database, opened.projection, stop)
-            work = _Work(plan, self, opened, observer, stop, pulse := ProgressCounter(), pending)
+            work = _Work(plan, replace(self, lease=lease), opened, observer, stop, pulse := ProgressCounter(), pending)
             match self.stage, self.options.level:
                 case "list", _:
                     found = work.list_share(self.number)

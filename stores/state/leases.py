@@ -14,10 +14,20 @@ from stores.errors import LeaseLost, PermanentError, TransientError
 from stores.state.database import Database
 from stores.state.lease_term import LeaseTerm, Moment
 from stores.state.owners import is_gone, owner_of_this_process, parent_needed
-from stores.state.tables import leases, work_requests
+from stores.state.tables import claims, leases, work_requests
 
 _MARGIN = 0.1
 """The last part of a term in which no request begins: one that is under way has this time to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A worker's right to do one job under a lease, until another worker claims the job; see `Claims`."""
+
+    work: str
+    number: int
+    claim: int
+    """Grows with each claim of the job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +40,8 @@ class Lease:
     fence: int
     term: LeaseTerm = field(default_factory=LeaseTerm, compare=False, repr=False)
     """Its end as this process knows it. It stays here when the lease is sent to another process."""
+    claim: Claim | None = None
+    """The job that it is for, where it is that of one worker: it lasts no longer than its claim, and stays here too."""
 
     def __reduce__(self) -> tuple[type[Lease], tuple[str, str, str, int]]:
         """Return how another process makes the same lease, of whose end it knows nothing yet."""
@@ -42,7 +54,7 @@ class Leases:
     def __init__(self, database: Database, lease_s: float) -> None:
         """Give leases that last `lease_s` seconds unless they are renewed."""
         self._database = database
-        self._lease_s = lease_s
+        self.lease_s = lease_s
 
     def acquire(self, route: str, *, outlived: bool = False) -> Lease:
         """Return this run's lease on the route; raises TransientError E-LEASE-HELD while another run has it.
@@ -62,10 +74,20 @@ class Leases:
                     f" ends, or stop it, then run the same command (its lease expires in"
                     f" {row.expires - now.wall_s:.0f} s if it is dead)",
                 )
+            busy_until = db.execute(
+                sa.select(sa.func.max(claims.c.busy_until)).where(self._database.where(claims, route))
+            ).scalar_one()
+            if busy_until is not None and busy_until > now.wall_s:
+                raise TransientError(
+                    "E-LEASE-HELD",
+                    f"route {route}: a worker that an earlier run lost may still write to the target for"
+                    f" {busy_until - now.wall_s:.0f} s; run the same command after that",
+                )
             # The earlier run's workers have nothing to give to this run's.
-            db.execute(sa.delete(work_requests).where(self._database.where(work_requests, route)))
+            for table in (work_requests, claims):
+                db.execute(sa.delete(table).where(self._database.where(table, route)))
             fence = 1 if row is None else row.fence + 1
-            end = now.after(self._lease_s)
+            end = now.after(self.lease_s)
             values = {"owner": owner, "fence": fence, "expires": end.wall_s}
             if row is None:
                 db.execute(sa.insert(leases).values(**self._database.key(route), **values))
@@ -83,7 +105,7 @@ class Leases:
         """
         try:
             with self._database.writing() as db:
-                end = Moment.now().after(self._lease_s)
+                end = Moment.now().after(self.lease_s)
                 if not db.execute(sa.update(leases).where(self._is_current(lease)).values(expires=end.wall_s)).rowcount:
                     raise _lost(lease)
         except PermanentError:
@@ -111,7 +133,7 @@ class Leases:
 
     def fence(self, lease: Lease) -> LeaseFence:
         """Return what lets this process change the route's target for as long as the lease lasts."""
-        return LeaseFence(self, lease, self._lease_s * _MARGIN)
+        return LeaseFence(self, lease, self.lease_s * _MARGIN)
 
     def holder(self, route: str) -> str:
         """Return the ``host/pid`` of the run that has the route now, "" if no run has."""
@@ -125,25 +147,49 @@ class Leases:
     def fenced(self, lease: Lease) -> Iterator[sa.Connection]:
         """Give a transaction that writes as the holder of the lease, all of it or nothing.
 
-        Raises LeaseLost before anything is written if another run has taken the route over, and the errors of
-        `Database.writing`.
+        Raises LeaseLost before anything is written if another run has taken the route over, or another worker the job
+        that the lease is for, and the errors of `Database.writing`.
         """
         with self._database.writing() as db:
-            if db.execute(sa.select(leases.c.fence).where(self._is_current(lease))).scalar_one_or_none() is None:
-                raise _lost(lease)
+            self._expires(db, lease)
             yield db
+
+    def is_claimed(self, lease: Lease) -> sa.ColumnElement[bool]:
+        """Return the condition that picks the row of the lease's claim; no row once another worker has the job."""
+        claim = lease.claim
+        if claim is None:
+            raise ValueError("the lease is that of a run, not of a worker")
+        return sa.and_(
+            self._database.where(claims, lease.route),
+            claims.c.work == claim.work,
+            claims.c.number == claim.number,
+            claims.c.claim == claim.claim,
+        )
 
     def _learn_term(self, lease: Lease) -> None:
         """The term of the lease in this process ends when the state says, or before; raises LeaseLost as `ensure`."""
         now = Moment.now()
-        with self._database.reading() as db:
-            query = sa.select(leases.c.expires).where(self._is_current(lease))
-            expires = db.execute(query).scalar_one_or_none()
-        if expires is None:
+        try:
+            # It locks rows: who claims the job of this lease waits until the end is learned, or this finds it claimed.
+            with self._database.writing() as db:
+                expires = self._expires(db, lease)
+        except LeaseLost:
             lease.term.give_up()
-            raise _lost(lease)
+            raise
         # The wall clock may have been set back since the lease was renewed: it never lasts longer than a full term.
-        lease.term.lasts_until(Moment(now.boot_s + min(self._lease_s, expires - now.wall_s), expires))
+        lease.term.lasts_until(Moment(now.boot_s + min(self.lease_s, expires - now.wall_s), expires))
+
+    def _expires(self, db: sa.Connection, lease: Lease) -> float:
+        """Return the lease's end, and keep lease and claim as they are until the transaction ends; raises LeaseLost."""
+        query = sa.select(leases.c.expires).where(self._is_current(lease))
+        claimed = query
+        if lease.claim is not None:
+            here = sa.and_(claims.c.plan == leases.c.plan, claims.c.route == leases.c.route)
+            claimed = query.join(claims, here).where(self.is_claimed(lease))
+        expires = db.execute(claimed.with_for_update(read=True, key_share=True)).scalar_one_or_none()
+        if expires is None:
+            raise _lost(lease) if db.execute(query).first() is None else _taken(lease)
+        return float(expires)
 
     def _is_current(self, lease: Lease) -> sa.ColumnElement[bool]:
         route = self._database.where(leases, lease.route)
@@ -175,6 +221,16 @@ class LeaseFence:
         """Return whether the run may change nothing more, as far as this process knows."""
         orphaned = self._parent is not None and os.getppid() != self._parent
         return orphaned or self._lease.term.left_s() <= self._margin_s
+
+
+def _taken(lease: Lease) -> LeaseLost:
+    claim = lease.claim
+    of = "" if claim is None else f", {claim.work} {claim.number}"
+    return LeaseLost(
+        "E-PARTITION-TAKEN",
+        f"route {lease.route}{of}: the run lost this worker and gave its job to another; this one stopped writing."
+        " There is nothing to do, as the other worker does the job",
+    )
 
 
 def _lost(lease: Lease) -> LeaseLost:

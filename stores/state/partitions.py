@@ -15,11 +15,11 @@ from stores.contract.source import Partition
 from stores.state.database import Database
 from stores.state.leases import Lease, Leases
 from stores.state.rejects import record_rejects
+from stores.state.tables import claims, metadata, partitions, routes, stops, sweeps
 from stores.state.tables import leases as leases_table
-from stores.state.tables import metadata, partitions, routes, stops, sweeps
 from stores.state.work_requests import take_request
 
-_KEPT_BY_FORGET = (leases_table, stops)
+_KEPT_BY_FORGET = (claims, leases_table, stops)
 """Tables about the runs of a route, not about what they copied."""
 _BEGUN = (routes, sweeps)
 """Tables that say that the route's target may hold records of an earlier run."""

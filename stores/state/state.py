@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stores.state.claims import Claims
 from stores.state.database import Database
 from stores.state.designs import Designs
 from stores.state.document_hashes import DocumentHashes
@@ -29,6 +30,7 @@ class State:
         """
         self._database = database = Database(url, plan, read_only=read_only)
         self.leases = leases = Leases(database, lease_s)
+        self.claims = Claims(database, leases)
         self.partitions = Partitions(database, leases)
         self.rejects = Rejects(database, leases)
         self.designs = Designs(database, leases)

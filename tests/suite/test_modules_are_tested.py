@@ -105,6 +105,7 @@ TESTED_THROUGH = {
         "stores.state.tables",
     ],
     "stores/state/test_rejects.py": ["stores.state.column_types"],
+    "stores/state/test_claims.py": ["stores.state.claims"],
     "stores/state/test_partitions.py": ["stores.state.journal"],
     "stores/state/test_steps.py": ["stores.state.steps"],
     "stores/state/test_sync_positions.py": ["stores.state.document_hashes"],

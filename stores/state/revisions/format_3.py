@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlalchemy as sa
 from alembic.operations import Operations
 
 revision = "3"
@@ -10,3 +11,13 @@ down_revision = "2"
 
 def upgrade(op: Operations) -> None:
     """A state of format 2 has every table and column of stores/state/tables.py."""
+    op.create_table(
+        "claims",
+        sa.Column("plan", sa.Text, primary_key=True),
+        sa.Column("route", sa.Text, primary_key=True),
+        sa.Column("work", sa.Text, primary_key=True),
+        sa.Column("number", sa.Integer, primary_key=True),
+        sa.Column("claim", sa.Integer, nullable=False),
+        sa.Column("owner", sa.Text, nullable=False),
+        sa.Column("busy_until", sa.Float),
+    )
