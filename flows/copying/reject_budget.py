@@ -85,8 +85,11 @@ class BudgetTracker:
         return True
 
     def exceeded(self) -> bool:
-        """Return whether the route exceeds its budget, by this worker's rejects or another's."""
-        if self.state.rejects.halt_reason(self.lease.route) or self._excess():
+        """Return whether the route exceeds its budget, by this worker's rejects or another's.
+
+        What another worker found is known here after a second at most.
+        """
+        if self.state.work_requests.latest(self.lease).halted or self._excess():
             return True
         self._checked = True
         return False

@@ -31,7 +31,7 @@ def run_job(plan: PlanSource, job: Job[R], *, look_every_s: float = LOOK_EVERY_S
     """
     loaded = open_plan(plan)
     with open_state(loaded) as state:
-        stop = PolledStop(lambda: state.work_requests.stopped(job.lease), every_s=_POLL_EVERY_S)
+        stop = PolledStop(lambda: state.work_requests.latest(job.lease).stopped, every_s=_POLL_EVERY_S)
         with ExitStack() as ending:
             if loaded.run.runner != "threads" and not loaded.run.address:  # This process works for no other run.
                 ending.enter_context(_waits_ended_by(stop))

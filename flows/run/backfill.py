@@ -314,8 +314,10 @@ class _NewPartitions:
     def _find(self, idle: int) -> Sequence[CopyJob]:
         state = self._session.state
         found: list[CopyJob] = []
-        for model in self._models.values():
+        for model in list(self._models.values()):
             parts = state.partitions.unfinished(model.route)
+            if not parts:
+                del self._models[model.route]  # Nothing is left of it that could be split.
             new = [number for number in sorted(parts) if (model.route, number) not in self._handed_out]
             found.extend(replace(model, number=number) for number in new)
             self._handed_out.update((model.route, number) for number in new)

@@ -84,6 +84,6 @@ def splitting_source(source: Source, state: State, lease: Lease) -> SplittingSou
     """Return the source of the route that the lease is for, splitting as its state says."""
     return SplittingSource(
         source,
-        lambda: state.work_requests.requested(lease),
+        lambda: state.work_requests.latest(lease).partition,
         lambda number, at: state.partitions.split(lease, number, at),
     )

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 from stores.state.database import Database
 from stores.state.leases import Lease, Leases
-from stores.state.tables import stops, work_requests
+from stores.state.tables import halts, stops, work_requests
+
+LOOK_EVERY_S = 1.0
+"""How often a process looks at what is asked of its workers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked of the workers of a lease."""
+
+    stopped: bool
+    """They are to stop at their next checkpoint."""
+    partition: bool
+    """A partition is to be split for idle workers; never once they are to stop."""
+    halted: bool
+    """The route has too many rejects, by a worker's own count or another's."""
 
 
 class WorkRequests:
@@ -18,6 +36,29 @@ class WorkRequests:
         """Take the database and the leases that guard what is written to it."""
         self._database = database
         self._leases = leases
+        self._looking = threading.Lock()
+        self._seen: dict[tuple[str, int], tuple[float, Asked]] = {}
+        """When each lease, by route and fence, was looked at last, and what was asked then."""
+
+    def latest(self, lease: Lease) -> Asked:
+        """Return what is asked of the workers of this lease, as it was at most `LOOK_EVERY_S` seconds ago.
+
+        All users in a process share one look, so that the state is not asked more often the more of them there are.
+        """
+        key = (lease.route, lease.fence)
+        with self._looking:
+            at, asked = self._seen.get(key, (float("-inf"), None))
+            now = time.monotonic()
+            if asked is None or now - at >= LOOK_EVERY_S:
+                asked = self._look(lease)
+                self._seen[key] = (now, asked)
+        return asked
+
+    def _look(self, lease: Lease) -> Asked:
+        halted = sa.exists().where(self._database.where(halts, lease.route))
+        query = sa.select(sa.exists(_stop(lease)), sa.exists().where(_open(lease)), halted)
+        with self._database.reading() as db:
+            return Asked(*map(bool, db.execute(query).one()))
 
     def request(self, lease: Lease, partitions: int) -> None:
         """So many more partitions of the route are asked for, in place of any earlier number.

@@ -11,9 +11,9 @@ from typing import Any
 
 import bson
 import pytest
-import sqlalchemy as sa
 from bson import ObjectId
 from scripted_mongodb import serving_any
+from state_traffic import counted_transactions
 
 from benchmarks.documents import identifier
 from benchmarks.replay import DATABASE, Collection, Server
@@ -155,9 +155,9 @@ def test_who_copies_one_partition_of_thousands_reads_no_other(tmp_path: Path) ->
         lease = state.leases.acquire("events")
         bounds = [None, *(b"%06d" % number for number in range(1, 4000)), None]
         parts = [Partition(number, *ends) for number, ends in enumerate(pairwise(bounds))]
-        statements: list[str] = []
-        with_statements(statements, lambda: state.partitions.begin(lease, {}, "", "", parts))
-        assert len([text for text in statements if "INSERT INTO partitions" in text]) == 1
+        with counted_transactions() as traffic:
+            state.partitions.begin(lease, {}, "", "", parts)
+        assert (traffic.total, traffic.about("partitions")) == (1, {"INSERT": 1})
         state.partitions.checkpoint(lease, 3999, b"p", Tally(read=3, copied=3), done=True)
         last = state.partitions.one("events", 3999)
         assert last is not None
@@ -168,14 +168,3 @@ def test_who_copies_one_partition_of_thousands_reads_no_other(tmp_path: Path) ->
         assert (copied.partitions, copied.done, copied.read) == (4000, 1, 3)
     finally:
         state.close()
-
-
-def with_statements(statements: list[str], work: Callable[[], object]) -> None:
-    def note(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        statements.append(statement)
-
-    sa.event.listen(sa.Engine, "before_cursor_execute", note)
-    try:
-        work()
-    finally:
-        sa.event.remove(sa.Engine, "before_cursor_execute", note)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
+from state_traffic import counted_transactions
+from states import until
 
 from stores.contract.source import Partition
 from stores.errors import LeaseLost
 from stores.state.leases import Lease
 from stores.state.state import State
+from stores.state.work_requests import LOOK_EVERY_S, Asked
 
 
 @pytest.fixture
@@ -74,3 +78,23 @@ def test_plans_in_one_file_do_not_stop_each_other(state: State, lease: Lease, tm
     other.work_requests.stop([theirs])
     assert (other.work_requests.stopped(theirs), state.work_requests.stopped(lease)) == (True, False)
     other.close()
+
+
+def test_all_who_work_under_a_lease_share_one_look_in_a_second(state: State, lease: Lease) -> None:
+    requests = state.work_requests
+    asked: list[Asked] = []
+
+    def look() -> Asked:
+        asked.append(requests.latest(lease))
+        return asked[-1]
+
+    with counted_transactions() as transactions:
+        began = time.monotonic()
+        requests.request(lease, 1)
+        state.rejects.halt(lease, "too many")
+        until(lambda: look() == Asked(False, True, True))
+        requests.stop([lease])
+        until(lambda: look() == Asked(True, False, True))
+        elapsed_s = time.monotonic() - began
+    looks = transactions.total - 3  # Without the request, the halt and the stop.
+    assert 2 <= looks <= 1 + elapsed_s / LOOK_EVERY_S < len(asked)
