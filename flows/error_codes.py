@@ -215,6 +215,12 @@ CODES: Mapping[str, Entry] = {
         "A worker process was killed, usually because it ran out of memory.",
         "Lower `run.workers` or `run.window`, then run the same command.",
     ),
+    "E-WORKER-PLAN": entry(
+        "stopped",
+        "A worker would work by another plan than its run: a variable is missing there, or its environment, its release"
+        " or the stores that it reaches are others; or the plan in the state is not what the run put there.",
+        "Give the worker the environment, the credentials and the release of the run.",
+    ),
 }
 
 _TABLES = (mappers.error_codes.CODES, stores.error_codes.CODES, *stores.error_codes.target_codes().values(), CODES)

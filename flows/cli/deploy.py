@@ -129,7 +129,7 @@ def deploy(
         registration.serve_here(made, plan.name, folder)
         return
     if block:
-        registration.keep_plan(block, plan_path.read_text(encoding="utf-8"))
+        registration.keep_plan(block, plan)
     removed = registration.register(made, plan.name, registration.Place(folder, pool, elsewhere=elsewhere))
     echo(*lines, *(f"{name}: removed" for name in removed))
     on_demand = next((each for each in made if each.kind == "backfill"), None)

@@ -110,7 +110,14 @@ def open_target(route: Route, state: State, lease: Lease) -> Iterator[Target[Rec
 @contextmanager
 def open_state(plan: Plan) -> Iterator[State]:
     """Give the plan's state, shared by all its users in this process, for the length of the body."""
-    key = (plan.state, plan.name, plan.run.lease_s)
+    with open_state_at(plan.state, plan.name, plan.run.lease_s) as state:
+        yield state
+
+
+@contextmanager
+def open_state_at(url: str, plan: str, lease_s: float) -> Iterator[State]:
+    """Give the state at the URL of the plan of this name; see `open_state`."""
+    key = (url, plan, lease_s)
     with _STATES.use(key, lambda: State(*key)) as state:
         yield state
 

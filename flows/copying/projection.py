@@ -12,7 +12,7 @@ import bson
 from msgspec import Struct
 
 from flows.plan.model import Route, is_plain
-from flows.plan.plugins import MapFunction
+from flows.plan.own_mapper import MapFunction
 from mappers.contract import Addressing, MappingError, Recognizing, Record, Straight, declarations, option_declarations
 from mappers.documents.decoding import CODEC, CODEC_MS, decode, identity_type, identity_types, position
 from mappers.documents.depth import MOST_LEVELS, deepest

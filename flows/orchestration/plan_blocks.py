@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from prefect import get_client
 from prefect.blocks.core import Block
@@ -24,6 +26,17 @@ class OfframpPlan(Block):
     _description = "A plan of offramp, as YAML: which collection goes to which store."
 
     text: str = Field(description="The plan as YAML, with references in the place of secrets.")
+    files: dict[str, str] = Field(
+        default_factory=dict, description="The files of mappers that the plan names in `use`, by their names there."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PlanBlock:
+    """What a block holds of a plan."""
+
+    text: str
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 def check_block_name(name: str) -> None:
@@ -34,14 +47,26 @@ def check_block_name(name: str) -> None:
         )
 
 
-def save_plan_block(name: str, text: str) -> None:
-    """The block of this name holds the plan's text, whatever it held before."""
+def save_plan_block(name: str, text: str, files: Mapping[str, bytes] | None = None) -> None:
+    """The block of this name holds the plan's text and the files that it names, whatever it held before.
+
+    Raises PlanError for a file that is no text in UTF-8.
+    """
     check_block_name(name)
-    OfframpPlan(text=text).save(name, overwrite=True)
+    OfframpPlan(text=text, files={each: _text(each, content) for each, content in (files or {}).items()}).save(
+        name, overwrite=True
+    )
 
 
-def read_plan_block(name: str) -> str:
-    """Return the plan's text in the block.
+def _text(name: str, content: bytes) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise PlanError("E-DEPLOY-BLOCK", f"the file {name!r} is not UTF-8 text; write it in UTF-8") from None
+
+
+def read_plan_block(name: str) -> PlanBlock:
+    """Return what the block holds of the plan; one of an earlier release has no files.
 
     Raises PlanError if there is no such block or the server asks for other credentials, TransientError if it does not
     answer or refuses.
@@ -55,4 +80,5 @@ def read_plan_block(name: str) -> str:
             "E-DEPLOY-BLOCK",
             f"{server_name()} has no plan in a block {name!r}; run offramp deploy PLAN --plan-block {name}",
         ) from None
-    return str(document.data.get("text", ""))
+    files = document.data.get("files") or {}
+    return PlanBlock(str(document.data.get("text", "")), {str(each): str(text) for each, text in files.items()})

@@ -1,21 +1,27 @@
-"""The plan of a flow run: a file, or a block of the Prefect server that holds its text."""
+"""The plan of a flow run: a file, or a block of the Prefect server that holds its text; and what its workers load."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from uuid import UUID
 
 from prefect.context import FlowRunContext
 
+from flows.connect.registered_plan import RegisteredPlan, open_registered, register_plan
+from flows.connect.stores import open_state
 from flows.orchestration import secret_blocks as _secret_blocks  # noqa: F401 - a plan may name its secrets there
-from flows.orchestration.plan_blocks import read_plan_block
+from flows.orchestration.plan_blocks import PlanBlock, read_plan_block
 from flows.orchestration.run_log import use_run_log
 from flows.plan.load import load
 from flows.plan.model import Plan
-from stores.errors import OfframpError
+from flows.plan.own_files import FilesInMemory
+from flows.quantities import named
+from stores.errors import OfframpError, PermanentError, PlanError
 
 BLOCK = "block:"
 """What the parameter `plan` begins with where it names a block."""
@@ -26,12 +32,20 @@ _MOST_LETTERS = 200
 
 @dataclass(frozen=True, slots=True)
 class PlanSource:
-    """Where a plan is; it goes to the workers, which load the plan again."""
+    """Where a flow run finds its plan."""
 
     path: Path
     """Its file; of a plan with a text, the file in the run's working directory that it stands for."""
     text: str | None = None
     """The plan as YAML, None where the file holds it."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """The files of its own mappers that came with the text; those beside the path unless there are any."""
+    readable: Sequence[str] = ()
+    """The keys whose secrets keep the plan out of the state."""
+
+
+WorkerPlan = RegisteredPlan | PlanSource
+"""What a worker loads the plan by: the state, or on the machine of its flow run the source of that."""
 
 
 def find_plan(plan: str) -> PlanSource:
@@ -45,20 +59,58 @@ def find_plan(plan: str) -> PlanSource:
     name = plan.removeprefix(BLOCK)
     context = FlowRunContext.get()
     run = context.flow_run if context else None
-    text = read_plan_block(name) if run is None else _read_once(name, run.id)
-    return PlanSource(Path.cwd() / f"{name}.yaml", text)
+    block = read_plan_block(name) if run is None else _read_once(name, run.id)
+    return PlanSource(Path.cwd() / f"{name}.yaml", block.text, block.files)
 
 
 @lru_cache(maxsize=1)
-def _read_once(name: str, _flow_run: UUID) -> str:
+def _read_once(name: str, _flow_run: UUID) -> PlanBlock:
     return read_plan_block(name)
 
 
 def open_plan(source: PlanSource) -> Plan:
     """Return the plan; warnings of the program go to the log of the run from now on, without values."""
-    plan = load(source.path, text=source.text)
+    contents = {name: text.encode() for name, text in source.files.items()}
+    files = FilesInMemory(contents, f"block {source.path.stem}") if contents else None
+    plan = load(source.path, text=source.text, files=files)
     use_run_log([plan.name, *plan.routes])
     return plan
+
+
+def plan_for_workers(plan: Plan, source: PlanSource | None = None) -> WorkerPlan:
+    """Return what workers load the plan by, which is on record in its state from now on.
+
+    A plan in whose text a secret can be read is not put there: workers load it from the source, by default its file.
+    """
+    with open_state(plan) as state:
+        registered = register_plan(plan, state)
+    if registered is not None:
+        return registered
+    return replace(source or PlanSource(plan.path.absolute()), readable=plan.written.readable)
+
+
+@contextmanager
+def open_for_work(plan: WorkerPlan, route: str) -> Iterator[Plan]:
+    """Give the plan for work on the route; warnings go to the log of the run from now on, as by `open_plan`.
+
+    Raises PermanentError E-WORKER-PLAN where this worker cannot have the plan of its run; see `open_registered`.
+    """
+    if isinstance(plan, RegisteredPlan):
+        with open_registered(plan, route) as loaded:
+            use_run_log([loaded.name, *loaded.routes])
+            yield loaded
+        return
+    try:
+        loaded = open_plan(plan)
+    except PlanError as error:
+        if not plan.readable:
+            raise
+        raise PermanentError(
+            "E-WORKER-PLAN",
+            f"{error.message}. The state has not this plan, because a secret can be read in it at"
+            f" {named(plan.readable)}: write ${{NAME}} there, or let workers have the plan's file",
+        ) from None
+    yield loaded
 
 
 def name_run() -> str:

@@ -27,6 +27,7 @@ from prefect.utilities.callables import parameter_schema
 from flows.orchestration.deployments import COLLISION, Deployment, plan_tag, working_in
 from flows.orchestration.plan_blocks import save_plan_block
 from flows.orchestration.server_faults import answering_client, server_url
+from flows.plan.model import Plan
 from stores.errors import PlanError
 
 _PROCESS = "process"
@@ -68,13 +69,14 @@ def register(made: Sequence[Deployment], plan: str, place: Place) -> list[str]:
     return sorted(removed)
 
 
-def keep_plan(block: str, text: str) -> None:
-    """The plan's text is in the block of this name on the server.
+def keep_plan(block: str, plan: Plan) -> None:
+    """The plan, as it is written, is in the block of this name on the server, with the files that it names.
 
-    Raises PlanError for a name that no block may have, TransientError where the server does not answer.
+    Raises PlanError for a name that no block may have and for a file that is no text, TransientError where the server
+    does not answer.
     """
     with answering_client():
-        save_plan_block(block, text)
+        save_plan_block(block, plan.written.text, plan.written.files)
 
 
 def serve_here(made: Sequence[Deployment], plan: str, folder: str) -> None:

@@ -18,7 +18,7 @@ from prefect.tasks import Task, exponential_backoff
 from flows.connect.stores import open_state
 from flows.orchestration import worker_entry
 from flows.orchestration.ending import is_called
-from flows.orchestration.plan_source import PlanSource
+from flows.orchestration.plan_source import PlanSource, WorkerPlan, plan_for_workers
 from flows.orchestration.summary import error_line
 from flows.orchestration.task_runners import signals_blocked, started_runner
 from flows.plan.model import Plan
@@ -73,24 +73,24 @@ _OPTIONS: dict[str, Any] = {
 
 
 @task(name="copy", task_run_name="copy {job.route} partition {job.number}", **_OPTIONS)
-def copy_partition(plan: PlanSource, job: CopyJob) -> Span:
+def copy_partition(plan: WorkerPlan, job: CopyJob) -> Span:
     """Copy the partition from its last checkpoint on; return the time it took."""
     return _done(plan, job)
 
 
 @task(name="load", task_run_name="load {job.route}", **_OPTIONS)
-def load_route(plan: PlanSource, job: LoadJob) -> Span:
+def load_route(plan: WorkerPlan, job: LoadJob) -> Span:
     """Let the route's target load what was staged; return the time it took."""
     return _done(plan, job)
 
 
 @task(name="verify", task_run_name="verify {job.route}{job.part}", **_OPTIONS)
-def verify_route(plan: PlanSource, job: VerifyJob) -> Verified:
+def verify_route(plan: WorkerPlan, job: VerifyJob) -> Verified:
     """Compare the route's target with what its source has now; return the result of the route or of a part of it."""
     return _done(plan, job)
 
 
-def _done(plan: PlanSource, job: Job[R]) -> R:
+def _done(plan: WorkerPlan, job: Job[R]) -> R:
     """Return the job's result; raises TaskFailed, without a context that Prefect could show, where it has none."""
     try:
         return worker_entry.run_job(plan, job)
@@ -103,10 +103,11 @@ def _done(plan: PlanSource, job: Job[R]) -> R:
 def prefect_workers(plan: Plan, source: PlanSource | None = None, stop: Stop = NEVER) -> Iterator[PrefectWorkers]:
     """Yield workers that run jobs as tasks of the current flow run, on the task runner the plan names, until `stop`.
 
-    The workers load the plan from the source, which is the plan's file unless given.
+    The plan, whose source is its file unless given, is on record in its state, from which the workers load it.
     """
+    reference = plan_for_workers(plan, source)
     with started_runner(plan.run, stop, ends_soon=is_called()) as runner:
-        yield PrefectWorkers(plan, runner, source or PlanSource(plan.path.absolute()), stop)
+        yield PrefectWorkers(plan, runner, reference, stop)
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ class PrefectWorkers:
 
     plan: Plan
     runner: TaskRunner[Any]
-    source: PlanSource
+    reference: WorkerPlan
     stop: Stop = NEVER
 
     def run(self, jobs: Sequence[Job[R]], more: More[R] | None = None, /) -> Sequence[Outcome[Job[R], R]]:
@@ -125,7 +126,7 @@ class PrefectWorkers:
     def _start(self, job: Job[R]) -> Pending[R]:
         tasks: Mapping[str, Task[..., Any]] = {"copy": copy_partition, "load": load_route, "verify": verify_route}
         try:
-            parameters = {"plan": self.source, "job": job}
+            parameters = {"plan": self.reference, "job": job}
             # A pool may start a worker for the task.
             with signals_blocked() if self.plan.run.runner == "processes" else nullcontext():
                 return _Submitted(job.route, self.runner.submit(tasks[job.kind], parameters), self.stop)

@@ -14,7 +14,7 @@ from typing import TypeVar
 from flows.connect.progress import SILENT
 from flows.connect.stores import open_state
 from flows.orchestration.artifacts import LOOK_EVERY_S, Counted, artifact_key, shown
-from flows.orchestration.plan_source import PlanSource, open_plan
+from flows.orchestration.plan_source import WorkerPlan, open_for_work
 from flows.run.jobs import Job
 from stores.contract.stop import PROCESS_STOP, PolledStop, Stop
 from stores.errors import OfframpError
@@ -24,13 +24,12 @@ _POLL_EVERY_S = 0.5
 R = TypeVar("R")
 
 
-def run_job(plan: PlanSource, job: Job[R], *, look_every_s: float = LOOK_EVERY_S) -> R:
-    """Run the job under the plan of this source and return its result; an artifact shows its progress.
+def run_job(plan: WorkerPlan, job: Job[R], *, look_every_s: float = LOOK_EVERY_S) -> R:
+    """Run the job under the plan that it belongs to and return its result; an artifact shows its progress.
 
     Copying has no artifact here: the flow shows its progress.
     """
-    loaded = open_plan(plan)
-    with open_state(loaded) as state:
+    with open_for_work(plan, job.route) as loaded, open_state(loaded) as state:
         stop = PolledStop(lambda: state.work_requests.latest(job.lease).stopped, every_s=_POLL_EVERY_S)
         with ExitStack() as ending:
             if loaded.run.runner != "threads" and not loaded.run.address:  # This process works for no other run.

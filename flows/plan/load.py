@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from flows.plan import plugins
-from flows.plan.model import Plan, Route
+from flows.plan.model import Plan, Route, WrittenPlan
+from flows.plan.own_files import OwnFiles
 from flows.plan.plan_keys import PlanKeys
 from flows.plan.plugins import PluginError
 from flows.plan.routes import checked_route
-from flows.plan.secret_values import open_texts, secret_values
+from flows.plan.secret_values import open_texts, readable_keys, secret_values
 from flows.plan.validation import checked
 from flows.plan.yaml_file import PlanFile, Where, read
 from stores.masking import conceal
@@ -23,15 +25,20 @@ _SECRET_VARIABLES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "PREFECT_API_
 """What libraries take from the environment by themselves."""
 
 
-def load(path: Path, environment: Mapping[str, str] | None = None, text: str | None = None) -> Plan:
+def load(
+    path: Path,
+    environment: Mapping[str, str] | None = None,
+    text: str | None = None,
+    files: OwnFiles | None = None,
+) -> Plan:
     """Return the plan in the file; raises PlanError with all its faults, each with its line, and writes nothing.
 
-    With `text` that is the plan, no file is read, and the path says only beside what its state and reports are.
+    With `text` that is the plan, it is not read, and the path says only beside what its state and reports are. The
+    plan names `files`, those beside its path unless given.
     """
     environment = os.environ if environment is None else environment
-    file = read(path, environment, text)
-    secrets = [*secret_values(file), *(environment[name] for name in _SECRET_VARIABLES if name in environment)]
-    conceal(secrets, open_texts(file))
+    file = read(path, environment, text, files)
+    _conceal(file, environment)
     keys = checked(PlanKeys, file.value, (), file)
     if keys is None:
         _check_parts(file)
@@ -58,7 +65,32 @@ def load(path: Path, environment: Mapping[str, str] | None = None, text: str | N
             for name, route in routes.items()
             if route is not None
         },
+        written=WrittenPlan(file.text, file.own_files.contents, _sendable(path, keys.state, file), readable_keys(file)),
     )
+
+
+def fill_state_url(path: Path, written: str, environment: Mapping[str, str] | None = None) -> str:
+    """Return the URL of a state with its references filled in; the path is that of its plan, for messages.
+
+    Raises PlanError for a reference without a value.
+    """
+    environment = os.environ if environment is None else environment
+    file = read(path, environment, json.dumps({"state": written}))
+    if file.faults:
+        raise file.error()
+    _conceal(file, environment)
+    return str(file.value["state"])
+
+
+def _conceal(file: PlanFile, environment: Mapping[str, str]) -> None:
+    secrets = [*secret_values(file), *(environment[name] for name in _SECRET_VARIABLES if name in environment)]
+    conceal(secrets, open_texts(file))
+
+
+def _sendable(path: Path, state: str, file: PlanFile) -> str:
+    """Return the state's URL for another process: as it is written, but for an SQLite file its absolute path."""
+    whole = _beside(path, state)
+    return whole.replace("${", "$${") if state.startswith("sqlite") else file.written.get(("state",), state)
 
 
 def _beside(path: Path, state: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,8 +13,8 @@ from typing import Any
 
 from bson import json_util
 
+from flows.plan.own_mapper import MapFunction
 from flows.plan.plan_keys import Fields, RejectKeys, RouteKeys, RunKeys, VerificationKeys
-from flows.plan.plugins import MapFunction
 from flows.plan.validation import unknown
 from mappers.contract import Losses, MapperType, declarations, option_declarations
 from mappers.transforms.fields import Drop, Select
@@ -130,6 +130,20 @@ class Route:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class WrittenPlan:
+    """A plan as it is written: what another process needs to load it, and no secret that a reference stands for."""
+
+    text: str
+    """The plan as YAML."""
+    files: Mapping[str, bytes]
+    """The files of the user's own mappers, by the names that the plan gives them."""
+    state: str
+    """The URL of the state with its references; of an SQLite file the absolute path."""
+    readable: Sequence[str] = ()
+    """The keys whose secrets anybody can read in the text, each with its line."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """A plan without faults."""
@@ -142,6 +156,7 @@ class Plan:
     routes: Mapping[str, Route]
     verification: VerificationKeys = VerificationKeys()  # noqa: RUF009 - frozen, so that it can be shared
     rejects: RejectKeys = RejectKeys()  # noqa: RUF009 - frozen, so that it can be shared
+    written: WrittenPlan = WrittenPlan("", {}, "")
 
     def chosen(self, names: Iterable[str]) -> list[Route]:
         """Return the routes of these names, all for none; raises PlanError for a name that is no route."""

@@ -1,14 +1,10 @@
-"""The targets and mappers that a plan can name by entry point, and the mapper in the user's own file."""
+"""The targets and mappers that a plan can name by entry point."""
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import inspect
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import is_dataclass
-from functools import cache, partial
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, cast
@@ -17,12 +13,10 @@ from flows.plan.validation import unknown
 from mappers.census import Designer
 from mappers.contract import (
     Addressing,
-    Document,
     MapperDeclarations,
     MapperType,
     OptionDeclarations,
     Recognizing,
-    Record,
     Straight,
     declarations,
 )
@@ -33,8 +27,6 @@ TARGETS = "offramp.targets"
 MAPPERS = "offramp.mappers"
 DISTRIBUTION = "mongo-offramp"
 """The distribution of the targets and mappers that offramp brings."""
-
-MapFunction = Callable[[Document], Iterable[Record]]
 
 
 class PluginError(ValueError):
@@ -119,7 +111,7 @@ def _load(
     try:
         plugin = points[name].load()
     except Exception as error:  # Another distribution's code may raise anything while it is imported.
-        raise PluginError(f"{where} cannot be imported: {_import_failure(error)}") from error
+        raise PluginError(f"{where} cannot be imported: {import_failure(error)}") from error
     lacking = [attribute for attribute in attributes if not hasattr(plugin, attribute)]
     if lacking:
         raise PluginError(f"{where} lacks {' and '.join(lacking)}")
@@ -135,83 +127,13 @@ def _load(
     return plugin
 
 
-def _import_failure(error: BaseException) -> str:
+def import_failure(error: BaseException) -> str:
     """Return why code cannot be loaded: the error and its line, without its text, which may hold what the code read."""
     if isinstance(error, SyntaxError):
         return f"SyntaxError at {Path(error.filename or '?').name} line {error.lineno}: {error.msg}"
     if isinstance(error, ModuleNotFoundError) and error.name:
         return f"{origin(error)}: no module {error.name!r}"
     return origin(error)
-
-
-def user_function(spec: str, folder: Path, options: Mapping[str, Any]) -> MapFunction:
-    """Return the function that `file.py:function` names, its options bound; raises PluginError for what does not fit.
-
-    The file is looked for beside the plan. The function takes the document, then its options by keyword.
-    """
-    file_name, colon, name = spec.rpartition(":")
-    if not colon or not file_name.endswith(".py") or not name.isidentifier() or "\x00" in file_name:
-        raise PluginError("write file.py:function; the file lies beside the plan")
-    path = (folder / file_name).resolve()
-    if not path.is_file():
-        raise PluginError(f"there is no such file beside the plan (looked in {folder.resolve()})")
-    module = _module(path)
-    function = getattr(module, name, None)
-    if not callable(function):
-        functions = [own for own, _ in inspect.getmembers(module, inspect.isfunction) if not own.startswith("_")]
-        raise PluginError(unknown(name, functions, "function in the file"))
-    _check_options(function, options)
-    return partial(function, **options) if options else function
-
-
-def _check_options(function: Callable[..., Any], options: Mapping[str, Any]) -> None:
-    try:
-        signature = inspect.signature(function)
-        signature.bind_partial({})
-    except (TypeError, ValueError):
-        raise PluginError("the function's first parameter must take the document") from None
-    taken = [*signature.parameters.values()][1:]
-    names = [
-        parameter.name
-        for parameter in taken
-        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-    ]
-    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken):
-        for name in options:
-            if name not in names:
-                raise PluginError(unknown(name, names, f"option {name!r} of the function"))
-    lacking = [
-        parameter.name
-        for parameter in taken
-        if parameter.name in names and parameter.default is parameter.empty and parameter.name not in options
-    ]
-    if lacking:
-        raise PluginError(f"the function needs the options {', '.join(lacking)}; write them under options")
-    try:
-        # A partial's signature raises ValueError for an option that the function takes by position only.
-        inspect.signature(partial(function, **options)).bind({})
-    except (TypeError, ValueError):
-        raise PluginError("the function must take the document alone, and its options by name") from None
-
-
-def file_digest(spec: str, folder: Path) -> str:
-    """Return the SHA-256 of the file of `file.py:function`: an edited mapper is another mapper."""
-    return hashlib.sha256((folder / spec.rpartition(":")[0]).resolve().read_bytes()).hexdigest()
-
-
-def _module(path: Path) -> Any:
-    name = f"offramp_user_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise PluginError("the file cannot be loaded as Python")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # The user's own code may raise anything while it is loaded.
-        sys.modules.pop(name, None)
-        raise PluginError(f"the file fails when it is loaded: {_import_failure(error)}") from error
-    return module
 
 
 def placement_keys(target: TargetType, mapper: MapperType | None) -> list[str]:

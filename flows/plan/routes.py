@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 
 from flows.plan import needed_fields, plugins, query
 from flows.plan.model import Route
+from flows.plan.own_mapper import MapFunction, user_function
 from flows.plan.plan_keys import Fields, RouteKeys
-from flows.plan.plugins import MapFunction, PluginError
+from flows.plan.plugins import PluginError
 from flows.plan.validation import checked, key_names, unknown
 from flows.plan.yaml_file import MOST_FAULTS, PlanFile, Where
 from mappers.contract import Losses, MapperType, declarations, option_declarations
@@ -57,7 +58,7 @@ def checked_route(name: str, raw: Any, connections: Mapping[str, Any], file: Pla
         mapper_type=mapper.type,
         options=keys.options if mapper.function is not None else options,
         function=mapper.function,
-        digest=plugins.file_digest(keys.use, file.path.parent) if keys.use else "",
+        digest=mapper.digest,
         keys=keys,
         where=where,
         sealed=_from_environment(section, keys),
@@ -112,6 +113,8 @@ class _Mapper:
     name: str
     type: MapperType | None = None
     function: MapFunction | None = None
+    digest: str = ""
+    """The SHA-256 of the file of `function`."""
 
 
 # --- keys that every route may have -----------------------------------------------------------------------------------
@@ -193,8 +196,9 @@ def _mapper(section: _Section, keys: RouteKeys, target: _Target) -> _Mapper:
 def _own_mapper(section: _Section, keys: RouteKeys, use: str) -> _Mapper:
     if keys.mapper is not None:
         section.fault("found use and mapper; write one of them", "use")
-    folder = section.file.path.parent
-    return _Mapper(use, function=section.found(lambda _: plugins.user_function(use, folder, keys.options), use, "use"))
+    files = section.file.own_files
+    function, digest = section.found(lambda _: user_function(use, files, keys.options), use, "use") or (None, "")
+    return _Mapper(use, function=function, digest=digest)
 
 
 def _built_in_mapper(section: _Section, keys: RouteKeys, name: str, target: _Target) -> MapperType | None:

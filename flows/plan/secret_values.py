@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from flows.plan.yaml_file import PlanFile, Where
+from flows.plan.yaml_file import REFERENCE, PlanFile, Where
 from stores.masking import is_secret_name, url_secrets
+from stores.urls import login_of
 
 _CONNECTIONS: Final = ("source", "targets")
 _SECRET_IF_REFERRED_TO: Final = ("options", "where", "transforms")
@@ -19,6 +20,8 @@ _NAMES: Final = frozenset(
     )
 )
 """Keys of a connection that name something which messages and reports are about, wherever the value comes from."""
+_WITH_TOKENS: Final = ("http://", "https://", "redis://", "rediss://")
+"""The schemes in whose URLs a token may take the place of user and password."""
 _NUMBER: Final = re.compile(r"[-+]?[0-9.]+")
 """A limit or a time; the number of a key that is named like a secret is one all the same."""
 
@@ -43,6 +46,36 @@ def secret_values(file: PlanFile) -> Iterator[str]:
             yield from (text, *referred)
         elif _from_secret_store(file.written.get(where, "")):
             yield from (secret for secret in referred if "://" not in secret)
+
+
+def readable_keys(file: PlanFile) -> list[str]:
+    """Return the keys, each with its line, whose secret is written in the plan for everybody to read.
+
+    A default of a reference is no secret. A user's name alone is one only where it may be a token.
+    """
+    found: dict[str, None] = {}
+    for where, value in _leaves((), file.value):
+        written = file.written.get(where, value)
+        if isinstance(written, bool) or not isinstance(written, str | int | float):
+            continue
+        text = str(written)
+        if "://" in text:
+            is_readable = bool(_url_secrets(text, "a") & _url_secrets(text, "b"))
+        else:
+            named = is_secret_name(_name(where)) and (where[0] in _CONNECTIONS or _is_sealed(where))
+            is_readable = named and bool(text) and "${" not in text
+        if is_readable:
+            found[f"{'.'.join(map(str, where))} (line {file.lines[where]})"] = None
+    return list(found)
+
+
+def _url_secrets(written: str, filled: str) -> set[str]:
+    """Return what is secret in a URL whose references all stand for this text."""
+    url = REFERENCE.sub(filled, written)
+    login = login_of(url)
+    if not login.strip(":") or (":" not in login and not url.startswith(_WITH_TOKENS)):
+        url = url.replace(f"{login}@", "", 1)
+    return set(url_secrets(url))
 
 
 def open_texts(file: PlanFile) -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from flows.plan.bounded_yaml import PlanBoundError, Walk, composed, is_merge, key_text, read_text
+from flows.plan.own_files import FilesBeside, OwnFiles, ReadFiles
 from flows.plan.references import UnresolvedError, resolve
 from flows.quantities import counted
 from flows.visible_text import visible
@@ -20,7 +21,7 @@ from stores.masking import MASK, is_secret_name
 Where = tuple[str | int, ...]
 """The path of a value in the file: keys and positions from the top."""
 
-_REFERENCE = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
+REFERENCE = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
 _SHOWN = 60
 MOST_FAULTS = 200
 """Faults that are noted of a plan: whoever corrects that many finds the others next time."""
@@ -35,6 +36,10 @@ class PlanFile:
     """A parsed file: its value, the line of each part, and the faults so far."""
 
     path: Path
+    own_files: ReadFiles
+    """The files that the plan names."""
+    text: str = ""
+    """The content, as it is written."""
     value: Any = None
     lines: dict[Where, int] = field(default_factory=dict)
     written: dict[Where, str] = field(default_factory=dict)
@@ -92,7 +97,7 @@ class PlanFile:
             return value.text
 
         self.written[where] = text
-        return _REFERENCE.sub(filled, text)
+        return REFERENCE.sub(filled, text)
 
     def _unfit(self, where: Where, message: str) -> None:
         self.fault(where, message)
@@ -129,17 +134,21 @@ class PlanFile:
         return PlanError("E-PLAN", f"{counted(len(ordered), 'fault')} in the plan; nothing has been written", ordered)
 
 
-def read(path: Path, environment: Mapping[str, str], text: str | None = None) -> PlanFile:
+def read(
+    path: Path, environment: Mapping[str, str], text: str | None = None, files: OwnFiles | None = None
+) -> PlanFile:
     """Return the file's content; raises PlanError if it is absent or no YAML.
 
-    With `text` that is the content, and no file is read. ``${NAME}`` stands for an environment variable,
+    With `text` that is the content, and no file is read. The plan names `files`, those beside it unless given.
+    ``${NAME}`` stands for an environment variable,
     ``${NAME:-text}`` gives a default, ``${file:/path}`` and ``${prefect-secret:name}`` stand for what a file or a
     Secret block holds, ``$${`` is a literal ``${``. A reference without a value and a key that is there twice are
     faults.
     """
-    parsed = PlanFile(path)
+    parsed = PlanFile(path, ReadFiles(files or FilesBeside(path.parent)))
     if text is None:
         text = read_text(path)
+    parsed.text = text
     try:
         root = composed(text)
         if root is None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from importlib import metadata
 
 from flows.connect.progress import Throughput, sum_progress
+from flows.connect.registered_plan import register_plan
 from flows.connect.stores import open_source
 from flows.plan.model import Plan, Route
 from flows.reporting.model import PastRun, Report, RouteReport, SourceSeen
@@ -57,6 +58,7 @@ class RunRecord:
         """The run is on record as one that has begun; returns it. The source is asked nothing once `stop` is set."""
         began = dt.datetime.now(dt.UTC).isoformat(timespec="microseconds")
         state.runs.begin(command, began)
+        register_plan(plan, state)
         return cls(state, plan, command, began, _facts(plan, (), stop), stop)
 
     def add_copied(self, spans: Mapping[str, Sequence[Span]]) -> None:

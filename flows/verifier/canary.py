@@ -14,7 +14,7 @@ from uuid import uuid4
 from flows.copying.projection import Projection
 from flows.plan import plugins
 from flows.plan.model import Route
-from flows.plan.plugins import MapFunction
+from flows.plan.own_mapper import MapFunction
 from flows.plan.validation import key_names
 from flows.quantities import counted
 from flows.verifier.compare import compare

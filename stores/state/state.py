@@ -11,6 +11,7 @@ from stores.state.late_writes import LateWrites
 from stores.state.leases import Lease, Leases
 from stores.state.made_places import MadePlaces
 from stores.state.partitions import Partitions
+from stores.state.plans import Plans
 from stores.state.rejects import Rejects
 from stores.state.repairs import Repairs
 from stores.state.runs import Runs
@@ -43,6 +44,7 @@ class State:
         self.late_writes = LateWrites(database, leases)
         self.made_places = MadePlaces(database, leases)
         self.runs = Runs(database)
+        self.plans = Plans(database)
 
     def close(self) -> None:
         """Close every connection."""

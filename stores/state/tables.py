@@ -220,6 +220,22 @@ runs = sa.Table(
     sa.Column("command", Text, nullable=False),
     sa.Column("report", Binary),  # report.json; NULL until the run has ended
 )
+# What a run's workers load: of each version of a plan its text, its users' own mappers and its routes' fingerprints.
+plans = sa.Table(
+    "plans",
+    metadata,
+    sa.Column("plan", Text, primary_key=True),
+    sa.Column("digest", Text, primary_key=True),  # SHA-256 of the version's manifest
+    sa.Column("contents", Text, nullable=False),  # the digests of its manifest and contents, with spaces between
+    sa.Column("used", Count, nullable=False),  # grows with each registration
+)
+plan_contents = sa.Table(
+    "plan_contents",
+    metadata,
+    sa.Column("plan", Text, primary_key=True),
+    sa.Column("digest", Text, primary_key=True),  # SHA-256 of the content
+    sa.Column("content", Binary, nullable=False),
+)
 # Without a route, so that `forget` keeps it: a place that was made stays made.
 made_places = sa.Table(
     "made_places",

@@ -23,7 +23,7 @@ from waiting import until
 from flows import backfill, check, mismatch_repair, reject_retry
 from flows.connect.lease_renewal import hold_leases
 from flows.connect.stores import open_state
-from flows.orchestration.plan_blocks import read_plan_block, save_plan_block
+from flows.orchestration.plan_blocks import PlanBlock, read_plan_block, save_plan_block
 from flows.orchestration.plan_source import find_plan, name_run
 from flows.orchestration.secret_blocks import read_secret
 from flows.plan.load import load
@@ -88,9 +88,10 @@ def test_every_flow_runs_on_a_worker_whose_plan_is_in_a_block(
 ) -> None:
     deployed = offramp("deploy", plan, "--plan-block", unique, "--run-in", plan.parent, folder=tmp_path)
     assert deployed.code == 0, deployed.err
-    text = plan.read_text()
+    text, mapper = plan.read_text(), plan.with_name("own.py")
     plan.unlink()
-    assert read_plan_block(unique) == text
+    mapper.unlink()
+    assert read_plan_block(unique) == PlanBlock(text, {"own.py": MAPPER})
     log = tmp_path / "worker.log"
     deployments = {name.split()[0].split(".")[1]: one for name, one in server.deployments(unique).items()}
     assert set(deployments) == {"backfill", "check", "mismatch_repair", "reject_retry", "sync", "verification"}

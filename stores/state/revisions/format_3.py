@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic.operations import Operations
 
+from stores.state.column_types import Binary, Count, Text
+
 revision = "3"
 down_revision = "2"
 
@@ -20,4 +22,17 @@ def upgrade(op: Operations) -> None:
         sa.Column("claim", sa.Integer, nullable=False),
         sa.Column("owner", sa.Text, nullable=False),
         sa.Column("busy_until", sa.Float),
+    )
+    op.create_table(
+        "plans",
+        sa.Column("plan", Text, primary_key=True),
+        sa.Column("digest", Text, primary_key=True),
+        sa.Column("contents", Text, nullable=False),
+        sa.Column("used", Count, nullable=False),
+    )
+    op.create_table(
+        "plan_contents",
+        sa.Column("plan", Text, primary_key=True),
+        sa.Column("digest", Text, primary_key=True),
+        sa.Column("content", Binary, nullable=False),
     )
