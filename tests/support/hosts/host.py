@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import os
@@ -10,7 +11,10 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 
 import psutil
 from chaos.commands import Running
@@ -30,7 +34,6 @@ mount -t tmpfs none "$4"
 echo begun
 while sleep 3600; do :; done
 """
-_FAKETIME = "/usr/lib/*/faketime/libfaketimeMT.so.1"
 _CLONE_NEWNET = 0x40000000
 
 
@@ -145,14 +148,19 @@ class Host:
         return sent
 
     def _environment(self, extra: Mapping[str, str]) -> dict[str, str]:
-        clock: dict[str, str] = {}
-        if self.ahead_s:
-            # Elapsed time is that of the machine; only what the clock on the wall says is another.
-            library = next(iter(Path("/").glob(_FAKETIME[1:])), None)
-            assert library is not None, "libfaketime is not installed: apt install libfaketime"
-            clock = {"LD_PRELOAD": str(library), "FAKETIME": f"{self.ahead_s:+d}s", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+        clock = {"LD_PRELOAD": str(_wall_clock()), "CLOCK_AHEAD_S": str(self.ahead_s)} if self.ahead_s else {}
         home = str(HOME)
         return {**os.environ, "HOME": home, "TMPDIR": f"{home}/tmp", **clock, **extra}
+
+
+@cache
+def _wall_clock() -> Path:
+    """Return the library that sets the wall clock of a process."""
+    library = Path(mkdtemp(prefix="wall-clock-")) / "wall_clock.so"
+    atexit.register(rmtree, library.parent, ignore_errors=True)
+    source = Path(__file__).with_name("wall_clock.cpp")
+    subprocess.run(["c++", "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
+    return library
 
 
 def _namespace(pid: int) -> str:
