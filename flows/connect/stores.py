@@ -118,7 +118,7 @@ def open_state(plan: Plan) -> Iterator[State]:
 def open_state_at(url: str, plan: str, lease_s: float) -> Iterator[State]:
     """Give the state at the URL of the plan of this name; see `open_state`."""
     key = (url, plan, lease_s)
-    with _STATES.use(key, lambda: State(*key)) as state:
+    with _STATES.use(key, lambda: State(*key), State.is_usable) as state:
         yield state
 
 
@@ -127,3 +127,9 @@ def open_source(plan: Plan) -> Iterator[MongoDB]:
     """Give the plan's source, shared by all its users in this process, for the length of the body."""
     with _SOURCES.use(plan.source, lambda: MongoDB(plan.source)) as database:
         yield database
+
+
+def keep_open(seconds: float) -> None:
+    """From now on this process keeps states and sources open so long after their last use."""
+    _STATES.keep(seconds)
+    _SOURCES.keep(seconds)

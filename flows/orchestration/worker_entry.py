@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
 from flows.connect.progress import SILENT
-from flows.connect.stores import open_state
+from flows.connect.stores import keep_open, open_state
 from flows.orchestration.artifacts import LOOK_EVERY_S, Counted, artifact_key, shown
 from flows.orchestration.plan_source import WorkerPlan, open_for_work
 from flows.run.jobs import Job
@@ -20,6 +20,8 @@ from stores.contract.stop import PROCESS_STOP, PolledStop, Stop
 from stores.errors import OfframpError
 
 _POLL_EVERY_S = 0.5
+_KEEP_OPEN_S = 30.0
+"""How long a worker that has nothing to do keeps its connections: the next partition comes soon, or none does."""
 
 R = TypeVar("R")
 
@@ -30,6 +32,8 @@ def run_job(plan: WorkerPlan, job: Job[R], *, look_every_s: float = LOOK_EVERY_S
     Copying has no artifact here: the flow shows its progress.
     """
     with open_for_work(plan, job.route) as loaded, open_state(loaded) as state:
+        if loaded.run.runner != "threads":
+            keep_open(_KEEP_OPEN_S)
         stop = PolledStop(lambda: state.work_requests.latest(job.lease).stopped, every_s=_POLL_EVERY_S)
         with ExitStack() as ending:
             if loaded.run.runner != "threads" and not loaded.run.address:  # This process works for no other run.

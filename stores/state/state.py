@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlalchemy as sa
+
+from stores.errors import OfframpError
 from stores.state.claims import Claims
 from stores.state.database import Database
 from stores.state.designs import Designs
@@ -49,6 +52,15 @@ class State:
     def close(self) -> None:
         """Close every connection."""
         self._database.close()
+
+    def is_usable(self) -> bool:
+        """Return whether the database answers, and is the one that was opened."""
+        try:
+            with self._database.reading() as db:
+                db.execute(sa.select(1))
+        except OfframpError:
+            return False
+        return True
 
     def journal(self, lease: Lease, *, documents: bool = False) -> StateJournal:
         """Return the route's checkpoints and rejects as the run that has this lease may write them.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from waiting import until
 
 from stores.sharing import Sharing
 
@@ -53,3 +54,30 @@ def test_a_client_that_cannot_be_made_is_made_for_the_next_user() -> None:
         pass
     with sharing.use("a", Client) as client:
         assert not client.closed
+
+
+def test_a_client_that_is_kept_is_used_again_and_closed_some_time_after_its_last_user() -> None:
+    sharing: Sharing[Client] = Sharing()
+    sharing.keep(1000)
+    with sharing.use("a", Client) as first:
+        pass
+    with sharing.use("a", Client) as again, sharing.use("a", Client):
+        assert again is first
+    assert not first.closed
+    sharing.keep(0.01)
+    with sharing.use("a", Client) as again:
+        assert again is first
+    until(lambda: first.closed, "client closed")
+    with sharing.use("a", Client) as later:
+        assert later is not first
+
+
+def test_a_kept_client_that_is_not_usable_any_more_is_made_anew() -> None:
+    sharing: Sharing[Client] = Sharing()
+    sharing.keep(1000)
+    with sharing.use("a", Client) as first:
+        pass
+    with sharing.use("a", Client, lambda _: False) as second, sharing.use("a", Client, lambda _: False) as same:
+        assert second is not first
+        assert same is second  # It is in use, and not asked.
+    assert first.closed

@@ -293,3 +293,14 @@ def test_a_process_that_opens_the_state_twice_keeps_what_it_writes_while_others_
         "state.close()"
     )
     assert line(process(look, url)) == "1"
+
+
+def test_a_state_is_usable_for_as_long_as_its_file_is_the_one_that_was_opened(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    state = State(f"sqlite:///{path}", "shop")
+    assert state.is_usable()
+    path.rename(tmp_path / "moved.db")
+    assert not state.is_usable()
+    State(f"sqlite:///{path}", "shop").close()
+    assert not state.is_usable()
+    state.close()
