@@ -136,24 +136,32 @@ CODES: Mapping[str, Entry] = {
     "E-STATE-BROKEN": entry(
         "stopped",
         "The state database cannot be read or written.",
-        "Restore the file from a backup and run the same command, or name another file in `state` and start "
-        "over with `offramp backfill PLAN --restart --route ROUTE`.",
+        "Correct what the message names, or restore the state from a backup, and run the same command; or name another"
+        " place in `state` and start over with `offramp backfill PLAN --restart --route ROUTE`.",
     ),
     "E-STATE-GONE": entry(
         "stopped",
-        "The state file was deleted or replaced while the run was at work, or lost what it had of the route.",
-        "Put the same file back and run the same command, or start over with `offramp backfill PLAN --restart"
+        "The state was deleted, replaced or restored from a backup while the run was at work, or lost what it had of"
+        " the route.",
+        "Put the same state back and run the same command, or start over with `offramp backfill PLAN --restart"
         " --route ROUTE`. Let nothing else change the state.",
     ),
     "E-STATE-BUSY": entry(
         "paused",
-        "The state database did not answer in time.",
-        "Make sure that no other program locks the file, then run the same command.",
+        "The state database did not answer in time: a file that another program locks, or a PostgreSQL that is away,"
+        " has no connection left, or only reads.",
+        "Make sure that the file is not locked, or that the server answers, then run the same command.",
+    ),
+    "E-STATE-DRIVER": entry(
+        "refused stopped",
+        "`state` names a PostgreSQL, and the library for it is not installed.",
+        "Install offramp's extra of that name with the command in the message, on each machine that works on the plan.",
     ),
     "E-STATE-OPEN": entry(
         "refused",
         "The state database cannot be opened or created.",
-        "Name a writable file on a local disk in `state`.",
+        "Name a writable file on a local disk in `state`, or correct what the message names of the PostgreSQL: its"
+        " address, the login, or a right, with the statement that gives it.",
     ),
     "E-STATE-UNSAFE": entry(
         "refused stopped",
@@ -170,8 +178,9 @@ CODES: Mapping[str, Entry] = {
     ),
     "E-STATE-URL": entry(
         "refused",
-        "`state` is not the URL of an SQLite file.",
-        "Write sqlite:///path/to/state.db, or sqlite:////absolute/path/to/state.db.",
+        "`state` is not the URL of an SQLite file or of a PostgreSQL.",
+        "Write sqlite:///path/to/state.db, sqlite:////absolute/path/to/state.db, or"
+        " postgresql://user:${PASSWORD}@host/database?sslmode=verify-full.",
     ),
     "E-STATE-VERSION": entry(
         "refused",

@@ -23,6 +23,7 @@ from chromium import Chromium, run_chromium
 from hypothesis import HealthCheck, settings
 from isolation import GUARD, mark
 from plans import Stores
+from postgresqls import Postgresql, pgbouncer, postgresql_server
 from pymongo import MongoClient
 from pymongo.database import Database
 from redis import Redis
@@ -166,6 +167,19 @@ def elasticsearch_url(starts_server: None, tmp_path_factory: pytest.TempPathFact
 def opensearch_url(starts_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with servers.opensearch(tmp_path_factory.mktemp("opensearch")) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def postgresql(starts_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgresql]:
+    with postgresql_server(tmp_path_factory.mktemp("postgresql")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def pgbouncer_port(postgresql: Postgresql, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a PgBouncer in transaction mode before the PostgreSQL."""
+    with pgbouncer(tmp_path_factory.mktemp("pgbouncer"), postgresql) as port:
+        yield port
 
 
 @pytest.fixture

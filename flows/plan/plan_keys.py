@@ -119,7 +119,7 @@ class PlanKeys:
     name: str | None = None
     """The plan's name in the state and in reports; the file's name by default."""
     state: str = "sqlite:///.offramp/state.db"
-    """Where checkpoints, rejects and leases are kept."""
+    """Where checkpoints, rejects and leases are kept: an SQLite file, or a PostgreSQL that several machines share."""
     run: RunKeys = RunKeys()
     """How the work is done."""
     verification: VerificationKeys = VerificationKeys()

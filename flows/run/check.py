@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from mappers.expiry import FROM_INDEX
 from stores.contract.stop import Stop
 from stores.errors import OfframpError, PlanError, TransientError
 from stores.mongodb.configuration import transport_notes
+from stores.state.backend import Backend
 from stores.state.database import backend
 from stores.state.state import State
 from stores.state.upgrade import NotReadyError
@@ -60,6 +61,8 @@ class _StateCheck:
     """What it knows of earlier runs, by route."""
     designs: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     """The designs of places that are on record, by route."""
+    transport_notes: Sequence[str] = ()
+    """What a person should know of the way to it."""
 
 
 def check_plan(plan: Plan, routes: Sequence[Route], folder: Path, stop: Stop, observer: StepObserver) -> PlanCheck:
@@ -120,7 +123,7 @@ def _look(
         source=source,
         state=state.summary,
         report=report,
-        notes=list(transport_notes(plan.source.uri)),
+        notes=[*transport_notes(plan.source.uri), *state.transport_notes],
         error=join_errors(wrong) if wrong else None,
     )
 
@@ -183,12 +186,23 @@ def _emptiness(route: Route, documents: int) -> Sequence[str]:
 
 def _examine_state(plan: Plan, routes: Sequence[Route], checks: Mapping[str, RouteCheck]) -> _StateCheck:
     """Return what the state is, its faults, and what it knows of earlier runs; makes and changes nothing."""
-    place = "the state"
     try:
         database = backend(plan.state)
-        place = database.place
-        if not database.exists():
-            return _StateCheck(f"{place}: not there yet; {database.what_a_run_makes()}")
+    except PlanError as error:
+        return _StateCheck("the state: cannot be used", [RouteFaults("", [error])])
+    found = _look_into_state(plan, routes, checks, database)
+    return replace(found, transport_notes=list(database.transport_notes()))
+
+
+def _look_into_state(
+    plan: Plan, routes: Sequence[Route], checks: Mapping[str, RouteCheck], database: Backend
+) -> _StateCheck:
+    """Return what the state on this database is, but for the way to it."""
+    place = database.place
+    try:
+        with closing(database):
+            if not database.exists():
+                return _StateCheck(f"{place}: not there yet; {database.what_a_run_makes()}")
         state = State(plan.state, plan.name, plan.run.lease_s, read_only=True)
     except NotReadyError as error:
         return _StateCheck(f"{place}: {error.message}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -16,6 +16,9 @@ class Backend(Protocol):
     @property
     def place(self) -> str:
         """How a message names the database: without user, password or options."""
+
+    def transport_notes(self) -> Iterable[str]:
+        """Return what a person should know of the way to the database."""
 
     def exists(self) -> bool:
         """Return whether the state is there; makes nothing.
@@ -35,6 +38,9 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Close every connection."""
+
+    def is_usable(self) -> bool:
+        """Return whether the database answers, and is the one that was opened."""
 
     def writing(self) -> AbstractContextManager[Connection]:
         """Give a transaction that writes, all of it or nothing; see `Database.writing`."""

@@ -11,9 +11,12 @@ from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.exc import ArgumentError
 
 from stores.errors import PlanError
-from stores.state import sqlite_file
+from stores.state import postgresql_url, sqlite_file
 from stores.state.backend import Backend
+from stores.state.postgresql_url import is_postgresql, read_url
 from stores.state.sqlite_file import SqliteFile
+
+_URL_FORMS = f"{sqlite_file.URL_FORM}, or {postgresql_url.URL_FORM}"
 
 
 class Database:
@@ -32,6 +35,10 @@ class Database:
     def close(self) -> None:
         """Close every connection."""
         self._backend.close()
+
+    def is_usable(self) -> bool:
+        """Return whether the database answers, and is the one that was opened."""
+        return self._backend.is_usable()
 
     def key(self, route: str) -> dict[str, Any]:
         """Return the columns that name the route in every table."""
@@ -90,12 +97,20 @@ class Database:
 
 
 def backend(url: str) -> Backend:
-    """Return the database of a state's URL, before it is opened; raises PlanError E-STATE-URL for any other one."""
+    """Return the database of a state's URL, before it is opened; raises PlanError E-STATE-URL for any other one.
+
+    Raises PlanError E-STATE-DRIVER where the library for it is not installed.
+    """
+    if is_postgresql(url):
+        found = read_url(url)
+        from stores.state.postgresql import PostgresqlSchema  # psycopg is an extra.
+
+        return PostgresqlSchema(found)
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        raise PlanError("E-STATE-URL", f"state is not a database URL; write {sqlite_file.URL_FORM}") from None
+        raise PlanError("E-STATE-URL", f"state is not a database URL; write {_URL_FORMS}") from None
     if parsed.drivername not in ("sqlite", "sqlite+pysqlite"):
-        allowed = f"allowed is an SQLite file: write {sqlite_file.URL_FORM}"
+        allowed = f"allowed are an SQLite file and PostgreSQL: write {_URL_FORMS}"
         raise PlanError("E-STATE-URL", f"state is of {parsed.drivername!r}; {allowed}")
     return SqliteFile(parsed)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -65,37 +64,36 @@ class Leases:
         owner = owner_of_this_process(outlived=outlived)
         where = self._database.where(leases, route)
         with self._database.writing() as db:
-            row = db.execute(sa.select(leases).where(where)).one_or_none()
-            now = Moment.now()
-            if row is not None and row.owner and row.expires > now.wall_s and not is_gone(row.owner):
+            new = self._database.key(route) | {"owner": "", "fence": 0, "expires": 0.0}
+            self._database.upsert(db, leases, [new], {})
+            # FOR UPDATE, unlike the update that follows, waits for whoever writes under the lease: see `_expires`.
+            row = db.execute(sa.select(leases).where(where).with_for_update()).one()
+            before, now = Moment.now(), self._database.now(db)
+            if row.owner and row.expires > now and not is_gone(row.owner):
                 raise TransientError(
                     "E-LEASE-HELD",
                     f"route {route}: another run ({row.owner.partition(' ')[0]}) is working on it; wait until it"
                     f" ends, or stop it, then run the same command (its lease expires in"
-                    f" {row.expires - now.wall_s:.0f} s if it is dead)",
+                    f" {row.expires - now:.0f} s if it is dead)",
                 )
             busy_until = db.execute(
                 sa.select(sa.func.max(claims.c.busy_until)).where(self._database.where(claims, route))
             ).scalar_one()
-            if busy_until is not None and busy_until > now.wall_s:
+            if busy_until is not None and busy_until > now:
                 raise TransientError(
                     "E-LEASE-HELD",
                     f"route {route}: a worker that an earlier run lost may still write to the target for"
-                    f" {busy_until - now.wall_s:.0f} s; run the same command after that",
+                    f" {busy_until - now:.0f} s; run the same command after that",
                 )
             # The earlier run's workers have nothing to give to this run's.
             for table in (work_requests, claims):
                 db.execute(sa.delete(table).where(self._database.where(table, route)))
-            fence = 1 if row is None else row.fence + 1
-            end = now.after(self.lease_s)
-            values = {"owner": owner, "fence": fence, "expires": end.wall_s}
-            if row is None:
-                db.execute(sa.insert(leases).values(**self._database.key(route), **values))
-            else:
-                db.execute(sa.update(leases).where(where).values(**values))
+            fence = row.fence + 1
+            values = {"owner": owner, "fence": fence, "expires": now + self.lease_s}
+            db.execute(sa.update(leases).where(where).values(**values))
         lease = Lease(self._database.plan, route, owner, fence)
         lease.term.renewed_here = True
-        lease.term.lasts_until(end)
+        lease.term.lasts_until(before.after(self.lease_s))
         return lease
 
     def renew(self, lease: Lease) -> None:
@@ -105,13 +103,14 @@ class Leases:
         """
         try:
             with self._database.writing() as db:
-                end = Moment.now().after(self.lease_s)
-                if not db.execute(sa.update(leases).where(self._is_current(lease)).values(expires=end.wall_s)).rowcount:
+                before, expires = Moment.now(), self._database.now(db) + self.lease_s
+                # It changes no column of the key, so it waits for nobody who writes under the lease.
+                if not db.execute(sa.update(leases).where(self._is_current(lease)).values(expires=expires)).rowcount:
                     raise _lost(lease)
         except PermanentError:
             lease.term.give_up()
             raise
-        lease.term.lasts_until(end)
+        lease.term.lasts_until(before.after(self.lease_s))
 
     def release(self, *held: Lease) -> None:
         """The routes are free at once; nothing happens to one that another run has taken over."""
@@ -119,8 +118,10 @@ class Leases:
             lease.term.give_up()
         if held:
             with self._database.writing() as db:
-                for lease in held:
-                    db.execute(sa.update(leases).where(self._is_current(lease)).values(owner="", expires=0.0))
+                for lease in sorted(held, key=lambda each: each.route):
+                    here = self._is_current(lease)
+                    if db.execute(sa.select(leases.c.fence).where(here).with_for_update()).first():
+                        db.execute(sa.update(leases).where(here).values(owner="", expires=0.0))
 
     def ensure(self, lease: Lease) -> None:
         """Return only while this run may write; raises LeaseLost if the lease has expired or was taken over.
@@ -139,8 +140,8 @@ class Leases:
         """Return the ``host/pid`` of the run that has the route now, "" if no run has."""
         with self._database.reading() as db:
             row = db.execute(sa.select(leases).where(self._database.where(leases, route))).one_or_none()
-        if row is None or not row.owner or row.expires <= time.time() or is_gone(row.owner):
-            return ""
+            if row is None or not row.owner or row.expires <= self._database.now(db) or is_gone(row.owner):
+                return ""
         return str(row.owner).partition(" ")[0]
 
     @contextmanager
@@ -167,17 +168,21 @@ class Leases:
         )
 
     def _learn_term(self, lease: Lease) -> None:
-        """The term of the lease in this process ends when the state says, or before; raises LeaseLost as `ensure`."""
-        now = Moment.now()
+        """The term of the lease in this process ends when the state says, or before; raises LeaseLost as `ensure`.
+
+        The end is reckoned from a moment before the state was asked how long it is until then, by this process's own
+        clocks: those of the machine and of the database need not agree.
+        """
+        before = Moment.now()
         try:
             # It locks rows: who claims the job of this lease waits until the end is learned, or this finds it claimed.
             with self._database.writing() as db:
-                expires = self._expires(db, lease)
+                left_s = self._expires(db, lease) - self._database.now(db)
         except LeaseLost:
             lease.term.give_up()
             raise
-        # The wall clock may have been set back since the lease was renewed: it never lasts longer than a full term.
-        lease.term.lasts_until(Moment(now.boot_s + min(self.lease_s, expires - now.wall_s), expires))
+        # The database's clock may have been set back since the lease was renewed: it lasts no longer than a full term.
+        lease.term.lasts_until(before.after(min(self.lease_s, left_s)))
 
     def _expires(self, db: sa.Connection, lease: Lease) -> float:
         """Return the lease's end, and keep lease and claim as they are until the transaction ends; raises LeaseLost."""

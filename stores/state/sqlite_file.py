@@ -7,7 +7,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from sqlalchemy.dialects import sqlite as dialect
 from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
 
-from stores.errors import PermanentError, PlanError, TransientError
+from stores.errors import OfframpError, PermanentError, PlanError, TransientError
 from stores.private_paths import UnsafePathError, make_private_file, refuse_unsafe_file
 from stores.state.backup import keep_copy
 from stores.state.upgrade import Format, bring_up_to_date, is_current, refuse_unready
@@ -45,6 +45,10 @@ class SqliteFile:
     def place(self) -> str:
         """The file as the plan names it."""
         return str(self._path)
+
+    def transport_notes(self) -> Iterable[str]:
+        """Return nothing: a file is on this machine."""
+        return ()
 
     def exists(self) -> bool:
         """Return whether the file is there; raises PlanError where it is not and could not be made."""
@@ -77,7 +81,17 @@ class SqliteFile:
 
     def close(self) -> None:
         """Close every connection."""
-        self._opened().dispose()
+        if self._engine is not None:
+            self._engine.dispose()
+
+    def is_usable(self) -> bool:
+        """Return whether the file is the one that was opened, and can be read."""
+        try:
+            with self.reading() as db:
+                db.execute(sa.select(1))
+        except OfframpError:
+            return False
+        return True
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sqlalchemy as sa
-
-from stores.errors import OfframpError
 from stores.state.claims import Claims
 from stores.state.database import Database
 from stores.state.designs import Designs
@@ -55,12 +52,7 @@ class State:
 
     def is_usable(self) -> bool:
         """Return whether the database answers, and is the one that was opened."""
-        try:
-            with self._database.reading() as db:
-                db.execute(sa.select(1))
-        except OfframpError:
-            return False
-        return True
+        return self._database.is_usable()
 
     def journal(self, lease: Lease, *, documents: bool = False) -> StateJournal:
         """Return the route's checkpoints and rejects as the run that has this lease may write them.

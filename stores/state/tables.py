@@ -108,13 +108,13 @@ leases = sa.Table(
 claims = sa.Table(
     "claims",
     metadata,
-    sa.Column("plan", sa.Text, primary_key=True),
-    sa.Column("route", sa.Text, primary_key=True),
-    sa.Column("work", sa.Text, primary_key=True),
+    sa.Column("plan", Text, primary_key=True),
+    sa.Column("route", Text, primary_key=True),
+    sa.Column("work", Text, primary_key=True),
     sa.Column("number", sa.Integer, primary_key=True),
-    sa.Column("claim", sa.Integer, nullable=False),  # grows with each claim of the job
-    sa.Column("owner", sa.Text, nullable=False),  # the process at work on it, "" while nothing of it is under way
-    sa.Column("busy_until", sa.Float),  # when the last of those whose claim was replaced can change the target no more
+    sa.Column("claim", Count, nullable=False),  # grows with each claim of the job
+    sa.Column("owner", Text, nullable=False),  # the process at work on it, "" while nothing of it is under way
+    sa.Column("busy_until", Seconds),  # when the last of those whose claim was replaced can change the target no more
 )
 late_writes = sa.Table(
     "late_writes",

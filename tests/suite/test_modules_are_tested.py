@@ -105,6 +105,10 @@ TESTED_THROUGH = {
         "stores.state.tables",
     ],
     "stores/state/test_rejects.py": ["stores.state.column_types"],
+    "stores/state/test_postgresql.py": [
+        "flows.demo.postgresql_cluster",
+        "stores.state.postgresql",
+    ],
     "stores/state/test_claims.py": ["stores.state.claims"],
     "stores/state/test_partitions.py": ["stores.state.journal"],
     "stores/state/test_steps.py": ["stores.state.steps"],

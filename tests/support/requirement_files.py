@@ -64,8 +64,8 @@ class Layer:
 LAYERS = (
     Layer("build", build=True),
     Layer("base"),
-    *(Layer(extra, extra, ("base",)) for extra in ("demo", "opensearch", "dask", "ray")),
-    Layer("check", "check", ("build", "demo", "opensearch", "dask")),
+    *(Layer(extra, extra, ("base",)) for extra in ("demo", "opensearch", "postgresql", "dask", "ray")),
+    Layer("check", "check", ("build", "demo", "opensearch", "postgresql", "dask")),
 )
 SERVED = tuple(layer.name for layer in LAYERS if layer.name != "check")
 """The files whose every package has a wheel for each of `PYTHONS` on each of `PLATFORMS`."""

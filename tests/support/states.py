@@ -1,4 +1,4 @@
-"""A state as tests begin it, and a look at its file past the modules under test."""
+"""A state as tests begin it, and a look at its database past the modules under test."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import sqlite3
 import subprocess
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 
 import waiting
+from postgresqls import raw
 
 from stores.contract.journal import Tally
 from stores.contract.source import Partition
@@ -43,23 +45,25 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def execute(url: str, script: str) -> None:
-    """Run SQL on the file itself."""
-    db = sqlite3.connect(url.removeprefix("sqlite:///"))
-    try:
-        db.executescript(script)
-    finally:
-        db.close()
+    """Run SQL on the database itself."""
+    if url.startswith("sqlite"):
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as db:
+            db.executescript(script)
+    else:
+        with closing(raw(url)) as postgresql:
+            postgresql.execute(script)
 
 
 def rows(url: str, query: str) -> list[tuple[object, ...]]:
-    """Ask the file itself."""
-    db = sqlite3.connect(url.removeprefix("sqlite:///"))
-    try:
-        return db.execute(query).fetchall()
-    finally:
-        db.close()
+    """Ask the database itself."""
+    if url.startswith("sqlite"):
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as db:
+            return db.execute(query).fetchall()
+    with closing(raw(url)) as postgresql:
+        return postgresql.execute(query).fetchall()
 
 
 def everything(url: str) -> list[list[tuple[object, ...]]]:
-    """Return all that is on record of routes, partitions, rejects and leases."""
-    return [rows(url, f"SELECT * FROM {table}") for table in ("routes", "partitions", "rejects", "leases")]
+    """Return all that is on record of routes, partitions, rejects and leases, in order."""
+    tables = ("routes", "partitions", "rejects", "leases")
+    return [sorted(rows(url, f"SELECT * FROM {table}"), key=repr) for table in tables]

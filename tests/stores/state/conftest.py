@@ -9,14 +9,29 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from postgresqls import Postgresql
 
 from stores.state.leases import Lease
 from stores.state.state import State
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
+def sqlite_url(tmp_path: Path) -> str:
+    """The URL of a state in a file, for tests of what is so there alone."""
     return f"sqlite:///{tmp_path}/state.db"
+
+
+@pytest.fixture
+def postgresql_url(postgresql: Postgresql, unique: str) -> Iterator[str]:
+    """The URL of a state in a schema of the test's own, for tests of what is so there alone."""
+    yield postgresql.url(unique)
+    postgresql.execute(f"DROP SCHEMA IF EXISTS {unique} CASCADE")
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.server)])
+def url(request: pytest.FixtureRequest) -> str:
+    """The URL of a state in each database in turn."""
+    return str(request.getfixturevalue(f"{request.param}_url"))
 
 
 @pytest.fixture

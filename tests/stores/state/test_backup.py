@@ -15,6 +15,12 @@ from stores.state.backup import keep_copy
 from stores.state.state import State
 
 
+@pytest.fixture
+def url(sqlite_url: str) -> str:
+    """No earlier release wrote to another database."""
+    return sqlite_url
+
+
 def test_the_copy_holds_what_is_committed_for_its_owner_alone(state: State, url: str, tmp_path: Path) -> None:
     begun(state)
     before = os.umask(0)

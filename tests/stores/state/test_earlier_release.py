@@ -26,6 +26,12 @@ from stores.state.verification import Pass, StoredFinding
 WHEN = 1763971200.0
 
 
+@pytest.fixture
+def url(sqlite_url: str) -> str:
+    """No earlier release wrote to another database."""
+    return sqlite_url
+
+
 @pytest.fixture(autouse=True)
 def _earlier(url: str) -> None:
     execute(url, Path(__file__).with_name("state-542cb7c.sql").read_text())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import bson
 import pytest
-from states import begun
+from states import begun, execute
 
 from stores.errors import LeaseLost
 from stores.state.lease_term import Moment
@@ -27,11 +27,13 @@ def overtaken(state: State, opened: Callable[..., State]) -> tuple[Lease, Lease,
     return old, other.leases.acquire("orders"), other
 
 
-def lapse(lease: Lease, *, failing: bool = False, gone: Path | None = None) -> None:
+def lapse(lease: Lease, *, failing: bool = False, gone: str = "") -> None:
     """Let the lease end, as if the process had been stopped; then the answer fails to come, or the state is gone."""
     lease.term.lasts_until(Moment.now())
-    if gone is not None:
-        gone.unlink()
+    if gone.startswith("sqlite"):
+        Path(gone.removeprefix("sqlite:///")).unlink()
+    elif gone:
+        execute(gone, "DROP TABLE meta")
     if failing:
         raise ConnectionError("the answer did not come")
 
@@ -89,4 +91,4 @@ def test_where_no_document_is_known_or_can_be_kept_a_verification_is_asked_for(
         lapse(old)
     old.term.lasts_until(Moment.now().after(60))
     with pytest.raises(LeaseLost, match="are not on record"), state.journal(old).writing(DOCUMENTS):
-        lapse(old, gone=Path(url.removeprefix("sqlite:///")))
+        lapse(old, gone=url)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sqlite3
 import subprocess
 import threading
 import time
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from states import LIMIT_S, PARTITIONS, begun, everything, line, rows, tally, until
+from states import LIMIT_S, PARTITIONS, begun, everything, execute, line, rows, tally, until
 
 from stores.contract.journal import Reject, Tally
 from stores.errors import LeaseLost, OfframpError, TransientError
@@ -117,15 +116,11 @@ def test_the_lease_of_a_process_we_cannot_see_is_free_only_when_it_expires(
     own = str(rows(url, "SELECT owner FROM leases")[0][0])
     name, namespace, started = own.split(" ")
     foreign = f"elsewhere/1 {namespace} {started}" if other == "host" else f"{name} pid:[1] {int(started) - 1}"
-    db = sqlite3.connect(url.removeprefix("sqlite:///"))
-    db.execute("UPDATE leases SET owner = ?, expires = ?", (foreign, time.time() + 3600))
-    db.commit()
+    execute(url, f"UPDATE leases SET owner = '{foreign}', expires = {time.time() + 3600}")
     with pytest.raises(TransientError):
         state.leases.acquire("orders")
     assert state.leases.holder("orders") == foreign.partition(" ")[0]
-    db.execute("UPDATE leases SET expires = ?", (time.time() - 1,))
-    db.commit()
-    db.close()
+    execute(url, f"UPDATE leases SET expires = {time.time() - 1}")
     assert state.leases.holder("orders") == ""
     assert state.leases.acquire("orders").fence == 2
 
@@ -134,10 +129,7 @@ def test_a_pid_that_another_process_has_now_does_not_hold_a_lease(opened: Callab
     state = opened(lease_s=3600)
     state.leases.acquire("orders")
     name, namespace, started = str(rows(url, "SELECT owner FROM leases")[0][0]).split(" ")
-    db = sqlite3.connect(url.removeprefix("sqlite:///"))
-    db.execute("UPDATE leases SET owner = ?", (f"{name} {namespace} {int(started) - 1}",))
-    db.commit()
-    db.close()
+    execute(url, f"UPDATE leases SET owner = '{name} {namespace} {int(started) - 1}'")
     assert state.leases.acquire("orders").fence == 2
 
 
@@ -192,10 +184,7 @@ def test_an_expired_lease_is_taken_over_and_the_old_one_can_do_nothing(opened: C
 def test_a_lease_that_is_renewed_lasts_another_full_term(opened: Callable[..., State], url: str) -> None:
     state = opened(lease_s=600)
     lease = state.leases.acquire("orders")
-    db = sqlite3.connect(url.removeprefix("sqlite:///"))
-    db.execute("UPDATE leases SET expires = ?", (time.time() + 5,))
-    db.commit()
-    db.close()
+    execute(url, f"UPDATE leases SET expires = {time.time() + 5}")
     before = time.time()
     state.leases.renew(lease)
     ((expires,),) = rows(url, "SELECT expires FROM leases")

@@ -33,7 +33,8 @@ def test_what_is_registered_again_adds_nothing(state: State, url: str) -> None:
 
 def test_a_content_that_was_altered_is_not_given_until_it_is_registered_again(state: State, url: str) -> None:
     digest = state.plans.register(b"manifest", [b"text"])
-    execute(url, f"UPDATE plan_contents SET content = CAST('other' AS BLOB) WHERE digest = '{digest_of(b'text')}'")
+    binary = "BLOB" if url.startswith("sqlite") else "BYTEA"
+    execute(url, f"UPDATE plan_contents SET content = CAST('other' AS {binary}) WHERE digest = '{digest_of(b'text')}'")
     assert state.plans.contents([digest, digest_of(b"text")]) == {digest: b"manifest"}
     state.plans.register(b"manifest", [b"text"])
     assert state.plans.contents([digest_of(b"text")]) == {digest_of(b"text"): b"text"}

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from pathlib import Path
 
 from stores.contract.source import Partition
 from stores.state.runs import MOST_RUNS
 from stores.state.state import State
 
 
-def test_a_run_is_on_record_from_its_begin_and_outlives_a_restart(tmp_path: Path) -> None:
-    state = State(f"sqlite:///{tmp_path / 'state.db'}", "shop")
+def test_a_run_is_on_record_from_its_begin_and_outlives_a_restart(url: str) -> None:
+    state = State(url, "shop")
     runs = state.runs
     runs.begin("backfill", "2026-01-01T00:00:00.000001+00:00")
     runs.begin("verify", "2026-01-02T00:00:00.000001+00:00")
     runs.end("2026-01-01T00:00:00.000001+00:00", b'{"odd": "\\udc80"}')
-    other = State(f"sqlite:///{tmp_path / 'state.db'}", "other")
+    other = State(url, "other")
     other.runs.begin("backfill", "2026-01-03T00:00:00.000001+00:00")
     other.close()
     lease = state.leases.acquire("orders")
@@ -28,8 +27,8 @@ def test_a_run_is_on_record_from_its_begin_and_outlives_a_restart(tmp_path: Path
     state.close()
 
 
-def test_only_the_latest_are_kept(tmp_path: Path) -> None:
-    state = State(f"sqlite:///{tmp_path / 'state.db'}", "shop")
+def test_only_the_latest_are_kept(url: str) -> None:
+    state = State(url, "shop")
     runs = state.runs
     for number in range(MOST_RUNS + 5):
         runs.begin("verify", f"2026-01-01T00:00:00.{number:06d}+00:00")

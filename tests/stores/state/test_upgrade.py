@@ -26,6 +26,12 @@ OLD = "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT); INSERT INTO meta VA
 
 
 @pytest.fixture
+def url(sqlite_url: str) -> str:
+    """No earlier release wrote to another database."""
+    return sqlite_url
+
+
+@pytest.fixture
 def old(url: str) -> str:
     """Return the URL of a whole state of format 2."""
     engine = sa.create_engine(url)

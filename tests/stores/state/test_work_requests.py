@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import pytest
 from state_traffic import counted_transactions
@@ -72,8 +71,8 @@ def test_the_next_run_begins_without_the_requests_of_the_last(state: State, leas
     assert not state.work_requests.requested(successor)
 
 
-def test_plans_in_one_file_do_not_stop_each_other(state: State, lease: Lease, tmp_path: Path) -> None:
-    other = State(f"sqlite:///{tmp_path / 'state.db'}", "archive")
+def test_plans_in_one_file_do_not_stop_each_other(state: State, lease: Lease, url: str) -> None:
+    other = State(url, "archive")
     theirs = other.leases.acquire("orders")
     other.work_requests.stop([theirs])
     assert (other.work_requests.stopped(theirs), state.work_requests.stopped(lease)) == (True, False)

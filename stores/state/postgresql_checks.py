@@ -1,0 +1,72 @@
+"""What a PostgreSQL must be and allow, looked at before a state on it is used: version, encoding and rights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from sqlalchemy.engine import Connection
+
+from stores.errors import PlanError
+from stores.state.postgresql_url import PostgresqlUrl
+
+OLDEST_SERVER = 15
+"""The oldest major version that this was tested with."""
+
+_LOOK = """
+SELECT version() AS product, current_setting('server_version_num')::int AS version,
+    pg_encoding_to_char(d.encoding) AS encoding, current_user::text AS "user", d.datname::text AS database,
+    has_database_privilege(d.oid, 'CREATE') AS may_make_schema, n.oid IS NOT NULL AS there,
+    coalesce(has_schema_privilege(n.oid, 'USAGE'), false) AS may_use,
+    coalesce(has_schema_privilege(n.oid, 'CREATE'), false) AS may_make_tables,
+    EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = n.oid AND c.relkind = 'r') AS tables,
+    EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = n.oid AND c.relkind = 'r' AND NOT (
+        has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
+        AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE'))) AS closed
+FROM pg_database d LEFT JOIN pg_namespace n ON n.nspname = %(schema)s
+WHERE d.datname = current_database()
+"""
+
+
+def look(db: Connection, url: PostgresqlUrl) -> bool:
+    """Return whether the schema is there; raises PlanError where the server or the rights in it do not suffice."""
+    found = db.exec_driver_sql(_LOOK, {"schema": url.schema}).one()
+    if not found.product.startswith("PostgreSQL ") or found.version < OLDEST_SERVER * 10_000:
+        raise _refused(url, f"it is {found.product.split(',')[0]}; PostgreSQL {OLDEST_SERVER} or later is needed")
+    if found.encoding != "UTF8":
+        raise _refused(url, f"the database's encoding is {found.encoding}; make one with ENCODING 'UTF8'")
+    schema, user = (sql.Identifier(name).as_string() for name in (url.schema, found.user))
+    database = sql.Identifier(found.database).as_string()
+    if not found.there:
+        if not found.may_make_schema:
+            raise _refused(
+                url,
+                f"the schema is not there, and the user may not make it; let an administrator run CREATE SCHEMA"
+                f" {schema} AUTHORIZATION {user}; or GRANT CREATE ON DATABASE {database} TO {user};",
+            )
+        return False
+    if not found.may_use or (not found.tables and not found.may_make_tables):
+        raise _refused(
+            url,
+            f"the user may not use the schema; let an administrator run GRANT USAGE, CREATE ON SCHEMA {schema} TO"
+            f" {user};",
+        )
+    if found.closed:
+        raise _refused(
+            url,
+            f"the user may not read and write the tables; let their owner run GRANT SELECT, INSERT, UPDATE, DELETE"
+            f" ON ALL TABLES IN SCHEMA {schema} TO {user}; GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO"
+            f" {user};",
+        )
+    return True
+
+
+def driver_of(db: Connection) -> psycopg.Connection[Any]:
+    """Return the driver's connection: a statement that it executes may be several, and its % is no parameter."""
+    found: psycopg.Connection[Any] = db.connection.driver_connection  # type: ignore[assignment]
+    return found
+
+
+def _refused(url: PostgresqlUrl, what: str) -> PlanError:
+    return PlanError("E-STATE-OPEN", f"state {url.place} cannot be used: {what}")
