@@ -17,7 +17,7 @@ from flows.orchestration.report_ending import end_with_report
 from flows.orchestration.tasks import prefect_workers
 from flows.orchestration.waiting import wait_for_routes
 from flows.plan.load import load
-from flows.reporting.files import default_folder, refuse_unwritable
+from flows.reporting.files import Folder, default_folder, named_folder, refuse_unwritable
 from flows.reporting.model import Report
 from flows.run.backfill import backfill as run_backfill
 from flows.run.workers import Run
@@ -45,7 +45,8 @@ def backfill(
         verify: How to compare the targets afterwards: none, counts, sample, or full (every document, both directions).
         restart: Start these routes over: forget their checkpoints, copy everything again, and delete what no document
             maps to any more.
-        report: Folder for report.json, .md and .html; .offramp/reports/<plan> beside the plan unless given.
+        report: Folder for report.json, .md and .html, or s3://bucket/prefix; .offramp/reports/<plan> beside the plan
+            unless given.
         wait_minutes: Wait up to so long for another run at work on these routes, such as a sync, before failing.
         show_values: Show the differing values in samples; they may be personal data.
     """
@@ -53,7 +54,7 @@ def backfill(
     def work(stop: Stop) -> Ending[Report]:
         source = find_plan(plan)
         loaded = open_plan(source)
-        folder = Path(report) if report else default_folder(loaded)
+        folder = named_folder(report) if report else default_folder(loaded)
         refuse_unwritable(folder)
         chosen = loaded.chosen(routes or ())
         options = VerifyOptions(verify, show_values=show_values)
@@ -72,7 +73,7 @@ def run(
     level: Level,
     *,
     restart: bool = False,
-    folder: Path | None = None,
+    folder: Folder | None = None,
     show_values: bool = False,
 ) -> Report:
     """The flow has run here and Prefect has its record; returns the report, clean or not.

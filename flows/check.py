@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from prefect import flow
@@ -13,7 +12,7 @@ from flows.orchestration.ending import Ending, end_flow
 from flows.orchestration.plan_source import find_plan, name_run, open_plan
 from flows.orchestration.summary import error_line
 from flows.quantities import counted, number
-from flows.reporting.files import default_folder
+from flows.reporting.files import default_folder, named_folder
 from flows.run.check import PlanCheck, check_plan
 from flows.run.check_text import as_lines
 from flows.run.console import display
@@ -35,7 +34,7 @@ def check(plan: str, routes: list[str] | None = None, report: str | None = None)
 
     def work(stop: Stop) -> Ending[PlanCheck]:
         loaded = open_plan(find_plan(plan))
-        folder = Path(report) if report else default_folder(loaded)
+        folder = named_folder(report) if report else default_folder(loaded)
         with display(quiet=False) as observer:
             checked = check_plan(loaded, loaded.chosen(routes or ()), folder, stop, observer.stepped)
         echo(*as_lines(checked, stdout_width()))

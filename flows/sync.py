@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 from prefect import flow
@@ -15,7 +14,7 @@ from flows.orchestration.plan_source import find_plan, name_run, open_plan
 from flows.orchestration.report_ending import end_with_report
 from flows.orchestration.skipped_runs import remove_skipped_runs
 from flows.replication.sync import sync as run_sync
-from flows.reporting.files import refuse_unwritable
+from flows.reporting.files import named_folder, refuse_unwritable
 from flows.reporting.model import Report
 from stores.contract.stop import Stop
 
@@ -35,13 +34,13 @@ def sync(
     Args:
         plan: Path of the plan's YAML file, absolute or relative to the run's working directory, or block:NAME.
         routes: Only these routes of the plan; all of them unless given.
-        report: Folder for report.json and report.md; none are written unless given.
+        report: Folder for report.json, .md and .html, or s3://bucket/prefix; none are written unless given.
         lag_minutes: A route that is further behind its source when the run ends is shown as lagging.
     """
 
     def work(stop: Stop) -> Ending[Report]:
         loaded = open_plan(find_plan(plan))
-        folder = Path(report) if report else None
+        folder = named_folder(report) if report else None
         if folder is not None:
             refuse_unwritable(folder)
         chosen = loaded.chosen(routes or ())

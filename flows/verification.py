@@ -16,7 +16,7 @@ from flows.orchestration.report_ending import end_with_report
 from flows.orchestration.tasks import prefect_workers
 from flows.orchestration.waiting import wait_for_routes
 from flows.plan.load import load
-from flows.reporting.files import default_folder, refuse_unwritable
+from flows.reporting.files import Folder, default_folder, named_folder, refuse_unwritable
 from flows.reporting.model import Report
 from flows.run.verify import verify
 from flows.run.workers import Run
@@ -48,7 +48,8 @@ def verification(
         routes: Only these routes of the plan; all of them unless given.
         level: counts compares only how many records there are; sample compares documents drawn at random; full compares
             every document, in both directions, and goes on where an earlier run stopped.
-        report: Folder for report.json, .md and .html; .offramp/reports/<plan> beside the plan unless given.
+        report: Folder for report.json, .md and .html, or s3://bucket/prefix; .offramp/reports/<plan> beside the plan
+            unless given.
         wait_minutes: Wait up to so long for another run at work on these routes, such as a sync, before failing.
         sample: How many documents `sample` draws.
         confidence: The confidence of the bound that a sample gives.
@@ -60,7 +61,7 @@ def verification(
     def work(stop: Stop) -> Ending[Report]:
         source = find_plan(plan)
         loaded = open_plan(source)
-        folder = Path(report) if report else default_folder(loaded)
+        folder = named_folder(report) if report else default_folder(loaded)
         refuse_unwritable(folder)
         chosen = loaded.chosen(routes or ())
         options = VerifyOptions(level, sample, confidence, restart, canary, show_values)
@@ -71,7 +72,9 @@ def verification(
     return end_flow(work)
 
 
-def run(plan_path: Path, routes: Sequence[str], wanted: Level | VerifyOptions, *, folder: Path | None = None) -> Report:
+def run(
+    plan_path: Path, routes: Sequence[str], wanted: Level | VerifyOptions, *, folder: Folder | None = None
+) -> Report:
     """The flow has run here and Prefect has its record; returns the report, clean or not.
 
     An OfframpError, such as a plan at fault, propagates as itself; raises ValueError for the level none.

@@ -15,6 +15,7 @@ from flows.cli.signals import interruptible, leave
 from flows.terminal import echo, print_json, stdout_on_stderr
 
 if TYPE_CHECKING:
+    from flows.reporting.files import Folder
     from flows.run.restart_preview import Preview
     from flows.verifier.job import Level
 
@@ -52,7 +53,7 @@ def backfill(
     restart: bool,
     dry_run: bool,
     show_values: bool,
-    folder: Path | None,
+    folder: Folder | None,
     as_json: bool,
     prefect: bool,
 ) -> None:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flows.cli.options import JSON, PLAN, ROUTES
+from flows.cli.options import JSON, PLAN, ROUTES, ReportFolder
 from flows.cli.signals import interruptible, leave
 from flows.terminal import echo, print_json, stdout_width
 
 if TYPE_CHECKING:
+    from flows.reporting.files import Folder
     from flows.run.check import PlanCheck
 
 
@@ -22,11 +23,11 @@ if TYPE_CHECKING:
     "--report",
     "folder",
     metavar="DIR",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=ReportFolder(),
     help="Folder of a run's report, to find its faults. [default: .offramp/reports/<plan> beside the plan]",
 )
 @JSON
-def check(plan_path: Path, routes: tuple[str, ...], folder: Path | None, as_json: bool) -> None:
+def check(plan_path: Path, routes: tuple[str, ...], folder: Folder | None, as_json: bool) -> None:
     """Find every fault of PLAN, its source, targets, state and report folder; writes nothing."""
     from flows import exit_codes
     from flows.plan.load import load

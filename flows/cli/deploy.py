@@ -64,7 +64,8 @@ _MOST_MINUTES = 24 * 60
     "--report-at",
     "report_folder",
     metavar="DIR",
-    help="Folder of the reports for the runs, where they cannot write beside the plan. [default: .offramp beside PLAN]",
+    help="Folder of the reports for the runs, or s3://bucket/prefix, where they cannot write beside the plan."
+    " [default: .offramp beside PLAN]",
 )
 @click.option(
     "--yaml", "as_yaml", is_flag=True, help="Print the deployments as a prefect.yaml, without asking a server."
@@ -91,7 +92,6 @@ def deploy(
     """
     from flows.orchestration import deployments
     from flows.plan.load import load
-    from flows.reporting.files import default_folder, refuse_unwritable
 
     if serve and (as_yaml or plan_at or block or folder):
         raise click.UsageError("--serve runs the plan here; remove --yaml, --plan-at, --plan-block and --run-in")
@@ -103,7 +103,7 @@ def deploy(
     reference = f"block:{block}" if block else plan_at or str(here)
     folder = folder or str(PurePosixPath(plan_at or str(here)).parent)
     if not (elsewhere or as_yaml):
-        refuse_unwritable(Path(folder) / report_folder if report_folder else default_folder(plan), "--report-at")
+        _refuse_report_folder(plan, folder, report_folder)
     common, alone = _schedules(plan, every)
     made = deployments.deployments(
         deployments.Wanted(
@@ -136,6 +136,18 @@ def deploy(
     if on_demand is not None:
         echo("", f"now:  prefect deployment run '{on_demand.full_name}'")
     echo(f"next: prefect worker start --pool {pool}")
+
+
+def _refuse_report_folder(plan: Plan, folder: str, report_folder: str | None) -> None:
+    """Return if runs of this machine can write their reports, as far as it is known here; raises PlanError if not.
+
+    Of a place in S3 only the workers' credentials tell.
+    """
+    from flows.reporting.files import default_folder, named_folder, refuse_unwritable
+
+    chosen = named_folder(report_folder, "--report-at") if report_folder else default_folder(plan)
+    if isinstance(chosen, Path):
+        refuse_unwritable(Path(folder) / chosen, "--report-at")
 
 
 def _schedules(plan: Plan, every: tuple[str, ...]) -> tuple[int, Mapping[str, int]]:

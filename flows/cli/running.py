@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from flows.cli.options import ReportFolder
 from flows.cli.signals import FLOW_STOP_WITHIN_S, interruptible, leave
 from flows.terminal import echo, print_json, stdout_on_stderr, stdout_width
 
 if TYPE_CHECKING:
     from flows.plan.model import Plan
+    from flows.reporting.files import Folder
     from flows.reporting.model import Report
     from flows.run.workers import Run
 
@@ -22,8 +24,9 @@ REPORT = click.option(
     "--report",
     "folder",
     metavar="DIR",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Where report.json, report.md and report.html go. [default: .offramp/reports/<plan> beside the plan]",
+    type=ReportFolder(),
+    help="Where report.json, report.md and report.html go: a folder, or s3://bucket/prefix."
+    " [default: .offramp/reports/<plan> beside the plan]",
 )
 VALUES = click.option(
     "--show-values",
@@ -65,7 +68,7 @@ def needs_prefect(plan: Plan) -> bool:
     return bool(os.environ.get("PREFECT_API_URL")) or plan.run.runner in ("dask", "ray")
 
 
-def opened_plan(plan_path: Path, folder: Path | None) -> tuple[Plan, Path]:
+def opened_plan(plan_path: Path, folder: Folder | None) -> tuple[Plan, Folder]:
     """Return the plan and where the report goes, which can be written.
 
     Raises PlanError before any work is done if it cannot.
@@ -79,7 +82,7 @@ def opened_plan(plan_path: Path, folder: Path | None) -> tuple[Plan, Path]:
     return plan, chosen
 
 
-def conclude(report: Report, folder: Path | None, as_json: bool) -> NoReturn:
+def conclude(report: Report, folder: Folder | None, as_json: bool) -> NoReturn:
     """Print the report, write it to the folder if there is one, and exit with its code."""
     from flows.reporting.files import write
     from flows.reporting.text import as_lines
@@ -95,5 +98,5 @@ def conclude(report: Report, folder: Path | None, as_json: bool) -> NoReturn:
     except OSError as error:
         echo(f"offramp: the report was not written to {str(folder)!r}: {error.strerror}", err=True)
     else:
-        echo(f"report: {', '.join(map(str, written))}", err=as_json)
+        echo(f"report: {', '.join(written)}", err=as_json)
     leave(report.exit_code)

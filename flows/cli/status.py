@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from flows.cli.options import JSON, PLAN
-from flows.quantities import counted
+from flows.quantities import counted, seconds
 from flows.terminal import echo, print_json, stdout_width
 
 
@@ -46,6 +46,9 @@ def status(plan_path: Path, as_json: bool) -> None:
     left = ("route", "stage", "synced to", "verdict", "run at work")
     spare = ("run at work", "synced to", "dropped", "partitions", "records")
     echo(*table(cells, left=left, width=stdout_width(), spare=spare))
+    ends = {row["at_work"]: row["lease_ends_in_s"] for row in rows if row["at_work"]}
+    for name, left_s in ends.items():
+        echo(f"a run is at work ({name}); if it was killed, its lease ends in {seconds(left_s)}")
     for row in rows:
         if row["figures"] == "past":
             echo(f"{row['route']}: {_since(row)}; offramp verify counts what the target holds")

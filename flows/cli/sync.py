@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from flows.cli.options import JSON, PLAN, ROUTES
+from flows.cli.options import JSON, PLAN, ROUTES, ReportFolder
 from flows.cli.running import conclude, opened_plan
 from flows.cli.signals import interruptible
 from flows.terminal import stdout_on_stderr
+
+if TYPE_CHECKING:
+    from flows.reporting.files import Folder
 
 
 @click.command()
@@ -20,11 +24,11 @@ from flows.terminal import stdout_on_stderr
     "--report",
     "folder",
     metavar="DIR",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for report.json, report.md and report.html. [default: none is written]",
+    type=ReportFolder(),
+    help="Folder for report.json, report.md and report.html, or s3://bucket/prefix. [default: none is written]",
 )
 @JSON
-def sync(plan_path: Path, routes: tuple[str, ...], follow: bool, folder: Path | None, as_json: bool) -> None:
+def sync(plan_path: Path, routes: tuple[str, ...], follow: bool, folder: Folder | None, as_json: bool) -> None:
     """Bring the targets of PLAN up to date with its source: all changes since the backfill, with deletes.
 
     It ends when it has reached the time at which it began, unless --follow is given; nothing is compared. A route's

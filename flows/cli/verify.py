@@ -12,6 +12,7 @@ from flows.cli.options import JSON, PLAN, ROUTES
 from flows.cli.running import PREFECT, REPORT, VALUES, conclude, needs_prefect, opened_plan, run, run_flow
 
 if TYPE_CHECKING:
+    from flows.reporting.files import Folder
     from flows.verifier.job import Level, VerifyOptions
 
 
@@ -62,7 +63,7 @@ def verify(
     restart: bool,
     canary: bool,
     show_values: bool,
-    folder: Path | None,
+    folder: Folder | None,
     as_json: bool,
     prefect: bool,
 ) -> None:

@@ -8,7 +8,6 @@ import re
 import threading
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import cast
 from uuid import UUID
 
@@ -47,7 +46,7 @@ def artifact_key(*names: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", " ".join(["offramp", *names]).lower()).strip("-")
 
 
-def show(report: Report, files: Sequence[Path]) -> None:
+def show(report: Report, files: Sequence[str]) -> None:
     """Create the report's artifacts, a table and a page that names its files; emit an event of each route's verdict.
 
     They hold what `summary` makes of the report: nothing of a document is there.

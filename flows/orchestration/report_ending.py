@@ -9,12 +9,12 @@ from prefect import get_run_logger
 from flows.orchestration.artifacts import show, show_sync
 from flows.orchestration.ending import Ending
 from flows.orchestration.summary import findings, headline, skipped_routes, sync_headline
-from flows.reporting.files import write
+from flows.reporting.files import Folder, write
 from flows.reporting.model import Report
 from stores.contract.stop import STOPPED
 
 
-def end_with_report(report: Report, folder: Path | None, *, lag_minutes: float | None = None) -> Ending[Report]:
+def end_with_report(report: Report, folder: Folder | None, *, lag_minutes: float | None = None) -> Ending[Report]:
     """The report is in the folder and its summary in Prefect; returns the ending, clean where a command exits with 0.
 
     A report with `lag_minutes` is of a sync: a route further behind than that is shown as lagging. It is clean too
@@ -27,17 +27,17 @@ def end_with_report(report: Report, folder: Path | None, *, lag_minutes: float |
     passed = bool(skipped) and others_clean
     summary = sync_headline(report, skipped) if passed else headline(report)
     message = summary
-    files: list[Path] = []
+    files: list[str] = []
     if folder is not None:
         try:
-            files = write(report, folder)
+            files = write(report, folder.absolute() if isinstance(folder, Path) else folder)
         except OSError as error:
             message += f"; the report was not written: {error.strerror}"
     for route in report.routes:
         for finding in findings(route) if route.route not in skipped else ():
             log.warning("%s: %s", route.route, finding)
     if files:
-        log.info("report: %s", ", ".join(str(path.absolute()) for path in files))
+        log.info("report: %s", ", ".join(files))
     if lag_minutes is None:
         show(report, files)
     else:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 from flows.connect.lease_renewal import LEASE_HELD
 from flows.error_codes import CATALOGUE
@@ -97,7 +96,7 @@ def known_codes(texts: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(name for text in texts for name in _CODE.findall(text) if name in CATALOGUE))
 
 
-def as_page(report: Report, files: Sequence[Path]) -> str:
+def as_page(report: Report, files: Sequence[str]) -> str:
     """Return the page of a run as Markdown: the headline, the table, the findings, and where the report is."""
     lines = [f"# {plain(report.plan)}: {report.verdict}", "", prose(headline(report)), ""]
     if report.routes:
@@ -108,7 +107,7 @@ def as_page(report: Report, files: Sequence[Path]) -> str:
     for route in report.routes:
         if sentences := findings(route):
             lines += [f"## {plain(route.route)}", "", *(f"- {prose(sentence)}" for sentence in sentences), ""]
-    lines += [f"Report: {', '.join(code(str(path.absolute())) for path in files)}", ""] if files else []
+    lines += [f"Report: {', '.join(code(name) for name in files)}", ""] if files else []
     lines += [f"SHA-256 of report.json: `{report.digest()}`", ""]
     return "\n".join(lines)
 

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,35 @@ def load(
         },
         written=WrittenPlan(file.text, file.own_files.contents, _sendable(path, keys.state, file), readable_keys(file)),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class StatePlace:
+    """Where the state of a plan is."""
+
+    name: str
+    """The plan's name."""
+    path: Path
+    """The plan's file."""
+    state: str
+    """The URL of the state."""
+
+
+def load_state_place(path: Path, environment: Mapping[str, str] | None = None) -> StatePlace:
+    """Return where the state of the plan in the file is; other keys may be at fault, or have no value here.
+
+    Raises PlanError for what is no YAML, and for a fault of `name` or `state`.
+    """
+    file = read(path, os.environ if environment is None else environment)
+    _conceal(file, os.environ if environment is None else environment)
+    keys = file.value if isinstance(file.value, Mapping) else {}
+    values: dict[str, Any] = {}
+    for key, default in (("name", path.stem), ("state", PlanKeys.state)):
+        values[key] = keys.get(key) or default
+        if file.is_unfilled((key,)) or not isinstance(values[key], str):
+            file.fault((key,), f"found {file.shown((key,), values[key])}; allowed: text; put it in quotes")
+            raise file.error()
+    return StatePlace(values["name"], path, _beside(path, values["state"]))
 
 
 def fill_state_url(path: Path, written: str, environment: Mapping[str, str] | None = None) -> str:

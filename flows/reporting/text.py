@@ -111,17 +111,18 @@ def as_lines(report: Report, width: int | None = None) -> list[str]:
     return [line.replace("`", "'") for line in lines]
 
 
-def history_table(runs: Sequence[PastRun], width: int | None = None) -> list[str]:
-    """Return runs of a plan as a table for a terminal of so many columns."""
+def history_table(runs: Sequence[tuple[PastRun, str]], width: int | None = None) -> list[str]:
+    """Return runs of a plan, each with what became of it, as a table for a terminal of so many columns."""
     rows = [
         {
+            "run": number(at),
             "began": f"{run.began[:19].replace('T', ' ')} UTC",
             "command": run.command,
-            "verdict": run.verdict or "did not end",
+            "verdict": verdict,
             "read": NOT_CHECKED if run.read is None else number(run.read),
             "copied a second, at most": NOT_CHECKED if run.fastest is None else number(round(run.fastest)),
         }
-        for run in runs
+        for at, (run, verdict) in enumerate(runs, start=1)
     ]
     return table(rows, left=("began", "command", "verdict"), width=width)
 

@@ -63,7 +63,7 @@ def backfill(run: Run, level: Level | VerifyOptions, *, restart: bool = False) -
         for error in found.values():
             if isinstance(error, OfframpError):
                 raise error
-        record = RunRecord.begin(state, run.plan, "backfill", run.stop)
+        record = RunRecord.begin(session, "backfill", run.stop)
         for route in session.routes:
             raise_if_stopped(run.stop, "stopped by a signal before a route was begun; the same command resumes")
             if restart:

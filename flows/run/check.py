@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from flows.connect import preflight
 from flows.connect.expires_from_index import resolve_expires
@@ -18,13 +17,14 @@ from flows.connect.stores import open_source
 from flows.plan.model import Plan, Route
 from flows.quantities import counted, number
 from flows.replication.forecast import sync_notes
-from flows.reporting.files import refuse_unwritable, unwritable
+from flows.reporting.files import Folder, refuse_unwritable, unwritable
 from flows.reporting.private_files import would_be_private
 from mappers.contract import option_declarations
 from mappers.expiry import FROM_INDEX
 from stores.contract.stop import Stop
 from stores.errors import OfframpError, PlanError, TransientError
 from stores.mongodb.configuration import transport_notes
+from stores.s3_folder import S3Folder
 from stores.state.backend import Backend
 from stores.state.database import backend
 from stores.state.state import State
@@ -65,7 +65,7 @@ class _StateCheck:
     """What a person should know of the way to it."""
 
 
-def check_plan(plan: Plan, routes: Sequence[Route], folder: Path, stop: Stop, observer: StepObserver) -> PlanCheck:
+def check_plan(plan: Plan, routes: Sequence[Route], folder: Folder, stop: Stop, observer: StepObserver) -> PlanCheck:
     """Return what was found; a store that is away keeps nothing else from being looked at. Changes nothing.
 
     `folder` is where the reports go. Raises TransientError E-STOPPED once `stop` is set.
@@ -79,7 +79,7 @@ def check_plan(plan: Plan, routes: Sequence[Route], folder: Path, stop: Stop, ob
 def _look(
     plan: Plan,
     routes: Sequence[Route],
-    folder: Path,
+    folder: Folder,
     stop: Stop,
     observer: StepObserver,
     source: str,
@@ -236,10 +236,10 @@ def _known(state: State, route: Route) -> Iterator[str]:
         yield "was copied by an earlier run" if copied else "was begun by an earlier run, which backfill resumes"
 
 
-def _examine_folder(folder: Path) -> tuple[str, list[PlanError]]:
+def _examine_folder(folder: Folder) -> tuple[str, list[PlanError]]:
     """Return what the folder of the reports is, and its faults; makes nothing."""
     try:
-        if folder.exists():
+        if isinstance(folder, S3Folder) or folder.exists():
             refuse_unwritable(folder)
             return f"{folder}: can be written to", []
         would_be_private(folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import logging
 import platform
 from collections.abc import Mapping, Sequence
@@ -11,12 +10,14 @@ from importlib import metadata
 
 from flows.connect.progress import Throughput, sum_progress
 from flows.connect.registered_plan import register_plan
+from flows.connect.session import Session
 from flows.connect.stores import open_source
 from flows.plan.model import Plan, Route
-from flows.reporting.model import PastRun, Report, RouteReport, SourceSeen
+from flows.reporting.model import Report, RouteReport, SourceSeen
 from flows.reporting.not_checked import not_checked
 from flows.reporting.others import other_routes, read_report
 from flows.run.jobs import Span
+from flows.run.kept_runs import past_run
 from flows.verifier.job import Verified
 from stores.contract.stop import NEVER, Stop
 from stores.errors import OfframpError
@@ -47,17 +48,20 @@ class RunRecord:
     plan: Plan
     command: str
     began: str
-    """When it did, which names it: a plan's runs cannot begin in the same microsecond."""
+    """When it did, by the clock of the state, which names it."""
     source: Facts
     """The source's version and cluster time when the run began."""
     stop: Stop = NEVER
     throughput: dict[str, list[Throughput]] = field(default_factory=dict)
 
     @classmethod
-    def begin(cls, state: State, plan: Plan, command: str, stop: Stop = NEVER) -> RunRecord:
-        """The run is on record as one that has begun; returns it. The source is asked nothing once `stop` is set."""
-        began = dt.datetime.now(dt.UTC).isoformat(timespec="microseconds")
-        state.runs.begin(command, began)
+    def begin(cls, session: Session, command: str, stop: Stop = NEVER) -> RunRecord:
+        """The run is on record as one that has begun, and its plan; returns it.
+
+        The source is asked nothing once `stop` is set.
+        """
+        state, plan = session.state, session.plan
+        began = state.runs.begin(command, next((lease.owner for lease in session.leases.values()), ""))
         register_plan(plan, state)
         return cls(state, plan, command, began, _facts(plan, (), stop), stop)
 
@@ -93,7 +97,7 @@ class RunRecord:
                 cluster_time_ended=now.cluster_time,
             ),
             versions=_versions(),
-            history=[_past(run) for run in earlier[:HISTORY]],
+            history=[past_run(run) for run in earlier[:HISTORY]],
             others=other_routes(
                 self.plan,
                 self.state,
@@ -127,16 +131,6 @@ class RunRecord:
         )
 
 
-def last_report(plan: Plan, state: State) -> bytes | None:
-    """Return report.json of the plan's last run that ended, None before there is one."""
-    return next((run.report for run in state.runs.latest_first() if run.report is not None), None)
-
-
-def past_runs(plan: Plan, state: State) -> list[PastRun]:
-    """Return the runs of the plan on record, the latest first."""
-    return [_past(run) for run in state.runs.latest_first()]
-
-
 def _facts(plan: Plan, collections: Sequence[str], stop: Stop) -> Facts:
     """Return what the source says of itself; nothing where it does not answer, which the books tell already."""
     if stop.is_set():
@@ -156,25 +150,3 @@ def _versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-def _past(run: StoredRun) -> PastRun:
-    report = read_report(run)
-    if report is None:
-        return PastRun(run.command, run.began, sha256=run.digest)
-    rates = [
-        max(series.documents) / series.width_s
-        for row in report.routes
-        for series in row.throughput
-        if series.stage == "copy" and run.command == "backfill"
-    ]
-    return PastRun(
-        run.command,
-        run.began,
-        report.finished.isoformat(timespec="seconds"),
-        report.verdict,
-        sum(row.read for row in report.routes),
-        round(max(rates), 1) if rates else None,
-        {row.route: row.verdict for row in report.routes},
-        run.digest,
-    )

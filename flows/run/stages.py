@@ -20,6 +20,7 @@ def status(plan: Plan) -> list[dict[str, Any]]:
     """Return how far each route has come, from the state alone."""
     rows: list[dict[str, Any]] = []
     with open_state(plan) as state:
+        holders = state.leases.holders()
         for name, route in plan.routes.items():
             known = state.partitions.route(name)
             parts = state.partitions.of_route(name)
@@ -61,7 +62,8 @@ def status(plan: Plan) -> list[dict[str, Any]]:
                     "accepted": kept.accepted,
                     "stopped": state.rejects.halt_reason(name),
                     "verdict": (known.outcome or {}).get("verdict") if known else None,
-                    "at_work": state.leases.holder(name),
+                    "at_work": holders[name].name if name in holders else "",
+                    "lease_ends_in_s": round(holders[name].ends_in_s, 1) if name in holders else None,
                     "rejects": [_row(reject) for reject in islice(state.rejects.of_route(name, OPEN), _SHOWN_REJECTS)],
                 }
             )

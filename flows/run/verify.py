@@ -45,7 +45,7 @@ def verify(run: Run, level: Level | VerifyOptions) -> Report:
     """
     started = dt.datetime.now(dt.UTC)
     with open_session(run.plan, run.routes, observer=run.observer, stop=run.stop) as session:
-        record = RunRecord.begin(session.state, run.plan, "verify", run.stop)
+        record = RunRecord.begin(session, "verify", run.stop)
         failures: Failures = defaultdict(list)
         with open_source(run.plan) as database:
 

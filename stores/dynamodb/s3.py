@@ -6,27 +6,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from botocore import exceptions as aws
-from botocore.config import Config
 
-from stores.aws import MAKING, RequestFence, session
-from stores.aws_faults import error_code, http_status, login_fault, network_fault, refused_action
+from stores.aws import MAKING, RequestFence
+from stores.aws_faults import error_code
 from stores.contract.fence import NO_FENCE, Fence
-from stores.errors import OfframpError, PermanentError, PlanError, TransientError
+from stores.errors import PermanentError, PlanError
+from stores.s3 import Wording, make_client, s3_error
 from stores.throttling.backoff import Backoff, retry
 from stores.throttling.batches import cut
-from stores.transport_security import why_no_signing
 
 _ABSENT = frozenset(("NoSuchKey", "404", "NotFound"))
-_BUSY = frozenset(("SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "OperationAborted"))
-_LOGIN_CODES = {
-    "InvalidAccessKeyId": "the access key does not exist; correct the AWS credentials",
-    "SignatureDoesNotMatch": "the secret key is wrong; correct the AWS credentials",
-    "ExpiredToken": "the session token has expired; sign in again, then run the same command",
-    "InvalidToken": "the session token is wrong; sign in again, then run the same command",
-    "RequestTimeTooSkewed": "this machine's clock is wrong; correct it, then run the same command",
-}
-_ACTIONS = {"ListObjectsV2": "ListBucket", "DeleteObjects": "DeleteObject"}
-"""Operations whose action has another name."""
 _DELETE_LIMIT = 1000
 _CONTROL_DEADLINE_S = 30.0
 
@@ -49,7 +38,11 @@ class Objects:
         """Keep what the client is made of at the first call; `option` is the key of the plan that names the bucket."""
         self._bucket = bucket
         self._prefix = prefix
-        self._option = option
+        self._wording = Wording(
+            bucket=f"`{option}`",
+            endpoint="s3_endpoint",
+            client="`region`, `profile` or `s3_endpoint` is not usable for S3; correct it under targets.dynamodb",
+        )
         self._region = region
         self._endpoint = endpoint
         self._profile = profile
@@ -136,58 +129,16 @@ class Objects:
             except (aws.BotoCoreError, aws.ClientError, OSError) as error:
                 if isinstance(error, aws.ClientError) and error_code(error) in _ABSENT:
                     return None
-                raise self._translated(error) from error
+                raise s3_error(error, self._bucket, self._wording) from error
 
         return retry(call, Backoff(self._deadline_s if deadline_s is None else deadline_s))
 
     def _made(self) -> Any:
         with MAKING:
             if self._client is None:
-                config = Config(
-                    connect_timeout=10, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 1}
-                )
-                if self._endpoint is not None:  # Another server than AWS's has no host name for each bucket.
-                    config = config.merge(Config(s3={"addressing_style": "path"}))
-                try:
-                    client = session(self._profile, self._region).client(
-                        "s3", endpoint_url=self._endpoint, config=config
-                    )
-                except (aws.ProfileNotFound, aws.NoRegionError, ValueError) as error:
-                    text = (
-                        "`region`, `profile` or `s3_endpoint` is not usable for S3; correct it under targets.dynamodb"
-                    )
-                    raise PlanError("E-S3-CLIENT", text) from error
-                if (reason := why_no_signing("s3_endpoint", client.meta.endpoint_url)) is not None:
-                    raise PlanError("E-S3-CLIENT", reason)
-                self._request_fence.watch(client, "s3")
-                self._client = client
+                self._client = make_client(self._wording, self._region, self._endpoint, self._profile)
+                self._request_fence.watch(self._client, "s3")
             return self._client
-
-    def _translated(self, error: Exception) -> OfframpError:
-        """Return the error by who must act; nothing of AWS's own texts, which may quote secrets."""
-        at = f"bucket {self._bucket!r}: "
-        if (fault := network_fault(error, "s3_endpoint")) is not None:
-            if not fault.passes:
-                return PermanentError("E-S3-TLS", f"{at}{fault.text}")
-            return TransientError("E-S3-NETWORK", f"{at}{fault.text}")
-        if (reason := login_fault(error)) is not None:
-            return PermanentError("E-S3-CREDENTIALS", f"{at}{reason}")
-        if not isinstance(error, aws.ClientError):
-            return PermanentError("E-S3-UNKNOWN", f"{at}{type(error).__name__}; check credentials and `s3_endpoint`")
-        code, status = error_code(error), http_status(error)
-        if code == "NoSuchBucket":
-            return PermanentError(
-                "E-S3-BUCKET", f"{at}it does not exist; create it, or name another in `{self._option}`"
-            )
-        if code in _BUSY or status >= 500 or status == 429:
-            return TransientError("E-S3-BUSY", f"{at}{code or status}; the same command resumes later")
-        if code in _LOGIN_CODES:
-            return PermanentError("E-S3-CREDENTIALS", f"{at}{code}: {_LOGIN_CODES[code]}")
-        if status == 403:
-            action = refused_action(error, f"s3:{_ACTIONS.get(error.operation_name, error.operation_name)}")
-            text = f"{at}{action}; allow it to these credentials (docs/permissions.md)"
-            return PermanentError("E-S3-ACCESS", text)
-        return PermanentError("E-S3-UNKNOWN", f"{at}{code or status}, an error that offramp does not know")
 
 
 def _content(answer: Any) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -45,6 +45,20 @@ class Lease:
     def __reduce__(self) -> tuple[type[Lease], tuple[str, str, str, int]]:
         """Return how another process makes the same lease, of whose end it knows nothing yet."""
         return Lease, (self.plan, self.route, self.owner, self.fence)
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A run that has a route, or had it when it was killed on a machine that cannot be asked."""
+
+    owner: str
+    ends_in_s: float
+    """How long its lease lasts unless it is renewed."""
+
+    @property
+    def name(self) -> str:
+        """``host/pid`` of the run."""
+        return self.owner.partition(" ")[0]
 
 
 class Leases:
@@ -102,7 +116,7 @@ class Leases:
         No time is left of it, for this process, after LeaseLost or any other PermanentError.
         """
         try:
-            with self._database.writing(fenced=True) as db:
+            with self._database.writing() as db:
                 before, expires = Moment.now(), self._database.now(db) + self.lease_s
                 # It changes no column of the key, so it waits for nobody who writes under the lease.
                 if not db.execute(sa.update(leases).where(self._is_current(lease)).values(expires=expires)).rowcount:
@@ -117,7 +131,7 @@ class Leases:
         for lease in held:
             lease.term.give_up()
         if held:
-            with self._database.writing(fenced=True) as db:
+            with self._database.writing() as db:
                 for lease in sorted(held, key=lambda each: each.route):
                     here = self._is_current(lease)
                     if db.execute(sa.select(leases.c.fence).where(here).with_for_update()).first():
@@ -136,6 +150,17 @@ class Leases:
         """Return what lets this process change the route's target for as long as the lease lasts."""
         return LeaseFence(self, lease, self.lease_s * _MARGIN)
 
+    def holders(self) -> Mapping[str, Holder]:
+        """Return who has which route of the plan now, by route; a process of this machine that is gone has none."""
+        with self._database.reading() as db:
+            rows = db.execute(sa.select(leases).where(leases.c.plan == self._database.plan, leases.c.owner != "")).all()
+            now = self._database.now(db)
+        return {
+            row.route: Holder(row.owner, row.expires - now)
+            for row in rows
+            if row.expires > now and not is_gone(row.owner)
+        }
+
     def holder(self, route: str) -> str:
         """Return the ``host/pid`` of the run that has the route now, "" if no run has."""
         with self._database.reading() as db:
@@ -151,7 +176,7 @@ class Leases:
         Raises LeaseLost before anything is written if another run has taken the route over, or another worker the job
         that the lease is for, and the errors of `Database.writing`.
         """
-        with self._database.writing(fenced=True) as db:
+        with self._database.writing() as db:
             self._expires(db, lease)
             yield db
 

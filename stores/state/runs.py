@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -23,6 +24,8 @@ class StoredRun:
     """ISO 8601, to the microsecond: the name of the run."""
     report: bytes | None
     """report.json as it was written; None where the run never ended."""
+    owner: str | None = None
+    """The owner of its leases; None where an earlier release began it."""
 
     @property
     def digest(self) -> str:
@@ -38,15 +41,22 @@ class Runs:
         self._database = database
         self._here = runs.c.plan == database.plan
 
-    def begin(self, command: str, began: str) -> None:
-        """The run is on record as one that has begun; of more than 50 runs the oldest are forgotten."""
+    def begin(self, command: str, owner: str) -> str:
+        """The run is on record as one that has begun; returns when it did, by the database's clock, which names it.
+
+        It is later than every run before it. `owner` is that of the run's leases. Of more than 50 runs the oldest are
+        forgotten.
+        """
         with self._database.writing() as db:
-            new = {"plan": self._database.plan, "began": began, "command": command, "report": None}
+            latest = db.execute(sa.select(sa.func.max(runs.c.began)).where(self._here)).scalar_one_or_none()
+            began = _after(latest, dt.datetime.fromtimestamp(self._database.now(db), dt.UTC))
+            new = {"plan": self._database.plan, "began": began, "command": command, "report": None, "owner": owner}
             self._database.upsert(db, runs, [new])
             query = sa.select(runs.c.began).where(self._here).order_by(runs.c.began.desc())
             old = db.execute(query.offset(MOST_RUNS)).scalars().all()
             if old:
                 db.execute(sa.delete(runs).where(self._here, runs.c.began.in_(old)))
+        return began
 
     def end(self, began: str, report: bytes) -> None:
         """The run has ended with this report.json."""
@@ -57,4 +67,15 @@ class Runs:
         """Return the runs, the latest first."""
         query = sa.select(runs).where(self._here).order_by(runs.c.began.desc())
         with self._database.reading() as db:
-            return [StoredRun(row.command, row.began, row.report) for row in db.execute(query)]
+            return [StoredRun(row.command, row.began, row.report, row.owner) for row in db.execute(query)]
+
+
+def _after(latest: str | None, now: dt.datetime) -> str:
+    """Return the time as a run's name: now, or the next microsecond after the latest run, if that is later.
+
+    A state may come from a machine whose clock was ahead.
+    """
+    began = now.isoformat(timespec="microseconds")
+    if latest is None or latest < began:
+        return began
+    return (dt.datetime.fromisoformat(latest) + dt.timedelta(microseconds=1)).isoformat(timespec="microseconds")

@@ -219,6 +219,7 @@ runs = sa.Table(
     sa.Column("began", Text, primary_key=True),
     sa.Column("command", Text, nullable=False),
     sa.Column("report", Binary),  # report.json; NULL until the run has ended
+    sa.Column("owner", Text),  # of the run's leases; NULL where an earlier release began it
 )
 # What a run's workers load: of each version of a plan its text, its users' own mappers and its routes' fingerprints.
 plans = sa.Table(
@@ -242,15 +243,4 @@ made_places = sa.Table(
     metadata,
     sa.Column("plan", Text, primary_key=True),
     sa.Column("identity", Text, primary_key=True),
-)
-# Without a route, so that `forget` keeps it; an export leaves it here.
-moves = sa.Table(
-    "moves",
-    metadata,
-    sa.Column("plan", Text, primary_key=True),
-    sa.Column("id", Text, nullable=False),
-    sa.Column("number", Count, nullable=False),  # how often the plan's state was moved, this time included
-    sa.Column("stage", Text, nullable=False),  # exporting, exported or open
-    sa.Column("place", Words, nullable=False),  # the file it was moved by
-    sa.Column("at", Seconds, nullable=False),
 )

@@ -12,7 +12,7 @@ from botocore.session import get_session
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "permissions.md").read_text(encoding="utf-8")
-_OTHER_NAMES = {"ListObjectsV2": "ListBucket", "DeleteObjects": "DeleteObject"}
+_OTHER_NAMES = {"CreateMultipartUpload": "PutObject", "ListObjectsV2": "ListBucket", "DeleteObjects": "DeleteObject"}
 """Operations whose action has another name."""
 _NO_COMMANDS = frozenset(
     [
@@ -59,10 +59,17 @@ def constants(folder: str) -> set[str]:
     }
 
 
+def methods(module: str) -> set[str]:
+    """Every attribute that the code of a module of `stores` names."""
+    tree = ast.parse((ROOT / "stores" / module).read_text(encoding="utf-8"))
+    return {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+
+
 def aws_actions(service: str) -> set[str]:
     """The actions of the requests that the code sends: it names each by boto3's method."""
+    named = constants("dynamodb") | (methods("s3_folder.py") if service == "s3" else set())
     operations = get_session().get_service_model(service).operation_names
-    asked = {name for name in operations if xform_name(name) in constants("dynamodb")}
+    asked = {name for name in operations if xform_name(name) in named}
     return {f"{service}:{_OTHER_NAMES.get(name, name)}" for name in asked}
 
 

@@ -33,8 +33,6 @@ TESTED_THROUGH = {
     "program/test_sync.py": ["flows.cli.sync", "flows.sync"],
     "program/test_rejects.py": ["flows.cli.rejects", "flows.cli.status", "flows.repair.retry_rejects"],
     "program/test_repair.py": ["flows.cli.repair", "flows.repair.recopy", "flows.repair.repair"],
-    "program/test_state.py": ["flows.cli.state"],
-    "stores/state/test_state_move.py": ["stores.state.move_file"],
     "program/test_report.py": [
         "flows.cli.report",
         "flows.reporting.entries",
@@ -42,6 +40,8 @@ TESTED_THROUGH = {
         "flows.run.history",
         "flows.run.places",
     ],
+    "program/test_report_elsewhere.py": ["flows.run.kept_runs"],
+    "stores/test_s3_folder.py": ["stores.s3"],
     "program/test_demo.py": ["flows.cli.demo", "flows.demo.live_writer"],
     "program/test_deploy.py": ["flows.cli.deploy", "flows.orchestration.events"],
     "program/test_prefect_flows.py": ["flows.orchestration.server_faults"],

@@ -10,32 +10,20 @@ from stores.state.column_types import Binary, Count, Text
 revision = "3"
 down_revision = "2"
 
-# As in stores/state/column_types.py when this was released.
-_TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
-_SECONDS: sa.types.TypeEngine[float] = sa.Double().with_variant(sa.Float, "sqlite")
-_COUNT = sa.BigInteger().with_variant(sa.Integer, "sqlite")
-
 
 def upgrade(op: Operations) -> None:
     """A state of format 2 has every table and column of stores/state/tables.py."""
+    with op.batch_alter_table("runs") as table:
+        table.add_column(sa.Column("owner", Text))
     op.create_table(
         "claims",
-        sa.Column("plan", _TEXT, primary_key=True),
-        sa.Column("route", _TEXT, primary_key=True),
-        sa.Column("work", _TEXT, primary_key=True),
+        sa.Column("plan", sa.Text, primary_key=True),
+        sa.Column("route", sa.Text, primary_key=True),
+        sa.Column("work", sa.Text, primary_key=True),
         sa.Column("number", sa.Integer, primary_key=True),
-        sa.Column("claim", _COUNT, nullable=False),
-        sa.Column("owner", _TEXT, nullable=False),
-        sa.Column("busy_until", _SECONDS),
-    )
-    op.create_table(
-        "moves",
-        sa.Column("plan", _TEXT, primary_key=True),
-        sa.Column("id", _TEXT, nullable=False),
-        sa.Column("number", _COUNT, nullable=False),
-        sa.Column("stage", _TEXT, nullable=False),
-        sa.Column("place", _TEXT, nullable=False),
-        sa.Column("at", _SECONDS, nullable=False),
+        sa.Column("claim", sa.Integer, nullable=False),
+        sa.Column("owner", sa.Text, nullable=False),
+        sa.Column("busy_until", sa.Float),
     )
     op.create_table(
         "plans",

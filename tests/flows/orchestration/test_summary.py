@@ -48,7 +48,7 @@ def test_a_headline_names_the_first_unclean_routes_with_counts_and_codes() -> No
 
 def test_nothing_of_a_document_is_shown_whatever_field_holds_it(tmp_path: Path) -> None:
     report = report_of(UNCLEAN)
-    page = as_page(report, [tmp_path / "report.json"])
+    page = as_page(report, [f"{tmp_path}/report.json"])
     for text in (headline(report), *findings(UNCLEAN), page, repr(figures(UNCLEAN))):
         assert SECRET not in text
     assert "- 3 missing: the source has them, the target does not" in page

@@ -17,7 +17,7 @@ def test_the_files_of_a_report_can_be_read_by_their_owner_alone_and_replace_thos
 ) -> None:
     folder = tmp_path / "new" / "reports"
     for _ in range(2):
-        paths = write(reports.whole(), folder)
+        paths = [*map(Path, write(reports.whole(), folder))]
         assert [stat.S_IMODE(path.stat().st_mode) for path in paths] == [0o600] * len(FORMS)
         for path in paths:
             path.chmod(0o644)
@@ -33,7 +33,7 @@ def test_a_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
     for form in FORMS:
         (folder / f"report.{form}").symlink_to(elsewhere)
         (folder / f".report.{form}.draft").symlink_to(elsewhere)
-    for path in write(reports.whole(), folder):
+    for path in map(Path, write(reports.whole(), folder)):
         assert not path.is_symlink()
         assert path.read_bytes() != b"mine"
     assert elsewhere.read_text() == "mine"

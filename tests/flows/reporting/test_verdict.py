@@ -158,7 +158,7 @@ def test_the_text_is_this() -> None:
 
 def test_json_keeps_its_keys_and_says_null_for_what_was_not_checked(tmp_path: Path) -> None:
     paths = write(three(), tmp_path / "new")
-    kept = json.loads(paths[0].read_text(encoding="utf-8"))
+    kept = json.loads(Path(paths[0]).read_text(encoding="utf-8"))
     first = {"version", "plan", "fingerprint", "started", "finished", "verdict", "routes"}
     assert set(kept) == first | {
         *("command", "elapsed_s", "source", "versions", "history", "servers", "plan_verdict", "others")

@@ -2,37 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import sha256
+
+from states import execute
 
 from stores.contract.source import Partition
 from stores.state.runs import MOST_RUNS
 from stores.state.state import State
 
 
-def test_a_run_is_on_record_from_its_begin_and_outlives_a_restart(url: str) -> None:
-    state = State(url, "shop")
+def test_a_run_is_on_record_from_its_begin_and_outlives_a_restart(opened: Callable[..., State]) -> None:
+    state = opened()
     runs = state.runs
-    runs.begin("backfill", "2026-01-01T00:00:00.000001+00:00")
-    runs.begin("verify", "2026-01-02T00:00:00.000001+00:00")
-    runs.end("2026-01-01T00:00:00.000001+00:00", b'{"odd": "\\udc80"}')
-    other = State(url, "other")
-    other.runs.begin("backfill", "2026-01-03T00:00:00.000001+00:00")
-    other.close()
+    first = runs.begin("backfill", "host/1 x")
+    runs.begin("verify", "host/2 y")
+    runs.end(first, b'{"odd": "\\udc80"}')
+    opened("other").runs.begin("backfill", "host/1 x")
     lease = state.leases.acquire("orders")
     state.partitions.begin(lease, {}, "", "", [Partition(0)])
     state.partitions.forget(lease)
     kept = runs.latest_first()
-    assert [(run.command, run.report) for run in kept] == [("verify", None), ("backfill", b'{"odd": "\\udc80"}')]
-    assert [run.digest for run in kept] == ["", sha256(b'{"odd": "\\udc80"}').hexdigest()]
-    state.close()
-
-
-def test_only_the_latest_are_kept(url: str) -> None:
-    state = State(url, "shop")
-    runs = state.runs
-    for number in range(MOST_RUNS + 5):
-        runs.begin("verify", f"2026-01-01T00:00:00.{number:06d}+00:00")
-    assert [run.began[-10:-6] for run in runs.latest_first()] == [
-        f"{number:04d}" for number in range(MOST_RUNS + 4, 4, -1)
+    assert [(run.command, run.report, run.owner) for run in kept] == [
+        ("verify", None, "host/2 y"),
+        ("backfill", b'{"odd": "\\udc80"}', "host/1 x"),
     ]
-    state.close()
+    assert [run.digest for run in kept] == ["", sha256(b'{"odd": "\\udc80"}').hexdigest()]
+
+
+def test_only_the_latest_are_kept(state: State) -> None:
+    began = [state.runs.begin("verify", "host/1") for _ in range(MOST_RUNS + 5)]
+    assert [run.began for run in state.runs.latest_first()] == began[:4:-1]
+
+
+def test_a_run_is_later_than_one_that_began_by_a_clock_that_was_ahead(state: State, url: str) -> None:
+    state.runs.begin("verify", "host/1")
+    execute(url, "UPDATE runs SET began = '2199-12-31T23:59:59.999999+00:00'")
+    later = [state.runs.begin("verify", "host/1") for _ in range(2)]
+    assert later == ["2200-01-01T00:00:00.000000+00:00", "2200-01-01T00:00:00.000001+00:00"]
+    execute(url, "DELETE FROM runs WHERE began > '2199-12-31T23:59:59.999999+00:00'")
+    execute(url, "UPDATE runs SET began = '1999-12-31T23:59:59.999999+00:00'")
+    assert state.runs.begin("verify", "host/1")[:4] not in ("1999", "2200")
