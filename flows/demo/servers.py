@@ -365,8 +365,9 @@ def _answers_hello(port: int) -> bool:
 
 
 def _answers_postgresql(port: int) -> bool:
-    """Return whether a PostgreSQL answers a request for TLS (SSLRequest), which one does as soon as it listens."""
-    return _reply(port, struct.pack("!ii", 8, 80877103)) in (b"N", b"S")
+    """Return whether a PostgreSQL asks who connects; one that is starting up listens, and answers with an error."""
+    wanted = f"user\0{SUPERUSER}\0\0".encode()
+    return _reply(port, struct.pack("!ii", 8 + len(wanted), 3 << 16) + wanted).startswith(b"R")
 
 
 def _answers_ping(port: int) -> bool:
