@@ -14,7 +14,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from flows.visible_text import visible, visible_lines
 from stores.masking import masked, masked_content
@@ -57,6 +57,11 @@ def flush() -> None:
     """Whatever was printed has left the program."""
     sys.stdout.flush()
     sys.stderr.flush()
+
+
+def binary_stdout() -> BinaryIO:
+    """Return standard output for bytes that are a file's, not a terminal's; they pass as they are."""
+    return _unguarded(sys.stdout).buffer
 
 
 def print_json(value: Any) -> None:

@@ -129,7 +129,7 @@ CODES: Mapping[str, Entry] = {
         "Correct it as the message says.",
     ),
     "E-STATE-BACKUP": entry(
-        "refused stopped",
+        "refused",
         "The state is of an earlier release, and no copy of it could be made beside it; so it was not upgraded.",
         "Make room on the disk, or the folder of the state writable, and run the same command.",
     ),
@@ -138,6 +138,17 @@ CODES: Mapping[str, Entry] = {
         "The state database cannot be read or written.",
         "Correct what the message names, or restore the state from a backup, and run the same command; or name another"
         " place in `state` and start over with `offramp backfill PLAN --restart --route ROUTE`.",
+    ),
+    "E-STATE-EMPTY": entry(
+        "refused",
+        "The state has nothing of the plan, so there is nothing to export.",
+        "Check `state` and the name of the plan: a state belongs to the plan's name.",
+    ),
+    "E-STATE-FILE": entry(
+        "refused",
+        "The file by which a state moves cannot be used: one to export is there already, or one to import is not whole,"
+        " was changed, or belongs to another plan or release.",
+        "Name a new file to export, or the whole file of that plan to import. Nothing was imported.",
     ),
     "E-STATE-GONE": entry(
         "stopped",
@@ -156,6 +167,17 @@ CODES: Mapping[str, Entry] = {
         "refused stopped",
         "`state` names a PostgreSQL, and the library for it is not installed.",
         "Install offramp's extra of that name with the command in the message, on each machine that works on the plan.",
+    ),
+    "E-STATE-MOVED": entry(
+        "refused stopped",
+        "The plan's state was exported from this database, and goes on where the file was imported. Two states of one"
+        " plan would lose documents of its targets.",
+        "Name the new place in `state`. If the file was imported nowhere, run `offramp state reopen PLAN`.",
+    ),
+    "E-STATE-OCCUPIED": entry(
+        "refused",
+        "A state cannot be imported where there is anything of the same plan; nothing was changed.",
+        "Name an empty place in `state`, such as a new file or schema.",
     ),
     "E-STATE-OPEN": entry(
         "refused",

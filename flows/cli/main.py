@@ -20,6 +20,7 @@ from flows.cli.rejects import rejects
 from flows.cli.repair import repair
 from flows.cli.report import report
 from flows.cli.signals import end_if_signalled, signal_code
+from flows.cli.state import state
 from flows.cli.status import status
 from flows.cli.sync import sync
 from flows.cli.verify import verify
@@ -51,7 +52,7 @@ def _read_secret(name: str) -> str:
 
 
 add_secret_store(PREFECT_SECRET, _read_secret)
-for _command in (check, backfill, verify, sync, status, explain, demo, rejects, repair, deploy, report):
+for _command in (check, backfill, verify, sync, status, explain, demo, rejects, repair, deploy, report, state):
     offramp.add_command(taking_verbose(_command))
 
 

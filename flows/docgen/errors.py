@@ -44,7 +44,12 @@ _KINDS_OF: Mapping[Effect, Collection[Effect]] = {
 _OF_A_ROUTE = ("stores/", "flows/connect/", "flows/replication/")
 """Where a PlanError may be about a single route: a sync goes on without the route, and so does a backfill that finds it
 while it prepares the route. It then ends with another exit code than a command that is refused as a whole."""
-_OF_THE_PLAN = frozenset(("E-SRC-COLLECTION", "E-SRC-URI", "E-STATE-OPEN", "E-STATE-URL", "E-STATE-VERSION"))
+_OF_THE_PLAN = frozenset(
+    (
+        *("E-SRC-COLLECTION", "E-SRC-URI", "E-STATE-OPEN", "E-STATE-URL", "E-STATE-VERSION"),
+        *("E-STATE-BACKUP", "E-STATE-EMPTY", "E-STATE-FILE", "E-STATE-OCCUPIED"),
+    )
+)
 """Codes from such a place that refuse the whole command, always: they are about the plan, or get another code."""
 _OF_A_ROUTE_ALONE = frozenset(("E-ES-NOINDEX", "E-RDS-MEMORY"))
 """Codes of a PlanError that no command raises before it has begun its routes."""

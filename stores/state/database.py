@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.exc import ArgumentError
 
 from stores.errors import PlanError
-from stores.state import postgresql_url, sqlite_file
+from stores.state import moves, postgresql_url, sqlite_file
 from stores.state.backend import Backend
 from stores.state.postgresql_url import is_postgresql, read_url
 from stores.state.sqlite_file import SqliteFile
@@ -48,13 +48,29 @@ class Database:
         """Return the condition that picks the route's rows of a table."""
         return sa.and_(table.c.plan == self.plan, table.c.route == route)
 
-    def writing(self) -> AbstractContextManager[Connection]:
+    @property
+    def place(self) -> str:
+        """How a message names the database: without user, password or options."""
+        return self._backend.place
+
+    @contextmanager
+    def writing(self, *, fenced: bool = False) -> Iterator[Connection]:
         """Give a transaction that writes, all of it or nothing.
+
+        Raises PlanError E-STATE-MOVED if the plan's state was moved elsewhere. That is not asked with `fenced`, for a
+        transaction that changes nothing unless the lease of its run is the current one, as a move ends every lease.
 
         What it has read may be changed by others meanwhile, but for rows that it has locked (`with_for_update`) or
         written. Raises TransientError E-STATE-BUSY when the database does not answer, PermanentError E-STATE-BROKEN
         when it cannot be used, and PermanentError E-STATE-GONE when the state is no longer the one that was opened.
         """
+        with self._backend.writing() as db:
+            if not fenced:
+                moves.stay_here(db, self.plan, self.place)
+            yield db
+
+    def moving(self) -> AbstractContextManager[Connection]:
+        """Give a transaction that writes for a move of the plan's state. Raises the errors of the database."""
         return self._backend.writing()
 
     def reading(self) -> AbstractContextManager[Connection]:

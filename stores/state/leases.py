@@ -116,7 +116,7 @@ class Leases:
         No time is left of it, for this process, after LeaseLost or any other PermanentError.
         """
         try:
-            with self._database.writing() as db:
+            with self._database.writing(fenced=True) as db:
                 before, expires = Moment.now(), self._database.now(db) + self.lease_s
                 # It changes no column of the key, so it waits for nobody who writes under the lease.
                 if not db.execute(sa.update(leases).where(self._is_current(lease)).values(expires=expires)).rowcount:
@@ -131,7 +131,7 @@ class Leases:
         for lease in held:
             lease.term.give_up()
         if held:
-            with self._database.writing() as db:
+            with self._database.writing(fenced=True) as db:
                 for lease in sorted(held, key=lambda each: each.route):
                     here = self._is_current(lease)
                     if db.execute(sa.select(leases.c.fence).where(here).with_for_update()).first():
@@ -176,7 +176,7 @@ class Leases:
         Raises LeaseLost before anything is written if another run has taken the route over, or another worker the job
         that the lease is for, and the errors of `Database.writing`.
         """
-        with self._database.writing() as db:
+        with self._database.writing(fenced=True) as db:
             self._expires(db, lease)
             yield db
 

@@ -247,7 +247,7 @@ class PostgresqlSchema:
             if not look(db, self._url):
                 driver_of(db).execute(f"CREATE SCHEMA {schema}")
             driver_of(db).execute(f"SET LOCAL search_path = {schema}")
-            bring_up_to_date(db, self.place, lambda _found: None)
+            bring_up_to_date(db, self.place, self.now(db), lambda _found: None)
             self.upsert(db, meta, [{"key": _IDENTITY, "value": uuid4().hex}], {})
             self._commit(db, begun.id)
         finally:

@@ -201,7 +201,7 @@ class SqliteFile:
             # One write transaction: of several runs that start together one makes or upgrades the tables, and a file
             # that is refused stays as it was.
             with engine.execution_options(writes=True).begin() as db:
-                bring_up_to_date(db, self.place, keep)
+                bring_up_to_date(db, self.place, self.now(db), keep)
         except BaseException:
             for copy in kept:  # The state is still the same.
                 copy.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stores.errors import OfframpError
 from stores.state.claims import Claims
 from stores.state.database import Database
 from stores.state.designs import Designs
@@ -10,6 +11,7 @@ from stores.state.journal import StateJournal
 from stores.state.late_writes import LateWrites
 from stores.state.leases import Lease, Leases
 from stores.state.made_places import MadePlaces
+from stores.state.moves import refuse_moved
 from stores.state.partitions import Partitions
 from stores.state.plans import Plans
 from stores.state.rejects import Rejects
@@ -27,9 +29,17 @@ class State:
     def __init__(self, url: str, plan: str, lease_s: float = 60, *, read_only: bool = False) -> None:
         """Open the database, making its file and tables where absent; raises PlanError if it cannot be used.
 
+        That is so too where the plan's state was moved elsewhere (E-STATE-MOVED).
+
         With `read_only` the file must be there, and nothing is made or changed.
         """
         self._database = database = Database(url, plan, read_only=read_only)
+        try:
+            with database.reading() as db:
+                refuse_moved(db, plan, database.place)
+        except OfframpError:
+            database.close()
+            raise
         self.leases = leases = Leases(database, lease_s)
         self.claims = Claims(database, leases)
         self.partitions = Partitions(database, leases)

@@ -244,3 +244,14 @@ made_places = sa.Table(
     sa.Column("plan", Text, primary_key=True),
     sa.Column("identity", Text, primary_key=True),
 )
+# Without a route, so that `forget` keeps it; an export leaves it here.
+moves = sa.Table(
+    "moves",
+    metadata,
+    sa.Column("plan", Text, primary_key=True),
+    sa.Column("id", Text, nullable=False),
+    sa.Column("number", Count, nullable=False),  # how often the plan's state was moved, this time included
+    sa.Column("stage", Text, nullable=False),  # exporting, exported or open
+    sa.Column("place", Words, nullable=False),  # the file it was moved by
+    sa.Column("at", Seconds, nullable=False),
+)

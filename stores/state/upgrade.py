@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from importlib import metadata as distributions
 from pathlib import Path
@@ -52,12 +51,13 @@ def refuse_unready(db: Connection, place: str) -> None:
         raise NotReadyError("E-STATE-UPGRADE", what)
 
 
-def bring_up_to_date(db: Connection, place: str, before_upgrade: Callable[[Format], None]) -> Format | None:
+def bring_up_to_date(db: Connection, place: str, now: float, before_upgrade: Callable[[Format], None]) -> Format | None:
     """The state has the format of this release, in the transaction `db`; returns the format that it was upgraded from.
 
     Returns None if nothing was upgraded. The transaction keeps every other writer out, and its default schema is that
-    of the state. `before_upgrade` is called while the state is still what it was. Raises PlanError E-STATE-VERSION for
-    a format that cannot be upgraded, and TransientError E-STATE-UPGRADE while a run of an earlier release is at work.
+    of the state. `now` is the database's time. `before_upgrade` is called while the state is still what it was. Raises
+    PlanError E-STATE-VERSION for a format that cannot be upgraded, and TransientError E-STATE-UPGRADE while a run of an
+    earlier release is at work.
     """
     found = _read_format(db)
     if found is None:
@@ -68,7 +68,7 @@ def bring_up_to_date(db: Connection, place: str, before_upgrade: Callable[[Forma
     if found.number == FORMAT:
         return None
     _refuse_unknown(found, place)
-    _refuse_while_leased(db, found, place)
+    _refuse_while_leased(db, found, place, now)
     before_upgrade(found)
     _run_revisions(db)
     # A paused run of the earlier release could renew its lease and go on, by the rules of its own format.
@@ -93,7 +93,7 @@ def _refuse_unknown(found: Format, place: str) -> None:
     if found.number not in _UPGRADED:
         raise PlanError(
             "E-STATE-VERSION",
-            f"state {place!r} {_describe(found)}; this release ({_release()}) has format {FORMAT}, and upgrades format"
+            f"state {place!r} {_describe(found)}; this release ({release()}) has format {FORMAT}, and upgrades format"
             f" {', '.join(_UPGRADED)}. Install the release that wrote it, or name another place in `state`",
         )
 
@@ -112,11 +112,13 @@ def _run_revisions(db: Connection) -> None:
     context.run_migrations(op=Operations(context))
 
 
-def _refuse_while_leased(db: Connection, found: Format, place: str) -> None:
+def _refuse_while_leased(db: Connection, found: Format, place: str, now: float) -> None:
     if not _has(db, leases):
         return
-    for row in db.execute(sa.select(leases.c.plan, leases.c.route, leases.c.owner, leases.c.expires)):
-        left_s = row.expires - time.time()
+    query = sa.select(leases.c.plan, leases.c.route, leases.c.owner, leases.c.expires)
+    # The locks wait for what runs have under way.
+    for row in db.execute(query.with_for_update()).all():
+        left_s = row.expires - now
         if row.owner and left_s > 0 and not is_gone(row.owner):
             raise TransientError(
                 "E-STATE-UPGRADE",
@@ -132,12 +134,13 @@ def _has(db: Connection, table: sa.Table) -> bool:
 
 
 def _note_format(db: Connection) -> None:
-    for key, value in (("schema", FORMAT), ("release", _release())):
+    for key, value in (("schema", FORMAT), ("release", release())):
         if not db.execute(sa.update(meta).where(meta.c.key == key).values(value=value)).rowcount:
             db.execute(sa.insert(meta).values(key=key, value=value))
 
 
-def _release() -> str:
+def release() -> str:
+    """Return the version of this release."""
     try:
         return distributions.version("mongo-offramp")
     except distributions.PackageNotFoundError:

@@ -33,6 +33,8 @@ TESTED_THROUGH = {
     "program/test_sync.py": ["flows.cli.sync", "flows.sync"],
     "program/test_rejects.py": ["flows.cli.rejects", "flows.cli.status", "flows.repair.retry_rejects"],
     "program/test_repair.py": ["flows.cli.repair", "flows.repair.recopy", "flows.repair.repair"],
+    "program/test_state.py": ["flows.cli.state"],
+    "stores/state/test_state_move.py": ["stores.state.move_file"],
     "program/test_report.py": [
         "flows.cli.report",
         "flows.reporting.entries",
