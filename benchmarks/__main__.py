@@ -16,18 +16,20 @@ from typing import Any, get_args
 
 import click
 
-from benchmarks import checks, measurements
+from benchmarks import checks, measurements, scale
 from benchmarks.documents import Size
 from benchmarks.measurements import FEW
 from benchmarks.rig import LEGS, Documents, Leg, LegName, Rig, changing_rig, null_rig, prefect_api, real_rig
 from flows.reporting.text import table
 from mappers.native.extension import MODULE
 
-PARTS = ("legs", "processes", "memory", "verify", "sync", "latency_5ms", "orchestration", "checks")
+PARTS = ("legs", "processes", "memory", "verify", "sync", "latency_5ms", "scale", "orchestration", "checks")
 _LATENCY_MS = 5
 _PROCESSES_TIMES = 4
 """Two workers start in the time that so small a collection takes: more of them show what they do."""
 _LARGE = 1_000_000
+_SCALED_PART = 5
+"""A worker that waits 100 ms for each hundred documents needs a while for fewer."""
 _SYNCED_PART = 5
 """The embedded source takes long to change as many documents as are copied."""
 
@@ -150,6 +152,11 @@ def _latency(wanted: Wanted, folder: Path) -> dict[str, Any]:
     return {"latency_5ms": rows}
 
 
+def _scale(wanted: Wanted, folder: Path) -> dict[str, Any]:
+    each = max(FEW + 1, wanted.documents // _SCALED_PART)
+    return {"scale": list(scale.scaling(folder, each, wanted.rounds))}
+
+
 def _orchestration(wanted: Wanted, folder: Path) -> dict[str, Any]:
     leg = wanted.legs[0]
     api = partial(prefect_api, folder / "prefect")
@@ -168,6 +175,7 @@ _MEASURES: Mapping[str, Callable[[Wanted, Path], dict[str, Any]]] = {
     "verify": _verify,
     "sync": _sync,
     "latency_5ms": _latency,
+    "scale": _scale,
     "orchestration": _orchestration,
     "checks": _checks,
 }

@@ -45,7 +45,7 @@ def run(command: Sequence[str], environment: Mapping[str, str] | None = None) ->
     """Return what the command cost; raises PermanentError with the end of its output if it failed."""
     done = subprocess.run(
         [sys.executable, "-I", "-S", str(_MEASURE_COMMAND), *command],
-        env={**_environment(), **(environment or {})},
+        env={**child_environment(), **(environment or {})},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -58,12 +58,26 @@ def run(command: Sequence[str], environment: Mapping[str, str] | None = None) ->
     return Cost(**found)
 
 
+def output(command: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
+    """Return what the command printed; raises PermanentError with the end of its errors if it failed."""
+    done = subprocess.run(
+        command,
+        env={**child_environment(), **(environment or {})},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise PermanentError("E-BENCH", f"{' '.join(command)} failed: {_end_of(done.stderr)}")
+    return done.stdout
+
+
 @contextmanager
 def serving(module: str, *arguments: str) -> Iterator[int]:
     """Give the port at which a server module of ours listens; it is gone when the body ends."""
     process = subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
-        env=_environment(),
+        env=child_environment(),
         stdin=subprocess.PIPE,  # Its end is the server's.
         stdout=subprocess.PIPE,
         text=True,
@@ -86,7 +100,7 @@ def prefect(log: Path, environment: Mapping[str, str]) -> Iterator[int]:
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, env={**_environment(), **environment}, stdout=output, stderr=output, start_new_session=True
+            command, env={**child_environment(), **environment}, stdout=output, stderr=output, start_new_session=True
         )
     try:
         give_up = time.monotonic() + _PREFECT_READY_S
@@ -112,7 +126,7 @@ def _answers(port: int) -> bool:
         connection.close()
 
 
-def _environment() -> dict[str, str]:
+def child_environment() -> dict[str, str]:
     """Return the environment of children: no AWS account and no Prefect of the user's, and this package.
 
     Modules are compiled once, as in any installation: to compile them at each start would cost more than to run.

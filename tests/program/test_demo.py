@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,34 +17,37 @@ from typing import Any
 import bson
 import psutil
 import pytest
+import yaml
 from waiting import until
 
 from flows.demo import seed
-from flows.demo.run import claim_folder, local_environment
+from flows.demo.many_machines import WORKERS, refuse_missing, written_plan
+from flows.demo.run import claim_folder, configuration, local_environment
 from mappers.documents.decoding import TYPE_NAMES, decode, identity_type
 from mappers.identity import encode
 from stores.errors import PlanError
 
 ROOT = Path(__file__).parents[2]
 NOW = dt.datetime(2031, 5, 6, 7, 8, 9, 123_456, tzinfo=dt.UTC)
+LIMIT_S = 240
 SERVERS = ("mongodb", "dynamodb", "redis", "elasticsearch")
 
 
-def started(folder: Path, *options: str) -> subprocess.Popen[str]:
+def started(folder: Path, *options: str, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "flows.cli.main", "demo", "--dir", str(folder), *options],
         cwd=folder.parent,
         # A person's own AWS settings are none of the demo's business.
-        env={**os.environ, "PYTHONPATH": str(ROOT), "AWS_PROFILE": "nobody's", "AWS_ACCESS_KEY_ID": ""},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "AWS_PROFILE": "nobody's", "AWS_ACCESS_KEY_ID": "", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
-def ran(folder: Path, *options: str) -> tuple[int, str, str]:
-    with started(folder, *options) as process:
-        out, err = process.communicate(timeout=110)
+def ran(folder: Path, *options: str, **environment: str) -> tuple[int, str, str]:
+    with started(folder, *options, **environment) as process:
+        out, err = process.communicate(timeout=LIMIT_S)
     return process.returncode, out, err
 
 
@@ -256,3 +260,55 @@ def test_the_live_demo_follows_a_writer_and_is_clean_once_it_has_stopped(tmp_pat
     assert {(route["verdict"], route["verified"]) for route in report["routes"]} == {("clean", "full")}
     assert all(route["sync"]["events"] > 0 for route in report["routes"])
     assert at_work_in(folder) == []
+
+
+# --- on many machines -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.server
+@pytest.mark.process
+def test_the_demo_on_dask_workers_with_the_state_on_postgresql_is_clean_and_leaves_nothing_running(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "many"
+    # A Prefect of this user's own is none of the demo's business.
+    code, out, err = ran(folder, "--documents", "300", "--dask", PREFECT_API_URL="http://127.0.0.1:9/api")
+    assert code == 0, out + err
+    report = json.loads((folder / "report" / "report.json").read_text(encoding="utf-8"))
+    assert {(route["verdict"], route["verified"]) for route in report["routes"]} == {("clean", "full")}
+    assert sum(route["read"] for route in report["routes"]) > 300
+    assert "on 2 workers" in out
+    (data,) = folder.glob("data-*")
+    # Each worker has done jobs, over TLS alone: a scheduler or worker that takes plain connections would say tcp://.
+    logs = [(data / "dask" / name / "Dask worker.log").read_text() for name in ("worker-1", "worker-2")]
+    assert all("tls://" in log and "tcp://" not in log for log in logs)
+    assert (data / "dask" / "key.pem").stat().st_mode & 0o777 == 0o600
+    # No state in a file, which no other machine would have; Prefect's server has one of its own.
+    assert {file.parent.name for file in folder.rglob("*.db")} == {"prefect"}
+    password = [file for file in folder.rglob("*") if file.is_file() and holds_password(file)]
+    assert password == []
+    until(lambda: at_work_in(folder) == [], "end of the demo's servers")
+
+
+def holds_password(file: Path) -> bool:
+    """Return whether the file has a password in a URL of PostgreSQL, as no plan, report or log may have."""
+    return re.search(rb"postgresql://postgres:[^$@\s]+@", file.read_bytes()) is not None
+
+
+def test_what_the_demo_on_dask_lacks_is_named_with_the_command_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "prefect_dask", None)
+    with pytest.raises(PlanError, match=r"prefect_dask not installed .*-r requirements/dask\.txt") as refused:
+        refuse_missing()
+    assert refused.value.code == "E-DEMO-INSTALL"
+
+
+def test_the_plan_of_the_demo_on_dask_is_that_of_the_demo_but_for_state_and_run(tmp_path: Path) -> None:
+    with_state = written_plan(tmp_path, configuration()).read_text(encoding="utf-8")
+    usual = yaml.safe_load((configuration() / "plan.yaml").read_text(encoding="utf-8"))
+    made = yaml.safe_load(with_state)
+    assert made.pop("run") == {"runner": "dask", "address": "${DASK_ADDRESS}", "workers": WORKERS}
+    assert made.pop("state").startswith("postgresql://postgres:${STATE_PASSWORD}@")
+    usual.pop("state")
+    assert made == usual

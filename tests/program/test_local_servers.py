@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,7 +23,8 @@ from redis import Redis
 from waiting import until
 
 from flows.demo import servers
-from flows.demo.servers import Launch, free_port
+from flows.demo.dask_cluster import dask_cluster
+from flows.demo.server_process import Launch, free_port
 from stores.errors import PermanentError, PlanError
 
 pytestmark = [pytest.mark.server, pytest.mark.process]
@@ -214,3 +217,37 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(
     assert caught.value.code == "E-DEMO-INSTALL"
     assert f"{sys.executable} -m pip install -r requirements/demo.txt" in caught.value.message
     assert "mongo-offramp" not in caught.value.message  # No registry has it.
+
+
+def test_a_dask_cluster_talks_to_nobody_without_its_certificate(tmp_path: Path) -> None:
+    with dask_cluster(tmp_path, 1, lambda address: {"SCHEDULER": address}) as cluster:
+        scheduler, worker = (urlsplit(url) for url in (cluster.address, worker_address(tmp_path)))
+        assert scheduler.scheme == worker.scheme == "tls"
+        for server in (scheduler, worker):
+            assert not is_let_in(server.port, ssl._create_unverified_context())
+            known = ssl._create_unverified_context()
+            known.load_cert_chain(
+                *(cluster.environment[f"DASK_DISTRIBUTED__COMM__TLS__CLIENT__{what}"] for what in ("CERT", "KEY"))
+            )
+            assert is_let_in(server.port, known)
+        files = [
+            Path(cluster.environment[f"DASK_DISTRIBUTED__COMM__TLS__{name}"]) for name in ("CA_FILE", "CLIENT__KEY")
+        ]
+        assert [file.stat().st_mode & 0o777 for file in files] == [0o600, 0o600]
+    assert not any(is_let_in(server.port, known) for server in (scheduler, worker))
+
+
+def worker_address(folder: Path) -> str:
+    log = (folder / "worker-1" / "Dask worker.log").read_text()
+    found = re.search(r"Start worker at:\s+(\S+)", log)
+    assert found is not None, log
+    return found[1]
+
+
+def is_let_in(port: int | None, context: ssl.SSLContext) -> bool:
+    """Return whether a server of Dask sends the greeting with which each of its conversations begins."""
+    try:
+        with socket.create_connection(("127.0.0.1", port or 0), 5) as plain, context.wrap_socket(plain) as secure:
+            return secure.recv(1) != b""
+    except (OSError, ssl.SSLError):
+        return False
