@@ -18,15 +18,13 @@ import sqlalchemy as sa
 from stores.errors import OfframpError
 from stores.state.database import Database
 from stores.state.lease_term import LeaseTerm
-from stores.state.leases import Claim, Lease, Leases
+from stores.state.leases import WRITING, Claim, Lease, Leases
 from stores.state.owners import is_gone, owner_of_this_process
 from stores.state.tables import claims
 
 _log = logging.getLogger(__name__)
 
 Work = Literal["copy", "load", "verify"]
-_WRITING: frozenset[Work] = frozenset(("copy", "load"))
-"""The work that changes the target."""
 
 
 class Claims:
@@ -70,7 +68,7 @@ class Claims:
             # After the lock: whoever learned the lease's term before knows no later end than a full term from now.
             now = self._database.now(db)
             values = {"claim": row.claim + 1, "owner": owner_of_this_process()}
-            if work in _WRITING and row.owner and not is_gone(row.owner):
+            if work in WRITING and row.owner and not is_gone(row.owner):
                 values["busy_until"] = max(row.busy_until or 0.0, now + self._leases.lease_s)
                 _log.warning(
                     "route %s: %s %d was claimed before, by a worker that may go on", lease.route, work, number

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -17,6 +18,12 @@ from stores.state.tables import claims, leases, work_requests
 
 _MARGIN = 0.1
 """The last part of a term in which no request begins: one that is under way has this time to end."""
+_ASKING_AT = 0.5
+"""The part of a term with which a process asks for a later end: a run renews three times in a term."""
+
+
+WRITING = ("copy", "load")
+"""The work of claims that changes the target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +84,13 @@ class Leases:
         """
         owner = owner_of_this_process(outlived=outlived)
         where = self._database.where(leases, route)
+        self._end_free_lease(route)
         with self._database.writing() as db:
-            new = self._database.key(route) | {"owner": "", "fence": 0, "expires": 0.0}
-            self._database.upsert(db, leases, [new], {})
             # FOR UPDATE, unlike the update that follows, waits for whoever writes under the lease: see `_expires`.
             row = db.execute(sa.select(leases).where(where).with_for_update()).one()
             before, now = Moment.now(), self._database.now(db)
-            if row.owner and row.expires > now and not is_gone(row.owner):
-                raise TransientError(
-                    "E-LEASE-HELD",
-                    f"route {route}: another run ({row.owner.partition(' ')[0]}) is working on it; wait until it"
-                    f" ends, or stop it, then run the same command (its lease expires in"
-                    f" {row.expires - now:.0f} s if it is dead)",
-                )
+            if row.owner:
+                raise _held(route, row.owner, row.expires - now)
             busy_until = db.execute(
                 sa.select(sa.func.max(claims.c.busy_until)).where(self._database.where(claims, route))
             ).scalar_one()
@@ -98,6 +99,12 @@ class Leases:
                     "E-LEASE-HELD",
                     f"route {route}: a worker that an earlier run lost may still write to the target for"
                     f" {busy_until - now:.0f} s; run the same command after that",
+                )
+            if row.expires > now and (worker := self._worker_at_work(db, route)):
+                raise TransientError(
+                    "E-LEASE-HELD",
+                    f"route {route}: a worker of an earlier run ({worker.partition(' ')[0]}) may still write to the"
+                    f" target for {row.expires - now:.0f} s; run the same command after that",
                 )
             # The earlier run's workers have nothing to give to this run's.
             for table in (work_requests, claims):
@@ -109,6 +116,27 @@ class Leases:
         lease.term.renewed_here = True
         lease.term.lasts_until(before.after(self.lease_s))
         return lease
+
+    def _end_free_lease(self, route: str) -> None:
+        """Nobody begins to write under the route's last lease any more; raises TransientError E-LEASE-HELD if it lasts.
+
+        It is committed before the route is taken, which waits for whoever writes under the lease at that moment. They
+        lock its row for one another's sake only, so without this step others could always begin before the last ends.
+        """
+        with self._database.writing() as db:
+            new = self._database.key(route) | {"owner": "", "fence": 0, "expires": 0.0}
+            self._database.upsert(db, leases, [new], {})
+            row = db.execute(sa.select(leases).where(self._database.where(leases, route))).one()
+            if row.owner:
+                left_s = row.expires - self._database.now(db)
+                if left_s > 0 and not is_gone(row.owner):
+                    raise _held(route, row.owner, left_s)
+                # It may have been renewed meanwhile, by a run that was late.
+                same = sa.and_(
+                    self._database.where(leases, route),
+                    *(leases.c[name] == getattr(row, name) for name in ("owner", "fence", "expires")),
+                )
+                db.execute(sa.update(leases).where(same).values(owner="", expires=0.0))
 
     def renew(self, lease: Lease) -> None:
         """The lease lasts another full term; raises LeaseLost if another run has taken the route over.
@@ -127,22 +155,30 @@ class Leases:
         lease.term.lasts_until(before.after(self.lease_s))
 
     def release(self, *held: Lease) -> None:
-        """The routes are free at once; nothing happens to one that another run has taken over."""
+        """The routes are free at once; nothing happens to one that another run has taken over.
+
+        A route that a worker elsewhere is at work on still is free when its lease expires: the worker may have learned
+        its end, and learns no later one.
+        """
         for lease in held:
             lease.term.give_up()
         if held:
             with self._database.writing(fenced=True) as db:
                 for lease in sorted(held, key=lambda each: each.route):
-                    here = self._is_current(lease)
-                    if db.execute(sa.select(leases.c.fence).where(here).with_for_update()).first():
-                        db.execute(sa.update(leases).where(here).values(owner="", expires=0.0))
+                    ended: dict[str, Any] = {"owner": ""}
+                    if not self._worker_at_work(db, lease.route):
+                        ended["expires"] = 0.0
+                    db.execute(sa.update(leases).where(self._is_current(lease)).values(**ended))
 
     def ensure(self, lease: Lease) -> None:
         """Return only while this run may write; raises LeaseLost if the lease has expired or was taken over.
 
-        A process that does not renew the lease itself asks the state for its end.
+        A process that does not renew the lease itself asks the state for its end when less than half of a term is left
+        of what it knows, and not for each batch. Nothing is written after a take-over all the same: the end that it
+        knows is never later than that in the state (`_learn_term`), and whoever takes the route over waits for that,
+        unless the run gave it back (`release`) or is gone with all processes that may work for it (`parent_needed`).
         """
-        if not lease.term.renewed_here:
+        if not lease.term.renewed_here and lease.term.left_s() < self.lease_s * _ASKING_AT:
             self._learn_term(lease)
         self.fence(lease).ensure()
 
@@ -179,6 +215,13 @@ class Leases:
         with self._database.writing(fenced=True) as db:
             self._expires(db, lease)
             yield db
+
+    def _worker_at_work(self, db: sa.Connection, route: str) -> str:
+        """Return a process other than this one that may change the route's target for a claim; "" if none may."""
+        query = sa.select(claims.c.owner).where(self._database.where(claims, route), claims.c.work.in_(WRITING))
+        own = owner_of_this_process()
+        others = (owner for owner in db.execute(query.distinct()).scalars() if owner not in ("", own))
+        return next((owner for owner in others if not is_gone(owner)), "")
 
     def is_claimed(self, lease: Lease) -> sa.ColumnElement[bool]:
         """Return the condition that picks the row of the lease's claim; no row once another worker has the job."""
@@ -251,6 +294,14 @@ class LeaseFence:
         """Return whether the run may change nothing more, as far as this process knows."""
         orphaned = self._parent is not None and os.getppid() != self._parent
         return orphaned or self._lease.term.left_s() <= self._margin_s
+
+
+def _held(route: str, owner: str, left_s: float) -> TransientError:
+    return TransientError(
+        "E-LEASE-HELD",
+        f"route {route}: another run ({owner.partition(' ')[0]}) is working on it; wait until it ends, or stop it, then"
+        f" run the same command (its lease expires in {left_s:.0f} s if it is dead)",
+    )
 
 
 def _taken(lease: Lease) -> LeaseLost:

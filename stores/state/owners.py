@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from functools import cache
 from pathlib import Path
 
 _OUTLIVED = "workers:"
@@ -13,13 +14,16 @@ _ENDED = frozenset("ZXx")
 
 
 def owner_of_this_process(*, outlived: bool = False) -> str:
-    """Return this process: ``host/pid`` for people, then its process namespace and start time, which make it unique.
+    """Return this process: ``host/pid`` for people, then what makes it unique.
+
+    That is its process namespace, its start time, and the boot of its machine: names of hosts and numbers of namespaces
+    are equal on many machines.
 
     With `outlived`, workers on other machines may go on when this process has ended, so that it is never `is_gone`.
     """
     pid = os.getpid()
     _, started = _look(pid, Path("/proc"))
-    return f"{socket.gethostname()}/{pid} {_OUTLIVED if outlived else ''}{_namespace()} {started}"
+    return f"{socket.gethostname()}/{pid} {_OUTLIVED if outlived else ''}{_namespace()} {started} {_boot()}".rstrip()
 
 
 def parent_needed(owner: str) -> int | None:
@@ -43,8 +47,10 @@ def is_gone(owner: str, proc: Path = Path("/proc")) -> bool:
     """
     name, _, rest = owner.partition(" ")
     host, _, pid = name.rpartition("/")
-    namespace, _, started = rest.partition(" ")
+    namespace, started, boot, *_ = [*rest.split(" "), "", "", ""]
     if host != socket.gethostname() or not namespace or namespace != _namespace() or not started:
+        return False
+    if boot and boot != _boot():  # Another machine of that name, or this one before it was started again.
         return False
     ended, found = _look(int(pid), proc)
     if not found:
@@ -57,6 +63,14 @@ def _namespace() -> str:
         return os.readlink("/proc/self/ns/pid")
     except OSError:
         return ""  # No /proc: only time tells whether the owner is gone.
+
+
+@cache
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""  # Owners of earlier releases have none either.
 
 
 def _look(pid: int, proc: Path) -> tuple[bool, str]:

@@ -73,6 +73,8 @@ class Repairs:
         now = time.time()
         here = self._database.where(repairs, lease.route)
         with self._leases.fenced(lease) as db:
+            # Whoever else records something of the route waits here, so that no number is given twice.
+            db.execute(sa.select(routes.c.started).where(self._database.where(routes, lease.route)).with_for_update())
             last = db.execute(sa.select(sa.func.max(repairs.c.number)).where(here)).scalar_one() or 0
             rows = [
                 {

@@ -47,7 +47,7 @@ def until(condition: Callable[[], bool]) -> None:
 def execute(url: str, script: str) -> None:
     """Run SQL on the database itself."""
     if url.startswith("sqlite"):
-        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as db:
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"), timeout=LIMIT_S)) as db:
             db.executescript(script)
     else:
         with closing(raw(url)) as postgresql:

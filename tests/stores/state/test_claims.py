@@ -21,6 +21,7 @@ from states import LIMIT_S, begun, everything, line, tally, until
 from stores.contract.journal import Tally
 from stores.contract.source import Partition
 from stores.errors import LeaseLost, TransientError
+from stores.state.lease_term import Moment
 from stores.state.leases import Lease
 from stores.state.state import State
 
@@ -90,6 +91,7 @@ def test_a_worker_whose_job_was_claimed_never_learns_a_later_end(state: State, o
             assert 59 < state.claims.left_s("orders") <= 60
             assert state.claims.left_s("orders") >= lease.term.left_s()
             state.leases.renew(run)
+            lease.term.lasts_until(Moment.now().after(29))  # It asks when half of the term is over.
             expects_taken(lambda: state.leases.ensure(lease))
     assert lease.term.left_s() < 0
     with claims.claimed(run, "copy", 0) as again:  # The same job, tried again in this process.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from states import LIMIT_S, PARTITIONS, begun, everything, execute, line, rows, 
 
 from stores.contract.journal import Reject, Tally
 from stores.errors import LeaseLost, OfframpError, TransientError
+from stores.state.lease_term import Moment
 from stores.state.leases import Lease
 from stores.state.owners import is_gone, owner_of_this_process
 from stores.state.state import State
@@ -84,7 +86,7 @@ def test_a_living_process_that_the_kernel_hides_is_not_gone(
     tmp_path: Path, process: Callable[..., subprocess.Popen[str]]
 ) -> None:
     own = owner_of_this_process()
-    name, namespace, started = own.split(" ")
+    name, namespace, started, _ = own.split(" ")
     host = name.rpartition("/")[0]
     # Nothing is shown in an empty folder, as under hidepid=2; the first process of a machine is another user's or ours.
     assert not is_gone(own, tmp_path)
@@ -97,7 +99,7 @@ def test_a_living_process_that_the_kernel_hides_is_not_gone(
 def test_a_living_process_of_another_user_that_the_kernel_hides_is_not_gone(
     tmp_path: Path, process: Callable[..., subprocess.Popen[str]]
 ) -> None:
-    _, namespace, started = owner_of_this_process().split(" ")
+    _, namespace, started, _ = owner_of_this_process().split(" ")
     code = (
         "import os\nfrom pathlib import Path\nfrom stores.state.owners import is_gone\n"
         "if os.getuid() == 0: os.setuid(65534)\n"  # The first process of a machine is then another user's.
@@ -107,15 +109,20 @@ def test_a_living_process_of_another_user_that_the_kernel_hides_is_not_gone(
     assert line(asked) == "False"
 
 
-@pytest.mark.parametrize("other", ["host", "namespace"])
+@pytest.mark.parametrize("other", ["host", "namespace", "boot"])
 def test_the_lease_of_a_process_we_cannot_see_is_free_only_when_it_expires(
     opened: Callable[..., State], url: str, other: str
 ) -> None:
     state = opened(lease_s=0.5)
     state.leases.acquire("orders")
     own = str(rows(url, "SELECT owner FROM leases")[0][0])
-    name, namespace, started = own.split(" ")
-    foreign = f"elsewhere/1 {namespace} {started}" if other == "host" else f"{name} pid:[1] {int(started) - 1}"
+    name, namespace, started, boot = own.split(" ")
+    foreign = {
+        "host": f"elsewhere/1 {namespace} {started} {boot}",
+        "namespace": f"{name} pid:[1] {int(started) - 1} {boot}",
+        # Another machine of this name, whose namespace has the same number, as most have.
+        "boot": f"{name} {namespace} {int(started) - 1} 00000000-0000-0000-0000-000000000000",
+    }[other]
     execute(url, f"UPDATE leases SET owner = '{foreign}', expires = {time.time() + 3600}")
     with pytest.raises(TransientError):
         state.leases.acquire("orders")
@@ -125,11 +132,15 @@ def test_the_lease_of_a_process_we_cannot_see_is_free_only_when_it_expires(
     assert state.leases.acquire("orders").fence == 2
 
 
-def test_a_pid_that_another_process_has_now_does_not_hold_a_lease(opened: Callable[..., State], url: str) -> None:
+@pytest.mark.parametrize("release", ["this", "earlier"])
+def test_a_pid_that_another_process_has_now_does_not_hold_a_lease(
+    opened: Callable[..., State], url: str, release: str
+) -> None:
     state = opened(lease_s=3600)
     state.leases.acquire("orders")
-    name, namespace, started = str(rows(url, "SELECT owner FROM leases")[0][0]).split(" ")
-    execute(url, f"UPDATE leases SET owner = '{name} {namespace} {int(started) - 1}'")
+    name, namespace, started, boot = str(rows(url, "SELECT owner FROM leases")[0][0]).split(" ")
+    boot = f" {boot}" if release == "this" else ""
+    execute(url, f"UPDATE leases SET owner = '{name} {namespace} {int(started) - 1}{boot}'")
     assert state.leases.acquire("orders").fence == 2
 
 
@@ -266,3 +277,68 @@ def test_one_of_many_that_ask_at_once_gets_the_lease(opened: Callable[..., State
     for thread in threads:
         thread.join(LIMIT_S)
     assert sorted(answers) == ["E-LEASE-HELD"] * 7 + ["held"]
+
+
+def test_a_worker_asks_the_state_only_when_half_of_the_term_that_it_knows_is_over(
+    opened: Callable[..., State], url: str
+) -> None:
+    state = opened(lease_s=60)
+    sent = pickle.loads(pickle.dumps(begun(state)))
+    state.leases.ensure(sent)
+    execute(url, "UPDATE leases SET fence = fence + 1")
+    sent.term.lasts_until(Moment.now().after(31))
+    state.leases.ensure(sent)
+    sent.term.lasts_until(Moment.now().after(29))
+    with pytest.raises(LeaseLost):
+        state.leases.ensure(sent)
+    with pytest.raises(LeaseLost):
+        state.leases.fence(sent).ensure()
+
+
+WORKING = (
+    "import pickle\n"
+    "state = State(sys.argv[1], 'shop', 3)\n"
+    "lease = pickle.loads(bytes.fromhex(sys.argv[2]))\n"
+    "with state.claims.claimed(lease, 'copy', 1) as own:\n"
+    "    state.leases.ensure(own)\n"
+    "    print('working')\n"
+    "    sys.stdin.readline()\n"
+)
+
+
+@pytest.mark.parametrize("ends", ["ended", "killed", "neither"])
+def test_a_route_given_back_while_a_worker_elsewhere_is_at_work_is_free_when_its_lease_expires(
+    opened: Callable[..., State], url: str, process: Callable[..., subprocess.Popen[str]], ends: str
+) -> None:
+    state = opened(lease_s=3)
+    lease = state.leases.acquire("orders", outlived=True)
+    worker = process(WORKING, url, pickle.dumps(lease).hex())
+    assert line(worker) == "working"
+    if ends == "killed":
+        worker.kill()
+        worker.wait(LIMIT_S)
+    elif ends == "ended":
+        worker.communicate("go\n", timeout=LIMIT_S)
+    state.leases.release(lease)
+    assert state.leases.holder("orders") == ""
+    other = opened(lease_s=3)
+    if ends == "neither":
+        with pytest.raises(TransientError) as told:
+            other.leases.acquire("orders")
+        assert told.value.code == "E-LEASE-HELD"
+        assert f"{socket.gethostname()}/{worker.pid}" in told.value.message
+        ((expires,),) = rows(url, "SELECT expires FROM leases")
+        taken: list[Lease] = []
+
+        def take() -> bool:
+            try:
+                taken.append(other.leases.acquire("orders"))
+            except TransientError:
+                return False
+            return True
+
+        until(take)
+        assert isinstance(expires, float)
+        assert time.time() >= expires  # By the clock of the database, which is this machine's.
+    else:
+        assert other.leases.acquire("orders").fence == 2
