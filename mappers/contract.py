@@ -73,6 +73,11 @@ class Addressing(ABC):
         mapped to nothing.
         """
 
+    @property
+    def keeps_ids_apart(self) -> bool:
+        """Whether no two documents share an address, as each has the whole `_id` in it."""
+        return False
+
 
 class Recognizing(ABC):
     """A mapper that tells records that it may have made from what other programs keep at similar addresses."""

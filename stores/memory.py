@@ -10,7 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 from uuid import uuid4
 
 import bson
@@ -37,6 +37,8 @@ _places_lock = threading.Lock()
 
 class MemoryTarget(Identified, Listable):
     """Holds records of any type by address; every target of one name in this process holds the same ones."""
+
+    lists_once: ClassVar[bool] = True
 
     @dataclass(frozen=True)
     class Connection:

@@ -222,6 +222,13 @@ class Projection:
         """Whether an `_id` alone tells where a document's records are."""
         return self.addresses(_ANY_ID) is not None
 
+    @property
+    def keeps_ids_apart(self) -> bool:
+        """Whether the records of two documents never share an address, as far as mapper and transforms tell."""
+        mapper: object = self._mapper
+        plain = not self._guarded and self._naming is unchanged
+        return plain and isinstance(mapper, Addressing) and mapper.keeps_ids_apart
+
     def addresses(self, at: bytes) -> Sequence[str] | None:
         """Return where the records of a document with this id (BSON ``{"_id": id}``) are, if there is such a document.
 

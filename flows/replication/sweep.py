@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from flows.connect.session import Session
 from flows.copying.own_records import SHOWN, foreign_addresses, is_indistinct
 from flows.copying.projection import Projection
 from flows.plan.model import Route
 from flows.reporting.model import Swept
-from flows.verifier.compare import list_share
-from flows.verifier.ledger import AddressLog, Entry, Finding, extras
+from flows.verifier.address_log import AddressLog
+from flows.verifier.listing import list_share
 from mappers.contract import Record
 from stores.contract.journal import RejectJournal
 from stores.contract.source import Partition, Source
@@ -38,13 +36,12 @@ def sweep(session: Session, route: Route, stop: Stop, swept: Callable[[Swept], N
     with session.open(route) as opened:
         if isinstance(opened.target, Listable):
             opened.state.verification.abandon(opened.lease)
-            with tempfile.TemporaryDirectory(prefix="offramp-sweep-") as folder:
-                done = delete_unmapped(
-                    *(opened.source, opened.projection, opened.target, opened.journal, Path(folder)),
-                    refused=opened.state.rejects.refused(route.name),
-                    stop=stop,
-                    swept=swept,
-                )
+            done = delete_unmapped(
+                *(opened.source, opened.projection, opened.target, opened.journal),
+                refused=opened.state.rejects.refused(route.name),
+                stop=stop,
+                swept=swept,
+            )
             _log.info("%s: %d records deleted that an earlier run left", route.name, done.deleted)
             if done.kept:
                 _log.warning(
@@ -60,7 +57,6 @@ def delete_unmapped(
     projection: Projection,
     target: Target[Record],
     journal: RejectJournal,
-    folder: Path,
     *,
     refused: Container[str] = (),
     stop: Stop = NEVER,
@@ -69,60 +65,57 @@ def delete_unmapped(
     """Return what was deleted: addresses to which no document maps now, and whose record the route may have made.
 
     What becomes of a document after it was read here is for the sync to do again: its position is older. `refused`
-    names documents whose records the target did not take: a record at their addresses is older. `folder` is empty.
+    names documents whose records the target did not take: a record at their addresses is older.
     """
 
     def delete(addresses: Sequence[str]) -> None:
         with journal.writing(()):
             target.delete(addresses)
 
-    return _sweep(source, projection, target, folder, refused, stop, delete, swept)
+    return _sweep(source, projection, target, refused, stop, delete, swept)
 
 
-def count_unmapped(
-    source: Source, projection: Projection, target: Target[Record], folder: Path, *, stop: Stop = NEVER
-) -> Swept:
+def count_unmapped(source: Source, projection: Projection, target: Target[Record], *, stop: Stop = NEVER) -> Swept:
     """Return what `delete_unmapped` would delete and leave; writes nothing."""
-    return _sweep(source, projection, target, folder, (), stop, lambda _: None, lambda _: None)
+    return _sweep(source, projection, target, (), stop, lambda _: None, lambda _: None)
 
 
 def _sweep(
     source: Source,
     projection: Projection,
     target: Target[Record],
-    folder: Path,
     refused: Container[str],
     stop: Stop,
     delete: Callable[[Sequence[str]], None],
     swept: Callable[[Swept], None],
 ) -> Swept:
-    log = AddressLog(folder / "log")
     types: set[type[Record]] = set()
-    for batch in source.read(Partition(0)):
-        raise_if_stopped(stop, _STOPPED)
-        made = projection.batch(batch)
-        types.update(map(type, made.records))
-        names = {owner: refused and made.name(owner) for owner in set(made.owners)} if refused else {}
-        log.expect(
-            Entry(record.address, Finding.SAME)
-            for record, owner in zip(made.records, made.owners, strict=True)
-            if names.get(owner) not in refused
-        )
-    if not list_share(target, log, stop=stop):
-        raise TransientError(STOPPED, _STOPPED)
-    done = Swept(indistinct=is_indistinct(target, projection))
-    swept(done)
-    for addresses in cut(extras([log.path]), _AT_ONCE):
-        raise_if_stopped(stop, _STOPPED)
-        foreign = foreign_addresses(target, projection, addresses, types)
-        others = {*foreign}
-        own = [address for address in addresses if address not in others]
-        delete(own)
-        done = replace(
-            done,
-            deleted=done.deleted + len(own),
-            kept=done.kept + len(foreign),
-            not_of_route=[*done.not_of_route, *foreign][:SHOWN],
-        )
+    with AddressLog() as log:
+        for batch in source.read(Partition(0)):
+            raise_if_stopped(stop, _STOPPED)
+            made = projection.batch(batch)
+            types.update(map(type, made.records))
+            names = {owner: refused and made.name(owner) for owner in set(made.owners)} if refused else {}
+            log.expect(
+                record.address
+                for record, owner in zip(made.records, made.owners, strict=True)
+                if names.get(owner) not in refused
+            )
+        if not list_share(target, log.list, stop=stop):
+            raise TransientError(STOPPED, _STOPPED)
+        done = Swept(indistinct=is_indistinct(target, projection))
         swept(done)
-    return done
+        for addresses in cut(log.extras(), _AT_ONCE):
+            raise_if_stopped(stop, _STOPPED)
+            foreign = foreign_addresses(target, projection, addresses, types)
+            others = {*foreign}
+            own = [address for address in addresses if address not in others]
+            delete(own)
+            done = replace(
+                done,
+                deleted=done.deleted + len(own),
+                kept=done.kept + len(foreign),
+                not_of_route=[*done.not_of_route, *foreign][:SHOWN],
+            )
+            swept(done)
+        return done

@@ -35,6 +35,11 @@ def _by_pass(route: Route, row: RouteReport) -> list[str]:
     if row.expired:
         records = counted(row.expired, "record that has", "records that have")
         found.append(f"The content of {records} expired and {'is' if row.expired == 1 else 'are'} gone.")
+    if row.verification.get("absent_unread"):
+        found.append(
+            "Whether two documents share one of the records that are missing, expired or refused: they are too many to"
+            " tell."
+        )
     if row.rejected:
         them = "it" if row.rejected == 1 else "them"
         found.append(f"{counted(row.rejected, 'rejected document')}: the target lacks {them}, or part of {them}.")

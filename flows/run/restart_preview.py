@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from flows.connect.design import design_place
@@ -92,7 +90,6 @@ def _preview(session: Session, route: Route, database: MongoDB, stop: Stop) -> P
         if isinstance(target, Inspectable) and target.inspect_place().exists is False:
             return Preview(route.name, Swept())
         projection = build_projection(route, target, design, session.checked[route.name].id_kind)
-        with tempfile.TemporaryDirectory(prefix="offramp-preview-") as folder:
-            return Preview(route.name, count_unmapped(source, projection, target, Path(folder), stop=stop))
+        return Preview(route.name, count_unmapped(source, projection, target, stop=stop))
     finally:
         target.close()

@@ -7,6 +7,7 @@ import logging
 import shutil
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,18 +25,17 @@ from flows.run.division import parts_to_verify
 from flows.run.history import RunRecord
 from flows.run.workers import Run
 from flows.verifier.canary import canary
+from flows.verifier.full_pass import STAGES
 from flows.verifier.job import Level, Verified, VerifyJob, VerifyOptions
+from flows.verifier.part_ledger import Shape
 from stores.contract.source import Partition
-from stores.contract.target import Auditable, Divided
+from stores.contract.target import Auditable, Divided, Listable
 from stores.errors import OfframpError, PermanentError
 from stores.mongodb.database import MongoDB
 from stores.state.state import State
-from stores.state.verification import Pass, PassPart, log_folder
+from stores.state.verification import Pass, PassPart, former_log_folder
 
 _log = logging.getLogger(__name__)
-
-_FEWEST_PARTS = 3
-"""A pass of fewer parts, one to list and one to compare, is a single job."""
 
 
 def verify(run: Run, level: Level | VerifyOptions) -> Report:
@@ -137,10 +137,15 @@ def _do(run: Run, jobs: Sequence[VerifyJob], failures: Failures) -> dict[str, Ve
 
 @dataclass
 class _Spent:
-    """What the parts of a route's pass took, before it is closed."""
+    """What the jobs of a route's pass took."""
 
     seconds: float = 0.0
     progress: list[Progress] = field(default_factory=list)
+
+    def add(self, outcome: Verified) -> None:
+        """Count what another job took."""
+        self.seconds += outcome.seconds
+        self.progress += outcome.progress
 
 
 def _verify_fully(run: Run, session: Session, jobs: Sequence[VerifyJob], failures: Failures) -> dict[str, Verified]:
@@ -157,33 +162,37 @@ def _verify_fully(run: Run, session: Session, jobs: Sequence[VerifyJob], failure
             lambda route: _begin_pass(run, session, by_route[route.name], route, database),
         )
     add_errors(failures, begun)
-    jobs = [job for job in jobs if job.route not in failures]
-    parts = {job.route: session.state.verification.parts(job.route) for job in jobs}
-    for job in jobs:
-        _plan_comparison(run, session, job, parts[job.route])
+    open_jobs = [job for job in jobs if job.route not in failures]
     spent: defaultdict[str, _Spent] = defaultdict(_Spent)
-    for stage in ("list", "compare"):
-        pending = [
-            replace(job, stage=stage, number=part.number)
-            for job in jobs
-            if job.route not in failures and len(parts[job.route]) >= _FEWEST_PARTS
-            for part in parts[job.route]
-            if part.stage == stage and not part.done
-        ]
-        for done, outcome in run.workers.run(pending):
-            if isinstance(outcome, OfframpError):
-                failures[done.route].append(outcome)
-            else:
-                spent[done.route].seconds += outcome.seconds
-                spent[done.route].progress += outcome.progress
-        if run.stop.is_set():
-            return {}
-    closing = [_closing(job, parts[job.route]) for job in jobs if job.route not in failures]
     verified: dict[str, Verified] = {}
-    for name, closed in _do(run, closing, failures).items():
-        progress = [*spent[name].progress, *closed.progress]
-        verified[name] = replace(closed, seconds=closed.seconds + spent[name].seconds, progress=progress)
-        _delete_logs(run.plan, name)
+    while open_jobs and not run.stop.is_set():
+        parts = {job.route: session.state.verification.parts(job.route) for job in open_jobs}
+        for job in open_jobs:
+            _plan_comparison(run, session, job, parts[job.route])
+        for stage in STAGES:
+            pending = [
+                replace(job, stage=stage, number=part.number)
+                for job in open_jobs
+                if job.route not in failures and not _is_single(parts[job.route])
+                for part in parts[job.route]
+                if part.stage == stage and not part.done
+            ]
+            for done, outcome in run.workers.run(pending):
+                if isinstance(outcome, OfframpError):
+                    failures[done.route].append(outcome)
+                else:
+                    spent[done.route].add(outcome)
+            if run.stop.is_set():
+                return verified
+        closing = [_closing(job, parts[job.route]) for job in open_jobs if job.route not in failures]
+        closed = _do(run, closing, failures)
+        for name, outcome in closed.items():
+            spent[name].add(outcome)
+            if outcome.note:
+                run.observer.said(f"{name}: {outcome.note}")
+            if outcome.ended:
+                verified[name] = replace(outcome, seconds=spent[name].seconds, progress=spent[name].progress)
+        open_jobs = [job for job in open_jobs if job.route in closed and job.route not in verified]
     return verified
 
 
@@ -196,13 +205,22 @@ def _expected(session: Session, route: str) -> int:
 
 def _plan_comparison(run: Run, session: Session, job: VerifyJob, parts: Sequence[PassPart]) -> None:
     """The observer knows how many jobs the route's pass still has, and about how many documents it compares."""
-    jobs = 1 + sum(not part.done for part in parts) if len(parts) >= _FEWEST_PARTS else 1
-    compared = sum(part.tally.read for part in parts)
-    run.observer.planned(job.route, "verify", jobs, max(0, _expected(session, job.route) - compared))
+    jobs = 1 if _is_single(parts) else 1 + sum(not part.done for part in parts)
+    last = "reread" if any(part.stage == "reread" for part in parts) else "compare"
+    reading = [part for part in parts if part.stage == last]
+    ahead = 0
+    if not all(part.done for part in reading):
+        ahead = max(0, _expected(session, job.route) - sum(part.tally.read for part in reading))
+    run.observer.planned(job.route, "verify", jobs, ahead)
 
 
 def _closing(job: VerifyJob, parts: Sequence[PassPart]) -> VerifyJob:
-    return replace(job, stage="close") if len(parts) >= _FEWEST_PARTS else job
+    return job if _is_single(parts) else replace(job, stage="close")
+
+
+def _is_single(parts: Sequence[PassPart]) -> bool:
+    """Return whether a single job does the whole pass: it has one part to list and one to compare."""
+    return len({part.stage for part in parts}) == len(parts)
 
 
 def _begin_pass(run: Run, session: Session, job: VerifyJob, route: Route, database: MongoDB) -> Pass:
@@ -213,16 +231,23 @@ def _begin_pass(run: Run, session: Session, job: VerifyJob, route: Route, databa
         if not job.options.restart and (resumed := passes.resume(opened.lease, scope)) is not None:
             _log.info("%s: the verification goes on where it stopped", route.name)
             return resumed
-        parts = parts_to_verify(opened.source.estimate(), run.plan.run)
+        documents = opened.source.estimate()
+        parts = parts_to_verify(documents, run.plan.run)
         partitions = opened.source.split(parts)
         refuse_gaps(partitions)
         shares = min(parts, run.plan.run.workers) if isinstance(opened.target, Divided) else 1
-        _delete_logs(run.plan, route.name)
-        return passes.begin(opened.lease, scope, shares, partitions)
+        _delete_former_logs(run.plan, route.name)
+        shape = Shape.first(documents, listed=isinstance(opened.target, Listable))
+        return passes.begin(opened.lease, scope, shares, partitions, shape.to_json())
 
 
-def _delete_logs(plan: Plan, route: str) -> None:
-    shutil.rmtree(log_folder(plan.state, plan.name, route), ignore_errors=True)
+def _delete_former_logs(plan: Plan, route: str) -> None:
+    """Nothing is left of what an earlier release kept beside the state of a pass over the route."""
+    folder = former_log_folder(plan.state, plan.name, route)
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # Logs of other routes may be in it.
+            folder.parent.rmdir()
 
 
 def pass_scope(state: State, route: Route, source_identity: str, id_kind: str) -> Mapping[str, Any]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -103,9 +101,8 @@ def plant(area: Area, fence: Fence = NO_FENCE) -> Sequence[str]:
     try:
         area.target.prepare()
         expected = _damage(area, documents, mapper)
-        with tempfile.TemporaryDirectory(prefix="offramp-canary-") as folder:
-            projection = Projection(mapper, Losses(), area.target.records)
-            seen = compare(MemorySource(documents), projection, area.target, Path(folder))
+        projection = Projection(mapper, Losses(), area.target.records)
+        seen = compare(MemorySource(documents), projection, area.target)
         found = _found(seen.balance) if seen is not None else set()
     except LeaseLost:
         raise

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from flows.copying.inflight import OF_THIS_PROCESS, InFlight, OverlappedCalls, counted
 from flows.copying.projection import ProjectedBatch, Projection
 from flows.verifier.field_differences import Differences, DifferenceSamples
-from flows.verifier.ledger import AddressLog, Balance, Entry, Finding, balance
+from flows.verifier.ledger import Balance, Entry, Finding, Mismatch
+from flows.verifier.listing import list_for_pass, list_suspects, lists_once
+from flows.verifier.part_ledger import PartLedger, Shape
 from flows.verifier.recheck import Recheck, expected_records, same_record
+from flows.verifier.suspects import SuspectLedger, TooManySuspectsError, find_suspects, resolve, shared_addresses
 from mappers.contract import Record
 from stores.contract.journal import Reject, Tally
 from stores.contract.source import Partition, Readable, Source
 from stores.contract.stop import NEVER, Stop
-from stores.contract.target import Divided, Listable, Target
+from stores.contract.target import Listable, Target
 from stores.errors import TransientError
-from stores.throttling.batches import cut
 
-_LISTED_AT_ONCE = 1_000
 _EXPIRY_GRACE_MS = 5_000
 """A store's clock may be ahead of this machine's: a record that expires within this time may be gone (R65, R150)."""
 _CHECKPOINT_S = 2.0
+_SAVING_SHARE = 0.02
+"""The largest share of its time that a part spends on checkpoints: large sketches are saved less often."""
 _SILENT_BATCHES = 3
 """Batches in a row without an answer of the store that end the pass: the store is down."""
 
@@ -45,8 +47,19 @@ class Comparison:
 class Save(Protocol):
     """Saves the progress of one part of a pass."""
 
-    def __call__(self, position: bytes | None, tally: Tally, size: int, *, done: bool) -> None:
-        """Save the position, everything seen up to it, and the size in bytes of the log, which is on disk."""
+    def __call__(self, position: bytes | None, tally: Tally, *, done: bool) -> None:
+        """Save the position and everything seen up to it."""
+
+
+class Expecting(Protocol):
+    """Takes what a pass expects of its target."""
+
+    @property
+    def wanted(self) -> Callable[[str], bool] | None:
+        """Return the condition for the addresses to compare; None where all are."""
+
+    def expect(self, same: Sequence[str], others: Sequence[Entry], /) -> None:
+        """Take expected addresses that hold the right record, and the findings at others; any may be there twice."""
 
 
 class Rate(Protocol):
@@ -56,7 +69,7 @@ class Rate(Protocol):
         """Return once this many documents may be compared."""
 
 
-def save_nothing(position: bytes | None, tally: Tally, size: int, *, done: bool) -> None:
+def save_nothing(position: bytes | None, tally: Tally, *, done: bool) -> None:
     """Save nothing: the pass is never resumed."""
 
 
@@ -64,7 +77,7 @@ def compare_partition(
     source: Readable,
     projection: Projection,
     target: Target[Record],
-    log: AddressLog,
+    ledger: Expecting,
     partition: Partition,
     *,
     after: bytes | None = None,
@@ -79,7 +92,7 @@ def compare_partition(
     checkpoint_s: float = _CHECKPOINT_S,
     in_flight: InFlight = OF_THIS_PROCESS,
 ) -> Tally | None:
-    """Return the tally of the partition; each of its records past `after` is compared and noted in the log.
+    """Return the tally of the partition; each of its records past `after` that is wanted is compared for the ledger.
 
     Returns None when `stop` ended it at a checkpoint. Records are compared in canonical form (R10). `refused` names
     the documents that the target is known to have refused: their absent records are the rejects on record, not
@@ -90,12 +103,13 @@ def compare_partition(
     total = seen or Tally()
     reached = after
     saved = time.monotonic()
+    pause_s = checkpoint_s
     silent = 0
     flight: deque[tuple[bytes, ProjectedBatch, Future[_ComparedBatch]]] = deque()
     readers = OverlappedCalls(target, window, "read")
 
     def record_oldest() -> None:
-        nonlocal reached, saved, silent
+        nonlocal reached, saved, silent, pause_s
         position, batch, answer = flight[0]
         outcome = answer.result()
         flight.popleft()
@@ -103,13 +117,15 @@ def compare_partition(
         silent = silent + 1 if outcome.error else 0
         if outcome.error and silent >= _SILENT_BATCHES:
             raise outcome.error
-        log.expect(outcome.entries)
+        ledger.expect(outcome.same, outcome.others)
         total.add(batch.tally)
         reached = position
         compared(batch.tally.read)
-        if not silent and time.monotonic() - saved > checkpoint_s:
-            save(reached, total, log.flush(), done=False)
+        if not silent and time.monotonic() - saved > pause_s:
+            began = time.monotonic()
+            save(reached, total, done=False)
             saved = time.monotonic()
+            pause_s = max(checkpoint_s, (saved - began) / _SAVING_SHARE)
 
     batches = counted(source, partition, after, in_flight)
     try:
@@ -119,45 +135,22 @@ def compare_partition(
             with in_flight.mapping:
                 expected = projection.batch(batch)
             expected.tally.accepted = sum(map(accepted, expected.rejects))
+            if ledger.wanted is not None:
+                expected = _restricted(expected, ledger.wanted)
             answer = readers.submit(_compare_batch, target, expected, refused)
             flight.append((batch.position, expected, answer))
             del batch, expected, answer
-        save(reached, total, log.flush(), done=batches.ended)
+        save(reached, total, done=batches.ended)
     finally:
         readers.close()
         batches.close()
     return total if batches.ended else None
 
 
-def list_share(
-    target: Target[Record],
-    log: AddressLog,
-    share: int = 0,
-    shares: int = 1,
-    *,
-    stop: Stop = NEVER,
-    save: Save = save_nothing,
-) -> bool:
-    """The addresses that the target lists, if it can, are noted in the log; returns False when `stop` ended it."""
-    addresses: Iterator[str] = iter(())
-    if shares > 1 and isinstance(target, Divided):
-        addresses = target.addresses_of(share, shares)
-    elif isinstance(target, Listable):
-        addresses = target.addresses()
-    for page in cut(addresses, _LISTED_AT_ONCE):
-        if stop.is_set():
-            return False
-        log.list(page)
-    # A listing cannot be resumed: an interrupted one is forgotten and begins again.
-    save(None, Tally(), log.flush(), done=True)
-    return True
-
-
 def compare(
     source: Source,
     projection: Projection,
     target: Target[Record],
-    folder: Path,
     *,
     refused: Container[str] = (),
     window: int = 4,
@@ -167,36 +160,72 @@ def compare(
 ) -> Comparison | None:
     """Return how the target differs from what the source's documents map to; None when `stop` ended it.
 
-    One whole pass over one range that cannot be resumed. `folder` is empty and holds the log meanwhile. `show_values`
-    keeps values in the samples of differences.
+    One whole pass over one range that cannot be resumed. `show_values` keeps values in the samples of differences.
     """
-    log = AddressLog(folder / "log")
-    if not list_share(target, log, stop=stop):
-        return None
-    tally = compare_partition(
-        *(source, projection, target, log, Partition(0)),
-        refused=refused,
-        window=window,
-        stop=stop,
-        compared=compared,
-    )
-    if tally is None:
-        return None
+    listed = isinstance(target, Listable)
+    shape = Shape.first(source.estimate(), listed=listed)
+    total = Balance(extra=0 if listed else None)
+    found: list[Mismatch] = []
+    tally = Tally()
     differences = Differences(show_values=show_values)
     recheck = Recheck(source, projection, target, refused=refused, differences=differences, stop=stop)
-    sums = balance([log.path], listed=isinstance(target, Listable), recheck=recheck)
-    return Comparison(tally, sums, differences.samples())
+
+    def read(ledger: Expecting) -> Tally | None:
+        return compare_partition(
+            *(source, projection, target, ledger, Partition(0)),
+            refused=refused,
+            window=window,
+            stop=stop,
+            compared=compared,
+        )
+
+    while True:
+        ledger = PartLedger(shape, recheck, began_ms=time.time() * 1000)
+        if not list_for_pass(target, projection, ledger, stop=stop) or (seen := read(ledger)) is None:
+            return None
+        ledger.settle()
+        try:
+            suspects = find_suspects(ledger.sketches, shape, listed=listed, distinct=lists_once(target))
+        except TooManySuspectsError as error:
+            shape = shape.larger(error.hashes)
+            total, found = Balance(extra=total.extra and 0), []
+            continue
+        reread = SuspectLedger(shape, suspects.hashes)
+        if suspects.reread and read(reread) is None:
+            return None
+        shared = shared_addresses(reread.take_suspects())
+        if suspects.relist and not list_suspects(target, ledger, suspects.hashes, shared, stop=stop):
+            return None
+        ledger.settle()
+        total.merge(ledger.sums)
+        found += resolve(total, shared, ledger.take_found(), recheck)
+        tally = tally if shape.slice else seen
+        if shape.slice + 1 == shape.slices:
+            return Comparison(tally, total, differences.samples())
+        shape = replace(shape, slice=shape.slice + 1)
 
 
 @dataclass(frozen=True, slots=True)
 class _ComparedBatch:
     """The findings of a batch; `error` is why the store did not answer."""
 
-    entries: Sequence[Entry]
+    same: Sequence[str]
+    """The addresses that hold the right record, without more: in most batches they are all."""
+    others: Sequence[Entry] = ()
     error: TransientError | None = None
 
 
+def _restricted(batch: ProjectedBatch, wanted: Callable[[str], bool]) -> ProjectedBatch:
+    """Return the batch with the records at wanted addresses alone; its tally is that of all."""
+    places = [at for at, record in enumerate(batch.records) if wanted(record.address)]
+    if len(places) == len(batch.records):
+        return batch
+    return replace(batch, records=[batch.records[at] for at in places], owners=[batch.owners[at] for at in places])
+
+
 def _compare_batch(target: Target[Record], expected: ProjectedBatch, refused: Container[str]) -> _ComparedBatch:
+    if not expected.records:
+        return _ComparedBatch(())
     try:
         held = target.read([record.address for record in expected.records])
         records = expected_records(target, expected.records)
@@ -205,13 +234,14 @@ def _compare_batch(target: Target[Record], expected: ProjectedBatch, refused: Co
             Entry(record.address, Finding.INCONCLUSIVE, expected.position(owner))
             for record, owner in zip(expected.records, expected.owners, strict=True)
         ]
-        return _ComparedBatch(entries, error)
+        return _ComparedBatch((), entries, error)
     now_ms = time.time() * 1000
-    entries = []
+    same: list[str] = []
+    others: list[Entry] = []
     for record, owner in zip(records, expected.owners, strict=True):
         found = held.get(record.address)
         if found is not None and same_record(found, record):
-            entries.append(Entry(record.address, Finding.SAME))
+            same.append(record.address)
             continue
         if found is not None:
             finding = Finding.DIFFERS
@@ -219,5 +249,5 @@ def _compare_batch(target: Target[Record], expected: ProjectedBatch, refused: Co
             finding = Finding.EXPIRED
         else:
             finding = Finding.REFUSED if expected.name(owner) in refused else Finding.MISSING
-        entries.append(Entry(record.address, finding, expected.position(owner)))
-    return _ComparedBatch(entries)
+        others.append(Entry(record.address, finding, expected.position(owner), record.expires_at_ms))
+    return _ComparedBatch(same, others)

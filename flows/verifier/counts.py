@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from flows.verifier.compare import list_share
-from flows.verifier.ledger import AddressLog, balance
+from flows.verifier.address_log import AddressLog
+from flows.verifier.listing import list_share
 from mappers.contract import Record
 from stores.contract.source import Partition, Source
 from stores.contract.stop import NEVER, STOPPED, Stop
@@ -34,14 +33,13 @@ def count_route(
     source: Source,
     target: Target[Record],
     parts: Sequence[PartitionState],
-    folder: Path,
     stop: Stop = NEVER,
 ) -> Counts:
-    """Return the counts of a route; `folder` is empty and holds a log of the listed addresses meanwhile.
+    """Return the counts of a route.
 
     Partitions are counted only where there are several: for a single one the count of the collection says the same.
     """
-    held, way = _count_target(target, folder, stop)
+    held, way = _count_target(target, stop)
     chain = in_order(parts)
     if chain is None:
         return Counts(held, way, ordered=False)
@@ -66,15 +64,15 @@ def in_order(parts: Sequence[PartitionState]) -> Sequence[PartitionState] | None
     return chain if len(chain) == len(parts) and at is None else None
 
 
-def _count_target(target: Target[Record], folder: Path, stop: Stop) -> tuple[int | None, str]:
+def _count_target(target: Target[Record], stop: Stop) -> tuple[int | None, str]:
     if isinstance(target, Countable) and (counted := target.count()) is not None:
         return counted, "its store's own count"
     if not isinstance(target, Listable):
         return None, ""
-    log = AddressLog(folder / "log")
-    if not list_share(target, log, stop=stop):
-        raise TransientError(STOPPED, "stopped while it counted the target; the same command counts again")
-    return balance([log.path], listed=True).listed, "listing it"
+    with AddressLog() as log:
+        if not list_share(target, log.list, stop=stop):
+            raise TransientError(STOPPED, "stopped while it counted the target; the same command counts again")
+        return log.listed(), "listing it"
 
 
 def _differences(part: Partition, copied: Mapping[str, int], now: Mapping[str, int]) -> list[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from mappers.compare.differences import Difference, differences, source_type
 from mappers.compare.record_tree import joined, kind_of, shown, tree
@@ -43,23 +45,53 @@ class DifferenceSamples:
     """How records differ, in samples."""
 
     examined: int = 0
-    """Records examined, at most 1,000 of those that differ."""
+    """Records examined, at most 1,000 of those that differ in each part of a pass."""
     kinds: Mapping[str, int] = field(default_factory=dict)
     """Fields of these records that differ, by the kind of difference."""
     samples: Sequence[FieldDifference] = ()
     """At most 20 of each kind."""
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the samples as JSON data."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, kept: Mapping[str, Any]) -> DifferenceSamples:
+        """Return the samples that `to_json` wrote."""
+        return cls(kept["examined"], kept["kinds"], [FieldDifference(**sample) for sample in kept["samples"]])
+
+
+def merge_samples(parts: Sequence[DifferenceSamples], without: Container[str] = ()) -> DifferenceSamples:
+    """Return the samples of several parts of a pass as those of all of it, `without` those at these addresses."""
+    kinds: Counter[str] = Counter()
+    kept: dict[str, list[FieldDifference]] = {}
+    for part in parts:
+        kinds.update(part.kinds)
+        for sample in part.samples:
+            if sample.address in without:
+                kinds[sample.kind] -= 1
+            elif len(of_kind := kept.setdefault(sample.kind, [])) < _SAMPLES:
+                of_kind.append(sample)
+    left_out = {sample.address for part in parts for sample in part.samples if sample.address in without}
+    samples = sorted(
+        (sample for of_kind in kept.values() for sample in of_kind),
+        key=lambda sample: (sample.kind, sample.address, sample.path),
+    )
+    examined = sum(part.examined for part in parts) - len(left_out)
+    return DifferenceSamples(examined, dict(sorted((+kinds).items())), samples)
+
 
 class Differences:
     """Collects how records differ; safe to share between threads."""
 
-    def __init__(self, *, show_values: bool = False) -> None:
-        """Begin empty; `show_values` keeps values, which may be personal data."""
+    def __init__(self, *, show_values: bool = False, begun: DifferenceSamples | None = None) -> None:
+        """Go on from what was collected before; `show_values` keeps values, which may be personal data."""
+        begun = begun or DifferenceSamples()
         self._show_values = show_values
         self._lock = threading.Lock()
-        self._examined = 0
-        self._kinds: Counter[str] = Counter()
-        self._samples: list[FieldDifference] = []
+        self._examined = begun.examined
+        self._kinds: Counter[str] = Counter(begun.kinds)
+        self._samples: list[FieldDifference] = [*begun.samples]
 
     def add(self, expected: Record, found: Record, raw: bytes) -> None:
         """Examine two records that differ; `raw` is the document that maps to `expected`."""

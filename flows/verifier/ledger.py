@@ -1,31 +1,14 @@
-"""The ledger of a pass: the addresses a route should hold against those its target lists, balanced on disk.
-
-The ledger finds records that share an address and records that no document maps to, without every address in memory:
-the logs are about as large as the addresses, and one of 256 buckets is in memory at a time. Each part of a pass has its
-own log, which only grows: truncated to a size at which it was flushed, it is the log of that moment.
-"""
+"""What a verification counts: the findings at addresses, the mismatches they come to, and the sums of both."""
 
 from __future__ import annotations
 
-import os
-import struct
-import threading
-import zlib
-from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
-from stores.state.verification import address_bytes, address_text
-
-_BUCKETS = 256
-_GATHERED_BYTES = 1 << 14
-_FRAME = struct.Struct("<BBI")  # side, bucket, length of what follows
-_HEAD = struct.Struct("<BII")  # finding, length of the address, length of the position
-_EXPECTED, _LISTED = 0, 1
-_AT_ONCE = 500
+AT_ONCE = 500
 """Mismatches rechecked at once."""
 SAMPLES = 10
 """Addresses kept of each kind of mismatch, for reports."""
@@ -58,6 +41,8 @@ class Entry(NamedTuple):
     finding: Finding
     position: bytes = b""
     """BSON ``{"_id": id}`` of its document, for records to recheck."""
+    expires_at_ms: int | None = None
+    """When the record expires, for one that is not held."""
 
 
 class Mismatch(NamedTuple):
@@ -78,7 +63,7 @@ RecheckCall = Callable[[Sequence[Mismatch]], Sequence[Mismatch]]
 
 @dataclass(slots=True)
 class Balance:
-    """The sums of a ledger.
+    """The sums of a verification, or of a part of it.
 
     records = held + missing + collides + expired + refused + settled + unsettled + inconclusive.
 
@@ -104,7 +89,6 @@ class Balance:
     """The store did not answer for them (R152, R153)."""
     extra: int | None = None
     """Listed addresses that no document maps to; None where the target cannot list."""
-    listed: int | None = None
     samples: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, mismatch: Mismatch) -> None:
@@ -129,171 +113,94 @@ class Balance:
         if len(kept) < SAMPLES and mismatch.address not in kept:
             kept.append(mismatch.address)
 
+    def count(self, entry: Entry) -> Mismatch | None:
+        """Count what needs no recheck; return the mismatch of an entry that does."""
+        match entry.finding:
+            case Finding.SAME:
+                self.held += 1
+            case Finding.EXPIRED:
+                self.expired += 1
+            case Finding.REFUSED:
+                self.refused += 1
+            case finding:
+                return Mismatch(finding.name.lower(), entry.address, entry.position)
+        return None
 
-class AddressLog:
-    """What one part of a pass has seen, in a file that is not kept open; little of it is in memory."""
+    def remove(self, kind: str, address: str, times: int = 1) -> None:
+        """Count so many less of what was added as mismatches of this kind at the address; it is no sample any more."""
+        if kind in ("same", "differs"):
+            self.held -= times
+        if kind != "same":
+            setattr(self, kind, (getattr(self, kind) or 0) - times)
+        kept = self.samples.get(kind, [])
+        if address in kept:
+            kept.remove(address)
 
-    def __init__(self, path: Path, size: int = 0) -> None:
-        """Continue after the first `size` bytes and forget the rest; raises ValueError if the file is shorter."""
-        self.path = path
-        self._lock = threading.Lock()
-        self._gathered: dict[tuple[int, int], bytearray] = {}
-        found = path.stat().st_size if path.exists() else 0
-        if found < size:
-            raise ValueError(f"a log of {found} bytes where {size} were written")
-        if found:
-            os.truncate(path, size)
-        self._size = size
+    def merge(self, other: Balance) -> None:
+        """Count what the other has counted too."""
+        for name in (each.name for each in dataclasses.fields(Balance) if each.name not in ("extra", "samples")):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        if self.extra is not None or other.extra is not None:
+            self.extra = (self.extra or 0) + (other.extra or 0)
+        for kind, addresses in other.samples.items():
+            kept = self.samples.setdefault(kind, [])
+            kept += [address for address in addresses if address not in kept][: SAMPLES - len(kept)]
 
-    def expect(self, entries: Iterable[Entry]) -> None:
-        """Note the findings at expected addresses; an address may be expected twice."""
-        self._append(_EXPECTED, entries)
+    def to_json(self) -> dict[str, Any]:
+        """Return the sums as JSON data."""
+        return dataclasses.asdict(self)
 
-    def list(self, addresses: Iterable[str]) -> None:
-        """Note addresses that the target lists; noting one twice changes nothing."""
-        self._append(_LISTED, (Entry(address, Finding.SAME) for address in addresses))
+    @classmethod
+    def from_json(cls, kept: Mapping[str, Any]) -> Balance:
+        """Return the sums that `to_json` wrote."""
+        return cls(**kept)
 
-    def flush(self, *, durable: bool = True) -> int:
-        """Everything noted is in the file, with `durable` also after a power failure; returns its size in bytes."""
-        with self._lock:
-            self._write(list(self._gathered), durable=durable)
-            return self._size
 
-    def _append(self, side: int, entries: Iterable[Entry]) -> None:
-        with self._lock:
-            for address, finding, position in entries:
-                encoded = address_bytes(address)
-                key = (side, zlib.crc32(encoded) % _BUCKETS)
-                gathered = self._gathered.setdefault(key, bytearray())
-                gathered += _HEAD.pack(finding, len(encoded), len(position)) + encoded + position
-                if len(gathered) >= _GATHERED_BYTES:
-                    self._write([key])
+class Entries:
+    """Keeps all entries, for a comparison of a few records."""
 
-    def _write(self, keys: Sequence[tuple[int, int]], *, durable: bool = False) -> None:
-        with self.path.open("ab") as file:
-            for key in keys:
-                content = self._gathered.pop(key)
-                file.write(_FRAME.pack(*key, len(content)) + content)
-                self._size += _FRAME.size + len(content)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
+    wanted: None = None
+    """No record is left out."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self.seen: list[Entry] = []
+
+    def expect(self, same: Sequence[str], others: Sequence[Entry], /) -> None:
+        """Keep these too."""
+        self.seen += [Entry(address, Finding.SAME) for address in same]
+        self.seen += others
 
 
 def balance(
-    logs: Sequence[Path],
-    *,
-    listed: bool,
+    entries: Iterable[Entry],
     recheck: RecheckCall | None = None,
     on_wrong: Callable[[Mismatch], object] = lambda _: None,
 ) -> Balance:
-    """Return the sums over the logs; `listed` says whether the target has listed its addresses.
+    """Return the sums of a few entries, all in memory, where nothing is listed.
 
     `recheck` decides each mismatch; `on_wrong` is called with those that remain.
     """
-    total = Balance(extra=0 if listed else None, listed=0 if listed else None)
+    total = Balance()
+    best: dict[str, Entry] = {}
     waiting: list[Mismatch] = []
-
-    def recheck_waiting() -> None:
-        for mismatch in recheck(waiting) if recheck is not None and waiting else waiting:
+    for entry in entries:
+        total.records += 1
+        before = best.get(entry.address)
+        if before is not None:  # A recheck would find the same: two documents of the source collide.
+            collision = Mismatch("collides", entry.address, entry.position)
+            total.add(collision)
+            on_wrong(collision)
+        if before is None or entry.finding < before.finding:
+            best[entry.address] = entry
+    for entry in best.values():
+        mismatch = total.count(entry)
+        if mismatch is not None:
+            waiting.append(mismatch)
+    for first in range(0, len(waiting), AT_ONCE):
+        some = waiting[first : first + AT_ONCE]
+        for mismatch in recheck(some) if recheck is not None else some:
             total.add(mismatch)
             if mismatch.kind in WRONG:
                 on_wrong(mismatch)
-        waiting.clear()
-
-    frames = _frames(logs)
-    for bucket in range(_BUCKETS):
-        for mismatch in _balance_bucket(logs, frames, bucket, total):
-            if mismatch.kind == "collides":  # A recheck would find the same: two documents of the source collide.
-                total.add(mismatch)
-                on_wrong(mismatch)
-                continue
-            waiting.append(mismatch)
-            if len(waiting) >= _AT_ONCE:
-                recheck_waiting()
-    recheck_waiting()
     return total
-
-
-def extras(logs: Sequence[Path]) -> Iterator[str]:
-    """Yield every listed address that no document maps to."""
-    frames = _frames(logs)
-    for bucket in range(_BUCKETS):
-        expected = {address for _, address, _ in _entries(logs, frames[_EXPECTED][bucket])}
-        listed = {address for _, address, _ in _entries(logs, frames[_LISTED][bucket])}
-        yield from map(address_text, listed - expected)
-
-
-def _balance_bucket(logs: Sequence[Path], frames: _Frames, bucket: int, total: Balance) -> Iterator[Mismatch]:
-    best: dict[bytes, int] = {}
-    positions: dict[bytes, bytes] = {}
-    for finding, address, position in _entries(logs, frames[_EXPECTED][bucket]):
-        total.records += 1
-        before = best.get(address)
-        if before is not None:
-            yield Mismatch("collides", address_text(address), position)
-        if before is None or finding < before:
-            best[address] = finding
-            positions[address] = position
-    for address, finding in best.items():
-        match finding:
-            case Finding.SAME:
-                total.held += 1
-            case Finding.EXPIRED:
-                total.expired += 1
-            case Finding.REFUSED:
-                total.refused += 1
-            case _:
-                yield Mismatch(Finding(finding).name.lower(), address_text(address), positions[address])
-    if total.listed is not None:
-        listed = {address for _, address, _ in _entries(logs, frames[_LISTED][bucket])}
-        total.listed += len(listed)
-        for address in listed - best.keys():
-            yield Mismatch("extra", address_text(address))
-
-
-_Frames = tuple[list["array[int]"], list["array[int]"]]
-"""For each side and bucket a flat array: number of the log, offset and length of each frame."""
-
-
-def _frames(logs: Sequence[Path]) -> _Frames:
-    found: _Frames = ([array("Q") for _ in range(_BUCKETS)], [array("Q") for _ in range(_BUCKETS)])
-    for number, path in enumerate(logs):
-        if not path.exists():
-            continue
-        with path.open("rb") as file:
-            while head := file.read(_FRAME.size):
-                side, bucket, length = _FRAME.unpack(head)
-                found[side][bucket].extend((number, file.tell(), length))
-                file.seek(length, os.SEEK_CUR)
-    return found
-
-
-def _entries(logs: Sequence[Path], frames: array[int]) -> Iterator[tuple[int, bytes, bytes]]:
-    # The frames are in the order of the logs, so each log is opened once.
-    opened: BinaryIO | None = None
-    current = -1
-    try:
-        for start in range(0, len(frames), 3):
-            number, offset, length = frames[start : start + 3]
-            if number != current:
-                if opened is not None:
-                    opened.close()
-                opened, current = logs[number].open("rb"), number
-            if opened is not None:
-                opened.seek(offset)
-                yield from _parsed(opened.read(length))
-    finally:
-        if opened is not None:
-            opened.close()
-
-
-def _parsed(content: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    at = 0
-    while at < len(content):
-        finding, address_length, position_length = _HEAD.unpack_from(content, at)
-        at += _HEAD.size
-        middle = at + address_length
-        end = middle + position_length
-        yield finding, content[at:middle], content[middle:end]
-        at = end

@@ -74,6 +74,11 @@ class OwnKeyMapper(RedisMapper, Recognizing):
         """Return whether the content may be of a document with these texts of fields in its key."""
         return True
 
+    @property
+    def keeps_ids_apart(self) -> bool:
+        """Whether the whole `_id` is a part of the key."""
+        return "_id" in self._key.paths
+
     def addresses(self, identity: Document, /) -> Sequence[str] | None:
         """Return the key of a document with this `_id`; None where the key needs other fields."""
         return self._key.addresses(identity)

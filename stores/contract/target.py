@@ -102,9 +102,20 @@ class Describable(ABC):
 class Listable(ABC):
     """A target that can name all it holds, so that verification finds what should not be there."""
 
+    lists_once: ClassVar[bool] = False
+    """Whether it yields no address twice, whatever happens meanwhile; else verification may list twice."""
+
     @abstractmethod
     def addresses(self) -> Iterator[str]:
         """Yield every address the place holds, at least once each."""
+
+
+class Relisting(ABC):
+    """A target whose listing may have to begin anew under way."""
+
+    @abstractmethod
+    def addresses_anew(self, anew: Callable[[], object], /) -> Iterator[str]:
+        """Yield what `addresses` yields; calls `anew` where the listing begins anew and yields all addresses again."""
 
 
 class Divided(ABC):
@@ -359,6 +370,7 @@ ABILITIES: tuple[type, ...] = (
     Plannable,
     Prompt,
     Publishable,
+    Relisting,
     Remakable,
     Removable,
     ScratchAreas,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import orjson
 
@@ -64,6 +64,8 @@ class DynamoDBTarget(
 ):
     """A table that holds one route's items, each under the key attributes of its address."""
 
+    lists_once: ClassVar[bool] = True
+    """A scan goes by the order of the keys: each page begins after the last key of the one before."""
     Connection: TypeAlias = options.Connection
     Placement: TypeAlias = options.Placement
 

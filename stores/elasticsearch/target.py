@@ -78,6 +78,8 @@ class ElasticsearchTarget(
     while it was written to is an error before anything counts as held.
     """
 
+    lists_once: ClassVar[bool] = True
+    """A listing is of one moment: a point in time, or a scroll."""
     BUILT_IN: ClassVar[frozenset[str]] = frozenset(("routing",))
     """A mapper of one's own could put one id under two routings, which no listing of ids would show (R85)."""
     Connection = configuration.Connection

@@ -6,7 +6,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, ClassVar, TypeAlias
 
@@ -23,6 +23,7 @@ from stores.contract.target import (
     Place,
     Plannable,
     Rejected,
+    Relisting,
     ScratchArea,
     ScratchAreas,
 )
@@ -71,7 +72,9 @@ _CHECK_S = 5.0
 """How long `check` waits for a server: a wrong host name should not take the whole retry deadline."""
 
 
-class RedisTarget(Auditable, Describable, Fenced, Inspectable, Listable, Measurable, Paced, Plannable, ScratchAreas):
+class RedisTarget(
+    Auditable, Describable, Fenced, Inspectable, Listable, Measurable, Paced, Plannable, Relisting, ScratchAreas
+):
     """One route's keys in one database of a server: Redis from 7.0 on, or Valkey.
 
     A hash is replaced by MULTI, DEL, HSET, PEXPIREAT, EXEC (R62, R66). That is enough for "whole or not at all": after
@@ -287,6 +290,10 @@ class RedisTarget(Auditable, Describable, Fenced, Inspectable, Listable, Measura
 
     def addresses(self) -> Iterator[str]:
         """Yield every address under the route's keys, whoever wrote it; some twice."""
+        return self.addresses_anew(lambda: None)
+
+    def addresses_anew(self, anew: Callable[[], object], /) -> Iterator[str]:
+        """Yield what `addresses` yields; calls `anew` where it begins anew."""
 
         def listing() -> Generator[str, None, None]:
             try:
@@ -301,7 +308,7 @@ class RedisTarget(Auditable, Describable, Fenced, Inspectable, Listable, Measura
                 raise
 
         backoff = Backoff(self._deadline_s, from_failure=True, timing=self._server.timing)
-        return retry_each(listing, backoff, resumes=False, passing=LOST, gave_up=self._server.gave_up)
+        return retry_each(listing, backoff, resumes=False, passing=LOST, gave_up=self._server.gave_up, anew=anew)
 
     def close(self) -> None:
         """Release the connections."""

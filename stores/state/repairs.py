@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from stores.state.database import Database
 from stores.state.leases import Lease, Leases
-from stores.state.tables import pass_parts, passes, repairs, routes
+from stores.state.tables import PASS_TABLES, repairs, routes
 from stores.state.verification import address_bytes, address_text
 
 
@@ -61,7 +61,7 @@ class Repairs:
         Call before the first write, so that a command that is killed leaves no verdict behind.
         """
         with self._leases.fenced(lease) as db:
-            for table in (passes, pass_parts):
+            for table in PASS_TABLES:
                 db.execute(sa.delete(table).where(self._database.where(table, lease.route)))
             here = self._database.where(routes, lease.route)
             db.execute(sa.update(routes).where(here).values(recopied=True, outcome=None))

@@ -172,6 +172,9 @@ passes = sa.Table(
     sa.Column("began", Seconds, nullable=False),
     sa.Column("resumed", sa.Integer, nullable=False, default=0),
     sa.Column("scope", Text, nullable=False),  # JSON of what the pass is about
+    sa.Column("shape", Text),  # JSON of how its addresses are sketched; NULL for a pass of an earlier release
+    sa.Column("sums", Text),  # JSON of its slices that have ended; NULL in the first
+    sa.Column("suspects", Binary),  # the hashes of addresses to look into; NULL until they are known
 )
 pass_parts = sa.Table(
     "pass_parts",
@@ -185,8 +188,42 @@ pass_parts = sa.Table(
     sa.Column("position", Binary),
     sa.Column("done", sa.Boolean, nullable=False, default=False),
     sa.Column("tally", Text, nullable=False, default="{}"),
-    sa.Column("size", Count, nullable=False, default=0),  # bytes of its log that belong to the checkpoint
+    sa.Column("sums", Text, nullable=False, default="{}", server_default="{}"),  # JSON
 )
+pass_vectors = sa.Table(
+    "pass_vectors",
+    metadata,
+    sa.Column("plan", Text, primary_key=True),
+    sa.Column("route", Text, primary_key=True),
+    sa.Column("part", sa.Integer, primary_key=True),  # -1 for the sum of the parts that are done
+    sa.Column("name", Text, primary_key=True),
+    sa.Column("cells", Binary, nullable=False),
+)
+pass_findings = sa.Table(
+    "pass_findings",
+    metadata,
+    sa.Column("plan", Text, primary_key=True),
+    sa.Column("route", Text, primary_key=True),
+    sa.Column("part", sa.Integer, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("kind", Text, nullable=False),
+    sa.Column("address", Binary, nullable=False),
+    sa.Column("position", Binary),  # BSON {"_id": id}, where it is known
+)
+pass_suspects = sa.Table(
+    "pass_suspects",
+    metadata,
+    sa.Column("plan", Text, primary_key=True),
+    sa.Column("route", Text, primary_key=True),
+    sa.Column("part", sa.Integer, primary_key=True),
+    sa.Column("hash", Binary, primary_key=True),
+    sa.Column("address", Binary, nullable=False),  # one that documents of the part expect
+    sa.Column("counts", Text, nullable=False),  # JSON: its records by finding
+    sa.Column("position", Binary),  # of the document with the least finding
+    sa.Column("other", Binary),  # of the last document beside the first
+)
+PASS_TABLES = (passes, pass_parts, pass_vectors, pass_findings, pass_suspects)
+"""What there is of a pass under way."""
 findings = sa.Table(
     "findings",
     metadata,

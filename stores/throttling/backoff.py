@@ -158,8 +158,9 @@ def retry_each(
     resumes: bool = True,
     passing: Errors = _PASSING,
     gave_up: Callable[[Exception], Exception] = _as_it_is,
+    anew: Callable[[], object] = lambda: None,
 ) -> Iterator[T]:
-    """Yield what the generator yields; another generator is made after each passing error.
+    """Yield what the generator yields; another generator is made after each passing error, and `anew` called first.
 
     With `resumes` the new generator goes on after what was yielded, so each item is progress and resets the deadline.
     Without it the new generator begins from the start, and no item is progress. Raises as `retry` does.
@@ -175,6 +176,7 @@ def retry_each(
             return
         except passing as error:
             _wait(backoff, error, gave_up)
+            anew()
 
 
 def poll(look: Callable[[], T], backoff: Backoff) -> T:

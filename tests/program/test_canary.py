@@ -20,6 +20,7 @@ from flows.plan.model import Route
 from flows.verifier import compare, ledger, recheck
 from flows.verifier.canary import canary
 from flows.verifier.ledger import Entry, Finding, Mismatch
+from flows.verifier.part_ledger import PartLedger
 from mappers.contract import Record
 from stores.errors import PermanentError
 
@@ -63,12 +64,13 @@ def test_every_kind_of_damage_is_found_and_nothing_is_left(
 
 def without(*findings: Finding) -> Callable[[pytest.MonkeyPatch], None]:
     def blind(patch: pytest.MonkeyPatch) -> None:
-        real = ledger.AddressLog.expect
+        real = PartLedger.expect
 
-        def expect(self: ledger.AddressLog, entries: Any) -> None:
-            real(self, [Entry(one.address, Finding.SAME) if one.finding in findings else one for one in entries])
+        def expect(self: PartLedger, same: Sequence[str], others: Sequence[Entry]) -> None:
+            unseen = [one.address for one in others if one.finding in findings]
+            real(self, [*same, *unseen], [one for one in others if one.finding not in findings])
 
-        patch.setattr(ledger.AddressLog, "expect", expect)
+        patch.setattr(PartLedger, "expect", expect)
 
     return blind
 
@@ -85,7 +87,8 @@ def settled_too_soon(patch: pytest.MonkeyPatch) -> None:
 
 
 def not_listed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(ledger.AddressLog, "list", lambda self, addresses: None)
+    patch.setattr(PartLedger, "list", lambda self, addresses: None)
+    patch.setattr(PartLedger, "list_again", lambda self, addresses: None)
 
 
 def no_collisions(patch: pytest.MonkeyPatch) -> None:

@@ -109,7 +109,7 @@ def synced(folder: Path, route: str = "items") -> int:
 def begin_passes(plan: Path, names: Sequence[str]) -> None:
     state = State(load(plan).state, load(plan).name)
     for name in names:
-        state.verification.begin(lease := state.leases.acquire(name), {}, 1, [])
+        state.verification.begin(lease := state.leases.acquire(name), {}, 1, [], {})
         state.leases.release(lease)
     state.close()
 

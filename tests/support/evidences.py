@@ -21,7 +21,7 @@ def tally(**changes: Any) -> Tally:
 
 def balance(**changes: Any) -> Balance:
     """Return the balance of nine records that are all held."""
-    return dataclasses.replace(Balance(records=9, held=9, extra=0, listed=9), **changes)
+    return dataclasses.replace(Balance(records=9, held=9, extra=0), **changes)
 
 
 def comparison(**changes: Any) -> Comparison:

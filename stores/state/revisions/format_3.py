@@ -50,3 +50,44 @@ def upgrade(op: Operations) -> None:
         sa.Column("digest", _TEXT, primary_key=True),
         sa.Column("content", sa.LargeBinary, nullable=False),
     )
+    _sketch_addresses(op)
+
+
+def _sketch_addresses(op: Operations) -> None:
+    """Passes keep what they have seen in the state. One of format 2, which has no shape, begins anew."""
+    with op.batch_alter_table("passes") as passes:
+        passes.add_column(sa.Column("shape", _TEXT))
+        passes.add_column(sa.Column("sums", _TEXT))
+        passes.add_column(sa.Column("suspects", sa.LargeBinary))
+    with op.batch_alter_table("pass_parts") as parts:
+        parts.add_column(sa.Column("sums", _TEXT, nullable=False, server_default="{}"))
+        parts.drop_column("size")
+    op.create_table(
+        "pass_vectors",
+        sa.Column("plan", _TEXT, primary_key=True),
+        sa.Column("route", _TEXT, primary_key=True),
+        sa.Column("part", sa.Integer, primary_key=True),
+        sa.Column("name", _TEXT, primary_key=True),
+        sa.Column("cells", sa.LargeBinary, nullable=False),
+    )
+    op.create_table(
+        "pass_findings",
+        sa.Column("plan", _TEXT, primary_key=True),
+        sa.Column("route", _TEXT, primary_key=True),
+        sa.Column("part", sa.Integer, primary_key=True),
+        sa.Column("number", sa.Integer, primary_key=True),
+        sa.Column("kind", _TEXT, nullable=False),
+        sa.Column("address", sa.LargeBinary, nullable=False),
+        sa.Column("position", sa.LargeBinary),
+    )
+    op.create_table(
+        "pass_suspects",
+        sa.Column("plan", _TEXT, primary_key=True),
+        sa.Column("route", _TEXT, primary_key=True),
+        sa.Column("part", sa.Integer, primary_key=True),
+        sa.Column("hash", sa.LargeBinary, primary_key=True),
+        sa.Column("address", sa.LargeBinary, nullable=False),
+        sa.Column("counts", _TEXT, nullable=False),
+        sa.Column("position", sa.LargeBinary),
+        sa.Column("other", sa.LargeBinary),
+    )

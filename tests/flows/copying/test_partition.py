@@ -178,7 +178,7 @@ def test_an_interrupted_and_resumed_run_ends_like_an_uninterrupted_one(
         assert book.tally.read == book.tally.dropped + book.tally.rejected + book.tally.copied
     refused = {name for book in disturbed for name, stage in book.rejects if stage == "write"}
     clean = MemorySource(documents, batch_documents=batch_documents)
-    seen = compare(clean, projection(), faulty, tmp_path_factory.mktemp("ledger"), refused=refused)
+    seen = compare(clean, projection(), faulty, refused=refused)
     assert seen is not None
     assert (seen.balance.missing, seen.balance.differs, seen.balance.extra, seen.balance.collides) == (0, 0, 0, 0)
     assert seen.balance.held == sum(book.tally.records for book in disturbed) == len(memory.held("faulty"))

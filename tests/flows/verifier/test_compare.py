@@ -1,59 +1,25 @@
-"""A pass that is killed anywhere and resumed says what it would have said; what seems wrong is looked at twice."""
+"""What a comparison says of a target; what seems wrong is looked at twice."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
-from examples import examples
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from flows.copying.projection import Projection
-from flows.verifier import compare as comparing
-from flows.verifier.compare import compare, compare_partition, list_share
-from flows.verifier.ledger import AddressLog, Balance, Mismatch, balance
+from flows.verifier.compare import compare
+from flows.verifier.ledger import Mismatch
 from flows.verifier.recheck import Recheck
 from mappers.contract import Document, Losses, Record
 from mappers.documents.decoding import position
 from mappers.identity import encode
 from mappers.redis.records import String
 from stores import memory
-from stores.contract.journal import Tally
-from stores.contract.source import Batch, Partition
 from stores.errors import TransientError
 from stores.memory import MemorySource, MemoryTarget
-
-
-class Killed(BaseException):
-    """Stands for the end of the process."""
-
-
-@dataclass
-class Fuse:
-    """Kills at the scheduled call of any of those it is asked at."""
-
-    at: int = -1
-    calls: int = 0
-
-    def __call__(self) -> None:
-        self.calls += 1
-        if self.calls == self.at:
-            raise Killed
-
-
-@dataclass
-class Kept:
-    """What the state would hold of a part."""
-
-    position: bytes | None = None
-    tally: Tally = field(default_factory=Tally)
-    size: int = 0
-    done: bool = False
 
 
 def one_each(document: Document) -> Iterator[String]:
@@ -75,118 +41,6 @@ def place(name: str, records: Sequence[Record] = ()) -> MemoryTarget:
 
 def right(documents: Sequence[Mapping[str, Any]]) -> list[String]:
     return [record for document in documents for record in one_each(document)]
-
-
-DAMAGE = ("ok", "ok", "ok", "missing", "differs", "twin")
-damaged = st.lists(st.sampled_from(DAMAGE), max_size=24) | st.lists(st.sampled_from(DAMAGE), min_size=12, max_size=24)
-
-
-def laid_out(damage: Sequence[str]) -> tuple[list[dict[str, Any]], list[String]]:
-    documents = [{"_id": number, "n": number * 7} for number in range(len(damage))]
-    for number, what in enumerate(damage):
-        if what == "twin" and number:
-            documents[number]["twin"] = number - 1
-    records = {record.address: record for record in right(documents)}
-    for number, what in enumerate(damage):
-        if what == "missing":
-            records.pop(f"n:{number}", None)
-        elif what == "differs" and f"n:{number}" in records:
-            records[f"n:{number}"] = String(f"n:{number}", b"damaged")
-    return documents, [*records.values(), String("n:extra", b"")]
-
-
-@settings(max_examples=examples(120))
-@given(damaged, st.integers(1, 3), st.integers(1, 3), st.integers(1, 4), st.data())
-def test_a_pass_killed_at_any_call_says_what_it_would_have_said(
-    tmp_path_factory: pytest.TempPathFactory,
-    damage: list[str],
-    batch_documents: int,
-    partitions: int,
-    window: int,
-    data: st.DataObject,
-) -> None:
-    documents, records = laid_out(damage)
-    target = place("killed", records)
-    source = MemorySource(documents, batch_documents=batch_documents)
-    calm = compare(source, projection(), target, tmp_path_factory.mktemp("calm"))
-    assert calm is not None
-
-    folder = tmp_path_factory.mktemp("killed")
-    parts = source.split(partitions)
-    kept = {number: Kept() for number in range(len(parts) + 1)}
-    fuse = Fuse()
-
-    class Mortal(MemorySource):
-        def read(self, partition: Partition, after: bytes | None = None) -> Iterator[Batch]:
-            for batch in super().read(partition, after):
-                fuse()
-                yield batch
-                fuse()
-
-    class MortalLog(AddressLog):
-        def expect(self, entries: Any) -> None:
-            fuse()
-            super().expect(entries)
-            fuse()
-
-        def list(self, addresses: Any) -> None:
-            fuse()
-            super().list(addresses)
-
-        def flush(self, *, durable: bool = True) -> int:
-            fuse()
-            size = super().flush(durable=durable)
-            fuse()
-            return size
-
-    def saving(number: int) -> comparing.Save:
-        def save(position: bytes | None, tally: Tally, size: int, *, done: bool) -> None:
-            fuse()
-            kept[number] = Kept(position, Tally.from_json(tally.to_json()), size, done)
-            fuse()
-
-        return save
-
-    def attempt() -> Balance:
-        if not kept[0].done:
-            list_share(target, MortalLog(folder / "0", kept[0].size), save=saving(0))
-        for number, part in enumerate(parts, 1):
-            now = kept[number]
-            if not now.done:
-                compare_partition(
-                    *(mortal, projection(), target, MortalLog(folder / str(number), now.size), part),
-                    after=now.position,
-                    seen=Tally.from_json(now.tally.to_json()),
-                    window=window,
-                    save=saving(number),
-                    checkpoint_s=checkpoint_s,
-                )
-        fuse()
-        look = Recheck(mortal, projection(), target)
-        return balance([folder / str(number) for number in kept], listed=True, recheck=look)
-
-    mortal = Mortal(documents, batch_documents=batch_documents)
-    checkpoint_s = data.draw(st.sampled_from([0.0, 1e9]))
-    for _ in range(30):
-        fuse.calls, fuse.at = 0, data.draw(st.integers(1, 40))
-        try:
-            found = attempt()
-            break
-        except Killed:
-            continue
-    else:
-        fuse.at = -1
-        found = attempt()
-    total = Tally()
-    for one in kept.values():
-        total.add(one.tally)
-    assert total == calm.tally
-    assert {kind: sorted(at) for kind, at in found.samples.items()} == {
-        kind: sorted(at) for kind, at in calm.balance.samples.items()
-    }
-    assert {name: getattr(found, name) for name in Balance.__slots__ if name != "samples"} == {
-        name: getattr(calm.balance, name) for name in Balance.__slots__ if name != "samples"
-    }
 
 
 class Moving(MemorySource):
@@ -313,37 +167,35 @@ def silent(name: str, reads: frozenset[int], documents: Sequence[Mapping[str, An
     return target
 
 
-def test_what_a_store_does_not_answer_for_is_asked_again_and_else_inconclusive(tmp_path: Path) -> None:
+def test_what_a_store_does_not_answer_for_is_asked_again_and_else_inconclusive() -> None:
     documents = [{"_id": number, "n": number} for number in range(40)]
     source = MemorySource(documents, batch_documents=10)
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    once = compare(source, projection(), silent("silent", frozenset([2]), documents), tmp_path / "a", window=1)
+    once = compare(source, projection(), silent("silent", frozenset([2]), documents), window=1)
     assert once is not None
     assert (once.balance.held, once.balance.inconclusive) == (40, 0)
-    twice = compare(source, projection(), silent("silent", frozenset([2, 5]), documents), tmp_path / "b", window=1)
+    twice = compare(source, projection(), silent("silent", frozenset([2, 5]), documents), window=1)
     assert twice is not None
     assert (twice.balance.held, twice.balance.inconclusive, twice.balance.missing) == (30, 10, 0)
     assert twice.balance.samples["inconclusive"]
 
 
-def test_a_store_that_is_away_ends_the_pass_instead(tmp_path: Path) -> None:
+def test_a_store_that_is_away_ends_the_pass_instead() -> None:
     documents = [{"_id": number, "n": number} for number in range(80)]
     target = silent("silent", frozenset(range(2, 100)), documents)
     with pytest.raises(TransientError, match="no answer"):
-        compare(MemorySource(documents, batch_documents=10), projection(), target, tmp_path, window=1)
+        compare(MemorySource(documents, batch_documents=10), projection(), target, window=1)
 
 
-def test_what_is_on_record_as_refused_stays_so_at_the_second_look(tmp_path: Path) -> None:
+def test_what_is_on_record_as_refused_stays_so_at_the_second_look() -> None:
     documents = [{"_id": number, "n": number} for number in range(10)]
     target = silent("silent", frozenset([1]), documents[1:])
-    found = compare(MemorySource(documents), projection(), target, tmp_path, refused={"n:0"}, window=1)
+    found = compare(MemorySource(documents), projection(), target, refused={"n:0"}, window=1)
     assert found is not None
     assert (found.balance.held, found.balance.missing, found.balance.refused) == (9, 0, 1)
 
 
-def test_an_extra_that_has_expired_is_none(tmp_path: Path) -> None:
+def test_an_extra_that_has_expired_is_none() -> None:
     target = place("lapsed", [record(0, 0), String("n:old", b"", expires_at_ms=1_000)])
-    found = compare(MemorySource([{"_id": 0, "n": 0}]), projection(), target, tmp_path)
+    found = compare(MemorySource([{"_id": 0, "n": 0}]), projection(), target)
     assert found is not None
     assert (found.balance.extra, found.balance.lapsed) == (0, 1)
