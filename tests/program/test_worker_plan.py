@@ -6,15 +6,17 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import yaml
 from plans import Stores, write_plan
+from postgresqls import PASSWORD, Postgresql
 from pymongo.database import Database
 from redis import Redis
 
@@ -91,9 +93,26 @@ class Begun:
     lease: Lease
     environment: Mapping[str, str]
 
+    @property
+    def has_password(self) -> bool:
+        """Return whether the state has a password."""
+        return "STATE_PASSWORD" in self.environment
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def state(request: pytest.FixtureRequest, unique: str) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """The URL of a state as a plan has it, and the environment that fills it in."""
+    if request.param == "sqlite":
+        yield "sqlite:///state.db", {}
+        return
+    server: Postgresql = request.getfixturevalue("postgresql")
+    password = quote(PASSWORD, safe="")
+    yield server.url(unique).replace(password, "${STATE_PASSWORD}"), {"STATE_PASSWORD": password}
+    server.execute(f"DROP SCHEMA IF EXISTS {unique} CASCADE")
+
 
 @pytest.fixture
-def write(mongodb_url: str, redis_url: str, database: Database[dict[str, Any]], unique: str, tmp_path: Path) -> Path:
+def write(database: Database[dict[str, Any]], state: tuple[str, Any], unique: str, tmp_path: Path) -> Path:
     """Write the plan, its mapper in a file of its own, and 300 documents; returns the plan's path."""
     database["things"].insert_many([{"_id": number, "value": f"v{number}"} for number in range(DOCUMENTS)])
     folder = tmp_path / "coordinator"
@@ -104,6 +123,7 @@ def write(mongodb_url: str, redis_url: str, database: Database[dict[str, Any]], 
         yaml.safe_dump(
             {
                 "name": unique,
+                "state": state[0],
                 "source": {"uri": "${SOURCE_URI}", "database": "${SOURCE_DATABASE}", "retry_deadline_s": 10},
                 "targets": {"redis": {"url": "${TARGET_URL}", "retry_deadline_s": 10}},
                 "routes": {
@@ -122,20 +142,25 @@ def write(mongodb_url: str, redis_url: str, database: Database[dict[str, Any]], 
 
 @pytest.fixture
 def begun(
-    write: Path, mongodb_url: str, redis_url: str, database: Database[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    write: Path,
+    state: tuple[str, Mapping[str, str]],
+    mongodb_url: str,
+    redis_url: str,
+    database: Database[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Begun:
-    environment = {"SOURCE_URI": mongodb_url, "SOURCE_DATABASE": database.name, "TARGET_URL": redis_url}
+    environment = {"SOURCE_URI": mongodb_url, "SOURCE_DATABASE": database.name, "TARGET_URL": redis_url, **state[1]}
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     plan = load(write)
     reference = plan_for_workers(plan)
     assert not isinstance(reference, PlanSource)
-    with open_state(plan) as state:
+    with open_state(plan) as opened:
         route = plan.routes["things"]
-        lease = state.leases.acquire("things", outlived=True)  # Whose workers are no children of its owner.
+        lease = opened.leases.acquire("things", outlived=True)  # Whose workers are no children of its owner.
         with open_source(plan) as source:
             identity = route.source(source).identity()
-        state.partitions.begin(lease, route.fingerprint(), identity, "", [Partition(0)])
+        opened.partitions.begin(lease, route.fingerprint(), identity, "", [Partition(0)])
     for path in write.parent.iterdir():
         if path.suffix in (".py", ".yaml"):
             path.unlink()
@@ -166,11 +191,15 @@ def test_a_worker_of_another_environment_refuses_and_writes_nothing(
     begun: Begun, tmp_path: Path, redis_url: str, unique: str
 ) -> None:
     worker = Elsewhere(tmp_path / "worker")
-    lacking = {name: value for name, value in begun.environment.items() if name != "TARGET_URL"}
+    lacking, stateless = (
+        {name: value for name, value in begun.environment.items() if name != absent}
+        for absent in ("TARGET_URL", "STATE_PASSWORD")
+    )
     other = {**begun.environment, "TARGET_URL": redis_url.replace("127.0.0.1", "localhost")}
     for environment, words in (
         (lacking, "targets.redis.url: the environment variable TARGET_URL is not set"),
         (other, "the server of its target was "),
+        *([(stateless, "state: the environment variable STATE_PASSWORD is not set")] if begun.has_password else []),
     ):
         outcome = worker.run(begun.reference, CopyJob("things", 0, begun.lease), environment)
         assert isinstance(outcome, PermanentError)
