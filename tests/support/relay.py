@@ -32,6 +32,8 @@ class Seen:
     """When all of it had arrived, by the monotonic clock."""
     by_child: bool
     """Whether a child of this process sent it, and not this process itself."""
+    sender: str
+    """The address that it came from."""
     changes: bool
     """Whether it changes something, by its own words."""
     data: bytes = field(repr=False)
@@ -43,12 +45,25 @@ class Seen:
 class Relay:
     """Requests on their way to one server."""
 
-    def __init__(self, url: str, *, redis: bool) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        redis: bool,
+        look: Callable[[Seen], object] | None = None,
+        bytes_per_s: float = float("inf"),
+    ) -> None:
+        """Keep each request in `seen`, or with `look` give each to it as it arrives.
+
+        What changes something goes on no faster than this on each connection.
+        """
         parts = urlsplit(url)
         self._server = (parts.hostname or "", parts.port or 0)
         self._redis = redis
         self._lock = threading.Lock()
         self.seen: list[Seen] = []
+        self._look = look or self._remember
+        self._bytes_per_s = bytes_per_s
         self.url = ""
         """Where it listens, once it does."""
         self.kept_back = threading.Event()
@@ -90,7 +105,7 @@ class Relay:
             arrived: SimpleQueue[Seen | None] = SimpleQueue()
             by_child = _is_of_child(peer[1])
             for work, arguments in (
-                (self._read, (near, by_child, arrived)),
+                (self._read, (near, by_child, peer[0], arrived)),
                 (self._send, (arrived, near, far)),
                 (_copy, (far, near)),
             ):
@@ -108,16 +123,20 @@ class Relay:
             return False
         return self.kept_back.is_set() or self._keeps(seen)
 
-    def _read(self, near: socket.socket, by_child: bool, arrived: SimpleQueue[Seen | None]) -> None:
+    def _remember(self, seen: Seen) -> None:
+        with self._lock:
+            self.seen.append(seen)
+
+    def _read(self, near: socket.socket, by_child: bool, sender: str, arrived: SimpleQueue[Seen | None]) -> None:
         waiting = b""
         try:
             while data := near.recv(1 << 20):
                 waiting += data
                 while length := (_redis_length if self._redis else _http_length)(waiting):
                     request, waiting = waiting[:length], waiting[length:]
-                    seen = Seen(time.monotonic(), by_child, _changes(request, redis=self._redis), request)
-                    with self._lock:
-                        self.seen.append(seen)
+                    changes = _changes(request, redis=self._redis)
+                    seen = Seen(time.monotonic(), by_child, sender, changes, request)
+                    self._look(seen)
                     arrived.put(seen)
         except OSError:
             pass
@@ -131,18 +150,27 @@ class Relay:
                     self._released.wait()
                     if self._dropping:
                         break
+                if seen.changes:
+                    time.sleep(len(seen.data) / self._bytes_per_s)
                 far.sendall(seen.data)
         _end(near)
         _end(far)
 
 
 @contextmanager
-def relaying(url: str, *, redis: bool = False) -> Iterator[Relay]:
-    """Give a relay to the server at the URL."""
-    relay = Relay(url, redis=redis)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+def relaying(
+    url: str,
+    *,
+    redis: bool = False,
+    at: tuple[str, int] = ("127.0.0.1", 0),
+    look: Callable[[Seen], object] | None = None,
+    bytes_per_s: float = float("inf"),
+) -> Iterator[Relay]:
+    """Give a relay to the server at the URL, which listens at the address and port; see `Relay` for the rest."""
+    relay = Relay(url, redis=redis, look=look, bytes_per_s=bytes_per_s)
+    with socket.create_server(at) as listener:
         parts = urlsplit(url)
-        relay.url = f"{parts.scheme}://127.0.0.1:{listener.getsockname()[1]}{parts.path}"
+        relay.url = f"{parts.scheme}://{at[0]}:{listener.getsockname()[1]}{parts.path}"
         thread = threading.Thread(target=relay.serve, args=(listener,), daemon=True)
         thread.start()
         try:

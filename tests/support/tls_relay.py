@@ -16,8 +16,18 @@ _CHUNK_BYTES = 1 << 16
 
 
 @contextmanager
-def tls_relay(upstream: int, certificate: Certificate, *, clients: Path | None = None) -> Iterator[int]:
-    """Give the port of a TLS server in front of this port; `clients` is the authority of the clients it demands."""
+def tls_relay(
+    upstream: int,
+    certificate: Certificate,
+    *,
+    clients: Path | None = None,
+    at: tuple[str, int] = ("127.0.0.1", 0),
+    from_sender: bool = False,
+) -> Iterator[int]:
+    """Give the port of a TLS server in front of this port; `clients` is the authority of the clients it demands.
+
+    With `from_sender` the upstream sees who connected: a client at 10.1.2.3 comes to it from 127.1.2.3.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate.certificate, certificate.key)
     if clients is not None:
@@ -31,10 +41,11 @@ def tls_relay(upstream: int, certificate: Certificate, *, clients: Path | None =
             except ssl.SSLError:
                 _let_read(near)
                 return
-            with socket.create_connection(("127.0.0.1", upstream)) as far:
+            sender = ("127." + near.getpeername()[0].partition(".")[2], 0) if from_sender else None
+            with socket.create_connection(("127.0.0.1", upstream), source_address=sender) as far:
                 _pass_on(near, far)
 
-    with _serving(serve) as port:
+    with _serving(serve, at) as port:
         yield port
 
 
@@ -70,7 +81,7 @@ def tls_relays(upstream: int, authority: Authority) -> Iterator[dict[str, int]]:
 
 
 @contextmanager
-def _serving(serve: Callable[[socket.socket], None]) -> Iterator[int]:
+def _serving(serve: Callable[[socket.socket], None], at: tuple[str, int] = ("127.0.0.1", 0)) -> Iterator[int]:
     def once(connection: socket.socket) -> None:
         with suppress(OSError):  # A client that does not like the certificate hangs up.
             serve(connection)
@@ -83,7 +94,7 @@ def _serving(serve: Callable[[socket.socket], None]) -> Iterator[int]:
                 return
             threading.Thread(target=once, args=(connection,), daemon=True).start()
 
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with socket.create_server(at) as listener:
         accepting = threading.Thread(target=accept, daemon=True)
         accepting.start()
         try:

@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -28,8 +29,13 @@ _RAW: Any = CodecOptions(RawBSONDocument)
 class Readers:
     """Direct connections to the source and the targets."""
 
-    def __init__(self, mongodb: str, redis: Sequence[str], dynamodb: str, elasticsearch: str) -> None:
-        """Take the addresses of the servers themselves; of Redis those of all nodes."""
+    def __init__(
+        self, mongodb: str, redis: Sequence[str], dynamodb: str, elasticsearch: str, *, authority: Path | None = None
+    ) -> None:
+        """Take the addresses of the servers themselves; of Redis those of all nodes; DynamoDB's certificate is by this.
+
+        No authority is needed where DynamoDB is reached without TLS.
+        """
         self.mongodb: MongoClient[Document] = MongoClient(mongodb, tz_aware=True)
         self.nodes: list[Any] = [Redis.from_url(url) for url in redis]
         self.dynamodb = boto3.client(
@@ -38,6 +44,7 @@ class Readers:
             region_name="eu-west-1",
             aws_access_key_id="soak",
             aws_secret_access_key="soak",
+            verify=str(authority) if authority else None,
         )
         self.elasticsearch = elasticsearch
 

@@ -1,0 +1,48 @@
+"""What a target saw: who sent it changes, and when."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hosts.host import Host
+
+LOG = "changes.log"
+"""A line for each request that changes something, in the folder of the target's host."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Change:
+    """A request that changes something, as it arrived at a target."""
+
+    at: float
+    """By the monotonic clock, which all hosts share."""
+    sender: str
+    """The address of the host that sent it; behind TLS its first number is 127."""
+    size: int
+    """In bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """The log of a target, which no part of the program writes."""
+
+    log: Path
+
+    @classmethod
+    def of(cls, target: Host) -> Witness:
+        """Return the witness at a target's host."""
+        return cls(target.folder / LOG)
+
+    def changes(self, *senders: Host, since: float = 0.0, before: float = float("inf")) -> Sequence[Change]:
+        """Return the changes that arrived in this time, in the order of their arrival, from any of the hosts."""
+        addresses = {_end(sender.address) for sender in senders}
+        lines = self.log.read_text(encoding="utf-8").splitlines(keepends=True)
+        found = [Change(*json.loads(line)) for line in lines if line.endswith("\n")]
+        return [each for each in found if _end(each.sender) in addresses and since <= each.at < before]
+
+
+def _end(address: str) -> str:
+    return address.partition(".")[2]
