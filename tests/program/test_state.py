@@ -14,6 +14,7 @@ import pytest
 import yaml
 from gated_mapper import DOCUMENTS, gated_plan
 from plans import Finished, Stores, offramp, start, write_plan
+from postgresqls import Postgresql
 from pymongo.database import Database
 from redis import Redis
 from states import LIMIT_S, execute, rows
@@ -29,6 +30,13 @@ def mongodb_url(starts_server: None, tmp_path_factory: pytest.TempPathFactory) -
     """A server whose oplog holds what these tests write."""
     with servers.mongodb(tmp_path_factory.mktemp("mongodb")) as url:
         yield url
+
+
+@pytest.fixture
+def elsewhere(postgresql: Postgresql, unique: str) -> Iterator[str]:
+    """The URL of a state on PostgreSQL, in a schema of the test's own."""
+    yield postgresql.url(unique)
+    postgresql.execute(f"DROP SCHEMA IF EXISTS {unique} CASCADE")
 
 
 def name_state(plan: Path, url: str) -> None:
@@ -59,11 +67,11 @@ def held(redis_url: str, unique: str) -> dict[bytes, bytes | None]:
 
 @pytest.mark.process
 def test_a_backfill_killed_half_way_goes_on_elsewhere_and_back_again(
-    stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
+    stores: Stores, database: Database[dict[str, Any]], unique: str, elsewhere: str, tmp_path: Path
 ) -> None:
     gate = tmp_path / "gate"
     plan = gated_plan("wait", gate, stores, database, unique, {"workers": 1, "window": 1}, partitions=1)
-    places = [f"sqlite:///{tmp_path}/state.db", f"sqlite:///{tmp_path}/elsewhere/state.db"]
+    places = [f"sqlite:///{tmp_path}/state.db", elsewhere]
     reached = tmp_path / "gate.reached"
     for number in range(2):
         reached.unlink(missing_ok=True)
@@ -105,7 +113,7 @@ def unmoved(plan: Path, folder: Path, unique: str) -> Path:
 
 
 def test_the_position_in_the_changes_goes_along(
-    stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
+    stores: Stores, database: Database[dict[str, Any]], unique: str, elsewhere: str, tmp_path: Path
 ) -> None:
     database.things.insert_many([{"_id": number, "n": number} for number in range(50)])
     route = {"use_case": "session", "key": f"{unique}:{{_id}}", "sync": "stream"}
@@ -115,13 +123,17 @@ def test_the_position_in_the_changes_goes_along(
     assert exported.code == 0
     database.things.insert_one({"_id": 50, "n": 50})
     database.things.delete_one({"_id": 7})
-    name_state(plan, f"sqlite:///{tmp_path}/elsewhere.db")
+    name_state(plan, elsewhere)
     assert offramp("state", "import", plan, tmp_path / "moved", folder=tmp_path).code == 0
     synced = offramp("sync", plan, "--json", folder=tmp_path)
     assert (synced.code, synced.route("things")["verdict"]) == (0, "clean"), synced.out
     assert {*held(stores.redis, unique)} == {f"{unique}:n:{number}".encode() for number in range(51) if number != 7}
     verified = offramp("verify", plan, "--json", folder=tmp_path)
     assert (verified.code, verified.route("things")["held"]) == (0, 50)
+    database.things.insert_one({"_id": 51, "n": 51})
+    move(plan, tmp_path / "back", f"sqlite:///{tmp_path}/state.db")
+    assert offramp("sync", plan, folder=tmp_path).code == 0
+    assert f"{unique}:n:51".encode() in held(stores.redis, unique)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from states import LIMIT_S, begun, execute, line, rows, tally
+from states import LIMIT_S, begun, execute, line, rows, tally, until
 
 from stores.contract.journal import Reject
 from stores.errors import LeaseLost, OfframpError, PlanError, TransientError
@@ -455,3 +455,68 @@ def test_marks_name_when_and_by_which_file(old: Database, url: str) -> None:
     assert before - 1 <= float(str(at)) <= time.time() + 1
     with old.reading() as db, pytest.raises(OfframpError):
         moves.refuse_moved(db, "shop", "here")
+
+
+def somebody_waits(url: str) -> bool:
+    """Return whether a session waits for a lock; in SQLite every writer waits for every other one."""
+    if url.startswith("sqlite"):
+        return True
+    return rows(url, "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'") != [(0,)]
+
+
+def test_an_export_waits_for_what_is_being_written(old: Database, new: Database, url: str) -> None:
+    """A lease that is being taken is seen by it, and what is being written under one that has expired goes along."""
+    state = State(url, "shop")
+    lease = begun(state)
+    execute(url, "UPDATE leases SET expires = 1.0")
+    out, failures = io.BytesIO(), []
+
+    def export() -> None:
+        try:
+            export_state(old, out, "/tmp/move")
+        except OfframpError as error:
+            failures.append(error.code)
+
+    exporting = threading.Thread(target=export)
+    with old.writing() as db:
+        exporting.start()
+        values = {"plan": "shop", "route": "players", "owner": "elsewhere/7 pid:[1] 1", "fence": 1}
+        db.execute(sa.insert(metadata.tables["leases"]).values(**values, expires=old.now(db) + 60))
+        until(lambda: somebody_waits(url))
+    exporting.join(LIMIT_S)
+    assert failures == ["E-LEASE-HELD"]
+
+    execute(url, "UPDATE leases SET expires = 1.0")
+    exporting = threading.Thread(target=export)
+    with state.leases.fenced(lease) as db:
+        exporting.start()
+        db.execute(sa.update(metadata.tables["partitions"]).values(position=b"the last"))
+        until(lambda: somebody_waits(url))
+    exporting.join(LIMIT_S)
+    imported(new, out.getvalue())
+    assert {row[4] for row in contents(new)["partitions"]} == {b"the last"}
+    state.close()
+
+
+def test_whoever_takes_a_lease_waits_for_an_export_that_begins(old: Database, url: str) -> None:
+    state = State(url, "shop")
+    state.leases.release(begun(state))
+    refused = []
+
+    def acquire() -> None:
+        try:
+            state.leases.acquire("players")
+        except OfframpError as error:
+            refused.append(error.code)
+
+    acquiring = threading.Thread(target=acquire)
+    with old.moving() as db:
+        move = moves.begin_export(db, "shop", "here", "/tmp/move", old.now(db))
+        acquiring.start()
+        until(lambda: somebody_waits(url))
+    acquiring.join(LIMIT_S)
+    assert refused == ["E-STATE-MOVED"]
+    with old.moving() as db:
+        moves.give_up(db, "shop", move)
+    state.leases.acquire("players")
+    state.close()
