@@ -11,7 +11,7 @@ import logging
 import select
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -23,29 +23,17 @@ from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
 
 from stores.errors import OfframpError, TransientError
 from stores.state.postgresql_checks import driver_of, look
-from stores.state.postgresql_faults import fault_at_opening, fault_at_work, gone, lost_connection
+from stores.state.postgresql_faults import fault_at_opening, fault_at_work, gone
+from stores.state.postgresql_transactions import WAIT_S, Begun, Transactions
 from stores.state.postgresql_url import PostgresqlUrl
 from stores.state.tables import meta
 from stores.state.upgrade import bring_up_to_date, is_current, refuse_unready
-from stores.throttling.backoff import Backoff
 
 _log = logging.getLogger(__name__)
 
-_WAIT_S = 30
-"""For a row that another transaction has locked, and for a process that stopped within a transaction."""
-_DECIDED_WITHIN_S = 60.0
-"""A transaction whose connection was cut has ended by then: the server waits no longer for its next statement."""
 _CONNECTIONS = 8
 """Of one process, opened as they are needed: a transaction is short, so many threads share them."""
 _IDENTITY = "identity"
-
-
-class _Begun(NamedTuple):
-    """A transaction that has begun."""
-
-    id: int
-    identity: str | None
-    standby: bool
 
 
 class PostgresqlSchema:
@@ -60,7 +48,7 @@ class PostgresqlSchema:
             isolation_level="AUTOCOMMIT",
             pool_size=_CONNECTIONS,
             max_overflow=_CONNECTIONS,
-            pool_timeout=_WAIT_S,
+            pool_timeout=WAIT_S,
             pool_use_lifo=True,
             # Rows of documents' ids are in the parameters.
             hide_parameters=True,
@@ -68,14 +56,7 @@ class PostgresqlSchema:
         sa.event.listen(engine, "checkout", _refuse_stale)
         self._engine = engine.execution_options(schema_translate_map={None: url.schema})
         schema = sql.Identifier(url.schema).as_string()
-        self._begin_sql = (
-            f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '{_WAIT_S}s';"
-            f" SET LOCAL idle_in_transaction_session_timeout = '{_WAIT_S}s';"
-            # An acquired lease must outlast a crash of the server.
-            " SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off';"
-            " SELECT CASE WHEN pg_is_in_recovery() THEN 0 ELSE pg_current_xact_id()::text::bigint END,"
-            " pg_is_in_recovery(), "
-        )
+        self._transactions = Transactions(self._engine, url)
         self._identity_sql = f"(SELECT value || '/' || tableoid FROM {schema}.meta WHERE key = '{_IDENTITY}')"  # noqa: S608
         self._identity: str | None = None
         self._last_id = 0
@@ -111,6 +92,7 @@ class PostgresqlSchema:
                 self._make()
             with self._engine.connect() as db:
                 self._identity = self._read_identity(db)
+                self._transactions.forget_old(db)
 
     def close(self) -> None:
         """Close every connection."""
@@ -129,11 +111,11 @@ class PostgresqlSchema:
         """Give a transaction that writes; what it reads others may change, but for rows that it locks."""
         try:
             last = self._last_id
-            db, begun = self._begin(self._identity_sql)
+            db, begun = self._transactions.begin(self._identity_sql)
             try:
                 self._ensure_same(begun, last)
                 yield db
-                self._commit(db, begun.id)
+                self._commit(db, begun)
             finally:
                 db.close()  # Rolls back what was not committed.
         except (SQLAlchemyError, psycopg.Error) as error:
@@ -163,27 +145,7 @@ class PostgresqlSchema:
         else:
             db.execute(new.on_conflict_do_nothing(index_elements=key), list(rows))
 
-    def _begin(self, identity: str) -> tuple[Connection, _Begun]:
-        """Return a transaction, in one round trip; a connection that proves to be lost is replaced, once."""
-        for attempt in (1, 2):
-            db = self._engine.connect()
-            try:
-                db.begin()
-                cursor = driver_of(db).execute(self._begin_sql + identity)
-                while cursor.nextset():
-                    pass
-                number, standby, found = cursor.fetchone() or (0, True, None)
-                return db, _Begun(number, found, standby)
-            except BaseException as error:
-                was_lost = driver_of(db).closed
-                if was_lost:
-                    db.invalidate()
-                db.close()
-                if not (was_lost and attempt == 1 and isinstance(error, psycopg.OperationalError)):
-                    raise
-        raise AssertionError("the second attempt returns or raises")
-
-    def _ensure_same(self, begun: _Begun, last: int) -> None:
+    def _ensure_same(self, begun: Begun, last: int) -> None:
         """Return if the state is the one that was opened, and has all that this process has committed to it."""
         if begun.standby:
             raise TransientError("E-STATE-BUSY", f"state {self.place} is on a standby, which only reads")
@@ -193,43 +155,10 @@ class PostgresqlSchema:
         if begun.id <= last:
             raise gone(self.place, "it was restored from an earlier backup, or a standby that lacked commits took over")
 
-    def _commit(self, db: Connection, number: int) -> None:
+    def _commit(self, db: Connection, begun: Begun) -> None:
         """The transaction is committed; raises TransientError if it was not, whatever became of its connection."""
-        if driver_of(db).info.transaction_status != psycopg.pq.TransactionStatus.INTRANS:
-            raise TransientError("E-STATE-BUSY", f"a transaction in state {self.place} was ended by the server")
-        try:
-            db.commit()
-        except (SQLAlchemyError, psycopg.Error) as error:
-            if not lost_connection(error) or not self._was_committed(number, error):
-                raise
-            _log.info("the connection to state %s was lost, but its transaction is committed", self.place)
-        self._last_id = max(self._last_id, number)
-
-    def _was_committed(self, number: int, lost: Exception) -> bool:
-        """Return what became of a transaction whose connection was lost: read from the server, never guessed."""
-        backoff = Backoff(_DECIDED_WITHIN_S)
-        while True:
-            try:
-                with self._engine.connect() as db:
-                    # Its session may not have noticed, and could commit yet: it is ended, and asked about again.
-                    ended = (
-                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_xid::text::bigint = %s"
-                    )
-                    status = db.exec_driver_sql("SELECT pg_xact_status(%s::text::xid8)", (str(number),)).scalar_one()
-                    if status in ("committed", "aborted"):
-                        return bool(status == "committed")
-                    if status is None:
-                        break
-                    db.exec_driver_sql(ended, (number % 2**32,))
-            except (SQLAlchemyError, psycopg.Error) as error:
-                if not isinstance(fault_at_work(error, self.place), TransientError):
-                    raise
-            if not backoff.wait():
-                break
-        raise TransientError(
-            "E-STATE-BUSY",
-            f"the connection to state {self.place} was lost in a commit, and the server did not say what became of it",
-        ) from lost
+        self._transactions.commit(db, begun)
+        self._last_id = max(self._last_id, begun.id)
 
     def _read_identity(self, db: Connection) -> str | None:
         """Return what names the tables: it is another one for a copy of them."""
@@ -238,7 +167,7 @@ class PostgresqlSchema:
 
     def _make(self) -> None:
         """The schema and its tables are made, or upgraded for this release, by one of those that come at once."""
-        db, begun = self._begin("NULL")
+        db, begun = self._transactions.begin("NULL", marked=False)
         try:
             if begun.standby:
                 raise TransientError("E-STATE-BUSY", f"state {self.place} is on a standby, which only reads")
@@ -248,8 +177,9 @@ class PostgresqlSchema:
                 driver_of(db).execute(f"CREATE SCHEMA {schema}")
             driver_of(db).execute(f"SET LOCAL search_path = {schema}")
             bring_up_to_date(db, self.place, self.now(db), lambda _found: None)
+            self._transactions.make(db)
             self.upsert(db, meta, [{"key": _IDENTITY, "value": uuid4().hex}], {})
-            self._commit(db, begun.id)
+            self._commit(db, begun)
         finally:
             db.close()
 

@@ -112,6 +112,7 @@ TESTED_THROUGH = {
     "stores/state/test_postgresql.py": [
         "flows.demo.postgresql_cluster",
         "stores.state.postgresql",
+        "stores.state.postgresql_transactions",
     ],
     "stores/state/test_claims.py": ["stores.state.claims"],
     "stores/state/test_partitions.py": ["stores.state.journal"],
