@@ -16,14 +16,14 @@ from typing import Any, get_args
 
 import click
 
-from benchmarks import checks, measurements, scale
+from benchmarks import checks, measurements, scale, state_cost
 from benchmarks.documents import Size
 from benchmarks.measurements import FEW
 from benchmarks.rig import LEGS, Documents, Leg, LegName, Rig, changing_rig, null_rig, prefect_api, real_rig
 from flows.reporting.text import table
 from mappers.native.extension import MODULE
 
-PARTS = ("legs", "processes", "memory", "verify", "sync", "latency_5ms", "scale", "orchestration", "checks")
+PARTS = ("legs", "processes", "memory", "verify", "sync", "latency_5ms", "scale", "state", "orchestration", "checks")
 _LATENCY_MS = 5
 _PROCESSES_TIMES = 4
 """Two workers start in the time that so small a collection takes: more of them show what they do."""
@@ -32,6 +32,9 @@ _SCALED_PART = 5
 """A worker that waits 100 ms for each hundred documents needs a while for fewer."""
 _SYNCED_PART = 5
 """The embedded source takes long to change as many documents as are copied."""
+
+
+_STATE_FOR_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +160,10 @@ def _scale(wanted: Wanted, folder: Path) -> dict[str, Any]:
     return {"scale": list(scale.scaling(folder, each, wanted.rounds))}
 
 
+def _state(_: Wanted, folder: Path) -> dict[str, Any]:
+    return {"state": list(state_cost.state_cost(folder, _STATE_FOR_S))}
+
+
 def _orchestration(wanted: Wanted, folder: Path) -> dict[str, Any]:
     leg = wanted.legs[0]
     api = partial(prefect_api, folder / "prefect")
@@ -176,6 +183,7 @@ _MEASURES: Mapping[str, Callable[[Wanted, Path], dict[str, Any]]] = {
     "sync": _sync,
     "latency_5ms": _latency,
     "scale": _scale,
+    "state": _state,
     "orchestration": _orchestration,
     "checks": _checks,
 }

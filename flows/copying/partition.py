@@ -20,7 +20,7 @@ from stores.errors import LeaseLost, OfframpError
 
 _log = logging.getLogger(__name__)
 
-_CHECKPOINT_S = 2.0
+CHECKPOINT_S = 2.0
 """Time between checkpoints: a crash costs what was acknowledged in this time, and what was in flight. Thousands of
 partitions share one state."""
 
@@ -127,7 +127,7 @@ def copy_partition(
             budget.judge()
 
     def advance() -> None:
-        if acknowledge_oldest() or time.monotonic() - saved_at_s > _CHECKPOINT_S:
+        if acknowledge_oldest() or time.monotonic() - saved_at_s > CHECKPOINT_S:
             save_and_judge()
 
     def save_acknowledged() -> None:

@@ -15,6 +15,7 @@ from benchmarks.measurements import Series
 from benchmarks.processes import Cost, run
 from benchmarks.rig import LEGS, Documents, null_rig
 from benchmarks.scale import scaling
+from benchmarks.state_cost import state_cost
 from stores.errors import PermanentError
 
 
@@ -65,6 +66,16 @@ def test_workers_of_a_cluster_are_compared_with_one_worker(tmp_path: Path) -> No
     assert 0 < one["own_cpu_percent"] <= one["cpu_percent"] + 5 <= 105
     assert one["transactions_s"] > 0
     assert 1 <= one["connections"] <= 32
+
+
+@pytest.mark.server
+@pytest.mark.process
+def test_what_workers_cost_the_state_is_counted_by_its_server(tmp_path: Path) -> None:
+    (row,) = state_cost(tmp_path, 4, (5,))
+    assert (row["workers"], row["partitions"]) == (5, 21)
+    assert row["transactions_s"] > 0
+    assert row["state_kb"] > 100
+    assert row["connections"] >= 5
 
 
 def test_every_check_has_a_price() -> None:
