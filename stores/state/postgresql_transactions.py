@@ -54,7 +54,7 @@ class Transactions:
         """The table of the connections' last transactions is there."""
         driver_of(db).execute(
             f"CREATE TABLE IF NOT EXISTS {self._table}"
-            " (session text PRIMARY KEY, number bigint NOT NULL, at timestamptz NOT NULL)"
+            ' (session text COLLATE "C" PRIMARY KEY, number bigint NOT NULL, at timestamptz NOT NULL)'
         )
 
     def forget_old(self, db: Connection) -> None:
