@@ -136,6 +136,41 @@ def test_the_position_in_the_changes_goes_along(
     assert f"{unique}:n:51".encode() in held(stores.redis, unique)
 
 
+def compared_to(url: str) -> object:
+    """Return how far a verification pass has come in comparing; None before its first checkpoint."""
+    found = rows(url, "SELECT position FROM pass_parts WHERE stage = 'compare'")
+    return found[0][0] if found else None
+
+
+@pytest.mark.process
+def test_a_verification_killed_half_way_goes_on_elsewhere(
+    stores: Stores, database: Database[dict[str, Any]], unique: str, elsewhere: str, tmp_path: Path
+) -> None:
+    documents = 4_000
+    database.things.insert_many([{"_id": number, "n": number} for number in range(documents)])
+    route = {"use_case": "session", "key": f"{unique}:{{_id}}"}
+    plan = write_plan(
+        *(tmp_path, stores, database.name, {"things": route}), run={"window": 1}, verification={"max_rate": 700}
+    )
+    assert offramp("backfill", plan, "--verify", "none", folder=tmp_path).code == 0
+    with Redis.from_url(stores.redis) as redis:
+        redis.delete(f"{unique}:n:10")
+        redis.set(f"{unique}:n:{documents - 10}", "wrong")
+        redis.set(f"{unique}:n:{documents}", "extra")
+    here = f"sqlite:///{tmp_path}/state.db"
+    running = start("verify", plan, folder=tmp_path)
+    until(lambda: compared_to(here) is not None or running.poll() is not None, "a first checkpoint")
+    running.kill()
+    running.communicate()
+    position = compared_to(here)
+    assert position is not None
+    move(plan, tmp_path / "moved", elsewhere)
+    assert compared_to(elsewhere) == position
+    row = offramp("verify", plan, "--json", folder=tmp_path).route("things")
+    assert row["verification"]["resumed"] == 1
+    assert (row["missing"], row["differs"], row["extra"], row["held"]) == (1, 1, 1, documents - 1)
+
+
 @pytest.fixture
 def copied(stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path) -> Path:
     """Return a plan whose backfill has ended."""
@@ -231,3 +266,27 @@ def test_a_state_of_another_plan_or_with_a_run_at_work_does_not_move(copied: Pat
     name_state(other, f"sqlite:///{tmp_path}/elsewhere.db")
     wrong = offramp("state", "import", other, "moved", folder=tmp_path)
     assert (wrong.code, "plan 'plan'" in wrong.err, "plan 'other'" in wrong.err) == (2, True, True)
+
+
+def test_a_state_of_an_earlier_release_is_upgraded_with_one_line(copied: Path, tmp_path: Path) -> None:
+    """The file is that of commit 542cb7c, of the plan `shop`; what its pass has come to is in logs that are gone."""
+    earlier = Path(__file__).parents[1] / "stores" / "state" / "state-542cb7c.sql"
+    execute(f"sqlite:///{tmp_path}/earlier.db", earlier.read_text())
+    (tmp_path / "earlier.db").chmod(0o600)
+    keys = yaml.safe_load(copied.read_text()) | {"name": "shop"}
+    keys["routes"] = {"orders": keys["routes"]["things"]}
+    plan = tmp_path / "shop.yaml"
+    plan.write_text(yaml.safe_dump(keys), encoding="utf-8")
+    name_state(plan, f"sqlite:///{tmp_path}/earlier.db")
+    before = (tmp_path / "earlier.db").read_bytes()
+    check = offramp("check", plan, folder=tmp_path)
+    assert "has format 2, of another release; the next run upgrades it" in check.out
+    assert (tmp_path / "earlier.db").read_bytes() == before
+    command = [sys.executable, "-m", "flows.cli.main", "status", str(plan)]
+    upgraded = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT_S)
+    assert upgraded.returncode == 0, upgraded.stderr
+    (told,) = upgraded.stderr.splitlines()
+    assert told.endswith(f"as it was before it is kept in {tmp_path}/earlier.db.format-2")
+    assert "orders" in upgraded.stdout
+    again = offramp("status", plan, folder=tmp_path)
+    assert (again.code, again.err) == (0, "")
