@@ -24,6 +24,7 @@ from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
 from stores.errors import OfframpError, TransientError
 from stores.state.postgresql_checks import driver_of, look
 from stores.state.postgresql_faults import fault_at_opening, fault_at_work, gone
+from stores.state.postgresql_keys import lift_limit, unique_by
 from stores.state.postgresql_transactions import WAIT_S, Begun, Transactions
 from stores.state.postgresql_url import PostgresqlUrl
 from stores.state.tables import meta
@@ -139,7 +140,7 @@ class PostgresqlSchema:
     ) -> None:
         """Insert the rows, or change those that are there."""
         new = dialect.insert(table)
-        key = list(table.primary_key)
+        key = unique_by(table)
         if changes:
             db.execute(new.on_conflict_do_update(index_elements=key, set_=changes), list(rows))
         else:
@@ -177,6 +178,7 @@ class PostgresqlSchema:
                 driver_of(db).execute(f"CREATE SCHEMA {schema}")
             driver_of(db).execute(f"SET LOCAL search_path = {schema}")
             bring_up_to_date(db, self.place, self.now(db), lambda _found: None)
+            lift_limit(db)
             self._transactions.make(db)
             self.upsert(db, meta, [{"key": _IDENTITY, "value": uuid4().hex}], {})
             self._commit(db, begun)

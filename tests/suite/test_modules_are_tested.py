@@ -108,7 +108,7 @@ TESTED_THROUGH = {
         "stores.state.sqlite_file",
         "stores.state.tables",
     ],
-    "stores/state/test_rejects.py": ["stores.state.column_types"],
+    "stores/state/test_rejects.py": ["stores.state.column_types", "stores.state.postgresql_keys"],
     "stores/state/test_postgresql.py": [
         "flows.demo.postgresql_cluster",
         "stores.state.postgresql",

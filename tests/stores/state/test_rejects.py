@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import bson
 import pytest
 from states import begun, rows, tally
@@ -174,3 +176,18 @@ def test_ids_that_differ_after_a_nul_or_in_case_are_two_rejects(state: State) ->
     ids = ["s:a\0b", "s:a\0c", "s:A\0b", "s:a", "s:é", "s:e\u0301"]
     state.partitions.checkpoint(lease, 0, b"p", tally(6), [Reject(own, "map", "E", "", "r") for own in ids])
     assert sorted(one.id for one in state.rejects.of_route("orders")) == sorted(ids)
+
+
+def test_ids_of_any_length_are_told_apart_and_found(state: State) -> None:
+    """Random, so that no database makes them shorter; two of them differ at the end alone."""
+    lease = begun(state)
+    long = random.Random(1).randbytes(50_000).hex() + "\\\0'"
+    ids = [f"s:{long}a", f"s:{long}b", "s:short"]
+    for _ in range(2):
+        state.partitions.checkpoint(lease, 0, b"p", tally(3), [Reject(id_, "write", "E", "", "r") for id_ in ids])
+    assert [(each.id, each.attempts) for each in state.rejects.of_route("orders")] == [(id_, 2) for id_ in ids]
+    assert [each.id for each in state.rejects.of_route("orders", RejectFilter(id=ids[1]))] == [ids[1]]
+    refused = state.rejects.refused("orders", most_in_memory=0)
+    assert [id_ in refused for id_ in (*ids, f"s:{long}")] == [True, True, True, False]
+    state.journal(lease).replace_rejects(ids[:1], [])
+    assert [each.id for each in state.rejects.of_route("orders")] == ids[1:]

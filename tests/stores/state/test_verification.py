@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 from collections import Counter
 from collections.abc import Callable
@@ -206,3 +207,14 @@ def test_logs_of_an_earlier_release_lie_beside_an_sqlite_state_alone(tmp_path: P
     assert len(places) == 4
     assert {place.parent for place in places if place} == {tmp_path / "state.db.verification"}
     assert former_log_folder("postgresql://host/name", "a", "x") is None
+
+
+def test_addresses_of_any_length_are_told_apart_and_replaced(state: State, lease: Lease) -> None:
+    room = state.verification
+    long = random.Random(1).randbytes(20_000).hex()
+    found = [StoredFinding("extra", f"{long}{end}") for end in ("a", "b")]
+    for pass_id in ("p1", "p2"):
+        room.end(lease, pass_id, found, whole=False)
+    assert [(each.address[-1], each.pass_id) for each in room.findings("orders")] == [("a", "p2"), ("b", "p2")]
+    room.remove_findings(lease, [f"{long}a"])
+    assert [each.address[-1] for each in room.findings("orders")] == ["b"]
