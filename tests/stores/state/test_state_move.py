@@ -393,7 +393,7 @@ def test_an_export_that_is_killed_is_repeated_or_taken_back(
         "        if self.lines == 30: print('there', flush=True); sys.stdin.readline()\n"
         "export_state(Database(sys.argv[1], 'shop'), Slow(open(sys.argv[2], 'wb')), sys.argv[2])\n"
     )
-    for _ in range(2):
+    for repeated in (False, True):
         exporting = process(code, url, str(tmp_path / "half"))
         assert line(exporting) == "there"
         exporting.kill()
@@ -402,8 +402,9 @@ def test_an_export_that_is_killed_is_repeated_or_taken_back(
             State(url, "shop")
         with pytest.raises(PlanError):
             imported(new, (tmp_path / "half").read_bytes())
-        assert reopen_state(old, never_imported=False)
-        State(url, "shop").close()
+        if not repeated:
+            assert reopen_state(old, never_imported=False)
+            State(url, "shop").close()
     imported(new, exported(old))
 
 
