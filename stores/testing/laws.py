@@ -232,7 +232,9 @@ def _reads(target: Target[Any], records: Records) -> None:
 
 
 def _lists(target: Listable, records: Records) -> None:
-    listed, written = set(target.addresses()), set(_addresses(records))
+    addresses = [*target.addresses()]
+    listed, written = set(addresses), set(_addresses(records))
+    _law(not target.lists_once or len(addresses) == len(listed), "an address is listed twice, and `lists_once` is True")
     _law(not written - listed, f"{len(written - listed)} of {len(written)} addresses held are not listed")
     _law(not listed - written, f"{len(listed - written)} addresses are listed that hold nothing")
 

@@ -133,6 +133,12 @@ class ListsOnePage(MemoryTarget):
         return (address for address, _ in zip(super().addresses(), range(1000), strict=False))
 
 
+class ListsTwice(MemoryTarget):
+    def addresses(self) -> Iterator[str]:
+        for address in super().addresses():
+            yield from [address] * 2
+
+
 class InventsRecords(MemoryTarget):
     def read(self, addresses: Sequence[str], /) -> Mapping[str, Record]:
         return {address: Note(address, "") for address in addresses} | dict(super().read(addresses))
@@ -259,6 +265,7 @@ WRONG: list[type[MemoryTarget]] = [
     AnswersFromACache,
     InventsAddresses,
     ListsOnePage,
+    ListsTwice,
     InventsRecords,
     ReadsAHundred,
     DeletesNothing,
