@@ -41,6 +41,7 @@ def test_the_wheel_holds_the_three_packages_their_types_and_the_demo(wheel: Path
     for package in ("flows", "mappers", "stores"):
         assert f"{package}/__init__.py" in names
         assert f"{package}/py.typed" in names
+    assert {f"stores/state/revisions/format_{number}.py" for number in (2, 3)} <= names
     assert {"flows/config/demo/plan.yaml", "flows/config/plan.schema.json", "flows/config/plan.example.yaml"} <= names
     assert {name.partition("/")[0] for name in names if not name.partition("/")[0].endswith(".dist-info")} == {
         "flows",

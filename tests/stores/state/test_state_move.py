@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from postgresqls import Postgresql
 from states import LIMIT_S, begun, execute, line, rows, tally, until
 
 from stores.contract.journal import Reject
@@ -521,3 +522,20 @@ def test_whoever_takes_a_lease_waits_for_an_export_that_begins(old: Database, ur
         moves.give_up(db, "shop", move)
     state.leases.acquire("players")
     state.close()
+
+
+def test_a_state_moves_through_pgbouncer(
+    sqlite_url: str, postgresql_url: str, postgresql: Postgresql, pgbouncer_port: int, unique: str
+) -> None:
+    through = postgresql.url(unique, port=pgbouncer_port)
+    here, there = Database(sqlite_url, "shop"), Database(through, "shop")
+    fill(here)
+    before = contents(here)
+    imported(there, exported(here))
+    imported(here, exported(there))
+    after = contents(here)
+    before.pop("leases")
+    after.pop("leases")
+    assert after == before
+    here.close()
+    there.close()
