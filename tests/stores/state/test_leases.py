@@ -297,8 +297,9 @@ def test_a_worker_asks_the_state_only_when_half_of_the_term_that_it_knows_is_ove
 
 WORKING = (
     "import pickle\n"
-    "state = State(sys.argv[1], 'shop', 3)\n"
-    "lease = pickle.loads(bytes.fromhex(sys.argv[2]))\n"
+    "state = State(sys.argv[1], 'shop', 5)\n"
+    "print('ready')\n"
+    "lease = pickle.loads(bytes.fromhex(sys.stdin.readline()))\n"
     "with state.claims.claimed(lease, 'copy', 1) as own:\n"
     "    state.leases.ensure(own)\n"
     "    print('working')\n"
@@ -310,9 +311,13 @@ WORKING = (
 def test_a_route_given_back_while_a_worker_elsewhere_is_at_work_is_free_when_its_lease_expires(
     opened: Callable[..., State], url: str, process: Callable[..., subprocess.Popen[str]], ends: str
 ) -> None:
-    state = opened(lease_s=3)
+    state = opened(lease_s=5)
+    worker = process(WORKING, url)
+    assert line(worker) == "ready"
     lease = state.leases.acquire("orders", outlived=True)
-    worker = process(WORKING, url, pickle.dumps(lease).hex())
+    assert worker.stdin is not None
+    worker.stdin.write(f"{pickle.dumps(lease).hex()}\n")
+    worker.stdin.flush()
     assert line(worker) == "working"
     if ends == "killed":
         worker.kill()
@@ -321,7 +326,7 @@ def test_a_route_given_back_while_a_worker_elsewhere_is_at_work_is_free_when_its
         worker.communicate("go\n", timeout=LIMIT_S)
     state.leases.release(lease)
     assert state.leases.holder("orders") == ""
-    other = opened(lease_s=3)
+    other = opened(lease_s=5)
     if ends == "neither":
         with pytest.raises(TransientError) as told:
             other.leases.acquire("orders")
