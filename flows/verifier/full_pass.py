@@ -81,14 +81,14 @@ class FullPass:
 
     def do(self, number: int) -> None:
         """One part of the pass is done. Raises TransientError if a stop ended it at a checkpoint."""
-        under_way, parts = self._pass()
-        part = next((part for part in parts if part.number == number), None)
-        if part is None:
+        under_way = self.verification.under_way(self.lease.route)
+        part = self.verification.part(self.lease.route, number)
+        if under_way is None or part is None:
             raise self._gone()
         shape = Shape.from_json(under_way.shape)
         match part.stage:
             case "list" | "relist":
-                shares = [each.number for each in parts if each.stage == part.stage]
+                shares = self.verification.numbers(self.lease.route, part.stage)
                 self._list(part, shape, under_way, shares.index(number), len(shares))
             case "compare":
                 self._compare(part, shape, under_way)

@@ -220,23 +220,28 @@ class Verification:
         return Pass(row.id, row.began, row.resumed, json.loads(row.shape or "{}"), sums, row.suspects)
 
     def parts(self, route: str) -> list[PassPart]:
-        """Return the parts of the route's pass in order of number."""
+        """Return the parts of the route's pass in order of number.
+
+        There may be thousands: whoever works on one of them asks for that one.
+        """
         with self._database.reading() as db:
             rows = db.execute(
                 sa.select(pass_parts).where(self._database.where(pass_parts, route)).order_by(pass_parts.c.number)
             ).all()
-        return [
-            PassPart(
-                row.number,
-                row.stage,
-                Partition(row.number, row.lower, row.upper),
-                row.position,
-                row.done,
-                Tally.from_json(row.tally),
-                json.loads(row.sums),
-            )
-            for row in rows
-        ]
+        return [_part(row) for row in rows]
+
+    def part(self, route: str, number: int) -> PassPart | None:
+        """Return the part of the route's pass with this number, None where there is none."""
+        where = sa.and_(self._database.where(pass_parts, route), pass_parts.c.number == number)
+        with self._database.reading() as db:
+            row = db.execute(sa.select(pass_parts).where(where)).one_or_none()
+        return None if row is None else _part(row)
+
+    def numbers(self, route: str, stage: str) -> list[int]:
+        """Return the numbers of the parts of the route's pass that are of this stage, in order."""
+        where = sa.and_(self._database.where(pass_parts, route), pass_parts.c.stage == stage)
+        with self._database.reading() as db:
+            return list(db.execute(sa.select(pass_parts.c.number).where(where).order_by(pass_parts.c.number)).scalars())
 
     def vectors(self, route: str, number: int | None = None) -> Mapping[str, bytes]:
         """Return what the part has sketched up to its position; without a number what all parts that are done have."""
@@ -427,3 +432,15 @@ def address_bytes(address: str) -> bytes:
 def address_text(address: bytes) -> str:
     """Return the address that `address_bytes` encoded."""
     return address.decode("utf-8", "surrogateescape")
+
+
+def _part(row: sa.Row[Any]) -> PassPart:
+    return PassPart(
+        row.number,
+        row.stage,
+        Partition(row.number, row.lower, row.upper),
+        row.position,
+        row.done,
+        Tally.from_json(row.tally),
+        json.loads(row.sums),
+    )

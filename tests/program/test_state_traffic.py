@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ from flows.plan.load import load
 from flows.run.backfill import backfill
 from flows.run.jobs import CopyJob
 from flows.run.workers import Run, Threads
+from flows.verifier.job import Stage, VerifyJob, VerifyOptions
+from flows.verifier.part_ledger import Shape
 from stores.contract.source import Partition
 
 BATCHES = 120
@@ -58,6 +61,29 @@ def test_a_worker_asks_the_state_by_the_second_and_never_by_the_batch(plan: Path
     assert (copied.done, copied.tally.read) == (True, DOCUMENTS)
     assert traffic.total <= WORKER_PER_PARTITION + WORKER_PER_S * elapsed_s < BATCHES, traffic.statements
     assert_one_partition_at_a_time(traffic)
+
+
+def test_a_worker_that_compares_one_part_of_thousands_reads_no_other(plan: Path) -> None:
+    loaded = load(plan)
+    assert backfill(Run(loaded, loaded.chosen(()), Threads(loaded)), "none").routes[0].read == DOCUMENTS
+    with open_session(loaded, loaded.chosen(())) as session:
+        lease, verification = session.leases["events"], session.state.verification
+        shape = Shape.first(DOCUMENTS, listed=True).to_json()
+        verification.begin(lease, {}, 1, [Partition(number) for number in range(1000)], shape)
+        registered = plan_for_workers(loaded)
+        jobs: Sequence[tuple[Stage, int]] = (("list", 0), ("compare", 500))
+        for stage, number in jobs:
+            job = pickle.loads(pickle.dumps(VerifyJob("events", VerifyOptions(), lease, stage=stage, number=number)))
+            began = time.monotonic()
+            with counted_transactions() as traffic:
+                run_job(registered, job)
+            part = verification.part("events", number)
+            assert part is not None
+            assert part.done
+            assert traffic.total <= WORKER_PER_PARTITION + WORKER_PER_S * (time.monotonic() - began), traffic.statements
+            read = [text for text in traffic.statements if "pass_parts" in text and text.startswith("SELECT")]
+            assert read
+            assert all(re.search(r"pass_parts\.(number|stage) =", text) for text in read), read
 
 
 def test_a_run_asks_the_state_a_fixed_number_of_times_beside_its_workers(plan: Path) -> None:
