@@ -90,6 +90,7 @@ def test_whatever_a_plan_leaves_out_is_reported(tmp_path: Path) -> None:
     assert "no document maps to" in sentences("plain", extra=None)[0]
     assert "7 records that have expired" in sentences("plain", expired=7)[0]
     assert "3 rejected" in sentences("plain", rejected=3)[0]
+    assert "two documents share" in sentences("plain", verification={"absent_unread": True})[0]
 
 
 def test_sizes_have_units() -> None:

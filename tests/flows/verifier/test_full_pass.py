@@ -423,13 +423,30 @@ def test_records_that_expired_since_they_were_listed_leave_nothing_to_look_into(
     assert rig.notes == []
 
 
+def test_documents_before_and_after_a_checkpoint_that_share_a_record_are_found(tmp_path: Path) -> None:
+    documents, records = laid_out(["ok"] * 40)
+    documents[39] |= {"twin": 0, "n": 0}
+    records = [record for record in records if record.address != "n:39"]
+    rig = rig_of(tmp_path, documents, records, batch_documents=5, window=1)
+    rig.begin(Shape.first(40, listed=True))
+    rig.full_pass().do(0)
+    rig.fuse.calls, rig.fuse.at = 0, 12
+    with pytest.raises(Killed):
+        rig.full_pass().do(1)
+    rig.fuse.at = -1
+    assert rig.state.verification.parts(ROUTE)[1].position is not None
+    assert rig.outcome(rig.go_on())[:2] == told(documents, records)
+
+
 def test_a_second_reading_that_is_killed_goes_on_at_its_checkpoint(tmp_path: Path) -> None:
     documents, records = plain(40)
+    documents[39] |= {"twin": 0, "n": 0}
+    records = [record for record in records if record.address != "n:39"]
     rig = rig_of(tmp_path, documents, [*records, String("s:x", b"")], batch_documents=5, window=1)
     rig.begin(Shape.first(40, listed=True))
     rig.full_pass().do(0)
     rig.full_pass().do(1)
-    assert "1 address " in rig.full_pass().close().note
+    assert "2 addresses" in rig.full_pass().close().note
     rig.read, rig.fuse.calls, rig.fuse.at = 0, 0, 12
     with pytest.raises(Killed):
         rig.full_pass().do(2)
@@ -460,11 +477,11 @@ def peak_mb(work: Callable[[], object]) -> float:
 
 def test_memory_and_state_do_not_grow_with_the_collection(tmp_path: Path) -> None:
     peaks, sizes = [], []
-    for number in (7_000, 28_000):
+    for number in (16_000, 48_000):
         documents, records = plain(number)
         rig = rig_of(tmp_path / str(number), documents, records, checkpoint_s=0.05)
         rig.begin(Shape.first(number, listed=True))
         peaks.append(peak_mb(rig.go_on))
         sizes.append(max(rig.sizes))
-    assert peaks[1] < 1.5 * peaks[0] + 1
+    assert peaks[1] < peaks[0] + 1, peaks
     assert sizes[1] < 1.5 * sizes[0]
