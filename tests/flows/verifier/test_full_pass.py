@@ -345,8 +345,9 @@ def test_beyond_the_largest_sketch_the_pass_is_done_in_slices(tmp_path: Path, mo
     rig.begin(Shape.first(300, listed=True), 2)
     closed = rig.go_on()
     assert rig.outcome(closed)[:2] == told(documents, [*records, *extras])
-    assert closed.about["slices"] == 3
-    assert "in 3 slices" in rig.notes[0]
+    slices = closed.about["slices"]
+    assert 2 <= slices <= 5  # As the differences are estimated under a key that is drawn.
+    assert f"in {slices} slices" in rig.notes[0]
     assert rig.outcome(closed)[2].read == 300
     # What each part keeps in the state is no more than the cells of one sketch.
     assert max(rig.sizes) <= 3 * (1 << 10) * 30
