@@ -215,9 +215,14 @@ CODES: Mapping[str, Entry] = {
         "The command line is wrong.",
         "See `offramp COMMAND --help`.",
     ),
+    "E-CLUSTER-GONE": entry(
+        "paused",
+        "The cluster of Dask or Ray that `run.address` names does not answer, or no longer.",
+        "See that its scheduler runs and can be reached; then run the same command, which resumes.",
+    ),
     "E-WORKER-DIED": entry(
         "paused",
-        "A worker process was killed, usually because it ran out of memory.",
+        "A worker was killed each time that its partition was begun, usually because it ran out of memory.",
         "Lower `run.workers` or `run.window`, then run the same command.",
     ),
     "E-WORKER-PLAN": entry(
@@ -225,6 +230,16 @@ CODES: Mapping[str, Entry] = {
         "A worker would work by another plan than its run: a variable is missing there, or its environment, its release"
         " or the stores that it reaches are others; or the plan in the state is not what the run put there.",
         "Give the worker the environment, the credentials and the release of the run.",
+    ),
+    "E-WORKER-LEFT": entry(
+        "paused",
+        "A worker of a cluster was ended at a checkpoint each time, and none other finished its partition.",
+        "Run the same command, which resumes.",
+    ),
+    "E-WORKER-SETUP": entry(
+        "stopped",
+        "A worker of a cluster has not the release of offramp, the Python or the packages of the run.",
+        "Install there what the message names, such as by the same container image, then run the same command.",
     ),
 }
 

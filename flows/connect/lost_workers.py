@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 
 from flows.connect.session import RouteSteps
 from flows.plan.model import Route
 from stores.contract.stop import raise_if_stopped
 from stores.errors import OfframpError
+
+_log = logging.getLogger(__name__)
 
 _LOOK_EVERY_S = 1.0
 _STEP = "waiting until a lost worker, which may only be cut off, can write no more"
@@ -24,6 +27,11 @@ def await_lost_workers(steps: RouteSteps, routes: Sequence[Route]) -> Mapping[st
     busy = [route for route in routes if claims.left_s(route.name) > 0]
     if not busy:
         return {}
+    for route in busy:
+        # A flow shows no steps.
+        _log.warning(
+            "%s: waiting up to %d s until a lost worker can write no more", route.name, claims.left_s(route.name)
+        )
 
     def wait(route: Route) -> None:
         while (left_s := claims.left_s(route.name)) > 0:

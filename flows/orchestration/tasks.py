@@ -16,25 +16,24 @@ from prefect.task_runners import TaskRunner
 from prefect.tasks import Task, exponential_backoff
 
 from flows.connect.stores import open_state
-from flows.orchestration import worker_entry
+from flows.orchestration import clusters, worker_entry
 from flows.orchestration.ending import is_called
 from flows.orchestration.plan_source import PlanSource, WorkerPlan, plan_for_workers
 from flows.orchestration.summary import error_line
 from flows.orchestration.task_runners import signals_blocked, started_runner
 from flows.plan.model import Plan
+from flows.run.attempts import FAILURES, worker_died
+from flows.run.attempts import may_pass as error_may_pass
 from flows.run.jobs import CopyJob, Job, LoadJob, Span
 from flows.run.workers import More, Outcome, Pending, hand_out
 from flows.verifier.job import Verified, VerifyJob
-from stores.contract.stop import NEVER, PROCESS_STOP, STOPPED, Stop, raise_if_stopped
-from stores.errors import OfframpError, TransientError
+from stores.contract.stop import NEVER, PROCESS_STOP, Stop, raise_if_stopped
+from stores.errors import OfframpError
 
-_RETRIES = 3
 _FIRST_DELAY_S = 10
 _JITTER = 0.5
-# By name, as Dask and Ray need not be installed.
-_DEATHS = frozenset(
-    ("BrokenProcessPool", "CrashedRun", "KilledWorker", "NodeDiedError", "OutOfMemoryError", "WorkerCrashedError")
-)
+# By name: Prefect wraps the error of the pool.
+_DEATHS = frozenset(("BrokenProcessPool", "CrashedRun"))
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -54,9 +53,8 @@ class TaskFailed(Exception):
 
 
 def may_pass(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
-    """Return whether a failed task is worth another attempt: it has a TransientError, and was not stopped."""
-    error = state.data.error if isinstance(state.data, TaskFailed) else None
-    return isinstance(error, TransientError) and error.code != STOPPED
+    """Return whether a failed task is worth another attempt."""
+    return error_may_pass(state.data.error if isinstance(state.data, TaskFailed) else None)
 
 
 # Nothing here is cached or persisted: what was done is in the plan's state, which alone is fenced by the lease, and a
@@ -65,7 +63,7 @@ _OPTIONS: dict[str, Any] = {
     "cache_policy": NO_CACHE,
     "persist_result": False,
     "log_prints": False,  # What a mapper prints may be a document.
-    "retries": _RETRIES,
+    "retries": FAILURES - 1,
     "retry_delay_seconds": exponential_backoff(_FIRST_DELAY_S),
     "retry_jitter_factor": _JITTER,
     "retry_condition_fn": may_pass,
@@ -93,7 +91,8 @@ def verify_route(plan: WorkerPlan, job: VerifyJob) -> Verified:
 def _done(plan: WorkerPlan, job: Job[R]) -> R:
     """Return the job's result; raises TaskFailed, without a context that Prefect could show, where it has none."""
     try:
-        return worker_entry.run_job(plan, job)
+        cluster = clusters.current()
+        return worker_entry.run_job(plan, job) if cluster is None else cluster.do(plan, job)
     except Exception as error:  # noqa: BLE001 - Prefect would keep its text
         failure = TaskFailed(error)
     raise failure
@@ -105,9 +104,8 @@ def prefect_workers(plan: Plan, source: PlanSource | None = None, stop: Stop = N
 
     The plan, whose source is its file unless given, is on record in its state, from which the workers load it.
     """
-    reference = plan_for_workers(plan, source)
-    with started_runner(plan.run, stop, ends_soon=is_called()) as runner:
-        yield PrefectWorkers(plan, runner, reference, stop)
+    with started_runner(plan, stop, ends_soon=is_called()) as runner:
+        yield PrefectWorkers(plan, runner, plan_for_workers(plan, source), stop)
 
 
 @dataclass(frozen=True)
@@ -131,7 +129,7 @@ class PrefectWorkers:
             with signals_blocked() if self.plan.run.runner == "processes" else nullcontext():
                 return _Submitted(job.route, self.runner.submit(tasks[job.kind], parameters), self.stop)
         except BrokenProcessPool as error:  # An earlier task's worker died, and with it the pool.
-            return _Refused(_died(job.route, error))
+            return _Refused(worker_died(job.route, f"was killed ({type(error).__name__})"))
 
     def _stop(self, jobs: Sequence[Job[Any]]) -> None:
         """Stop the jobs' tasks, here and elsewhere, at a checkpoint."""
@@ -157,7 +155,7 @@ class _Submitted(Generic[R_co]):
         except Exception as error:
             if _is_death(error):
                 raise_if_stopped(self.stop, "its worker was stopped by a signal; the same command resumes")
-                raise _died(self.route, error) from error
+                raise worker_died(self.route, f"was killed ({type(error).__name__})") from error
             raise
 
     def add_done_callback(self, call: Callable[[Any], object], /) -> None:
@@ -187,11 +185,3 @@ class _Refused:
 def _is_death(error: BaseException) -> bool:
     """Return whether the error means that the process of the task died; each runner has names of its own for that."""
     return any(kind.__name__ in _DEATHS for kind in type(error).__mro__)
-
-
-def _died(route: str, error: BaseException) -> TransientError:
-    return TransientError(
-        "E-WORKER-DIED",
-        f"route {route}: a worker at work on it was killed ({type(error).__name__}); with too little memory, lower"
-        " run.workers or run.window. The same command resumes",
-    )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.plan import plugins
+from flows.plan.cluster_address import address_fault
 from flows.plan.model import Plan, Route, WrittenPlan
 from flows.plan.own_files import OwnFiles
 from flows.plan.plan_keys import PlanKeys
@@ -46,6 +47,8 @@ def load(
         raise file.error()
     if text := uri_fault(keys.source.uri, files=False):
         file.fault(("source", "uri"), text)
+    if keys.run.address is not None and (why := address_fault(keys.run.address, keys.state)):
+        file.fault(("run", "address"), why)
     if not keys.routes:
         file.fault(("routes",), "is empty; write at least one route")
     connections = {name: _connection(name, raw, file) for name, raw in keys.targets.items()}

@@ -15,7 +15,7 @@ from stores.throttling.limits import Ceilings, Window, ceilings
 
 Runner = Literal["threads", "processes", "dask", "ray"]
 Positive = Annotated[int, Ge(1)]
-_RUNNER_PACKAGES: Mapping[str, str] = {"dask": "prefect_dask", "ray": "prefect_ray"}
+_RUNNER_PACKAGES: Mapping[str, str] = {"dask": "distributed", "ray": "ray"}
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ class RunKeys:
     workers: Positive = 4
     """Partitions copied at the same time: so many threads, processes or workers."""
     address: str | None = None
-    """The Dask scheduler or Ray cluster to use; one of `workers` processes is started here by default."""
+    """The Dask scheduler or Ray cluster to use, with the state on PostgreSQL where it is another machine; one of
+    `workers` processes is started here by default."""
     window: Positive = 4
     """Batches of a partition in flight at the same time."""
     lease_s: Annotated[float, Ge(5), Le(86_400)] = 60
@@ -64,8 +65,8 @@ class RunKeys:
             raise ValueError(f"address: is the address of Dask or Ray; with runner: {self.runner} remove it")
         if package is not None and find_spec(package) is None:
             raise ValueError(
-                f"runner: {self.runner} is not installed; run pip install prefect-{self.runner} here and where the"
-                " workers are"
+                f"runner: {self.runner} is not installed; run pip install 'mongo-offramp[{self.runner}]' here and where"
+                " the workers are"
             )
 
 

@@ -14,6 +14,7 @@ from flows.connect.preflight import RouteCheck, RouteFaults, join_errors
 from flows.connect.route_steps import StepObserver, take_step
 from flows.connect.sample_mapping import SampleMapping
 from flows.connect.stores import open_source
+from flows.plan.cluster_address import address_notes
 from flows.plan.model import Plan, Route
 from flows.quantities import counted, number
 from flows.replication.forecast import sync_notes
@@ -123,7 +124,7 @@ def _look(
         source=source,
         state=state.summary,
         report=report,
-        notes=[*transport_notes(plan.source.uri), *state.transport_notes],
+        notes=[*transport_notes(plan.source.uri), *state.transport_notes, *address_notes(plan.run.address)],
         error=join_errors(wrong) if wrong else None,
     )
 

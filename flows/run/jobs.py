@@ -23,6 +23,7 @@ from stores.contract.journal import Tally
 from stores.contract.stop import NEVER, Stop, raise_if_stopped
 from stores.contract.target import staging_of
 from stores.errors import OfframpError, PermanentError
+from stores.state.claims import Work
 from stores.state.leases import Lease
 from stores.throttling.rate_limiter import Paced, Waits, divide
 
@@ -44,6 +45,10 @@ class Job(Protocol[R_co]):
     @property
     def lease(self) -> Lease:
         """The lease it writes under."""
+
+    @property
+    def claim(self) -> tuple[Work, int]:
+        """What it claims, so that one worker at a time does it."""
 
     def run(self, plan: Plan, observer: Observer, stop: Stop) -> R_co:
         """Do the work with clients of its own and return what came of it."""
@@ -97,6 +102,11 @@ class CopyJob:
     expires: IndexExpires | None = None
     """What `expires: from_index` came to."""
 
+    @property
+    def claim(self) -> tuple[Work, int]:
+        """Its partition."""
+        return "copy", self.number
+
     def run(self, plan: Plan, observer: Observer = SILENT, stop: Stop = NEVER) -> Span:
         """The partition is copied from its last checkpoint on, with clients of its own; returns when that was."""
         route = resolve_expires(plan.routes[self.route], self.expires)
@@ -106,7 +116,7 @@ class CopyJob:
             _timed(began),
             open_state(plan) as state,
             collect_seldom(),
-            state.claims.claimed(self.lease, "copy", self.number) as lease,
+            state.claims.claimed(self.lease, *self.claim) as lease,
         ):
             part = state.partitions.one(self.route, self.number)
             if part is None:
@@ -163,6 +173,11 @@ class LoadJob:
     route: str
     lease: Lease
 
+    @property
+    def claim(self) -> tuple[Work, int]:
+        """The load of the route."""
+        return "load", 0
+
     def run(self, plan: Plan, observer: Observer = SILENT, stop: Stop = NEVER) -> Span:
         """The route's target has loaded what copying staged, by clients of its own; returns when that was."""
         route = plan.routes[self.route]
@@ -170,7 +185,7 @@ class LoadJob:
         with (
             _timed(began),
             open_state(plan) as state,
-            state.claims.claimed(self.lease, "load") as lease,
+            state.claims.claimed(self.lease, *self.claim) as lease,
         ):
             records = sum(part.tally.records for part in state.partitions.of_route(self.route))
             with (

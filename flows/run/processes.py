@@ -25,17 +25,16 @@ from flows.connect.progress import SILENT, Observer
 from flows.connect.stores import open_source, open_state
 from flows.plan.load import load
 from flows.plan.model import Plan, digest
+from flows.run.attempts import DEATHS, worker_died
 from flows.run.jobs import Job
 from flows.run.logs import to_stderr
 from flows.run.workers import More, Outcome, Threads, Workers, answer, hand_out
 from flows.terminal import guarded, stdout_on_stderr
 from stores.contract.stop import NEVER, PROCESS_STOP, Stop, raise_if_stopped
-from stores.errors import OfframpError, PermanentError, TransientError
+from stores.errors import OfframpError, PermanentError
 
 _log = logging.getLogger(__name__)
 
-_ATTEMPTS = 3
-"""How often a job is begun whose worker was killed: what kills it may be the job itself, by the memory it takes."""
 _STOP_EVERY_S = 0.2
 _END_S = 10.0
 
@@ -87,7 +86,7 @@ class Processes:
     def _attempt(self, job: Job[R]) -> R:
         """Return what a worker made of the job; a list's own operations are what keeps threads apart here."""
         died = ""
-        for _ in range(_ATTEMPTS):
+        for _ in range(DEATHS):
             if died and self.stop.is_set():
                 break
             raise_if_stopped(self.stop, "stopped by a signal before it was begun; the same command resumes")
@@ -113,11 +112,7 @@ class Processes:
                 if isinstance(found, OfframpError):
                     raise found
                 return found
-        raise TransientError(
-            "E-WORKER-DIED",
-            f"route {job.route}: its worker process {died}; with too little memory, lower run.workers or run.window."
-            " The same command resumes",
-        )
+        raise worker_died(job.route, died)
 
 
 class _WorkerDied(Exception):

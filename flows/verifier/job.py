@@ -25,6 +25,7 @@ from mappers.expiry import IndexExpires
 from stores.contract.journal import Tally
 from stores.contract.source import Partition, Readable
 from stores.contract.stop import NEVER, Stop
+from stores.state.claims import Work
 from stores.state.leases import Lease
 from stores.state.rejects import RefusedDocuments
 from stores.state.verification import MOST_FINDINGS, PassPart
@@ -104,6 +105,11 @@ class VerifyJob:
         """Which part of the verification it is, for a person; "" for all of it."""
         return "" if self.stage == "whole" else f" {self.stage} {self.number}"
 
+    @property
+    def claim(self) -> tuple[Work, int]:
+        """Its part of the pass."""
+        return "verify", self.number if self.stage in STAGES else _WHOLE
+
     def run(self, plan: Plan, observer: Observer = SILENT, stop: Stop = NEVER) -> Verified:
         """Return what the target holds against what the source's documents map to now, with clients of its own.
 
@@ -115,7 +121,7 @@ class VerifyJob:
         with (
             open_state(plan) as state,
             collect_seldom(),
-            state.claims.claimed(self.lease, "verify", self.number if self.stage in STAGES else _WHOLE) as lease,
+            state.claims.claimed(self.lease, *self.claim) as lease,
             open_route(plan, route, state, lease, self.id_kind) as opened,
             watched(observer, self.route, "verify", self._ahead(opened)),
         ):

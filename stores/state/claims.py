@@ -58,8 +58,14 @@ class Claims:
             until = db.execute(_latest(self._database, route)).scalar_one()
             return 0.0 if until is None else float(until) - self._database.now(db)
 
+    def is_under_way(self, lease: Lease, work: Work, number: int) -> bool:
+        """Return whether a worker has claimed the job and has not ended."""
+        query = sa.select(claims.c.owner).where(self._where(lease, work, number), claims.c.owner != "")
+        with self._database.reading() as db:
+            return db.execute(query).first() is not None
+
     def _claim(self, lease: Lease, work: Work, number: int) -> Lease:
-        where = sa.and_(self._database.where(claims, lease.route), claims.c.work == work, claims.c.number == number)
+        where = self._where(lease, work, number)
         with self._leases.fenced(lease) as db:
             key = {**self._database.key(lease.route), "work": work, "number": number}
             self._database.upsert(db, claims, [{**key, "claim": 0, "owner": ""}], {})
@@ -84,6 +90,10 @@ class Claims:
                 db.execute(sa.update(claims).where(self._leases.is_claimed(lease)).values(owner=""))
         except OfframpError as error:
             _log.info("the end of a claim is not on record: %s", error)
+
+    def _where(self, lease: Lease, work: Work, number: int) -> sa.ColumnElement[bool]:
+        route = self._database.where(claims, lease.route)
+        return sa.and_(route, claims.c.work == work, claims.c.number == number)
 
 
 def _latest(database: Database, route: str) -> sa.Select[tuple[float | None]]:

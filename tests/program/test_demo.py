@@ -298,8 +298,8 @@ def holds_password(file: Path) -> bool:
 def test_what_the_demo_on_dask_lacks_is_named_with_the_command_that_installs_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(sys.modules, "prefect_dask", None)
-    with pytest.raises(PlanError, match=r"prefect_dask not installed .*-r requirements/dask\.txt") as refused:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(PlanError, match=r"psycopg not installed .*-r requirements/dask\.txt") as refused:
         refuse_missing()
     assert refused.value.code == "E-DEMO-INSTALL"
 

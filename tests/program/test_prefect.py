@@ -46,7 +46,6 @@ from flows.run.jobs import CopyJob
 from flows.verifier.job import Verified, VerifyJob, VerifyOptions
 from stores.contract.source import Partition
 from stores.errors import LeaseLost, PlanError, TransientError
-from stores.state.leases import Lease
 from stores.state.state import State
 
 LIMIT_S = 90.0
@@ -272,14 +271,13 @@ def test_a_transient_error_is_tried_four_times_and_no_other(server: None, write_
     stale = state.leases.acquire(unique)
     state.partitions.begin(stale, {}, "", "", [Partition(0)])
     state.leases.release(stale)
-    state.leases.acquire(unique)
+    held = state.leases.acquire(unique)
     state.close()
 
-    nobody = Lease(loaded.name, unique, "nobody", 1)
-    away = verify(PlanSource(path), VerifyJob(unique, VerifyOptions("counts"), nobody), return_state=True)
+    away = verify(PlanSource(path), VerifyJob(unique, VerifyOptions("counts"), held), return_state=True)
     lost = copy(PlanSource(path), CopyJob(unique, 0, stale), return_state=True)
     absent = verify(
-        PlanSource(Path("no such plan.yaml")), VerifyJob(unique, VerifyOptions("counts"), nobody), return_state=True
+        PlanSource(Path("no such plan.yaml")), VerifyJob(unique, VerifyOptions("counts"), held), return_state=True
     )
 
     ends: list[RunState[Any]] = [away, lost, absent]
@@ -301,6 +299,7 @@ def test_an_error_takes_the_place_of_its_result_and_an_unknown_one_ends_the_run(
     lease = with_state.leases.acquire(unique)
     with_state.partitions.begin(lease, {}, "", "", [Partition(0)])
     with_state.leases.release(lease)
+    held = with_state.leases.acquire(unique)
     with_state.close()
 
     @flow
@@ -308,7 +307,7 @@ def test_an_error_takes_the_place_of_its_result_and_an_unknown_one_ends_the_run(
         with prefect_workers(loaded) as workers:
             jobs = [CopyJob(unique, 0, lease), CopyJob(unique, 0, lease)]
             (_, first), (_, second) = workers.run(jobs)
-            ((_, verified),) = workers.run([VerifyJob(unique, VerifyOptions("counts"), lease)])
+            ((_, verified),) = workers.run([VerifyJob(unique, VerifyOptions("counts"), held)])
         return first, second, verified
 
     @flow

@@ -9,11 +9,10 @@ from urllib.parse import urlsplit
 
 import pytest
 from distributed import Client, LocalCluster
-from prefect_dask.task_runners import DaskTaskRunner
+from prefect_servers import free_port
 
-from flows.orchestration.dask_cluster import local_cluster, quieten
-from flows.orchestration.task_runners import task_runner
-from flows.plan.plan_keys import RunKeys
+from flows.orchestration.dask_cluster import dask_cluster, local_cluster, quieten
+from stores.errors import TransientError
 
 
 def test_a_local_cluster_takes_code_from_its_own_run_alone(starts_server: None) -> None:
@@ -32,19 +31,20 @@ def test_a_local_cluster_takes_code_from_its_own_run_alone(starts_server: None) 
             anybody.wrap_socket(stranger).recv(1)
 
 
-def test_a_run_on_dask_starts_that_cluster_unless_the_plan_names_one() -> None:
-    local = task_runner(RunKeys(runner="dask", workers=3))
-    named = task_runner(RunKeys(runner="dask", address="tls://scheduler:8786"))
-
-    assert isinstance(local, DaskTaskRunner)
-    assert (local.address, local.cluster_kwargs["n_workers"]) == (None, 3)
-    assert local.cluster_kwargs["security"].require_encryption
-    assert isinstance(named, DaskTaskRunner)
-    assert (named.address, named.cluster_kwargs) == ("tls://scheduler:8786", {})
+def test_a_run_on_dask_starts_that_cluster_unless_the_plan_names_one(starts_server: None) -> None:
+    with dask_cluster(2, None, lambda: False) as local:
+        workers = [urlsplit(worker) for worker in local.workers()]
+        assert {(worker.scheme, worker.hostname) for worker in workers} == {("tls", "127.0.0.1")}
+        assert len(workers) == 2
+    away = f"tcp://127.0.0.1:{free_port()}"
+    with pytest.raises(TransientError) as gone, dask_cluster(2, away, lambda: False, connect_within_s=1):
+        pass
+    assert gone.value.code == "E-CLUSTER-GONE"
+    assert away in gone.value.message
 
 
 def test_the_log_has_no_connections_and_no_dashboard_unless_it_is_asked_for(caplog: pytest.LogCaptureFixture) -> None:
-    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.batched", "prefect.task_runner.dask")]
+    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.batched")]
     before = [logger.level for logger in loggers]
     try:
         with caplog.at_level(logging.INFO, "flows"):
