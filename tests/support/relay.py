@@ -30,6 +30,8 @@ class Seen:
 
     at: float
     """When all of it had arrived, by the monotonic clock."""
+    began: float
+    """When the first of it had arrived, or of what came together with it."""
     by_child: bool
     """Whether a child of this process sent it, and not this process itself."""
     sender: str
@@ -129,15 +131,19 @@ class Relay:
 
     def _read(self, near: socket.socket, by_child: bool, sender: str, arrived: SimpleQueue[Seen | None]) -> None:
         waiting = b""
+        began = 0.0
         try:
             while data := near.recv(1 << 20):
+                if not waiting:
+                    began = time.monotonic()
                 waiting += data
                 while length := (_redis_length if self._redis else _http_length)(waiting):
                     request, waiting = waiting[:length], waiting[length:]
                     changes = _changes(request, redis=self._redis)
-                    seen = Seen(time.monotonic(), by_child, sender, changes, request)
+                    seen = Seen(time.monotonic(), began, by_child, sender, changes, request)
                     self._look(seen)
                     arrived.put(seen)
+                    began = time.monotonic()
         except OSError:
             pass
         arrived.put(None)

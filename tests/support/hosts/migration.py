@@ -129,6 +129,10 @@ class Migration:
         found = [each.changes(*senders, since=since, before=before) for each in self._site.witnesses.values()]
         return sorted(chain.from_iterable(found))
 
+    def quiet_s(self, *senders: Host) -> float:
+        """Return the seconds since one of these hosts last changed something."""
+        return time.monotonic() - max((each.at for each in self.changes(*senders, since=self._started_at)), default=0.0)
+
     def _wrote(self, host: Host) -> bool:
         """Return whether the host has written documents: what prepares a place is small."""
         return any(change.size > _TEXT_BYTES for change in self.changes(host, since=self._started_at))

@@ -61,7 +61,7 @@ def _look(log: TextIO) -> Callable[[Seen], None]:
     def look(seen: Seen) -> None:
         if seen.changes:
             with lock:
-                print(json.dumps([seen.at, seen.sender, len(seen.data)]), file=log, flush=True)
+                print(json.dumps([seen.began, seen.sender, len(seen.data)]), file=log, flush=True)
 
     return look
 

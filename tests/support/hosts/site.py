@@ -46,6 +46,8 @@ ENVIRONMENT = {
     # A host that lost its power ends no connection: Dask waits for it, by default half a minute, at the least 11 s.
     "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "11s",
     "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "5s",
+    "RAY_grpc_client_keepalive_time_ms": "5000",
+    "RAY_grpc_client_keepalive_timeout_ms": "5000",
 }
 """What the plan's variables are at every host that runs a part of the program."""
 

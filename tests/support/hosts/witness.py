@@ -18,7 +18,7 @@ class Change:
     """A request that changes something, as it arrived at a target."""
 
     at: float
-    """By the monotonic clock, which all hosts share."""
+    """When it began to arrive, by the monotonic clock, which all hosts share. What was begun no fence recalls."""
     sender: str
     """The address of the host that sent it; behind TLS its first number is 127."""
     size: int

@@ -1,4 +1,4 @@
-"""Runs on hosts whose wall clocks are three minutes apart: a lease goes by the clock of the state's database alone."""
+"""Two coordinators whose wall clocks are three minutes apart: one at a time writes a route, as the database says."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 from hosts.host import Host
 from hosts.migration import Migration
+from hosts.scenarios import pause_coordinator
 from hosts.site import Site
 
 from flows import exit_codes
@@ -44,3 +45,9 @@ def test_a_coordinator_whose_clock_is_behind_takes_a_dead_one_s_routes(
         site.network.remove(ahead)
     migration.resumed(behind)
     migration.prove(behind)
+
+
+def test_a_coordinator_that_was_paused_past_its_lease_writes_nothing_more(
+    migration: Migration, coordinators: Sequence[Host]
+) -> None:
+    pause_coordinator(migration, coordinators, coordinators[:1])
