@@ -37,7 +37,8 @@ CODES: Mapping[str, Entry] = {
     "E-DEPLOY-POOL": entry(
         "refused",
         "The work pool does not exist, or its runs would not see the plan's file.",
-        "Create it or name another with `--work-pool`; `--plan-at` says where its runs find the plan.",
+        "Create it or name another with `--work-pool`; `--plan-at` says where its runs find the plan, `--run-in` with"
+        " `--plan-block` where they work.",
     ),
     "E-DEPLOY-SERVER": entry(
         "refused failed",

@@ -175,5 +175,6 @@ def _refuse_unfit(client: SyncPrefectClient, name: str, elsewhere: bool) -> None
         raise PlanError(
             "E-DEPLOY-POOL",
             f"work pool {name!r} is of type {pool.type}, whose runs do not see this machine's files; name one of type"
-            f" {_PROCESS}, or say with --plan-at where its runs find the plan",
+            f" {_PROCESS}, or say with --plan-at where its runs find the plan, or with --plan-block and --run-in where"
+            " they work",
         )
