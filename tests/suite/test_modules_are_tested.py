@@ -116,7 +116,6 @@ TESTED_THROUGH = {
     ],
     "stores/state/test_rejects.py": ["stores.state.column_types", "stores.state.postgresql_keys"],
     "stores/state/test_postgresql.py": [
-        "flows.demo.postgresql_cluster",
         "stores.state.postgresql",
         "stores.state.postgresql_transactions",
     ],

