@@ -24,14 +24,13 @@ def await_lost_workers(steps: RouteSteps, routes: Sequence[Route]) -> Mapping[st
     next run before that time either.
     """
     claims, stop = steps.state.claims, steps.stop
-    busy = [route for route in routes if claims.left_s(route.name) > 0]
+    left = {route.name: claims.left_s(route.name) for route in routes}
+    busy = [route for route in routes if left[route.name] > 0]
     if not busy:
         return {}
     for route in busy:
         # A flow shows no steps.
-        _log.warning(
-            "%s: waiting up to %d s until a lost worker can write no more", route.name, claims.left_s(route.name)
-        )
+        _log.warning("%s: waiting up to %d s until a lost worker can write no more", route.name, left[route.name])
 
     def wait(route: Route) -> None:
         while (left_s := claims.left_s(route.name)) > 0:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Literal
 
+from relay import serving
+
 Cut = Literal["before", "after", "unnoticed"]
 """Before the server gets it; after it was committed, and before the client hears of it; or so that the server does not
 notice, with the transaction still open there."""
@@ -77,14 +79,8 @@ def commit_relay(server: int) -> Iterator[CommitRelay]:
     relay = CommitRelay(server)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         relay.port = listener.getsockname()[1]
-        thread = threading.Thread(target=relay.serve, args=(listener,), daemon=True)
-        thread.start()
-        try:
+        with serving(relay, listener):
             yield relay
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            thread.join()
-            relay.close()
 
 
 def _end(one: socket.socket) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from queue import SimpleQueue
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import psutil
@@ -177,14 +178,31 @@ def relaying(
     with socket.create_server(at) as listener:
         parts = urlsplit(url)
         relay.url = f"{parts.scheme}://{at[0]}:{listener.getsockname()[1]}{parts.path}"
-        thread = threading.Thread(target=relay.serve, args=(listener,), daemon=True)
-        thread.start()
-        try:
+        with serving(relay, listener):
             yield relay
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            thread.join()
-            relay.close()
+
+
+class Serving(Protocol):
+    """A relay."""
+
+    def serve(self, listener: socket.socket) -> None:
+        """Relay the connections of the listener until it is shut down."""
+
+    def close(self) -> None:
+        """End the connections."""
+
+
+@contextmanager
+def serving(relay: Serving, listener: socket.socket) -> Iterator[None]:
+    """The relay serves the listener during the body, and has ended afterwards."""
+    thread = threading.Thread(target=relay.serve, args=(listener,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+        relay.close()
 
 
 def _copy(source: socket.socket, sink: socket.socket) -> None:
