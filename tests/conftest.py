@@ -70,6 +70,7 @@ def _guarded(item: pytest.Item) -> AbstractContextManager[None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    GUARD.begin()
     with _guarded(item):
         return (yield)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,6 +21,8 @@ from postgresqls import Postgresql
 from prefect_servers import LIMIT_S, PrefectServer, prefect_server
 from pymongo.database import Database
 from waiting import until
+
+from stores.state.work_requests import LOOK_EVERY_S
 
 DOCUMENTS = 3_000
 MAPPER = '''
@@ -99,6 +103,11 @@ class Site:
     def run(self, plan: Path) -> Finished:
         """Run a backfill to its end."""
         return offramp_process("backfill", plan, "--json", folder=self.folder, environment=self.environment)
+
+    def stopped(self) -> bool:
+        """Return whether the state tells the workers of a run to stop."""
+        with closing(sqlite3.connect(self.folder / "state.db")) as state:
+            return bool(state.execute("SELECT 1 FROM stops").fetchone())
 
     def reached(self, document: int = 1_500) -> list[int]:
         """Return the processes that wait, or waited, at the document."""
@@ -238,6 +247,9 @@ def test_ctrl_c_reaches_workers_elsewhere_by_the_state_and_the_run_ends(
         command = site.start(plan)
         until(site.reached, "worker at the gate", dask.log("only"), limit_s=LIMIT_S)
         command.send_signal(signal.SIGINT)
+        until(site.stopped, "stop in the state", dask.log("only"), limit_s=LIMIT_S)
+        since = time.monotonic()
+        until(lambda: time.monotonic() - since > LOOK_EVERY_S, "worker that has to look at the state again")
         (site.gates / "go").touch()
         row = ended(command)
         assert (command.returncode, row["verdict"], row["codes"]) == (130, "stopped", ["E-STOPPED"]), row

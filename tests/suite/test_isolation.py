@@ -6,8 +6,9 @@ import multiprocessing
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 import pytest
 from isolation import GUARD, UndeclaredUse
@@ -45,6 +46,34 @@ def test_a_listener_of_the_test_itself_is_no_server() -> None:
         socket.create_connection(listener.getsockname()),
     ):
         pass
+
+
+@pytest.mark.parametrize("earlier", [True, False])
+def test_a_thread_of_an_earlier_test_is_not_the_running_one_s(earlier: bool) -> None:
+    go = threading.Event()
+    refused: list[BaseException] = []
+
+    def connect_later() -> None:
+        go.wait(10)
+        with suppress(ConnectionRefusedError):
+            try:
+                connects()
+            except UndeclaredUse as refusal:
+                refused.append(refusal)
+
+    thread = threading.Thread(target=connect_later)
+    if earlier:
+        thread.start()
+    GUARD.begin()
+    with (
+        nullcontext() if earlier else pytest.raises(pytest.fail.Exception),
+        GUARD.holding(connects=False, starts=False),
+    ):
+        if not earlier:
+            thread.start()
+        go.set()
+        thread.join(10)
+    assert len(refused) == (not earlier)
 
 
 @pytest.fixture

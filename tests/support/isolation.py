@@ -7,6 +7,7 @@ neither marker. A server is a process: a thread of the test that answers is none
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
@@ -37,13 +38,15 @@ def mark(items: Sequence[pytest.Item]) -> None:
 class Guard:
     """Refuses what the markers of the running test do not allow, and remembers it for the test's end.
 
-    The exception alone would not do: a program that retries a lost connection handles it.
+    The exception alone would not do: a program that retries a lost connection handles it. A thread that an earlier
+    test left behind, as a client does that sends its events later, is not the running test's.
     """
 
     def __init__(self) -> None:
         self._connects = True
         self._starts = True
         self._refused: list[str] = []
+        self._earlier: set[int] = set()
         sys.addaudithook(self._audit)
         # Multiprocessing starts its processes without an audit event.
         start = BaseProcess.start
@@ -53,6 +56,10 @@ class Guard:
             start(process)
 
         setattr(BaseProcess, "start", audited_start)  # noqa: B010 - mypy takes it for a method of two selves
+
+    def begin(self) -> None:
+        """From now on a test runs, to which the other threads of this moment do not belong."""
+        self._earlier = {thread.ident or 0 for thread in threading.enumerate()} - {threading.get_ident()}
 
     @contextmanager
     def holding(self, *, connects: bool, starts: bool) -> Iterator[None]:
@@ -68,6 +75,8 @@ class Guard:
             pytest.fail(refused[0], pytrace=False)
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if threading.get_ident() in self._earlier:
+            return
         if event == "socket.connect":
             if not self._connects and _leaves_the_process(arguments[1]):
                 self._refuse(f"it connects to {arguments[1]}: use the server's fixture, which asks for `starts_server`")
