@@ -40,10 +40,11 @@ from stores.boot_clock import boot_s
 from stores.contract.changes import ChangeBatch, StreamPosition
 from stores.contract.stop import NEVER, Stop
 from stores.errors import OfframpError, PermanentError, TransientError
+from stores.mongodb.answer_codes import AUTH_CODES
 from stores.mongodb.change_batches import ChangeBatchBuilder
 from stores.mongodb.client import Client
 from stores.mongodb.configuration import LIMITS, Limits
-from stores.mongodb.errors import AUTH_CODES, refused_access, translate, translating
+from stores.mongodb.errors import refused_access, translate, translating
 from stores.throttling.backoff import TIMING, Backoff, Timing, retry, retry_each
 
 _AGAIN = "start over each route of this database: offramp backfill PLAN --restart --route NAME"
@@ -62,7 +63,6 @@ _LOST_CODES = frozenset((136, 286))
 _TOKEN_CODES = frozenset((9, 260, 280))
 """The token is none, is of a notification that nothing can be resumed after, or is not found."""
 _TOO_LARGE_CODE, _STANDALONE_CODE, _RETRY_CODE = 10334, 40573, 234
-_EXPANDED_SINCE, _IMAGES_SINCE, _SPLIT_SINCE = (6, 0, 0), (6, 0, 0), (6, 0, 9)
 
 
 class _TokenRefused(PermanentError):
@@ -96,8 +96,6 @@ class DatabaseChanges:
         self._given_window_s = window_s
         self._limits = limits
         self._timing = timing
-        self._version: tuple[int, ...] = ()
-        self._sharded = False
         self._whole = False
         """Whether the server sends the changes of all collections, to prove how far it has got."""
         self._moving_since: float | None = None
@@ -162,8 +160,7 @@ class DatabaseChanges:
     def knows_images(self) -> bool:
         """Whether the server can keep what documents were before a change at all."""
         with self._translated():
-            self._client.ask(self._ask)
-        return self._version >= _IMAGES_SINCE
+            return self._client.flavour().pre_images
 
     def window_s(self) -> float | None:
         """Return how far back the source could tell now, in seconds; None where it cannot be asked."""
@@ -190,6 +187,7 @@ class DatabaseChanges:
         await_ms = self._limits.await_ms if until is None else _CATCHING_UP_MS
         with self._opened(followed, at, until or 0, judge=judge, await_ms=await_ms) as opened:
             renew_at = time.monotonic() + self._limits.renew_s
+            reopening = self._client.flavour().reopening_proof
             margin_s, judged_at = 0.0, boot_s()
             builder, token = ChangeBatchBuilder(self._name, followed, self._limits), at.token
             answered, moved = _token_after(opened.cursor), False
@@ -218,7 +216,7 @@ class DatabaseChanges:
                         renew_at = min(renew_at, time.monotonic() + _JUDGE_EVERY_S)
                 token_time = _time_of(token)
                 proven = 0
-                if raw is None and not closed and not self._sharded and (self._whole or not moved):
+                if raw is None and not closed and reopening and (self._whole or not moved):
                     proven = opened.at_least if token_time is None else token_time
                 at = StreamPosition(max(at.time, builder.time, token_time or 0, proven), token)
                 reached = until is not None and (proven >= until or at.time > until)
@@ -228,7 +226,7 @@ class DatabaseChanges:
                 builder = ChangeBatchBuilder(self._name, followed, self._limits)
                 if closed:
                     raise TransientError("E-SRC-AWAY", f"the changes of {self._name}: the source ended the stream")
-                silent = raw is None and token_time is None and not self._sharded
+                silent = raw is None and token_time is None and reopening
                 if silent and (self._never_stands_still(moved) or time.monotonic() > renew_at):
                     return
 
@@ -254,7 +252,6 @@ class DatabaseChanges:
     ) -> Iterator[_Opened]:
         """The stream is open at the position, or at the present, and its answers are of `least` or later."""
         with self._client.start_session(causal_consistency=True) as session, self._translated():
-            self._client.ask(self._ask)
             now = max(self._now(session), least)
             session.advance_operation_time(timestamp(now))
             at = at or StreamPosition(now)
@@ -268,14 +265,14 @@ class DatabaseChanges:
     def _watch(
         self, followed: Mapping[str, bool], at: StreamPosition, session: ClientSession, await_ms: int
     ) -> CommandCursor[RawBSONDocument]:
-        version = self._version
+        flavour = self._client.flavour()
         imaged = [name for name, wanted in followed.items() if wanted]
         stream: dict[str, Any] = {"startAtOperationTime": timestamp(at.time)}
         if at.token:
             stream = {"resumeAfter": RawBSONDocument(at.token)}
         if imaged:
             stream["fullDocumentBeforeChange"] = "whenAvailable"
-        if version >= _EXPANDED_SINCE:
+        if flavour.expanded_events:
             stream["showExpandedEvents"] = True
         database: Any = self._client.get_database(
             self._name, codec_options=_RAW, read_preference=Primary(), read_concern=ReadConcern("majority")
@@ -283,18 +280,13 @@ class DatabaseChanges:
         cursor: CommandCursor[RawBSONDocument] = database.aggregate(
             [
                 {"$changeStream": stream},
-                *_stages(followed, imaged, split=bool(imaged) and version >= _SPLIT_SINCE, whole=self._whole),
+                *_stages(followed, imaged, split=bool(imaged) and flavour.split_events, whole=self._whole),
             ],
             session,
             batchSize=0,  # The first answer has no events, but says where the stream begins (R101).
             maxAwaitTimeMS=await_ms,
         )
         return cursor
-
-    def _ask(self) -> None:
-        if not self._version:
-            self._sharded = self._client.admin.command("hello").get("msg") == "isdbgrid"
-            self._version = tuple(self._client.server_info()["versionArray"][:3])
 
     def _now(self, session: ClientSession | None) -> int:
         answer = self._client.ask(lambda: self._client.admin.command("ping", session=session))
@@ -307,6 +299,8 @@ class DatabaseChanges:
 
     def _oldest(self) -> int | None:
         """Return the cluster time that the oplog begins with; None where it cannot be asked for."""
+        if not self._client.flavour().oplog:
+            return None
         oplog = self._client.get_database("local", read_preference=Primary())["oplog.rs"]
         first = self._allowed(lambda: oplog.find_one({}, {"ts": 1}, sort=[("$natural", 1)]) or {})
         if isinstance(time := first.get("ts"), Timestamp):

@@ -16,6 +16,7 @@ from pymongo.errors import ProtocolError, ServerSelectionTimeoutError
 from stores.connection_faults import ConnectionFault, Kind, connection_fault, fault_of
 from stores.contract.stop import Stop
 from stores.mongodb.configuration import uses_tls
+from stores.mongodb.flavour import Flavour, recognise
 from stores.mongodb.waiting import Waiting, let_go
 from stores.protocol_probe import PlainQuestion, TlsCheck
 from stores.sharing import Closable
@@ -74,8 +75,13 @@ C = TypeVar("C", bound=Closable)
 class Client(MongoClient[dict[str, Any]]):
     """The driver's client with the last answers of its servers."""
 
-    def __init__(self, uri: str, retry_deadline_s: float, stop: Stop, **options: Any) -> None:
-        """Connect lazily; raises as the driver's own does."""
+    def __init__(
+        self, uri: str, retry_deadline_s: float, stop: Stop, *, flavour: str | None = None, **options: Any
+    ) -> None:
+        """Connect lazily; raises as the driver's own does. `flavour` is the plan's key `source.flavour`."""
+        self._flavour_key = flavour
+        self._flavour: Flavour | None = None
+        self._recognising = Lock()
         self._waiting = Waiting(retry_deadline_s, stop)
         self.answers = Answers()
         self._tls = TlsCheck(_HELLO, encrypted=uses_tls(uri))
@@ -93,6 +99,13 @@ class Client(MongoClient[dict[str, Any]]):
                 raise ServerSelectionTimeoutError("no server can be reached")
 
         return self._waiting.ask(question, watch)
+
+    def flavour(self) -> Flavour:
+        """Return what the server is, for which it is asked once; raises pymongo's errors while it cannot be asked."""
+        with self._recognising:
+            if self._flavour is None:
+                self._flavour = self.ask(lambda: recognise(self, self._flavour_key))
+            return self._flavour
 
     @contextmanager
     def closing(self, cursor: C) -> Iterator[C]:

@@ -23,6 +23,7 @@ from stores.mongodb.change_stream import timestamp
 from stores.mongodb.client import Client
 from stores.mongodb.configuration import LIMITS, STALENESS_S, Connection, Limits
 from stores.mongodb.errors import translated
+from stores.mongodb.flavour import Flavour
 from stores.mongodb.ids import Ids, bound_of, position_of, typed_of
 from stores.mongodb.metadata import CollectionMetadata, described
 from stores.mongodb.sync_support import StreamAccess, streaming
@@ -85,7 +86,7 @@ class CollectionSource(Paced):
             notes.append(
                 f"{self._name} is capped: it is read in one partition; documents that roll off meanwhile are reported"
             )
-        if not described.replicated:
+        if not self._flavour().replicated:
             notes.append("the source is a standalone server: it has no majority read concern, and sync is not possible")
         return notes
 
@@ -243,7 +244,7 @@ class CollectionSource(Paced):
 
         Raises PermanentError for a standalone server, which has no such time.
         """
-        if not self._describe().replicated:
+        if not self._flavour().replicated:
             raise PermanentError(
                 "E-SRC-STANDALONE", "the source is a standalone server: it has no cluster time to read by; copy only"
             )
@@ -253,7 +254,7 @@ class CollectionSource(Paced):
     @contextmanager
     def _session(self) -> Iterator[ClientSession | None]:
         """What is read in it is of the time advanced to, or later; each read has its own, as threads must not share."""
-        if not self._time:
+        if not self._time or not self._flavour().causal_reads:
             yield None
             return
         with self._client.start_session(causal_consistency=True) as session:
@@ -311,7 +312,11 @@ class CollectionSource(Paced):
                 bounds.append({"$gte": ["$_id", {"$literal": bound_of(self._name, lower)}]})
             where = {"$and": [self._where, {"$expr": {"$and": bounds}}]} if bounds else self._where
             return self._found(
-                where, sort=[("_id", 1)], batch_size=self._batch_documents(), allow_disk_use=True, session=session
+                where,
+                sort=[("_id", 1)],
+                batch_size=self._batch_documents(),
+                allow_disk_use=True if self._flavour().disk_use_on_find else None,
+                session=session,
             )
         cursor = self._found(
             self._where, sort=[("_id", 1)], hint=[("_id", 1)], batch_size=self._batch_documents(), session=session
@@ -337,18 +342,22 @@ class CollectionSource(Paced):
         return int(min(most, max(2, self._connection.ceilings().least)))
 
     def _collection(self) -> Collection[dict[str, Any]]:
-        described = self._describe()
+        flavour = self._flavour()
         preference = _PREFERENCES[self._connection.read_preference]
-        if self._connection.read_preference == "primary":
+        if self._connection.read_preference == "primary" or not flavour.secondary_reads:
             chosen: Any = Primary()
         else:
-            chosen = preference(max_staleness=STALENESS_S) if described.replicated else preference()
+            chosen = preference(max_staleness=STALENESS_S) if flavour.staleness else preference()
         return self._client[self._connection.database].get_collection(
             self._name,
             codec_options=CODEC,
             read_preference=chosen,
-            read_concern=ReadConcern("majority" if described.replicated else "local"),
+            read_concern=ReadConcern("majority" if flavour.majority_reads else "local"),
         )
+
+    def _flavour(self) -> Flavour:
+        with translated(self._name, self._client):
+            return self._client.flavour()
 
     def _describe(self) -> CollectionMetadata:
         if self._described is None:
@@ -359,4 +368,5 @@ class CollectionSource(Paced):
 
     def _asked_description(self) -> CollectionMetadata:
         with translated(self._name, self._client):
-            return self._client.ask(lambda: described(self._client, self._connection.database, self._name))
+            flavour = self._client.flavour()
+            return self._client.ask(lambda: described(self._client, flavour, self._connection.database, self._name))

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 from pymongo.errors import ConfigurationError, InvalidURI
 from pymongo.uri_parser import parse_uri, split_options
 
+from stores.mongodb.flavour import key_fault
 from stores.throttling.limits import Ceilings, Window, ceilings
 from stores.transport_security import is_this_machine, unchecked, unencrypted
 from stores.urls import check_url, hosts_of, split_url
@@ -27,6 +28,9 @@ class Connection:
     """MongoDB connection string."""
     database: str
     """The database whose collections are moved."""
+    flavour: str | None = None
+    """What the server is, where it is not recognised: mongodb, documentdb or other, with a version if it matters, such
+    as documentdb-5.0."""
     read_preference: Preference = "primary"
     """Which members are read; secondaries may lag behind what the application has just written."""
     retry_deadline_s: float = 120
@@ -40,8 +44,10 @@ class Connection:
     """The time zone of `windows`, such as Europe/Berlin."""
 
     def __post_init__(self) -> None:
-        """Refuse a URL that is read in several ways, and ceilings that cannot be kept."""
+        """Refuse a URL that is read in several ways, an unknown flavour, and ceilings that cannot be kept."""
         check_url("uri", self.uri)
+        if self.flavour is not None and (fault := key_fault(self.flavour)):
+            raise ValueError(f"flavour: {fault}")
         self.ceilings()
 
     def ceilings(self) -> Ceilings:

@@ -40,6 +40,7 @@ class MongoDB:
                 connection.retry_deadline_s,
                 timing.stop,
                 document_class=dict,
+                flavour=connection.flavour,
                 appname="offramp",
                 serverSelectionTimeoutMS=int(1000 * max(0.1, min(10, connection.retry_deadline_s))),
                 # A server that is silent is known after a heartbeat's time and the time of its answer.
@@ -99,10 +100,13 @@ class MongoDB:
     def watermark(self, collection: str, field: str, overlap_s: float = 60) -> Watermark:
         """Return the changes of one collection as far as a date field tells them, from so long before the last seen."""
         connection = self._connection
-        found = self._client.ask(lambda: described(self._client, connection.database, collection))
+        with translated(collection, self._client):
+            flavour = self._client.flavour()
+            found = self._client.ask(lambda: described(self._client, flavour, connection.database, collection))
         return Watermark(
             self._client,
             found,
+            flavour,
             field,
             overlap_s,
             connection.retry_deadline_s,

@@ -21,16 +21,9 @@ from pymongo.errors import (
 
 from stores.connection_faults import Kind
 from stores.errors import OfframpError, PermanentError, TransientError
+from stores.mongodb.answer_codes import ATLAS_CODE, AUTH_CODES, LOGIN_CODE, TRANSIENT_CODES
 from stores.mongodb.client import Client
 
-# Server answers after which the same read may succeed: a killed cursor or operation, a fail-over, a moved chunk (R108).
-_TRANSIENT_CODES = frozenset(
-    {6, 7, 43, 63, 64, 89, 91, 133, 134, 150, 175, 189, 202, 237, 262, 290, 317}
-    | {9001, 10107, 11600, 11601, 11602, 13388, 13435, 13436}
-)
-_LOGIN_CODE, _FORBIDDEN_CODE, _ATLAS_CODE = 18, 13, 8000
-AUTH_CODES = frozenset((_FORBIDDEN_CODE, _LOGIN_CODE, _ATLAS_CODE))
-"""The codes of a wrong login and of a missing privilege; Atlas has one code for both."""
 _ACTION = re.compile(r"\(action: (\w+)\)|to execute command \{ ?(\w+):|to do action \[(\w+)\]")
 """The name of what was refused; what follows it in the server's text may be values of a query."""
 _SRV = re.compile(r"_\w+\._tcp\.[\w.-]+")
@@ -78,7 +71,7 @@ def translate(what: str, error: PyMongoError, client: Client) -> OfframpError:
         return _away(what, error, client)
     if isinstance(error, OperationFailure):
         code = error.code or 0
-        if code in _TRANSIENT_CODES:
+        if code in TRANSIENT_CODES:
             return TransientError("E-SRC-AWAY", f"reading {what!r}: the source interrupted the read ({code})")
         if code in AUTH_CODES:
             return PermanentError("E-SRC-AUTH", f"reading {what!r}: {refused_access(error)}")
@@ -90,7 +83,7 @@ def translate(what: str, error: PyMongoError, client: Client) -> OfframpError:
 def refused_access(error: OperationFailure) -> str:
     """Return whether the login or a privilege is at fault, and what to do; quotes no value of a query."""
     text = str((error.details or {}).get("errmsg", ""))
-    if error.code == _LOGIN_CODE or (error.code == _ATLAS_CODE and "auth" in text.lower()):
+    if error.code == LOGIN_CODE or (error.code == ATLAS_CODE and "auth" in text.lower()):
         return (
             f"the source refuses the login (code {error.code}): the user is unknown, the password is wrong, or the user"
             " belongs to another database than authSource; correct them in source.uri"

@@ -15,6 +15,7 @@ from pymongo.errors import OperationFailure
 
 from stores.errors import PlanError
 from stores.mongodb.client import Client
+from stores.mongodb.flavour import Flavour
 
 _NAMES = 20
 _AT_ONCE = 16
@@ -33,8 +34,6 @@ class CollectionMetadata:
     capped: bool
     uuid: str
     """"" for servers without."""
-    replicated: bool
-    sharded: bool
     unique_ids: bool
     """Whether the server promises that no two documents share an `_id`."""
     before_images: bool
@@ -45,14 +44,12 @@ class CollectionMetadata:
     """How large they are together, 0 where nothing tells."""
 
 
-def described(client: Client, name: str, collection: str) -> CollectionMetadata:
+def described(client: Client, flavour: Flavour, name: str, collection: str) -> CollectionMetadata:
     """Return what the server says; raises PlanError for a collection that is absent or a time series, else pymongo's.
 
     `name` is the database's.
     """
     database = client[name]
-    hello = client.admin.command("hello")
-    sharded = hello.get("msg") == "isdbgrid"
     # By its name: a database of hundreds of collections is asked once for each route.
     info = next((info for info in database.list_collections(filter={"name": collection})), None)
     if info is None:
@@ -67,14 +64,15 @@ def described(client: Client, name: str, collection: str) -> CollectionMetadata:
             f"{collection!r} is a time-series collection: its _id is not unique, so its documents cannot be told"
             " apart or proven; copy it into an ordinary collection first",
         )
-    uuid = info.get("info", {}).get("uuid")
+    uuid = info.get("info", {}).get("uuid") if flavour.collection_uuid else None
     if kind == "view":
         uuid = blake2b(bson.encode(options), digest_size=16).digest()
     sizes: Mapping[str, Any] = {}
     indexes: list[Mapping[str, Any]] = []
     if kind == "collection":
         indexes = list(database[collection].list_indexes())
-        sizes = database.command("collStats", collection)
+        if flavour.statistics:
+            sizes = database.command("collStats", collection)
     return CollectionMetadata(
         database=name,
         collection=collection,
@@ -82,9 +80,7 @@ def described(client: Client, name: str, collection: str) -> CollectionMetadata:
         indexes=indexes,
         capped=bool(options.get("capped")),
         uuid="" if uuid is None else bytes(uuid).hex(),
-        replicated=sharded or "setName" in hello,
-        sharded=sharded,
-        unique_ids=kind == "collection" and not sharded,
+        unique_ids=kind == "collection" and not flavour.sharded,
         before_images=bool(options.get("changeStreamPreAndPostImages", {}).get("enabled")),
         average_bytes=int(sizes.get("avgObjSize") or 0),
         size_bytes=int(sizes.get("size") or 0),

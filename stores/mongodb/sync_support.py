@@ -10,6 +10,7 @@ from stores.errors import PermanentError
 from stores.mongodb.change_stream import DatabaseChanges
 from stores.mongodb.client import Client
 from stores.mongodb.errors import translated
+from stores.mongodb.flavour import Flavour
 from stores.mongodb.metadata import CollectionMetadata
 
 
@@ -46,7 +47,8 @@ class StreamAccess:
 
 def streaming(client: Client, found: CollectionMetadata, access: StreamAccess) -> Streaming:
     """Return whether the collection's changes can be streamed; raises TransientError if the source is away."""
-    never = _never(found)
+    with translated(found.collection, client):
+        never = _never(found, client.flavour())
     if never:
         return Streaming(False, never)
     if (error := access.refusal) is not None:
@@ -59,11 +61,13 @@ def streaming(client: Client, found: CollectionMetadata, access: StreamAccess) -
     return Streaming(True, before_images=found.before_images, command=command, window_s=access.window_s)
 
 
-def _never(found: CollectionMetadata) -> str:
+def _never(found: CollectionMetadata, flavour: Flavour) -> str:
     if found.kind == "view":
         return f"{found.collection} is a view, and views have no change stream"
-    if not found.replicated:
-        return "the source is a standalone server, which has no change stream; a replica set of one member has one"
+    if not flavour.streams:
+        if flavour.product == "mongodb":
+            return "the source is a standalone server, which has no change stream; a replica set of one member has one"
+        return f"the source is {flavour.describe()}, which has no change streams"
     if found.capped:
         return f"{found.collection} is capped, and documents that roll off a capped collection give no delete events"
     return ""

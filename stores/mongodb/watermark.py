@@ -19,6 +19,7 @@ from stores.mongodb.change_stream import as_int, timestamp
 from stores.mongodb.client import Client
 from stores.mongodb.configuration import LIMITS, Limits
 from stores.mongodb.errors import translated
+from stores.mongodb.flavour import Flavour
 from stores.mongodb.ids import position_of
 from stores.mongodb.metadata import CollectionMetadata
 from stores.throttling.backoff import TIMING, Backoff, Timing, retry_each
@@ -38,6 +39,7 @@ class Watermark:
         self,
         client: Client,
         found: CollectionMetadata,
+        flavour: Flavour,
         field: str,
         overlap_s: float,
         retry_deadline_s: float,
@@ -49,6 +51,7 @@ class Watermark:
         self._client = client
         self._name = found.collection
         self._found = found
+        self._flavour = flavour
         self._field = field
         self._overlap_ms = int(overlap_s * 1000)
         self._retry_deadline_s = retry_deadline_s
@@ -58,7 +61,7 @@ class Watermark:
             found.database,
             codec_options=CODEC_MS,
             read_preference=Primary(),
-            read_concern=ReadConcern("majority" if found.replicated else "local"),
+            read_concern=ReadConcern("majority" if flavour.majority_reads else "local"),
         )[found.collection]
 
     def check(self) -> list[str]:
@@ -129,7 +132,7 @@ class Watermark:
         with ExitStack() as opened:
             with translated(self._name, self._client):
                 session = None
-                if self._found.replicated:
+                if self._flavour.causal_reads:
                     session = opened.enter_context(self._client.start_session(causal_consistency=True))
                     session.advance_operation_time(timestamp(least))
                 chunks = opened.enter_context(
@@ -140,7 +143,7 @@ class Watermark:
                             {self._field: 1},
                             sort=[(self._field, 1)],
                             batch_size=self._limits.changed_ids,
-                            allow_disk_use=True,
+                            allow_disk_use=True if self._flavour.disk_use_on_find else None,
                             session=session,
                         )
                     )

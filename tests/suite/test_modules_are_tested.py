@@ -87,7 +87,7 @@ TESTED_THROUGH = {
     ],
     # The modules behind a target, a source and the state, through these.
     "stores/dynamodb/test_retries.py": ["stores.dynamodb.concurrency", "stores.dynamodb.error_codes"],
-    "stores/mongodb/test_connection_errors.py": ["stores.mongodb.client"],
+    "stores/mongodb/test_connection_errors.py": ["stores.mongodb.answer_codes", "stores.mongodb.client"],
     "stores/dynamodb/test_preparation.py": ["stores.dynamodb.configuration", "stores.dynamodb.territory"],
     "stores/dynamodb/test_writing_and_reading.py": ["stores.dynamodb.items"],
     "stores/dynamodb/test_import_files.py": ["stores.dynamodb.import_from_s3", "stores.dynamodb.s3"],

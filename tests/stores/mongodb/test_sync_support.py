@@ -61,7 +61,7 @@ def test_a_view_and_a_capped_collection_are_not_streamed(database: Documents, so
 
 def test_a_user_who_may_not_is_told_the_grant(opened: Callable[..., MongoDB]) -> None:
     found = CollectionMetadata(
-        *("shop", "things", "collection", (), False, "", True, False, True, True),
+        *("shop", "things", "collection", (), False, "", True, True),
         average_bytes=0,
     )
     for users, granted in (
