@@ -59,3 +59,9 @@ class Backend(Protocol):
         changes: Mapping[str, Any],
     ) -> None:
         """Insert the rows; `changes` are made to a row that has the primary key of one, nothing if there are none."""
+
+    def key(self, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+        """Return what is indexed of a column of the primary key: it differs for values that differ."""
+
+    def among(self, column: sa.Column[Any], values: Sequence[Any]) -> sa.ColumnElement[bool]:
+        """Return the condition that picks the rows whose column, of the primary key, is one of the values."""

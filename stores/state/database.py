@@ -106,6 +106,17 @@ class Database:
         ordered = sorted(rows, key=lambda row: tuple(row[name] for name in key))
         self._backend.upsert(db, table, ordered, changes)
 
+    def key_of(self, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+        """Return, for a page of rows in the order of their keys, what is indexed of a column of the primary key.
+
+        It is the column itself, or what differs for values that differ, where values may be longer than an index takes.
+        """
+        return self._backend.key(column)
+
+    def among(self, column: sa.Column[Any], values: Sequence[Any]) -> sa.ColumnElement[bool]:
+        """Return the condition that picks the rows whose column, of the primary key, is one of the values."""
+        return self._backend.among(column, values)
+
     @staticmethod
     def new_value(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
         """Return, for the `changes` of `upsert`, what the row that was to be inserted has in the column."""

@@ -49,16 +49,15 @@ class DocumentHashes:
 
     def missing(self, route: str, number: int) -> Iterator[Sequence[bytes]]:
         """Yield the ids that this pass did not see, up to 500 at a time; call only at its end."""
-        last = b""
+        last, key = b"", self._database.key_of(hashes.c.id)
         while True:
-            where = sa.and_(self._database.where(hashes, route), hashes.c.pass_ < number, hashes.c.id > last)
+            where = sa.and_(self._database.where(hashes, route), hashes.c.pass_ < number, key > last)
             with self._database.reading() as db:
-                query = sa.select(hashes.c.id).where(where).order_by(hashes.c.id).limit(_AT_ONCE)
-                ids = [bytes(id_) for id_ in db.execute(query).scalars()]
-            if not ids:
+                rows = db.execute(sa.select(hashes.c.id, key).where(where).order_by(key).limit(_AT_ONCE)).all()
+            if not rows:
                 return
-            yield ids
-            last = ids[-1]
+            yield [bytes(row[0]) for row in rows]
+            last = bytes(rows[-1][1])
 
     def delete(self, lease: Lease, ids: Sequence[bytes]) -> None:
         """Nothing is on record of these ids; call once all their records are deleted."""
@@ -69,4 +68,4 @@ class DocumentHashes:
     def _by_ids(self, route: str, ids: Sequence[bytes]) -> Iterator[sa.ColumnElement[bool]]:
         """Yield conditions that pick the rows of these ids, a number of ids that SQLite takes at a time."""
         for batch in cut(ids, _AT_ONCE):
-            yield sa.and_(self._database.where(hashes, route), hashes.c.id.in_(batch))
+            yield sa.and_(self._database.where(hashes, route), self._database.among(hashes.c.id, batch))

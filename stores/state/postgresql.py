@@ -24,7 +24,7 @@ from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
 from stores.errors import OfframpError, TransientError
 from stores.state.postgresql_checks import driver_of, look
 from stores.state.postgresql_faults import fault_at_opening, fault_at_work, gone
-from stores.state.postgresql_keys import lift_limit, unique_by
+from stores.state.postgresql_keys import among, key_of, lift_limit, unique_by
 from stores.state.postgresql_transactions import WAIT_S, Begun, Transactions
 from stores.state.postgresql_url import PostgresqlUrl
 from stores.state.tables import meta
@@ -145,6 +145,14 @@ class PostgresqlSchema:
             db.execute(new.on_conflict_do_update(index_elements=key, set_=changes), list(rows))
         else:
             db.execute(new.on_conflict_do_nothing(index_elements=key), list(rows))
+
+    def key(self, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+        """Return the column, or of ids that may be too long for an index what stands for them there."""
+        return key_of(column)
+
+    def among(self, column: sa.Column[Any], values: Sequence[Any]) -> sa.ColumnElement[bool]:
+        """Return the condition that picks the rows whose column is one of the values."""
+        return among(column, values)
 
     def _ensure_same(self, begun: Begun, last: int) -> None:
         """Return if the state is the one that was opened, and has all that this process has committed to it."""

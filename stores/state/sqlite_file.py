@@ -122,6 +122,14 @@ class SqliteFile:
         else:
             db.execute(new.on_conflict_do_nothing(index_elements=key), list(rows))
 
+    def key(self, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+        """Return the column: an index takes values of any length."""
+        return column
+
+    def among(self, column: sa.Column[Any], values: Sequence[Any]) -> sa.ColumnElement[bool]:
+        """Return the condition that picks the rows whose column is one of the values."""
+        return column.in_(values)
+
     def _opened(self) -> Engine:
         assert self._engine is not None, "open comes first"  # noqa: S101
         return self._engine

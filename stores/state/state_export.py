@@ -41,7 +41,7 @@ def export_state(database: Database, out: BinaryIO, file: str, stop: Stop = NEVE
             writer = Writer(out, header)
             for table in moved_tables():
                 writer.table(table.name, described(table))
-                for row in _rows(db, table, plan, stop):
+                for row in _rows(db, table, database, stop):
                     writer.row(row)
         out.flush()  # What fails here fails while the state can still be opened again.
         with database.moving() as db:
@@ -85,13 +85,13 @@ def _header(db: Connection, database: Database, move: moves.Move) -> Header:
     )
 
 
-def _rows(db: Connection, table: sa.Table, plan: str, stop: Stop) -> Iterator[sa.Row[Any]]:
+def _rows(db: Connection, table: sa.Table, database: Database, stop: Stop) -> Iterator[sa.Row[Any]]:
     """Yield the rows in the order of their keys, and hold no more of them than a page.
 
     Nobody changes them meanwhile, as the state is marked; so no transaction is open for as long as that takes.
     """
-    key = [column for column in table.primary_key if column.name != "plan"]
-    here = table.c.plan == plan
+    key = [database.key_of(column) for column in table.primary_key if column.name != "plan"]
+    here = table.c.plan == database.plan
     lengths = [
         sa.func.coalesce(sa.func.length(column), 0)
         for column in moved_columns(table)
@@ -104,9 +104,9 @@ def _rows(db: Connection, table: sa.Table, plan: str, stop: Stop) -> Iterator[sa
         if not ends:
             return
         last = ends[_fitting([end[0] for end in ends]) - 1]
-        until = sa.tuple_(*key) <= sa.tuple_(*(sa.literal(last[at + 1], column.type) for at, column in enumerate(key)))
+        until = sa.tuple_(*key) <= sa.tuple_(*(sa.literal(last[at + 1], each.type) for at, each in enumerate(key)))
         yield from db.execute(sa.select(*moved_columns(table)).where(here, until).order_by(*key))
-        here = sa.and_(table.c.plan == plan, sa.not_(until))
+        here = sa.and_(table.c.plan == database.plan, sa.not_(until))
 
 
 def _fitting(sizes: list[int]) -> int:

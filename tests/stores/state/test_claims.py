@@ -29,7 +29,8 @@ TAKEN = "E-PARTITION-TAKEN"
 WORKER = (
     "import pickle\n"
     "state = State(sys.argv[1], 'shop', 2)\n"
-    "run = pickle.loads(bytes.fromhex(sys.argv[2]))\n"
+    "print('ready')\n"
+    "run = pickle.loads(bytes.fromhex(sys.stdin.readline()))\n"
     "with state.claims.claimed(run, 'copy', 0) as lease:\n"
     "    fence = state.leases.fence(lease)\n"
     "    fence.ensure()\n"
@@ -44,7 +45,7 @@ WORKER = (
 
 
 def asked(worker: subprocess.Popen[str], word: str) -> str:
-    """Return what the worker says of a request to write to the target, or to record a checkpoint."""
+    """Return what the worker says of a lease it gets, or of a request to write to the target or to record."""
     assert worker.stdin is not None
     worker.stdin.write(f"{word}\n")
     worker.stdin.flush()
@@ -120,9 +121,10 @@ def test_a_verification_writes_to_no_target_so_nobody_waits_for_it(state: State)
 def test_a_worker_process_that_was_killed_keeps_nobody_waiting(
     state: State, url: str, process: Callable[..., subprocess.Popen[str]]
 ) -> None:
+    worker = process(WORKER, url)
+    assert line(worker) == "ready"
     run = begun(state)
-    worker = process(WORKER, url, pickle.dumps(run).hex())
-    assert line(worker) == "claimed"
+    assert asked(worker, pickle.dumps(run).hex()) == "claimed"
     worker.kill()
     worker.wait(LIMIT_S)
     with state.claims.claimed(run, "copy", 0):
@@ -133,9 +135,10 @@ def test_a_paused_worker_process_writes_nothing_once_the_run_has_waited_for_it(
     opened: Callable[..., State], url: str, process: Callable[..., subprocess.Popen[str]]
 ) -> None:
     state = opened(lease_s=2)
+    worker = process(WORKER, url)
+    assert line(worker) == "ready"  # Before the lease, which is shorter than a process may take to begin.
     run = begun(state)
-    worker = process(WORKER, url, pickle.dumps(run).hex())
-    assert line(worker) == "claimed"
+    assert asked(worker, pickle.dumps(run).hex()) == "claimed"
     assert [asked(worker, word) for word in ("write", "record")] == ["done", "done"]
     worker.send_signal(signal.SIGSTOP)
     until(lambda: psutil.Process(worker.pid).status() == psutil.STATUS_STOPPED)

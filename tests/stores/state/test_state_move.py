@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import random
 import subprocess
 import threading
 import time
@@ -143,6 +144,19 @@ def test_pages_of_an_export_end_where_memory_would(old: Database, new: Database,
     assert lease.fence == 1
     imported(new, exported(old))
     assert [row[1] for row in contents(new)["rejects"]] == [row["id"] for row in every]
+
+
+def test_ids_that_no_index_takes_move_page_by_page(old: Database, new: Database, url: str) -> None:
+    """Random, so that no database makes them shorter; many have the same beginning."""
+    begun(State(url, "shop"))
+    long = random.Random(1).randbytes(30_000)
+    ids = [long[:length] + at.to_bytes(2, "big") for length in (0, 30_000) for at in range(600)]
+    with old.moving() as db:
+        seen = {"plan": "shop", "route": "orders", "hash": b"", "pass_": 1}
+        db.execute(sa.insert(metadata.tables["scans"]), [seen | {"id": id_} for id_ in ids])
+        db.execute(sa.update(metadata.tables["leases"]).values(owner=""))
+    imported(new, exported(old))
+    assert sorted(row[1] for row in contents(new)["scans"]) == sorted(ids)
 
 
 def test_a_state_that_was_exported_refuses_every_command(old: Database, state: State, url: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from flows.replication.sync import oldest
@@ -80,6 +82,22 @@ def test_what_a_pass_did_not_see_is_gone(state: State, lease: Lease) -> None:
         scans.delete(lease, some)
     assert [*scans.missing("orders", 2)] == []
     assert len(scans.known("orders", ids)) == 600
+
+
+def test_ids_of_any_length_are_told_apart_whatever_a_pass_does_with_them(state: State, lease: Lease) -> None:
+    """Random, so that no database makes them shorter; ids of one length differ at their end alone."""
+    scans = state.document_hashes
+    long = random.Random(1).randbytes(50_000)
+    ids = sorted(
+        long[:length] + bytes([end]) for length in (0, 998, 999, 1000, 1031, 2600, 50_000) for end in range(90)
+    )
+    for number in (1, 2):
+        scans.save(lease, [(at, b"%d" % number + at[-1:]) for at in (ids, ids[::2])[number - 1]], number)
+    assert scans.known("orders", [*ids, long]) == {at: b"21"[n % 2 :][:1] + at[-1:] for n, at in enumerate(ids)}
+    gone = [at for some in scans.missing("orders", 2) for at in some]
+    assert (len(gone), sorted(gone)) == (len(ids) // 2, ids[1::2])
+    scans.delete(lease, ids[1::4])
+    assert sorted(scans.known("orders", ids)) == sorted({*ids} - {*ids[1::4]})
 
 
 def test_routes_of_one_stream_begin_where_the_one_furthest_behind_stands() -> None:
