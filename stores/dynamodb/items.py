@@ -141,8 +141,8 @@ class Items:
 
         def send(pending: Sequence[Write]) -> Left[Write] | None:
             nonlocal refused
-            turn = self._pace.ask(len(pending), self._units(pending))
-            backoff.extend(turn.waited_s)
+            turn = self._pace.ask(len(pending), self._units(pending), patience_s=backoff.left_s)
+            backoff.extend(turn.excused_s)
             try:
                 unprocessed = self._send(pending)
             except TransientError as error:

@@ -105,8 +105,8 @@ class Bulk:
         def send(waiting: Sequence[Action]) -> Left[Action] | None:
             nonlocal whole
             body = b"".join([lines for _, lines in waiting])
-            turn = self._pace.ask(len(waiting))
-            backoff.extend(turn.waited_s)
+            turn = self._pace.ask(len(waiting), patience_s=backoff.left_s)
+            backoff.extend(turn.excused_s)
             answer = self._cluster.once(
                 "POST", self._target, body, fence=self._fence, media=NDJSON, allowed=(400, 413, 429)
             )

@@ -178,7 +178,7 @@ class CollectionSource(Paced):
                 resumed_at = last
                 while True:
                     turn = self.pace.ask(expected)
-                    backoff.extend(turn.waited_s)
+                    backoff.extend(turn.excused_s)
                     with translated(self._name, self._client):
                         chunk = self._client.ask(lambda: next(cursor, None))
                     found = documents(chunk) if chunk is not None else []

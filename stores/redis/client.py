@@ -288,8 +288,8 @@ class Server:
         def send(waiting: Sequence[Step]) -> Left[Step] | None:
             turn = None
             if writing and self.pace is not None:
-                turn = self.pace.ask(len(waiting))
-                backoff.extend(turn.waited_s)
+                turn = self.pace.ask(len(waiting), patience_s=backoff.left_s)
+                backoff.extend(turn.excused_s)
             answers, cause = self.attempt(waiting, fence, writing=writing)
             again: list[Step] = []
             if not writing or any(answers) or cause is not None:

@@ -5,6 +5,7 @@ Every loop that makes a failed call again is in this module.
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -58,6 +59,11 @@ class Backoff:
         """Count the deadline and the waits anew from now, because there was progress."""
         self._give_up = None if self._from_failure else self._timing.clock() + self._deadline_s
         self._ceiling_s = self._first_s
+
+    @property
+    def left_s(self) -> float:
+        """The seconds until the deadline; without end where it counts from a failure that did not happen yet."""
+        return math.inf if self._give_up is None else max(0.0, self._give_up - self._timing.clock())
 
     def extend(self, seconds: float) -> None:
         """Move the deadline by time in which nothing was tried."""

@@ -57,6 +57,13 @@ class Turn(NamedTuple):
     units: float
     waited_s: float
     """How long the request waited for it."""
+    in_vain_s: float
+    """How much of that it waited, last, for a place that took nothing from any request of this process."""
+
+    @property
+    def excused_s(self) -> float:
+        """How long it waited for a reason that says nothing against the place: a ceiling, or the turns of others."""
+        return self.waited_s - self.in_vain_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,23 +161,29 @@ class Pacer:
         self._usual_s = 0.0
         self._logged_at = -math.inf
         self._began_at = math.inf
+        self._taken_at = -math.inf
+        """When the place last took a record."""
 
     @property
     def rate(self) -> float | None:
         """The units a second that the place is thought to take; None where it has shown no limit."""
         return None if self._rate == math.inf else self._rate
 
-    def ask(self, records: int, units: float | None = None) -> Turn:
+    def ask(self, records: int, units: float | None = None, patience_s: float = math.inf) -> Turn:
         """Return once a request of so many records and units (else as many) may be sent.
 
-        Raises TransientError where it would have to wait and the process has been asked to end.
+        A place that takes nothing is waited for no longer than `patience_s`, however low its rate is by now. Raises
+        TransientError where it would have to wait and the process has been asked to end.
         """
         wanted = float(records) if units is None else units
-        waited_s = 0.0
+        began = in_vain_since = self._clock()
         while True:
             with self._lock:
                 now = self._clock()
-                wait_s = self._wait_s(now)
+                rate_s, ceiling_s = self._rate_wait_s(now), self._ceiling_wait_s(now)
+                in_vain_since = max(in_vain_since, self._taken_at)
+                in_vain_s = max(0.0, now - in_vain_since)
+                wait_s = ceiling_s if in_vain_s >= patience_s else max(rate_s, ceiling_s)
                 if wait_s <= 0:
                     for bucket, amount in (
                         (self._adaptive, wanted),
@@ -180,12 +193,13 @@ class Pacer:
                         bucket.take(amount)
                     self._offered.add(wanted, now)
                     self._began_at = min(self._began_at, now)
-                    return Turn(now, records, wanted, waited_s)
+                    return Turn(now, records, wanted, now - began, in_vain_s)
             raise_if_stopped(
                 self._stop, f"stopped by a signal while waiting for {self.place}; the same command resumes"
             )
             self._stop.wait(min(max(wait_s, _NAP_S), _LOOK_S))
-            waited_s += self._clock() - now
+            if ceiling_s >= rate_s:
+                in_vain_since = self._clock()
 
     def record_result(self, turn: Turn, left: int = 0, *, throttled: bool | None = None) -> bool:
         """Record that all but `left` records of a request got through; return whether the place throttled.
@@ -195,6 +209,8 @@ class Pacer:
         asked_for_less = left > 0 if throttled is None else throttled
         with self._lock:
             now = self._clock()
+            if left < turn.records:
+                self._taken_at = now
             if turn.records:
                 self._through.add(turn.units * (1 - left / turn.records), now)
             slow = not asked_for_less and self._slow(now - turn.at)
@@ -208,18 +224,19 @@ class Pacer:
             for bucket in (self._adaptive, self._units, self._records):
                 bucket.take(-records)
 
-    def _wait_s(self, now: float) -> float:
+    def _ceiling_wait_s(self, now: float) -> float:
         if now - self._allowed_at >= _LOOK_S:
             share = max(1, _processes)
             records, units = self._ceilings.at(self._wall())
             self._allowed = (records / share, units / share)
             self._allowed_at = now
         records, units = self._allowed
+        return max(self._units.wait_s(units, now), self._records.wait_s(records, now))
+
+    def _rate_wait_s(self, now: float) -> float:
         if self._rate != math.inf:
             self._grow(now)
-        return max(
-            self._adaptive.wait_s(self._rate, now), self._units.wait_s(units, now), self._records.wait_s(records, now)
-        )
+        return self._adaptive.wait_s(self._rate, now)
 
     def _grow(self, now: float) -> None:
         calm = min(int((now - self._cut_at) / _CALM_S), 20)
@@ -265,9 +282,9 @@ class Pace:
         """The waits so far."""
         return Waits(self._throttled, self._waited_s, self.pacer.rate)
 
-    def ask(self, records: int, units: float | None = None) -> Turn:
+    def ask(self, records: int, units: float | None = None, patience_s: float = math.inf) -> Turn:
         """Return once a request of so many records and units may be sent; see `Pacer.ask`."""
-        turn = self.pacer.ask(records, units)
+        turn = self.pacer.ask(records, units, patience_s)
         if turn.waited_s:
             with self._lock:  # Threads that waited at the same time count once.
                 self._waited_s += max(0.0, turn.at - max(self._until, turn.at - turn.waited_s))

@@ -358,6 +358,82 @@ def test_reading_back_a_redis_is_not_paced(redis_url: str, unique: str) -> None:
     target.close()
 
 
+# A place that takes nothing
+
+
+def busy(request: Request) -> Reply:
+    error = {"error": {"type": "es_rejected_execution_exception", "reason": ""}}
+    status, content = (200, UUID) if request.method == "GET" else (429, error)
+    return Reply(status, json.dumps(content).encode(), {"X-Elastic-Product": "Elasticsearch"})
+
+
+def slow_down(pacer: Pacer, clock: Clock) -> None:
+    """The place has refused so much that a request waits for seconds."""
+    while pacer.rate is None or pacer.rate > 20:
+        turn = pacer.ask(100)
+        clock.wait(1)
+        pacer.record_result(turn, 100)
+
+
+def test_a_cluster_that_refuses_everything_is_given_up_at_the_deadline(clock: Clock) -> None:
+    placement = ElasticsearchTarget.Placement(index="things")
+    with serving(busy) as url:
+        connection = ElasticsearchTarget.Connection(url, retry_deadline_s=6)
+        target = ElasticsearchTarget(connection, placement, "things", timing=by(clock))
+        with closing(target):
+            slow_down(target.pace.pacer, clock)
+            began = clock.now
+            with pytest.raises(TransientError):
+                target.write([index_document({"n": n}, f"{n}") for n in range(500)])
+    assert clock.now - began <= 6 * 1.5
+
+
+def test_a_server_that_stays_without_memory_is_given_up_at_the_deadline(
+    redis_server: Callable[..., str], unique: str, clock: Clock
+) -> None:
+    connection = RedisTarget.Connection(redis_server("--maxmemory", "1"), retry_deadline_s=6)
+    with closing(RedisTarget(connection, RedisTarget.Placement(), unique, timing=by(clock))) as target:
+        slow_down(target.pace.pacer, clock)
+        began = clock.now
+        with pytest.raises(TransientError, match="out of memory for 6 s"):
+            target.write([String(f"{unique}:{n}", b"v" * 1000) for n in range(500)])
+    assert clock.now - began <= 6 * 1.5
+
+
+def test_a_table_that_refuses_everything_is_given_up_at_the_deadline(table: Any, clock: Clock) -> None:
+    target = table(timing=by(clock), retry_deadline_s=6)
+    throttling(target, lambda puts: [False] * len(puts))
+    slow_down(target.pace.pacer, clock)
+    began = clock.now
+    with pytest.raises(TransientError):
+        target.write([item({"_id": f"{n}"}) for n in range(25)])
+    assert clock.now - began <= 6 * 1.5
+
+
+def test_a_request_that_waits_for_the_turns_of_others_has_its_deadline_all_the_same(clock: Clock) -> None:
+    pacer = Pacer("there", ceilings((), "UTC"), timing=by(clock))
+    first = pacer.ask(100)
+    clock.wait(1)
+    pacer.record_result(first, 50)
+    assert pacer.rate is not None
+    pacer.ask(10_000)  # Nothing gets through after it.
+    turn = pacer.ask(1, patience_s=2)
+    assert turn.in_vain_s == pytest.approx(2, abs=1)
+    assert turn.excused_s == pytest.approx(0, abs=0.1)
+    other = pacer.ask(10_000)
+    pacer.record_result(other)
+    later = pacer.ask(1)
+    assert later.excused_s == pytest.approx(0, abs=1.1)
+
+
+def test_the_wait_for_a_ceiling_says_nothing_against_the_place(clock: Clock) -> None:
+    pacer = Pacer("there", ceilings((), "UTC", max_rate=10), timing=by(clock))
+    pacer.ask(1_000)
+    turn = pacer.ask(1, patience_s=2)
+    assert turn.excused_s == pytest.approx(100, abs=1)
+    assert turn.in_vain_s == 0
+
+
 # The source
 
 
