@@ -63,11 +63,11 @@ LOST = (driver.ConnectionError, driver.TimeoutError, OSError)
 _ADVICE: Mapping[Kind, str] = {
     "no_tls": "write redis:// in `url`, or correct its port",
     "wants_tls": "write rediss:// in `url`",
-    "untrusted": "add ssl_ca_certs, the certificate of its authority, to `url`",
+    "untrusted": "set ca_certs to the certificate of its authority",
     "other_host": "name the host in `url` as the certificate does",
     "expired": "renew its certificate, or correct this machine's clock",
-    "client_certificate": "add ssl_certfile and ssl_keyfile to `url`, a certificate that it accepts",
-    "file": "correct the files that the ssl_ options of `url` name",
+    "client_certificate": "set client_cert and client_key to a certificate that it accepts",
+    "file": "correct the file of ca_certs, client_cert or client_key",
 }
 """What to do about the faults of a connection that no waiting helps."""
 
@@ -228,7 +228,7 @@ class Server:
         fault = connection_fault(str(error))
         if fault is None and self._connections.encrypted and "No such file" in str(error):
             return PermanentError(
-                "E-RDS-TLS", f"{self.place}: a file that the ssl_ options of `url` name does not exist; correct them"
+                "E-RDS-TLS", f"{self.place}: the file of ca_certs, client_cert or client_key does not exist; correct it"
             )
         if suspect(fault):
             fault = self._connections.tls_mismatch() or fault

@@ -15,7 +15,7 @@ from redis.crc import key_slot
 from stores.contract.fence import Fence
 from stores.errors import PlanError
 from stores.redis.client import AGAIN, AUTH, LOST, Refused, Server, Step, Wire, failure
-from stores.redis.configuration import Durability
+from stores.redis.configuration import NO_CERTIFICATES, Certificates, Durability
 from stores.redis.connections import ONE_TRY, TIMEOUTS, Connections
 from stores.redis.keys import as_bytes
 from stores.throttling.backoff import TIMING, Backoff, Timing, retry
@@ -34,14 +34,23 @@ class Cluster(Server):
 
     again = _MOVING
 
-    def __init__(self, url: str, retry_deadline_s: float, durability: Durability, *, timing: Timing = TIMING) -> None:
+    def __init__(
+        self,
+        url: str,
+        retry_deadline_s: float,
+        durability: Durability,
+        certificates: Certificates = NO_CERTIFICATES,
+        *,
+        timing: Timing = TIMING,
+    ) -> None:
         """Take the URL of any node without connecting; raises ValueError for a URL that no cluster can have."""
-        connections = Connections(url)
+        connections = Connections(url, certificates)
         options = connections.options
         if "path" in options or options.get("db", 0) != 0:
             raise ValueError("url: of a cluster names host and port, and no database but 0")
         super().__init__(connections, retry_deadline_s, durability, timing=timing)
         self._url = url
+        self._certificates = certificates
         self._at = (options.get("host", "localhost"), options.get("port", 6379))
         self._lock = threading.Lock()
         self._driver: NodesManager | None = None
@@ -142,7 +151,7 @@ class Cluster(Server):
         with self._lock:
             if name not in self._nodes:
                 host, _, port = name.rpartition(":")
-                connections = Connections(self._url, (host, int(port)))
+                connections = Connections(self._url, self._certificates, (host, int(port)))
                 self._nodes[name] = _Node(connections, self._deadline_s, self._durability, timing=self.timing)
             return self._nodes[name]
 
@@ -153,7 +162,8 @@ class Cluster(Server):
                 raise self._mismatched(mismatch)
             try:
                 if self._driver is None:
-                    options = TIMEOUTS | parse_url(self._url) | ONE_TRY  # type: ignore[no-untyped-call]
+                    given = parse_url(self._url)  # type: ignore[no-untyped-call]
+                    options = TIMEOUTS | given | self._certificates.options() | ONE_TRY
                     for name in ("host", "port", "retry"):  # These are the nodes' own, and the driver's.
                         options.pop(name, None)
                     start = [ClusterNode(*self._at)]  # type: ignore[no-untyped-call]

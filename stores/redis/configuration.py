@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from mappers.expiry import Expires
@@ -13,6 +13,10 @@ _SHARING = {"score": "zset", "location": "zset", "entry": "stream", "member": "s
 """Keys of a placement that say that documents share keys, and of which type; the first that is said decides."""
 _WAIT_MS = 20_000
 """WAIT ends before a connection that is silent for 30 seconds counts as lost."""
+
+
+_OPTIONS = {"ca_certs": "ssl_ca_certs", "client_cert": "ssl_certfile", "client_key": "ssl_keyfile"}
+"""The driver's options by the keys of the plan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +30,46 @@ class Durability:
 
 
 @dataclass(frozen=True, slots=True)
+class Certificates:
+    """Files in PEM format for a connection by TLS."""
+
+    ca_certs: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
+
+    def options(self) -> Mapping[str, str]:
+        """Return them as the driver's options."""
+        given = {option: getattr(self, key) for key, option in _OPTIONS.items()}
+        return {option: path for option, path in given.items() if path is not None}
+
+    def check(self, given: Container[str], *, encrypted: bool) -> None:
+        """Raise ValueError, the key first, for a file that is not used; `given` are the options of the URL."""
+        for key, option in _OPTIONS.items():
+            if getattr(self, key) is None:
+                continue
+            if not encrypted:
+                raise ValueError(f"{key}: is for TLS alone; write rediss:// in `url`")
+            if option in given:
+                raise ValueError(f"{key}: `url` has {option} too; remove that")
+        if self.client_key is not None and self.client_cert is None:
+            raise ValueError("client_key: needs client_cert, the certificate that it is the key of")
+
+
+NO_CERTIFICATES = Certificates()
+
+
+@dataclass(frozen=True, slots=True)
 class Connection:
     """How the server is reached."""
 
     url: str
     """``redis://[user:password@]host[:port][/database]``; ``rediss`` for TLS, ``unix`` for a socket's path."""
+    ca_certs: str | None = None
+    """A file of certificate authorities to trust, in PEM format (TLS only)."""
+    client_cert: str | None = None
+    """A file with the client certificate that the server demands (TLS only)."""
+    client_key: str | None = None
+    """The file with that certificate's key, where it is not in the same file."""
     allow_eviction: bool = False
     """Write also to a server that may drop keys when its memory is full."""
     retry_deadline_s: float = 600
@@ -52,6 +91,11 @@ class Connection:
         """Refuse a URL that is read in several ways, and ceilings that cannot be kept."""
         check_url("url", self.url)
         self.ceilings()
+
+    @property
+    def certificates(self) -> Certificates:
+        """The files for a connection by TLS."""
+        return Certificates(self.ca_certs, self.client_cert, self.client_key)
 
     def ceilings(self) -> Ceilings:
         """Return how fast the server may be written to."""

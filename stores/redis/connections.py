@@ -17,6 +17,7 @@ from redis.retry import Retry
 
 from stores.connection_faults import ConnectionFault
 from stores.protocol_probe import PlainQuestion, tls_mismatch
+from stores.redis.configuration import NO_CERTIFICATES, Certificates
 from stores.sharing import Sharing
 
 TIMEOUTS = {"socket_timeout": 30.0, "socket_connect_timeout": 5.0}
@@ -34,12 +35,17 @@ _MATCHING: set[tuple[str, int, bool]] = set()
 class Connections:
     """Connections to one server, opened when first used; all that have the same URL share them."""
 
-    def __init__(self, url: str, at: tuple[str, int] | None = None) -> None:
-        """Open none yet; raises ValueError for a URL that is none. `at` is a host and a port in place of the URL's."""
-        self.options = dict(_options(url))
+    def __init__(
+        self, url: str, certificates: Certificates = NO_CERTIFICATES, at: tuple[str, int] | None = None
+    ) -> None:
+        """Open none yet; raises ValueError for a URL that is none, or certificates where they are not used.
+
+        `at` is a host and a port in place of the URL's.
+        """
+        self.options = dict(connection_options(url, certificates))
         if at is not None:
             self.options["host"], self.options["port"] = at
-        self._key = (url, at)
+        self._key = (url, certificates, at)
         self._lock = threading.Lock()
         self._pool: ConnectionPool | None = None
         self._use = ExitStack()
@@ -101,8 +107,11 @@ class Connections:
 
 # Each route of a plan asks, mostly with the same URL, and the answer takes a connection to make.
 @lru_cache(maxsize=64)
-def _options(url: str) -> Mapping[str, Any]:
-    """Return what the driver makes connections of; raises ValueError for a URL that is none."""
+def connection_options(url: str, certificates: Certificates) -> Mapping[str, Any]:
+    """Return what the driver makes connections of.
+
+    Raises ValueError, the key first where it is not the URL, for a URL that is none, or certificates that are not used.
+    """
     try:
         parts = urlsplit(url)
         given = parse_url(url)  # type: ignore[no-untyped-call]
@@ -116,7 +125,8 @@ def _options(url: str) -> Mapping[str, Any]:
             "url is not of the form redis://[user:password@]host[:port][/database number]; "
             "percent-encode special characters in user and password"
         ) from None
-    options: dict[str, Any] = TIMEOUTS | given | ONE_TRY | {"parser_class": _Parser}
+    certificates.check(given, encrypted=parts.scheme == "rediss")
+    options: dict[str, Any] = TIMEOUTS | given | certificates.options() | ONE_TRY | {"parser_class": _Parser}
     kind = options.get("connection_class", Connection)
     options["connection_class"] = type(f"Many{kind.__name__}", (_ManyReplies, kind), {})
     try:

@@ -111,7 +111,8 @@ CODES: Mapping[str, Entry] = {
     "E-RDS-TLS": entry(
         "stopped",
         "The server cannot be spoken to by TLS, or a file of certificates cannot be used; the message says why.",
-        "Correct what the message names: `url`, its ssl_ options, or the certificate itself.",
+        "Correct what the message names: `url`, a file that `ca_certs`, `client_cert` or `client_key` names, or the"
+        " certificate itself.",
     ),
     "E-RDS-TYPE": entry(
         "refused stopped rejected",

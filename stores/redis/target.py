@@ -99,12 +99,11 @@ class RedisTarget(
         self._allow_eviction = connection.allow_eviction
         self._deadline_s = connection.retry_deadline_s
         self._server: Server
+        how = (connection.retry_deadline_s, connection.durability)
         if connection.cluster:
-            self._server = Cluster(connection.url, connection.retry_deadline_s, connection.durability, timing=timing)
+            self._server = Cluster(connection.url, *how, connection.certificates, timing=timing)
         else:
-            self._server = Server(
-                Connections(connection.url), connection.retry_deadline_s, connection.durability, timing=timing
-            )
+            self._server = Server(Connections(connection.url, connection.certificates), *how, timing=timing)
         place = re.sub(r"(:\d+)/\d+$", r"\1", self._server.place)
         self.pace = self._server.pace = pace(place, connection.ceilings(), timing=timing)
         self._limit_bytes: int | None = None

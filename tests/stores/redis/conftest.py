@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -24,10 +25,14 @@ def make(redis_url: str, unique: str) -> Iterator[Callable[..., RedisTarget]]:
     made: list[RedisTarget] = []
 
     def target(
-        url: str = redis_url, *, deadline_s: float = WITHIN_S, allow_eviction: bool = False, **placement: Any
+        url: str = redis_url,
+        *,
+        deadline_s: float = WITHIN_S,
+        connection: Mapping[str, Any] = MappingProxyType({}),
+        **placement: Any,
     ) -> RedisTarget:
-        connection = RedisTarget.Connection(url, allow_eviction, deadline_s)
-        made.append(RedisTarget(connection, RedisTarget.Placement(**placement), unique))
+        way = RedisTarget.Connection(url, retry_deadline_s=deadline_s, **connection)
+        made.append(RedisTarget(way, RedisTarget.Placement(**placement), unique))
         return made[-1]
 
     yield target

@@ -34,7 +34,7 @@ def test_a_server_that_evicts_is_refused_unless_accepted(
     assert refused.value.code == "E-RDS-EVICTION"
     assert "volatile-lru" in refused.value.message
     assert "allow_eviction: true" in refused.value.message
-    (warning,) = make(url, allow_eviction=True).check()
+    (warning,) = make(url, connection={"allow_eviction": True}).check()
     assert "volatile-lru" in warning
     with redis.Redis.from_url(url) as server:
         server.config_set("maxmemory", 0)

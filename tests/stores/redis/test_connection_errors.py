@@ -67,13 +67,23 @@ STRANGER = CA + "&ssl_certfile={folder}/stranger.pem&ssl_keyfile={folder}/strang
     [
         ("rediss://127.0.0.1:{plain}", PermanentError, "E-RDS-TLS", ["127.0.0.1:{plain}", "not speak TLS", "redis://"]),
         ("rediss://127.0.0.1:{http}", PermanentError, "E-RDS-TLS", ["127.0.0.1:{http}", "does not speak TLS"]),
-        ("rediss://127.0.0.1:{tls}", PermanentError, "E-RDS-TLS", ["127.0.0.1:{tls}", "no authority", "ssl_ca_certs"]),
+        ("rediss://127.0.0.1:{tls}", PermanentError, "E-RDS-TLS", ["127.0.0.1:{tls}", "no authority", "ca_certs"]),
         ("rediss://localhost:{other_host}" + CA, PermanentError, "E-RDS-TLS", ["another host name"]),
         ("rediss://127.0.0.1:{expired}" + CA, PermanentError, "E-RDS-TLS", ["expired", "clock"]),
-        ("rediss://127.0.0.1:{mutual}" + CA, PermanentError, "E-RDS-TLS", ["client certificate", "ssl_certfile"]),
+        ("rediss://127.0.0.1:{mutual}" + CA, PermanentError, "E-RDS-TLS", ["client certificate", "client_cert"]),
         ("rediss://127.0.0.1:{mutual}" + STRANGER, PermanentError, "E-RDS-TLS", ["client certificate"]),
-        ("rediss://127.0.0.1:{tls}?ssl_ca_certs=/no/ca.pem", PermanentError, "E-RDS-TLS", ["ssl_", "does not exist"]),
-        ("rediss://127.0.0.1:{tls}?ssl_ca_certs={folder}/junk.pem", PermanentError, "E-RDS-TLS", ["a file of", "ssl_"]),
+        (
+            "rediss://127.0.0.1:{tls}?ssl_ca_certs=/no/ca.pem",
+            PermanentError,
+            "E-RDS-TLS",
+            ["ca_certs", "does not exist"],
+        ),
+        (
+            "rediss://127.0.0.1:{tls}?ssl_ca_certs={folder}/junk.pem",
+            PermanentError,
+            "E-RDS-TLS",
+            ["a file of", "ca_certs"],
+        ),
         ("redis://127.0.0.1:{tls}", PermanentError, "E-RDS-TLS", ["127.0.0.1:{tls}", "speaks TLS", "rediss://"]),
         ("redis://127.0.0.1:{mutual}", PermanentError, "E-RDS-TLS", ["127.0.0.1:{mutual}", "speaks TLS", "rediss://"]),
         ("redis://127.0.0.1:{mute}", TransientError, "E-RDS-UNREACHABLE", ["127.0.0.1:{mute}"]),
@@ -124,6 +134,56 @@ def test_a_user_of_an_acl_with_a_client_certificate_is_served(
         wrong.check()
     assert refused.value.code == "E-RDS-AUTH"
     client.acl_deluser(unique)
+
+
+def certificates(folder: Path, **names: str) -> dict[str, str]:
+    return {key: str(folder / name) for key, name in names.items()}
+
+
+def test_certificates_are_keys_of_the_target(places: Places, make: Callable[..., RedisTarget], unique: str) -> None:
+    files = certificates(places.folder, ca_certs="authority.pem", client_cert="client.pem", client_key="client.key")
+    one = certificates(places.folder, ca_certs="authority.pem", client_cert="client.both.pem")
+    for keys in (files, one):
+        round_trips(make(f"rediss://127.0.0.1:{places.mutual}", connection=keys), [String(f"{unique}:1", b"v")])
+
+
+@pytest.mark.parametrize(
+    ("port", "names", "words"),
+    [
+        ("tls", {}, ["no authority", "set ca_certs"]),
+        ("mutual", {"ca_certs": "authority.pem"}, ["demands a client certificate", "set client_cert and client_key"]),
+        ("tls", {"ca_certs": "none.pem"}, ["ca_certs", "does not exist"]),
+        ("tls", {"ca_certs": "junk.pem"}, ["ca_certs"]),
+        ("mutual", {"ca_certs": "authority.pem", "client_cert": "client.pem", "client_key": "stranger.key"}, ["file"]),
+    ],
+)
+def test_a_certificate_that_does_not_serve_is_told_by_its_key(
+    places: Places, make: Callable[..., RedisTarget], port: str, names: dict[str, str], words: list[str]
+) -> None:
+    keys = certificates(places.folder, **names)
+    with pytest.raises(PermanentError) as caught:
+        make(f"rediss://127.0.0.1:{getattr(places, port)}", deadline_s=3600, connection=keys).check()
+    assert caught.value.code == "E-RDS-TLS"
+    assert "url" not in caught.value.message
+    for word in words:
+        assert word in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("url", "keys", "fault"),
+    [
+        ("redis://cache.example", {"ca_certs": "ca.pem"}, "ca_certs: is for TLS alone"),
+        ("unix:///run/redis.sock", {"client_cert": "c.pem"}, "client_cert: is for TLS alone"),
+        ("rediss://cache.example?ssl_ca_certs=ca.pem", {"ca_certs": "ca.pem"}, "ca_certs: `url` has ssl_ca_certs too"),
+        ("rediss://cache.example", {"client_key": "c.key"}, "client_key: needs client_cert"),
+    ],
+)
+def test_a_certificate_that_would_not_be_used_is_refused(
+    make: Callable[..., RedisTarget], url: str, keys: dict[str, str], fault: str
+) -> None:
+    for cluster in (False, True) if not url.startswith("unix") else (False,):
+        with pytest.raises(ValueError, match=fault):
+            make(url, connection=keys | {"cluster": cluster})
 
 
 @pytest.mark.parametrize(
