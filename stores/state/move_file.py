@@ -101,13 +101,15 @@ class Reader:
                 f"release {first.get('release')} wrote it in version {first.get('version')}, and this release reads"
                 f" version {VERSION}; install that release or a later one"
             )
-        try:
-            self.header = Header(**{name: first[name] for name in Header.__slots__})
-        except KeyError as error:
-            raise self._error(f"its first line has no {error.args[0]!r}") from None
-        counts = self.header.rows
-        if not isinstance(counts, dict) or not all(isinstance(count, int) for count in counts.values()):
+        for name in (name for name in Header.__slots__ if name != "rows"):
+            try:
+                _DECODERS["int" if name == "number" else "text"](first.get(name))
+            except (TypeError, ValueError):
+                raise self._error(f"its first line has no {name!r}") from None
+        counts = first.get("rows")
+        if not isinstance(counts, dict) or not all(type(count) is int and count >= 0 for count in counts.values()):
             raise self._error("its first line does not count the rows of each table")
+        self.header = Header(**{name: first[name] for name in Header.__slots__})
 
     def tables(self) -> Iterator[tuple[str, list[Column], Iterator[list[Any]]]]:
         """Yield each table with its columns and rows. The rows must be taken before the next table.
@@ -150,8 +152,8 @@ class Reader:
             raise self._error("it ends too early: export the state again, or copy the whole file")
         try:
             value: object = json.loads(line)
-        except ValueError:
-            raise self._error("it is not JSON") from None
+        except (ValueError, RecursionError):
+            raise self._error("it is not JSON, or nested too deep") from None
         self._digest.update(line)
         return value
 
@@ -176,6 +178,19 @@ def _decoded(kind: type) -> Callable[[Any], Any]:
     return read
 
 
+def _decoded_text(value: object) -> str:
+    text: str = _decoded(str)(value)
+    text.encode()  # Raises a ValueError for half of a surrogate pair, which no database keeps.
+    return text
+
+
+def _decoded_int(value: object) -> int:
+    number: int = _decoded(int)(value)
+    if not -(2**63) <= number < 2**63:
+        raise ValueError
+    return number
+
+
 def _decoded_float(value: object) -> float:
     if type(value) is float or value in ("inf", "-inf", "nan"):
         return float(value)
@@ -194,9 +209,9 @@ _ENCODERS: Mapping[str, Callable[[Any], object]] = {
     "bool": bool,
 }
 _DECODERS: Mapping[str, Callable[[object], Any]] = {
-    "text": _decoded(str),
+    "text": _decoded_text,
     "bytes": _decoded_bytes,
-    "int": _decoded(int),
+    "int": _decoded_int,
     "float": _decoded_float,
     "bool": _decoded(bool),
 }

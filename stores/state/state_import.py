@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DataError, IntegrityError
 
 from stores.contract.stop import NEVER, Stop, raise_if_stopped
 from stores.errors import PlanError
@@ -48,6 +48,10 @@ def import_state(database: Database, source: BinaryIO, file: str, stop: Stop = N
                 for batch in _batches(rows):
                     raise_if_stopped(stop, "the import was stopped; nothing was imported")
                     db.execute(sa.insert(table), [{"plan": plan} | dict(zip(names, row, strict=True)) for row in batch])
+        except DataError as error:
+            raise PlanError(
+                "E-STATE-FILE", f"{file!r} has a value that its column does not take: it was changed"
+            ) from error
         except IntegrityError as error:
             raise _occupied(database, "a run of it has begun meanwhile, or the file has a row twice") from error
     return header
@@ -81,7 +85,16 @@ def _checked(reader: Reader, file: str) -> Iterator[tuple[sa.Table, Iterator[lis
     for name, columns, rows in reader.tables():
         if columns != described(expected[name]):
             raise PlanError("E-STATE-FILE", f"{file!r}: table {name!r} has other columns than format {FORMAT}")
-        yield expected[name], rows
+        yield expected[name], _complete(rows, moved_columns(expected[name]), file)
+
+
+def _complete(rows: Iterable[list[Any]], columns: Sequence[sa.Column[Any]], file: str) -> Iterator[list[Any]]:
+    """Yield the rows; raises PlanError E-STATE-FILE for one without a value that it must have."""
+    needed = [at for at, column in enumerate(columns) if not column.nullable]
+    for row in rows:
+        if any(row[at] is None or row[at] != row[at] for at in needed):  # A NaN is NULL in SQLite.
+            raise PlanError("E-STATE-FILE", f"{file!r} has a row without a value that it must have: it was changed")
+        yield row
 
 
 def _batches(rows: Iterable[list[Any]]) -> Iterator[Sequence[list[Any]]]:

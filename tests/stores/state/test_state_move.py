@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 import random
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -325,6 +327,49 @@ def test_a_file_that_was_changed_is_not_imported(old: Database, new: Database) -
             imported(new, changed)
         assert refused.value.code == "E-STATE-FILE"
         assert not any(contents(new).values())
+
+
+def sealed(lines: list[bytes]) -> bytes:
+    """Return the file of these lines, without its last one, with a digest that is right."""
+    body = b"".join(lines)
+    rows = sum(line.startswith(b"[") for line in lines)
+    return body + json.dumps({"end": {"rows": rows, "sha256": sha256(body).hexdigest()}}).encode() + b"\n"
+
+
+HEADERS: dict[str, Any] = {"number": 10**30, "id": ["a"], "release": "\ud800", "exported": None, "rows": {"leases": -1}}
+LEASES: dict[str, bytes] = {
+    "a number that no database takes": b'["things","",9223372036854775808,0.0]',
+    "half of a character": b'["\\ud800","",1,0.0]',
+    "nothing where a value must be": b'["things","",1,null]',
+    "no number where one must be": b'["things","",1,NaN]',
+    "lists in lists": b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_a_file_with_a_first_line_that_nobody_writes_is_refused_by_name(
+    old: Database, new: Database, name: str
+) -> None:
+    fill(old, count=1)
+    first, *rest = exported(old).splitlines(keepends=True)[:-1]
+    changed = json.dumps(json.loads(first) | {name: HEADERS[name]}).encode() + b"\n"
+    with pytest.raises(PlanError, match=r"E-STATE-FILE.*line 1: its first line"):
+        imported(new, sealed([changed, *rest]))
+    assert not any(contents(new).values())
+
+
+@pytest.mark.parametrize("what", LEASES)
+def test_a_file_with_a_value_that_nobody_writes_is_refused_though_its_digest_is_right(
+    old: Database, new: Database, what: str
+) -> None:
+    fill(old, count=1)
+    lines = exported(old).splitlines(keepends=True)[:-1]
+    at = next(at for at, line in enumerate(lines) if line.startswith(b'{"table":"leases"')) + 1
+    assert len(json.loads(lines[at])) == 4
+    lines[at] = LEASES[what] + b"\n"
+    with pytest.raises(PlanError, match="E-STATE-FILE"):
+        imported(new, sealed(lines))
+    assert not any(contents(new).values())
 
 
 def test_a_file_of_a_later_release_names_it(old: Database, new: Database) -> None:
