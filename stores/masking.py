@@ -165,7 +165,14 @@ def is_secret_name(name: str) -> bool:
     return _SECRET_NAME.search(name) is not None
 
 
-_SECRET_NAME = re.compile(r"passw|passphrase|secret|token|api_?key|credential|salt|private_?key", re.IGNORECASE)
+def is_common_word(text: str) -> bool:
+    """Return whether the text is a word that guides write in the place of a secret, such as ``<password>``."""
+    return text.strip("<>{}[]()*._-").casefold() in _COMMON_WORDS | {""}
+
+
+_SECRET_NAME = re.compile(
+    r"passw|passphrase|secret|token|api_?key|credential|salt|private_?key|scram_(?:client|server)_key", re.IGNORECASE
+)
 _WORD = re.compile(r"\w+")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from flows.plan.yaml_file import REFERENCE, PlanFile, Where
-from stores.masking import is_secret_name, url_secrets
+from stores.masking import LEAST_LETTERS, is_common_word, is_secret_name, url_secrets
 from stores.urls import login_of
 
 _CONNECTIONS: Final = ("source", "targets")
@@ -22,6 +22,8 @@ _NAMES: Final = frozenset(
 """Keys of a connection that name something which messages and reports are about, wherever the value comes from."""
 _WITH_TOKENS: Final = ("http://", "https://", "redis://", "rediss://")
 """The schemes in whose URLs a token may take the place of user and password."""
+_COMMENT: Final = re.compile(r"(?:^|\s)#.*")
+_URL: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^\s\"'`]+@", re.IGNORECASE)
 _NUMBER: Final = re.compile(r"[-+]?[0-9.]+")
 """A limit or a time; the number of a key that is named like a secret is one all the same."""
 
@@ -51,7 +53,8 @@ def secret_values(file: PlanFile) -> Iterator[str]:
 def readable_keys(file: PlanFile) -> list[str]:
     """Return the keys, each with its line, whose secret is written in the plan for everybody to read.
 
-    A default of a reference is no secret. A user's name alone is one only where it may be a token.
+    So are comments that have an address with a password, such as that of a source which was there before. A default of
+    a reference is no secret. A user's name alone is one only where it may be a token.
     """
     found: dict[str, None] = {}
     for where, value in _leaves((), file.value):
@@ -66,7 +69,15 @@ def readable_keys(file: PlanFile) -> list[str]:
             is_readable = named and bool(text) and "${" not in text
         if is_readable:
             found[f"{'.'.join(map(str, where))} (line {file.lines[where]})"] = None
+    for number, line in enumerate(file.text.splitlines(), start=1):
+        if (comment := _COMMENT.search(line)) and any(map(_has_password, _URL.findall(comment[0]))):
+            found[f"a comment (line {number})"] = None
     return list(found)
+
+
+def _has_password(url: str) -> bool:
+    password = login_of(url).partition(":")[2]
+    return len(password) >= LEAST_LETTERS and not REFERENCE.search(password) and not is_common_word(password)
 
 
 def _url_secrets(written: str, filled: str) -> set[str]:

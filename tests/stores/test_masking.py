@@ -55,6 +55,7 @@ def test_a_secret_is_masked_in_each_form(form: str, secrets: SecretFilter) -> No
         ("redis://ada:hun/ter#2@h", {"ada:hun/ter#2", "hun/ter#2"}),
         ("redis://[", set()),
         ("not a url", set()),
+        ("postgresql://h/db?scram_client_key=planted&scram_server_key=other", {"planted", "other"}),
     ],
 )
 def test_what_is_secret_in_a_url(url: str, expected: set[str]) -> None:

@@ -214,6 +214,8 @@ def test_another_version_of_a_plug_in_is_refused(folder: Path, elsewhere: None) 
         ("redis://:${REDIS_PASSWORD}@", "redis://planted-token@", ["targets.redis.url (line 4)"]),
         ('"${SALT}"', "planted-salt", ["routes.orders.options.salt (line 9)"]),
         ('"${SALT}"', '"${SALT:-planted-salt}"', []),
+        ("routes:", "routes: # was redis://ada:planted@h", ["a comment (line 5)"]),
+        ("routes:", "routes: # such as redis://user:<password>@h, or redis://:${REDIS_PASSWORD}@h", []),
     ],
 )
 def test_a_plan_in_which_a_secret_can_be_read_stays_out_of_the_state(
