@@ -58,6 +58,12 @@ def schema(kind: type) -> dict[str, Any]:
     return {**definitions.pop(name), "$defs": definitions}
 
 
+@cache
+def _kept_schema(kind: type) -> Mapping[str, Any]:
+    """Return the same schema, made once: a plan of many faults asks for it with each."""
+    return schema(kind)
+
+
 def key_names(kind: type) -> list[str]:
     """Return the keys of a dataclass in their order."""
     return [field.name for field in dataclasses.fields(kind)]
@@ -148,7 +154,7 @@ def _note(problem: Any, kind: type, where: Where, file: PlanFile) -> None:
 
 def _names_at(kind: type, path: Iterable[Any]) -> list[str]:
     """Return the keys allowed at a path below a dataclass, read from its schema."""
-    whole = schema(kind)
+    whole = _kept_schema(kind)
     part: Any = whole
     for name in path:
         below = (
