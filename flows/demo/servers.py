@@ -73,8 +73,11 @@ def redis(directory: Path, *args: str, launch: Launch = LAUNCH) -> AbstractConte
     )
 
 
-def dynamodb(directory: Path, *, launch: Launch = LAUNCH) -> AbstractContextManager[str]:
-    """Yield the endpoint of a DynamoDB and S3 server; its data is in the directory after it has stopped in order."""
+def dynamodb(directory: Path, *services: str, launch: Launch = LAUNCH) -> AbstractContextManager[str]:
+    """Yield the endpoint of a DynamoDB and S3 server; its data is in the directory after it has stopped in order.
+
+    `services` of AWS are served beside these two.
+    """
     executable = _console_script("ministack", "ministack")
     directory = made(directory)
     return serving(
@@ -85,6 +88,8 @@ def dynamodb(directory: Path, *, launch: Launch = LAUNCH) -> AbstractContextMana
             environment=lambda port: {
                 "GATEWAY_PORT": str(port),
                 "BIND_HOST": "127.0.0.1",  # It listens everywhere unless told.
+                # Others, such as Lambda, run code of whoever reaches the port: any user, and any page of a browser.
+                "SERVICES": ",".join(("dynamodb", "s3", *services)),
                 "PERSIST_STATE": "1",
                 "STATE_DIR": str(directory / "state"),
                 "S3_PERSIST": "1",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from importlib import import_module
 from operator import methodcaller
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any
 from uuid import uuid4
 
@@ -25,11 +27,13 @@ _ASK_WITHIN_S = 10
 _log = logging.getLogger(__name__)
 
 
-def local_cluster(workers: int) -> dict[str, Any]:
+def local_cluster(workers: int, folder: str) -> dict[str, Any]:
     """Return the arguments of a LocalCluster of so many processes that only its own run can use.
 
     A scheduler runs whatever code it is sent, and its port is open to every user of the machine. So scheduler and
     workers ask each other for a certificate, made anew for each cluster and kept in memory, and there is no dashboard.
+    A worker imports code from its folder, which would be below one in /tmp that another user may have made before; so
+    it is below `folder`, which nobody else may write to.
     """
     from distributed.security import Security
 
@@ -37,6 +41,7 @@ def local_cluster(workers: int) -> dict[str, Any]:
         "n_workers": workers,
         "threads_per_worker": 1,
         "host": "127.0.0.1",
+        "local_directory": folder,
         "dashboard_address": "127.0.0.1:0",
         "scheduler_kwargs": {"dashboard": False, "allowed_failures": DEATHS - 1},
         "security": Security.temporary(),  # type: ignore[no-untyped-call]
@@ -63,10 +68,11 @@ def dask_cluster(
     The local one is left to end with this process where `abandons` returns True after the body: to close it takes
     seconds. Raises TransientError E-CLUSTER-GONE where no scheduler answers.
     """
-    from distributed import Client, LocalCluster
+    from distributed import Client
 
     quieten()
-    local = LocalCluster(**local_cluster(workers)) if address is None else None  # type: ignore[no-untyped-call]
+    folder = mkdtemp(prefix="offramp-dask-") if address is None else None
+    local = _started(local_cluster(workers, folder)) if folder is not None else None
     try:
         client = Client(local or address, timeout=connect_within_s, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, TypeError, ImportError) as error:
@@ -80,6 +86,17 @@ def dask_cluster(
             client.close()  # type: ignore[no-untyped-call]
             if local is not None:
                 local.close()
+            if folder is not None:  # Workers that are left to end remove what is in it, and complain where it is gone.
+                rmtree(folder, ignore_errors=True)
+
+
+def _started(arguments: Mapping[str, Any]) -> Any:
+    """Return a LocalCluster whose processes answer nothing by HTTP: it asks nobody who they are."""
+    import dask
+    from distributed import LocalCluster
+
+    with dask.config.set({f"distributed.{part}.http.routes": [] for part in ("scheduler", "worker")}):
+        return LocalCluster(**arguments)  # type: ignore[no-untyped-call]
 
 
 class DaskCluster:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
+from secrets import token_hex
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from flows.orchestration import worker_entry
@@ -12,6 +15,7 @@ from flows.orchestration.clusters import ClusterGoneError, WorkerDiedError, gone
 from flows.orchestration.worker_entry import Answer, Parcel, Setup
 from flows.run.attempts import DEATHS
 
+_SHORT = "/tmp"  # noqa: S108 - a socket's path has 107 bytes at most, and Ray adds 70
 # By name, as these are classes of several modules of Ray.
 _DEATHS = frozenset(("NodeDiedError", "OutOfMemoryError", "WorkerCrashedError"))
 
@@ -22,20 +26,42 @@ def ray_cluster(workers: int, address: str | None) -> Iterator[RayCluster]:
 
     Raises TransientError E-CLUSTER-GONE where none answers.
     """
-    import ray
+    with TemporaryDirectory(prefix="offramp-ray-", dir=_SHORT, ignore_cleanup_errors=True) as folder:
+        if address is None:
+            options = local_ray(workers, folder)
+            _ask_for_token(os.environ)
+        else:
+            options = {"address": address}
+        import ray  # It reads how to sign in when it is imported.
 
-    if address is None:
-        options: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False}
-    else:
-        options = {"address": address}
-    try:
-        ray.init(**options, log_to_driver=False, ignore_reinit_error=False)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise gone("Ray", f"{address}: {error}".partition("\n")[0]) from error
-    try:
-        yield RayCluster()
-    finally:
-        ray.shutdown()
+        try:
+            ray.init(**options, log_to_driver=False, ignore_reinit_error=False)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise gone("Ray", f"{address}: {error}".partition("\n")[0]) from error
+        try:
+            yield RayCluster()
+        finally:
+            ray.shutdown()
+
+
+def local_ray(workers: int, folder: str) -> dict[str, Any]:
+    """Return the arguments of a Ray of so many processes; what it keeps on disk is below `folder`.
+
+    Nobody else may enter that. Ray lets every user write to its own folders, by default below /tmp: to those of its
+    sockets, of its logs and of the code that its workers import.
+    """
+    return {"num_cpus": workers, "include_dashboard": False, "_temp_dir": f"{folder}/ray"}
+
+
+def _ask_for_token(environment: MutableMapping[str, str]) -> None:
+    """The parts of a Ray that begins with this environment take work from those alone that have its token.
+
+    A Ray runs whatever code it is sent, and its ports are open to every user of the machine. Ray's own token would be
+    in a file that every user may read where they may enter the home of this one.
+    """
+    mode = environment.setdefault("RAY_AUTH_MODE", "token")
+    if mode == "token" and "RAY_AUTH_TOKEN_PATH" not in environment:
+        environment.setdefault("RAY_AUTH_TOKEN", token_hex())
 
 
 class RayCluster:

@@ -1,7 +1,8 @@
 """The temporary Prefect server of a run that names none: one for the run and its workers, ended with it.
 
 Prefect would start one in each process that asks it for anything, wait 20 seconds for it, and leave it behind where the
-process is killed.
+process is killed. It would answer every user of the machine too, though its database is that of this user, with the
+secrets in its blocks. So this one asks for a password that is made for it, which only processes of the run know.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from secrets import token_urlsafe
 from typing import IO
 
 import httpx
@@ -23,8 +25,10 @@ from prefect.context import refresh_global_settings_context
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
     PREFECT_API_URL,
     PREFECT_SERVER_ALLOW_EPHEMERAL_MODE,
+    PREFECT_SERVER_API_AUTH_STRING,
     get_current_settings,
     temporary_settings,
 )
@@ -32,6 +36,7 @@ from prefect.settings import (
 from flows.terminal import echo
 from stores.contract.stop import NEVER, Stop, raise_if_stopped
 from stores.errors import PlanError, TransientError
+from stores.masking import conceal, url_secrets
 
 _READY_WITHIN_S = 120
 """How long a server has to answer, unless Prefect's setting says it: it takes 10 to 20 s on an idle machine."""
@@ -68,7 +73,8 @@ def temporary_server(stop: Stop = NEVER) -> Iterator[None]:
         )
     server = _started(stop)
     try:
-        with _named(server.api), temporary_settings({PREFECT_API_URL: server.api}):
+        access = {PREFECT_API_URL: server.api, PREFECT_API_AUTH_STRING: server.login}
+        with _in_environment({setting.name: value for setting, value in access.items()}), temporary_settings(access):
             try:
                 yield
             finally:
@@ -80,18 +86,19 @@ def temporary_server(stop: Stop = NEVER) -> Iterator[None]:
 
 
 @contextmanager
-def _named(api: str) -> Iterator[None]:
-    """Let threads and processes that begin in the body know the server; their settings are those of the environment."""
-    name = PREFECT_API_URL.name
-    before = os.environ.get(name)
-    os.environ[name] = api
+def _in_environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Let threads and processes that begin in the body have these settings, which they read from the environment."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
     refresh_global_settings_context()
     try:
         yield
     finally:
-        del os.environ[name]
-        if before is not None:
-            os.environ[name] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
         refresh_global_settings_context()
 
 
@@ -127,11 +134,15 @@ class _Server:
     process: subprocess.Popen[bytes]
     api: str
     log: IO[bytes]
+    login: str = field(repr=False)
+    """User and password, without which the server answers nobody."""
     ready: bool = False
 
     @classmethod
     def start(cls) -> _Server:
         """Return a server that is starting."""
+        login = f"offramp:{token_urlsafe()}"
+        conceal(url_secrets(f"http://{login}@127.0.0.1"))
         log = tempfile.TemporaryFile()  # noqa: SIM115 - it is open for as long as the server
         with socket.socket() as listening:
             # Only the server listens, and only once it can answer: before that a connection is refused.
@@ -149,9 +160,10 @@ class _Server:
                     **os.environ,
                     "PREFECT_SERVER_UI_ENABLED": "false",
                     **get_current_settings().to_environment_variables(exclude_unset=True),
+                    PREFECT_SERVER_API_AUTH_STRING.name: login,
                 },
             )
-        return cls(process, f"http://127.0.0.1:{port}/api", log)
+        return cls(process, f"http://127.0.0.1:{port}/api", log, login)
 
     def wait_until_ready(self, within_s: float, stop: Stop) -> None:
         """Return once the server answers; raises _NotReadyError if it ends, or does not answer in so many seconds."""

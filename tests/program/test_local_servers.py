@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from importlib.util import find_spec
@@ -20,6 +22,7 @@ import boto3
 import psutil
 import pymongo
 import pytest
+from botocore.exceptions import ClientError
 from elasticsearch import Elasticsearch
 from redis import Redis
 from waiting import until
@@ -169,6 +172,20 @@ def test_dynamodb_starts_again_with_its_data(tmp_path: Path, monkeypatch: pytest
     with servers.dynamodb(tmp_path) as endpoint:
         client = boto3.client("dynamodb", endpoint_url=endpoint)
         assert client.get_item(TableName="orders", Key={"id": {"S": "a"}})["Item"] == {"id": {"S": "a"}}
+
+
+def test_the_server_of_dynamodb_serves_nothing_that_runs_code_of_whoever_reaches_it(tmp_path: Path) -> None:
+    """Every user of the machine reaches its port, and so does a page in a browser: it answers any origin."""
+    with zipfile.ZipFile(archive := io.BytesIO(), "w") as code:
+        code.writestr("handler.py", "def handle(event, context):\n    return 'it ran'\n")
+    function = {"FunctionName": "f", "Runtime": "python3.11", "Role": "arn:aws:iam::000000000000:role/r"}
+    with servers.dynamodb(tmp_path) as endpoint:
+        of_whom = {"region_name": "eu-west-1", "aws_access_key_id": "x", "aws_secret_access_key": "x"}
+        functions = boto3.client("lambda", endpoint_url=endpoint, **of_whom)
+        with pytest.raises(ClientError) as refused:
+            functions.create_function(**function, Handler="handler.handle", Code={"ZipFile": archive.getvalue()})
+        assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+        assert boto3.client("s3", endpoint_url=endpoint, **of_whom).list_buckets()["Buckets"] == []
 
 
 def test_a_server_that_dies_at_its_start_is_an_error_with_the_end_of_its_log(tmp_path: Path) -> None:

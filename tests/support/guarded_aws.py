@@ -56,7 +56,7 @@ def guarded_aws(folder: Path) -> Iterator[GuardedAws]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {"AUTH": "true", "AWS_ACCESS_KEY_ID": ROOT, "AWS_SECRET_ACCESS_KEY": ROOT}.items():
             patch.setenv(name, value)
-        with servers.dynamodb(folder) as endpoint:
+        with servers.dynamodb(folder, "iam", "sts") as endpoint:
             yield GuardedAws(endpoint)
 
 

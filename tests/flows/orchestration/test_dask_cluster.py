@@ -5,8 +5,12 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
+import tempfile
+from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
+import psutil
 import pytest
 from distributed import Client, LocalCluster
 from prefect_servers import free_port
@@ -15,8 +19,8 @@ from flows.orchestration.dask_cluster import dask_cluster, local_cluster, quiete
 from stores.errors import TransientError
 
 
-def test_a_local_cluster_takes_code_from_its_own_run_alone(starts_server: None) -> None:
-    with LocalCluster(**local_cluster(1)) as cluster:
+def test_a_local_cluster_takes_code_from_its_own_run_alone(starts_server: None, tmp_path: Path) -> None:
+    with LocalCluster(**local_cluster(1, str(tmp_path))) as cluster:
         with Client(cluster) as client:
             assert client.submit(sum, [1, 2]).result(timeout=60) == 3
         address = urlsplit(cluster.scheduler_address)
@@ -29,6 +33,42 @@ def test_a_local_cluster_takes_code_from_its_own_run_alone(starts_server: None) 
         stranger = socket.create_connection((address.hostname or "", address.port or 0), timeout=10)
         with stranger, pytest.raises(ssl.SSLError, match=r"(?i)certificate"):
             anybody.wrap_socket(stranger).recv(1)
+
+
+def test_nobody_else_can_put_a_module_before_those_of_a_worker(
+    starts_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dask's own folder for workers has a name that is known before, in a folder that every user may write to."""
+    shared = tmp_path / "shared"
+    (shared / "dask-scratch-space").mkdir(parents=True)
+    (shared / "dask-scratch-space").chmod(0o777)
+    monkeypatch.setattr(tempfile, "tempdir", str(shared))
+
+    with dask_cluster(1, None, lambda: False):
+        (worker,) = shared.glob("**/worker-*/")
+        modes = {shared / name: (shared / name).stat().st_mode & 0o777 for name in worker.relative_to(shared).parts[:1]}
+    assert list(modes.values()) == [0o700]
+    assert not any(folder.exists() for folder in modes)
+
+
+def test_a_local_cluster_shows_nothing_to_a_browser(starts_server: None) -> None:
+    with dask_cluster(1, None, lambda: False):
+        of_run = [psutil.Process(), *psutil.Process().children(recursive=True)]
+        ports = {
+            at.laddr.port
+            for process in of_run
+            for at in process.net_connections("tcp")
+            if at.status == psutil.CONN_LISTEN
+        }
+        shown = [path for port in ports for path in ("info/main/workers.html", "metrics") if answers(port, path)]
+    assert shown == []
+
+
+def answers(port: int, path: str) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/{path}", timeout=10, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
 
 
 def test_a_run_on_dask_starts_that_cluster_unless_the_plan_names_one(starts_server: None) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 from plans import Stores, offramp_process, start, write_plan
 from prefect import get_client
+from prefect.blocks.system import Secret
 from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE, temporary_settings
+from pydantic import SecretStr
 from pymongo.database import Database
 from waiting import until
 
@@ -99,6 +103,24 @@ def test_a_server_is_there_for_the_body_alone(
         assert PREFECT_API_URL.value() is None
     with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
         assert client.api_healthcheck() is not None
+
+
+def test_a_server_answers_its_run_alone(
+    starts_server: None, starts_process: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every user of the machine reaches its port, and its database has the secrets of this user's other work."""
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "of:another-server")
+    with temporary_settings({PREFECT_API_URL: None, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: True}):
+        with temporary_server():
+            Secret[str](value=SecretStr("hidden")).save("mongodb")
+            url, everything = f"{PREFECT_API_URL.value()}/block_documents/filter", {"include_secrets": True}
+            stranger = httpx.post(url, json=everything)
+            user, _, password = os.environ["PREFECT_API_AUTH_STRING"].partition(":")
+            member = httpx.post(url, json=everything, auth=(user, password))
+        assert os.environ["PREFECT_API_AUTH_STRING"] == "of:another-server"
+    assert (stranger.status_code, "hidden" in stranger.text) == (401, False)
+    assert (member.status_code, "hidden" in member.text) == (200, True)
 
 
 def test_a_server_is_not_waited_for_once_the_run_is_to_stop(
