@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import urlsplit
 
 from stores.this_machine import is_own_host
@@ -52,13 +52,22 @@ def workers_fault(hosts: Iterable[str]) -> str | None:
     )
 
 
-def address_notes(address: str | None) -> Iterator[str]:
-    """Yield what a person should know of the way to the cluster; nothing for one on this machine, or with TLS."""
-    host = host_of(address or "")
-    if address and host and not is_this_machine(host) and urlsplit(address).scheme not in ("tls", "wss"):
+def address_notes(address: str | None, environment: Mapping[str, str]) -> Iterator[str]:
+    """Yield what a person should know of the way to the cluster; nothing for one that asks who connects to it."""
+    if not address or (scheme := urlsplit(address).scheme) in ("tls", "wss"):
+        return
+    host = host_of(address)
+    asks_for_token = (scheme == "ray" or address in _HERE) and environment.get("RAY_AUTH_MODE") == "token"
+    if host and not is_this_machine(host):
         yield (
             f"the cluster at {host} is reached without TLS: jobs, the lease and the URL of the state, as the plan"
             " writes it, can be read on the way (no secret and no document is there), and whoever can connect to the"
             " cluster can run code on its workers, which have the plan's secrets; use tls:// with Dask, or keep others"
             " out of its network"
+        )
+    elif not asks_for_token:
+        yield (
+            f"the cluster at {host or address!r} asks nobody who connects to it: every user of this machine can run"
+            " code on its workers, which have the plan's secrets; use tls:// with Dask, or RAY_AUTH_MODE=token with"
+            " Ray, unless the machine is yours alone"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field, replace
@@ -124,7 +125,7 @@ def _look(
         source=source,
         state=state.summary,
         report=report,
-        notes=[*transport_notes(plan.source.uri), *state.transport_notes, *address_notes(plan.run.address)],
+        notes=[*transport_notes(plan.source.uri), *state.transport_notes, *address_notes(plan.run.address, os.environ)],
         error=join_errors(wrong) if wrong else None,
     )
 

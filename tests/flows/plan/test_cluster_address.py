@@ -75,8 +75,16 @@ def test_a_scheduler_of_this_machine_may_have_workers_elsewhere() -> None:
 
 def test_a_way_without_tls_to_another_machine_is_noted() -> None:
     for address in (f"tcp://{AWAY}:8786", f"{AWAY}:8786", f"ray://{AWAY}:10001"):
-        (note,) = address_notes(address)
+        (note,) = address_notes(address, {})
         assert AWAY in note
         assert "without TLS" in note
-    for encrypted in (None, f"tls://{AWAY}:8786", f"wss://{AWAY}:8786", "tcp://127.0.0.1:8786", "auto"):
-        assert not [*address_notes(encrypted)]
+    for encrypted in (None, f"tls://{AWAY}:8786", f"wss://{AWAY}:8786", "tls://127.0.0.1:8786"):
+        assert not [*address_notes(encrypted, {})]
+
+
+def test_a_cluster_of_this_machine_that_every_user_may_use_is_noted() -> None:
+    for address in ("tcp://127.0.0.1:8786", "localhost:8786", "ray://[::1]:10001", "auto"):
+        (note,) = address_notes(address, {})
+        assert "every user of this machine can run code on its workers" in note
+    for address, notes in (("auto", 0), ("ray://127.0.0.1:10001", 0), ("tcp://127.0.0.1:8786", 1)):
+        assert len([*address_notes(address, {"RAY_AUTH_MODE": "token"})]) == notes
