@@ -9,7 +9,7 @@ import click
 
 from flows.cli.options import JSON, PLAN, ROUTES, ReportFolder
 from flows.cli.signals import interruptible, leave
-from flows.terminal import echo, print_json, stdout_width
+from flows.terminal import echo, print_json, stdout_on_stderr, stdout_width
 
 if TYPE_CHECKING:
     from flows.reporting.files import Folder
@@ -37,7 +37,8 @@ def check(plan_path: Path, routes: tuple[str, ...], folder: Folder | None, as_js
     from flows.run.console import display
 
     plan = load(plan_path)
-    with interruptible() as stop, display(as_json) as observer:
+    # A mapper of the user's own may print values of documents; standard output is the answer's.
+    with interruptible() as stop, display(as_json) as observer, stdout_on_stderr():
         checked = check_plan(plan, plan.chosen(routes), folder or default_folder(plan), stop, observer.stepped)
     error = checked.error
     if as_json:

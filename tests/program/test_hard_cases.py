@@ -129,6 +129,9 @@ def test_what_a_mapper_prints_does_not_spoil_the_json(
     database.things.insert_one({"_id": 1})
     route = own_mapper(tmp_path, f"    print('seen')\n    return [String({unique!r} + ':1', b'x')]", unique)
     plan = write_plan(tmp_path, stores, database.name, {"things": route})
+    checked = offramp("check", plan, "--json", folder=tmp_path)
+    assert [row["route"] for row in checked.json["routes"]] == ["things"]
+    assert "seen" in checked.err
     done = offramp("backfill", plan, "--json", folder=tmp_path)
     assert done.json["verdict"] == "clean"
     assert "seen" in done.err
