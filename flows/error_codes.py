@@ -26,8 +26,9 @@ CODES: Mapping[str, Entry] = {
     ),
     "E-DEPLOY-BLOCK": entry(
         "refused",
-        "There is no block of this name with a plan on the Prefect server, or a block cannot have this name.",
-        "Run `offramp deploy PLAN --plan-block NAME`.",
+        "There is no block of this name with a plan on the Prefect server, or a block cannot have this name, or this"
+        " plan: one in whose text a secret can be read.",
+        "Run `offramp deploy PLAN --plan-block NAME`; write ${NAME} in the place of a secret.",
     ),
     "E-DEPLOY-NAME": entry(
         "refused",

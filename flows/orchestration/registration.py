@@ -28,6 +28,7 @@ from flows.orchestration.deployments import COLLISION, Deployment, plan_tag, wor
 from flows.orchestration.plan_blocks import save_plan_block
 from flows.orchestration.server_faults import answering_client, server_url
 from flows.plan.model import Plan
+from flows.quantities import named
 from stores.errors import PlanError
 
 _PROCESS = "process"
@@ -72,9 +73,15 @@ def register(made: Sequence[Deployment], plan: str, place: Place) -> list[str]:
 def keep_plan(block: str, plan: Plan) -> None:
     """The plan, as it is written, is in the block of this name on the server, with the files that it names.
 
-    Raises PlanError for a name that no block may have and for a file that is no text, TransientError where the server
-    does not answer.
+    Raises PlanError for a plan in whose text a secret can be read, for a name that no block may have and for a file
+    that is no text, TransientError where the server does not answer.
     """
+    if plan.written.readable:
+        raise PlanError(
+            "E-DEPLOY-BLOCK",
+            f"a secret can be read in the plan at {named(plan.written.readable)}, and could be by whoever may read"
+            " blocks on the server; write ${NAME} there, and give the variable to the worker",
+        )
     with answering_client():
         save_plan_block(block, plan.written.text, plan.written.files)
 

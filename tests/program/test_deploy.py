@@ -32,6 +32,7 @@ from flows.orchestration import deployments
 from flows.orchestration import registration as deploying
 from flows.orchestration.artifacts import artifact_key, copying_shown
 from flows.orchestration.deployments import Wanted
+from flows.orchestration.plan_blocks import read_plan_block
 from flows.orchestration.plan_source import PlanSource
 from flows.orchestration.tasks import prefect_workers
 from flows.orchestration.waiting import wait_for_routes
@@ -41,7 +42,7 @@ from flows.reporting.model import Report
 from flows.run.backfill import backfill as run_backfill
 from flows.run.workers import Run
 from flows.verifier.job import Verified, VerifyJob, VerifyOptions
-from stores.errors import TransientError
+from stores.errors import PlanError, TransientError
 from stores.state.state import State
 
 LAST_DAY = {"since": (dt.datetime.now(dt.UTC) - dt.timedelta(days=1)).isoformat()}
@@ -212,6 +213,19 @@ def test_what_cannot_be_deployed_is_told_and_nothing_is_registered(
     refused = offramp("deploy", write_plan(), *arguments, folder=tmp_path)
     assert refused.code == 2
     assert told in refused.err
+    assert server.deployments(unique) == {}
+
+
+def test_a_plan_in_which_a_secret_can_be_read_is_kept_in_no_block(
+    server: PrefectServer, write_plan: WritePlan, unique: str, tmp_path: Path
+) -> None:
+    path = write_plan()
+    path.write_text(f"# was mongodb://ada:planted-secret@h/\n{path.read_text()}")
+    refused = offramp("deploy", path, "--plan-block", unique, "--run-in", ".", folder=tmp_path)
+    assert (refused.code, "planted" in refused.err) == (2, False)
+    assert "E-DEPLOY-BLOCK a secret can be read in the plan at a comment (line 1)" in refused.err
+    with pytest.raises(PlanError, match="has no plan in a block"):
+        read_plan_block(unique)
     assert server.deployments(unique) == {}
 
 
