@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 
 # Before anything imports Prefect: its test server would otherwise send telemetry.
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
@@ -20,6 +19,7 @@ from uuid import uuid4
 
 import pytest
 from chromium import Chromium, run_chromium
+from distribution import put_longest_first, worker_count
 from hypothesis import HealthCheck, settings
 from isolation import GUARD, mark
 from plans import Stores
@@ -45,21 +45,15 @@ AWS_ENVIRONMENT = {
     "AWS_EC2_METADATA_DISABLED": "true",
 }
 
-MOST_WORKERS = 4
-"""Each worker starts servers of its own: more workers would take more memory than a machine has to spare."""
-
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return how many processes share the tests: none where only one file is named, which is faster without."""
-    files = {argument.split("::")[0] for argument in config.args}
-    if len(files) == 1 and Path(*files).is_file():
-        return 0
-    return min(len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1, MOST_WORKERS)
+    return worker_count(config)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     mark(items)
+    put_longest_first(items, Path(__file__).parent)
 
 
 def _guarded(item: pytest.Item) -> AbstractContextManager[None]:
