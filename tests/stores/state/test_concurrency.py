@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
+import sqlalchemy as sa
 from postgresqls import Postgresql
 from states import LIMIT_S, begun, execute, tally, until
 
@@ -14,6 +15,9 @@ from stores.errors import LeaseLost
 from stores.state.leases import Lease
 from stores.state.repairs import Action
 from stores.state.state import State
+from stores.state.tables import partitions
+
+WAITING = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%FOR UPDATE%'"
 
 
 class Writer(threading.Thread):
@@ -81,8 +85,7 @@ def test_a_take_over_waits_for_a_checkpoint_under_way_and_a_renewal_does_not(
         execute(postgresql_url, "UPDATE leases SET expires = 0")
         thread = threading.Thread(target=take)
         thread.start()
-        waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%FOR UPDATE%'"
-        until(lambda: bool(postgresql.execute(waiting)))
+        until(lambda: bool(postgresql.execute(WAITING)))
         assert not taken.is_set()
         db.exec_driver_sql("SELECT 1")
     thread.join(LIMIT_S)
@@ -91,6 +94,31 @@ def test_a_take_over_waits_for_a_checkpoint_under_way_and_a_renewal_does_not(
         pytest.fail("the fence is another now")
     for each in (state, other):
         each.close()
+
+
+def test_a_claim_waits_for_a_checkpoint_under_way_by_the_worker_that_had_the_job(
+    postgresql: Postgresql, postgresql_url: str
+) -> None:
+    """Else the new worker would begin before it, and count its documents again."""
+    state, other = State(postgresql_url, "shop"), State(postgresql_url, "shop")
+    run = begun(state)
+    found: list[int] = []
+
+    def take() -> None:
+        with other.claims.claimed(run, "copy", 0):
+            found.append(other.partitions.of_route("orders")[0].tally.read)
+
+    with state.claims.claimed(run, "copy", 0) as own:
+        taking = threading.Thread(target=take)
+        with state.leases.fenced(own) as db:
+            db.execute(sa.update(partitions).values(tally=tally(7).to_json()))
+            taking.start()
+            until(lambda: bool(found or postgresql.execute(WAITING)))
+            assert found == []
+        taking.join(LIMIT_S)
+    assert found == [7]
+    state.close()
+    other.close()
 
 
 def test_splits_and_repairs_of_many_workers_get_numbers_of_their_own(opened: Callable[..., State]) -> None:

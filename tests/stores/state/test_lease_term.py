@@ -69,6 +69,16 @@ def test_a_fence_asks_nobody_while_the_lease_lasts(state: State, url: str) -> No
         fence.ensure()
 
 
+def test_a_worker_learns_what_is_left_of_the_lease_and_never_more_than_a_full_term(state: State, url: str) -> None:
+    begun(state)
+    lease: Lease = pickle.loads(pickle.dumps(state.leases.acquire("sessions")))
+    for moved, least, most in ((-40, 10, 20), (3600, 50, 60)):
+        execute(url, f"UPDATE leases SET expires = expires + {moved}")
+        lease.term.lasts_until(Moment.now())
+        state.leases.ensure(lease)
+        assert least < lease.term.left_s() <= most
+
+
 def test_a_lease_sent_to_another_process_leaves_its_end_behind(state: State) -> None:
     lease = begun(state)
     sent = pickle.loads(pickle.dumps(lease))
