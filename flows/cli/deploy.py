@@ -128,9 +128,10 @@ def deploy(
         echo(*lines, "", "serving; Ctrl-C ends it and pauses the schedules", flush=True)
         registration.serve_here(made, plan.name, folder)
         return
+    place = registration.Place(folder, pool, elsewhere=elsewhere)
     if block:
-        registration.keep_plan(block, plan)
-    removed = registration.register(made, plan.name, registration.Place(folder, pool, elsewhere=elsewhere))
+        registration.keep_plan(block, plan, place)
+    removed = registration.register(made, plan.name, place)
     echo(*lines, *(f"{name}: removed" for name in removed))
     on_demand = next((each for each in made if each.kind == "backfill"), None)
     if on_demand is not None:

@@ -70,11 +70,12 @@ def register(made: Sequence[Deployment], plan: str, place: Place) -> list[str]:
     return sorted(removed)
 
 
-def keep_plan(block: str, plan: Plan) -> None:
+def keep_plan(block: str, plan: Plan, place: Place) -> None:
     """The plan, as it is written, is in the block of this name on the server, with the files that it names.
 
-    Raises PlanError for a plan in whose text a secret can be read, for a name that no block may have and for a file
-    that is no text, TransientError where the server does not answer.
+    Raises PlanError, and leaves what the block holds for deployments of before, for a place that `register` refuses, a
+    plan in whose text a secret can be read, a name that no block may have and a file that is no text. Raises
+    TransientError where the server does not answer.
     """
     if plan.written.readable:
         raise PlanError(
@@ -82,7 +83,9 @@ def keep_plan(block: str, plan: Plan) -> None:
             f"a secret can be read in the plan at {named(plan.written.readable)}, and could be by whoever may read"
             " blocks on the server; write ${NAME} there, and give the variable to the worker",
         )
-    with answering_client():
+    with answering_client() as client:
+        if place.pool is not None:
+            _refuse_unfit(client, place.pool, place.elsewhere)
         save_plan_block(block, plan.written.text, plan.written.files)
 
 
@@ -127,7 +130,7 @@ def _registered(client: SyncPrefectClient, deployment: Deployment, place: Place)
     if place.pool is not None:
         on_pool = {
             "work_pool_name": place.pool,
-            "job_variables": {},
+            "job_variables": _job_variables(client, f"{flow.name}/{deployment.name}", place.pool),
             "pull_steps": [working_in(place.folder)],
         }
     return client.create_deployment(
@@ -145,6 +148,15 @@ def _registered(client: SyncPrefectClient, deployment: Deployment, place: Place)
         paused=False,
         **on_pool,
     )
+
+
+def _job_variables(client: SyncPrefectClient, name: str, pool: str) -> Mapping[str, Any]:
+    """Return what a person has set for the infrastructure of the deployment's runs; none of it suits another pool."""
+    try:
+        found = client.read_deployment_by_name(name)
+    except ObjectNotFound:
+        return {}
+    return found.job_variables if found.work_pool_name == pool else {}
 
 
 def _schema(flow: Flow[..., Any], plan: str) -> dict[str, Any]:

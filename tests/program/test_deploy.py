@@ -194,6 +194,50 @@ def test_a_pool_of_containers_is_taken_where_its_plan_is_named(
         assert one["pull_steps"] == [deployments.working_in("/srv/p")]
 
 
+def test_job_variables_that_a_person_has_set_stay_until_another_pool_is_named(
+    server: PrefectServer, write_plan: WritePlan, unique: str, tmp_path: Path
+) -> None:
+    path = write_plan()
+    server.post("work_pools/", {"name": unique, "type": "docker"}).raise_for_status()
+
+    def deployed(pool: str) -> Mapping[str, Any]:
+        """The job variables of the plan's backfill, once it was deployed to the pool."""
+        options = ("--only", "backfill", "--work-pool", pool, "--plan-at", "/srv/p/plan.yaml")
+        done = offramp("deploy", path, *options, folder=tmp_path)
+        assert done.code == 0, done.err
+        (one,) = server.deployments(unique).values()
+        own.append(one["id"])
+        return dict(one["job_variables"])
+
+    own: list[str] = []
+    assert deployed("offramp") == {}
+    own_variables = {"env": {"LIMIT": "7"}}
+    httpx.patch(f"{server.api}/deployments/{own[0]}", json={"job_variables": own_variables}).raise_for_status()
+    assert deployed("offramp") == own_variables
+    assert deployed(unique) == {}
+    assert len({*own}) == 1
+
+
+def test_a_block_holds_the_plan_of_what_is_registered(
+    server: PrefectServer, write_plan: WritePlan, unique: str, tmp_path: Path
+) -> None:
+    def kept(pool: str, **plan: Any) -> tuple[int, str | None]:
+        """The exit code of a deployment to the pool, and what the block holds after it."""
+        path = write_plan(**plan)
+        code = offramp("deploy", path, "--plan-block", unique, "--work-pool", pool, folder=tmp_path).code
+        types = server.get("block_types/slug/offramp-plan")
+        if types.status_code == httpx.codes.NOT_FOUND:
+            return code, None
+        found = server.get(f"block_types/slug/offramp-plan/block_documents/name/{unique}")
+        return code, found.json()["data"]["text"] if found.is_success else None
+
+    assert kept("nowhere") == (2, None)
+    code, first = kept("offramp")
+    assert (code, yaml.safe_load(first or "")["name"]) == (0, unique)
+    assert kept("nowhere", run={"workers": 3}) == (2, first)
+    assert kept("offramp", run={"workers": 3}) != (0, first)
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
