@@ -189,9 +189,10 @@ CODES: Mapping[str, Entry] = {
         "refused stopped",
         "The state's file, its journal or its folder belongs to another user, or others may write to it: they could"
         " change what is on record, so that documents are lost, or read ids. A link to a file that is not there is"
-        " refused for the same reason.",
+        " refused for the same reason. So is a PostgreSQL whose other users may put functions where they are found"
+        " before its own.",
         "Run as the owner, take the right to write from others (`chmod go-w`), or name in `state` a file in a folder of"
-        " your own.",
+        " your own. In PostgreSQL run the statement that the message names.",
     ),
     "E-STATE-UPGRADE": entry(
         "paused refused",

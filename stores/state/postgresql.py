@@ -51,6 +51,7 @@ class PostgresqlSchema:
             max_overflow=_CONNECTIONS,
             pool_timeout=WAIT_S,
             pool_use_lifo=True,
+            use_native_hstore=False,  # Looking for it would be the first query, before the search path is looked at.
             # Rows of documents' ids are in the parameters.
             hide_parameters=True,
         )

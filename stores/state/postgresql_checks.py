@@ -14,6 +14,9 @@ from stores.state.postgresql_url import PostgresqlUrl
 OLDEST_SERVER = 15
 """The oldest major version that this was tested with."""
 
+# Each operator and function is PostgreSQL's own for exactly these types. For others a schema in the search path may
+# have one that fits better, which runs with the rights of who calls it (CVE-2018-1058). The owner of `public` is an
+# administrator: of the server, of the database or of a service.
 _LOOK = """
 SELECT version() AS product, current_setting('server_version_num')::int AS version,
     pg_encoding_to_char(d.encoding) AS encoding, current_user::text AS "user", d.datname::text AS database,
@@ -23,19 +26,32 @@ SELECT version() AS product, current_setting('server_version_num')::int AS versi
     EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = n.oid AND c.relkind = 'r') AS tables,
     EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = n.oid AND c.relkind = 'r' AND NOT (
         has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
-        AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE'))) AS closed
+        AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE'))) AS closed,
+    (SELECT min(p.nspname::text) FROM pg_namespace p JOIN pg_roles o ON o.oid = p.nspowner
+        WHERE p.nspname = ANY (current_schemas(false)) AND (
+            NOT (o.rolname = current_user OR o.rolsuper OR p.nspname = 'public')
+            OR EXISTS (SELECT FROM aclexplode(p.nspacl) a LEFT JOIN pg_roles g ON g.oid = a.grantee
+                WHERE a.privilege_type = 'CREATE' AND a.grantee <> p.nspowner
+                AND NOT coalesce(g.rolname = current_user OR g.rolsuper, false)))) AS open_to_others
 FROM pg_database d LEFT JOIN pg_namespace n ON n.nspname = %(schema)s
 WHERE d.datname = current_database()
 """
 
 
 def look(db: Connection, url: PostgresqlUrl) -> bool:
-    """Return whether the schema is there; raises PlanError where the server or the rights in it do not suffice."""
+    """Return whether the schema is there; raises PlanError where the server or rights do not suffice, or are unsafe."""
     found = db.exec_driver_sql(_LOOK, {"schema": url.schema}).one()
     if not found.product.startswith("PostgreSQL ") or found.version < OLDEST_SERVER * 10_000:
         raise _refused(url, f"it is {found.product.split(',')[0]}; PostgreSQL {OLDEST_SERVER} or later is needed")
     if found.encoding != "UTF8":
         raise _refused(url, f"the database's encoding is {found.encoding}; make one with ENCODING 'UTF8'")
+    if found.open_to_others is not None:
+        raise PlanError(
+            "E-STATE-UNSAFE",
+            f"state {url.place}: other users may put functions into the schema {found.open_to_others!r}, which the"
+            " search path of this user names, and they would run with this user's rights; run ALTER ROLE"
+            f" {sql.Identifier(found.user).as_string()} SET search_path = ''; as this user, who may",
+        )
     schema, user = (sql.Identifier(name).as_string() for name in (url.schema, found.user))
     database = sql.Identifier(found.database).as_string()
     if not found.there:

@@ -90,6 +90,56 @@ def test_a_missing_right_is_told_with_the_statement_that_gives_it(
     state.close()
 
 
+def test_another_user_of_the_database_puts_no_function_before_those_of_the_server(
+    postgresql: Postgresql, plain_user: str, unique: str
+) -> None:
+    """Two teams whose users may both make their schema: one makes a schema with the name of the other's user."""
+    team, other, url = unique, f"{unique}_other", postgresql.url(schema=f"{unique}_state", user=plain_user)
+    postgresql.execute(
+        f"GRANT CREATE ON DATABASE {sql.Identifier(DATABASE).as_string()} TO {team}",
+        f"CREATE ROLE {other}",
+    )
+    try:
+        State(url, "shop").close()
+        postgresql.execute(
+            f"CREATE SCHEMA {team} AUTHORIZATION {other}",
+            f"GRANT USAGE ON SCHEMA {team} TO PUBLIC",
+            f"CREATE TABLE {team}.taken AS SELECT current_user::text",
+            f"GRANT INSERT ON {team}.taken TO PUBLIC",
+            f"CREATE FUNCTION {team}.joined(text, oid) RETURNS text LANGUAGE sql"
+            f" AS $$ INSERT INTO {team}.taken VALUES (current_user); SELECT pg_catalog.concat($1, $2) $$",
+            f"CREATE OPERATOR {team}.|| (LEFTARG = text, RIGHTARG = oid, FUNCTION = {team}.joined)",
+            f"TRUNCATE {team}.taken",
+        )
+        assert f"ALTER ROLE {sql.Identifier(team).as_string()} SET search_path = ''" in refused(url, "E-STATE-UNSAFE")
+        assert postgresql.execute(f"SELECT * FROM {team}.taken") == []
+
+        postgresql.execute(f"ALTER ROLE {team} SET search_path = ''")
+        State(url, "shop").close()
+        assert postgresql.execute(f"SELECT * FROM {team}.taken") == []
+    finally:
+        postgresql.execute(f"DROP SCHEMA {team} CASCADE", f"DROP ROLE {other}")
+
+
+def test_a_schema_that_everybody_may_use_is_none_to_look_for_functions_in(
+    postgresql: Postgresql, plain_user: str, unique: str
+) -> None:
+    """`public` of a database that was upgraded from PostgreSQL 14; here a schema of the test's own."""
+    shared, url = f"{unique}_shared", postgresql.url(f"{unique}_state", user=plain_user)
+    postgresql.execute(
+        f"CREATE SCHEMA {unique}_state AUTHORIZATION {plain_user}",
+        f"CREATE SCHEMA {shared}",
+        f"GRANT USAGE ON SCHEMA {shared} TO PUBLIC",
+        f"ALTER ROLE {plain_user} SET search_path = {shared}",
+    )
+    try:
+        State(url, "shop").close()
+        postgresql.execute(f"GRANT CREATE ON SCHEMA {shared} TO PUBLIC")
+        assert f"the schema '{shared}'" in refused(url, "E-STATE-UNSAFE")
+    finally:
+        postgresql.execute(f"DROP SCHEMA {shared} CASCADE")
+
+
 @pytest.mark.parametrize(
     ("change", "word"),
     [
