@@ -63,7 +63,7 @@ def differences_tables(key: str, differing: DifferenceSamples | None) -> str:
             [
                 codes([sample.address]),
                 codes([sample.path or "(whole)"]),
-                sample.kind,
+                escaped(sample.kind),
                 *(escaped(name) or "–" for name in types),
                 *(codes([value]) for value in values),
             ]

@@ -53,7 +53,7 @@ def as_markdown(report: Report) -> str:
     lines += [*(f"- {sentence}" for sentence in ALWAYS_UNCHECKED), ""]
     for entry in shown:
         lines += _clean_route(entry) if entry.row.verdict == "clean" else _route(entry)
-    lines += ["## Circumstances", "", f"`{NOT_CHECKED}` means not checked. Fingerprint `{report.fingerprint}`,"]
+    lines += ["## Circumstances", "", f"`{NOT_CHECKED}` means not checked. Fingerprint {code(report.fingerprint)},"]
     began, ended = (report.source.cluster_time_began or "none", report.source.cluster_time_ended or "none")
     lines += [
         f"from {report.started.isoformat(timespec='seconds')} to {report.finished.isoformat(timespec='seconds')},"

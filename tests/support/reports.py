@@ -177,7 +177,10 @@ def whole(*routes: RouteReport) -> Report:
 
 
 def of_text(text: str) -> Report:
-    """Return a report in which this is every text that a plan, a store or a document may have written."""
+    """Return a report in which this is every text that a plan, a store, a document or another user may have written.
+
+    Who may write to the state may change the reports there.
+    """
 
     def replaced(row: Any, **others: Any) -> Any:
         own = {each.name for each in dataclasses.fields(row) if isinstance(getattr(row, each.name), str)}
@@ -185,7 +188,7 @@ def of_text(text: str) -> Report:
 
     row = damaged(show_values=True)
     assert row.differing is not None
-    differing = [replaced(sample, kind="type", expected=text, found=text) for sample in row.differing.samples]
+    differing = [replaced(sample, expected=text, found=text) for sample in row.differing.samples]
     row = replaced(
         row,
         verdict=row.verdict,
@@ -200,6 +203,5 @@ def of_text(text: str) -> Report:
     made = whole(row)
     servers = [ServerSeen(text, [text], text)]
     others = [OtherRoute(text, void=text), OtherRoute(text, row, text, text)]
-    return dataclasses.replace(
-        made, plan=text, source=replaced(made.source), versions={text: text}, servers=servers, others=others
-    )
+    own = {"plan": text, "fingerprint": text, "source": replaced(made.source), "versions": {text: text}}
+    return dataclasses.replace(made, **own, servers=servers, others=others)
