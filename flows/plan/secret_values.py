@@ -16,11 +16,20 @@ _SECRET_IF_REFERRED_TO: Final = ("options", "where", "transforms")
 _NAMES: Final = frozenset(
     (
         *("database", "read_preference", "time_zone", "region", "endpoint", "profile", "s3_endpoint", "table_prefix"),
-        *("flavour", "aws_region", "aws_profile", "username", "ca_certs", "client_cert", "index_prefix"),
+        *(
+            "flavour",
+            "aws_region",
+            "aws_profile",
+            "username",
+            "sentinel_username",
+            "ca_certs",
+            "client_cert",
+            "index_prefix",
+        ),
     )
 )
 """Keys of a connection that name something which messages and reports are about, wherever the value comes from."""
-_WITH_TOKENS: Final = ("http://", "https://", "redis://", "rediss://")
+_WITH_TOKENS: Final = ("http://", "https://", "redis://", "rediss://", "redis-sentinel://", "rediss-sentinel://")
 """The schemes in whose URLs a token may take the place of user and password."""
 _COMMENT: Final = re.compile(r"(?:^|\s)#.*")
 _URL: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^\s\"'`]+@", re.IGNORECASE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mappers.expiry import Expires
 from stores.throttling.limits import Ceilings, Window, ceilings
@@ -63,7 +63,12 @@ class Connection:
     """How the server is reached."""
 
     url: str
-    """``redis://[user:password@]host[:port][/database]``; ``rediss`` for TLS, ``unix`` for a socket's path."""
+    """``redis://[user:password@]host[:port][/database]``; ``rediss`` for TLS, ``unix`` for a socket's path. Where
+    Sentinels watch it, ``redis-sentinel://[user:password@]sentinel[:port][,...]/service[/database]``."""
+    sentinel_username: str | None = None
+    """The user at the Sentinels, where they ask for one."""
+    sentinel_password: str | None = field(default=None, repr=False)
+    """That user's password; the login in `url` is that to the servers."""
     ca_certs: str | None = None
     """A file of certificate authorities to trust, in PEM format (TLS only)."""
     client_cert: str | None = None
@@ -142,6 +147,8 @@ def check(connection: Connection, placement: Placement) -> None:
             raise ValueError("ttl_s and expires both set when a key expires; remove one of them")
         if shared:
             raise ValueError(f"ttl_s: beside `{shared}` the documents share a key, so none can expire; remove it")
+    if connection.cluster and "-sentinel://" in connection.url:
+        raise ValueError("cluster: no Sentinel watches a cluster; write the URL of one of its nodes, or remove it")
     if connection.max_memory_percent <= 0:
         raise ValueError("max_memory_percent: must be above 0; 70 leaves room for what the server itself needs")
     if connection.durability.wait is not None and connection.durability.wait < 0:

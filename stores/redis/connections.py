@@ -98,8 +98,19 @@ class Connections:
             self._use.close()
             self._pool = None
 
+    def _locate(self) -> None:
+        """The host and the port are those to connect to now; called with the lock."""
+
+    def _lead_to(self, at: tuple[str, int]) -> None:
+        """They lead to this host and port from now on, those that are in use apart."""
+        self._use.close()
+        self._pool = None
+        self.options["host"], self.options["port"] = at
+        self._key = (*self._key[:-1], at)
+
     def _opened(self) -> ConnectionPool:
         with self._lock:
+            self._locate()
             if self._pool is None:
                 self._pool = self._use.enter_context(_POOLS.use(self._key, lambda: ConnectionPool(**self.options)))
             return self._pool

@@ -98,6 +98,11 @@ CODES: Mapping[str, Entry] = {
         "A score is NaN, which a sorted set cannot order.",
         "Correct the mapper.",
     ),
+    "E-RDS-SENTINEL": entry(
+        "refused stopped",
+        "A Sentinel is reached where a server is expected, a server where a Sentinel is, or the service is not known.",
+        "Write `redis-sentinel://HOST:PORT,HOST:PORT/SERVICE` in `url`: the Sentinels, and their name for the service.",
+    ),
     "E-RDS-SERVER": entry(
         "stopped",
         "The server refused a command; the message quotes why.",

@@ -20,6 +20,12 @@ def check_server(server: Server, wait_s: float, *, json: bool, allow_eviction: b
     known = ("COMMAND", "INFO", "PEXPIRETIME", "JSON.SET")
     _, described, reply = server.ask(("PING",), known, ("INFO",), deadline_s=wait_s)
     info, place = parsed_info(reply), server.place
+    if info.get("redis_mode") == "sentinel" or info.get("server_mode") == "sentinel":
+        raise PlanError(
+            "E-RDS-SENTINEL",
+            f"{place} is a Sentinel, which holds no keys; write redis-sentinel://HOST:PORT/SERVICE in `url`, with the"
+            " service that it watches",
+        )
     dates, json_module = (bool(description) for description in described)
     if not dates:
         version = info.get("valkey_version") or info.get("redis_version", "unknown")
@@ -47,8 +53,8 @@ def transport_notes(url: str, place: str) -> Iterator[str]:
     if parts.scheme == "unix" or is_this_machine(parts.hostname or "localhost"):
         return
     options = {name.lower(): value.lower() for name, value in parse_qsl(parts.query)}
-    if parts.scheme == "redis":
-        yield unencrypted(place, "write rediss:// in `url`")
+    if parts.scheme in ("redis", "redis-sentinel"):
+        yield unencrypted(place, f"write {parts.scheme.replace('redis', 'rediss')}:// in `url`")
     elif options.get("ssl_cert_reqs") in ("none", "optional"):
         yield unchecked(place, "remove ssl_cert_reqs from `url`")
     elif options.get("ssl_check_hostname") in ("false", "no", "0", "f", "n"):

@@ -49,9 +49,9 @@ from stores.redis.commands import (
     unfit,
     whole_step,
 )
-from stores.redis.connections import Connections
 from stores.redis.keys import OwnKeys, as_bytes, literal, parsed
 from stores.redis.memory_usage import free_bytes, growth_bytes, size_of
+from stores.redis.sentinel import connections_of
 from stores.redis.server_checks import check_server, check_type, product_of, transport_notes
 from stores.redis.server_health import Statuses, as_design, faults, of_design, server_statuses
 from stores.redis.streams import Turns, insert, too_late
@@ -103,7 +103,7 @@ class RedisTarget(
         if connection.cluster:
             self._server = Cluster(connection.url, *how, connection.certificates, timing=timing)
         else:
-            self._server = Server(Connections(connection.url, connection.certificates), *how, timing=timing)
+            self._server = Server(connections_of(connection), *how, timing=timing)
         place = re.sub(r"(:\d+)/\d+$", r"\1", self._server.place)
         self.pace = self._server.pace = pace(place, connection.ceilings(), timing=timing)
         self._limit_bytes: int | None = None

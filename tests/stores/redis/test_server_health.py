@@ -181,14 +181,14 @@ def test_options_that_cannot_be_served_are_refused(make: Make, keys: dict[str, A
 
 def test_keys_that_were_dropped_are_told_of(make: Make, redis_server: Callable[..., str], unique: str) -> None:
     url = redis_server("--maxmemory", "4mb", "--maxmemory-policy", "allkeys-random", "--appendonly", "no")
-    target = make(url, connection={"allow_eviction": True})
+    target = make(url, allow_eviction=True)
     target.follow(design := target.design({}))
     assert target.write(strings(unique, 100)) == []
     assert target.audit() == []
     assert target.write(strings(unique, 3_000, 300)) == []
     (fault,) = target.audit()
     assert "evicted_keys" in fault
-    later = make(url, connection={"allow_eviction": True})
+    later = make(url, allow_eviction=True)
     later.follow(design)
     later.read([])
     assert len(later.audit()) == 1  # A comparison later on does not make the copy whole again.
