@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import sqlalchemy as sa
 from postgresqls import Postgresql
-from states import LIMIT_S, begun, execute, tally, until
+from states import LIMIT_S, begun, execute, rows, tally, until
 
 from stores.contract.journal import Reject
 from stores.errors import LeaseLost
@@ -115,8 +115,13 @@ def test_a_claim_waits_for_a_checkpoint_under_way_by_the_worker_that_had_the_job
             taking.start()
             until(lambda: bool(found or postgresql.execute(WAITING)))
             assert found == []
+            ((learned_at,),) = postgresql.execute("SELECT extract(epoch FROM clock_timestamp())::float8")
         taking.join(LIMIT_S)
     assert found == [7]
+    # Until then the old worker may have learned that the lease lasts a full term.
+    ((busy_until,),) = rows(postgresql_url, "SELECT busy_until FROM claims")
+    assert isinstance(busy_until, float)
+    assert busy_until > learned_at + 60
     state.close()
     other.close()
 
