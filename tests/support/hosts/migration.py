@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
@@ -132,6 +132,21 @@ class Migration:
     def quiet_s(self, *senders: Host) -> float:
         """Return the seconds since one of these hosts last changed something."""
         return time.monotonic() - max((each.at for each in self.changes(*senders, since=self._started_at)), default=0.0)
+
+    @contextmanager
+    def within_a_batch(self, *senders: Host) -> Iterator[Callable[[Host], object]]:
+        """Let the hosts get no answer to what they write to DynamoDB, whose batches are of many requests, in the body.
+
+        Gives what waits until the next to come of a host is kept back so: in the middle of a batch, with more to send.
+        """
+        witness = self._site.witnesses["dynamodb"]
+        began = time.monotonic()
+
+        def is_within(host: Host) -> bool:
+            return any(each.size > _TEXT_BYTES for each in witness.changes(host, since=began))
+
+        with witness.keeping_back(*senders, above=_TEXT_BYTES):
+            yield lambda host: until(partial(is_within, host), f"request of {host.name}", limit_s=LIMIT_S)
 
     def _wrote(self, host: Host) -> bool:
         """Return whether the host has written documents: what prepares a place is small."""

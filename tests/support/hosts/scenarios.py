@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from waiting import until
 
 from flows import exit_codes
 from hosts.host import Host
 from hosts.migration import LEASE_S, LIMIT_S, Migration
-from hosts.site import Cluster, Site
+from hosts.site import WORKERS, Cluster, Site
 
 _QUIET_S = 0.15
 """A request of any size has been sent in less."""
@@ -34,13 +35,18 @@ def part_worker(site: Site, migration: Migration, coordinator: Host, away: Seque
     A worker that does not reach the state's database writes nothing once its lease is over.
     """
     worker = site.host("worker-1")
-    with migration.running(coordinator, "backfill") as running:
+    with ExitStack() as keeping, migration.running(coordinator, "backfill") as running:
+        if "database" in away:  # Every worker comes to such a batch, as no other is done before.
+            comes_to = keeping.enter_context(migration.within_a_batch(*map(site.host, WORKERS)))
+            comes_to(worker)
         migration.under_way(worker)
         for name in away:
             site.network.cut(worker, site.host(name))
         cut_at = time.monotonic()
         try:
-            until(lambda: time.monotonic() > cut_at + 2 * LEASE_S, "end of the lease", limit_s=LIMIT_S)
+            until(lambda: time.monotonic() > cut_at + LEASE_S, "end of the lease", limit_s=LIMIT_S)
+            keeping.close()
+            until(lambda: time.monotonic() > cut_at + 2 * LEASE_S, "time to write", limit_s=LIMIT_S)
             late = migration.changes(worker, since=cut_at + LEASE_S)
         finally:
             for name in away:
@@ -54,11 +60,12 @@ def part_worker(site: Site, migration: Migration, coordinator: Host, away: Seque
 def pause_coordinator(migration: Migration, coordinators: Sequence[Host], writers: Sequence[Host]) -> None:
     """A coordinator is paused until another has taken over, and woken; nobody writes for it any more.
 
-    The writers are the hosts that write for the first of the coordinators.
+    The writers are the hosts that write for the first of the coordinators. One of them is in the middle of a batch.
     """
     first, second = coordinators
-    with migration.running(first, "backfill") as paused:
-        migration.under_way(writers[0])
+    with ExitStack() as keeping, migration.running(first, "backfill") as paused:
+        comes_to = keeping.enter_context(migration.within_a_batch(*writers))
+        comes_to(writers[0])
         # Of a request that is half sent the rest would arrive when the host is woken, which no fence prevents.
         until(lambda: migration.quiet_s(*writers) > _QUIET_S, "pause between requests", limit_s=LIMIT_S)
         first.pause()
@@ -66,6 +73,7 @@ def pause_coordinator(migration: Migration, coordinators: Sequence[Host], writer
         # It copies by itself, so that the targets see who is who.
         running = migration.taken_over(second, runner="threads", address=None)
         took_over = migration.changes(second, since=paused_at)[0].at
+        keeping.close()
         first.wake()
         ended = migration.ended(paused)
         outcome = migration.ended(running)

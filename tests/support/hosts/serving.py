@@ -20,7 +20,7 @@ from relay import Seen, relaying
 from tls_relay import tls_relay
 
 from flows.demo import servers
-from hosts.witness import LOG
+from hosts.witness import LOG, is_kept_back
 
 READY = "serving"
 """Printed once other hosts are answered."""
@@ -28,6 +28,7 @@ PORTS = {"mongodb": 27017, "redis": 6379, "dynamodb": 8000, "elasticsearch": 920
 CERTIFICATE = Certificate(Path("server.pem"), Path("server.key"), Path("server.both.pem"))
 """Of DynamoDB, which is reached by TLS because requests to it are signed; in the folder of its host."""
 _ANYWHERE = "0.0.0.0"
+_LOOK_EVERY_S = 0.02
 _TARGETS = {"redis": servers.redis, "dynamodb": servers.dynamodb, "elasticsearch": servers.elasticsearch}
 
 
@@ -42,7 +43,7 @@ def serving(name: str, folder: Path, bytes_per_s: float) -> Iterator[None]:
             running.enter_context(servers.mongodb(folder, *options, launch=launch))
             yield
             return
-        look = _look(running.enter_context((folder / LOG).open("a", encoding="utf-8")))
+        look = _look(running.enter_context((folder / LOG).open("a", encoding="utf-8")), folder)
         url = running.enter_context(_TARGETS[name](folder))
         if name == "dynamodb":
             relay = running.enter_context(relaying(url, look=look, bytes_per_s=bytes_per_s))
@@ -54,14 +55,16 @@ def serving(name: str, folder: Path, bytes_per_s: float) -> Iterator[None]:
         yield
 
 
-def _look(log: TextIO) -> Callable[[Seen], None]:
-    """Return what notes a request that changes something."""
+def _look(log: TextIO, folder: Path) -> Callable[[Seen], None]:
+    """Return what notes a request that changes something, and lets it wait if a test says so."""
     lock = threading.Lock()
 
     def look(seen: Seen) -> None:
         if seen.changes:
             with lock:
                 print(json.dumps([seen.began, seen.sender, len(seen.data)]), file=log, flush=True)
+            while is_kept_back(seen.sender, len(seen.data), folder):
+                threading.Event().wait(_LOOK_EVERY_S)
 
     return look
 

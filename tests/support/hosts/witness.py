@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from hosts.host import Host
 
 LOG = "changes.log"
 """A line for each request that changes something, in the folder of the target's host."""
+KEPT = "kept-back"
+"""While this file is there, changes of more bytes than it says by the senders that it names wait before the target."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -30,11 +33,12 @@ class Witness:
     """The log of a target, which no part of the program writes."""
 
     log: Path
+    kept: Path
 
     @classmethod
     def of(cls, target: Host) -> Witness:
         """Return the witness at a target's host."""
-        return cls(target.folder / LOG)
+        return cls(target.folder / LOG, target.folder / KEPT)
 
     def changes(self, *senders: Host, since: float = 0.0, before: float = float("inf")) -> Sequence[Change]:
         """Return the changes that arrived in this time, in the order of their arrival, from any of the hosts."""
@@ -42,6 +46,29 @@ class Witness:
         lines = self.log.read_text(encoding="utf-8").splitlines(keepends=True)
         found = [Change(*json.loads(line)) for line in lines if line.endswith("\n")]
         return [each for each in found if _end(each.sender) in addresses and since <= each.at < before]
+
+    @contextmanager
+    def keeping_back(self, *senders: Host, above: int) -> Iterator[None]:
+        """What these hosts would change from now on arrives, and is on the log, but goes on after the body only.
+
+        Requests of at most `above` bytes, such as those that prepare a place, go on at once.
+        """
+        draft = self.kept.with_suffix(".draft")
+        draft.write_text(json.dumps([above, *(_end(sender.address) for sender in senders)]), encoding="utf-8")
+        draft.rename(self.kept)
+        try:
+            yield
+        finally:
+            self.kept.unlink()
+
+
+def is_kept_back(sender: str, size: int, folder: Path) -> bool:
+    """Return whether a change of so many bytes from this address is to wait now, in the folder of the target's host."""
+    try:
+        above, *senders = json.loads((folder / KEPT).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return False
+    return size > above and _end(sender) in senders
 
 
 def _end(address: str) -> str:
