@@ -33,6 +33,8 @@ from stores.state.state import State
 from stores.state.upgrade import NotReadyError
 
 _ASKING_SOURCE = "asking the source"
+_PATIENCE_S = 5.0
+"""How long `check` waits for a target: a wrong host name should not take the whole retry deadline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,15 @@ def check_plan(plan: Plan, routes: Sequence[Route], folder: Folder, stop: Stop, 
         return _look(plan, routes, folder, stop, observer, source, source_error)
 
 
+def _impatient(route: Route) -> Route:
+    """Return the route with a target that is not waited for as a run waits: a person looks at what is there now."""
+    try:
+        patience_s = min(_PATIENCE_S, route.connection.retry_deadline_s)
+        return replace(route, connection=replace(route.connection, retry_deadline_s=patience_s))
+    except (AttributeError, TypeError):  # The connection of a target of one's own, without such a key.
+        return route
+
+
 def _look(
     plan: Plan,
     routes: Sequence[Route],
@@ -88,6 +99,7 @@ def _look(
     source_error: OfframpError | None,
 ) -> PlanCheck:
     """Return what was found once the source was asked; see `check_plan`."""
+    routes = [_impatient(route) for route in routes]
     outcomes = preflight.check_each(
         plan, routes, stop=stop, observer=observer, source_error=source_error, describe=True
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import chain, islice
@@ -21,6 +22,9 @@ from stores.throttling.backoff import TIMING, Backoff, Left, Timing, retry_rest
 from stores.throttling.batches import cut
 from stores.throttling.rate_limiter import Pace
 
+_log = logging.getLogger(__name__)
+
+_NOTE_EVERY_S = 10.0
 _STEPS = 500
 _PIPELINE_BYTES = 2**20
 """What one pipeline holds at most (R72); a larger step goes alone."""
@@ -147,6 +151,7 @@ class Server:
         self._durability = durability
         self.pace: Pace | None = None
         """What writing waits for."""
+        self._noted_at = self.timing.clock()
 
     def run(
         self, steps: Iterable[Step], deadline_s: float | None = None, *, fence: Fence = NO_FENCE
@@ -308,11 +313,22 @@ class Server:
                 self.pace.record_result(turn, len(again), throttled=_throttling(cause))
             if not again:
                 return None
+            self._note_waiting(cause, backoff.left_s)
             self.stale()
             return Left(again, cause or driver.ConnectionError("no answer"))
 
         retry_rest(send, steps, backoff, gave_up=lambda error: self.gave_up(error, deadline_s))
         return done
+
+    def _note_waiting(self, cause: Exception | None, left_s: float) -> None:
+        """Whoever waits reads what for, now and then."""
+        now = self.timing.clock()
+        if now - self._noted_at >= _NOTE_EVERY_S:
+            self._noted_at = now
+            why = (
+                f"answers {code(cause)}" if isinstance(cause, Refused) else f"does not answer ({type(cause).__name__})"
+            )
+            _log.warning("%s %s; it is asked again, for %.0f s more at most", self.place, why, left_s)
 
     def replicate(self, wire: Wire) -> None:
         """Wait until the replicas asked for hold what this connection wrote; raises _Unreplicated if they do not."""

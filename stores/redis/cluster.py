@@ -15,7 +15,7 @@ from redis.crc import key_slot
 from stores.contract.fence import Fence
 from stores.errors import PlanError
 from stores.redis.client import AGAIN, AUTH, LOST, Refused, Server, Step, Wire, failure
-from stores.redis.configuration import NO_CERTIFICATES, Certificates, Durability
+from stores.redis.configuration import Connection
 from stores.redis.connections import ONE_TRY, TIMEOUTS, Connections
 from stores.redis.keys import as_bytes
 from stores.throttling.backoff import TIMING, Backoff, Timing, retry
@@ -36,21 +36,17 @@ class Cluster(Server):
 
     def __init__(
         self,
-        url: str,
-        retry_deadline_s: float,
-        durability: Durability,
-        certificates: Certificates = NO_CERTIFICATES,
+        way: Connection,
         *,
         timing: Timing = TIMING,
     ) -> None:
         """Take the URL of any node without connecting; raises ValueError for a URL that no cluster can have."""
-        connections = Connections(url, certificates)
+        connections = Connections(way.url, way.certificates, silent_s=way.silent_s)
         options = connections.options
         if "path" in options or options.get("db", 0) != 0:
             raise ValueError("url: of a cluster names host and port, and no database but 0")
-        super().__init__(connections, retry_deadline_s, durability, timing=timing)
-        self._url = url
-        self._certificates = certificates
+        super().__init__(connections, way.retry_deadline_s, way.durability, timing=timing)
+        self._way = way
         self._at = (options.get("host", "localhost"), options.get("port", 6379))
         self._lock = threading.Lock()
         self._driver: NodesManager | None = None
@@ -151,7 +147,9 @@ class Cluster(Server):
         with self._lock:
             if name not in self._nodes:
                 host, _, port = name.rpartition(":")
-                connections = Connections(self._url, self._certificates, (host, int(port)))
+                connections = Connections(
+                    self._way.url, self._way.certificates, (host, int(port)), silent_s=self._way.silent_s
+                )
                 self._nodes[name] = _Node(connections, self._deadline_s, self._durability, timing=self.timing)
             return self._nodes[name]
 
@@ -162,8 +160,9 @@ class Cluster(Server):
                 raise self._mismatched(mismatch)
             try:
                 if self._driver is None:
-                    given = parse_url(self._url)  # type: ignore[no-untyped-call]
-                    options = TIMEOUTS | given | self._certificates.options() | ONE_TRY
+                    given = parse_url(self._way.url)  # type: ignore[no-untyped-call]
+                    options: dict[str, Any] = {**TIMEOUTS, "socket_timeout": self._way.silent_s, **given}
+                    options |= {**self._way.certificates.options(), **ONE_TRY}
                     for name in ("host", "port", "retry"):  # These are the nodes' own, and the driver's.
                         options.pop(name, None)
                     start = [ClusterNode(*self._at)]  # type: ignore[no-untyped-call]

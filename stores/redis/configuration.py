@@ -12,7 +12,9 @@ from stores.urls import check_url
 _SHARING = {"score": "zset", "location": "zset", "entry": "stream", "member": "set"}
 """Keys of a placement that say that documents share keys, and of which type; the first that is said decides."""
 _WAIT_MS = 20_000
-"""WAIT ends before a connection that is silent for 30 seconds counts as lost."""
+"""WAIT ends before a connection that is silent for `SILENT_S` counts as lost."""
+SILENT_S = 30.0
+_LEAST_SILENT_S = 5.0
 
 
 _OPTIONS = {"ca_certs": "ssl_ca_certs", "client_cert": "ssl_certfile", "client_key": "ssl_keyfile"}
@@ -96,6 +98,12 @@ class Connection:
         """Refuse a URL that is read in several ways, and ceilings that cannot be kept."""
         check_url("url", self.url)
         self.ceilings()
+
+    @property
+    def silent_s(self) -> float:
+        """How long a connection may say nothing: no longer than it is tried again, but for longer than WAIT lasts."""
+        wait_s = self.durability.timeout_ms / 1000 + 1
+        return min(SILENT_S, max(_LEAST_SILENT_S, self.retry_deadline_s, wait_s))
 
     @property
     def certificates(self) -> Certificates:

@@ -17,10 +17,10 @@ from redis.retry import Retry
 
 from stores.connection_faults import ConnectionFault
 from stores.protocol_probe import PlainQuestion, tls_mismatch
-from stores.redis.configuration import NO_CERTIFICATES, Certificates
+from stores.redis.configuration import NO_CERTIFICATES, SILENT_S, Certificates
 from stores.sharing import Sharing
 
-TIMEOUTS = {"socket_timeout": 30.0, "socket_connect_timeout": 5.0}
+TIMEOUTS = {"socket_timeout": SILENT_S, "socket_connect_timeout": 5.0}
 """Unless the URL says others."""
 ONE_TRY = {"retry": Retry(NoBackoff(), 0), "decode_responses": False, "protocol": 2, "health_check_interval": 0}
 """One retry loop, ours: the driver's own would not end at the deadline. Replies stay bytes, in the forms of RESP2."""
@@ -36,16 +36,24 @@ class Connections:
     """Connections to one server, opened when first used; all that have the same URL share them."""
 
     def __init__(
-        self, url: str, certificates: Certificates = NO_CERTIFICATES, at: tuple[str, int] | None = None
+        self,
+        url: str,
+        certificates: Certificates = NO_CERTIFICATES,
+        at: tuple[str, int] | None = None,
+        *,
+        silent_s: float = SILENT_S,
     ) -> None:
         """Open none yet; raises ValueError for a URL that is none, or certificates where they are not used.
 
-        `at` is a host and a port in place of the URL's.
+        `at` is a host and a port in place of the URL's. A connection that says nothing for `silent_s` counts as lost,
+        unless the URL says another time.
         """
         self.options = dict(connection_options(url, certificates))
+        if self.options["socket_timeout"] == SILENT_S:
+            self.options["socket_timeout"] = silent_s
         if at is not None:
             self.options["host"], self.options["port"] = at
-        self._key = (url, certificates, at)
+        self._key = (url, certificates, silent_s, at)
         self._lock = threading.Lock()
         self._pool: ConnectionPool | None = None
         self._use = ExitStack()

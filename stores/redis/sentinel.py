@@ -14,7 +14,7 @@ from redis.retry import Retry
 
 from stores.errors import PermanentError, PlanError
 from stores.redis.client import AUTH, LOST
-from stores.redis.configuration import Certificates, Connection
+from stores.redis.configuration import Connection
 from stores.redis.connections import TIMEOUTS, Connections
 from stores.urls import split_url
 
@@ -59,19 +59,18 @@ class Service:
 class ServiceConnections(Connections):
     """Connections to the server of a service that takes writes, as its Sentinels say."""
 
-    def __init__(
-        self, service: Service, certificates: Certificates, username: str | None = None, password: str | None = None
-    ) -> None:
-        """Ask nobody yet; raises ValueError as `Connections`. The login is that to the Sentinels."""
-        super().__init__(service.url, certificates)
+    def __init__(self, service: Service, way: Connection) -> None:
+        """Ask nobody yet; raises ValueError as `Connections`."""
+        super().__init__(service.url, way.certificates, silent_s=way.silent_s)
         self._service = service
         files = {name: value for name, value in self.options.items() if name.startswith("ssl_")}
         self._asking: dict[str, Any] = {
             **TIMEOUTS,
+            "socket_timeout": way.silent_s,
             **files,
             "ssl": self.encrypted,
-            "username": username,
-            "password": password,
+            "username": way.sentinel_username,
+            "password": way.sentinel_password,
             "retry": Retry(NoBackoff(), 0),
         }
         self._known = False
@@ -135,10 +134,10 @@ def connections_of(way: Connection) -> Connections:
     """Return unopened connections to a server, or to the one of a service; raises ValueError as these do."""
     service = Service.of(way.url)
     if service is not None:
-        return ServiceConnections(service, way.certificates, way.sentinel_username, way.sentinel_password)
+        return ServiceConnections(service, way)
     if way.sentinel_username is not None or way.sentinel_password is not None:
         raise ValueError("sentinel_password: is for a `url` that begins with redis-sentinel:// or rediss-sentinel://")
-    return Connections(way.url, way.certificates)
+    return Connections(way.url, way.certificates, silent_s=way.silent_s)
 
 
 def _host_and_port(text: str) -> tuple[str, int]:

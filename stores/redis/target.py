@@ -69,7 +69,7 @@ _NEVER = INT64
 """Read in place of an expiry that `ttl_s` promised but the key lacks: None would call that key right."""
 _GRACE_MS = 5000
 _CHECK_S = 5.0
-"""How long `check` waits for a server: a wrong host name should not take the whole retry deadline."""
+"""How long a server is waited for that is asked only what it is."""
 
 
 class RedisTarget(
@@ -99,11 +99,12 @@ class RedisTarget(
         self._allow_eviction = connection.allow_eviction
         self._deadline_s = connection.retry_deadline_s
         self._server: Server
-        how = (connection.retry_deadline_s, connection.durability)
         if connection.cluster:
-            self._server = Cluster(connection.url, *how, connection.certificates, timing=timing)
+            self._server = Cluster(connection, timing=timing)
         else:
-            self._server = Server(connections_of(connection), *how, timing=timing)
+            self._server = Server(
+                connections_of(connection), connection.retry_deadline_s, connection.durability, timing=timing
+            )
         place = re.sub(r"(:\d+)/\d+$", r"\1", self._server.place)
         self.pace = self._server.pace = pace(place, connection.ceilings(), timing=timing)
         self._limit_bytes: int | None = None
@@ -153,7 +154,7 @@ class RedisTarget(
 
     def check(self) -> Sequence[str]:
         """Return what a person should know; raises PlanError for a server or a key that cannot hold this route."""
-        wait_s = min(_CHECK_S, self._deadline_s)
+        wait_s = self._deadline_s
         in_cluster = isinstance(self._server, Cluster)
         notes = list(transport_notes(self._url, self._server.place))
         notes += [

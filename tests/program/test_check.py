@@ -183,12 +183,13 @@ def test_a_target_that_is_away_keeps_nothing_else_from_being_told(
     plan = write_plan(tmp_path, stores, database.name, routes)
     written = yaml.safe_load(plan.read_text())
     written["targets"]["redis"]["url"] = f"redis://127.0.0.1:{free_port()}/0"
-    written["targets"]["redis"]["retry_deadline_s"] = 0.5
+    written["targets"]["redis"]["retry_deadline_s"] = 3600  # A run would wait for so long.
     written["routes"]["others"] = {**routes["sessions"], "key": f"{unique}-2:{{_id}}"}
     plan.write_text(yaml.safe_dump(written))
     done = offramp("check", plan, folder=tmp_path)
     assert done.code == 3
     assert done.err.count("E-RDS-UNREACHABLE") == 1
+    assert "could not be reached for 5 s" in done.err
     for words in ("MongoDB", "redis  could not be asked", f"table {unique} (new)", "~3"):
         assert words in done.out, words
 

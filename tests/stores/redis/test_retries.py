@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,7 +17,9 @@ from mappers.redis.records import Hash, Member, String
 from stores.errors import PermanentError, PlanError, TransientError
 from stores.redis.client import code
 from stores.redis.commands import Held
+from stores.redis.configuration import Durability
 from stores.redis.target import RedisTarget
+from stores.throttling.backoff import Timing
 
 # Trying again (R70, R72)
 
@@ -232,3 +235,40 @@ def test_an_unknown_refusal_stops_and_shows_no_value(
     assert refused.value.code == "E-RDS-SERVER"
     assert "unknown command" in str(refused.value)
     assert "document's" not in str(refused.value)
+
+
+class Clock:
+    """Time that passes only where somebody waits for it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def is_set(self) -> bool:
+        return False
+
+    def wait(self, seconds: float, /) -> None:
+        self.now += seconds
+
+
+def test_a_route_that_begins_waits_for_its_server_as_long_as_the_plan_says_and_tells(
+    unique: str, starts_server: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock()
+    connection = RedisTarget.Connection("redis://127.0.0.1:9/0", retry_deadline_s=100)
+    target = RedisTarget(connection, RedisTarget.Placement(), unique, timing=Timing(clock, clock))
+    with closing(target), caplog.at_level("WARNING"), pytest.raises(TransientError, match="reached for 100 s"):
+        target.prepare()
+    assert clock.now == pytest.approx(100, abs=1)
+    notes = [record.getMessage() for record in caplog.records]
+    assert 3 <= len(notes) <= 10
+    assert all("redis at 127.0.0.1:9/0 does not answer" in note and "s more at most" in note for note in notes)
+
+
+def test_a_server_is_silent_for_no_longer_than_it_is_tried_again() -> None:
+    assert RedisTarget.Connection("redis://a", retry_deadline_s=600).silent_s == 30
+    assert RedisTarget.Connection("redis://a", retry_deadline_s=7).silent_s == 7
+    waiting = RedisTarget.Connection("redis://a", retry_deadline_s=1, durability=Durability(1, timeout_ms=20_000))
+    assert waiting.silent_s == 21
