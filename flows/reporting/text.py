@@ -98,7 +98,9 @@ def as_lines(report: Report, width: int | None = None) -> list[str]:
         lines.extend(f"{route.route}: {remark}" for remark in remarks(route, with_sync=place != "sync"))
         if " -> " in route.place:
             lines.append(f"{route.route}: published, {route.place}")
-        lines.extend(f"{route.route}: {kind} at {addresses[0]}" for kind, addresses in route.samples.items())
+        lines.extend(
+            f"{route.route}: {kind} at {addresses[0]}" for kind, addresses in route.samples.items() if addresses
+        )
         lines.extend(f"{route.route}: {loss_text(loss)}" for loss in route.lost)
         if slowdown := slowed_down(route):
             lines.append(f"{route.route}: {slowdown}")

@@ -109,6 +109,10 @@ class Balance:
                 self.extra = (self.extra or 0) + 1
             case "missing" | "collides" | "unsettled" | "inconclusive" as kind:
                 setattr(self, kind, getattr(self, kind) + 1)
+        self.sample(mismatch)
+
+    def sample(self, mismatch: Mismatch) -> None:
+        """Keep the address as a sample of its kind, up to the limit; count nothing."""
         kept = self.samples.setdefault(mismatch.kind, [])
         if len(kept) < SAMPLES and mismatch.address not in kept:
             kept.append(mismatch.address)
@@ -135,6 +139,8 @@ class Balance:
         kept = self.samples.get(kind, [])
         if address in kept:
             kept.remove(address)
+            if not kept:
+                del self.samples[kind]
 
     def merge(self, other: Balance) -> None:
         """Count what the other has counted too."""

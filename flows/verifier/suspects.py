@@ -191,6 +191,9 @@ def resolve(
             total.add(outcome)
             if outcome.kind in WRONG:
                 kept[outcome.kind, outcome.address] = outcome
+    # The samples of a kind may have been those of shared addresses, which are of that kind no more.
+    for mismatch in kept.values():
+        total.sample(mismatch)
     return [*kept.values()]
 
 

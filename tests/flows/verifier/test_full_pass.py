@@ -394,6 +394,19 @@ def test_of_three_documents_at_one_address_two_collide_and_the_last_is_named(tmp
     assert (finding.kind, finding.address, finding.id) == ("collides", "n:0", "n:2")
 
 
+def test_samples_of_differences_are_not_those_of_shared_records_and_none_is_empty(tmp_path: Path) -> None:
+    shared = [{"_id": 2 * n + twin, "n": 2 * n + twin, "twin": 2 * n} for n in range(SAMPLES) for twin in (0, 1)]
+    at_shared = [String(encode(2 * n), str(2 * n + 1).encode()) for n in range(SAMPLES)]
+    alone = {"_id": 99, "n": 1}  # Read after those.
+    for value, found in ((b"1", {"collides"}), (b"2", {"collides", "differs"})):
+        rig = rig_of(tmp_path / value.decode(), [*shared, alone], [*at_shared, String("n:99", value)])
+        rig.begin(Shape.first(2 * SAMPLES + 1, listed=True))
+        closed = rig.go_on()
+        rig.outcome(closed)
+        assert closed.comparison is not None
+        assert closed.comparison.balance.samples.keys() == found
+
+
 def expiring(document: Document) -> Iterator[String]:
     yield String(encode(document.get("twin", document["_id"])), b"", expires_at_ms=document["until"])
 

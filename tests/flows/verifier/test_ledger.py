@@ -87,3 +87,10 @@ def test_what_is_removed_was_never_there(kind: str) -> None:
     sums.add(Mismatch(kind, "a"))
     sums.remove(kind, "a")
     assert sums.to_json() | {"samples": {"differs": sums.samples["differs"]}} == before
+
+
+def test_a_kind_whose_last_sample_is_removed_has_no_samples() -> None:
+    sums = Balance()
+    sums.add(Mismatch("differs", "a"))
+    sums.remove("differs", "a")
+    assert sums.samples == {}
