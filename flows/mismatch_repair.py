@@ -70,10 +70,12 @@ def _row(outcome: Repaired) -> dict[str, str]:
 
 def _message(outcomes: Sequence[Repaired], *, dry_run: bool) -> str:
     codes = known_codes(outcome.failure for outcome in outcomes)
+    unrecorded = sum(outcome.unrecorded for outcome in outcomes)
     figures = [
         f"{sum(outcome.copied for outcome in outcomes)} copied again",
         f"{sum(outcome.deleted for outcome in outcomes)} deleted",
         f"{sum(sum(outcome.left.values()) for outcome in outcomes)} left",
+        *([f"{unrecorded} more were found than are on record"] if unrecorded else []),
         *(["nothing was written"] if dry_run else []),
         *([f"failed: {', '.join(codes)}"] if codes else []),
     ]

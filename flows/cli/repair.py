@@ -109,5 +109,10 @@ def _print_repaired(outcomes: Sequence[Repaired], wanted: Sequence[str], *, dry_
                 f"{outcome.route}: {number(collides)} collide: two documents have the same address; correct the key in"
                 " the plan"
             )
-        if not any(outcome.found.values()):
+        if outcome.unrecorded:
+            echo(
+                f"{outcome.route}: {number(outcome.unrecorded)} more mismatches were found than the state keeps, and"
+                " nothing was looked at there; verify again, then repair again"
+            )
+        elif not any(outcome.found.values()):
             echo(f"{outcome.route}: no mismatch is on record")

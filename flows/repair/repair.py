@@ -17,6 +17,7 @@ from flows.copying.projection import identify
 from flows.plan.model import Plan, Route
 from flows.quantities import counted, number
 from flows.repair.recopy import never_copied, open_copied
+from flows.repair.unrecorded import unrecorded
 from flows.verifier.ledger import Mismatch, is_systemic
 from flows.verifier.recheck import Recheck
 from mappers.contract import Record
@@ -52,6 +53,8 @@ class Repaired:
     """Addresses that were rechecked against both stores and are right now."""
     left: Mapping[str, int] = field(default_factory=dict)
     """Addresses at which something is wrong still, by kind."""
+    unrecorded: int = 0
+    """How many findings of the last full verification the state did not keep."""
     kept: Mapping[str, int] = field(default_factory=dict)
     """Extras that were not deleted, or with `dry_run` would not be, by the reason why."""
     rounds: int = 0
@@ -105,7 +108,8 @@ def repair(
             _refuse_systemic(session, sums, kinds)
         outcomes = []
         for route in session.routes:
-            outcome = Repaired(route.name, dict(sums[route.name]))
+            found = dict(sums[route.name])
+            outcome = Repaired(route.name, found, unrecorded=unrecorded(session.state, route.name))
             if session.state.partitions.route(route.name) is None:
                 outcomes.append(replace(outcome, failure=str(never_copied())))
                 continue
@@ -117,9 +121,11 @@ def repair(
 
 
 def is_left(outcomes: Iterable[Repaired], kinds: Iterable[str]) -> bool:
-    """Return whether something is wrong still; what was found and not asked to be repaired is left too."""
+    """Return whether something is wrong still, also what was not asked to be repaired or is not on record."""
     others = {*KINDS, "collides"} - {*kinds}
-    return any(outcome.left or any(outcome.found.get(kind) for kind in others) for outcome in outcomes)
+    return any(
+        outcome.left or outcome.unrecorded or any(outcome.found.get(kind) for kind in others) for outcome in outcomes
+    )
 
 
 def _refuse_systemic(session: Session, sums: Mapping[str, Counter[str]], kinds: Sequence[str]) -> None:
