@@ -81,7 +81,9 @@ def open_registered(
     """
     _refuse_other_version(plugins.DISTRIBUTION, registered.release)
     url = _loadable(lambda: fill_state_url(Path(registered.name), registered.state, environment))
-    if not backend(url).exists():
+    with closing(backend(url)) as database:
+        there = database.exists()
+    if not there:
         raise _unfit(f"there is no state at {registered.state}; it must be the same on every machine that works")
     with open_state_at(url, registered.name, registered.lease_s) as state:
         plan = _load(registered, route, state, url, environment)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from flows.connect.stores import open_state_at
@@ -58,7 +58,9 @@ def open_state_of(place: StatePlace) -> Iterator[State]:
 
     Raises PlanError E-REPORT-NONE where there is none; it is not made.
     """
-    if not backend(place.state).exists():
+    with closing(backend(place.state)) as database:
+        there = database.exists()
+    if not there:
         raise PlanError("E-REPORT-NONE", f"no run of the plan {place.name!r} has ended yet: its state is not there yet")
     with open_state_at(place.state, place.name, RunKeys.lease_s) as state:
         yield state

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import pickle
 import re
@@ -11,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from postgresqls import Postgresql
 from states import execute, rows
+from waiting import until
 
 from flows.connect.registered_plan import RegisteredPlan, open_registered, register_plan
 from flows.connect.stores import open_state
@@ -157,6 +160,25 @@ def test_a_state_that_is_not_there_is_not_made(folder: Path, elsewhere: None) ->
     (folder / "state.db").rename(folder / "moved.db")
     assert "there is no state at sqlite:///" in refused(found)
     assert not (folder / "state.db").exists()
+
+
+@pytest.mark.server
+def test_a_worker_keeps_no_connection_once_it_has_done_with_a_plan(
+    folder: Path, elsewhere: None, postgresql: Postgresql, unique: str
+) -> None:
+    state = postgresql.url(unique, application_name=unique)
+    (folder / "plan.yaml").write_text(PLAN.replace("sqlite:///state.db", "${STATE}"))
+    environment = {**ENVIRONMENT, "STATE": state}
+    _, found = registered(folder, environment)
+    gc.disable()  # It would close, at a time of its own, what nobody has any more.
+    try:
+        with open_registered(found, "orders", environment):
+            pass
+        query = f"SELECT count(*) FROM pg_stat_activity WHERE application_name = '{unique}'"
+        until(lambda: postgresql.execute(query) == [(0,)], "no connection")
+    finally:
+        gc.enable()
+        postgresql.execute(f"DROP SCHEMA {unique} CASCADE")
 
 
 @pytest.mark.parametrize("content", ["manifest", "text", "files", "routes"])
