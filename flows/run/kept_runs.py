@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
+from flows.connect.progress import Throughput
 from flows.connect.stores import open_state_at
 from flows.plan.load import StatePlace
 from flows.plan.plan_keys import RunKeys
@@ -123,7 +125,7 @@ def past_run(run: StoredRun) -> PastRun:
     if report is None:
         return PastRun(run.command, run.began, sha256=run.digest)
     rates = [
-        max(series.documents) / series.width_s
+        _fastest(series)
         for row in report.routes
         for series in row.throughput
         if series.stage == "copy" and run.command == "backfill"
@@ -138,3 +140,15 @@ def past_run(run: StoredRun) -> PastRun:
         {row.route: row.verdict for row in report.routes},
         run.digest,
     )
+
+
+def _fastest(series: Throughput) -> float:
+    """Return the most documents a second, in stretches of a second or longer.
+
+    In shorter ones the batches of many workers that end in the same moment would count as a rate that no second had.
+    """
+    width_s = max(series.width_s, 1.0)
+    counts: Counter[int] = Counter()
+    for stretch, documents in enumerate(series.documents):
+        counts[int((series.began + stretch * series.width_s) // width_s)] += documents
+    return max(counts.values()) / width_s
