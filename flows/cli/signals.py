@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
+import click
+
 from flows.terminal import echo, end_drawing, flush
 
 if TYPE_CHECKING:
@@ -68,7 +70,10 @@ def interruptible(within_s: float = STOP_WITHIN_S, before_end: Callable[[], obje
     received, written = socket.socketpair()
     written.setblocking(False)
     threading.Thread(
-        target=_obey, args=(received, PROCESS_STOP, within_s, before_end), name="signals", daemon=True
+        target=_obey,
+        args=(received, PROCESS_STOP, within_s, before_end, _what_resumes()),
+        name="signals",
+        daemon=True,
     ).start()
     wakeup = signal.set_wakeup_fd(written.fileno(), warn_on_full_buffer=False)
     before = {number: signal.signal(number, _noted) for number in _ENDING}
@@ -85,24 +90,33 @@ def _noted(_number: int, _frame: object) -> None:
     """Do nothing: the thread that reads the signals' numbers obeys them."""
 
 
-def _obey(received: socket.socket, stop: threading.Event, within_s: float, before_end: Callable[[], object]) -> None:
+def _what_resumes() -> str:
+    """Return which command goes on where this one stops: the same one, which begins anew where it says so."""
+    context = click.get_current_context(silent=True)
+    begins_anew = context is not None and context.params.get("restart")
+    return "the same command without --restart resumes" if begins_anew else "the same command resumes"
+
+
+def _obey(
+    received: socket.socket, stop: threading.Event, within_s: float, before_end: Callable[[], object], resumes: str
+) -> None:
     """Obey the signals whose numbers come through the socket, which is closed when the body has ended."""
     with received:
         if (number := _next(received, None)) is None:
             return
         _signalled.append(number)
         stop.set()
-        _say("stopping at the next checkpoint; the same command resumes (a second signal ends at once)")
+        _say(f"stopping at the next checkpoint; {resumes} (a second signal ends at once)")
         until = time.monotonic() + within_s
         try:
             again = _next(received, within_s)
         except TimeoutError:
-            _end(f"ended, as not everything had stopped within {within_s:g} s; the same command resumes", before_end)
+            _end(f"ended, as not everything had stopped within {within_s:g} s; {resumes}", before_end)
         if again is not None:
-            _end("ended at once; what was in flight is done again: the same command resumes", before_end)
+            _end(f"ended at once; what was in flight is done again: {resumes}", before_end)
     # The body has ended, and a report may be printed.
     time.sleep(max(until - time.monotonic(), _REPORT_WITHIN_S))
-    _end("ended before its report was printed; the same command resumes")
+    _end(f"ended before its report was printed; {resumes}")
 
 
 def _next(received: socket.socket, timeout_s: float | None) -> int | None:

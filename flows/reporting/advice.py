@@ -91,7 +91,7 @@ ADVICE: Sequence[Advice] = (
     Advice(
         _is_unexplained,
         "Read the reasons below; `offramp explain CODE` says what a code means and what to do. Then run the same"
-        " command again: it resumes at the last checkpoint.",
+        " command again, without `--restart`: it resumes at the last checkpoint.",
     ),
     Advice(
         _is_open,
@@ -108,7 +108,7 @@ ADVICE: Sequence[Advice] = (
         "Nothing was there to compare. If that is right, say `allow_empty: true` in the route and run the same command"
         " again.",
     ),
-    Advice(_was_signalled, "Run the same command again: it resumes at the last checkpoint."),
+    Advice(_was_signalled, "Run the same command again, without `--restart`: it resumes at the last checkpoint."),
     Advice(
         _is_over_budget,
         "`offramp rejects list PLAN --route ROUTE` shows the rejected documents and why. Correct the cause, or raise"

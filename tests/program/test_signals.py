@@ -102,6 +102,24 @@ def test_a_signal_is_obeyed_while_a_silent_source_is_checked(
 
 
 @pytest.mark.process
+@pytest.mark.parametrize("command", ["backfill", "verify"])
+def test_a_command_that_begins_anew_is_not_the_one_that_resumes(
+    command: str,
+    relay: tuple[str, SilentRelay],
+    relayed: Stores,
+    database: Database[dict[str, Any]],
+    unique: str,
+    tmp_path: Path,
+) -> None:
+    plan = things(tmp_path, relayed, database, unique)
+    relay[1].silence()
+    running = start(command, plan, "--restart", folder=tmp_path)
+    assert relay[1].withheld.wait(OBEYED_WITHIN_S)
+    _, err = obeyed(running, signal.SIGINT)
+    assert "stopping at the next checkpoint; the same command without --restart resumes" in err
+
+
+@pytest.mark.process
 @pytest.mark.parametrize("runner", ["threads", "processes"])
 def test_a_signal_is_obeyed_while_a_silent_source_is_copied_and_verified(
     runner: str,

@@ -49,14 +49,14 @@ from flows.reporting.model import FieldLoss
         ({"verdict": "failed", "codes": ["E-SRC-AUTH"]}, ["Then run the same command again"], ["explain", "--restart"]),
         ({"verdict": "failed", "codes": ["E-SHELF-OWN"]}, ["offramp explain CODE", "same command"], []),
         ({"verdict": "stopped", "reasons": ["E-REJECTS-BUDGET x"]}, ["rejects list", "raise the limit"], []),
-        ({"verdict": "stopped", "reasons": ["E-STOPPED x"]}, ["same command"], ["rejects"]),
+        ({"verdict": "stopped", "reasons": ["E-STOPPED x"]}, ["same command again, without `--restart`"], ["rejects"]),
         (
             {"verdict": "failed", "verified": "counts", "held": 5, "missing": None},
             ["sync PLAN", "verify PLAN --level full"],
             ["same command", "explain"],
         ),
         ({"verdict": "failed", "held": 0}, ["`allow_empty: true`"], ["explain"]),
-        ({"verdict": "failed"}, ["offramp explain CODE", "same command"], ["sync"]),
+        ({"verdict": "failed"}, ["offramp explain CODE", "same command again, without `--restart`"], ["sync"]),
         ({"verdict": "failed", "unsettled": 3}, ["sync PLAN", "verify PLAN"], ["same command"]),
         (
             {"verdict": "mismatches", "lost": [FieldLoss("a", "nan", 1, [], accepted=False)]},
