@@ -160,8 +160,9 @@ CODES: Mapping[str, Entry] = {
     "E-STATE-BUSY": entry(
         "paused",
         "The state database did not answer in time: a file that another program locks, or a PostgreSQL that is away,"
-        " has no connection left, or only reads.",
-        "Make sure that the file is not locked, or that the server answers, then run the same command.",
+        " has no connection or no room on its disk left, or only reads.",
+        "Make sure that the file is not locked, or that the server answers and has room on its disk, then run the same"
+        " command.",
     ),
     "E-STATE-DRIVER": entry(
         "refused stopped",

@@ -110,7 +110,7 @@ class BudgetTracker:
         budget, (refused, read) = self.budget, self._refused
         if refused:
             return (
-                f"the target refused {number(refused)} of {counted(read, 'document')} of one batch"
+                f"{number(refused)} of {counted(read, 'document')} of one batch were refused as they were written"
                 f" (limit: rejects.batch_share {budget.batch_share:g}), too many for a few bad documents"
             )
         if self._longest_row >= budget.in_a_row:

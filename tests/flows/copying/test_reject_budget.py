@@ -215,7 +215,7 @@ def test_a_batch_of_which_the_target_refuses_much_is_no_fault_of_its_documents(
     """R142: more than 20 % of a batch is systemic; of a small batch a few are many."""
     wishes = ["refuse" if at < refused else "keep" for at in range(documents)] + ["keep"] * 200
     if stops:
-        with pytest.raises(OverBudget, match="refused 21 of 100 documents of one batch"):
+        with pytest.raises(OverBudget, match="21 of 100 documents of one batch were refused as they were written"):
             copy(wishes, Budget(), batch=documents)
     else:
         assert copy(wishes, Budget(), batch=documents)
