@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,8 @@ def worker_count(config: pytest.Config) -> int:
 
 def put_longest_first(items: list[pytest.Item], tests: Path) -> None:
     """Sort the tests below the folder by `FIRST`; what is not named there follows in the order it had."""
-    items.sort(key=lambda item: _place(item.path, tests))
+    place = cache(partial(_place, tests=tests))  # There are many tests to a file.
+    items.sort(key=lambda item: place(item.path))
 
 
 def _place(path: Path, tests: Path, first: Sequence[str] = FIRST) -> int:
