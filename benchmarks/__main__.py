@@ -16,14 +16,26 @@ from typing import Any, get_args
 
 import click
 
-from benchmarks import checks, measurements, scale, state_cost
+from benchmarks import checks, hand_out, measurements, scale, state_cost
 from benchmarks.documents import Size
 from benchmarks.measurements import FEW
 from benchmarks.rig import LEGS, Documents, Leg, LegName, Rig, changing_rig, null_rig, prefect_api, real_rig
 from flows.reporting.text import table
 from mappers.native.extension import MODULE
 
-PARTS = ("legs", "processes", "memory", "verify", "sync", "latency_5ms", "scale", "state", "orchestration", "checks")
+PARTS = (
+    "legs",
+    "processes",
+    "memory",
+    "verify",
+    "sync",
+    "latency_5ms",
+    "scale",
+    "state",
+    "hand_out",
+    "orchestration",
+    "checks",
+)
 _LATENCY_MS = 5
 _PROCESSES_TIMES = 4
 """Two workers start in the time that so small a collection takes: more of them show what they do."""
@@ -35,6 +47,7 @@ _SYNCED_PART = 5
 
 
 _STATE_FOR_S = 20.0
+_HANDED_OUT = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +177,10 @@ def _state(_: Wanted, folder: Path) -> dict[str, Any]:
     return {"state": list(state_cost.state_cost(folder, _STATE_FOR_S))}
 
 
+def _hand_out(wanted: Wanted, folder: Path) -> dict[str, Any]:
+    return {"hand_out": list(hand_out.handing_out(folder, _HANDED_OUT, wanted.rounds))}
+
+
 def _orchestration(wanted: Wanted, folder: Path) -> dict[str, Any]:
     leg = wanted.legs[0]
     api = partial(prefect_api, folder / "prefect")
@@ -184,6 +201,7 @@ _MEASURES: Mapping[str, Callable[[Wanted, Path], dict[str, Any]]] = {
     "latency_5ms": _latency,
     "scale": _scale,
     "state": _state,
+    "hand_out": _hand_out,
     "orchestration": _orchestration,
     "checks": _checks,
 }
@@ -199,7 +217,7 @@ def _print(result: Mapping[str, Any], part: str) -> None:
         ]
     cells = [{name: str(value) for name, value in row.items()} for row in rows]
     print(f"{part} ({result['machine']})")
-    print(*table(cells, left=("leg", "check")), sep="\n", end="\n\n", flush=True)
+    print(*table(cells, left=("leg", "check", "way")), sep="\n", end="\n\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from elasticsearch import Elasticsearch
 
 from benchmarks.__main__ import main
+from benchmarks.hand_out import WAYS, handing_out
 from benchmarks.measurements import Series
 from benchmarks.processes import Cost, run
 from benchmarks.rig import LEGS, Documents, null_rig
@@ -110,3 +111,13 @@ def test_figures_are_medians_of_pairs_with_start_up_taken_off() -> None:
     assert series.us(1_000_010) == pytest.approx(1.5)
     assert series.rate(1_000_010) == pytest.approx(1_000_000 / 3)
     assert (series.peak_mb, series.startup_s) == (100, 0.5)
+
+
+@pytest.mark.server
+@pytest.mark.process
+def test_a_job_that_is_handed_out_costs_whoever_has_to_do_with_it(tmp_path: Path) -> None:
+    rows = {row["way"]: row for row in handing_out(tmp_path, 30, 1)}
+    assert tuple(rows) == WAYS
+    threads, tasks, on_dask = rows.values()
+    assert 0 <= threads["coordinator_ms"] < min(tasks["coordinator_ms"], on_dask["coordinator_ms"])
+    assert min(tasks["prefect_ms"], on_dask["prefect_ms"], on_dask["scheduler_ms"]) > 0
