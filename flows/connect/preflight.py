@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from flows.connect.expires_from_index import describe_rule, read_ttl_rule
 from flows.connect.key_proof import KeyProof, prove_keys
+from flows.connect.moved_server import find_moved
 from flows.connect.plain_ids import prove_id_kind, refuse_other_id_kind
 from flows.connect.plan_changes import changed_keys
 from flows.connect.route_steps import StepObserver, take_step
@@ -235,13 +236,15 @@ def is_copied(state: State, route: Route) -> bool | None:
 def find_changes(state: State, route: Route, found: RouteCheck) -> list[PlanError]:
     """Return a fault if the route was begun under a plan that makes other records or puts them elsewhere (R137).
 
-    Another is that its ids are of another kind than those copied.
+    Another is that its ids are of another kind than those copied. A server that is recognized at another address is
+    none; see `moved_server`.
     """
     known = state.partitions.route(route.name)
     if known is None:
         return []
     faults: list[PlanError] = []
-    if changes := "; ".join(changed_keys(known.fingerprint, route.fingerprint(known.fingerprint))):
+    changes = "; ".join(changed_keys(known.fingerprint, route.fingerprint(known.fingerprint)))
+    if changes and find_moved(state, route) is None:
         faults.append(
             PlanError(
                 "E-CONFIG-CHANGED",

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from flows.connect.expires_from_index import resolve_expires
 from flows.connect.lease_renewal import acquire_lease, hold_leases
+from flows.connect.moved_server import record_move
 from flows.connect.preflight import RouteCheck, RouteFaults, check_each, find_changes, join_errors
 from flows.connect.progress import SILENT, RunObserver
 from flows.connect.route_steps import take_step
@@ -70,6 +71,7 @@ class Session:
             route = resolve_expires(route, found.expires)
             if faults := find_changes(self.state, route, found):
                 raise RouteFaults(route.name, faults).error()
+            record_move(self.state, self.leases[route.name], route)
         except OfframpError:
             self.give_back(route.name)
             raise
@@ -144,6 +146,8 @@ def open_session(
             for route in routes if not restart else ():
                 if route.name in checked and (faults := find_changes(state, route, checked[route.name])):
                     wrong[route.name] = RouteFaults(route.name, faults)
+                elif route.name in checked:
+                    record_move(state, leases[route.name], route)
         if wrong and not each_alone:
             raise join_errors(list(wrong.values()))
         refused = (held or {}) | {name: faults.error() for name, faults in wrong.items()}

@@ -322,6 +322,18 @@ class Auditable(ABC):
         """Return every reason why it does not, for verification; writes nothing."""
 
 
+class Relocatable(ABC):
+    """A target that knows its server again at another address."""
+
+    @abstractmethod
+    def recognize(self, design: Mapping[str, Any], /) -> Mapping[str, Any] | None:
+        """Return the place's design with what tells its server from now on.
+
+        None where nothing shows that this server is the one that the design was made on, or took its place with all
+        that it held. Raises TransientError while it does not answer; writes nothing.
+        """
+
+
 class Converting(ABC):
     """A target whose server changes records as it takes them in, in a way it can be asked for."""
 

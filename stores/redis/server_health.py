@@ -22,6 +22,8 @@ class ServerStatus:
     """Changes when another server takes over, or this one does."""
     evicted_keys: int
     """Keys dropped for lack of memory since the server's start."""
+    former_id: str = ""
+    """The replication id of the server whose place it has taken, as its replica; "" or zeros for none."""
 
     @property
     def life(self) -> tuple[str, str]:
@@ -36,7 +38,8 @@ def server_statuses(server: Server) -> Statuses:
         (reply,) = primary.ask(("INFO",))
         info = parsed_info(reply)
         evicted = int(info.get("evicted_keys", "0"))
-        seen.append(ServerStatus(primary.place, info.get("run_id", ""), info.get("master_replid", ""), evicted))
+        ids = (info.get("run_id", ""), info.get("master_replid", ""))
+        seen.append(ServerStatus(primary.place, *ids, evicted, info.get("master_replid2", "")))
     return seen
 
 
@@ -48,6 +51,23 @@ def as_design(seen: Statuses) -> Mapping[str, Any]:
 def of_design(design: Mapping[str, Any]) -> Statuses:
     """Return what `as_design` was given."""
     return [ServerStatus(**status) for status in design["servers"]]
+
+
+def recognize(design: Mapping[str, Any], now: Statuses) -> Mapping[str, Any] | None:
+    """Return the design with the replication ids of today, None unless each of its servers, or its heir, is there.
+
+    A replica that is promoted keeps the id of its primary as its former one, so the ids of each server make a chain.
+    """
+    chains = design.get("replication_ids") or [[status.replication_id] for status in of_design(design)]
+    longer = []
+    for chain in chains:
+        heir = next(
+            (status for status in now if {status.replication_id, status.former_id} & set(filter(None, chain))), None
+        )
+        if heir is None:
+            return None
+        longer.append(sorted({*chain, heir.replication_id}))
+    return {**design, "replication_ids": longer}
 
 
 def faults(began: Statuses | None, compared: Statuses | None, now: Statuses) -> list[str]:

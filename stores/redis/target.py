@@ -24,6 +24,7 @@ from stores.contract.target import (
     Plannable,
     Rejected,
     Relisting,
+    Relocatable,
     ScratchArea,
     ScratchAreas,
 )
@@ -53,7 +54,7 @@ from stores.redis.keys import OwnKeys, as_bytes, literal, parsed
 from stores.redis.memory_usage import free_bytes, growth_bytes, size_of
 from stores.redis.sentinel import connections_of
 from stores.redis.server_checks import check_server, check_type, product_of, transport_notes
-from stores.redis.server_health import Statuses, as_design, faults, of_design, server_statuses
+from stores.redis.server_health import Statuses, as_design, faults, of_design, recognize, server_statuses
 from stores.redis.streams import Turns, insert, too_late
 from stores.throttling.backoff import TIMING, Backoff, Timing, retry_each
 from stores.throttling.rate_limiter import Paced, pace
@@ -73,7 +74,17 @@ _CHECK_S = 5.0
 
 
 class RedisTarget(
-    Auditable, Describable, Fenced, Inspectable, Listable, Measurable, Paced, Plannable, Relisting, ScratchAreas
+    Auditable,
+    Describable,
+    Fenced,
+    Inspectable,
+    Listable,
+    Measurable,
+    Paced,
+    Plannable,
+    Relisting,
+    Relocatable,
+    ScratchAreas,
 ):
     """One route's keys in one database of a server: Redis from 7.0 on, or Valkey.
 
@@ -195,6 +206,10 @@ class RedisTarget(
     def follow(self, design: Mapping[str, Any], /) -> None:
         """Take the servers' statuses from before the first record."""
         self._began = of_design(design)
+
+    def recognize(self, design: Mapping[str, Any], /) -> Mapping[str, Any] | None:
+        """Return the design with the replication ids that tell the servers from now on; see `server_health`."""
+        return recognize(design, server_statuses(self._server))
 
     def audit(self) -> Sequence[str]:
         """Return why records that were read back may be gone: evictions, and servers that were replaced."""

@@ -107,6 +107,15 @@ class Partitions:
             rows = [key | {"number": part.number, "lower": part.lower, "upper": part.upper} for part in parts]
             db.execute(sa.insert(partitions), rows)
 
+    def record_fingerprint(self, lease: Lease, fingerprint: Mapping[str, Any]) -> None:
+        """The route is on record as begun under this fingerprint; raises LeaseLost if another run has taken it over."""
+        with self._leases.fenced(lease) as db:
+            db.execute(
+                sa.update(routes)
+                .where(self._database.where(routes, lease.route))
+                .values(fingerprint=json.dumps(fingerprint, sort_keys=True))
+            )
+
     def forget(self, lease: Lease) -> None:
         """Nothing is on record of the route but its lease and its stop: the next run begins anew.
 
