@@ -30,6 +30,7 @@ TESTED_THROUGH = {
     ],
     "program/test_verification.py": ["flows.cli.verify"],
     "program/test_sync_each_route.py": ["flows.replication.refusals"],
+    "program/test_redis_moves.py": ["flows.connect.moved_server"],
     "program/test_sync.py": ["flows.cli.sync", "flows.sync"],
     "program/test_rejects.py": ["flows.cli.rejects", "flows.cli.status", "flows.repair.retry_rejects"],
     "program/test_repair.py": ["flows.cli.repair", "flows.repair.recopy", "flows.repair.repair"],
