@@ -20,7 +20,7 @@ from prefect import Flow, flow, task
 from prefect.server.events.schemas.automations import EventTrigger
 from prefect.server.events.schemas.events import ReceivedEvent
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect_servers import LIMIT_S, PrefectServer, forward_records, free_port, prefect_server, running
+from prefect_servers import ASK_EVERY_S, LIMIT_S, PrefectServer, forward_records, free_port, prefect_server, running
 from pymongo.database import Database
 from redis import Redis
 from waiting import ending, until
@@ -364,14 +364,18 @@ def test_a_scheduled_sync_goes_on_where_one_was_killed_and_another_was_cancelled
     killed = until(lambda: at_work(None), "run at work", *logs, limit_s=LIMIT_S)
     assert killed is not None
     psutil.Process(killed).kill()
-    (crashed,) = until(lambda: server.runs(deployment, "CRASHED"), "crash noticed", *logs, limit_s=LIMIT_S)
+    (crashed,) = until(
+        lambda: server.runs(deployment, "CRASHED"), "crash noticed", *logs, limit_s=LIMIT_S, every_s=ASK_EVERY_S
+    )
     until(lambda: at_work(killed), "run that takes over", *logs, limit_s=LIMIT_S)
     (second,) = server.runs(deployment, "RUNNING")
     write_plan()  # Without a ceiling from the next run on.
     cancelling = {"state": {"type": "CANCELLING"}}
     server.post(f"flow_runs/{second['id']}/set_state", cancelling).raise_for_status()
-    until(lambda: server.runs(deployment, "CANCELLED"), "cancellation", *logs, limit_s=LIMIT_S)
-    (completed,) = until(lambda: server.runs(deployment, "COMPLETED"), "run that completed", *logs, limit_s=LIMIT_S)
+    until(lambda: server.runs(deployment, "CANCELLED"), "cancellation", *logs, limit_s=LIMIT_S, every_s=ASK_EVERY_S)
+    (completed,) = until(
+        lambda: server.runs(deployment, "COMPLETED"), "run that completed", *logs, limit_s=LIMIT_S, every_s=ASK_EVERY_S
+    )
 
     assert [run["auto_scheduled"] for run in (crashed, second, completed)] == [True] * 3
     assert crashed["start_time"] < second["start_time"] < completed["start_time"]
@@ -398,7 +402,7 @@ def test_a_served_plan_runs_here_and_its_schedules_rest_when_it_ends(
             found = list(server.deployments(unique).values())
             return found if len(found) == 2 and all(one["work_pool_name"] is None for one in found) else []
 
-        served = until(taken_over, "deployments without a pool", log, server.log, limit_s=LIMIT_S)
+        served = until(taken_over, "deployments without a pool", log, server.log, limit_s=LIMIT_S, every_s=ASK_EVERY_S)
         copying = next(one for one in served if one["entrypoint"] == "flows.backfill.backfill")
         start = f"deployments/{copying['id']}/create_flow_run"
 
@@ -407,10 +411,12 @@ def test_a_served_plan_runs_here_and_its_schedules_rest_when_it_ends(
             answer = server.post(start, {"parameters": {"verify": verify}, "idempotency_key": verify})
             return [answer] if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE else []
 
-        (wrong,) = until(lambda: asked("hastily"), "refusal", server.log)
-        (begun,) = until(lambda: asked("counts"), "run", server.log)
+        (wrong,) = until(lambda: asked("hastily"), "refusal", server.log, every_s=ASK_EVERY_S)
+        (begun,) = until(lambda: asked("counts"), "run", server.log, every_s=ASK_EVERY_S)
         begun.raise_for_status()
-        until(lambda: server.runs(copying, "COMPLETED"), "run that completed", log, limit_s=LIMIT_S)
+        until(
+            lambda: server.runs(copying, "COMPLETED"), "run that completed", log, limit_s=LIMIT_S, every_s=ASK_EVERY_S
+        )
         process.terminate()
         until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, "end of serving", log)
 
@@ -434,8 +440,8 @@ def test_a_route_that_is_not_clean_raises_the_shipped_alert_and_no_address_leave
         wanted = {"event": {"name": [event]}, "resource": {"id": [f"offramp.route.{unique}.{unique}"]}}
         return server.found("events", filter=wanted | {"occurred": LAST_DAY})
 
-    until(lambda: told("offramp.route.clean"), "event of the backfill", server.log)
-    (event,) = until(lambda: told("offramp.route.mismatches"), "event of the verification")
+    until(lambda: told("offramp.route.clean"), "event of the backfill", server.log, every_s=ASK_EVERY_S)
+    (event,) = until(lambda: told("offramp.route.mismatches"), "event of the verification", every_s=ASK_EVERY_S)
     assert event["resource"]["offramp.target"] == "redis"
     assert event["payload"]["missing"] == 1
     assert any(related["prefect.resource.role"] == "flow-run" for related in event["related"])
@@ -445,7 +451,7 @@ def test_a_route_that_is_not_clean_raises_the_shipped_alert_and_no_address_leave
         wanted = {"event": {"name": ["prefect.automation.triggered"]}, "occurred": LAST_DAY}
         return server.found("events", filter=wanted | {"resource": {"id": [f"prefect.automation.{alert['id']}"]}})
 
-    until(raised, "alert", server.log)
+    until(raised, "alert", server.log, every_s=ASK_EVERY_S)
     page = server.newest(artifact_key(unique, "report"))
     assert page["type"] == "markdown"
     assert "1 missing: the source has them, the target does not" in page["data"]
@@ -477,7 +483,7 @@ def test_the_automation_that_ends_dead_runs_looks_at_runs_of_offramp_alone(
             covered[run_name if run_name.startswith(unique) else str(names[0])] = trigger.covers(received)
         return covered if {f"{unique} backfill", f"another {unique}"} <= covered.keys() else {}
 
-    found = until(completed, "events of both runs", server.log)
+    found = until(completed, "events of both runs", server.log, every_s=ASK_EVERY_S)
     assert (found[f"{unique} backfill"], found[f"another {unique}"]) == (True, False)
 
 

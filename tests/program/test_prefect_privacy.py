@@ -15,7 +15,7 @@ import yaml
 from plans import offramp, offramp_process
 from prefect import flow, task
 from prefect.client.schemas.objects import State as RunState
-from prefect_servers import PrefectServer, forward_records, prefect_server, running
+from prefect_servers import ASK_EVERY_S, PrefectServer, forward_records, prefect_server, running
 from pymongo.database import Database
 from redis import Redis
 from waiting import ending, until
@@ -112,8 +112,12 @@ def test_unclean_runs_of_a_worker_leave_nothing_of_a_document_in_prefect(
     assert refused["state"]["message"].startswith("E-PLAN: ")
     report = json.loads((tmp_path / ".offramp/reports" / unique / "report.json").read_text())
     assert SECRET in json.dumps(report), "nothing was planted"
-    until(lambda: server.found("artifacts", artifacts={"key": {"any_": [f"offramp-{unique}-report"]}}), "artifact")
-    until(lambda: b"1 missing" in kept(server)["logs"], "log of the verification", log)
+    until(
+        lambda: server.found("artifacts", artifacts={"key": {"any_": [f"offramp-{unique}-report"]}}),
+        "artifact",
+        every_s=ASK_EVERY_S,
+    )
+    until(lambda: b"1 missing" in kept(server)["logs"], "log of the verification", log, every_s=ASK_EVERY_S)
     assert where_planted(server) == []
     assert not any((server.home / "storage").rglob("*")), "a result was persisted"
 
@@ -184,7 +188,7 @@ def test_an_error_reaches_prefect_as_its_code_from_a_task_and_from_a_flow(
         lines = [str(entry["message"]) for entry in server.found("logs")]
         return lines if f"route users, 7: {named}" in lines else []
 
-    lines = until(logged, "log of the task")
+    lines = until(logged, "log of the task", every_s=ASK_EVERY_S)
     assert "… is odd" in lines
     assert any(line.startswith("a job failed: E-INTERNAL") for line in lines) or isinstance(error, PermanentError)
     assert where_planted(server) == []

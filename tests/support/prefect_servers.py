@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -26,6 +27,10 @@ from prefect.settings import (
 from waiting import until
 
 LIMIT_S = 90.0
+ASK_EVERY_S = 0.2
+"""How often a test asks the server for what it waits for; a question takes processor time of both."""
+_TLS = ssl.create_default_context()
+"""Made once: httpx would read the machine's authorities for each request, which takes longer than the request."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +53,10 @@ class PrefectServer:
         return self.folder / "prefect"
 
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(f"{self.api}/{path}", auth=self.auth, timeout=60)
+        return httpx.get(f"{self.api}/{path}", auth=self.auth, timeout=60, verify=_TLS)
 
     def post(self, path: str, content: Any) -> httpx.Response:
-        return httpx.post(f"{self.api}/{path}", json=content, auth=self.auth, timeout=60)
+        return httpx.post(f"{self.api}/{path}", json=content, auth=self.auth, timeout=60, verify=_TLS)
 
     def found(self, what: str, **wanted: Any) -> list[dict[str, Any]]:
         answer = self.post(f"{what}/filter", wanted).raise_for_status().json()
@@ -81,7 +86,7 @@ class PrefectServer:
             answered = self.post(path, asked)
             return [answered] if answered.status_code != httpx.codes.SERVICE_UNAVAILABLE else []
 
-        (answered,) = until(answer, "run", self.log)
+        (answered,) = until(answer, "run", self.log, every_s=ASK_EVERY_S)
         return str(answered.raise_for_status().json()["id"])
 
     def ended(self, run_id: str, *logs: Path) -> dict[str, Any]:
@@ -91,7 +96,7 @@ class PrefectServer:
             run = dict(self.get(f"flow_runs/{run_id}").raise_for_status().json())
             return run if run["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") else {}
 
-        return until(ended, "end of the run", self.log, *logs, limit_s=LIMIT_S)
+        return until(ended, "end of the run", self.log, *logs, limit_s=LIMIT_S, every_s=ASK_EVERY_S)
 
     def newest(self, key: str) -> dict[str, Any]:
         """The newest artifact of this key."""
@@ -129,7 +134,13 @@ def prefect_server(folder: Path, auth: tuple[str, str] | None = None) -> Iterato
     server = PrefectServer(api, folder, environment, auth)
     start = ("prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port))
     with running(server.log, environment, folder, *start):
-        until(lambda: answers(f"{api}/health"), "answer of the server", server.log, limit_s=LIMIT_S)
+        until(
+            lambda: answers(f"{api}/health"),
+            "answer of the server",
+            server.log,
+            limit_s=LIMIT_S,
+            every_s=ASK_EVERY_S,
+        )
         server.post("work_pools/", {"name": "offramp", "type": "process"}).raise_for_status()
         here = {PREFECT_API_URL: api, PREFECT_LOCAL_STORAGE_PATH: str(server.home / "storage")}
         with temporary_settings(here | ({PREFECT_API_AUTH_STRING: ":".join(auth)} if auth else {})):
@@ -169,6 +180,6 @@ def free_port() -> int:
 
 def answers(url: str) -> bool:
     try:
-        return httpx.get(url, timeout=2).status_code == 200
+        return httpx.get(url, timeout=2, verify=_TLS).status_code == 200
     except httpx.TransportError:
         return False

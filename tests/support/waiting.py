@@ -11,13 +11,18 @@ from typing import TypeVar
 _Answer = TypeVar("_Answer")
 
 
-def until(condition: Callable[[], _Answer], what: str, *logs: Path, limit_s: float = 60) -> _Answer:
-    """Return the first truth the condition gives; fail, saying what was awaited and how the logs end, at the limit."""
+def until(
+    condition: Callable[[], _Answer], what: str, *logs: Path, limit_s: float = 60, every_s: float = 0.02
+) -> _Answer:
+    """Return the first truth the condition gives; fail, saying what was awaited and how the logs end, at the limit.
+
+    A condition that costs something, such as the question to a server, is asked for less often by `every_s`.
+    """
     give_up = time.monotonic() + limit_s
     pause = threading.Event()
     while not (answer := condition()):
         assert time.monotonic() < give_up, "\n".join([f"no {what} within {limit_s} s", *map(ending, logs)])
-        pause.wait(0.02)
+        pause.wait(every_s)
     return answer
 
 

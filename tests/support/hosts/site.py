@@ -11,10 +11,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
-import httpx
 from certificates import Authority
 from chaos.commands import Running
 from chaos.readers import Readers
+from prefect_servers import ASK_EVERY_S, answers
 from waiting import until
 
 from hosts.host import Host
@@ -114,8 +114,8 @@ class PrefectServer:
         start = ("prefect", "server", "start", "--host", "0.0.0.0", "--port", "4200")
         running = site.run(host, "-m", *start, log="prefect")
         with site.judge.entered():
-            answers = partial(_answers, f"http://{host.address}:4200/api/health")
-            until(answers, "Prefect server that answers", running.err, limit_s=120)
+            answering = partial(answers, f"http://{host.address}:4200/api/health")
+            until(answering, "Prefect server that answers", running.err, limit_s=120, every_s=ASK_EVERY_S)
 
 
 class Cluster(Protocol):
@@ -190,13 +190,6 @@ class RayCluster:
 
     def _ready(self, running: Running) -> None:
         until(partial(_prints, running.out, "Ray runtime started"), "Ray that is ready", running.err, limit_s=180)
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=2).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def _prints(output: Path, text: str) -> bool:
