@@ -121,7 +121,8 @@ def _figures_are_of(row: RouteReport) -> list[str]:
 def _synced(sync: Following) -> str:
     kept = "" if sync.window_s is None else f"; the source keeps its changes for {seconds(sync.window_s)}"
     changes = changes_text(sync.events, sync.applied, sync.deleted)
-    return f"synced to {sync.position}, {seconds(sync.lag_s)} behind: {changes} since the backfill{kept}"
+    # Of the time of the sync: nothing tells how far a source at rest is ahead of a position.
+    return f"synced to {sync.position}, then {seconds(sync.lag_s)} behind: {changes} since the backfill{kept}"
 
 
 def changes_text(events: int, applied: int, deleted: int) -> str:

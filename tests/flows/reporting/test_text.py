@@ -107,3 +107,9 @@ def test_a_report_says_on_a_terminal_what_the_canary_found_and_has_no_backticks(
     assert lines.count(found) == 1
     assert "b: 1 document was rejected; 'offramp rejects list PLAN'" in lines
     assert not any("`" in line for line in lines)
+
+
+def test_how_far_a_sync_was_behind_is_not_said_of_now() -> None:
+    sync = Following("2026-01-01T00:00:00+00:00", 11.7, 900.0, 90.0, 5, 4, 1)
+    lines = as_lines(reports.whole(reports.row("r", sync=sync)))
+    assert any(line.startswith("r: synced to 2026-01-01T00:00:00+00:00, then 11.7 s behind: ") for line in lines)
