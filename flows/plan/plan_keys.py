@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -65,8 +66,8 @@ class RunKeys:
             raise ValueError(f"address: is the address of Dask or Ray; with runner: {self.runner} remove it")
         if package is not None and find_spec(package) is None:
             raise ValueError(
-                f"runner: {self.runner} is not installed; run pip install 'mongo-offramp[{self.runner}]' here and where"
-                " the workers are"
+                f"runner: {self.runner} is not installed; here and where the workers are, run in offramp's clone:"
+                f" {sys.executable} -m pip install -r requirements/{self.runner}.txt"
             )
 
 

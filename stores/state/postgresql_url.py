@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -27,6 +28,7 @@ _DEFAULTS: Final[Mapping[str, Any]] = {
     "client_encoding": "utf8",
     "fallback_application_name": "offramp",
 }
+_FILES: Final = ("sslrootcert", "sslcert", "sslkey", "sslcrl", "sslcrldir", "passfile")
 _REFUSED: Final = {
     "options": "PgBouncer refuses it, and offramp sets what it needs in each transaction",
     "replication": "a connection for replication takes no queries",
@@ -71,8 +73,12 @@ def read_url(url: str) -> PostgresqlUrl:
     allowed = {option.keyword.decode() for option in driver.pq.Conninfo.get_defaults()}
     schema, kept = _DEFAULT_SCHEMA, []
     before, _, query = url.partition("?")
+    named: set[str] = set()
     for option in filter(None, query.split("&")):
         name, _, value = option.partition("=")
+        if name in named:  # libpq would take the last one: another schema, or no TLS.
+            raise _refused(f"it has the option {name!r} twice; keep one")
+        named.add(name)
         if name == "schema":
             schema = unquote(value)
         elif name in _REFUSED:
@@ -80,6 +86,7 @@ def read_url(url: str) -> PostgresqlUrl:
         elif name not in allowed:
             raise _refused(f"it has an unknown option {name!r}; allowed are schema and the parameters of libpq")
         else:
+            _ensure_full_path(name, unquote(value))
             kept.append(option)
     plain = f"postgresql://{''.join(split_url(before))}"
     try:
@@ -97,6 +104,15 @@ def read_url(url: str) -> PostgresqlUrl:
     return PostgresqlUrl({**_DEFAULTS, **parameters}, schema, _place(parameters, schema))
 
 
+def _ensure_full_path(option: str, value: str) -> None:
+    """Return if the option names no file, or one by its full path; raises PlanError for a relative path.
+
+    libpq begins a relative path in the folder where a command runs: a worker or a scheduler would find another file.
+    """
+    if option in _FILES and value and not value.startswith("/") and (option, value) != ("sslrootcert", "system"):
+        raise _refused(f"{option} is the relative path {value!r}; write the whole path, from / on")
+
+
 def _place(parameters: Mapping[str, Any], schema: str) -> str:
     hosts = str(parameters.get("host") or parameters.get("hostaddr") or "this machine").split(",")
     ports = str(parameters.get("port") or "").split(",")
@@ -112,8 +128,8 @@ def _driver() -> Any:
         missing = "psycopg" if isinstance(error, ModuleNotFoundError) and error.name == "psycopg" else "libpq"
         raise PlanError(
             "E-STATE-DRIVER",
-            f"a state on PostgreSQL needs the extra `postgresql`, of which {missing} is not installed; run"
-            " pip install 'mongo-offramp[postgresql]'",
+            f"a state on PostgreSQL needs the extra `postgresql`, of which {missing} is not installed; run in"
+            f" offramp's clone: {sys.executable} -m pip install -r requirements/postgresql.txt",
         ) from None
     return psycopg
 

@@ -49,6 +49,10 @@ def test_a_schema_is_named_offramp_unless_the_url_names_one_and_hosts_may_be_sev
         (f"postgresql://ada:{SECRET}@host/db?sslmod=require", "unknown option 'sslmod'"),
         (f"postgresql://ada:{SECRET}@host/db?options=-csearch_path%3Dx", "options is not allowed"),
         (f"postgresql://ada:{SECRET}@host/db?service=prod", "service is not allowed"),
+        (f"postgresql://ada:{SECRET}@host/db?schema=a&sslmode=require&schema=b", "option 'schema' twice"),
+        (f"postgresql://ada:{SECRET}@host/db?sslmode=verify-full&sslmode=disable", "option 'sslmode' twice"),
+        (f"postgresql://ada:{SECRET}@host/db?sslmode=verify-full&sslrootcert=ca.pem", "relative path 'ca.pem'"),
+        (f"postgresql://ada:{SECRET}@host/db?sslkey=~%2Fada.key", "relative path '~/ada.key'"),
         (f"postgresql://ada:{SECRET}@host/db?schema=", "1 to 63 bytes"),
         (f"postgresql://ada:{SECRET}@host/db?schema={'x' * 64}", "1 to 63 bytes"),
         (f"postgresql://ada:{SECRET}@host/db?schema=pg_temp", "pg_"),
@@ -74,7 +78,7 @@ def test_a_missing_library_is_named_with_the_command_that_installs_it(monkeypatc
     with pytest.raises(PlanError) as told:
         read_url("postgresql://ada@host/db")
     assert told.value.code == "E-STATE-DRIVER"
-    assert "pip install 'mongo-offramp[postgresql]'" in told.value.message
+    assert f"{sys.executable} -m pip install -r requirements/postgresql.txt" in told.value.message
 
 
 @pytest.mark.parametrize(
