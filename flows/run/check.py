@@ -223,7 +223,7 @@ def _look_into_state(
     except PlanError as error:
         return _StateCheck(f"{place}: cannot be used", [RouteFaults("", [error])])
     except TransientError as error:
-        return _StateCheck(f"{place}: does not answer", [RouteFaults("", [], [error])])
+        return _StateCheck(f"{place}: cannot be used now", [RouteFaults("", [], [error])])
     try:
         resolved = [resolve_expires(route, checks[route.name].expires) for route in routes]
         changes = {route.name: preflight.find_changes(state, route, checks[route.name]) for route in resolved}

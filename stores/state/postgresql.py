@@ -21,9 +21,9 @@ from sqlalchemy.dialects import postgresql as dialect
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
 
-from stores.errors import OfframpError, TransientError
+from stores.errors import OfframpError
 from stores.state.postgresql_checks import driver_of, look
-from stores.state.postgresql_faults import fault_at_opening, fault_at_work, gone
+from stores.state.postgresql_faults import fault_at_opening, fault_at_work, gone, only_reads
 from stores.state.postgresql_keys import among, key_of, lift_limit, unique_by
 from stores.state.postgresql_transactions import WAIT_S, Begun, Transactions
 from stores.state.postgresql_url import PostgresqlUrl
@@ -127,7 +127,7 @@ class PostgresqlSchema:
     def reading(self) -> Iterator[Connection]:
         """Give a connection; each query sees what is committed then, and no transaction stays open."""
         try:
-            with self._engine.connect() as db:
+            with self._transactions.connect() as db:
                 yield db
         except (SQLAlchemyError, psycopg.Error) as error:
             raise fault_at_work(error, self.place) from error
@@ -158,7 +158,7 @@ class PostgresqlSchema:
     def _ensure_same(self, begun: Begun, last: int) -> None:
         """Return if the state is the one that was opened, and has all that this process has committed to it."""
         if begun.standby:
-            raise TransientError("E-STATE-BUSY", f"state {self.place} is on a standby, which only reads")
+            raise only_reads(self.place)
         if begun.identity != self._identity:
             raise gone(self.place, "its tables are others now")
         # The server numbers transactions in order, so a later one with no larger number is of an earlier copy.
@@ -180,7 +180,7 @@ class PostgresqlSchema:
         db, begun = self._transactions.begin("NULL", marked=False)
         try:
             if begun.standby:
-                raise TransientError("E-STATE-BUSY", f"state {self.place} is on a standby, which only reads")
+                raise only_reads(self.place)
             schema = sql.Identifier(self._url.schema).as_string()
             db.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"offramp {self._url.schema}",))
             if not look(db, self._url):

@@ -9,6 +9,7 @@ from psycopg import sql
 from sqlalchemy.engine import Connection
 
 from stores.errors import PlanError
+from stores.state.postgresql_faults import only_reads
 from stores.state.postgresql_url import PostgresqlUrl
 
 OLDEST_SERVER = 15
@@ -19,14 +20,16 @@ OLDEST_SERVER = 15
 # administrator: of the server, of the database or of a service.
 _LOOK = """
 SELECT version() AS product, current_setting('server_version_num')::int AS version,
-    pg_encoding_to_char(d.encoding) AS encoding, current_user::text AS "user", d.datname::text AS database,
+    current_setting('transaction_read_only') = 'on' AS only_reads, pg_encoding_to_char(d.encoding) AS encoding,
+    current_user::text AS "user", d.datname::text AS database,
     has_database_privilege(d.oid, 'CREATE') AS may_make_schema, n.oid IS NOT NULL AS there,
     coalesce(has_schema_privilege(n.oid, 'USAGE'), false) AS may_use,
     coalesce(has_schema_privilege(n.oid, 'CREATE'), false) AS may_make_tables,
     EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = n.oid AND c.relkind = 'r') AS tables,
-    EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = n.oid AND c.relkind = 'r' AND NOT (
-        has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
-        AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE'))) AS closed,
+    EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = n.oid AND NOT CASE c.relkind
+        WHEN 'r' THEN has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
+            AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE')
+        WHEN 'S' THEN has_sequence_privilege(c.oid, 'USAGE') ELSE true END) AS closed,
     (SELECT min(p.nspname::text) FROM pg_namespace p JOIN pg_roles o ON o.oid = p.nspowner
         WHERE p.nspname = ANY (current_schemas(false)) AND (
             NOT (o.rolname = current_user OR o.rolsuper OR p.nspname = 'public')
@@ -39,7 +42,10 @@ WHERE d.datname = current_database()
 
 
 def look(db: Connection, url: PostgresqlUrl) -> bool:
-    """Return whether the schema is there; raises PlanError where the server or rights do not suffice, or are unsafe."""
+    """Return whether the schema is there; raises PlanError where the server or rights do not suffice, or are unsafe.
+
+    Raises TransientError E-STATE-BUSY where nothing can be written.
+    """
     found = db.exec_driver_sql(_LOOK, {"schema": url.schema}).one()
     if not found.product.startswith("PostgreSQL ") or found.version < OLDEST_SERVER * 10_000:
         raise _refused(url, f"it is {found.product.split(',')[0]}; PostgreSQL {OLDEST_SERVER} or later is needed")
@@ -52,6 +58,8 @@ def look(db: Connection, url: PostgresqlUrl) -> bool:
             " search path of this user names, and they would run with this user's rights; run ALTER ROLE"
             f" {sql.Identifier(found.user).as_string()} SET search_path = ''; as this user, who may",
         )
+    if found.only_reads:
+        raise only_reads(url.place)
     schema, user = (sql.Identifier(name).as_string() for name in (url.schema, found.user))
     database = sql.Identifier(found.database).as_string()
     if not found.there:

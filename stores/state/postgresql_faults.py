@@ -15,13 +15,15 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from stores.connection_faults import connection_fault
 from stores.errors import OfframpError, PermanentError, PlanError, TransientError
 
+_READ_ONLY: Final = "25006"
+"""What a standby says, which may take over."""
 _PASSING: Final = (
     "08",  # the connection
     "40",  # a deadlock, or a transaction that cannot be put in a row with others
     "53",  # no connection, memory or disk left
     "57",  # a server that shuts down or starts, a cancelled query
     "58",  # the system under the server
-    "25006",  # a standby, which only reads
+    _READ_ONLY,
     "25P02",  # a transaction that another error had ended
     "25P03",  # a transaction that was idle for too long
     "25P04",
@@ -29,11 +31,14 @@ _PASSING: Final = (
 )
 _GONE: Final = ("42P01", "42703", "3F000", "3D000")
 """A table, a column, a schema or the database is not there any more."""
-_PASSING_WORDS: Final = (
+_FULL_WORDS: Final = (
     "too many clients",
     "too many connections",
     "connection slots are reserved",
     "no more connections allowed",
+)
+_PASSING_WORDS: Final = (
+    *_FULL_WORDS,
     "starting up",
     "shutting down",
     "in recovery mode",
@@ -87,6 +92,20 @@ def fault_at_work(error: Exception, place: str) -> OfframpError:
     return PermanentError("E-STATE-BROKEN", f"state {place} cannot be used: {_words(error)}")
 
 
+def only_reads(place: str) -> TransientError:
+    """Return the error that nothing can be written where the state is."""
+    return TransientError(
+        "E-STATE-BUSY",
+        f"state {place} only reads: it is a standby, or default_transaction_read_only is set; name in `state` the"
+        " server that writes, which target_session_attrs=read-write finds among several hosts",
+    )
+
+
+def passes(error: Exception) -> bool:
+    """Return whether what went wrong at work may go well later."""
+    return _sqlstate(error) not in _GONE and _passes(error, unknown=True)
+
+
 def gone(place: str, what: str) -> PermanentError:
     """Return the error that the state is not the one that was opened."""
     return PermanentError(
@@ -124,12 +143,20 @@ def _passes(error: Exception, *, unknown: bool) -> bool:
     return fault is None or (fault.passes and fault.kind != "unknown_host")
 
 
-def _has(error: Exception, words: tuple[str, ...]) -> bool:
+def _has(error: BaseException, words: tuple[str, ...]) -> bool:
     text = str(error).lower()
     return any(each in text for each in words)
 
 
 def _busy(error: Exception, place: str) -> TransientError:
+    if _sqlstate(error) == _READ_ONLY:
+        return only_reads(place)
+    if _sqlstate(error) == "53300" or _has(error, _FULL_WORDS):
+        return TransientError(
+            "E-STATE-BUSY",
+            f"state {place} has no connection left: {_words(error)}; close others, raise max_connections, or put"
+            " PgBouncer before the server",
+        )
     return TransientError("E-STATE-BUSY", f"state {place} does not answer: {_words(error)}")
 
 
@@ -139,7 +166,8 @@ def _words(error: Exception) -> str:
     if isinstance(original, psycopg.Error) and original.diag.message_primary:
         return f"{original.diag.message_primary} ({original.sqlstate})"
     if isinstance(original, psycopg.OperationalError):
-        lines = [line.strip() for line in str(original).splitlines()]
+        # libpq tries more than one address, or a way without TLS, and says the same of each.
+        lines = [line.strip().removeprefix("connection failed: ") for line in str(original).splitlines()]
         return "; ".join(dict.fromkeys(filter(None, lines))) or type(original).__name__
     if isinstance(original, SQLAlchemyError) and "Timeout" in type(original).__name__:
         return "all connections of this process are at work"

@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from stores.errors import TransientError
 from stores.state.postgresql_checks import driver_of
-from stores.state.postgresql_faults import fault_at_work, lost_connection
+from stores.state.postgresql_faults import fault_at_work, lost_connection, passes
 from stores.state.postgresql_url import PostgresqlUrl
 from stores.throttling.backoff import Backoff
 
@@ -26,6 +26,8 @@ _log = logging.getLogger(__name__)
 
 WAIT_S = 30
 """For a row that another transaction has locked, and for a process that stopped within a transaction."""
+_ASK_AGAIN_S = 2.0
+"""The longest pause between two attempts to reach a server that was away."""
 _DECIDED_WITHIN_S = 60.0
 """A transaction whose connection was cut has ended by then: the server waits no longer for its next statement."""
 
@@ -62,13 +64,17 @@ class Transactions:
         driver_of(db).execute(f"DELETE FROM {self._table} WHERE at < now() - interval '7 days'")  # noqa: S608
 
     def begin(self, identity: str, *, marked: bool = True) -> tuple[Connection, Begun]:
-        """Return a transaction; a connection that proves to be lost is replaced, once, as nothing was written by it.
+        """Return a transaction.
+
+        As nothing was written by it yet, a connection that proves to be lost is replaced, and a server that does not
+        answer is asked again for half a minute, or until this process is to stop.
 
         `identity` is an expression, whose value is that of the transaction. Without `marked`, for the one that makes
         the tables, a commit whose connection is lost counts as failed.
         """
-        for attempt in (1, 2):
-            db = self._engine.connect()
+        backoff, replaced = Backoff(WAIT_S, most_s=_ASK_AGAIN_S), False
+        while True:
+            db = self.connect(backoff)
             try:
                 db.begin()
                 session = str(db.connection.info.setdefault("session", uuid4().hex))
@@ -82,9 +88,27 @@ class Transactions:
                 if was_lost:
                     db.invalidate()
                 db.close()
-                if not (was_lost and attempt == 1 and isinstance(error, psycopg.OperationalError)):
+                if not isinstance(error, SQLAlchemyError | psycopg.Error) or not passes(error):
                     raise
-        raise AssertionError("the second attempt returns or raises")
+                # The first connection may have been lost long ago.
+                if (replaced or not was_lost) and not self._waits(backoff):
+                    raise
+                replaced = True
+
+    def connect(self, backoff: Backoff | None = None) -> Connection:
+        """Return a connection; a server that does not answer is asked again as long as by `begin`."""
+        backoff = backoff or Backoff(WAIT_S, most_s=_ASK_AGAIN_S)
+        while True:
+            try:
+                return self._engine.connect()
+            except (SQLAlchemyError, psycopg.Error) as error:
+                if not passes(error) or not self._waits(backoff):
+                    raise
+
+    def _waits(self, backoff: Backoff) -> bool:
+        """Return whether the state is to be asked again, after a wait."""
+        _log.info("state %s does not answer; it is asked again for half a minute", self._place)
+        return backoff.wait()
 
     def commit(self, db: Connection, begun: Begun) -> None:
         """The transaction is committed; raises TransientError if it was not, whatever became of its connection."""

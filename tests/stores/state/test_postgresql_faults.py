@@ -88,6 +88,30 @@ def test_what_is_not_there_any_more_is_gone(sqlstate: str) -> None:
     assert (type(fault), fault.code) == (PermanentError, "E-STATE-GONE")
 
 
+def test_the_same_words_of_two_attempts_are_shown_once() -> None:
+    error = psycopg.OperationalError("\n".join([str(refusal('FATAL:  password authentication failed for "ada"'))] * 2))
+    assert fault_at_opening(error, PLACE).message.count("authentication failed") == 1
+    # As libpq says it: only the first attempt is introduced.
+    second = str(error).splitlines()[1].removeprefix("connection failed: ")
+    error = psycopg.OperationalError(f"{str(error).splitlines()[0]}\n{second}")
+    assert fault_at_opening(error, PLACE).message.count("authentication failed") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (code("53300"), "raise max_connections"),
+        (refusal("FATAL:  remaining connection slots are reserved for roles"), "raise max_connections"),
+        (code("25006"), "name in `state` the server that writes"),
+    ],
+    ids=str,
+)
+def test_what_passes_only_if_a_person_acts_says_what_to_do(error: Exception, advice: str) -> None:
+    for fault in (fault_at_opening(error, PLACE), fault_at_work(error, PLACE)):
+        assert advice in fault.message
+        assert "does not answer" not in fault.message
+
+
 def test_only_an_error_that_the_server_has_decided_leaves_no_commit_in_doubt() -> None:
     assert [lost_connection(code(each)) for each in ("40001", "40P01", "23505", "25P03")] == [False] * 4
     assert [lost_connection(code(each)) for each in ("57P01", "57P02", "08006", "58030")] == [True] * 4
