@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from flows.plan.model import Route
-from flows.replication.rescan import RESCANNED
+from flows.replication.rescan import rescanned_at
 from flows.reporting.model import Following
 from stores.contract.changes import StreamPosition
 from stores.errors import OfframpError, PermanentError
@@ -36,7 +36,7 @@ class FirstPosition:
         A source without changes, or whose user may not read them, can be copied, but not followed.
         """
         if route.keys.sync == "rescan":
-            self._syncs.begin(lease, RESCANNED)
+            self._syncs.begin(lease, rescanned_at(time.time()))
             return
         if route.keys.watermark is not None:
             self._syncs.begin(lease, database.watermark(route.collection, route.keys.watermark).begin())

@@ -18,8 +18,8 @@ from stores.state.leases import Lease
 from stores.state.state import State
 
 _STOPPED = "stopped by a signal during its rescan; the next begins again"
-RESCANNED = StreamPosition(0, b"rescan")
-"""Where a route begins that is rescanned; the token says that it is no position in a stream."""
+RESCAN_TOKEN = b"rescan"
+"""The token of a position that is none in a stream: only its time says something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,11 @@ class _RecordingSource:
         self.source.advance(time)
 
 
+def rescanned_at(seconds: float) -> StreamPosition:
+    """Return the position of a target that holds what its documents were at this time, since 1970, or later."""
+    return StreamPosition(int(seconds) << 32, RESCAN_TOKEN)
+
+
 def rescan(state: State, lease: Lease, readable: Readable, applier: Applier, stop: Stop) -> None:
     """The target holds what each document is now, and nothing of those that an earlier pass saw and this one did not.
 
@@ -58,9 +63,8 @@ def rescan(state: State, lease: Lease, readable: Readable, applier: Applier, sto
     `stop` ended it; the next begins again, and copies what it has to only.
     """
     scans = state.document_hashes
-    began = time.time()
+    position = rescanned_at(time.time())
     number = scans.last_pass(lease.route) + 1
-    position = StreamPosition(int(began) << 32, RESCANNED.token)
     source = applier.source
     for scanned in scan(readable, Partition(0)):
         raise_if_stopped(stop, _STOPPED)

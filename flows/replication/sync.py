@@ -32,7 +32,7 @@ from flows.plan.model import Plan, Route, digest
 from flows.replication.applier import Applier
 from flows.replication.positions import sync_status
 from flows.replication.refusals import as_halted, halt_message, raise_common, refuse_unsyncable
-from flows.replication.rescan import RESCANNED, rescan
+from flows.replication.rescan import RESCAN_TOKEN, rescan, rescanned_at
 from flows.replication.sweep import sweep
 from flows.reporting.evidence import Evidence, Failures
 from flows.reporting.model import Report, Swept
@@ -187,9 +187,9 @@ class _Sync:
                 "E-SYNC-BACKFILL", "records of an earlier run are still to be deleted; run backfill, which resumes"
             )
         if sync_state is None and route.keys.sync == "rescan":
-            self.state.sync_positions.begin(lease, RESCANNED)  # It goes by no position, so any time will do.
+            self.state.sync_positions.begin(lease, rescanned_at(known.started))
             sync_state = self.state.sync_positions.get(route.name)
-        if sync_state is None or (sync_state.position.token == RESCANNED.token) != (route.keys.sync == "rescan"):
+        if sync_state is None or (sync_state.position.token == RESCAN_TOKEN) != (route.keys.sync == "rescan"):
             raise PlanError(
                 "E-SYNC-POSITION",
                 f"its backfill noted no position to go on from with sync: {route.keys.sync}; start over with backfill"
@@ -346,6 +346,8 @@ class _Sync:
         self._behind_s = time.time() - (changes.now() >> 32)
         self._measured_at = time.monotonic()
         for name, applier in list(self.appliers.items()):
+            if self.by_name[name].keys.sync != "stream":
+                continue  # It needs no changes that the source keeps.
             lag_s = self._lag_s(applier.position)
             if self.window_s is not None and lag_s > max(_POLL_EVERY_S, self.window_s / 2):
                 _log.warning(

@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -356,7 +356,13 @@ def test_a_rescan_and_a_watermark_find_what_changed_where_there_is_no_stream(
             "dated": {**keys, "key": f"{unique}d:{{_id}}", "sync": "watermark", "watermark": "at"},
         },
     )
+    began = now().replace(microsecond=0)
     assert offramp("backfill", plan, folder=tmp_path).code == 0
+    with closing(State(f"sqlite:///{tmp_path / 'state.db'}", "plan")) as state:
+        noted = state.sync_positions.get("scanned")
+    # Until its first pass has ended, a rescanned route is as far as its copy, not as 1970.
+    assert noted is not None
+    assert noted.position.time >> 32 >= began.timestamp()
     things.delete_one({"_id": 1})  # Before the first pass, which has nothing to compare with.
     for round_ in range(2):
         things.update_one({"_id": 2}, {"$set": {"n": -round_, "at": now()}})

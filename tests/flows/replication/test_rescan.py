@@ -6,7 +6,7 @@ from pathlib import Path
 
 from flows.copying.projection import Projection
 from flows.replication.applier import Applier
-from flows.replication.rescan import RESCANNED, rescan
+from flows.replication.rescan import rescan, rescanned_at
 from mappers.contract import Addressing, Losses
 from mappers.redis.records import String
 from mappers.transforms.steps import unchanged
@@ -46,7 +46,7 @@ def test_a_document_that_is_there_again_when_it_was_found_gone_is_looked_for_by_
     projection = Projection(Keyed(), Losses(), (String,), naming=unchanged)
     source = Whole(both)
     applier = Applier(
-        source, projection, target, state.journal(lease), lambda *_, **__: None, RESCANNED, advancing=False
+        source, projection, target, state.journal(lease), lambda *_, **__: None, rescanned_at(0), advancing=False
     )
 
     def held(read: list[dict[str, int]], asked: list[dict[str, int]]) -> list[str]:
