@@ -106,7 +106,12 @@ def _written(file: Path) -> Iterator[BinaryIO]:
     from stores.private_paths import UnsafePathError, make_private_folder
 
     if file == _STREAM:
-        yield binary_stdout()
+        try:
+            yield binary_stdout()
+        except BrokenPipeError:
+            raise  # Its reader has said why.
+        except OSError as error:
+            raise _unusable(file, error) from error
         return
     try:
         make_private_folder(file.parent)
@@ -147,6 +152,8 @@ def _read(file: Path) -> Iterator[BinaryIO]:
 
 
 def _unusable(file: Path, error: OSError) -> PlanError:
+    if file == _STREAM:
+        return PlanError("E-STATE-FILE", f"standard output cannot be written: {error.strerror or error}; export again")
     return PlanError("E-STATE-FILE", f"{str(file)!r} cannot be used: {error.strerror or error}; name another file")
 
 

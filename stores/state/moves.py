@@ -132,8 +132,8 @@ def record_move(db: Connection, plan: str, move: Move, now: float) -> None:
 def _refusal(move: Move, plan: str, place: str) -> str:
     if not move.is_complete:
         return (
-            f"the export of plan {plan!r} from state {place!r} into {move.place!r} is under way, or did not end; run it"
-            " again, or take the state back: offramp state reopen PLAN"
+            f"the export of plan {plan!r} from state {place!r} into {move.place!r} is under way, or did not end;"
+            " export again, into a file that is not there yet, or take the state back: offramp state reopen PLAN"
         )
     return (
         f"the state of plan {plan!r} was exported from {place!r} into {move.place!r}, and goes on where that file was"

@@ -250,6 +250,21 @@ def test_a_state_moves_through_a_pipe(copied: Path, tmp_path: Path) -> None:
     assert offramp("verify", copied, folder=tmp_path).code == 0
 
 
+def test_an_export_whose_pipe_takes_no_more_leaves_the_state_open(copied: Path, tmp_path: Path) -> None:
+    with open("/dev/full", "wb") as full:
+        exported = subprocess.run(
+            [sys.executable, "-m", "flows.cli.main", "state", "export", str(copied), "-"],
+            cwd=tmp_path,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=LIMIT_S,
+        )
+    assert exported.returncode == 2
+    assert "E-STATE-FILE standard output cannot be written: No space left on device" in exported.stderr
+    assert offramp("status", copied, folder=tmp_path).code == 0
+
+
 def test_a_state_of_another_plan_or_with_a_run_at_work_does_not_move(copied: Path, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/state.db"
     held_by = "UPDATE leases SET owner = 'elsewhere/7 pid:[1] 1', expires = 9e9"
