@@ -10,7 +10,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from pydantic import Field
 
-from flows.orchestration.artifacts import copying_shown
+from flows.orchestration.artifacts import copying_shown, verifying_shown
 from flows.orchestration.ending import Ending, call_flow, end_flow
 from flows.orchestration.plan_source import find_plan, name_run, open_plan
 from flows.orchestration.report_ending import end_with_report
@@ -58,7 +58,11 @@ def backfill(
         refuse_unwritable(folder)
         chosen = loaded.chosen(routes or ())
         options = VerifyOptions(verify, show_values=show_values)
-        with prefect_workers(loaded, source, stop) as workers, copying_shown(loaded, chosen):
+        with (
+            prefect_workers(loaded, source, stop) as workers,
+            copying_shown(loaded, chosen),
+            verifying_shown(loaded, chosen),
+        ):
             made = wait_for_routes(
                 lambda: run_backfill(Run(loaded, chosen, workers, stop), options, restart=restart), wait_minutes
             )

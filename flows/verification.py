@@ -10,6 +10,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from pydantic import Field
 
+from flows.orchestration.artifacts import verifying_shown
 from flows.orchestration.ending import Ending, call_flow, end_flow
 from flows.orchestration.plan_source import find_plan, name_run, open_plan
 from flows.orchestration.report_ending import end_with_report
@@ -65,7 +66,7 @@ def verification(
         refuse_unwritable(folder)
         chosen = loaded.chosen(routes or ())
         options = VerifyOptions(level, sample, confidence, restart, canary, show_values)
-        with prefect_workers(loaded, source, stop) as workers:
+        with prefect_workers(loaded, source, stop) as workers, verifying_shown(loaded, chosen):
             made = wait_for_routes(lambda: verify(Run(loaded, chosen, workers, stop), options), wait_minutes)
         return end_with_report(made, folder)
 

@@ -124,6 +124,42 @@ def _copied(state: State, routes: Sequence[Route], expected: dict[str, int]) -> 
 
 
 @contextmanager
+def verifying_shown(plan: Plan, routes: Sequence[Route], *, look_every_s: float = LOOK_EVERY_S) -> Iterator[None]:
+    """An artifact shows, while the body lasts, how much of the routes a full pass has compared, by the plan's state.
+
+    It is for workers of a cluster, which show nothing themselves. A route is there from the beginning of its pass on.
+    """
+    if plan.run.runner not in ("dask", "ray"):
+        yield
+        return
+    compared: dict[str, int] = {}
+    about: dict[str, int] = {}
+    with open_state(plan) as state:
+
+        def measure() -> Far | None:
+            found = {route.name: state.verification.compared(route.name) for route in routes}
+            ended = [name for name in compared if found[name] is None]
+            compared.update({name: read for name, read in found.items() if read is not None})
+            compared.update({name: about[name] for name in ended})
+            if new := [route for route in routes if route.name in compared and route.name not in about]:
+                with open_source(plan) as database:
+                    about.update({route.name: route.source(database).estimate() for route in new})
+            about.update({name: max(about[name], read) for name, read in compared.items()})
+            return _compared(compared, about) if compared else None
+
+        with shown(artifact_key(plan.name, "verify-progress"), measure, look_every_s):
+            yield
+
+
+def _compared(compared: Mapping[str, int], about: Mapping[str, int]) -> Far:
+    words = [
+        plain(f"{name}: {number(read)} of about {counted(about[name], 'document')} compared")
+        for name, read in compared.items()
+    ]
+    return 100.0 * sum(compared.values()) / max(1, sum(about.values())), "\n".join(words)
+
+
+@contextmanager
 def catching_up_shown(plan: Plan) -> Iterator[SyncObserver]:
     """Yield an observer of a sync; an artifact shows the sync's progress while the body lasts."""
     latest: list[Sequence[RouteProgress]] = []
@@ -145,10 +181,11 @@ def catching_up_shown(plan: Plan) -> Iterator[SyncObserver]:
 
 
 @contextmanager
-def shown(key: str, measure: Callable[[], Far], look_every_s: float = LOOK_EVERY_S) -> Iterator[None]:
+def shown(key: str, measure: Callable[[], Far | None], look_every_s: float = LOOK_EVERY_S) -> Iterator[None]:
     """An artifact shows what `measure` returns, every `look_every_s` while the body lasts and at its end.
 
-    A body that ends before the first look has no artifact. An error of the artifact is logged and ends nothing.
+    A body that ends before the first look has no artifact, nor has one while None is returned. An error of the artifact
+    is logged and ends nothing.
     """
     stop = threading.Event()
     # The artifact belongs to the run at hand, which a thread of its own would not know of.
@@ -164,18 +201,18 @@ def shown(key: str, measure: Callable[[], Far], look_every_s: float = LOOK_EVERY
         showing.join(LOOK_EVERY_S)
 
 
-def _keep_showing(key: str, measure: Callable[[], Far], look_every_s: float, stop: threading.Event) -> None:
+def _keep_showing(key: str, measure: Callable[[], Far | None], look_every_s: float, stop: threading.Event) -> None:
     artifact: UUID | None = None
     while True:
         ended = stop.wait(look_every_s)
         if ended and artifact is None:
             return
         try:
-            percent, words = measure()
-            if artifact is None:
-                artifact = cast(UUID, create_progress_artifact(percent, key=key, description=words))
-            else:
-                update_progress_artifact(artifact, percent, description=words)
+            far = measure()
+            if far is not None and artifact is None:
+                artifact = cast(UUID, create_progress_artifact(far[0], key=key, description=far[1]))
+            elif far is not None and artifact is not None:
+                update_progress_artifact(artifact, far[0], description=far[1])
         except OfframpError as error:
             _log.warning("no progress to show: %s", error)
         except Exception as error:  # noqa: BLE001 - a server that is away must not end a run that needs none

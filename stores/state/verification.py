@@ -243,6 +243,13 @@ class Verification:
         with self._database.reading() as db:
             return list(db.execute(sa.select(pass_parts.c.number).where(where).order_by(pass_parts.c.number)).scalars())
 
+    def compared(self, route: str) -> int | None:
+        """Return how many documents the route's pass has compared, by its checkpoints; None without a pass."""
+        here = sa.and_(self._database.where(pass_parts, route), pass_parts.c.stage == "compare")
+        with self._database.reading() as db:
+            tallies = db.execute(sa.select(pass_parts.c.tally).where(here)).scalars().all()
+        return sum(json.loads(tally).get("read", 0) for tally in tallies) if tallies else None
+
     def vectors(self, route: str, number: int | None = None) -> Mapping[str, bytes]:
         """Return what the part has sketched up to its position; without a number what all parts that are done have."""
         part = _ALL if number is None else number

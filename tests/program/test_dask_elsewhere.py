@@ -22,6 +22,7 @@ from prefect_servers import LIMIT_S, PrefectServer, prefect_server
 from pymongo.database import Database
 from waiting import until
 
+from flows.orchestration.artifacts import artifact_key
 from stores.state.work_requests import LOOK_EVERY_S
 
 DOCUMENTS = 3_000
@@ -96,13 +97,13 @@ class Site:
             **keys,
         )
 
-    def start(self, plan: Path) -> Any:
-        """Start a backfill."""
-        return start("backfill", plan, "--json", folder=self.folder, environment=self.environment)
+    def start(self, plan: Path, command: str = "backfill") -> Any:
+        """Start a command."""
+        return start(command, plan, "--json", folder=self.folder, environment=self.environment)
 
-    def run(self, plan: Path) -> Finished:
+    def run(self, plan: Path, *options: str) -> Finished:
         """Run a backfill to its end."""
-        return offramp_process("backfill", plan, "--json", folder=self.folder, environment=self.environment)
+        return offramp_process("backfill", plan, *options, "--json", folder=self.folder, environment=self.environment)
 
     def stopped(self) -> bool:
         """Return whether the state tells the workers of a run to stop."""
@@ -163,6 +164,32 @@ def test_workers_elsewhere_need_the_state_and_the_environment_alone(
             (site.gates / "go").touch()
             row = ended(command)
     assert is_clean(row), row
+
+
+def test_a_verification_on_a_cluster_shows_how_far_its_checkpoints_are(
+    dask: DaskProcesses, site: Site, stores: Stores, server: PrefectServer, unique: str
+) -> None:
+    plan = site.plan(dask.address, partitions=2, workers=2)
+
+    def shown() -> list[str]:
+        """What the artifact says now, nothing before it is there."""
+        found = server.get(f"artifacts/{artifact_key(unique, 'verify-progress')}/latest")
+        return [found.json()["description"]] if found.is_success else []
+
+    with dask.worker("first", SECRET_REDIS=stores.redis):
+        assert site.run(plan, "--verify", "none").code == 0
+        assert shown() == []
+        (site.gates / "wait").touch()
+        command = site.start(plan, "verify")
+        until(site.reached, "worker at the gate", dask.log("first"), limit_s=LIMIT_S)
+        [before] = until(shown, "progress", server.log, limit_s=LIMIT_S)
+        (site.gates / "go").touch()
+        row = ended(command)
+    assert is_clean(row), row
+    whole = "3 000 of about 3 000 documents compared"
+    assert before.endswith(" of about 3 000 documents compared"), before
+    assert not before.endswith(whole), before
+    assert shown() == [f"things: {whole}"]
 
 
 def test_a_paused_worker_that_wakes_up_counts_nothing_twice(dask: DaskProcesses, site: Site, stores: Stores) -> None:

@@ -75,6 +75,19 @@ def test_parts_that_are_done_leave_the_sum_of_what_they_have_seen(state: State, 
     assert room.vectors("orders")["expected"] == b"37"
 
 
+def test_what_a_pass_has_compared_is_counted_by_its_checkpoints(state: State, lease: Lease) -> None:
+    room = state.verification
+    assert room.compared("orders") is None
+    room.begin(lease, SCOPE, 1, [Partition(0, None, b"m"), Partition(1, b"m", None)], SHAPE)
+    assert room.compared("orders") == 0
+    room.checkpoint(lease, 0, None, Tally(read=100))  # A share of the listing.
+    for number, read in ((1, 3), (1, 5), (2, 4)):
+        room.checkpoint(lease, number, None, Tally(read=read))
+    assert room.compared("orders") == 9
+    room.abandon(lease)
+    assert room.compared("orders") is None
+
+
 def test_parts_that_several_processes_end_at_once_add_up(
     state: State, lease: Lease, url: str, process: Callable[..., subprocess.Popen[str]]
 ) -> None:
