@@ -91,11 +91,15 @@ def dask_cluster(
 
 
 def _started(arguments: Mapping[str, Any]) -> Any:
-    """Return a LocalCluster whose processes answer nothing by HTTP: it asks nobody who they are."""
+    """Return a LocalCluster whose processes answer nothing by HTTP: it asks nobody who they are.
+
+    Its scheduler is in this process, and puts a folder before those that this process imports from, as workers do.
+    """
     import dask
     from distributed import LocalCluster
 
-    with dask.config.set({f"distributed.{part}.http.routes": [] for part in ("scheduler", "worker")}):
+    settings: dict[str, Any] = {f"distributed.{part}.http.routes": [] for part in ("scheduler", "worker")}
+    with dask.config.set({**settings, "temporary-directory": arguments["local_directory"]}):
         return LocalCluster(**arguments)  # type: ignore[no-untyped-call]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
+import sys
 import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -35,7 +36,7 @@ def test_a_local_cluster_takes_code_from_its_own_run_alone(starts_server: None, 
             anybody.wrap_socket(stranger).recv(1)
 
 
-def test_nobody_else_can_put_a_module_before_those_of_a_worker(
+def test_nobody_else_can_put_a_module_before_those_of_a_run(
     starts_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Dask's own folder for workers has a name that is known before, in a folder that every user may write to."""
@@ -45,6 +46,7 @@ def test_nobody_else_can_put_a_module_before_those_of_a_worker(
     monkeypatch.setattr(tempfile, "tempdir", str(shared))
 
     with dask_cluster(1, None, lambda: False):
+        assert str(shared / "dask-scratch-space") not in sys.path
         (worker,) = shared.glob("**/worker-*/")
         modes = {shared / name: (shared / name).stat().st_mode & 0o777 for name in worker.relative_to(shared).parts[:1]}
     assert list(modes.values()) == [0o700]
