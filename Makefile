@@ -1,4 +1,4 @@
-.PHONY: check lock lock-check format quick test soak chaos ray demo docs bench
+.PHONY: check lock lock-check format quick test real soak chaos ray demo docs bench
 
 check:  ## format, lint, types, layering, generated files current
 	ruff format --check .
@@ -30,10 +30,13 @@ format:
 
 # Property tests try fewer examples here than in `make test`.
 quick:  ## the tests that need no server and no other process: under a minute on two cores
-	pytest --hypothesis-profile=quick -m "not server and not process and not soak and not ray"
+	pytest --hypothesis-profile=quick -m "not server and not process and not soak and not ray and not real"
 
 test:  ## every test, on real local servers: about a quarter of an hour on two cores
 	pytest
+
+real:  ## on real servers of other makers, which are downloaded or built once: CONTRIBUTING.md says what they need
+	pytest -n 0 -m real
 
 soak:  ## the longer variants
 	pytest -m soak

@@ -10,6 +10,13 @@ from importlib.metadata import distribution
 from mappers.error_codes import Entry, entry
 
 CODES: Mapping[str, Entry] = {
+    "E-SRC-BOUNDS": entry(
+        "refused stopped",
+        "The source does not keep to the bounds of a range of `_id`, or has no way to ask for one, so that documents "
+        "would be read twice or not at all.",
+        "Run `offramp check PLAN --probe` to see what the server can do, and name it in `source.flavour`; or copy the "
+        "data into a MongoDB first.",
+    ),
     "E-SRC-EVENT-SIZE": entry(
         "ended",
         "One change of the source is larger than the 16 MB it may send, and blocks the changes after it.",

@@ -76,8 +76,9 @@ def check_plan(plan: Plan, routes: Sequence[Route], folder: Folder, stop: Stop, 
     """
     observer(_ASKING_SOURCE, 0, len(routes), "")
     source, source_error = _ask_source(plan, routes, stop)
-    with open_source(plan) if source_error is None else nullcontext():  # So that each look finds it open.
-        return _look(plan, routes, folder, stop, observer, source, source_error)
+    with open_source(plan) if source_error is None else nullcontext() as opened:  # So that each look finds it open.
+        checked = _look(plan, routes, folder, stop, observer, source, source_error)
+        return replace(checked, notes=[*(opened.differences() if opened is not None else ()), *checked.notes])
 
 
 def _impatient(route: Route) -> Route:
@@ -148,7 +149,9 @@ def _ask_source(plan: Plan, routes: Sequence[Route], stop: Stop) -> tuple[str, O
     def ask(_: Route) -> str:
         with open_source(plan) as source:
             version = source.facts([], at_once=True).version
-            return f"MongoDB {version} at {source.hosts()}, database {plan.source.database}"
+            flavour = source.flavour(at_once=True)
+            product = f"MongoDB {version}" if flavour.product == "mongodb" else flavour.describe()
+            return f"{product} at {source.hosts()}, database {plan.source.database}"
 
     # Asked for one route, as it is the same for all; a step can be left to itself while the source says nothing.
     (answer,) = take_step(preflight.CHECKING, routes[:1], ask, stop=stop, abandons=True).values()

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import Lock
+from threading import Lock, RLock
 from typing import Any, TypeVar
 
 import bson
@@ -15,8 +15,9 @@ from pymongo.errors import ProtocolError, ServerSelectionTimeoutError
 
 from stores.connection_faults import ConnectionFault, Kind, connection_fault, fault_of
 from stores.contract.stop import Stop
+from stores.mongodb.bounds import Proof
 from stores.mongodb.configuration import uses_tls
-from stores.mongodb.flavour import Flavour, recognise
+from stores.mongodb.flavour import BoundWay, Flavour, recognise
 from stores.mongodb.waiting import Waiting, let_go
 from stores.protocol_probe import PlainQuestion, TlsCheck
 from stores.sharing import Closable
@@ -76,12 +77,26 @@ class Client(MongoClient[dict[str, Any]]):
     """The driver's client with the last answers of its servers."""
 
     def __init__(
-        self, uri: str, retry_deadline_s: float, stop: Stop, *, flavour: str | None = None, **options: Any
+        self,
+        uri: str,
+        retry_deadline_s: float,
+        stop: Stop,
+        *,
+        flavour: str | None = None,
+        only_way: BoundWay | None = None,
+        **options: Any,
     ) -> None:
         """Connect lazily; raises as the driver's own does. `flavour` is the plan's key `source.flavour`."""
+        self._only_way = only_way
         self._flavour_key = flavour
         self._flavour: Flavour | None = None
         self._recognising = Lock()
+        self.proving = RLock()
+        """Kept by whoever proves a way to ask for a range."""
+        self.proofs: dict[bool, Proof] = {}
+        """The certain proofs for collections, and for views (True)."""
+        self.tried: set[bool] = set()
+        """Whether what a run asks was sent once to a collection, and to a view (True)."""
         self._waiting = Waiting(retry_deadline_s, stop)
         self.answers = Answers()
         self._tls = TlsCheck(_HELLO, encrypted=uses_tls(uri))
@@ -100,11 +115,11 @@ class Client(MongoClient[dict[str, Any]]):
 
         return self._waiting.ask(question, watch)
 
-    def flavour(self) -> Flavour:
+    def flavour(self, *, at_once: bool = False) -> Flavour:
         """Return what the server is, for which it is asked once; raises pymongo's errors while it cannot be asked."""
         with self._recognising:
             if self._flavour is None:
-                self._flavour = self.ask(lambda: recognise(self, self._flavour_key))
+                self._flavour = self.ask(lambda: recognise(self, self._flavour_key, self._only_way), at_once=at_once)
             return self._flavour
 
     @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pymongo.errors import ConfigurationError, InvalidURI
@@ -12,8 +12,11 @@ from stores.mongodb.change_stream import DatabaseChanges
 from stores.mongodb.client import Client
 from stores.mongodb.collection import CollectionSource
 from stores.mongodb.configuration import LIMITS, Connection, Limits, uri_fault
+from stores.mongodb.differences import differences
 from stores.mongodb.errors import translated, unresolved
+from stores.mongodb.flavour import BoundWay, Flavour
 from stores.mongodb.metadata import Facts, described, facts
+from stores.mongodb.probe import ProbedAbility, probe
 from stores.mongodb.sync_support import StreamAccess
 from stores.mongodb.waiting import PATIENT_S
 from stores.mongodb.watermark import Watermark
@@ -26,8 +29,18 @@ _IDLE_MS = 60_000
 class MongoDB:
     """One database, read at majority read concern where it has a replica set."""
 
-    def __init__(self, connection: Connection, *, limits: Limits = LIMITS, timing: Timing = TIMING) -> None:
-        """Connect lazily; raises PlanError for a connection string that is none."""
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        limits: Limits = LIMITS,
+        timing: Timing = TIMING,
+        only_way: BoundWay | None = None,
+    ) -> None:
+        """Connect lazily; raises PlanError for a connection string that is none.
+
+        `only_way` is the one way to ask for a range of `_id` that is tried; by default those that the server may have.
+        """
         self._connection = connection
         self._limits = limits
         self._timing = timing
@@ -41,6 +54,7 @@ class MongoDB:
                 timing.stop,
                 document_class=dict,
                 flavour=connection.flavour,
+                only_way=only_way,
                 appname="offramp",
                 serverSelectionTimeoutMS=int(1000 * max(0.1, min(10, connection.retry_deadline_s))),
                 # A server that is silent is known after a heartbeat's time and the time of its answer.
@@ -113,6 +127,21 @@ class MongoDB:
             limits=self._limits,
             timing=self._timing,
         )
+
+    def flavour(self, *, at_once: bool = False) -> Flavour:
+        """Return what the server is; see `facts` for `at_once`."""
+        with translated("the source", self._client):
+            return self._client.flavour(at_once=at_once)
+
+    def differences(self) -> Sequence[str]:
+        """Return what is done otherwise because of what the server is, a line for each thing."""
+        return list(differences(self.flavour(), self._connection.read_preference))
+
+    def probe(self, collection: str) -> Sequence[ProbedAbility]:
+        """Return what the server can do, each ability tried once on the collection; nothing is written."""
+        with translated("the source", self._client):
+            flavour = self._client.flavour()
+            return list(probe(self._client, flavour, self._connection.database, collection))
 
     def facts(self, collections: Iterable[str], *, at_once: bool = False) -> Facts:
         """Return what the server says of itself and of the unique indexes of these collections.

@@ -26,6 +26,12 @@ from stores.mongodb.client import Client
 
 _ACTION = re.compile(r"\(action: (\w+)\)|to execute command \{ ?(\w+):|to do action \[(\w+)\]")
 """The name of what was refused; what follows it in the server's text may be values of a query."""
+_NESTED = re.compile(r"\{.*\}")
+"""A document within the server's text, which may have values of the user's."""
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+_WORD = re.compile(r"\$?[A-Za-z]{1,40}")
+"""What a server may quote of a command: an operator, an option."""
+_LONGEST_TEXT = 200
 _SRV = re.compile(r"_\w+\._tcp\.[\w.-]+")
 
 _ADVICE: Mapping[Kind, str] = {
@@ -46,9 +52,9 @@ _ADVICE: Mapping[Kind, str] = {
 }
 
 
-def translated(collection: str, client: Client) -> AbstractContextManager[None]:
-    """The driver's errors of reading the collection come out as this program's own."""
-    return translating(lambda error: translate(collection, error, client))
+def translated(collection: str, client: Client, operation: str = "the read") -> AbstractContextManager[None]:
+    """The driver's errors of reading the collection come out as this program's own; a refusal names the operation."""
+    return translating(lambda error: translate(collection, error, client, operation))
 
 
 @contextmanager
@@ -60,7 +66,7 @@ def translating(translate: Callable[[PyMongoError], OfframpError]) -> Iterator[N
         raise translate(error) from error
 
 
-def translate(what: str, error: PyMongoError, client: Client) -> OfframpError:
+def translate(what: str, error: PyMongoError, client: Client, operation: str = "the read") -> OfframpError:
     """Return the error of reading a collection, or what is named, by who must act; what is unknown needs a person."""
     name = type(error).__name__
     if isinstance(error, ConfigurationError) and (found := unresolved(what, error)) is not None:
@@ -75,9 +81,23 @@ def translate(what: str, error: PyMongoError, client: Client) -> OfframpError:
             return TransientError("E-SRC-AWAY", f"reading {what!r}: the source interrupted the read ({code})")
         if code in AUTH_CODES:
             return PermanentError("E-SRC-AUTH", f"reading {what!r}: {refused_access(error)}")
-        known = (error.details or {}).get("codeName", "no name")
-        return PermanentError("E-SRC-REFUSED", f"reading {what!r}: the source refused the read ({known}, {code})")
+        return PermanentError(
+            "E-SRC-REFUSED",
+            f"reading {what!r}: the source refused {operation} ({refusal(error)}). If the server is not what"
+            " offramp check says it is, name it in source.flavour; offramp check --probe shows what it can do",
+        )
     return PermanentError("E-SRC-FAILED", f"reading {what!r}: {name}")
+
+
+def refusal(error: OperationFailure) -> str:
+    """Return the code of a refusal, its name and the server's own text, without values that the text may quote."""
+    details = error.details or {}
+    text = " ".join(str(details.get("errmsg", "")).split())
+    text = _QUOTED.sub(
+        lambda quoted: quoted[0] if _WORD.fullmatch(quoted[0][1:-1]) else "...", _NESTED.sub("{...}", text)
+    )
+    named = ", ".join(str(each) for each in (details.get("codeName"), error.code) if each is not None) or "no code"
+    return f"{named}: {text[:_LONGEST_TEXT]}" if text else named
 
 
 def refused_access(error: OperationFailure) -> str:

@@ -7,8 +7,8 @@ or tries a command to see whether the server knows it: a new ability is a row of
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from pymongo import MongoClient
@@ -18,6 +18,8 @@ from stores.mongodb.answer_codes import LOGIN_CODE, TRANSIENT_CODES
 
 Product = Literal["mongodb", "documentdb", "other"]
 Version = tuple[int, ...]
+BoundWay = Literal["index", "expression", "brackets"]
+"""How a range of `_id` may be asked for; see `bounds`."""
 
 _NAMES: Mapping[Product, str] = {"mongodb": "MongoDB", "documentdb": "Amazon DocumentDB", "other": "another server"}
 _KEY = re.compile(r"(?P<product>mongodb|documentdb|other)(?:-(?P<version>\d+(?:\.\d+){0,2}))?")
@@ -54,6 +56,9 @@ _ABILITIES: Mapping[str, _Since] = {
     "oplog": _Since(mongodb=_ANY),
     "statistics": _Since(mongodb=_ANY, documentdb=_ANY, other=_ANY),
     "collection_uuid": _Since(mongodb=_ANY, other=_ANY),
+    "index_bounds": _Since(mongodb=_ANY, documentdb=(8, 0, 1)),
+    "expressions": _Since(mongodb=_ANY, documentdb=_ANY),
+    "nan": _Since(mongodb=_ANY, documentdb=_ANY),
     "sample": _Since(mongodb=_ANY, documentdb=_ANY),
     "disk_use_on_find": _Since(mongodb=_ANY),
     "views": _Since(mongodb=_ANY, documentdb=(8, 0), other=_ANY),
@@ -81,10 +86,16 @@ class Flavour:
     """Whether it is a mongos, the router of a cluster of shards."""
     given: bool = False
     """Whether the plan says what it is."""
+    only_way: BoundWay | None = None
+    """The one way to ask for a range of `_id` that is tried; by default those that it may have."""
 
     def describe(self) -> str:
-        """Return the product and its version for people, such as `Amazon DocumentDB 5.0.2`."""
-        return " ".join(filter(None, (self.name or _NAMES[self.product], ".".join(map(str, self.version)))))
+        """Return the product and its version for people, such as `Amazon DocumentDB 5.0.2`.
+
+        Of another server only the name: what it calls itself is the version of a MongoDB.
+        """
+        name = self.name or _NAMES[self.product]
+        return name if self.product == "other" or not self.version else f"{name} {'.'.join(map(str, self.version))}"
 
     @property
     def causal_reads(self) -> bool:
@@ -164,6 +175,23 @@ class Flavour:
         return self._has("collection_uuid")
 
     @property
+    def bound_ways(self) -> Sequence[BoundWay]:
+        """The ways to ask for a range of `_id`, best first; which of them it obeys is proven."""
+        if self.only_way is not None:
+            return (self.only_way,)
+        return ("index", "expression", "brackets") if self._has("index_bounds") else ("expression", "brackets")
+
+    @property
+    def expressions(self) -> bool:
+        """Whether an aggregation can compare and choose ($cond, $lt, $literal)."""
+        return self._has("expressions")
+
+    @property
+    def nan(self) -> bool:
+        """Whether it can be asked for the number that is none; FerretDB closes the connection at it."""
+        return self._has("nan")
+
+    @property
     def sample(self) -> bool:
         """Whether it draws documents at random ($sample)."""
         return self._has("sample")
@@ -191,7 +219,7 @@ def key_fault(key: str) -> str:
     return f"is {key!r}; write mongodb, documentdb or other, or one of them with a version, such as documentdb-5.0"
 
 
-def recognise(client: MongoClient[dict[str, Any]], key: str | None) -> Flavour:
+def recognise(client: MongoClient[dict[str, Any]], key: str | None, only_way: BoundWay | None = None) -> Flavour:
     """Ask the server what it is; the plan's `source.flavour` overrides its answer.
 
     Raises pymongo's errors of a server that does not answer or refuses the login.
@@ -200,7 +228,7 @@ def recognise(client: MongoClient[dict[str, Any]], key: str | None) -> Flavour:
     build_info = _answer(client, "buildInfo")
     # No other product knows this command: each says that there is none, in words and with a code of its own.
     engine = _answer(client, "getEngineVersion") if key is None or key.startswith("documentdb") else {}
-    return decide(hello, build_info, engine, key)
+    return replace(decide(hello, build_info, engine, key), only_way=only_way)
 
 
 def decide(

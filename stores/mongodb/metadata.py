@@ -42,6 +42,8 @@ class CollectionMetadata:
     """How large its documents are, 0 where nothing tells."""
     size_bytes: int = 0
     """How large they are together, 0 where nothing tells."""
+    collated: bool = False
+    """Whether a collation of its own orders its texts."""
 
 
 def described(client: Client, flavour: Flavour, name: str, collection: str) -> CollectionMetadata:
@@ -84,6 +86,7 @@ def described(client: Client, flavour: Flavour, name: str, collection: str) -> C
         before_images=bool(options.get("changeStreamPreAndPostImages", {}).get("enabled")),
         average_bytes=int(sizes.get("avgObjSize") or 0),
         size_bytes=int(sizes.get("size") or 0),
+        collated=options.get("collation", {}).get("locale", "simple") != "simple",
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -26,6 +27,9 @@ _ID_ALONE: Mapping[str, Any] = {"$project": {"_id": 1}}
 _BY_ID: Mapping[str, Any] = {"$sort": {"_id": 1}}
 
 
+COUNT_BY_TYPE: Mapping[str, Any] = {"$group": {"_id": {"$type": "$_id"}, "documents": {"$sum": 1}}}
+
+
 def matching(where: Mapping[str, Any]) -> Pipeline:
     """Return the stages that let through what the route's filter does."""
     return [{"$match": where}] if where else []
@@ -44,6 +48,32 @@ def sample_for_bounds(where: Mapping[str, Any], partitions: int) -> Pipeline:
     """
     number = max(partitions * _FEWEST_PER_PARTITION, min(partitions * _SAMPLES_PER_PARTITION, _SAMPLES_FOR_BOUNDS))
     return [{"$sample": {"size": number}}, *matching(where), _ID_ALONE, _BY_ID]
+
+
+def strides(
+    position_past: Callable[[bytes | None, bytes | None, int], bytes | None], documents: int, partitions: int
+) -> list[bytes]:
+    """Return positions in order that cut about so many documents into so many equal parts, the first one included.
+
+    `position_past` returns the position so many documents past one, given that one, an end or None, and the number.
+    """
+    positions: list[bytes] = []
+    at = position_past(None, None, 0)
+    while at is not None and len(positions) < partitions:
+        positions.append(at)
+        at = position_past(at, None, max(1, documents // partitions))
+    return positions
+
+
+def drawn(positions: Iterable[bytes], number: int) -> list[bytes]:
+    """Return so many of the positions, drawn uniformly, each once; all if there are fewer."""
+    reservoir: list[bytes] = []
+    for seen, at in enumerate(positions):
+        if seen < number:
+            reservoir.append(at)
+        elif (index := random.randrange(seen + 1)) < number:
+            reservoir[index] = at
+    return reservoir
 
 
 def partitions_between(collection: str, sampled: Sequence[bytes], partitions: int) -> list[Partition]:

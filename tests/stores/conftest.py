@@ -11,6 +11,7 @@ from mongodbs import LISTENER, Documents
 from stores.mongodb import collection as mongodb
 from stores.mongodb.configuration import LIMITS, Connection, Limits
 from stores.mongodb.database import MongoDB
+from stores.mongodb.flavour import BoundWay
 
 
 @pytest.fixture
@@ -18,8 +19,16 @@ def opened(mongodb_url: str) -> Iterator[Callable[..., MongoDB]]:
     """Open a database as the tool does, with a retry deadline that no test waits for in vain."""
     running: list[MongoDB] = []
 
-    def open_one(database: str, url: str = mongodb_url, *, limits: Limits = LIMITS, **keys: Any) -> MongoDB:
-        running.append(MongoDB(Connection(url, database, **{"retry_deadline_s": 20, **keys}), limits=limits))
+    def open_one(
+        database: str,
+        url: str = mongodb_url,
+        *,
+        limits: Limits = LIMITS,
+        only_way: BoundWay | None = None,
+        **keys: Any,
+    ) -> MongoDB:
+        connection = Connection(url, database, **{"retry_deadline_s": 20, **keys})
+        running.append(MongoDB(connection, limits=limits, only_way=only_way))
         return running[-1]
 
     yield open_one

@@ -24,3 +24,15 @@ def mixed(database: Documents) -> list[bytes]:
 def in_threes(source: Callable[..., mongodb.CollectionSource]) -> Callable[..., mongodb.CollectionSource]:
     """Return the source of a collection, read in batches of three documents."""
     return partial(source, limits=Limits(batch_documents=3))
+
+
+@pytest.fixture(params=["mongodb-index", "mongodb-expression", "mongodb-brackets", "other-brackets"])
+def ranged(
+    request: pytest.FixtureRequest, source: Callable[..., mongodb.CollectionSource]
+) -> Callable[..., mongodb.CollectionSource]:
+    """Return the source of a collection, read in batches of three documents by each way to ask for a range of `_id`.
+
+    A server of the flavour `other` draws no sample and compares nothing in an aggregation.
+    """
+    flavour, _, way = str(request.param).partition("-")
+    return partial(source, limits=Limits(batch_documents=3), only_way=way, flavour=flavour)

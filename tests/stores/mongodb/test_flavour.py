@@ -67,7 +67,7 @@ def test_a_server_is_recognised_by_its_answers_and_the_plan_overrides_them(
     assert decide(hello, build_info, engine, key) == expected
 
 
-ABILITIES = sorted(name for name, each in vars(Flavour).items() if isinstance(each, property))
+ABILITIES = sorted(name for name, each in vars(Flavour).items() if isinstance(each, property) and name != "bound_ways")
 
 
 def abilities(flavour: Flavour) -> set[str]:
@@ -87,7 +87,7 @@ def test_every_ability_is_one_of_the_newest_mongodb_and_follows_the_version() ->
 
 
 def test_amazon_documentdb_and_other_servers_have_what_their_manuals_promise() -> None:
-    fifth = {"majority_reads", "streams", "statistics", "sample"}
+    fifth = {"majority_reads", "streams", "statistics", "sample", "expressions", "nan"}
     assert abilities(Flavour("documentdb", (5, 0), (3, 0, 11799))) == fifth
     assert abilities(Flavour("documentdb", (5, 0), (3, 0, 11800))) == fifth | {"empty_answer_tokens"}
     assert abilities(Flavour("documentdb", (8, 0), (4, 0, 9))) == fifth | {"empty_answer_tokens", "views"}
@@ -98,7 +98,7 @@ def test_amazon_documentdb_and_other_servers_have_what_their_manuals_promise() -
 def test_a_flavour_is_described_for_people() -> None:
     assert Flavour("documentdb", (5, 0, 2)).describe() == "Amazon DocumentDB 5.0.2"
     assert Flavour("mongodb", (8, 0, 4)).describe() == "MongoDB 8.0.4"
-    assert Flavour("other", (7, 0, 42), name="FerretDB").describe() == "FerretDB 7.0.42"
+    assert Flavour("other", (7, 0, 42), name="FerretDB").describe() == "FerretDB"
     assert Flavour("other").describe() == "another server"
 
 

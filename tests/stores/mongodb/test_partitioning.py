@@ -6,7 +6,7 @@ import datetime as dt
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from itertools import combinations
+from itertools import combinations, islice
 from typing import Any
 
 import bson
@@ -17,12 +17,13 @@ from mongodbs import Documents, partitions_between, positions, read
 from mappers.documents.decoding import identity_type
 from stores.contract.source import Partition
 from stores.mongodb import collection as mongodb
+from stores.mongodb.configuration import LIMITS
 
 
 def test_each_partition_counts_its_own_by_type_of_id(
-    source: Callable[..., mongodb.CollectionSource], mixed: list[bytes]
+    ranged: Callable[..., mongodb.CollectionSource], mixed: list[bytes]
 ) -> None:
-    one = source("mixed")
+    one = ranged("mixed")
     for wanted in (1, 2, 3, 5, 8, 13):
         parts = one.split(wanted)
         assert one.count_by_partition(parts) == [
@@ -31,9 +32,9 @@ def test_each_partition_counts_its_own_by_type_of_id(
 
 
 def test_a_sample_is_of_distinct_documents_spread_over_all(
-    source: Callable[..., mongodb.CollectionSource], mixed: list[bytes]
+    ranged: Callable[..., mongodb.CollectionSource], mixed: list[bytes]
 ) -> None:
-    one = source("mixed")
+    one = ranged("mixed")
     everything = positions(read(one))
     assert sorted(one.sample(10 * len(everything))) == sorted(everything)
     drawn = {at for _ in range(30) for at in one.sample(3)}
@@ -44,26 +45,26 @@ def test_a_sample_is_of_distinct_documents_spread_over_all(
 
 @pytest.mark.parametrize("partitions", [1, 2, 3, 8, 100])
 def test_partitions_of_mixed_ids_cover_everything_once(
-    mixed: list[bytes], in_threes: Callable[..., mongodb.CollectionSource], partitions: int
+    mixed: list[bytes], ranged: Callable[..., mongodb.CollectionSource], partitions: int
 ) -> None:
-    parts = in_threes("mixed").split(partitions)
+    parts = ranged("mixed").split(partitions)
     assert len(parts) <= partitions
     assert [part.number for part in parts] == [*range(len(parts))]
-    assert read(in_threes("mixed"), *parts) == mixed
+    assert read(ranged("mixed"), *parts) == mixed
 
 
 def test_after_every_position_the_rest_is_read_exactly_once(
-    mixed: list[bytes], in_threes: Callable[..., mongodb.CollectionSource]
+    mixed: list[bytes], ranged: Callable[..., mongodb.CollectionSource]
 ) -> None:
-    one = in_threes("mixed")
+    one = ranged("mixed")
     for number, at in enumerate(mixed):
         assert read(one, after=at) == mixed[number + 1 :]
 
 
 def test_a_partition_is_resumed_within_its_bounds(
-    mixed: list[bytes], in_threes: Callable[..., mongodb.CollectionSource]
+    mixed: list[bytes], ranged: Callable[..., mongodb.CollectionSource]
 ) -> None:
-    one, part = in_threes("mixed"), Partition(1, mixed[4], mixed[15])
+    one, part = ranged("mixed"), Partition(1, mixed[4], mixed[15])
     for number in range(4, 15):
         assert read(one, part, after=mixed[number]) == mixed[number + 1 : 15]
 
@@ -72,21 +73,21 @@ def test_a_partition_is_resumed_within_its_bounds(
 def test_nothing_is_passed_over_when_the_document_at_the_position_is_gone(
     database: Documents,
     mixed: list[bytes],
-    in_threes: Callable[..., mongodb.CollectionSource],
+    ranged: Callable[..., mongodb.CollectionSource],
     collection: str,
 ) -> None:
     database.create_collection("seen", viewOn="mixed", pipeline=[])
-    one = in_threes(collection)
+    one = ranged(collection)
     for number, at in enumerate(mixed):
         database.mixed.delete_one({"at": number})
         assert read(one, after=at) == mixed[number + 1 :]
 
 
 def test_any_two_documents_bound_three_partitions_that_cover_everything(
-    source: Callable[..., mongodb.CollectionSource], mixed: list[bytes]
+    ranged: Callable[..., mongodb.CollectionSource], mixed: list[bytes]
 ) -> None:
-    one = source("mixed")
-    for lower, upper in combinations(mixed, 2):
+    one = ranged("mixed")
+    for lower, upper in islice(combinations(mixed, 2), 0, None, 4):  # Each document is among these pairs.
         assert read(one, *partitions_between(lower, upper)) == mixed
 
 
@@ -104,15 +105,15 @@ def test_any_two_documents_bound_three_partitions_that_cover_everything(
     ],
 )
 def test_bounds_only_balance_the_work(
-    mixed: list[bytes], in_threes: Callable[..., mongodb.CollectionSource], bounds: tuple[Any, ...]
+    mixed: list[bytes], ranged: Callable[..., mongodb.CollectionSource], bounds: tuple[Any, ...]
 ) -> None:
-    assert read(in_threes("mixed"), *partitions_between(*bounds)) == mixed
+    assert read(ranged("mixed"), *partitions_between(*bounds)) == mixed
 
 
 def test_the_middle_of_what_is_left_bounds_two_ranges_that_cover_it(
-    mixed: list[bytes], in_threes: Callable[..., mongodb.CollectionSource]
+    mixed: list[bytes], ranged: Callable[..., mongodb.CollectionSource]
 ) -> None:
-    one = in_threes("mixed")
+    one = ranged("mixed")
     for lower, upper in combinations(range(0, len(mixed) - 1, 3), 2):
         part = Partition(5, mixed[lower], mixed[upper])
         at = one.middle(part, mixed[lower], 1)
@@ -128,7 +129,7 @@ def test_the_middle_of_what_is_left_bounds_two_ranges_that_cover_it(
 
 
 def test_twenty_thousand_documents_in_eight_partitions_lose_none_and_repeat_none(
-    database: Documents, source: Callable[..., mongodb.CollectionSource]
+    database: Documents, ranged: Callable[..., mongodb.CollectionSource]
 ) -> None:
     kinds: Sequence[Callable[[int], Any]] = [
         lambda n: n,
@@ -140,7 +141,7 @@ def test_twenty_thousand_documents_in_eight_partitions_lose_none_and_repeat_none
     ]
     ids = [None, *(kinds[number % 6](number) for number in range(19_999))]
     database.many.insert_many([{"_id": own} for own in ids], ordered=False)
-    one = source("many")
+    one = ranged("many", limits=LIMITS)
     parts = one.split(8)
     assert len(parts) == 8
     sizes = []
@@ -157,20 +158,20 @@ def test_twenty_thousand_documents_in_eight_partitions_lose_none_and_repeat_none
 
 
 def test_partitions_of_what_a_filter_lets_through_cover_everything(
-    mixed: list[bytes], source: Callable[..., mongodb.CollectionSource]
+    mixed: list[bytes], ranged: Callable[..., mongodb.CollectionSource]
 ) -> None:
     for where in ({"at": {"$gte": 3}}, {"at": 3}, {"at": -1}):
-        one = source("mixed", where)
+        one = ranged("mixed", where)
         everything = read(one)
         for wanted in (2, 5):
             assert read(one, *one.split(wanted)) == everything
 
 
 def test_a_rest_that_a_sample_tells_little_of_is_halved_by_its_index(
-    database: Documents, source: Callable[..., mongodb.CollectionSource]
+    database: Documents, ranged: Callable[..., mongodb.CollectionSource]
 ) -> None:
     database.many.insert_many([{"_id": number if number % 2 else f"k{number:05d}"} for number in range(20_000)])
-    one = source("many")
+    one = ranged("many", limits=LIMITS)
     everything = positions(read(one))
     for part, after in ((Partition(0), everything[-140]), (Partition(0, None, everything[900]), everything[760])):
         at = one.middle(part, after, 100)

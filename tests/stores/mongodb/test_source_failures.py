@@ -9,6 +9,7 @@ from typing import Any
 import bson
 import pytest
 from mongodbs import Documents, failing, partitions_between, read
+from pymongo.errors import OperationFailure
 
 from flows.demo import servers
 from stores.contract.source import Partition
@@ -16,6 +17,7 @@ from stores.errors import PermanentError, PlanError, TransientError
 from stores.mongodb import collection as mongodb
 from stores.mongodb.configuration import Connection, Limits
 from stores.mongodb.database import MongoDB
+from stores.mongodb.errors import refusal
 
 
 @pytest.mark.parametrize("times", [1, 2])
@@ -30,11 +32,11 @@ from stores.mongodb.database import MongoDB
 def test_a_cursor_that_dies_is_reopened_and_nothing_is_lost_or_repeated(
     database: Documents,
     mixed: list[bytes],
-    in_threes: Callable[..., mongodb.CollectionSource],
+    ranged: Callable[..., mongodb.CollectionSource],
     times: int,
     how: Mapping[str, Any],
 ) -> None:
-    one = in_threes("mixed")
+    one = ranged("mixed")
     with failing(database, times, "getMore", **how):
         assert read(one) == mixed
     with failing(database, times, "getMore", **how):
@@ -42,18 +44,18 @@ def test_a_cursor_that_dies_is_reopened_and_nothing_is_lost_or_repeated(
 
 
 def test_a_cursor_of_a_view_that_dies_is_reopened(
-    database: Documents, mixed: list[bytes], in_threes: Callable[..., mongodb.CollectionSource]
+    database: Documents, mixed: list[bytes], ranged: Callable[..., mongodb.CollectionSource]
 ) -> None:
     database.create_collection("seen", viewOn="mixed", pipeline=[])
     with failing(database, 2, "getMore", errorCode=43):
-        assert read(in_threes("seen")) == mixed
+        assert read(ranged("seen")) == mixed
 
 
 def test_a_source_that_gives_first_pages_only_is_read_page_by_page(
-    database: Documents, mixed: list[bytes], in_threes: Callable[..., mongodb.CollectionSource]
+    database: Documents, mixed: list[bytes], ranged: Callable[..., mongodb.CollectionSource]
 ) -> None:
     with failing(database, 1_000_000, "getMore", errorCode=43):
-        assert read(in_threes("mixed")) == mixed
+        assert read(ranged("mixed")) == mixed
 
 
 def test_pages_without_a_new_document_are_not_asked_for_for_ever(
@@ -95,6 +97,27 @@ def test_an_unknown_refusal_is_permanent_and_named(
         read(source("mixed"))
     assert told.value.code == "E-SRC-REFUSED"
     assert "96" in told.value.message
+
+
+@pytest.mark.parametrize(
+    ("details", "expected"),
+    [
+        (
+            {"errmsg": "`$sample` is not\n implemented", "codeName": "NotImplemented"},
+            "NotImplemented, 238: `$sample` is not implemented",
+        ),
+        ({"errmsg": "Feature not supported: 'afterClusterTime'"}, "238: Feature not supported: 'afterClusterTime'"),
+        (
+            {"errmsg": 'bad value: { _id: "ann@example.com", n: { a: 1 } } in "ann@example.com"'},
+            "238: bad value: {...} in ...",
+        ),
+        ({"errmsg": "x" * 500}, "238: " + "x" * 200),
+        ({}, "238"),
+    ],
+)
+def test_a_refusal_is_told_in_the_servers_words_without_values(details: Mapping[str, Any], expected: str) -> None:
+    assert refusal(OperationFailure("as the driver has it", 238, dict(details))) == expected
+    assert refusal(OperationFailure("as the driver has it")) == "no code"
 
 
 def test_a_source_that_stays_away_ends_in_a_transient_error(tmp_path: Path, opened: Callable[..., MongoDB]) -> None:
