@@ -18,7 +18,7 @@ FILE = Path(__file__).parents[2] / "docs" / "configuration.md"
 _BEGIN = "<!-- made by `python -m flows.docgen.configuration --write`; change the dataclass that holds the key -->\n"
 _END = "<!-- end of what is made -->\n"
 _SECTIONS = {"source": "Connection", "run": "RunKeys", "verification": "VerificationKeys", "rejects": "RejectKeys"}
-_PARTS = ("Fields", "Key", "KeyAttribute", "Index", "Expires", "Durability", "Window", "UnitsWindow")
+_PARTS = ("Fields", "Key", "KeyAttribute", "Index", "Expires", "Durability", "Iam", "Window", "UnitsWindow")
 """Definitions with a table of their own, in this order; other definitions have a page or a section."""
 _LINKS = {
     "Transform": "[steps](transforms.md)",

@@ -24,6 +24,8 @@ _NAMES: Final = frozenset(
             "sentinel_username",
             "ca_certs",
             "client_cert",
+            "cache",
+            "user",
             "index_prefix",
         ),
     )

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Any
 
-from stores.errors import OfframpError, PermanentError, PlanError, TransientError
+from stores.aws_credentials import Words, find_credentials, unsigned
 
 _SERVICE = "es"
+_WORDS = Words("E-ES-CREDENTIALS", "E-ES-AWAY", "aws_profile", "url", "requests")
 
 Sign = Callable[[str, str, Any, dict[str, str]], dict[str, str]]
 
@@ -39,39 +40,11 @@ class Signer:
         try:
             return self._sign(method, url, body, headers)
         except (BotoCoreError, ClientError, OSError) as error:
-            raise _unsigned(error) from error
+            raise unsigned(error, _WORDS) from error
 
     def _made(self) -> Sign:
-        from botocore.exceptions import BotoCoreError, ClientError, ProfileNotFound
         from opensearchpy import Urllib3AWSV4SignerAuth
 
-        from stores.aws import MAKING, session
-
-        try:
-            with MAKING:
-                credentials = session(self._profile, self._region).get_credentials()
-        except ProfileNotFound as error:
-            raise PlanError(
-                "E-ES-CREDENTIALS", f"there is no AWS profile {self._profile!r}; set aws_profile to one that exists"
-            ) from error
-        except (BotoCoreError, ClientError, OSError) as error:
-            raise _unsigned(error) from error
-        if credentials is None:
-            raise PermanentError(
-                "E-ES-CREDENTIALS",
-                "there are no AWS credentials to sign requests with; set aws_profile, or give the process a role or"
-                " credentials in its environment",
-            )
+        credentials = find_credentials(self._profile, self._region, _WORDS)
         sign: Sign = Urllib3AWSV4SignerAuth(credentials, self._region, _SERVICE)
         return sign
-
-
-def _unsigned(error: Exception) -> OfframpError:
-    """Return the error of a request that could not be signed, by who must act."""
-    from stores.aws_faults import login_fault, network_fault
-
-    if (fault := network_fault(error, "url")) is not None and fault.passes:
-        return TransientError("E-ES-AWAY", f"AWS credentials cannot be renewed: {fault.text}")
-    # The driver's own text may quote what a credential process printed.
-    reason = (fault.text if fault is not None else login_fault(error)) or type(error).__name__
-    return PermanentError("E-ES-CREDENTIALS", f"there are no valid AWS credentials to sign with: {reason}")

@@ -14,8 +14,9 @@ from hiredis import pack_command
 
 from stores.connection_faults import ConnectionFault, Kind, connection_fault
 from stores.contract.fence import NO_FENCE, Fence
-from stores.errors import PermanentError, TransientError
+from stores.errors import OfframpError, PermanentError, TransientError
 from stores.protocol_probe import suspect
+from stores.redis.aws_login import Unsigned
 from stores.redis.configuration import Durability
 from stores.redis.connections import Connections
 from stores.throttling.backoff import TIMING, Backoff, Left, Timing, retry_rest
@@ -228,8 +229,10 @@ class Server:
             return PermanentError("E-RDS-NOJSON", f"{self.place} {NO_JSON}")
         return PermanentError("E-RDS-SERVER", f"{self.place} refused a command: {_shown(error)}")
 
-    def _lasting(self, error: Exception) -> PermanentError | None:
+    def _lasting(self, error: Exception) -> OfframpError | None:
         """Return the error of a connection that no waiting helps, None where it may."""
+        if isinstance(error, Unsigned):
+            return None if isinstance(error.fault, TransientError) else error.fault
         fault = connection_fault(str(error))
         if fault is None and self._connections.encrypted and "No such file" in str(error):
             return PermanentError(

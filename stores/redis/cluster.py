@@ -13,7 +13,8 @@ from redis.connection import parse_url
 from redis.crc import key_slot
 
 from stores.contract.fence import Fence
-from stores.errors import PlanError
+from stores.errors import PlanError, TransientError
+from stores.redis.aws_login import IamLogin, Unsigned
 from stores.redis.client import AGAIN, AUTH, LOST, Refused, Server, Step, Wire, failure
 from stores.redis.configuration import Connection
 from stores.redis.connections import ONE_TRY, TIMEOUTS, Connections
@@ -41,7 +42,7 @@ class Cluster(Server):
         timing: Timing = TIMING,
     ) -> None:
         """Take the URL of any node without connecting; raises ValueError for a URL that no cluster can have."""
-        connections = Connections(way.url, way.certificates, silent_s=way.silent_s)
+        connections = Connections(way.url, way.certificates, silent_s=way.silent_s, iam=way.iam)
         options = connections.options
         if "path" in options or options.get("db", 0) != 0:
             raise ValueError("url: of a cluster names host and port, and no database but 0")
@@ -147,9 +148,8 @@ class Cluster(Server):
         with self._lock:
             if name not in self._nodes:
                 host, _, port = name.rpartition(":")
-                connections = Connections(
-                    self._way.url, self._way.certificates, (host, int(port)), silent_s=self._way.silent_s
-                )
+                way, at = self._way, (host, int(port))
+                connections = Connections(way.url, way.certificates, at, silent_s=way.silent_s, iam=way.iam)
                 self._nodes[name] = _Node(connections, self._deadline_s, self._durability, timing=self.timing)
             return self._nodes[name]
 
@@ -163,6 +163,8 @@ class Cluster(Server):
                     given = parse_url(self._way.url)  # type: ignore[no-untyped-call]
                     options: dict[str, Any] = {**TIMEOUTS, "socket_timeout": self._way.silent_s, **given}
                     options |= {**self._way.certificates.options(), **ONE_TRY}
+                    if self._way.iam is not None:
+                        options["credential_provider"] = IamLogin(self._way.iam)
                     for name in ("host", "port", "retry"):  # These are the nodes' own, and the driver's.
                         options.pop(name, None)
                     start = [ClusterNode(*self._at)]  # type: ignore[no-untyped-call]
@@ -177,11 +179,13 @@ class Cluster(Server):
     def _trouble(self, error: Exception) -> Exception:
         """Return what the driver's search for the nodes means."""
         cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, (Refused, *AUTH)):
+        while cause is not None and not isinstance(cause, (Refused, Unsigned, *AUTH)):
             # The driver's own error hides what the server said: it is what that came from.
             cause = cause.__cause__ or cause.__context__
         if isinstance(cause, Refused) and "cluster support disabled" in str(cause):
             return PlanError("E-RDS-CLUSTER", f"{self.place} is not a cluster; remove cluster: true")
+        if isinstance(cause, Unsigned):
+            return cause if isinstance(cause.fault, TransientError) else cause.fault
         if isinstance(cause, driver.RedisError):
             return self.refusal(cause)
         return driver.ConnectionError(str(error))

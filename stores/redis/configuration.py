@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from mappers.expiry import Expires
 from stores.throttling.limits import Ceilings, Window, ceilings
@@ -19,6 +21,8 @@ _LEAST_SILENT_S = 5.0
 
 _OPTIONS = {"ca_certs": "ssl_ca_certs", "client_cert": "ssl_certfile", "client_key": "ssl_keyfile"}
 """The driver's options by the keys of the plan."""
+_CACHE = re.compile(r"[a-z][a-z0-9-]*")
+"""Both services write names of caches in small letters, whatever they are created with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,39 @@ NO_CERTIFICATES = Certificates()
 
 
 @dataclass(frozen=True, slots=True)
+class Iam:
+    """The login to Amazon ElastiCache or MemoryDB as a user that authenticates with IAM."""
+
+    service: Literal["elasticache", "memorydb"]
+    """Which of the two services it is."""
+    user: str
+    """The name of the user, whose mode of authentication is IAM."""
+    cache: str
+    """The name of the serverless cache or MemoryDB cluster, or the id of the replication group; not the address."""
+    region: str
+    """Where it is."""
+    profile: str | None = None
+    """The AWS profile to sign with, in place of the default."""
+    serverless: bool = False
+    """Whether it is an ElastiCache Serverless cache."""
+
+    def check(self, given: Container[str], *, encrypted: bool) -> None:
+        """Raise ValueError, the key first, for a login that no server would take; `given` are the URL's options."""
+        if not encrypted:
+            raise ValueError("iam: needs TLS, as both services do; write rediss:// in `url`")
+        if "username" in given or "password" in given:
+            raise ValueError("iam: is the login, and `url` has one too; remove user and password there")
+        if not _CACHE.fullmatch(self.cache):
+            raise ValueError(
+                "iam: cache is the name of a cache, of small letters, digits and hyphens, and no address; correct it"
+            )
+        if not (self.user and self.region):
+            raise ValueError("iam: user and region must not be empty")
+        if self.serverless and self.service != "elasticache":
+            raise ValueError("iam: serverless is of elasticache alone; remove it")
+
+
+@dataclass(frozen=True, slots=True)
 class Connection:
     """How the server is reached."""
 
@@ -77,6 +114,8 @@ class Connection:
     """A file with the client certificate that the server demands (TLS only)."""
     client_key: str | None = None
     """The file with that certificate's key, where it is not in the same file."""
+    iam: Iam | None = None
+    """The login by IAM to Amazon ElastiCache or MemoryDB, in place of user and password in `url` (TLS only)."""
     allow_eviction: bool = False
     """Write also to a server that may drop keys when its memory is full."""
     retry_deadline_s: float = 600
@@ -157,6 +196,8 @@ def check(connection: Connection, placement: Placement) -> None:
             raise ValueError(f"ttl_s: beside `{shared}` the documents share a key, so none can expire; remove it")
     if connection.cluster and "-sentinel://" in connection.url:
         raise ValueError("cluster: no Sentinel watches a cluster; write the URL of one of its nodes, or remove it")
+    if connection.iam is not None and "-sentinel://" in connection.url:
+        raise ValueError("iam: neither ElastiCache nor MemoryDB has Sentinels; write the URL of the cache's endpoint")
     if connection.max_memory_percent <= 0:
         raise ValueError("max_memory_percent: must be above 0; 70 leaves room for what the server itself needs")
     if connection.durability.wait is not None and connection.durability.wait < 0:

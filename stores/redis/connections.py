@@ -17,7 +17,8 @@ from redis.retry import Retry
 
 from stores.connection_faults import ConnectionFault
 from stores.protocol_probe import PlainQuestion, tls_mismatch
-from stores.redis.configuration import NO_CERTIFICATES, SILENT_S, Certificates
+from stores.redis.aws_login import IamLogin
+from stores.redis.configuration import NO_CERTIFICATES, SILENT_S, Certificates, Iam
 from stores.sharing import Sharing
 
 TIMEOUTS = {"socket_timeout": SILENT_S, "socket_connect_timeout": 5.0}
@@ -42,8 +43,9 @@ class Connections:
         at: tuple[str, int] | None = None,
         *,
         silent_s: float = SILENT_S,
+        iam: Iam | None = None,
     ) -> None:
-        """Open none yet; raises ValueError for a URL that is none, or certificates where they are not used.
+        """Open none yet; raises ValueError for a URL that is none, or certificates or a login where they are not used.
 
         `at` is a host and a port in place of the URL's. A connection that says nothing for `silent_s` counts as lost,
         unless the URL says another time.
@@ -51,9 +53,12 @@ class Connections:
         self.options = dict(connection_options(url, certificates))
         if self.options["socket_timeout"] == SILENT_S:
             self.options["socket_timeout"] = silent_s
+        if iam is not None:
+            iam.check(self.options, encrypted=self.encrypted)
+            self.options["credential_provider"] = IamLogin(iam)
         if at is not None:
             self.options["host"], self.options["port"] = at
-        self._key = (url, certificates, silent_s, at)
+        self._key = (url, certificates, silent_s, iam, at)
         self._lock = threading.Lock()
         self._pool: ConnectionPool | None = None
         self._use = ExitStack()

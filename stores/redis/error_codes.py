@@ -17,6 +17,11 @@ CODES: Mapping[str, Entry] = {
         "The server is a cluster and the plan does not say so, or the reverse.",
         "Set `cluster: true` beside `url`, or remove it.",
     ),
+    "E-RDS-CREDENTIALS": entry(
+        "refused stopped",
+        "There are no valid AWS credentials to sign the login of `iam` with, or the profile does not exist.",
+        "Correct what the message names; docs/permissions.md says where credentials come from.",
+    ),
     "E-RDS-EMPTY": entry(
         "rejected",
         "A hash, set, list or stream entry without content cannot exist in Redis.",

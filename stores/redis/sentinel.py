@@ -137,7 +137,7 @@ def connections_of(way: Connection) -> Connections:
         return ServiceConnections(service, way)
     if way.sentinel_username is not None or way.sentinel_password is not None:
         raise ValueError("sentinel_password: is for a `url` that begins with redis-sentinel:// or rediss-sentinel://")
-    return Connections(way.url, way.certificates, silent_s=way.silent_s)
+    return Connections(way.url, way.certificates, silent_s=way.silent_s, iam=way.iam)
 
 
 def _host_and_port(text: str) -> tuple[str, int]:

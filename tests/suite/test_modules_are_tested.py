@@ -109,6 +109,7 @@ TESTED_THROUGH = {
     "stores/mongodb/test_change_stream.py": ["stores.mongodb.change_batches", "stores.mongodb.errors"],
     "stores/mongodb/test_collection.py": ["stores.mongodb.access", "stores.mongodb.ids", "stores.mongodb.partitioning"],
     "stores/redis/test_checks_and_listing.py": ["stores.redis.keys", "stores.redis.server_checks"],
+    "stores/redis/test_iam_login.py": ["stores.aws_credentials"],
     "stores/redis/test_retries.py": ["stores.redis.connections", "stores.redis.error_codes"],
     "stores/redis/test_cluster.py": ["stores.redis.cluster"],
     "stores/redis/test_server_health.py": ["stores.redis.memory_usage", "stores.redis.server_health"],
