@@ -102,14 +102,14 @@ class Applier:
                     before=before,
                     window=self.window,
                     stop=self.stop,
-                    deleted=self._count_deleted,
+                    deleted=self.count_deleted,
                 )
                 self.tally.add(done.tally)
                 self._unsaved[1] += done.tally.copied
                 if done.rejects:
                     self.check_budget()
             except OfframpError:
-                self._save_counts(lag_s + (position.time - self.position.time >> 32))
+                self.save_counts(lag_s + (position.time - self.position.time >> 32))
                 raise
             self.events += len(touched)
             self.absent += len(done.absent)
@@ -118,11 +118,12 @@ class Applier:
         if touched or time.monotonic() - self._saved_at > _SAVE_EVERY_S:
             self.save(lag_s)
 
-    def _count_deleted(self, addresses: int) -> None:
+    def count_deleted(self, addresses: int) -> None:
+        """These addresses are deleted; they are on record with what is saved next."""
         self.deleted += addresses
         self._unsaved[2] += addresses
 
-    def _save_counts(self, lag_s: float) -> None:
+    def save_counts(self, lag_s: float) -> None:
         """What was done to the target is on record, if anything was, at the position there was; an error is logged."""
         if any(self._unsaved):
             try:

@@ -335,11 +335,20 @@ class _Sync:
                 self.state.sync_positions.request_sweep(self.session.leases[name])
             rescan(self.state, self.session.leases[name], readable, applier, self.stop)
             if self.state.sync_positions.sweep_due(name):
-                sweep(self.session, route, self.stop, partial(self.swept.__setitem__, name))
+                try:
+                    sweep(self.session, route, self.stop, partial(self._note_swept, name))
+                finally:
+                    applier.save_counts(0.0)
             self._report_progress()
             if not self.follow:
                 break
             self.stop.wait(_POLL_EVERY_S)
+
+    def _note_swept(self, name: str, swept: Swept) -> None:
+        """Take what a sweep has deleted so far, which begins with nothing, and add it to what the sync deleted."""
+        before = self.swept.get(name)
+        self.swept[name] = swept
+        self.all_appliers[name].count_deleted(max(0, swept.deleted - (before.deleted if before is not None else 0)))
 
     def _measure_window(self, changes: DatabaseChanges) -> None:
         self.window_s = changes.window_s()

@@ -70,14 +70,16 @@ class CollectionSource(Paced):
             *unique_notes(self._name, described.indexes),
         ]
         if described.kind == "view":
-            notes.append(f"{self._name} is a view: it is read in one partition and cannot be synced")
+            notes.append(f"{self._name} is a view: it is read in one partition, and no stream tells its changes")
         if described.capped:
             notes.append(
                 f"{self._name} is capped: it is read in one partition; documents that roll off meanwhile are reported"
             )
         flavour = self._access.flavour()
         if flavour.product == "mongodb" and not flavour.replicated:
-            notes.append("the source is a standalone server: it has no majority read concern, and sync is not possible")
+            notes.append(
+                "the source is a standalone server: it has no majority read concern, and no stream tells its changes"
+            )
         return notes
 
     def _try_filter(self) -> None:

@@ -364,6 +364,7 @@ def test_a_rescan_and_a_watermark_find_what_changed_where_there_is_no_stream(
     assert noted is not None
     assert noted.position.time >> 32 >= began.timestamp()
     things.delete_one({"_id": 1})  # Before the first pass, which has nothing to compare with.
+    deleted = []
     for round_ in range(2):
         things.update_one({"_id": 2}, {"$set": {"n": -round_, "at": now()}})
         things.update_one({"_id": f"new {round_}"}, {"$set": {"at": now()}}, upsert=True)
@@ -371,6 +372,7 @@ def test_a_rescan_and_a_watermark_find_what_changed_where_there_is_no_stream(
         things.delete_one({"_id": 4 + round_})
         done = offramp("sync", plan, "--json", folder=tmp_path)
         assert done.code == 0, done.out + done.err
+        deleted.append(done.route("scanned")["sync"]["deleted"])
         verified = offramp("verify", plan, "--json", folder=tmp_path)
         assert findings(verified, "scanned") == {"missing": 0, "differs": 0, "extra": 0}
         assert verified.route("scanned")["verdict"] == "clean"
@@ -378,6 +380,7 @@ def test_a_rescan_and_a_watermark_find_what_changed_where_there_is_no_stream(
         assert findings(verified, "dated")["extra"] == 2 + round_
         assert findings(verified, "dated")["missing"] == 0
     assert done.route("scanned")["copied"] == 3
+    assert deleted == [2, 3]
     # What a repair wrote is not what the last pass remembers: neither a document that is again what it was then, nor
     # one that came and went between two passes.
     only = ("--route", "scanned")

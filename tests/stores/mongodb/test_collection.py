@@ -133,6 +133,16 @@ def test_a_missing_collection_is_told_with_those_there_are(
         assert "system." not in told.value.message
 
 
+def test_a_view_lacks_a_stream_which_not_every_sync_needs(
+    database: Documents, source: Callable[..., mongodb.CollectionSource]
+) -> None:
+    database.create_collection("orders")
+    database.create_collection("all_orders", viewOn="orders", pipeline=[])
+    (note,) = [note for note in source("all_orders").check() if "is a view" in note]
+    assert "no stream" in note
+    assert "cannot be synced" not in note
+
+
 def test_a_database_without_collections_says_so(source: Callable[..., mongodb.CollectionSource]) -> None:
     with pytest.raises(PlanError, match="it has: none"):
         source("order").check()
@@ -284,7 +294,9 @@ def test_a_standalone_server_is_read_with_its_own_concern_and_says_so(
         database = opened("shop", url)
         database._client.shop.things.insert_many([{"_id": own} for own in (1, "a", None)])
         one = database.source("things")
-        assert any("standalone" in note for note in one.check())
+        (note,) = [note for note in one.check() if "standalone" in note]
+        assert "no stream" in note
+        assert "sync is not possible" not in note
         assert len(read(one)) == 3
         assert one.count_by_type() == {"int": 1, "string": 1, "null": 1}
         database.close()
