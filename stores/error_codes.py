@@ -33,6 +33,29 @@ CODES: Mapping[str, Entry] = {
         "The source is a standalone server, which has no change stream and no cluster time.",
         "Make it a replica set of one member, or set `sync: rescan`.",
     ),
+    "E-SRC-RETENTION": entry(
+        "refused stopped",
+        "AWS does not say how long the Amazon DocumentDB cluster of `source.aws_cluster` keeps its changes.",
+        "Correct the identifier, or allow the actions that the message names; or write `source.change_retention`.",
+    ),
+    "E-SRC-STREAM-OFF": entry(
+        "refused stopped",
+        "The source, an Amazon DocumentDB, records no changes of this database: its change streams are off.",
+        "Let an administrator run the modifyChangeStreams command that the message names, before the backfill. What "
+        "changed while they were off is recorded nowhere.",
+    ),
+    "E-SRC-CURSORS": entry(
+        "paused",
+        "The source's instance has as many open cursors as it allows, which on Amazon DocumentDB depends on its class.",
+        "Lower `run.workers`, close other programs' cursors, or take a larger instance class; then run the same "
+        "command.",
+    ),
+    "E-SRC-VERSION": entry(
+        "stopped",
+        "The source is too old to be read: its wire protocol is below version 9.",
+        "Upgrade the source to MongoDB 4.4 or Amazon DocumentDB 5.0 at the least, or restore a snapshot of it into "
+        "such a cluster, and move that.",
+    ),
     "E-SRC-STREAM": entry(
         "stopped",
         "The source sent the parts of a large change out of order, or a change that names no document.",

@@ -9,6 +9,7 @@ from flows.connect.stores import open_source
 from flows.copying.projection import route_projection
 from flows.plan.model import Plan, Route
 from flows.quantities import counted, seconds
+from flows.replication.refusals import IMAGELESS
 from mappers.contract import Losses
 from stores.contract.stop import NEVER, Stop
 from stores.errors import OfframpError
@@ -59,18 +60,19 @@ def _notes(route: Route, database: MongoDB, documents: int) -> Sequence[str]:
     if not found.possible:
         granting = f"; run {found.command}" if found.command else ""
         return [f"it can be copied, but not synced: {found.reason}{granting}; or say sync: rescan, or sync: watermark"]
-    notes: list[str] = []
+    notes = list(found.notes)
     if not found.before_images and not route_projection(route, (), route.mapper(Losses()), Losses()).told_by_id:
-        helped = f"run {found.command} before the backfill" if found.command else "the source is too old for that"
+        never = f"which {found.imageless} never does: {IMAGELESS}"
         notes.append(
             "it can be copied, but not synced: where its records are depends on other fields than _id, so the source"
-            f" must keep what documents were before a change; {helped}"
+            " must keep what documents were before a change"
+            + (f", {never}" if found.imageless else f"; run {found.command} before the backfill")
         )
     took_s = documents / _COPIED_PER_S
     if found.window_s is not None and took_s > 60 and found.window_s < _TIMES * took_s:
         notes.append(
             f"the source keeps its changes for {seconds(found.window_s)}, and copying about"
-            f" {counted(documents, 'document')} may take {seconds(took_s)}: let its oplog last at least {_TIMES} times"
+            f" {counted(documents, 'document')} may take {seconds(took_s)}: {found.keeping} at least {_TIMES} times"
             " as long, or what changes meanwhile may be lost before it is synced"
         )
     return notes

@@ -14,6 +14,7 @@ from flows.reporting.model import Following
 from stores.contract.changes import StreamPosition
 from stores.errors import OfframpError, PermanentError
 from stores.mongodb.database import MongoDB
+from stores.mongodb.stream_marks import goes_by_silence
 from stores.state.leases import Lease
 from stores.state.state import State
 
@@ -89,4 +90,5 @@ def sync_status(state: State, route: str, window_s: float | None = None) -> Foll
         events=sync_state.events,
         applied=sync_state.applied,
         deleted=sync_state.deleted,
+        by_silence=goes_by_silence(sync_state.position),
     )

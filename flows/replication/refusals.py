@@ -11,6 +11,13 @@ from mappers.transforms.filters import compiled
 from stores.contract.stop import STOPPED
 from stores.errors import OfframpError, PermanentError, PlanError
 from stores.mongodb.database import MongoDB
+from stores.mongodb.stream_watch import OFF_MEANWHILE
+
+IMAGELESS = (
+    "key the records by _id, and the route can be synced by sync: stream, rescan or watermark; or copy it when nothing"
+    " writes to the source any more"
+)
+"""What to do with a route that needs earlier forms of documents, of a source that never keeps any."""
 
 
 def as_halted(route: Route, error: OfframpError) -> OfframpError:
@@ -49,12 +56,26 @@ def halt_message(route: Route, why: str) -> str:
     )
 
 
+class Unrecorded(PermanentError):
+    """Changes since the route's position are recorded nowhere; the route cannot go on from it."""
+
+    def __init__(self, route: Route) -> None:
+        """Take the route, which is to be halted."""
+        self.why = OFF_MEANWHILE
+        super().__init__("E-SYNC-HALTED", halt_message(route, OFF_MEANWHILE))
+
+
 def refuse_unsyncable(route: Route, database: MongoDB, *, needs_former: bool) -> None:
-    """Raise PlanError if what the route says of its sync cannot be done, or nothing tells where records were (R125)."""
+    """Raise PlanError if what the route says of its sync cannot be done, or nothing tells where records were (R125).
+
+    Raises Unrecorded for a route by whose stream changes went unrecorded.
+    """
     moving = "where its records are depends on other fields than _id, so nothing tells what to delete when a document"
     if route.keys.sync != "stream" and not needs_former:
         return
     streaming = database.source(route.collection).streaming()
+    if route.keys.sync != "stream" and streaming.imageless:
+        raise PlanError("E-KEY-NOTDERIVABLE", f"{moving} changes or goes: {IMAGELESS}")
     if route.keys.sync != "stream":
         also = f", run {streaming.command}" if streaming.command else ""
         raise PlanError(
@@ -62,6 +83,8 @@ def refuse_unsyncable(route: Route, database: MongoDB, *, needs_former: bool) ->
             f"{moving} changes or goes; only the stream of changes may tell: say sync: stream{also}, then start over"
             " with backfill --restart",
         )
+    if streaming.unrecorded:
+        raise Unrecorded(route)
     if not streaming.possible:
         raise PlanError(
             "E-SYNC-STREAM",
@@ -70,11 +93,16 @@ def refuse_unsyncable(route: Route, database: MongoDB, *, needs_former: bool) ->
         )
     if not needs_former:
         return
+    if streaming.imageless:
+        raise PlanError(
+            "E-KEY-NOTDERIVABLE",
+            f"{moving} changes or goes, and {streaming.imageless} never keeps what a document was: {IMAGELESS}",
+        )
     if not streaming.before_images:
         raise PlanError(
             "E-KEY-NOTDERIVABLE",
-            f"{moving} changes or goes, unless the source keeps what it was: run"
-            f" {streaming.command or 'a newer server'}, then start over with backfill --restart",
+            f"{moving} changes or goes, unless the source keeps what it was: run {streaming.command}, then start over"
+            " with backfill --restart",
         )
     try:
         compiled(route.where)

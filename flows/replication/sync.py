@@ -31,7 +31,7 @@ from flows.copying.reject_budget import BudgetTracker, budget_of
 from flows.plan.model import Plan, Route, digest
 from flows.replication.applier import Applier
 from flows.replication.positions import sync_status
-from flows.replication.refusals import as_halted, halt_message, raise_common, refuse_unsyncable
+from flows.replication.refusals import Unrecorded, as_halted, halt_message, raise_common, refuse_unsyncable
 from flows.replication.rescan import RESCAN_TOKEN, rescan, rescanned_at
 from flows.replication.sweep import sweep
 from flows.reporting.evidence import Evidence, Failures
@@ -200,7 +200,11 @@ class _Sync:
         opened = closing.enter_context(self.session.open(route, self.database))
         refuse_other_source(known, opened.source.identity())
         needs_former = not opened.projection.told_by_id
-        refuse_unsyncable(route, self.database, needs_former=needs_former)
+        try:
+            refuse_unsyncable(route, self.database, needs_former=needs_former)
+        except Unrecorded as error:  # It stays lost when the streams are on again.
+            self.state.sync_positions.halt(lease, error.why)
+            raise
         confirm_target(opened.target, known)
         self.state.rejects.lift_halt(lease)
         return Applier(

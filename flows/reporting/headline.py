@@ -90,6 +90,11 @@ def _far(row: RouteReport) -> str:
 
 
 def _clean(command: str, rows: Sequence[RouteReport]) -> str:
+    if command == "sync" and any(row.sync is not None and row.sync.by_silence for row in rows):
+        return (
+            "Every change that the source has shown is in the targets; that it had no more by the time of the sync is"
+            " judged by its silence. Nothing was compared."
+        )
     if command == "sync":
         return "Every change up to the time of the sync is in the targets; nothing was compared."
     accounted = "Every document that the plan covers is accounted for"

@@ -185,6 +185,8 @@ class Following:
     """Documents copied again since then."""
     deleted: int
     """Addresses deleted since then, whether or not something was there."""
+    by_silence: bool = False
+    """Whether the source proves its changes complete by nothing but its silence, as Amazon DocumentDB does."""
 
 
 @dataclass(frozen=True)

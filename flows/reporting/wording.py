@@ -121,8 +121,9 @@ def _figures_are_of(row: RouteReport) -> list[str]:
 def _synced(sync: Following) -> str:
     kept = "" if sync.window_s is None else f"; the source keeps its changes for {seconds(sync.window_s)}"
     changes = changes_text(sync.events, sync.applied, sync.deleted)
+    far = ", as far as its silence tells" if sync.by_silence else ""
     # Of the time of the sync: nothing tells how far a source at rest is ahead of a position.
-    return f"synced to {sync.position}, then {seconds(sync.lag_s)} behind: {changes} since the backfill{kept}"
+    return f"synced to {sync.position}, then {seconds(sync.lag_s)} behind{far}: {changes} since the backfill{kept}"
 
 
 def changes_text(events: int, applied: int, deleted: int) -> str:

@@ -83,3 +83,11 @@ class Streaming:
     """
     window_s: float | None = None
     """How far back the source tells changes now, in seconds; None where it cannot be asked (R121)."""
+    unrecorded: bool = False
+    """Whether changes go by now without being recorded anywhere."""
+    imageless: str = ""
+    """Which source it is, if it is one that never keeps what documents were before a change."""
+    notes: Sequence[str] = ()
+    """What a person should know of it."""
+    keeping: str = ""
+    """What makes the source keep its changes longer, as what is followed by how long."""

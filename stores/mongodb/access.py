@@ -14,7 +14,6 @@ from pymongo.read_preferences import Nearest, Primary, PrimaryPreferred, Seconda
 
 from mappers.documents.decoding import CODEC, documents
 from stores.mongodb.bounds import BY_ID, Filter, Proof, Way, range_query
-from stores.mongodb.change_stream import timestamp
 from stores.mongodb.client import Client
 from stores.mongodb.configuration import STALENESS_S, Connection
 from stores.mongodb.constructs import constructs
@@ -23,6 +22,7 @@ from stores.mongodb.flavour import Flavour
 from stores.mongodb.ids import position_of
 from stores.mongodb.metadata import CollectionMetadata, described
 from stores.mongodb.ranges import WAY_NAMES, no_way, prove
+from stores.mongodb.times import timestamp
 from stores.throttling.backoff import Backoff, Timing, retry
 
 _DESCRIBE_DEADLINE_S = 15.0

@@ -66,14 +66,14 @@ class ChangeBatchBuilder:
                 self._touch(collection, kind, event)
         elif kind == "rename":
             to = event["to"]
-            self._halt(collection, f"was renamed to {to['coll']}")
+            self.halt(collection, f"was renamed to {to['coll']}")
             if to["db"] == self._database:
-                self._halt(to["coll"], f"was replaced by {collection}, renamed to its name")
+                self.halt(to["coll"], f"was replaced by {collection}, renamed to its name")
         elif kind == "dropDatabase" or kind == "invalidate":
             for name in self._followed:
-                self._halt(name, "was dropped with its database")
+                self.halt(name, "was dropped with its database")
         elif kind not in _HARMLESS:
-            self._halt(collection, _ENDING.get(kind, f"had an event of an unknown kind: {kind}"))
+            self.halt(collection, _ENDING.get(kind, f"had an event of an unknown kind: {kind}"))
 
     def is_full(self) -> bool:
         """Whether enough is gathered, or for long enough; never in the midst of an event."""
@@ -122,7 +122,7 @@ class ChangeBatchBuilder:
         if self._followed[collection] and kind != "insert":
             before = event.get("fullDocumentBeforeChange")
             if before is None:
-                self._halt(
+                self.halt(
                     collection,
                     "changed a document whose earlier state was not kept (changeStreamPreAndPostImages is off, or"
                     " the kept state has expired)",
@@ -131,6 +131,7 @@ class ChangeBatchBuilder:
             befores.append(bytes(before.raw))
             self._bytes += len(befores[-1])
 
-    def _halt(self, collection: str, why: str) -> None:
+    def halt(self, collection: str, why: str) -> None:
+        """The collection is followed no further, if it was; the first reason stands."""
         if collection in self._followed:
             self._halts.setdefault(collection, why)

@@ -22,9 +22,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from bson.codec_options import CodecOptions
@@ -40,14 +40,18 @@ from stores.boot_clock import boot_s
 from stores.contract.changes import ChangeBatch, StreamPosition
 from stores.contract.stop import NEVER, Stop
 from stores.errors import OfframpError, PermanentError, TransientError
-from stores.mongodb.answer_codes import AUTH_CODES
 from stores.mongodb.change_batches import ChangeBatchBuilder
 from stores.mongodb.client import Client
 from stores.mongodb.configuration import LIMITS, Limits
-from stores.mongodb.errors import refused_access, translate, translating
+from stores.mongodb.errors import translating
+from stores.mongodb.quiet_proof import LongWrites, QuietProof
+from stores.mongodb.stream_errors import AGAIN, HISTORY_LOST, TokenRefused, lost, translate_stream
+from stores.mongodb.stream_marks import Mark
+from stores.mongodb.stream_scopes import DEFAULT_WINDOW_S, STREAM_OFF, is_recorded, stream_off
+from stores.mongodb.stream_watch import OFF_MEANWHILE, StreamWatch
+from stores.mongodb.times import as_int, as_text, timestamp
 from stores.throttling.backoff import TIMING, Backoff, Timing, retry, retry_each
 
-_AGAIN = "start over each route of this database: offramp backfill PLAN --restart --route NAME"
 _RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 _JUDGE_EVERY_S = 1.0
 """Time between two looks at the oplog's beginning, while it is `_SAFE_MARGIN_S` away."""
@@ -59,14 +63,6 @@ _MOVES_S = 5.0
 """How long a stream is read whose token moves without a change: most rows of other changes end by then."""
 _KEYSTRING = "82"
 """What a token of MongoDB begins with: the type of a timestamp; its seconds and its increment follow."""
-_LOST_CODES = frozenset((136, 286))
-_TOKEN_CODES = frozenset((9, 260, 280))
-"""The token is none, is of a notification that nothing can be resumed after, or is not found."""
-_TOO_LARGE_CODE, _STANDALONE_CODE, _RETRY_CODE = 10334, 40573, 234
-
-
-class _TokenRefused(PermanentError):
-    """The stream cannot be resumed by its token; it may be by its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +70,8 @@ class _Opened:
     cursor: CommandCursor[RawBSONDocument]
     at_least: int
     """When the stream has nothing more, it has given everything up to this time."""
+    at: StreamPosition
+    """Where it was opened."""
 
 
 class DatabaseChanges:
@@ -106,7 +104,7 @@ class DatabaseChanges:
 
         def opened() -> StreamPosition:
             with self._opened({}, None, await_ms=1) as opened:
-                token = _token_after(opened.cursor)
+                token = opened.at.token or _token_after(opened.cursor)
                 with self._translated():
                     self._client.ask(opened.cursor.try_next)
                 return StreamPosition(opened.at_least, token or b"")
@@ -136,7 +134,7 @@ class DatabaseChanges:
                         yield batch
                         if reached or not followed:
                             return
-                except _TokenRefused as refused:
+                except TokenRefused as refused:
                     if not at.token:
                         raise
                     oldest = self._oldest()
@@ -144,15 +142,28 @@ class DatabaseChanges:
                         raise PermanentError(
                             "E-SRC-HISTORY-LOST",
                             f"{refused.message}, and nothing shows that it still has the changes since"
-                            f" {as_text(at.time)}; {_AGAIN}",
+                            f" {as_text(at.time)}; {AGAIN}",
                         ) from refused
                     # From its time on is from no later than the token; what comes twice does no harm (R119, R132).
+                    at, renewed = StreamPosition(at.time), False
+                except PermanentError as error:
+                    if error.code == STREAM_OFF:  # What happens meanwhile is on record nowhere.
+                        yield ChangeBatch((), at, 0, dict.fromkeys(followed, OFF_MEANWHILE))
+                        return
+                    if error.code != HISTORY_LOST or not self._goes_on_by_time(at):
+                        raise
                     at, renewed = StreamPosition(at.time), False
                 except TransientError:
                     renewed = False
                     raise
 
         return retry_each(batches, self._backoff())
+
+    def _goes_on_by_time(self, at: StreamPosition) -> bool:
+        """Return whether a stream whose mark is forgotten by the server can be tried at the position's time."""
+        with self._translated():
+            marked = self._client.flavour().stream_scopes
+        return marked and bool(Mark.of(at).after)
 
     def _backoff(self) -> Backoff:
         return Backoff(self._retry_deadline_s, from_failure=True, timing=self._timing)
@@ -165,6 +176,8 @@ class DatabaseChanges:
     def window_s(self) -> float | None:
         """Return how far back the source could tell now, in seconds; None where it cannot be asked."""
         with self._translated():
+            if not self._client.flavour().oplog:
+                return self._given_window_s
             now = self._now(None)
         oldest = self._oldest()
         return None if oldest is None else float(max(0, (now >> 32) - (oldest >> 32)))
@@ -188,6 +201,7 @@ class DatabaseChanges:
         with self._opened(followed, at, until or 0, judge=judge, await_ms=await_ms) as opened:
             renew_at = time.monotonic() + self._limits.renew_s
             reopening = self._client.flavour().reopening_proof
+            quiet, watch = self._watched(opened)
             margin_s, judged_at = 0.0, boot_s()
             builder, token = ChangeBatchBuilder(self._name, followed, self._limits), at.token
             answered, moved = _token_after(opened.cursor), False
@@ -198,6 +212,9 @@ class DatabaseChanges:
                 if raw is not None:
                     builder.take(raw)
                     token = answered = bytes(raw["_id"].raw)
+                    if quiet is not None and watch is not None:
+                        quiet.saw(raw)
+                        watch.saw(raw)
                 else:
                     token = _token_after(opened.cursor) or token
                     moved, answered = token != answered, token
@@ -214,11 +231,21 @@ class DatabaseChanges:
                     margin_s = self._judge(at)  # Before the batch is handed on, by the position before it.
                     if margin_s < _SAFE_MARGIN_S:  # A quiet stream has to prove soon that it has got further.
                         renew_at = min(renew_at, time.monotonic() + _JUDGE_EVERY_S)
-                token_time = _time_of(token)
+                token_time = _time_of(token) if quiet is None else None
                 proven = 0
-                if raw is None and not closed and reopening and (self._whole or not moved):
+                if quiet is not None and raw is None and not closed:
+                    with self._translated():
+                        proven = quiet.answered_nothing()
+                elif raw is None and not closed and reopening and (self._whole or not moved):
                     proven = opened.at_least if token_time is None else token_time
                 at = StreamPosition(max(at.time, builder.time, token_time or 0, proven), token)
+                if quiet is not None and watch is not None:
+                    at = quiet.position(at.time)
+                    if watch.is_due():
+                        with self._translated():
+                            now = self._now(None)
+                            for name, why in self._client.ask(partial(watch.look, at.time, now, followed)).items():
+                                builder.halt(name, why)
                 reached = until is not None and (proven >= until or at.time > until)
                 batch = builder.batch(at)
                 yield batch, reached
@@ -229,6 +256,23 @@ class DatabaseChanges:
                 silent = raw is None and token_time is None and reopening
                 if silent and (self._never_stands_still(moved) or time.monotonic() > renew_at):
                     return
+
+    def _watched(self, opened: _Opened) -> tuple[QuietProof | None, StreamWatch | None]:
+        """Return what proves and watches a stream whose server tells neither its position nor renames; None else."""
+        with self._translated():
+            if not self._client.flavour().stream_scopes:
+                return None, None
+            writes = LongWrites(self._client)
+            quiet = QuietProof(
+                opened.at,
+                lambda: self._now(None),
+                lambda: self._client.ask(writes.run),
+                quiet_s=self._limits.quiet_s,
+                window_s=self._given_window_s,
+            )
+            now = self._now(None)
+            watch = self._client.ask(lambda: StreamWatch(self._client, self._name, now, self._limits.watch_s))
+        return quiet, watch
 
     def _never_stands_still(self, moved: bool) -> bool:
         """Return whether a stream is to be opened anew as a whole: its token moves for long without a change."""
@@ -251,24 +295,33 @@ class DatabaseChanges:
         await_ms: int,
     ) -> Iterator[_Opened]:
         """The stream is open at the position, or at the present, and its answers are of `least` or later."""
-        with self._client.start_session(causal_consistency=True) as session, self._translated():
+        with ExitStack() as opening, self._translated():
+            flavour, session = self._client.flavour(), None
+            if flavour.causal_reads:
+                session = opening.enter_context(self._client.start_session(causal_consistency=True))
             now = max(self._now(session), least)
-            session.advance_operation_time(timestamp(now))
-            at = at or StreamPosition(now)
-            position = at
+            if session is not None:
+                session.advance_operation_time(timestamp(now))
+            if flavour.stream_scopes:
+                if self._client.ask(lambda: is_recorded(self._client, self._name)) is False:
+                    raise stream_off(self._name)
+                at = at or StreamPosition(now, Mark(now).token())
+            position = at or StreamPosition(now)
             cursor = self._client.ask(lambda: self._watch(followed, position, session, await_ms))
             with self._client.closing(cursor):
                 if judge:
-                    self._judge(at)  # After opening: what is there now was there then.
-                yield _Opened(cursor, now)
+                    self._judge(position)  # After opening: what is there now was there then.
+                yield _Opened(cursor, now, position)
 
     def _watch(
-        self, followed: Mapping[str, bool], at: StreamPosition, session: ClientSession, await_ms: int
+        self, followed: Mapping[str, bool], at: StreamPosition, session: ClientSession | None, await_ms: int
     ) -> CommandCursor[RawBSONDocument]:
         flavour = self._client.flavour()
         imaged = [name for name, wanted in followed.items() if wanted]
         stream: dict[str, Any] = {"startAtOperationTime": timestamp(at.time)}
-        if at.token:
+        if flavour.stream_scopes:
+            stream = {**Mark.of(at).stage()}
+        elif at.token:
             stream = {"resumeAfter": RawBSONDocument(at.token)}
         if imaged:
             stream["fullDocumentBeforeChange"] = "whenAvailable"
@@ -280,7 +333,13 @@ class DatabaseChanges:
         cursor: CommandCursor[RawBSONDocument] = database.aggregate(
             [
                 {"$changeStream": stream},
-                *_stages(followed, imaged, split=bool(imaged) and flavour.split_events, whole=self._whole),
+                # A server that proves nothing else proves by any change how far it has got.
+                *_stages(
+                    followed,
+                    imaged,
+                    split=bool(imaged) and flavour.split_events,
+                    whole=self._whole or flavour.stream_scopes,
+                ),
             ],
             session,
             batchSize=0,  # The first answer has no events, but says where the stream begins (R101).
@@ -325,17 +384,26 @@ class DatabaseChanges:
         Raises PermanentError if it is after the position: changes may be lost, though the stream is open (R121, R122).
         """
         oldest, window_s = self._oldest(), self._given_window_s
+        with self._translated():
+            scoped = self._client.flavour().stream_scopes
         if oldest is not None:
             if oldest > at.time:
-                raise _lost(at.time, f"the source's oplog begins at {as_text(oldest)}")
+                raise lost(at.time, f"the source's oplog begins at {as_text(oldest)}")
             return float((at.time >> 32) - (oldest >> 32))
-        if window_s is None:
+        if window_s is None and not scoped:
             return math.inf
+        kept_s = DEFAULT_WINDOW_S if window_s is None else window_s
         with self._translated():
             age_s = (self._now(None) >> 32) - (at.time >> 32)
-        if age_s > window_s:
-            raise _lost(at.time, f"the source tells the changes of {window_s:.0f} s")
-        return window_s - age_s
+        if age_s > kept_s and window_s is None:
+            raise lost(
+                at.time,
+                f"it keeps those of {kept_s:.0f} s, unless its parameter change_stream_log_retention_duration says"
+                " otherwise: if it is larger, set source.change_retention to it and run the same command",
+            )
+        if age_s > kept_s:
+            raise lost(at.time, f"the source tells the changes of {kept_s:.0f} s")
+        return kept_s - age_s
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -343,32 +411,7 @@ class DatabaseChanges:
             yield
 
     def _translate(self, error: PyMongoError) -> OfframpError:
-        what = f"the changes of {self._name}"
-        if not isinstance(error, OperationFailure):
-            return translate(what, error, self._client)
-        code = error.code or 0
-        if code in _LOST_CODES:
-            return PermanentError(
-                "E-SRC-HISTORY-LOST",
-                f"{what}: the source no longer has the changes since the position ({code}); they are lost: {_AGAIN}",
-            )
-        if code in _TOKEN_CODES:
-            return _TokenRefused("E-SRC-REFUSED", f"{what}: the source does not know the resume token ({code})")
-        if code == _STANDALONE_CODE:
-            return PermanentError(
-                "E-SRC-STANDALONE", f"{what}: the source is a standalone server, which has no changes"
-            )
-        if code == _TOO_LARGE_CODE:
-            return PermanentError(
-                "E-SRC-EVENT-SIZE",
-                f"{what}: a change is larger than the 16 MB that a source may send, and blocks those after it:"
-                f" {_AGAIN}",
-            )
-        if code in AUTH_CODES:
-            return PermanentError("E-SRC-AUTH", f"{what}: {refused_access(error)}")
-        if code == _RETRY_CODE or error.has_error_label("ResumableChangeStreamError"):
-            return TransientError("E-SRC-AWAY", f"{what}: the source interrupted the stream ({code})")
-        return translate(what, error, self._client)
+        return translate_stream(self._name, error, self._client)
 
 
 def _stages(
@@ -410,26 +453,3 @@ def _time_of(token: bytes) -> int | None:
         return int(data[2:18], 16)
     except ValueError:
         return None
-
-
-def _lost(time: int, why: str) -> PermanentError:
-    return PermanentError(
-        "E-SRC-HISTORY-LOST",
-        f"the stream's position {as_text(time)} is older than the oldest change that the source has ({why}): the"
-        f" changes in between are lost; {_AGAIN}",
-    )
-
-
-def timestamp(time: int) -> Timestamp:
-    """Return a cluster time as the driver has it."""
-    return Timestamp(time >> 32, time & 0xFFFFFFFF)
-
-
-def as_int(time: Timestamp) -> int:
-    """Return a cluster time as positions have it."""
-    return time.time << 32 | time.inc
-
-
-def as_text(time: int) -> str:
-    """Return a cluster time for people."""
-    return datetime.fromtimestamp(time >> 32, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

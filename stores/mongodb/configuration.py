@@ -36,6 +36,12 @@ class Connection:
     retry_deadline_s: float = 120
     """How long a source that does not answer is asked again before the run stops. Half of it, 5 to 60 seconds, is how
     long a connection may say nothing before the question is asked again on another."""
+    change_retention: float | None = None
+    """How many seconds of changes an Amazon DocumentDB keeps: change_stream_log_retention_duration of its parameter
+    group, which the server itself does not tell."""
+    aws_cluster: str | None = None
+    """The identifier of an Amazon DocumentDB cluster whose parameter group AWS is asked for that, in place of
+    `change_retention`."""
     max_read_rate: float | None = None
     """Documents a second that a run reads at the most, over all routes."""
     windows: Sequence[Window] = ()
@@ -48,6 +54,12 @@ class Connection:
         check_url("uri", self.uri)
         if self.flavour is not None and (fault := key_fault(self.flavour)):
             raise ValueError(f"flavour: {fault}")
+        if self.change_retention is not None and self.change_retention <= 0:
+            raise ValueError(
+                f"change_retention: is {self.change_retention:g}; write a number of seconds, such as 604800"
+            )
+        if self.change_retention is not None and self.aws_cluster is not None:
+            raise ValueError("aws_cluster: AWS is asked for what change_retention says already; write one of them")
         self.ceilings()
 
     def ceilings(self) -> Ceilings:
@@ -75,6 +87,10 @@ class Limits:
     """How long the source waits for a change before it answers that there is none."""
     renew_s: float = 5.0
     """After how long a quiet stream whose tokens tell no time is opened anew, to prove how far it has come."""
+    quiet_s: float = 2.0
+    """How long a stream has nothing before its silence is taken for the end of what there is, where nothing else is."""
+    watch_s: float = 60.0
+    """Time between two looks at what a stream does not tell: renames, and that it was turned off."""
     pause_s: float = 1.0
     """How long is waited between two passes over a date field."""
 

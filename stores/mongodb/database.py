@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from pymongo.errors import ConfigurationError, InvalidURI
@@ -82,7 +83,7 @@ class MongoDB:
             raise PlanError(
                 "E-SRC-URI", f"source.uri is not a MongoDB connection string: {type(error).__name__}"
             ) from None
-        self._stream_access = StreamAccess(self.changes())
+        self._stream_access = StreamAccess(self.changes)
 
     def source(self, collection: str, where: Mapping[str, Any] | None = None) -> CollectionSource:
         """Return the documents of one collection that match the filter, all of them without one."""
@@ -99,9 +100,12 @@ class MongoDB:
     def changes(self, window_s: float | None = None) -> DatabaseChanges:
         """Return the changes of all its collections, as one stream.
 
-        `window_s` is how far back the source tells changes, for where it cannot be asked (R122).
+        `window_s` is how far back the source tells changes, for where it cannot be asked (R122); by default what the
+        plan says, or what AWS says of the plan's cluster (PlanError where it does not).
         """
         connection = self._connection
+        if window_s is None:
+            window_s = self._kept_s
         return DatabaseChanges(
             self._client,
             connection.database,
@@ -110,6 +114,15 @@ class MongoDB:
             limits=self._limits,
             timing=self._timing,
         )
+
+    @cached_property
+    def _kept_s(self) -> float | None:
+        """How long the source keeps changes, as the plan or AWS says; asked once."""
+        if self._connection.aws_cluster is not None:
+            from stores.aws_documentdb import change_retention_s  # AWS's client takes a while to import.
+
+            return change_retention_s(self._connection.aws_cluster)
+        return self._connection.change_retention
 
     def watermark(self, collection: str, field: str, overlap_s: float = 60) -> Watermark:
         """Return the changes of one collection as far as a date field tells them, from so long before the last seen."""

@@ -32,6 +32,14 @@ _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _WORD = re.compile(r"\$?[A-Za-z]{1,40}")
 """What a server may quote of a command: an operator, an option."""
 _LONGEST_TEXT = 200
+_WIRE_VERSION = re.compile(r"reports wire version (\d+)")
+_MADE_BY: Mapping[int, str] = {
+    6: "MongoDB 3.6 or Amazon DocumentDB 3.6",
+    7: "MongoDB 4.0 or Amazon DocumentDB 4.0",
+    8: "MongoDB 4.2",
+}
+"""What speaks the versions of the wire protocol that the driver does not."""
+_MANY_CURSORS = "too many cursors"
 _SRV = re.compile(r"_\w+\._tcp\.[\w.-]+")
 
 _ADVICE: Mapping[Kind, str] = {
@@ -71,12 +79,20 @@ def translate(what: str, error: PyMongoError, client: Client, operation: str = "
     name = type(error).__name__
     if isinstance(error, ConfigurationError) and (found := unresolved(what, error)) is not None:
         return found
+    if isinstance(error, ConfigurationError) and (match := _WIRE_VERSION.search(str(error))) is not None:
+        return _too_old(what, int(match[1]))
     if isinstance(error, CursorNotFound | ExecutionTimeout):
         return TransientError("E-SRC-AWAY", f"reading {what!r}: the source does not answer ({name})")
     if isinstance(error, AutoReconnect | WaitQueueTimeoutError | ConnectionFailure | ProtocolError):
         return _away(what, error, client)
     if isinstance(error, OperationFailure):
         code = error.code or 0
+        if _MANY_CURSORS in str(error).lower():
+            return TransientError(
+                "E-SRC-CURSORS",
+                f"reading {what!r}: the source's instance has as many open cursors as it allows; lower run.workers, or"
+                " take a larger instance class",
+            )
         if code in TRANSIENT_CODES:
             return TransientError("E-SRC-AWAY", f"reading {what!r}: the source interrupted the read ({code})")
         if code in AUTH_CODES:
@@ -98,6 +114,15 @@ def refusal(error: OperationFailure) -> str:
     )
     named = ", ".join(str(each) for each in (details.get("codeName"), error.code) if each is not None) or "no code"
     return f"{named}: {text[:_LONGEST_TEXT]}" if text else named
+
+
+def _too_old(what: str, wire_version: int) -> OfframpError:
+    made_by = _MADE_BY.get(wire_version, "an older MongoDB")
+    return PermanentError(
+        "E-SRC-VERSION",
+        f"reading {what!r}: the source speaks version {wire_version} of the wire protocol, as {made_by} does; the"
+        " oldest that can be read are MongoDB 4.4 and Amazon DocumentDB 5.0 (docs/documentdb.md)",
+    )
 
 
 def refused_access(error: OperationFailure) -> str:

@@ -47,6 +47,7 @@ _ABILITIES: Mapping[str, _Since] = {
     "secondary_reads": _Since(mongodb=_ANY, other=_ANY),  # Without causal reads only the primary is of any time.
     "staleness": _Since(mongodb=_ANY),
     "streams": _Since(mongodb=_ANY, documentdb=(4, 0)),
+    "stream_scopes": _Since(documentdb=_ANY),
     "time_tokens": _Since(mongodb=_ANY),
     "reopening_proof": _Since(mongodb=_ANY),
     "pre_images": _Since(mongodb=(6, 0, 0)),
@@ -121,6 +122,14 @@ class Flavour:
     def streams(self) -> bool:
         """Whether it has change streams at all."""
         return self.replicated and self._has("streams")
+
+    @property
+    def stream_scopes(self) -> bool:
+        """Whether changes are recorded only for databases whose streams were turned on ($listChangeStreams).
+
+        Such a server proves its position by nothing but the times of changes and by silence, and tells no renames.
+        """
+        return self._has("stream_scopes")
 
     @property
     def time_tokens(self) -> bool:

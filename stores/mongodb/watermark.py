@@ -15,13 +15,13 @@ from pymongo.read_preferences import Primary
 from mappers.documents.decoding import CODEC_MS, documents
 from stores.contract.changes import ChangeBatch, StreamPosition, Touched
 from stores.contract.stop import NEVER, Stop
-from stores.mongodb.change_stream import as_int, timestamp
 from stores.mongodb.client import Client
 from stores.mongodb.configuration import LIMITS, Limits
 from stores.mongodb.errors import translated
 from stores.mongodb.flavour import Flavour
 from stores.mongodb.ids import position_of
 from stores.mongodb.metadata import CollectionMetadata
+from stores.mongodb.times import as_int, timestamp
 from stores.throttling.backoff import TIMING, Backoff, Timing, retry_each
 
 _FIRST_MS = -(2**63)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from documentdb_proxy import documentdb
 from mongodbs import LISTENER, Documents
 
 from stores.mongodb import collection as mongodb
@@ -15,18 +17,32 @@ from stores.mongodb.flavour import BoundWay
 
 
 @pytest.fixture
-def opened(mongodb_url: str) -> Iterator[Callable[..., MongoDB]]:
+def source_url(request: pytest.FixtureRequest, mongodb_url: str) -> Iterator[str]:
+    """The server that is read; `mongodbs.EACH_SOURCE` makes a test one of a MongoDB and of each DocumentDB."""
+    version = getattr(request, "param", None)
+    if version is None:
+        yield mongodb_url
+        return
+    # Fewer empty answers than prove anything, so that no law waits for the time that silence must last.
+    with documentdb(mongodb_url, version, empty_answers=2) as server:
+        yield server.url
+
+
+@pytest.fixture
+def opened(source_url: str, mongodb_url: str) -> Iterator[Callable[..., MongoDB]]:
     """Open a database as the tool does, with a retry deadline that no test waits for in vain."""
     running: list[MongoDB] = []
 
     def open_one(
         database: str,
-        url: str = mongodb_url,
+        url: str = source_url,
         *,
         limits: Limits = LIMITS,
         only_way: BoundWay | None = None,
         **keys: Any,
     ) -> MongoDB:
+        if source_url != mongodb_url:
+            limits = replace(limits, quiet_s=0.1)
         connection = Connection(url, database, **{"retry_deadline_s": 20, **keys})
         running.append(MongoDB(connection, limits=limits, only_way=only_way))
         return running[-1]

@@ -46,6 +46,8 @@ class DocumentDB:
     """How many cursors may be open at once."""
     tells_operations: bool = True
     """Whether currentOp is allowed to the user."""
+    tells_scopes: bool = True
+    """Whether $listChangeStreams is allowed to the user."""
     url: str = ""
     sent: list[Mapping[str, Any]] = field(default_factory=list)
     """Every command, in order."""
@@ -68,6 +70,11 @@ class DocumentDB:
         with socket.create_connection(self.behind) as upstream:
             now = _as_int(_asked(upstream, {"ping": 1, "$db": "admin"})["operationTime"])
         self.streams.modify(database, collection, now, enable=enable)
+
+    def opened(self) -> list[Mapping[str, Any]]:
+        """Return how each stream was asked for, in order."""
+        stages = [command["pipeline"][0] for command in self.sent if "aggregate" in command and command["pipeline"]]
+        return [stage["$changeStream"] for stage in stages if "$changeStream" in stage]
 
     def serve(self, listener: socket.socket) -> None:
         """Answer each connection until the listener is shut down."""
@@ -146,6 +153,8 @@ class DocumentDB:
             self.streams.modify(command["database"], command["collection"], now, enable=command["enable"])
             return bson.encode({"ok": 1.0})
         if name == "aggregate" and any("$listChangeStreams" in stage for stage in command["pipeline"]):
+            if not self.tells_scopes:
+                return _error(13, "Authorization failure")
             return _cursor("admin.$cmd.aggregate", self.streams.listed())
         if name == "find" and (command["$db"], command["find"]) == ("local", "oplog.rs"):
             return _cursor("local.oplog.rs", [])

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import bson
+import pytest
 from bson import Binary, Decimal128, Int64, MaxKey, MinKey, ObjectId, Timestamp
 from bson.raw_bson import RawBSONDocument
 from pymongo import monitoring
@@ -20,6 +21,11 @@ from stores.contract.source import Batch, Partition
 from stores.mongodb import collection as mongodb
 
 Documents = Database[dict[str, Any]]
+
+EACH_SOURCE = pytest.mark.parametrize(
+    "source_url", [None, "5.0", "8.0"], indirect=True, ids=["MongoDB", "DocumentDB 5.0", "DocumentDB 8.0"]
+)
+"""The law holds on each of these sources."""
 
 MIXED_IDS: Sequence[Any] = [
     *(MinKey(), None, math.nan, -math.inf, -(2**31), 0.5, 1, Decimal128("3.3"), Int64(2**40), math.inf),

@@ -9,7 +9,7 @@ import pytest
 import reports
 
 from flows.reporting.headline import meaning
-from flows.reporting.model import Verdict
+from flows.reporting.model import Following, Verdict
 
 
 @pytest.mark.parametrize(
@@ -62,3 +62,8 @@ def test_a_sync_does_not_claim_that_anything_was_counted_or_compared() -> None:
     said = meaning(dataclasses.replace(reports.whole(reports.row("r", verified="none")), command="sync"))
     assert "nothing was compared" in said
     assert "accounted for" not in said
+    silent = Following("2026-01-01T00:00:00+00:00", 0.5, 1.0, None, 3, 2, 1, by_silence=True)
+    rows = reports.row("r", verified="none", sync=silent)
+    said = meaning(dataclasses.replace(reports.whole(rows), command="sync"))
+    assert "Every change that the source has shown" in said
+    assert "judged by its silence" in said

@@ -59,6 +59,12 @@ def test_how_long_the_source_keeps_its_changes_is_never_rounded_to_nothing() -> 
     assert sentence.endswith("since the backfill; the source keeps its changes for 90.0 s")
 
 
+def test_a_position_that_silence_alone_proves_is_called_that() -> None:
+    sync = Following("2026-01-01T00:00:00+00:00", 0.5, 1.0, None, 3, 2, 1, by_silence=True)
+    [sentence] = remarks(reports.row("r", sync=sync))
+    assert "0.5 s behind, as far as its silence tells:" in sentence
+
+
 def test_what_was_not_checked_names_the_routes_it_holds_for() -> None:
     report = reports.whole(reports.row("a"), reports.row("b"), reports.damaged())
     sentences = unchecked(report)

@@ -10,16 +10,16 @@ from typing import Any
 import bson
 import pytest
 from bson import Timestamp
-from mongodbs import MIXED_IDS, Documents, failing
+from mongodbs import EACH_SOURCE, MIXED_IDS, Documents, failing
 
 from flows.demo import servers
 from mappers.documents.decoding import position
 from stores.contract.source import Partition
 from stores.errors import PermanentError, TransientError
-from stores.mongodb.change_stream import as_int, timestamp
 from stores.mongodb.collection import CollectionSource
 from stores.mongodb.configuration import Limits
 from stores.mongodb.database import MongoDB
+from stores.mongodb.times import as_int, timestamp
 
 Sources = Callable[..., CollectionSource]
 Sent = list[Mapping[str, Any]]
@@ -101,6 +101,7 @@ def fetched(one: CollectionSource, ids: Sequence[bytes]) -> list[bytes]:
     return sorted(own for own in found if own is not None)
 
 
+@EACH_SOURCE
 def test_documents_are_fetched_by_ids_of_every_type(database: Documents, source: Sources) -> None:
     database.things.insert_many([{"_id": own, "v": "x"} for own in MIXED_IDS])
     wanted = [at(own) for own in MIXED_IDS]
@@ -111,12 +112,14 @@ def test_documents_are_fetched_by_ids_of_every_type(database: Documents, source:
     assert source("things").fetch([]) == []
 
 
+@EACH_SOURCE
 def test_a_document_whose_id_compares_equal_is_told_by_its_bytes(database: Documents, source: Sources) -> None:
     database.things.insert_one({"_id": 1.0})
     assert fetched(source("things"), [at(1)]) == [at(1.0)]
     assert fetched(source("things"), [at(1), at(1.0)]) == [at(1.0)]
 
 
+@EACH_SOURCE
 def test_only_what_the_filter_lets_through_is_fetched(database: Documents, source: Sources) -> None:
     database.things.insert_many([{"_id": own, "live": own % 2 == 0} for own in range(6)])
     one = source("things", {"live": True})
@@ -140,6 +143,7 @@ def test_any_number_of_ids_of_any_size_is_fetched_by_queries_that_a_server_takes
     assert [len(command["filter"]["_id"]["$in"]) for command in sent if "find" in command] == [2, 2, 1, 1, 1]
 
 
+@EACH_SOURCE
 def test_fetching_is_tried_again_and_gives_no_document_twice(database: Documents, source: Sources) -> None:
     database.things.insert_many([{"_id": own} for own in range(2_000)])
     wanted = [at(own) for own in range(2_000)]

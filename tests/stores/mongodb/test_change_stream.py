@@ -12,7 +12,7 @@ import bson
 import pytest
 from bson import Int64
 from bson.raw_bson import RawBSONDocument
-from mongodbs import MIXED_IDS, Documents, failing
+from mongodbs import EACH_SOURCE, MIXED_IDS, Documents, failing
 from scripted_mongodb import Scripted, at, event, serving, stamp, token
 from waiting import until
 
@@ -20,10 +20,10 @@ from flows.demo import servers
 from stores.contract.changes import ChangeBatch, StreamPosition
 from stores.contract.stop import NEVER, PolledStop
 from stores.errors import PermanentError, TransientError
-from stores.mongodb import change_stream as mongodb_changes
 from stores.mongodb.change_stream import DatabaseChanges
 from stores.mongodb.configuration import LIMITS, Limits
 from stores.mongodb.database import MongoDB
+from stores.mongodb.times import as_int
 
 Things = {"things": False}
 
@@ -51,6 +51,7 @@ def ids(batches: Iterable[ChangeBatch], collection: str = "things") -> list[Any]
 # --- what was touched -------------------------------------------------------------------------------------------------
 
 
+@EACH_SOURCE
 def test_every_kind_of_change_names_its_document_once(database: Documents, changes: DatabaseChanges) -> None:
     database.things.insert_many([{"_id": own} for own in range(5)])
     since = changes.begin()
@@ -68,6 +69,7 @@ def test_every_kind_of_change_names_its_document_once(database: Documents, chang
     assert all(one.before == () or not one.before for batch in batches for one in batch.touched)
 
 
+@EACH_SOURCE
 @pytest.mark.parametrize("kind", ["insert", "update", "delete"])
 def test_ids_are_the_bytes_that_are_stored(database: Documents, changes: DatabaseChanges, kind: str) -> None:
     own = [one for one in (*MIXED_IDS, Int64(5), 6.0) if one == one or kind != "update"]  # It cannot update NaN here.
@@ -85,6 +87,7 @@ def test_ids_are_the_bytes_that_are_stored(database: Documents, changes: Databas
     assert sorted(touched) == sorted(bson.encode({"_id": one}) for one in own)
 
 
+@EACH_SOURCE
 def test_equal_ids_of_other_types_are_other_documents(database: Documents, changes: DatabaseChanges) -> None:
     since = changes.begin()
     database.things.insert_one({"_id": 1})
@@ -165,6 +168,7 @@ def test_a_change_whose_document_before_is_not_kept_halts(database: Documents, c
 # --- positions --------------------------------------------------------------------------------------------------------
 
 
+@EACH_SOURCE
 def test_what_is_written_between_the_beginning_and_the_following_is_told(
     database: Documents, changes: DatabaseChanges
 ) -> None:
@@ -202,6 +206,7 @@ def test_a_quiet_stream_moves_on_and_proves_it(database: Documents, opened: Call
     assert batch.position.token != first.token  # Or the token of a quiet collection would fall out of a busy oplog.
 
 
+@EACH_SOURCE
 def test_following_until_a_time_tells_everything_up_to_it(database: Documents, changes: DatabaseChanges) -> None:
     database.calm.insert_one({})
     since = changes.begin()
@@ -227,6 +232,7 @@ def test_following_until_a_time_tells_everything_up_to_it(database: Documents, c
     assert ids(caught_up(changes, since)) == written
 
 
+@EACH_SOURCE
 def test_a_long_row_of_changes_that_are_not_asked_for_is_no_end(database: Documents, changes: DatabaseChanges) -> None:
     """The server answers that there is nothing in the midst of them; only its token tells that it goes on."""
     position = changes.begin()
@@ -235,6 +241,7 @@ def test_a_long_row_of_changes_that_are_not_asked_for_is_no_end(database: Docume
     assert sorted(ids(caught_up(changes, position))) == list(range(12))
 
 
+@EACH_SOURCE
 def test_following_ends_when_it_is_told_to(database: Documents, opened: Callable[..., MongoDB]) -> None:
     changes = opened(database.name, limits=Limits(await_ms=10)).changes()
     answers = iter([False] * 6 + [True] * 2)
@@ -244,6 +251,7 @@ def test_following_ends_when_it_is_told_to(database: Documents, opened: Callable
 # --- what ends it -----------------------------------------------------------------------------------------------------
 
 
+@EACH_SOURCE
 def test_a_dropped_collection_halts_and_the_others_go_on(database: Documents, changes: DatabaseChanges) -> None:
     database.calm.insert_one({})
     since = changes.begin()
@@ -330,6 +338,7 @@ def test_a_stream_that_breaks_is_opened_again_and_nothing_is_lost(
     assert ids(told) == [*range(9)]
 
 
+@EACH_SOURCE
 def test_a_beginning_that_breaks_is_tried_again(database: Documents, changes: DatabaseChanges) -> None:
     with failing(database, 3, "aggregate", errorCode=43):
         assert changes.begin().token
@@ -381,7 +390,7 @@ def test_history_that_is_gone_is_never_passed_over(tmp_path: Path, opened: Calla
             writing.other.insert_many([{} for _ in range(100)])
             oldest = oplog.find_one()
             assert oldest is not None
-            return mongodb_changes.as_int(oldest["ts"]) > recent.time
+            return as_int(oldest["ts"]) > recent.time
 
         until(forgotten, "oplog that begins anew")
         # This server opens a stream at any time without a word; it is the oplog's first entry that tells (R122).
@@ -415,7 +424,7 @@ def test_an_oplog_that_overtakes_a_stream_that_is_open_is_never_passed_over(
             writing.other.insert_many([{} for _ in range(100)])
             oldest = oplog.find_one()
             assert oldest is not None
-            return mongodb_changes.as_int(oldest["ts"]) > seen.position.time
+            return as_int(oldest["ts"]) > seen.position.time
 
         until(forgotten, "oplog that begins anew")
         with pytest.raises(PermanentError) as told:
