@@ -28,7 +28,7 @@ def differences(flavour: Flavour, read_preference: str) -> Iterator[str]:
     if flavour.streams and not flavour.pre_images:
         yield (
             f"{what} does not keep what documents were before a change: a route whose records are at places of other"
-            " fields than _id needs sync: rescan"
+            " fields than _id can be copied, but not synced; key the records by _id"
         )
     if not flavour.collection_uuid:
         yield (
