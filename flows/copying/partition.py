@@ -195,6 +195,6 @@ def _reject_refused(batch: ProjectedBatch, refused: Sequence[Rejected]) -> dict[
     batch.tally.rejected += len(by_document)
     batch.tally.copied -= len(by_document)
     return {
-        owner: Reject(batch.name(owner), "write", refusal.code, "", refusal.reason, batch.documents[owner])
+        owner: Reject(batch.name(owner), "write", refusal.code, refusal.field, refusal.reason, batch.documents[owner])
         for owner, refusal in by_document.items()
     }

@@ -19,6 +19,8 @@ class Rejected:
     index: int
     code: str
     reason: str
+    field: str = ""
+    """The path of the field that the store names, "" if it names none."""
 
 
 R = TypeVar("R", bound=Record)

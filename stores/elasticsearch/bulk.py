@@ -43,7 +43,7 @@ class _RefusedWhole(NamedTuple):
     def refusal(self, where: str) -> Refusal:
         """Return why its only document is refused; raises PermanentError where it is not for the document."""
         if self.answer.status == 413:
-            return "E-ES-SIZE", f"the server takes no request of {self.size_bytes} bytes"
+            return Refusal("E-ES-SIZE", f"the server takes no request of {self.size_bytes} bytes")
         fault = self.answer.fault()
         if not fault.blames_document:
             raise fault.error(where)
@@ -112,6 +112,10 @@ class Bulk:
             )
             if answer.status == 429 or (answer.status == 400 and answer.fault().passes):
                 self._pace.record_result(turn, len(waiting))
+                if len(waiting) > 1 and "circuit_breaking_exception" in answer.fault().kinds:
+                    # More than the server has memory for at once, perhaps for ever: a smaller request may fit.
+                    whole = _RefusedWhole(waiting, len(body), answer)
+                    return None
                 return Left(waiting, answer.fault().away(self._what))
             if answer.status in (400, 413):
                 whole = _RefusedWhole(waiting, len(body), answer)

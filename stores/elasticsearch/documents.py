@@ -91,8 +91,9 @@ class Documents:
             present = self.read(possible)
             possible = [spot for spot in possible if spot in present]
         refused = self._carry_out([(spot, delete_line(spot)) for spot in possible])
-        for code, reason in refused.values():
-            raise PermanentError("E-ES-ANSWER", f"{self._what}: a deletion was refused: {code} {reason}")
+        for refusal in refused.values():
+            text = f"{self._what}: a deletion was refused: {refusal.code} {refusal.reason}"
+            raise PermanentError("E-ES-ANSWER", text)
 
     def _carry_out(self, actions: Sequence[Action]) -> dict[Spot, Refusal]:
         """Return the refused spots; all others are acknowledged, in the index this began with."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stores.connection_faults import ConnectionFault, Kind
+from stores.elasticsearch.spots import Refusal
 from stores.errors import PermanentError, TransientError
 
 NO_ANSWER = 0
@@ -19,6 +20,7 @@ _PASSING_KINDS = frozenset(
     {
         "circuit_breaking_exception",
         "es_rejected_execution_exception",
+        "rejected_execution_exception",  # OpenSearch
         "connect_transport_exception",
         "node_closed_exception",
         "node_disconnected_exception",
@@ -34,14 +36,18 @@ _PASSING_KINDS = frozenset(
 # of an immense term): only these beginnings, which name fields, types and limits, leave this module.
 _TELLING = re.compile(
     r"""(?:\[-?\d+:-?\d+\]\ )?
-    ( failed\ to\ parse\ field\ \[[^\]]*\]\ of\ type\ \[\w+\]
-    | mapping\ set\ to\ strict,\ dynamic\ introduction\ of\ \[[^\]]*\]\ within\ \[[^\]]*\]\ is\ not\ allowed
-    | object\ mapping\ for\ \[[^\]]*\]\ tried\ to\ parse\ field\ \[[^\]]*\]\ as\ object,\ but\ found\ a\ concrete\ value
-    | Document\ contains\ at\ least\ one\ immense\ term\ in\ field="[^"]*"
+    ( failed\ to\ parse\ field\ \[(?P<parsed>[^\]]*)\]\ of\ type\ \[\w+\]
+    | mapping\ set\ to\ strict,\ dynamic\ introduction\ of\ \[(?P<new>[^\]]*)\]
+      \ within\ \[(?P<within>[^\]]*)\]\ is\ not\ allowed
+    | object\ mapping\ for\ \[(?P<object>[^\]]*)\]
+      \ tried\ to\ parse\ field\ \[[^\]]*\]\ as\ object,\ but\ found\ a\ concrete\ value
+    | Document\ contains\ at\ least\ one\ immense\ term\ in\ field="(?P<immense>[^"]*)"
+    | DocValuesField\ "(?P<column>[^"]*)"\ is\ too\ large,\ must\ be\ <=\ \d+
+    | Name\ length\ \(\d+\)\ exceeds\ the\ maximum\ allowed\ \(\d+
     | Limit\ of\ [a-z ]+\ \[\d+\]\ has\ been\ exceeded
     | The\ depth\ of\ the\ (?:nested\ array\ )?field\ has\ exceeded\ the\ allowed\ limit\ of\ \[\d+\]
-    | The\ provided\ \[flattened\]\ field\ \[[^\]]*\]\ exceeds\ the\ maximum\ depth\ limit\ of\ \[\d+\]
-    | Field\ \[[^\]]*\]\ is\ a\ metadata\ field\ and\ cannot\ be\ added\ inside\ a\ document
+    | The\ provided\ \[flattened\]\ field\ \[(?P<flattened>[^\]]*)\]\ exceeds\ the\ maximum\ depth\ limit\ of\ \[\d+\]
+    | Field\ \[(?P<metadata>[^\]]*)\]\ is\ a\ metadata\ field\ and\ cannot\ be\ added\ inside\ a\ document
     | The\ number\ of\ nested\ documents\ has\ exceeded\ the\ allowed\ limit\ of\ \[\d+\]
     | field\ name\ cannot\ be\ an\ empty\ string )""",
     re.VERBOSE,
@@ -50,10 +56,13 @@ _TELLING = re.compile(
 _DENIED = re.compile(
     r"action \[([\w:/*\[\]-]+)\] is unauthorized|no permissions for \[([\w:/*, -]+)\]|to perform: (es:\w+)"
 )
+# The fields by which OpenSearch indexes a flat_object below the path of its own.
+_VALUE, _VALUE_AND_PATH = "._value", "._valueAndPath"
 _BLOCK = re.compile(r"\[[A-Z_]{1,40}/\d{1,4}/[A-Za-z0-9 ()/.,:_-]{1,120}\]")
 """A block as a server names it, such as ``[FORBIDDEN/8/index write (api)]``."""
 _KIND = re.compile(r"[a-z][a-z0-9_]{0,79}")
 _LONGEST_CHAIN = 10
+_LONGEST_FIELD = 500
 ADVICE: Mapping[Kind, str] = {
     "closed_port": "start it, or correct host and port in `url`",
     "unknown_host": "correct the host in `url`, or this machine's name service",
@@ -106,9 +115,29 @@ class Fault:
         """The fault in words that quote no document."""
         if self.network is not None:
             return self.network.cause
-        reason_shown = next((match[1] for reason in self.reasons if (match := _TELLING.match(reason))), "")
+        telling = self._telling
+        reason_shown = "" if telling is None else telling[1]
         kinds = " < ".join(self.kinds) or "no error type"
         return f"{kinds} ({self.status or 'no answer'})" + (f": {reason_shown}" if reason_shown else "")
+
+    @property
+    def _telling(self) -> re.Match[str] | None:
+        """The first reason's beginning that may be shown."""
+        return next((match for reason in self.reasons if (match := _TELLING.match(reason))), None)
+
+    @property
+    def field(self) -> str:
+        """The path of the field that the server names, as the index has it, in one line; "" for none."""
+        telling = self._telling
+        if telling is None:
+            return ""
+        named = {group: name for group, name in telling.groupdict().items() if name is not None}
+        within = named.pop("within", "_doc")
+        name = next(iter(named.values()), "")
+        if "immense" in named or "column" in named:
+            name = name.removesuffix(_VALUE_AND_PATH).removesuffix(_VALUE)
+        path = name if within == "_doc" else f"{within}.{name}"
+        return "".join(letter if letter.isprintable() else "?" for letter in path[:_LONGEST_FIELD])
 
     @property
     def no_index(self) -> bool:
@@ -128,11 +157,11 @@ class Fault:
         """Whether it is this document that Elasticsearch does not take."""
         return DROPPED in self.kinds or (self.status in (400, 413) and "index_closed_exception" not in self.kinds)
 
-    def refusal(self) -> tuple[str, str]:
-        """Return code and reason of the document's reject."""
+    def refusal(self) -> Refusal:
+        """Return code, reason and field of the document's reject."""
         if DROPPED in self.kinds:
-            return "E-ES-PIPELINE", DROPPED
-        return ("E-ES-SIZE" if self.status == 413 else "E-ES-REJECTED", self.text)
+            return Refusal("E-ES-PIPELINE", DROPPED)
+        return Refusal("E-ES-SIZE" if self.status == 413 else "E-ES-REJECTED", self.text, self.field)
 
     def away(self, where: str) -> TransientError:
         """Return the error for a fault that did not pass in time."""

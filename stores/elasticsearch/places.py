@@ -22,15 +22,15 @@ class Places:
     def misplaced(self, record: IndexDocument) -> Refusal | None:
         """Return code and reason if a record is for a place that is not the route's, else None."""
         if (record.routing is not None) != self._routed:
-            return "E-ES-ROUTING", "the routing comes from the route's `routing`; a mapper cannot choose it"
+            return Refusal("E-ES-ROUTING", "the routing comes from the route's `routing`; a mapper cannot choose it")
         if self._periods is None:
             return (
                 None
                 if record.index is None
-                else ("E-ES-PERIOD", "it names an index, but the route has exactly one index")
+                else Refusal("E-ES-PERIOD", "it names an index, but the route has exactly one index")
             )
         if record.index is None or not self._periods.owns(record.index):
-            return "E-ES-PERIOD", "its index does not match the route's `index`"
+            return Refusal("E-ES-PERIOD", "its index does not match the route's `index`")
         return None
 
     def spots(self, addresses: Sequence[str], known: str) -> Mapping[str, list[Spot]]:

@@ -6,8 +6,13 @@ from typing import NamedTuple
 
 from mappers.elasticsearch.records import ID_LIMIT_BYTES
 
-Refusal = tuple[str, str]
-"""Code and reason of a document's reject."""
+
+class Refusal(NamedTuple):
+    """Code and reason of a document's reject, and the field that the server names, "" for none."""
+
+    code: str
+    reason: str
+    field: str = ""
 
 
 class Spot(NamedTuple):
@@ -30,9 +35,9 @@ def unfit(spot: Spot, source: bytes) -> Refusal | None:
     """Return code and reason if the record would spoil the request it travels in: the server refuses that whole."""
     size = len(spot.id.encode())
     if not 0 < size <= ID_LIMIT_BYTES:
-        return "E-ES-ID", f"the id is {size} bytes; Elasticsearch takes 1 to {ID_LIMIT_BYTES}"
+        return Refusal("E-ES-ID", f"the id is {size} bytes; Elasticsearch takes 1 to {ID_LIMIT_BYTES}")
     if spot.routing == "":
-        return "E-ES-ROUTING", "the routing is empty"
+        return Refusal("E-ES-ROUTING", "the routing is empty")
     if not source.startswith(b"{") or b"\n" in source:
-        return "E-ES-JSON", "the source must be a JSON object on one line"
+        return Refusal("E-ES-JSON", "the source must be a JSON object on one line")
     return None

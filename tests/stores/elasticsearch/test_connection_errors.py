@@ -236,5 +236,5 @@ def test_a_document_that_is_too_deep_or_has_a_metadata_field_is_refused_for_that
     """As OpenSearch 2.19.6 says it, and Elasticsearch of its flattened fields."""
     cause = {"type": "parse_exception", "reason": f"{reason}. This limit can be set by a secret value"}
     error = {"type": "mapper_parsing_exception", "reason": "failed to parse", "caused_by": cause}
-    code, text = Fault.of(400, error).refusal()
+    code, text, _ = Fault.of(400, error).refusal()
     assert (code, text) == ("E-ES-REJECTED", f"mapper_parsing_exception < parse_exception (400): {reason}")

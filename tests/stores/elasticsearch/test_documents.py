@@ -145,6 +145,33 @@ def test_a_refused_document_spoils_no_other_and_is_named_without_its_values(
 
 
 @pytest.mark.parametrize(
+    ("reason", "field"),
+    [
+        ("failed to parse field [a.b] of type [date] in document with id '1'.", "a.b"),
+        ("mapping set to strict, dynamic introduction of [x] within [_doc] is not allowed", "x"),
+        ("mapping set to strict, dynamic introduction of [x] within [a.b] is not allowed", "a.b.x"),
+        ("object mapping for [a] tried to parse field [a] as object, but found a concrete value", "a"),
+        ('Document contains at least one immense term in field="f._valueAndPath" (whose UTF8', "f"),
+        ('Document contains at least one immense term in field="f._value" (whose UTF8', "f"),
+        ('DocValuesField "f._valueAndPath" is too large, must be <= 32766', "f"),
+        ("Field [_index] is a metadata field and cannot be added inside a document. Use", "_index"),
+        ("Name length (50001) exceeds the maximum allowed (50000, from `StreamReadConstraints", ""),
+        ("Limit of total fields [1000] has been exceeded while adding new field [x]", ""),
+        ("something else about [x]", ""),
+    ],
+)
+def test_the_field_that_the_server_names_is_that_of_the_reject(
+    target: ElasticsearchTarget, proxy: Proxy, reason: str, field: str
+) -> None:
+    proxy.faults = [
+        withheld(0, 400, "mapper_parsing_exception", "failed to parse", caused_by={"type": "x", "reason": reason})
+    ]
+    (refused,) = target.write([document("a", n=1)])
+    assert refused.field == field
+    assert (reason[:20] in refused.reason) == (not reason.startswith("something"))
+
+
+@pytest.mark.parametrize(
     ("reason", "told"),
     [
         (f"[1:9] failed to parse field [a.b] of type [date] in document with id '{SECRET}'. Preview of field's value:"

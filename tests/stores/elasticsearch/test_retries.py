@@ -32,6 +32,7 @@ def test_plain_media_types_are_sent(target: ElasticsearchTarget, proxy: Proxy) -
     [
         (429, "es_rejected_execution_exception", "rejected execution of coordinating operation"),
         (429, "circuit_breaking_exception", "[parent] Data too large"),
+        (500, "rejected_execution_exception", "rejected execution of primary operation"),
         (503, "unavailable_shards_exception", "primary shard is not active"),
         (500, "node_disconnected_exception", "disconnected"),
         (403, "cluster_block_exception", "index blocked by: [FORBIDDEN/12/index read-only / allow delete (api)];"),
@@ -122,6 +123,26 @@ def test_what_is_no_documents_fault_stops_the_route(
     assert isinstance(stopped.value, TransientError) == (code == "E-ES-AWAY")
     assert SECRET not in str(stopped.value)
     assert SECRET not in logged(caplog)
+
+
+def test_a_request_larger_than_a_circuit_breaker_allows_is_sent_in_smaller_parts(
+    target: ElasticsearchTarget, proxy: Proxy, elasticsearch_url: str, unique: str
+) -> None:
+    tripped = Reply(
+        429, json.dumps(error(429, "circuit_breaking_exception", "[in_flight_requests] too large")).encode()
+    )
+    proxy.constant = lambda request, forward: tripped if "/_bulk" in request.path and len(request.body) > 1000 else None
+    assert target.write([document(f"{number}", text="x" * 100) for number in range(40)]) == []
+    assert len(sources(elasticsearch_url, unique)) == 40
+
+
+def test_a_document_that_a_circuit_breaker_never_lets_through_is_no_reject(make: Make, proxy: Proxy) -> None:
+    target = make(deadline_s=0)
+    target.prepare()
+    proxy.constant = canned("/_bulk", 429, error(429, "circuit_breaking_exception", "[in_flight_requests] too large"))
+    with pytest.raises(TransientError) as away:
+        target.write([document("a", n=1), document("b", n=2)])
+    assert away.value.code == "E-ES-AWAY"
 
 
 def refusing(body: bytes) -> Fault:
