@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mappers.census import KEYWORD_UNITS, MOST_FIELDS, Census, Node
+from mappers.elasticsearch.records import FULL_ID
 from mappers.values.field_names import elasticsearch_name
 
 DEPTH_LIMIT = 20
@@ -83,6 +84,10 @@ class _Field:
         asked = self.definition.get("type") in ("nested", "geo_point", "geo_shape")
         return asked or any(entry.planned() for entry in self.inner.values())
 
+    def takes_text(self) -> bool:
+        """Return whether an index takes any string for it."""
+        return self.definition.get("type") in ("text", "keyword") or self.definition.get("enabled") is False
+
     def is_object(self) -> bool:
         """Return whether an index counts a level for it, its fields mapped or not."""
         return bool(self.inner) or self.definition.get("type") in ("object", "nested")
@@ -144,6 +149,10 @@ class _Designer:
                         f"conflict: split needs the name {known}, which {'.'.join(path) or 'the document'} has"
                     )
                 fields[known] = entry
+        if not path and FULL_ID in fields and not fields[FULL_ID].takes_text():
+            # Beside it stand the long ids of other documents, which are text.
+            self._note("field of the name that offramp gives a long id, so kept but not searchable", FULL_ID)
+            fields[FULL_ID] = _Field(dict(_UNSEARCHED))
         return {elasticsearch_name(name, not path): entry for name, entry in fields.items()}
 
     def _field(self, node: Node, path: Path) -> dict[str, _Field]:

@@ -117,6 +117,18 @@ def test_a_name_that_no_index_takes_does_not_stop_the_others() -> None:
     assert "names that consist of spaces" in made["notes"][0]
 
 
+@pytest.mark.parametrize("value", [7, 1.5, True, b"x", {"a": 1}, dt.datetime(2024, 1, 1, tzinfo=dt.UTC)])
+def test_a_field_of_the_name_of_long_ids_takes_these_ids_too(value: Any) -> None:
+    made = designed({"offramp_id": value})
+    assert made["properties"] == {"offramp_id": UNSEARCHED}
+    assert "offramp_id" in made["notes"][0]
+
+
+@pytest.mark.parametrize("value", ["text", ObjectId(), None])
+def test_a_field_of_the_name_of_long_ids_that_takes_text_is_mapped_as_any_other(value: Any) -> None:
+    assert properties({"offramp_id": value})["offramp_id"] == properties({"f": value})["f"]
+
+
 def test_whole_and_broken_numbers_are_one_family_and_lose_nothing_in_the_index() -> None:
     assert properties({"f": 1}, {"f": 1.5}) == {"f": DOUBLE}
 
