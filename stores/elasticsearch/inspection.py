@@ -15,6 +15,8 @@ from stores.elasticsearch.index import IndexPlan
 from stores.errors import PlanError
 
 _HIGHEST_PRIORITY = 2**31 - 1
+_OLDEST = {"elasticsearch": 8, "opensearch": 2}
+"""The oldest major version of each product that is taken."""
 
 
 def path(index: str) -> str:
@@ -39,12 +41,12 @@ def server_version(cluster: Cluster, deadline_s: float) -> tuple[int, int]:
     if cluster.opensearch and found == (7, 10):
         # What OpenSearch before 3 says of itself when told to pass for Elasticsearch (R87).
         found = (2, 0)
-    wanted, other, oldest = (
-        ("opensearch", "elasticsearch", 2) if cluster.opensearch else ("elasticsearch", "opensearch", 8)
-    )
-    if product.lower() != wanted or found[0] < oldest:
+    wanted, other = ("opensearch", "elasticsearch") if cluster.opensearch else ("elasticsearch", "opensearch")
+    if product.lower() != wanted or found[0] < _OLDEST[wanted]:
         served = "OpenSearch 2 or 3" if cluster.opensearch else "Elasticsearch 8 or 9"
-        advice = f"set flavour: {other}" if product.lower() == other else "correct `url` under the target"
+        # The other flavour is advice only where it then takes this server.
+        takes = product.lower() == other and found[0] >= _OLDEST[other]
+        advice = f"set flavour: {other}" if takes else "correct `url` under the target"
         raise PlanError("E-ES-PRODUCT", f"{cluster.name}: {shown} answers; it must be {served}; {advice}")
     return found
 

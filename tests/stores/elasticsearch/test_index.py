@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -235,6 +236,25 @@ def test_another_product_is_refused(make: Make, proxy: Proxy, root: Fault, named
     with pytest.raises(PlanError, match=named) as refused:
         make().check()
     assert refused.value.code == "E-ES-PRODUCT"
+
+
+@pytest.mark.parametrize(
+    ("flavour", "version"),
+    [
+        ("opensearch", {"number": "7.17.28"}),
+        ("elasticsearch", {"number": "1.3.20", "distribution": "opensearch"}),
+    ],
+)
+def test_the_other_flavour_is_no_advice_for_a_server_too_old_for_it(
+    proxy: Proxy, flavour: str, version: dict[str, str]
+) -> None:
+    proxy.faults = [canned("/", 200, {"version": version})]
+    connection = Connection(proxy.url, flavour=flavour)  # type: ignore[arg-type]
+    target = ElasticsearchTarget(connection, Placement(), "things")
+    with closing(target), pytest.raises(PlanError, match=r"it must be .*; correct `url`") as refused:
+        target.check()
+    assert version["number"].rsplit(".", 1)[0] in refused.value.message
+    assert "flavour" not in refused.value.message
 
 
 def test_vectors_that_newer_servers_leave_out_of_the_source_are_noticed(
