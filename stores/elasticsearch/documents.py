@@ -13,6 +13,7 @@ from msgspec.json import Decoder
 from stores.contract.fence import Fence
 from stores.elasticsearch.bulk import NO_PIPELINE, Action, Bulk, delete_line, index_lines
 from stores.elasticsearch.client import Cluster
+from stores.elasticsearch.deep_arrays import with_field
 from stores.elasticsearch.faults import NO_ANSWER, Fault
 from stores.elasticsearch.listing import Listing
 from stores.elasticsearch.spots import Refusal, Spot
@@ -81,7 +82,8 @@ class Documents:
 
     def write(self, sources: Mapping[Spot, bytes]) -> dict[Spot, Refusal]:
         """Return the refused spots with code and reason; at all others these sources are held."""
-        return self._carry_out([(spot, index_lines(spot, source)) for spot, source in sources.items()])
+        refused = self._carry_out([(spot, index_lines(spot, source)) for spot, source in sources.items()])
+        return {spot: with_field(refusal, sources[spot]) for spot, refusal in refused.items()}
 
     def delete(self, spots: Sequence[Spot]) -> None:
         """Nothing is held at these spots."""
