@@ -71,6 +71,8 @@ class Collection:
         first, end = 0, self.documents
         bounds: list[tuple[str, ObjectId]] = []
         condition = (command.get("filter") or {}).get("_id", {})
+        if isinstance(condition, Mapping) and "$in" in condition:  # As a check asks, for an `_id` that is not there.
+            return 0, 0
         bounds += condition.items() if isinstance(condition, Mapping) else [("$gte", condition), ("$lte", condition)]
         bounds += [("$gte", command["min"]["_id"])] if "min" in command else []
         bounds += [("$lt", command["max"]["_id"])] if "max" in command else []
@@ -184,13 +186,15 @@ class Server:
         collection = self.collections.get(name, Collection(1, 0, ()))
         condition = stages.pop(0)["$match"] if stages and "$match" in stages[0] else {}
         first, end = collection.span({"filter": condition})
+        if len(stages) > 1 and "$limit" in stages[0]:
+            end = min(end, first + int(stages.pop(0)["$limit"]))
         match [next(iter(stage)) for stage in stages]:
             case ["$group"]:
                 rows = [{"_id": "objectId", "documents": end - first}] if first < end else []
-            case ["$sample", "$project", "$sort"] | ["$sample", "$project", "$match", "$sort"]:
+            case ["$sample", "$project", *_]:
                 size = min(end - first, int(stages[0]["$sample"]["size"]))
                 numbers = sorted(random.Random(size).sample(range(first, end), size))
-                if "$match" in stages[2]:
+                if len(stages) > 2 and "$match" in stages[2]:
                     within = range(*collection.span({"filter": {"_id": _bounds(stages[2]["$match"])}}))
                     numbers = [number for number in numbers if number in within]
                 rows = [{"_id": ObjectId(identifier(number))} for number in numbers]
