@@ -129,7 +129,8 @@ def test_after_a_signal_while_routes_are_prepared_no_target_is_said_to_be_gone_t
     # A machine under load may not stop within the time for it, and ends without a report.
     assert "E-STOPPED stopped by a signal while preparing" in out or "not everything had stopped" in err
     assert "E-ES-NOINDEX" not in out
-    assert "--restart" not in out
+    assert "start over" not in out
+    assert "backfill --restart" not in out
     assert "Not backfilled" not in out
     again = offramp("backfill", plan, folder=tmp_path)
     assert again.code == 0, again.out
