@@ -57,12 +57,14 @@ def halt_message(route: Route, why: str) -> str:
 
 
 class Unrecorded(PermanentError):
-    """Changes since the route's position are recorded nowhere; the route cannot go on from it."""
+    """Changes since the route's position are recorded nowhere, so it cannot go on from it and is to be halted."""
 
-    def __init__(self, route: Route) -> None:
-        """Take the route, which is to be halted."""
-        self.why = OFF_MEANWHILE
-        super().__init__("E-SYNC-HALTED", halt_message(route, OFF_MEANWHILE))
+    why = OFF_MEANWHILE
+
+    @classmethod
+    def of(cls, route: Route) -> Unrecorded:
+        """Return the error of the route."""
+        return cls("E-SYNC-HALTED", halt_message(route, cls.why))
 
 
 def refuse_unsyncable(route: Route, database: MongoDB, *, needs_former: bool) -> None:
@@ -84,7 +86,7 @@ def refuse_unsyncable(route: Route, database: MongoDB, *, needs_former: bool) ->
             " with backfill --restart",
         )
     if streaming.unrecorded:
-        raise Unrecorded(route)
+        raise Unrecorded.of(route)
     if not streaming.possible:
         raise PlanError(
             "E-SYNC-STREAM",

@@ -144,7 +144,7 @@ def test_the_middle_of_a_small_rest_is_found_by_walking_an_index(
     assert vast.sampled() == [1000]
     walked = [command for command in vast.heard if "find" in command]
     assert all(command["projection"] == {"_id": 1} and command["hint"] == {"_id": 1} for command in walked)
-    assert sum(command["skip"] for command in walked) <= 4 * (end - first)
+    assert sum(command.get("skip", 0) for command in walked) <= 4 * (end - first)
     near = bson.encode({"_id": at(end - 9_000)})
     assert source().middle(Partition(7, position, upper), near, 10_000) is None
 
