@@ -126,7 +126,8 @@ def halfway(position_past: Callable[[int], bytes | None], least: int) -> bytes |
     `position_past` returns the position past so many documents, None if there are not as many. A very large rest is cut
     earlier than at a quarter.
     """
-    number, half, last = least // 2, None, position_past(least // 2)
+    number = max(1, least // 2)
+    half, last = None, position_past(number)
     while last is not None and (number := number * 2) <= _MOST_WALKED:
         if (further := position_past(number)) is None:
             break
