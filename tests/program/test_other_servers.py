@@ -174,7 +174,7 @@ def test_a_verification_that_is_killed_goes_on_and_finds_nothing_that_is_not_the
     documents = 3_000
     database.things.insert_many([{"_id": own if own % 2 else f"k{own}", "n": own} for own in range(documents)])
     route = {"use_case": "cache", "key": f"{unique}:{{_id}}"}
-    keys = {"run": {"window": 1}, "verification": {"max_rate": 700}}
+    keys = {"run": {"window": 1}, "verification": {"max_rate": 300}}
     plan = write_plan(tmp_path, stores, database.name, {"things": route}, **keys)
     assert offramp("backfill", plan, "--verify", "none", folder=tmp_path).code == 0
     running = start("verify", plan, folder=tmp_path)
