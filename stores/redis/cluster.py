@@ -9,15 +9,14 @@ from typing import Any
 
 import redis.exceptions as driver
 from redis.cluster import ClusterNode, NodesManager
-from redis.connection import parse_url
 from redis.crc import key_slot
 
 from stores.contract.fence import Fence
 from stores.errors import PlanError, TransientError
-from stores.redis.aws_login import IamLogin, Unsigned
+from stores.redis.aws_login import Unsigned
 from stores.redis.client import AGAIN, AUTH, LOST, Refused, Server, Step, Wire, failure
 from stores.redis.configuration import Connection
-from stores.redis.connections import ONE_TRY, TIMEOUTS, Connections
+from stores.redis.connections import Connections
 from stores.redis.keys import as_bytes
 from stores.throttling.backoff import TIMING, Backoff, Timing, retry
 
@@ -35,14 +34,9 @@ class Cluster(Server):
 
     again = _MOVING
 
-    def __init__(
-        self,
-        way: Connection,
-        *,
-        timing: Timing = TIMING,
-    ) -> None:
+    def __init__(self, way: Connection, *, timing: Timing = TIMING) -> None:
         """Take the URL of any node without connecting; raises ValueError for a URL that no cluster can have."""
-        connections = Connections(way.url, way.certificates, silent_s=way.silent_s, iam=way.iam)
+        connections = Connections(way)
         options = connections.options
         if "path" in options or options.get("db", 0) != 0:
             raise ValueError("url: of a cluster names host and port, and no database but 0")
@@ -148,8 +142,7 @@ class Cluster(Server):
         with self._lock:
             if name not in self._nodes:
                 host, _, port = name.rpartition(":")
-                way, at = self._way, (host, int(port))
-                connections = Connections(way.url, way.certificates, at, silent_s=way.silent_s, iam=way.iam)
+                connections = Connections(self._way, (host, int(port)))
                 self._nodes[name] = _Node(connections, self._deadline_s, self._durability, timing=self.timing)
             return self._nodes[name]
 
@@ -160,11 +153,7 @@ class Cluster(Server):
                 raise self._mismatched(mismatch)
             try:
                 if self._driver is None:
-                    given = parse_url(self._way.url)  # type: ignore[no-untyped-call]
-                    options: dict[str, Any] = {**TIMEOUTS, "socket_timeout": self._way.silent_s, **given}
-                    options |= {**self._way.certificates.options(), **ONE_TRY}
-                    if self._way.iam is not None:
-                        options["credential_provider"] = IamLogin(self._way.iam)
+                    options = dict(self._connections.options)
                     for name in ("host", "port", "retry"):  # These are the nodes' own, and the driver's.
                         options.pop(name, None)
                     start = [ClusterNode(*self._at)]  # type: ignore[no-untyped-call]

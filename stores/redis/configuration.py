@@ -17,8 +17,8 @@ _WAIT_MS = 20_000
 """WAIT ends before a connection that is silent for `SILENT_S` counts as lost."""
 SILENT_S = 30.0
 _LEAST_SILENT_S = 5.0
-
-
+SENTINEL_SCHEMES: Mapping[str, str] = {"redis-sentinel": "redis", "rediss-sentinel": "rediss"}
+"""The schemes of a service's URL, and those of its servers: with TLS the Sentinels are spoken to by TLS too."""
 _OPTIONS = {"ca_certs": "ssl_ca_certs", "client_cert": "ssl_certfile", "client_key": "ssl_keyfile"}
 """The driver's options by the keys of the plan."""
 _CACHE = re.compile(r"[a-z][a-z0-9-]*")
@@ -59,9 +59,6 @@ class Certificates:
                 raise ValueError(f"{key}: `url` has {option} too; remove that")
         if self.client_key is not None and self.client_cert is None:
             raise ValueError("client_key: needs client_cert, the certificate that it is the key of")
-
-
-NO_CERTIFICATES = Certificates()
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,9 +191,10 @@ def check(connection: Connection, placement: Placement) -> None:
             raise ValueError("ttl_s and expires both set when a key expires; remove one of them")
         if shared:
             raise ValueError(f"ttl_s: beside `{shared}` the documents share a key, so none can expire; remove it")
-    if connection.cluster and "-sentinel://" in connection.url:
+    watched = connection.url.partition("://")[0] in SENTINEL_SCHEMES
+    if connection.cluster and watched:
         raise ValueError("cluster: no Sentinel watches a cluster; write the URL of one of its nodes, or remove it")
-    if connection.iam is not None and "-sentinel://" in connection.url:
+    if connection.iam is not None and watched:
         raise ValueError("iam: neither ElastiCache nor MemoryDB has Sentinels; write the URL of the cache's endpoint")
     if connection.max_memory_percent <= 0:
         raise ValueError("max_memory_percent: must be above 0; 70 leaves room for what the server itself needs")

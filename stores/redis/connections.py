@@ -17,8 +17,9 @@ from redis.retry import Retry
 
 from stores.connection_faults import ConnectionFault
 from stores.protocol_probe import PlainQuestion, tls_mismatch
+from stores.redis import configuration
 from stores.redis.aws_login import IamLogin
-from stores.redis.configuration import NO_CERTIFICATES, SILENT_S, Certificates, Iam
+from stores.redis.configuration import SILENT_S, Certificates
 from stores.sharing import Sharing
 
 TIMEOUTS = {"socket_timeout": SILENT_S, "socket_connect_timeout": 5.0}
@@ -36,29 +37,21 @@ _MATCHING: set[tuple[str, int, bool]] = set()
 class Connections:
     """Connections to one server, opened when first used; all that have the same URL share them."""
 
-    def __init__(
-        self,
-        url: str,
-        certificates: Certificates = NO_CERTIFICATES,
-        at: tuple[str, int] | None = None,
-        *,
-        silent_s: float = SILENT_S,
-        iam: Iam | None = None,
-    ) -> None:
+    def __init__(self, way: configuration.Connection, at: tuple[str, int] | None = None) -> None:
         """Open none yet; raises ValueError for a URL that is none, or certificates or a login where they are not used.
 
-        `at` is a host and a port in place of the URL's. A connection that says nothing for `silent_s` counts as lost,
-        unless the URL says another time.
+        `at` is a host and a port in place of the URL's. A connection that says nothing for `way.silent_s` counts as
+        lost, unless the URL says another time.
         """
-        self.options = dict(connection_options(url, certificates))
+        self.options = dict(connection_options(way.url, way.certificates))
         if self.options["socket_timeout"] == SILENT_S:
-            self.options["socket_timeout"] = silent_s
-        if iam is not None:
-            iam.check(self.options, encrypted=self.encrypted)
-            self.options["credential_provider"] = IamLogin(iam)
+            self.options["socket_timeout"] = way.silent_s
+        if way.iam is not None:
+            way.iam.check(self.options, encrypted=self.encrypted)
+            self.options["credential_provider"] = IamLogin(way.iam)
         if at is not None:
             self.options["host"], self.options["port"] = at
-        self._key = (url, certificates, silent_s, iam, at)
+        self._key = (way.url, way.certificates, way.silent_s, way.iam, at)
         self._lock = threading.Lock()
         self._pool: ConnectionPool | None = None
         self._use = ExitStack()

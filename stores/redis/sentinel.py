@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,12 +14,10 @@ from redis.retry import Retry
 
 from stores.errors import PermanentError, PlanError
 from stores.redis.client import AUTH, LOST
-from stores.redis.configuration import Connection
+from stores.redis.configuration import SENTINEL_SCHEMES, Connection
 from stores.redis.connections import TIMEOUTS, Connections
 from stores.urls import split_url
 
-SCHEMES: Mapping[str, str] = {"redis-sentinel": "redis", "rediss-sentinel": "rediss"}
-"""The schemes of a service's URL, and those of its servers: with TLS the Sentinels are spoken to by TLS too."""
 _PORT = 26379
 _FORM = (
     "url of a service is redis-sentinel://[user:password@]host[:port][,host[:port]...]/service[/database number]; "
@@ -41,7 +39,7 @@ class Service:
     def of(cls, url: str) -> Service | None:
         """Return the service that a URL names, None for the URL of a server; raises ValueError for one of neither."""
         scheme = url.partition("://")[0]
-        if scheme not in SCHEMES:
+        if scheme not in SENTINEL_SCHEMES:
             return None
         authority, rest = split_url(url)
         login, at, hosts = authority.rpartition("@")
@@ -53,7 +51,7 @@ class Service:
             raise ValueError(_FORM) from None
         if not name:
             raise ValueError(_FORM)
-        return cls(name, found, f"{SCHEMES[scheme]}://{login}{at}service/{database}{question}{query}")
+        return cls(name, found, f"{SENTINEL_SCHEMES[scheme]}://{login}{at}service/{database}{question}{query}")
 
 
 class ServiceConnections(Connections):
@@ -61,7 +59,7 @@ class ServiceConnections(Connections):
 
     def __init__(self, service: Service, way: Connection) -> None:
         """Ask nobody yet; raises ValueError as `Connections`."""
-        super().__init__(service.url, way.certificates, silent_s=way.silent_s)
+        super().__init__(replace(way, url=service.url))
         self._service = service
         files = {name: value for name, value in self.options.items() if name.startswith("ssl_")}
         self._asking: dict[str, Any] = {
@@ -137,7 +135,7 @@ def connections_of(way: Connection) -> Connections:
         return ServiceConnections(service, way)
     if way.sentinel_username is not None or way.sentinel_password is not None:
         raise ValueError("sentinel_password: is for a `url` that begins with redis-sentinel:// or rediss-sentinel://")
-    return Connections(way.url, way.certificates, silent_s=way.silent_s, iam=way.iam)
+    return Connections(way)
 
 
 def _host_and_port(text: str) -> tuple[str, int]:
