@@ -13,6 +13,7 @@ from mappers.documents.decoding import position
 from stores.contract.changes import ChangeBatch, StreamPosition, Touched
 from stores.errors import PermanentError
 from stores.mongodb.configuration import Limits
+from stores.mongodb.times import as_int
 
 _DATA = frozenset(("insert", "update", "replace", "delete"))
 _HARMLESS = frozenset(
@@ -57,7 +58,7 @@ class ChangeBatchBuilder:
             return
         at = event.get("clusterTime")
         if isinstance(at, Timestamp):
-            self.time = at.time << 32 | at.inc
+            self.time = as_int(at)
         kind = event["operationType"]
         ns = event.get("ns") or {}
         collection = ns.get("coll", "")

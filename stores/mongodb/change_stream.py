@@ -24,7 +24,6 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from bson.codec_options import CodecOptions
@@ -72,6 +71,19 @@ class _Opened:
     """When the stream has nothing more, it has given everything up to this time."""
     at: StreamPosition
     """Where it was opened."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """What proves and watches a stream whose server tells neither its position nor renames."""
+
+    quiet: QuietProof
+    watch: StreamWatch
+
+    def saw(self, event: RawBSONDocument) -> None:
+        """The stream gave this event."""
+        self.quiet.saw(event)
+        self.watch.saw(event)
 
 
 class DatabaseChanges:
@@ -201,7 +213,7 @@ class DatabaseChanges:
         with self._opened(followed, at, until or 0, judge=judge, await_ms=await_ms) as opened:
             renew_at = time.monotonic() + self._limits.renew_s
             reopening = self._client.flavour().reopening_proof
-            quiet, watch = self._watched(opened)
+            watched = self._watched(opened)
             margin_s, judged_at = 0.0, boot_s()
             builder, token = ChangeBatchBuilder(self._name, followed, self._limits), at.token
             answered, moved = _token_after(opened.cursor), False
@@ -212,9 +224,8 @@ class DatabaseChanges:
                 if raw is not None:
                     builder.take(raw)
                     token = answered = bytes(raw["_id"].raw)
-                    if quiet is not None and watch is not None:
-                        quiet.saw(raw)
-                        watch.saw(raw)
+                    if watched is not None:
+                        watched.saw(raw)
                 else:
                     token = _token_after(opened.cursor) or token
                     moved, answered = token != answered, token
@@ -231,21 +242,18 @@ class DatabaseChanges:
                     margin_s = self._judge(at)  # Before the batch is handed on, by the position before it.
                     if margin_s < _SAFE_MARGIN_S:  # A quiet stream has to prove soon that it has got further.
                         renew_at = min(renew_at, time.monotonic() + _JUDGE_EVERY_S)
-                token_time = _time_of(token) if quiet is None else None
+                token_time = _time_of(token) if watched is None else None
                 proven = 0
-                if quiet is not None and raw is None and not closed:
+                if watched is not None and raw is None and not closed:
                     with self._translated():
-                        proven = quiet.answered_nothing()
+                        proven = watched.quiet.answered_nothing()
                 elif raw is None and not closed and reopening and (self._whole or not moved):
                     proven = opened.at_least if token_time is None else token_time
                 at = StreamPosition(max(at.time, builder.time, token_time or 0, proven), token)
-                if quiet is not None and watch is not None:
-                    at = quiet.position(at.time)
-                    if watch.is_due():
-                        with self._translated():
-                            now = self._now(None)
-                            for name, why in self._client.ask(partial(watch.look, at.time, now, followed)).items():
-                                builder.halt(name, why)
+                if watched is not None:
+                    at = watched.quiet.position(at.time)
+                    for name, why in self._look(watched.watch, at, followed).items():
+                        builder.halt(name, why)
                 reached = until is not None and (proven >= until or at.time > until)
                 batch = builder.batch(at)
                 yield batch, reached
@@ -257,11 +265,11 @@ class DatabaseChanges:
                 if silent and (self._never_stands_still(moved) or time.monotonic() > renew_at):
                     return
 
-    def _watched(self, opened: _Opened) -> tuple[QuietProof | None, StreamWatch | None]:
-        """Return what proves and watches a stream whose server tells neither its position nor renames; None else."""
+    def _watched(self, opened: _Opened) -> _Watched | None:
+        """Return what proves and watches the stream; None where its server tells enough itself."""
         with self._translated():
             if not self._client.flavour().stream_scopes:
-                return None, None
+                return None
             writes = LongWrites(self._client)
             quiet = QuietProof(
                 opened.at,
@@ -272,7 +280,15 @@ class DatabaseChanges:
             )
             now = self._now(None)
             watch = self._client.ask(lambda: StreamWatch(self._client, self._name, now, self._limits.watch_s))
-        return quiet, watch
+        return _Watched(quiet, watch)
+
+    def _look(self, watch: StreamWatch, at: StreamPosition, followed: Mapping[str, bool]) -> Mapping[str, str]:
+        """Return what happened to followed collections that no event tells of, where it is time to look."""
+        if not watch.is_due():
+            return {}
+        with self._translated():
+            now = self._now(None)
+            return self._client.ask(lambda: watch.look(at.time, now, followed))
 
     def _never_stands_still(self, moved: bool) -> bool:
         """Return whether a stream is to be opened anew as a whole: its token moves for long without a change."""

@@ -32,6 +32,7 @@ from stores.contract.changes import StreamPosition
 from stores.errors import PermanentError
 from stores.mongodb.answer_codes import TRANSIENT_CODES
 from stores.mongodb.stream_marks import Mark
+from stores.mongodb.times import as_int
 
 _log = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ class QuietProof:
         self._awaited = False
         self._silences.clear()
         at = event.get("clusterTime")
-        time_of_event = at.time << 32 | at.inc if isinstance(at, Timestamp) else 0
+        time_of_event = as_int(at) if isinstance(at, Timestamp) else 0
         if self._last is None:
             self._mark = Mark(self._mark.time, self._mark.after, shown=True)
         else:

@@ -13,9 +13,9 @@ from typing import Any
 
 import bson
 from bson.raw_bson import RawBSONDocument
-from bson.timestamp import Timestamp
 
 from stores.contract.changes import StreamPosition
+from stores.mongodb.times import as_int, timestamp
 
 _KEY = "stream_mark"
 _MARGIN = 60 << 32
@@ -47,17 +47,15 @@ class Mark:
         if kept is None:
             return cls(at.time, at.token)
         after = kept.get("after")
-        time = kept["time"]
-        return cls(time.time << 32 | time.inc, b"" if after is None else bytes(after.raw), bool(kept["shown"]))
+        return cls(as_int(kept["time"]), b"" if after is None else bytes(after.raw), bool(kept["shown"]))
 
     def token(self) -> bytes:
         """Return the mark as the token of a position."""
         after = {"after": RawBSONDocument(self.after)} if self.after else {}
-        time = Timestamp(self.time >> 32, self.time & 0xFFFFFFFF)
-        return bson.encode({_KEY: {"time": time, "shown": self.shown, **after}})
+        return bson.encode({_KEY: {"time": timestamp(self.time), "shown": self.shown, **after}})
 
     def stage(self) -> Mapping[str, Any]:
         """Return where $changeStream is to begin."""
         if self.after:
             return {"resumeAfter": RawBSONDocument(self.after)}
-        return {"startAtOperationTime": Timestamp(self.time >> 32, self.time & 0xFFFFFFFF)}
+        return {"startAtOperationTime": timestamp(self.time)}

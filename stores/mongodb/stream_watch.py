@@ -18,6 +18,7 @@ from bson.timestamp import Timestamp
 from pymongo import MongoClient
 
 from stores.mongodb.stream_scopes import STREAM_OFF, is_recorded
+from stores.mongodb.times import as_int
 
 OFF_MEANWHILE = f"had changes that were not recorded, because the source's change streams were off ({STREAM_OFF})"
 """What is said of a followed collection whose database's streams are off."""
@@ -57,7 +58,7 @@ class StreamWatch:
         name = (event.get("ns") or {}).get("coll", "")
         times = self._dropped if event["operationType"] == "drop" else self._changed
         if isinstance(at, Timestamp):
-            times[name] = at.time << 32 | at.inc
+            times[name] = as_int(at)
 
     def is_due(self) -> bool:
         """Return whether it is time to look again."""
