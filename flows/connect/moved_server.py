@@ -15,29 +15,25 @@ from stores.state.state import State
 _log = logging.getLogger(__name__)
 
 
-def find_moved(state: State, route: Route) -> Mapping[str, Any] | None:
+def find_moved(state: State, route: Route, fingerprint: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the design of the route's place where nothing has changed but the address of its server.
 
-    None where something else has changed, or nothing shows that the server is the same. Raises TransientError while it
-    does not answer.
+    `fingerprint` is the one on record. None where something else has changed, or nothing shows that the server is the
+    same. Raises TransientError while it does not answer.
     """
-    known, design = state.partitions.route(route.name), state.designs.get(route.name)
-    if known is None or design is None:
+    if {**route.fingerprint(fingerprint), "server": fingerprint.get("server")} != fingerprint:
         return None
-    now = route.fingerprint(known.fingerprint)
-    if now == known.fingerprint or {**now, "server": known.fingerprint.get("server")} != known.fingerprint:
+    if (design := state.designs.get(route.name)) is None:
         return None
     with closing(route.target()) as target:
         return target.recognize(design) if isinstance(target, Relocatable) else None
 
 
-def record_move(state: State, lease: Lease, route: Route) -> None:
-    """The address of today is on record where the server has moved; nothing changes otherwise.
+def record_move(state: State, lease: Lease, route: Route, design: Mapping[str, Any]) -> None:
+    """The address of today is on record, with what `find_moved` returned.
 
-    Raises LeaseLost if another run has taken the route over, TransientError as `find_moved`.
+    Raises LeaseLost if another run has taken the route over.
     """
-    if (design := find_moved(state, route)) is None:
-        return
     fingerprint = route.fingerprint()
     state.designs.save(lease, fingerprint, design)
     state.partitions.record_fingerprint(lease, fingerprint)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from flows.connect.expires_from_index import describe_rule, read_ttl_rule
 from flows.connect.key_proof import KeyProof, prove_keys
@@ -233,7 +233,17 @@ def is_copied(state: State, route: Route) -> bool | None:
     return not state.partitions.unfinished(route.name)
 
 
-def find_changes(state: State, route: Route, found: RouteCheck) -> list[PlanError]:
+@dataclass(frozen=True, slots=True)
+class RouteChanges:
+    """What has changed in a route since it was begun."""
+
+    faults: Sequence[PlanError] = ()
+    """Why it cannot go on."""
+    moved: Mapping[str, Any] | None = None
+    """The design of its place, to be recorded, where its target's server has another address and is the same."""
+
+
+def find_changes(state: State, route: Route, found: RouteCheck) -> RouteChanges:
     """Return a fault if the route was begun under a plan that makes other records or puts them elsewhere (R137).
 
     Another is that its ids are of another kind than those copied. A server that is recognized at another address is
@@ -241,10 +251,11 @@ def find_changes(state: State, route: Route, found: RouteCheck) -> list[PlanErro
     """
     known = state.partitions.route(route.name)
     if known is None:
-        return []
+        return RouteChanges()
     faults: list[PlanError] = []
+    moved: Mapping[str, Any] | None = None
     changes = "; ".join(changed_keys(known.fingerprint, route.fingerprint(known.fingerprint)))
-    if changes and find_moved(state, route) is None:
+    if changes and (moved := find_moved(state, route, known.fingerprint)) is None:
         faults.append(
             PlanError(
                 "E-CONFIG-CHANGED",
@@ -256,4 +267,4 @@ def find_changes(state: State, route: Route, found: RouteCheck) -> list[PlanErro
         refuse_other_id_kind(route, found.id_kind, total_tally(state, route).id_types)
     except PlanError as error:
         faults.append(error)
-    return faults
+    return RouteChanges(faults, moved)

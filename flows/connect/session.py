@@ -20,7 +20,7 @@ from flows.plan.model import Plan, Route
 from mappers.contract import Record
 from stores.contract.stop import NEVER, Stop
 from stores.contract.target import Target
-from stores.errors import OfframpError
+from stores.errors import OfframpError, PlanError
 from stores.mongodb.database import MongoDB
 from stores.state.leases import Lease
 from stores.state.state import State
@@ -69,9 +69,8 @@ class Session:
             if isinstance(found, RouteFaults):
                 raise found.error()
             route = resolve_expires(route, found.expires)
-            if faults := find_changes(self.state, route, found):
+            if faults := _find_faults(self.state, self.leases[route.name], route, found):
                 raise RouteFaults(route.name, faults).error()
-            record_move(self.state, self.leases[route.name], route)
         except OfframpError:
             self.give_back(route.name)
             raise
@@ -144,10 +143,10 @@ def open_session(
         wrong = {name: found for name, found in outcomes.items() if isinstance(found, RouteFaults)}
         if not wrong or each_alone:
             for route in routes if not restart else ():
-                if route.name in checked and (faults := find_changes(state, route, checked[route.name])):
+                if (found := checked.get(route.name)) is not None and (
+                    faults := _find_faults(state, leases[route.name], route, found)
+                ):
                     wrong[route.name] = RouteFaults(route.name, faults)
-                elif route.name in checked:
-                    record_move(state, leases[route.name], route)
         if wrong and not each_alone:
             raise join_errors(list(wrong.values()))
         refused = (held or {}) | {name: faults.error() for name, faults in wrong.items()}
@@ -155,3 +154,11 @@ def open_session(
         for name in wrong:
             session.give_back(name)
         yield session
+
+
+def _find_faults(state: State, lease: Lease, route: Route, found: RouteCheck) -> Sequence[PlanError]:
+    """Return why a checked route cannot go on; where it can, a server that has moved is on record where it is now."""
+    changes = find_changes(state, route, found)
+    if not changes.faults and changes.moved is not None:
+        record_move(state, lease, route, changes.moved)
+    return changes.faults

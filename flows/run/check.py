@@ -83,11 +83,10 @@ def check_plan(plan: Plan, routes: Sequence[Route], folder: Folder, stop: Stop, 
 
 def _impatient(route: Route) -> Route:
     """Return the route with a target that is not waited for as a run waits: a person looks at what is there now."""
-    try:
-        patience_s = min(_PATIENCE_S, route.connection.retry_deadline_s)
-        return replace(route, connection=replace(route.connection, retry_deadline_s=patience_s))
-    except (AttributeError, TypeError):  # The connection of a target of one's own, without such a key.
+    deadline_s = getattr(route.connection, "retry_deadline_s", None)
+    if deadline_s is None:  # The connection of a target of one's own, without such a key.
         return route
+    return replace(route, connection=replace(route.connection, retry_deadline_s=min(_PATIENCE_S, deadline_s)))
 
 
 def _look(
@@ -229,7 +228,7 @@ def _look_into_state(
         return _StateCheck(f"{place}: cannot be used now", [RouteFaults("", [], [error])])
     try:
         resolved = [resolve_expires(route, checks[route.name].expires) for route in routes]
-        changes = {route.name: preflight.find_changes(state, route, checks[route.name]) for route in resolved}
+        changes = {route.name: preflight.find_changes(state, route, checks[route.name]).faults for route in resolved}
         notes = {route.name: list(_known(state, route)) for route in routes}
         designs = {route.name: design for route in routes if (design := state.designs.get(route.name)) is not None}
     except OfframpError as error:
