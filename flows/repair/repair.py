@@ -106,10 +106,9 @@ def repair(
         sums = {route.name: Counter(found.kind for found in verification.findings(route.name)) for route in routes}
         if not everything:
             _refuse_systemic(session, sums, kinds)
-        outcomes = []
+        outcomes, more = [], unrecorded(session.state, sums)
         for route in session.routes:
-            found = dict(sums[route.name])
-            outcome = Repaired(route.name, found, unrecorded=unrecorded(session.state, route.name))
+            outcome = Repaired(route.name, dict(sums[route.name]), unrecorded=more[route.name])
             if session.state.partitions.route(route.name) is None:
                 outcomes.append(replace(outcome, failure=str(never_copied())))
                 continue
