@@ -16,18 +16,8 @@ _SECRET_IF_REFERRED_TO: Final = ("options", "where", "transforms")
 _NAMES: Final = frozenset(
     (
         *("database", "read_preference", "time_zone", "region", "endpoint", "profile", "s3_endpoint", "table_prefix"),
-        *(
-            "flavour",
-            "aws_region",
-            "aws_profile",
-            "username",
-            "sentinel_username",
-            "ca_certs",
-            "client_cert",
-            "cache",
-            "user",
-            "index_prefix",
-        ),
+        *("flavour", "aws_region", "aws_profile", "username", "sentinel_username", "ca_certs", "client_cert"),
+        *("cache", "user", "index_prefix"),
     )
 )
 """Keys of a connection that name something which messages and reports are about, wherever the value comes from."""
