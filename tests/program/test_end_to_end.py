@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sqlite3
 import subprocess
@@ -16,10 +15,10 @@ import boto3
 import bson
 import pytest
 import redis as redis_client
-from bson import json_util
 from elasticsearch import Elasticsearch
 from plans import Stores, offramp, start, write_plan
 from pymongo.database import Database
+from real_collections import beside_the_project, documents_of
 from waiting import until
 
 MAPPERS = '''
@@ -327,20 +326,15 @@ def test_an_unreachable_store_is_exit_3_and_writes_nothing(
     assert "Traceback" not in done.err
 
 
-SHARED = Path(__file__).parents[3] / "shared" / "data"
 COLLECTIONS = ("theaters.bson", "accounts.json", "customers.json", "restaurant.json", "products.json")
 
 
-@pytest.mark.skipif(not SHARED.is_dir() and not os.environ.get("CI"), reason="they are not beside the project")
+@beside_the_project
 @pytest.mark.parametrize("file", COLLECTIONS)
 def test_real_collections_arrive_whole_in_every_store(
     file: str, stores: Stores, database: Database[dict[str, Any]], unique: str, tmp_path: Path
 ) -> None:
-    content = (SHARED / file).read_bytes()
-    if file.endswith(".bson"):
-        documents = bson.decode_all(content)
-    else:
-        documents = [json_util.loads(line) for line in content.decode("utf-8-sig").splitlines() if line.strip()]
+    documents = documents_of(file)
     database.things.insert_many(documents)
     routes = {
         "strings": {"use_case": "cache", "key": f"{unique}:s:{{_id}}"},

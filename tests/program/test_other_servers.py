@@ -7,7 +7,6 @@ proven here on the real program.
 from __future__ import annotations
 
 import datetime as dt
-import os
 import sqlite3
 import uuid
 from collections.abc import Iterator
@@ -18,13 +17,14 @@ from typing import Any
 
 import bson
 import pytest
-from bson import Binary, Int64, ObjectId, Timestamp, json_util
+from bson import Binary, Int64, ObjectId, Timestamp
 from ferretdbs import ferretdb, require_go
 from gated_mapper import gated_plan, reached_file
 from mongodbs import partitions_between, positions, read
 from plans import Stores, offramp, start, write_plan
 from pymongo import MongoClient
 from pymongo.database import Database
+from real_collections import beside_the_project, documents_of
 from redis import Redis
 from waiting import until
 
@@ -191,19 +191,12 @@ def test_a_verification_that_is_killed_goes_on_and_finds_nothing_that_is_not_the
     assert row["verification"]["resumed"] == 1
 
 
-SHARED = Path(__file__).parents[3] / "shared" / "data"
-
-
-@pytest.mark.skipif(not SHARED.is_dir() and not os.environ.get("CI"), reason="they are not beside the project")
+@beside_the_project
 @pytest.mark.parametrize("file", ["theaters.bson", "accounts.json", "customers.json"])
 def test_real_collections_arrive_whole(
     file: str, stores: Stores, database: Documents, unique: str, tmp_path: Path
 ) -> None:
-    content = (SHARED / file).read_bytes()
-    if file.endswith(".bson"):
-        documents = bson.decode_all(content)
-    else:
-        documents = [json_util.loads(line) for line in content.decode("utf-8-sig").splitlines() if line.strip()]
+    documents = documents_of(file)
     insert = partial(database.things.insert_many, ordered=False)
     for begin in range(0, len(documents), 500):
         insert(documents[begin : begin + 500])

